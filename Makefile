@@ -1,0 +1,61 @@
+# Every target sets up what it needs, Debian packages included, and is quick when nothing changed.
+#   PYTHON=python3.12   the Python that .venv is made with (default: python3)
+#   ARGS="…"            more arguments for run, test or bench
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+SOURCES := $(wildcard ext/fastdns/*.pyx ext/fastdns/*.pxd)
+# Modules whose compiled file somebody has deleted: those are built again, whatever the stamp says.
+LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basename $(notdir $(pyx))).*.so),,$(pyx)))
+
+# nsd lives in sbin, which a plain user's PATH lacks.
+export PATH := $(PATH):/usr/sbin:/sbin
+
+.PHONY: help dev run test lint bench FORCE
+
+help:
+	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
+	@echo "make run     start fastdns on 127.0.0.1:5353   (ARGS=\"--upstream 9.9.9.9\")"
+	@echo "make test    run the tests                     (ARGS=\"-k cache\")"
+	@echo "make lint    check style and types"
+	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
+	@echo
+	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
+
+# A second make, because a .venv made anew takes the stamps in it along.
+dev:
+	@sh packaging/venv.sh "$(PYTHON)" $(if $(filter file,$(origin PYTHON)),any)
+	@$(MAKE) -s --no-print-directory .venv/.compiled
+
+.venv/.installed: pyproject.toml
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh dev
+	@echo "fastdns: installing into .venv and compiling"
+	$(PIP) install --upgrade "cython>=3" "setuptools>=70.1"
+	$(PIP) install --no-build-isolation --editable ".[dev]"
+	touch $@
+
+.venv/.compiled: .venv/.installed setup.py $(SOURCES) $(if $(strip $(LOST)),FORCE)
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh dev
+	$(if $(wildcard $@),$(if $(filter setup.py,$?),rm -rf build/cython))
+	$(BIN)/python setup.py --quiet build_ext --inplace --parallel "$$(nproc)"
+	touch $@
+
+run: dev
+	@echo "Try: dig @127.0.0.1 -p 5353 example.com"
+	@exec $(BIN)/fastdns serve --listen 127.0.0.1:5353 --state .run $(ARGS)
+
+test: dev
+	@sh packaging/apt-packages.sh test
+	$(BIN)/python -m pytest $(ARGS)
+
+lint: dev
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext # it looks for pycodestyle there
+	$(BIN)/mypy
+
+bench: dev
+	@sh packaging/apt-packages.sh bench
+	$(BIN)/python benchmarks/run.py $(ARGS)

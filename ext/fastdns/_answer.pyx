@@ -1,0 +1,190 @@
+"""An answer in the form in which it is kept, and the rules by which an upstream's reply becomes one.
+
+TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an upstream's OPT the Extended DNS Errors
+(RFC 8914) are kept beside the message.
+"""
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+
+from fastdns._wire cimport (
+    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, WIRE_OK,
+    Reply, find_option, load16, load32, read_reply, store16, store32,
+)
+
+cdef enum:
+    NOERROR = 0
+    NXDOMAIN = 3
+    YXDOMAIN = 6
+    OPTION_EDE = 15
+    SERVFAIL = 2
+    OPTIONS_MAX = 256       # octets; the text of an EDE is the upstream's to choose, the room is ours
+
+
+cdef class Limits:
+    """How long answers may be kept, in seconds (DESIGN "Cache rules")."""
+
+    cdef readonly uint32_t min_ttl, max_ttl, negative_max_ttl, failure_ttl
+    cdef readonly bint trust_ad
+
+    def __init__(self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad):
+        self.min_ttl = min_ttl
+        self.max_ttl = max_ttl
+        self.negative_max_ttl = negative_max_ttl
+        self.failure_ttl = failure_ttl
+        self.trust_ad = trust_ad
+
+
+cdef class Answer:
+    """One answer, immutable; `ttl` is the number of seconds that it may be kept, 0 for not at all."""
+
+    @property
+    def rcode(self):
+        return self.stored.rcode
+
+    @property
+    def ttl(self):
+        return self.stored.ttl
+
+    @property
+    def is_failure(self):
+        return self.stored.is_failure
+
+    @property
+    def truncated(self):
+        """True when the upstream cut it (TC=1): to be asked again over TCP."""
+        return (load16(self.stored.wire + 2) & FLAG_TC) != 0
+
+    @property
+    def message(self):
+        """The message without OPT, as kept."""
+        return self.wire
+
+    @property
+    def edns_options(self):
+        return self.options
+
+
+cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode, uint32_t ttl, bint is_failure):
+    cdef Answer answer = Answer.__new__(Answer)
+    answer.wire = wire
+    answer.offsets = offsets
+    answer.options = options
+    answer.stored.wire = <const uint8_t*>PyBytes_AS_STRING(wire)
+    answer.stored.ttl_at = <const uint16_t*>PyBytes_AS_STRING(offsets)
+    answer.stored.options = <const uint8_t*>PyBytes_AS_STRING(options)
+    answer.stored.length = <uint16_t>len(wire)
+    answer.stored.ttl_count = <uint16_t>(len(offsets) // 2)
+    answer.stored.options_length = <uint16_t>len(options)
+    answer.stored.rcode = rcode
+    answer.stored.ttl = ttl
+    answer.stored.is_failure = is_failure
+    return answer
+
+
+cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, Limits limits) noexcept:
+    """Bring every TTL into [min_ttl, max_ttl] and return the smallest; a top bit counts as large (RFC 8767 section 4)."""
+    cdef uint32_t smallest = limits.max_ttl
+    cdef uint32_t ttl
+    cdef int i
+    for i in range(count):
+        ttl = min(max(load32(wire + ttl_at[i]), limits.min_ttl), limits.max_ttl)
+        store32(wire + ttl_at[i], ttl)
+        smallest = min(smallest, ttl)
+    return smallest
+
+
+cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noexcept:
+    """Lower the SOA's TTL to min(SOA TTL, SOA MINIMUM, negative_max_ttl), RFC 2308 section 5; return it."""
+    cdef uint32_t ttl
+    if reply.soa_ttl_at == 0:
+        return 0
+    ttl = min(load32(wire + reply.soa_ttl_at), reply.soa_minimum, limits.negative_max_ttl)
+    store32(wire + reply.soa_ttl_at, ttl)
+    return ttl
+
+
+cdef bytes relayed_options(const uint8_t* wire, const Reply* reply):
+    """The first Extended DNS Error of the upstream's OPT, as a whole option, without its text when that is long."""
+    cdef uint16_t value_at = 0
+    cdef uint16_t length = find_option(wire + reply.options_at, reply.options_length, OPTION_EDE, &value_at)
+    if length < 2:
+        return b""
+    if length + 4 > OPTIONS_MAX:
+        return extended_error(load16(wire + reply.options_at + value_at))
+    return PyBytes_FromStringAndSize(<const char*>wire + reply.options_at + value_at - 4, length + 4)
+
+
+cdef class Reading:
+    """A reply that has been read and matched: what the caller must know before it may become an answer."""
+
+    cdef Reply reply
+    cdef uint16_t ttl_at[RECORDS_MAX]
+
+    @property
+    def must_rewrite(self):
+        """True when it holds records that do not belong to the question, or records after its OPT."""
+        return self.reply.must_rewrite
+
+    def read(self, const unsigned char[::1] wire, int expected_id, bytes key):
+        """Read a reply to the question of this key; return True when it may count (DESIGN "Anti-spoofing")."""
+        if len(wire) < HEADER_LENGTH:
+            return False
+        return read_reply(
+            &wire[0], len(wire), <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at
+        ) == WIRE_OK
+
+    def answer(self, const unsigned char[::1] wire, Limits limits):
+        """Return the Answer made of the message that was read last.
+
+        An answer that must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.
+        """
+        cdef Reply* reply = &self.reply
+        cdef bytes kept = PyBytes_FromStringAndSize(<const char*>&wire[0], reply.length)
+        cdef uint8_t* message = <uint8_t*>PyBytes_AS_STRING(kept)
+        cdef bint is_failure = reply.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN)
+        cdef bint is_negative = reply.rcode == NXDOMAIN or not reply.has_data
+        cdef uint32_t ttl
+        cdef bytes options = b""
+        if reply.options_at:
+            options = relayed_options(&wire[0], reply)
+        store16(message + 10, reply.additional)
+        if not limits.trust_ad:
+            store16(message + 2, load16(message + 2) & ~FLAG_AD)
+        ttl = clamp_ttls(message, self.ttl_at, reply.ttl_count, limits)
+        if is_failure:
+            ttl = limits.failure_ttl
+        elif is_negative:
+            ttl = min(ttl, negative_ttl(message, reply, limits))
+        if reply.flags & FLAG_TC:
+            ttl = 0
+        return make_answer(
+            kept, PyBytes_FromStringAndSize(<const char*>self.ttl_at, 2 * reply.ttl_count), options,
+            # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
+            reply.rcode if reply.rcode < 16 else SERVFAIL, ttl, is_failure,
+        )
+
+
+def failure(bytes key, int rcode, ede, uint32_t ttl):
+    """Return an Answer without records to the question of this key.
+
+    It says an RCODE and, unless ede is None, an Extended DNS Error (RFC 8914), and may be kept for ttl seconds.
+    """
+    cdef bytes name = key[:len(key) - KEY_TAIL]
+    cdef bytes question = name + key[len(name):len(name) + 4]
+    cdef bytes header = bytes((0, 0, 0x80, rcode & 15, 0, 1, 0, 0, 0, 0, 0, 0))
+    cdef bytes options = b"" if ede is None else extended_error(ede)
+    return make_answer(header + question, b"", options, <uint16_t>rcode, ttl, True)
+
+
+def extended_error(int ede):
+    """Return the EDNS option that carries this INFO-CODE without a text (RFC 8914 section 2)."""
+    return bytes((0, OPTION_EDE, 0, 2, ede >> 8, ede & 255))
+
+
+def text_answer(bytes key, bytes text):
+    """Return the Answer of one TXT record (at most 255 octets) with TTL 0: what fastdns says of itself, never kept."""
+    cdef bytes name = key[:len(key) - KEY_TAIL]
+    cdef bytes question = name + key[len(name):len(name) + 4]
+    cdef bytes header = bytes((0, 0, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0))
+    cdef bytes record = b"\xc0\x0c" + question[len(name):] + bytes((0, 0, 0, 0, 0, len(text) + 1, len(text))) + text
+    return make_answer(header + question + record, b"", b"", NOERROR, 0, False)

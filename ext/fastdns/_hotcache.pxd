@@ -1,0 +1,49 @@
+"""The memory cache of ready answers: put, find, evict (SIEVE), octets accounted.
+
+Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024: entries stand in the order in which they came; a hand walks from the
+oldest to the newest, spares once what was asked for since it last came by, and evicts the rest.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
+
+from fastdns._answer cimport Stored
+from fastdns._siphash cimport SipKey
+
+cdef enum PutStatus:
+    PUT_STORED = 0
+    PUT_REPLACED = 1
+    PUT_REFUSED = 2         # no room could be made, or a failure would have taken the place of a good answer
+
+cdef struct Entry:
+    Entry* newer
+    Entry* older
+    uint64_t hash
+    int64_t stored_ms       # times are milliseconds of one clock, the caller's
+    int64_t expires_ms
+    Stored answer           # points into this very block: TTL offsets, key, message, options
+    uint16_t key_length
+    uint8_t visited
+
+cdef class HotCache:
+    # settings
+    cdef readonly size_t capacity           # octets: table, entries and what malloc adds
+    cdef size_t slots
+    cdef SipKey hash_key
+    # state
+    cdef readonly size_t octets
+    cdef readonly size_t count
+    cdef readonly uint64_t evictions
+    cdef uint64_t* table                    # 0: free; else 16 bits of the hash above 48 bits of address
+    cdef Entry* newest
+    cdef Entry* oldest
+    cdef Entry* hand
+
+    cdef Entry* find(self, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
+    # ^ a fresh entry, or NULL. Valid until the next put.
+    cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil
+    # ^ a PutStatus
+    # private
+    cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef void enqueue(self, Entry* entry) noexcept nogil
+    cdef void remove(self, Entry* entry) noexcept nogil
+    cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil

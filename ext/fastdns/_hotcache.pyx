@@ -1,0 +1,221 @@
+"""The memory cache of ready answers: open addressing in a table of fixed size, so that no insert ever waits for a rehash."""
+
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy
+
+from fastdns._answer cimport Answer
+from fastdns._siphash cimport siphash13
+
+cdef extern from "<malloc.h>" nogil:
+    size_t malloc_usable_size(void* block)
+
+cdef extern from "<sys/random.h>":
+    ssize_t getrandom(void* out, size_t length, unsigned int flags)
+
+cdef enum:
+    OCTETS_A_SLOT = 128     # of capacity; the smallest entry takes about that, so the table never fills first
+    BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
+    EVICTIONS_MAX = 64      # that one insert may cost
+    ADDRESS_BITS = 48       # of a user-space address on every 64-bit Linux unless larger ones are asked for
+
+
+cdef inline Entry* entry_at(uint64_t slot) noexcept nogil:
+    return <Entry*><size_t>(slot & ((<uint64_t>1 << ADDRESS_BITS) - 1))
+
+
+cdef inline uint64_t as_slot(const Entry* entry) noexcept nogil:
+    return (entry.hash >> ADDRESS_BITS << ADDRESS_BITS) | <uint64_t><size_t>entry
+
+
+cdef inline size_t home(uint64_t hash, size_t slots) noexcept nogil:
+    # The lower 32 bits, scaled to the table; the upper 16 stand in the slot as its tag.
+    return <size_t>((<uint64_t><uint32_t>hash * slots) >> 32)
+
+
+cdef inline uint8_t* key_of(const Entry* entry) noexcept nogil:
+    return <uint8_t*>entry + sizeof(Entry) + 2 * <size_t>entry.answer.ttl_count
+
+
+cdef inline size_t weight(Entry* entry) noexcept nogil:
+    return malloc_usable_size(entry) + BLOCK_OVERHEAD
+
+
+cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* answer) noexcept nogil:
+    """Copy key and answer into one block; NULL when there is no memory."""
+    cdef size_t offsets = 2 * <size_t>answer.ttl_count
+    cdef Entry* entry = <Entry*>malloc(sizeof(Entry) + offsets + key_length + answer.length + answer.options_length)
+    cdef uint8_t* at
+    if entry == NULL:
+        return NULL
+    entry.answer = answer[0]
+    entry.key_length = key_length
+    entry.visited = 0
+    at = <uint8_t*>entry + sizeof(Entry)
+    memcpy(at, answer.ttl_at, offsets)
+    entry.answer.ttl_at = <const uint16_t*>at
+    at += offsets
+    memcpy(at, key, key_length)
+    at += key_length
+    memcpy(at, answer.wire, answer.length)
+    entry.answer.wire = at
+    at += answer.length
+    memcpy(at, answer.options, answer.options_length)
+    entry.answer.options = at
+    return entry
+
+
+cdef class HotCache:
+    """A cache of at most `capacity` octets, its table and malloc's overhead included.
+
+    Entries are found by the whole key (the hash alone is never trusted) and die by their own TTL.
+    """
+
+    def __cinit__(self, size_t capacity):
+        if capacity < 65536:
+            raise ValueError("a memory cache has at least 65,536 octets")
+        self.capacity = capacity
+        self.slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
+        self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
+        if self.table == NULL:
+            raise MemoryError
+        self.octets = self.slots * sizeof(uint64_t)
+        if getrandom(&self.hash_key, sizeof(SipKey), 0) != sizeof(SipKey):
+            raise OSError("the kernel gives no random octets")
+
+    def __dealloc__(self):
+        cdef Entry* entry = self.newest
+        cdef Entry* older
+        while entry != NULL:
+            older = entry.older
+            free(entry)
+            entry = older
+        free(self.table)
+
+    cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        """Return the slot that holds the key, or the free one where it belongs. A quarter of the table is always free."""
+        cdef size_t slot = home(hash, self.slots)
+        cdef uint64_t value
+        cdef Entry* entry
+        while True:
+            value = self.table[slot]
+            if value == 0:
+                return slot
+            if value >> ADDRESS_BITS == hash >> ADDRESS_BITS:
+                entry = entry_at(value)
+                if entry.key_length == key_length and memcmp(key_of(entry), key, key_length) == 0:
+                    return slot
+            slot += 1
+            if slot == self.slots:
+                slot = 0
+
+    cdef Entry* find(self, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
+        cdef uint64_t hash = siphash13(&self.hash_key, key, key_length)
+        cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
+        cdef Entry* entry
+        if value == 0:
+            return NULL
+        entry = entry_at(value)
+        if now_ms >= entry.expires_ms:
+            return NULL
+        entry.visited = 1
+        return entry
+
+    cdef void enqueue(self, Entry* entry) noexcept nogil:
+        entry.newer = NULL
+        entry.older = self.newest
+        if self.newest != NULL:
+            self.newest.newer = entry
+        else:
+            self.oldest = entry
+        self.newest = entry
+        self.count += 1
+        self.octets += weight(entry)
+
+    cdef void remove(self, Entry* entry) noexcept nogil:
+        """Take an entry out of queue and table and free it; those that probed past it move up (no tombstones)."""
+        cdef size_t gap = self.slot_of(entry.hash, key_of(entry), entry.key_length)
+        cdef size_t slot = gap
+        cdef size_t distance_home, distance_gap
+        if entry.newer != NULL:
+            entry.newer.older = entry.older
+        else:
+            self.newest = entry.older
+        if entry.older != NULL:
+            entry.older.newer = entry.newer
+        else:
+            self.oldest = entry.newer
+        if self.hand == entry:
+            self.hand = entry.newer
+        self.count -= 1
+        self.octets -= weight(entry)
+        free(entry)
+        while True:
+            self.table[gap] = 0
+            while True:
+                slot = slot + 1 if slot + 1 < self.slots else 0
+                if self.table[slot] == 0:
+                    return
+                distance_home = (slot + self.slots - home(entry_at(self.table[slot]).hash, self.slots)) % self.slots
+                distance_gap = (slot + self.slots - gap) % self.slots
+                if distance_home >= distance_gap:
+                    break
+            self.table[gap] = self.table[slot]
+            gap = slot
+
+    cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil:
+        """Evict until `octets` more and one entry more fit; False when EVICTIONS_MAX entries passed and they do not."""
+        cdef int passed = 0
+        cdef Entry* entry
+        while self.octets + octets > self.capacity or self.count >= self.slots - self.slots // 4:
+            entry = self.hand if self.hand != NULL else self.oldest
+            if entry == NULL or passed == EVICTIONS_MAX:
+                return False
+            passed += 1
+            # What has expired goes whether it was asked for or not; after a long walk the next one goes, too.
+            if entry == spared or (entry.visited and now_ms < entry.expires_ms and passed < EVICTIONS_MAX):
+                entry.visited = 0
+                self.hand = entry.newer
+                continue
+            self.hand = entry.newer
+            self.remove(entry)
+            self.evictions += 1
+        return True
+
+    cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil:
+        cdef uint64_t hash = siphash13(&self.hash_key, key, key_length)
+        cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
+        cdef Entry* old = NULL
+        cdef Entry* entry
+        if value != 0:
+            old = entry_at(value)
+            if answer.is_failure and not old.answer.is_failure and now_ms < old.expires_ms:
+                return PUT_REFUSED
+        entry = make_entry(key, key_length, answer)
+        if entry == NULL:
+            return PUT_REFUSED
+        if not self.make_room(weight(entry), now_ms, old):
+            free(entry)
+            return PUT_REFUSED
+        entry.hash = hash
+        entry.stored_ms = now_ms
+        entry.expires_ms = now_ms + <int64_t>1000 * answer.ttl
+        if old != NULL:
+            entry.visited = old.visited
+            self.remove(old)
+        self.enqueue(entry)
+        # Looked up again: evictions have moved slots.
+        self.table[self.slot_of(hash, key, key_length)] = as_slot(entry)
+        return PUT_STORED if old == NULL else PUT_REPLACED
+
+    def insert(self, bytes key, Answer answer, int64_t now_ms):
+        """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
+        if answer.stored.ttl == 0:
+            return False
+        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms) != PUT_REFUSED
+
+    def look_up(self, bytes key, int64_t now_ms):
+        """Return (message, age in whole seconds) of a fresh entry, or None."""
+        cdef Entry* entry = self.find(key, <uint16_t>len(key), now_ms)
+        if entry == NULL:
+            return None
+        return (<const char*>entry.answer.wire)[:entry.answer.length], (now_ms - entry.stored_ms) // 1000

@@ -1,0 +1,23 @@
+"""Fitting an answer to one client: id, flags, the question's spelling, TTLs, OPT, TC."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+from fastdns._answer cimport Stored
+from fastdns._wire cimport Question
+
+cdef enum:
+    RESPONSE_MAX = 65535
+
+cdef size_t write_answer(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age, size_t limit
+) noexcept nogil
+# ^ octets written, at most limit, for which out must have room; with TC=1 and the question alone when the answer is larger.
+#   question_wire is the question as the client spelled it, question.length octets.
+
+cdef size_t write_error(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode
+) noexcept nogil
+# ^ octets written, at most ERROR_MAX: an RCODE and no records
+
+cdef enum:
+    ERROR_MAX = 282         # header 12, question 255 + 4, OPT 11

@@ -1,0 +1,83 @@
+"""Fitting an answer to one client (DESIGN "Headers")."""
+
+from libc.string cimport memcpy, memset
+
+from fastdns._wire cimport (
+    FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX,
+    load16, load32, store16, store32,
+)
+
+cdef enum:
+    OPT_LENGTH = 11         # without options
+    OPT_DO = 0x80
+
+
+cdef size_t write_opt(
+    uint8_t* out, const Question* question, uint16_t rcode, const uint8_t* options, uint16_t options_length
+) noexcept nogil:
+    """Write our OPT: our UDP size, the upper octet of the RCODE, DO as the client set it (RFC 3225 section 3)."""
+    memset(out, 0, OPT_LENGTH)
+    store16(out + 1, TYPE_OPT)
+    store16(out + 3, UDP_SIZE_MAX)
+    out[5] = <uint8_t>(rcode >> 4)
+    out[7] = OPT_DO if question.dnssec_ok else 0
+    store16(out + 9, options_length)
+    memcpy(out + OPT_LENGTH, options, options_length)
+    return OPT_LENGTH + options_length
+
+
+cdef inline uint16_t response_flags(const Question* question, uint16_t rcode) noexcept nogil:
+    return <uint16_t>(FLAG_QR | FLAG_RA | (question.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD)) | (rcode & 15))
+
+
+cdef size_t write_head(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t flags
+) noexcept nogil:
+    """Write a header that counts the question alone, and the question."""
+    memset(out, 0, HEADER_LENGTH)
+    store16(out, question.id)
+    store16(out + 2, flags)
+    if question.length:
+        out[5] = 1
+        memcpy(out + HEADER_LENGTH, question_wire, question.length)
+    return HEADER_LENGTH + question.length
+
+
+cdef size_t write_answer(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age, size_t limit
+) noexcept nogil:
+    cdef uint16_t flags = response_flags(question, answer.rcode)
+    cdef uint16_t options_length = answer.options_length if question.has_opt else 0
+    cdef size_t opt_length = OPT_LENGTH if question.has_opt else 0
+    cdef size_t length = answer.length
+    cdef uint32_t ttl
+    cdef int i
+    if length + opt_length > limit:
+        length = write_head(out, question_wire, question, flags | FLAG_TC)
+    else:
+        memcpy(out, answer.wire, length)
+        store16(out, question.id)
+        # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
+        if question.dnssec_ok or question.flags & FLAG_AD:
+            flags |= load16(answer.wire + 2) & FLAG_AD
+        store16(out + 2, flags)
+        memcpy(out + HEADER_LENGTH, question_wire, question.length)
+        for i in range(answer.ttl_count):
+            ttl = load32(out + answer.ttl_at[i])
+            store32(out + answer.ttl_at[i], ttl - age if ttl > age else 0)
+    if question.has_opt:
+        if length + opt_length + options_length > limit:
+            options_length = 0
+        store16(out + 10, load16(out + 10) + 1)
+        length += write_opt(out + length, question, answer.rcode, answer.options, options_length)
+    return length
+
+
+cdef size_t write_error(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode
+) noexcept nogil:
+    cdef size_t length = write_head(out, question_wire, question, response_flags(question, rcode))
+    if question.has_opt:
+        out[11] = 1
+        length += write_opt(out + length, question, rcode, NULL, 0)
+    return length

@@ -1,0 +1,63 @@
+"""Batches of UDP packets: recvmmsg and sendmmsg, and the address that a packet was sent to (IP_PKTINFO)."""
+
+from libc.stdint cimport uint8_t
+
+cdef extern from "<sys/uio.h>" nogil:
+    struct iovec:
+        void* iov_base
+        size_t iov_len
+
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr_storage:
+        unsigned short ss_family
+    struct msghdr:
+        void* msg_name
+        socklen_t msg_namelen
+        iovec* msg_iov
+        size_t msg_iovlen
+        void* msg_control
+        size_t msg_controllen
+        int msg_flags
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <sys/socket.h>
+    """
+    struct mmsghdr:
+        msghdr msg_hdr
+        unsigned int msg_len
+
+cdef enum:
+    BATCH = 64
+    QUERY_OCTETS = 4096     # of a query that are read; whatever a client appends beyond is cut off
+    ANSWER_OCTETS = 1280    # room for an answer over UDP
+    CONTROL_OCTETS = 64
+
+ctypedef struct Sender:     # where a packet came from, and the local address that it came to
+    sockaddr_storage address
+    socklen_t address_length
+    uint8_t control[CONTROL_OCTETS]
+    size_t control_length
+
+cdef class Batch:
+    # Received packets are numbered from 0; answers are written into `room` and stay until `send`.
+    cdef mmsghdr* inbox
+    cdef mmsghdr* outbox
+    cdef iovec* parts       # of inbox, then of outbox
+    cdef Sender* senders
+    cdef uint8_t* queries
+    cdef uint8_t* answers
+    cdef int used           # of inbox, to be made ready for the next receive
+    cdef int queued
+
+    cdef int receive(self, int fd) noexcept nogil                   # how many packets; 0: none, or an error
+    cdef const uint8_t* packet(self, int i, size_t* length) noexcept nogil
+    cdef uint8_t* room(self) noexcept nogil                         # ANSWER_OCTETS for the next answer
+    cdef void queue(self, int i, size_t length) noexcept nogil      # the answer in room goes to the sender of packet i
+    cdef int send(self, int fd) noexcept nogil                      # how many answers could not be sent
+
+cdef int send_one(int fd, const uint8_t* answer, size_t length, Sender* to) noexcept nogil    # 0, or -1

@@ -1,0 +1,100 @@
+"""Bounds-checked reading of DNS messages (RFC 1035 section 4). The only module that moves a pointer over packet octets."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
+
+cdef enum WireStatus:
+    WIRE_OK = 0
+    WIRE_DROP = -1          # nothing that could be answered
+    WIRE_FORMERR = -2       # answer FORMERR
+    WIRE_NOTIMP = -3        # answer NOTIMP: an opcode other than QUERY
+    WIRE_BADVERS = -4       # answer BADVERS: an EDNS version other than 0 (RFC 6891 section 6.1.3)
+    WIRE_REFUSED = -5       # answer REFUSED: a transfer, a meta type, class NONE or ANY
+    WIRE_BAD_REPLY = -6     # an upstream's reply that must not be used
+
+cdef enum:
+    HEADER_LENGTH = 12
+    NAME_MAX = 255
+    KEY_TAIL = 7            # type 2, class 2, flags 1, view 2
+    KEY_MAX = 262           # NAME_MAX + KEY_TAIL
+    RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
+    UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
+    UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
+
+cdef enum HeaderFlags:
+    FLAG_QR = 0x8000
+    FLAG_OPCODE = 0x7800
+    FLAG_AA = 0x0400
+    FLAG_TC = 0x0200
+    FLAG_RD = 0x0100
+    FLAG_RA = 0x0080
+    FLAG_AD = 0x0020
+    FLAG_CD = 0x0010
+    FLAG_RCODE = 0x000f
+
+cdef enum KeyFlags:
+    KEY_DO = 1
+    KEY_CD = 2
+
+cdef enum RecordType:
+    TYPE_A = 1
+    TYPE_CNAME = 5
+    TYPE_SOA = 6
+    TYPE_AAAA = 28
+    TYPE_DNAME = 39
+    TYPE_OPT = 41
+    TYPE_RRSIG = 46
+    TYPE_ANY = 255
+
+cdef enum RecordClass:
+    CLASS_IN = 1
+    CLASS_CHAOS = 3
+
+ctypedef struct Question:
+    uint16_t id
+    uint16_t flags          # of the header, as received
+    uint16_t qtype
+    uint16_t qclass
+    uint16_t length         # octets of the question after the header; 0: it could not be read
+    uint16_t key_length     # 0: there is no key
+    uint16_t udp_size       # the largest answer over UDP: UDP_SIZE_MIN to UDP_SIZE_MAX
+    bint has_opt
+    bint dnssec_ok
+    uint8_t key[KEY_MAX]    # lower-cased QNAME, QTYPE, QCLASS, KeyFlags, view
+
+ctypedef struct Reply:
+    uint16_t flags
+    uint16_t rcode          # with the upper octet that OPT carries (RFC 6891 section 6.1.3)
+    uint16_t length         # octets without the final OPT
+    uint16_t ttl_count
+    uint16_t additional     # records in the additional section without OPT
+    uint16_t soa_ttl_at     # where the TTL of the first SOA in the authority section stands; 0: there is none
+    uint32_t soa_minimum    # its MINIMUM (RFC 2308 section 4)
+    uint16_t options_at     # the RDATA of OPT
+    uint16_t options_length
+    bint has_data           # a record of the type that was asked for
+    bint must_rewrite       # holds records that do not belong, or records after its OPT
+
+cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil   # 0 or a WireStatus
+cdef int read_reply(
+    const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
+    Reply* out, uint16_t* ttl_at,
+) noexcept nogil            # 0 or WIRE_BAD_REPLY; ttl_at has room for RECORDS_MAX
+cdef uint16_t find_option(
+    const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
+) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent
+
+cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
+    return <uint16_t>((<uint16_t>at[0] << 8) | at[1])
+
+cdef inline uint32_t load32(const uint8_t* at) noexcept nogil:
+    return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
+
+cdef inline void store16(uint8_t* at, uint16_t value) noexcept nogil:
+    at[0] = <uint8_t>(value >> 8)
+    at[1] = <uint8_t>value
+
+cdef inline void store32(uint8_t* at, uint32_t value) noexcept nogil:
+    at[0] = <uint8_t>(value >> 24)
+    at[1] = <uint8_t>(value >> 16)
+    at[2] = <uint8_t>(value >> 8)
+    at[3] = <uint8_t>value

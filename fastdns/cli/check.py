@@ -1,0 +1,47 @@
+"""`fastdns check`: is this configuration valid, and what does it come to?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..config.load import load, read_server_file
+from ..config.render import render
+from ..config.schema import Config, ServerFile
+from ..config.units import spell_size
+from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
+from . import options
+from .output import emit, warn
+
+
+@click.command()
+@options.config_file
+@options.listen
+@options.upstream
+@options.state
+def check(
+    path: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], state: str | None
+) -> None:
+    """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
+    config = load(path, listen=listen, upstream=upstream, state=state)
+    emit(render(config))
+    _warn_of_server_files(config)
+    _warn_of_receive_buffer()
+
+
+def _warn_of_server_files(config: Config) -> None:
+    for entry in config.upstream.servers:
+        if isinstance(entry, ServerFile):
+            for line in read_server_file(entry.path)[1]:
+                warn(line)
+
+
+def _warn_of_receive_buffer() -> None:
+    granted = granted_receive_buffer()
+    if granted < RECEIVE_BUFFER:
+        warn(
+            f"the kernel grants a receive buffer of {spell_size(granted)} where fastdns asks for "
+            f"{spell_size(RECEIVE_BUFFER)}, so a burst of queries may be lost "
+            f"(try sysctl net.core.rmem_max={RECEIVE_BUFFER})"
+        )

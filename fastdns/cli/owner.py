@@ -1,0 +1,30 @@
+"""Commands of root's that look at a daemon's files do so as the daemon's user."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from ..errors import FastdnsError
+
+
+def become_owner(directory: Path) -> None:
+    """As root, become the owner of the directory for the rest of the process.
+
+    Nothing happens when that is root, when there is no directory, or to another user. So nothing
+    that the daemon cannot read and write itself comes out of its files, or into them.
+    """
+    if os.geteuid() != 0:
+        return
+    try:
+        status = os.stat(directory)
+    except OSError:
+        return  # whoever looks into it next tells the user
+    if status.st_uid == 0:
+        return
+    try:
+        os.setgroups([])
+        os.setgid(status.st_gid)
+        os.setuid(status.st_uid)
+    except OSError as error:
+        raise FastdnsError(f"cannot become the owner of {directory}: {error.strerror}") from None

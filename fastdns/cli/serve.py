@@ -1,0 +1,29 @@
+"""`fastdns serve`: the daemon, in the foreground."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..config.load import load
+from ..server import supervisor
+from . import options
+
+
+@click.command()
+@options.config_file
+@options.listen
+@options.upstream
+@options.state
+@click.option("--workers", metavar="N", type=int, help="Processes that answer queries.")
+def serve(
+    path: Path | None,
+    listen: tuple[str, ...],
+    upstream: tuple[str, ...],
+    state: str | None,
+    workers: int | None,
+) -> int:
+    """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
+    config = load(path, listen=listen, upstream=upstream, state=state, workers=workers)
+    return supervisor.run(config)

@@ -1,0 +1,51 @@
+"""Reading small text files that somebody else wrote."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from .text import describe
+
+MAX_OCTETS = 1 << 20
+
+
+def absolute_path(text: str) -> Path:
+    """Return the path; ValueError with one phrase when it is relative or cannot be a path."""
+    if not text.startswith("/"):
+        raise ValueError(f"{describe(text)} is not an absolute path (begin it with /)")
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"{describe(text)} is not UTF-8 text") from None
+    if "\0" in text:
+        raise ValueError(f"{describe(text)} cannot be a path")
+    return Path(text)
+
+
+def read_text(path: Path, *, regular: bool) -> str:
+    """Return the text of a file of at most 1 MiB, a byte order mark left out.
+
+    ValueError with one phrase when that cannot be. With regular=True a pipe or a device is refused
+    and nothing here can block: the daemon reads such files while it serves. Else /dev/stdin and
+    <(command) work.
+    """
+
+    def opener(name: str, flags: int) -> int:
+        # O_NONBLOCK: opening a pipe that nobody writes to would wait.
+        return os.open(name, flags | (os.O_NONBLOCK if regular else 0))
+
+    try:
+        with open(path, "rb", opener=opener) as stream:
+            if regular and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+                raise ValueError("is not a regular file")
+            content = stream.read(MAX_OCTETS + 1)
+    except OSError as error:
+        raise ValueError(f"cannot be read: {error.strerror}") from None
+    if len(content) > MAX_OCTETS:
+        raise ValueError("is larger than 1MiB")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (octet {error.start + 1})") from None

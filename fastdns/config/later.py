@@ -1,0 +1,20 @@
+"""What later versions will know. This one refuses it in words that tell it from a typing error."""
+
+from __future__ import annotations
+
+from .schema import Cache, Config, Listen, Section, Upstream
+
+NOT_IN_THIS_VERSION = "is not in this version of fastdns"
+
+KEYS: dict[type[Section], frozenset[str]] = {
+    Config: frozenset({"access", "forward", "local", "block", "protect", "log", "admin", "client"}),
+    Listen: frozenset({"tls", "https", "cert", "key"}),
+    Upstream: frozenset({"ecs", "bootstrap"}),
+    Cache: frozenset(
+        {"disk", "stale", "stale_wait", "stale_ttl", "prefetch", "commit_interval", "redis"}
+    ),
+}
+
+STRATEGIES = frozenset({"fastest", "race"})
+
+SCHEMES = frozenset({"tls", "https", "sdns"})

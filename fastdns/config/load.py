@@ -1,0 +1,144 @@
+"""Files and flags to a configuration; what is wrong, all of it, one line each."""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from ..errors import ConfigError, ConfigErrors
+from .files import absolute_path, read_text
+from .places import Places, decide
+from .schema import Config, ServerFile, own_address
+from .servers import parse_server, read_server_file
+from .structure import Refused, structure
+from .text import describe, path_text
+
+__all__ = ["load", "load_places", "parse_server", "read_server_file"]
+
+DEFAULT_FILE = Path("/etc/fastdns/fastdns.toml")
+
+
+def load(
+    path: Path | None,
+    *,
+    listen: Sequence[str] = (),
+    upstream: Sequence[str] = (),
+    state: str | Path | None = None,
+    workers: int | None = None,
+) -> Config:
+    """Return the effective configuration: the flags, else the file, else the defaults.
+
+    Without a path it is /etc/fastdns/fastdns.toml when that exists. ConfigErrors names a flag or
+    the file and the key for each wrong value; what a flag replaces is not looked at. A file of
+    upstreams must exist and name at least one; its other lines may be wrong (`read_server_file`).
+    """
+    source, data = _read(path)
+    flags: dict[str, str] = {}
+    for table, key, flag, given in (
+        ("listen", "dns", "--listen", listen),
+        ("upstream", "servers", "--upstream", upstream),
+    ):
+        if given and isinstance(data.setdefault(table, {}), dict):
+            data[table][key] = list(given)
+            flags[f"{table}.{key}"] = flag
+    if workers is not None:
+        data["workers"] = workers
+        flags["workers"] = "--workers"
+    if state is not None:
+        flags["state_dir"] = "--state"
+    try:
+        config = structure(_with_places(data, state), Config)
+        if problems := _server_file_problems(config):
+            raise Refused(problems)
+    except Refused as refused:
+        raise _lines(refused.problems, source, flags) from None
+    return config
+
+
+def load_places(path: Path | None, *, state: str | Path | None = None) -> Places:
+    """Return where the daemon of this configuration lies.
+
+    Other keys are not judged: a command that looks at a running daemon should work while its file
+    is being edited.
+    """
+    source, data = _read(path)
+    try:
+        given = _with_places(data, state)
+        return structure({key: given[key] for key in ("state_dir", "run_dir")}, Places)
+    except Refused as refused:
+        raise _lines(
+            refused.problems, source, {"state_dir": "--state"} if state is not None else {}
+        ) from None
+
+
+def _read(path: Path | None) -> tuple[str | None, dict[str, Any]]:
+    """Return how messages name the file (None: there is none) and what it says."""
+    if path is None and not os.path.exists(DEFAULT_FILE):
+        return None, {}
+    source = path_text(path or DEFAULT_FILE)
+    try:
+        text = read_text(path or DEFAULT_FILE, regular=False)
+    except ValueError as error:
+        raise ConfigErrors([f"{source}: {error}"]) from None
+    try:
+        return source, tomllib.loads(text)
+    except RecursionError:
+        problem = "too deeply nested"
+    except ValueError as error:  # TOMLDecodeError, and what int() says of thousands of digits
+        problem = path_text(error)
+    raise ConfigErrors([f"{source}: is not valid TOML: {problem}"])
+
+
+def _with_places(data: dict[str, Any], state: str | Path | None) -> dict[str, Any]:
+    """Return the data with both directories in it; what is wrong with a given one shows later."""
+    try:
+        if state is not None:
+            return data | _as_data(decide(flag=_state_directory(state)))
+        state_dir, run_dir = _usable(data.get("state_dir")), _usable(data.get("run_dir"))
+        return _as_data(decide(state_dir=state_dir, run_dir=run_dir)) | data
+    except ConfigError as error:
+        raise Refused([error]) from None
+
+
+def _state_directory(text: str | Path) -> Path:
+    try:
+        return absolute_path(os.path.abspath(text) if str(text) else "")
+    except ValueError as error:
+        raise ConfigError("state_dir", str(error)) from None
+    except OSError as error:  # a relative path, and the working directory is gone
+        raise ConfigError("state_dir", f"{describe(str(text))}: {error.strerror}") from None
+
+
+def _usable(value: object) -> Path | None:
+    try:
+        return absolute_path(value) if isinstance(value, str) else None
+    except ValueError:
+        return None
+
+
+def _as_data(places: Places) -> dict[str, Any]:
+    return {"state_dir": str(places.state_dir), "run_dir": str(places.run_dir)}
+
+
+def _server_file_problems(config: Config) -> list[ConfigError]:
+    problems: list[ConfigError] = []
+    for entry in config.upstream.servers:
+        if not isinstance(entry, ServerFile):
+            continue
+        servers, wrong = read_server_file(entry.path)
+        if not servers:
+            wrong = wrong or [f"{path_text(entry.path)}: names no upstream (write one a line)"]
+            problems += (ConfigError("upstream.servers", line) for line in wrong)
+        problems += (own_address(s) for s in servers if config.listen.covers(s.address))
+    return problems
+
+
+def _lines(problems: list[ConfigError], source: str | None, flags: dict[str, str]) -> ConfigErrors:
+    lines = []
+    for problem in problems:
+        name = flags.get(problem.key) or (f"{source}: {problem.key}" if source else problem.key)
+        lines.append(f"{name}: {problem.problem}")
+    return ConfigErrors(lines)

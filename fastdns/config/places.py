@@ -1,0 +1,63 @@
+"""Where a daemon keeps what must last (state_dir) and what need not (run_dir)."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import attrs
+
+from ..errors import ConfigError
+from .schema import Section
+
+SYSTEM_STATE = Path("/var/lib/fastdns")
+SYSTEM_RUN = Path("/run/fastdns")
+
+
+@attrs.frozen
+class Places(Section):
+    """The two directories of one daemon. Daemon and commands find each other through them."""
+
+    state_dir: Path
+    run_dir: Path
+
+    @property
+    def lock(self) -> Path:
+        """The running supervisor holds an flock on it; its text is the supervisor's pid."""
+        return self.state_dir / "lock"
+
+    @property
+    def counters(self) -> Path:
+        return self.run_dir / "counters"
+
+
+def decide(
+    *,
+    flag: Path | None = None,
+    state_dir: Path | None = None,
+    run_dir: Path | None = None,
+    environment: Mapping[str, str] = os.environ,
+) -> Places:
+    """Return the places: the flag's, else the configuration's, else those of whoever asks.
+
+    The flag stands for both, DIR and DIR/run. A configured state_dir without a run_dir works like
+    the flag: were the run_dir the common one, two daemons with state_dirs of their own would write
+    the same counters. A configured run_dir changes nothing but itself.
+    """
+    if flag:
+        return Places(flag, flag / "run")
+    if state_dir:
+        return Places(state_dir, run_dir or state_dir / "run")
+    if os.geteuid() == 0:
+        return Places(SYSTEM_STATE, run_dir or SYSTEM_RUN)
+    own = _state_home(environment) / "fastdns"
+    return Places(own, run_dir or own / "run")
+
+
+def _state_home(environment: Mapping[str, str]) -> Path:
+    given = Path(environment.get("XDG_STATE_HOME", ""))
+    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
+        return given
+    home = Path(environment.get("HOME", ""))
+    if not home.is_absolute():
+        raise ConfigError("state_dir", "HOME is not set, so there is no default (try --state DIR)")
+    return home / ".local" / "state"

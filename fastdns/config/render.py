@@ -1,0 +1,42 @@
+"""A configuration as TOML."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import attrs
+
+from .schema import Config, Octets, Seconds, Section, Ttl
+from .text import quote
+from .units import spell_duration, spell_size
+
+
+def render(config: Config) -> str:
+    """Return TOML with every key, which `load` turns into the same configuration again."""
+    return "\n".join(_table(config, "")) + "\n"
+
+
+def _table(section: Section, heading: str) -> list[str]:
+    lines = [f"[{heading}]"] if heading else []
+    below: list[str] = []
+    for field in attrs.fields(type(section)):
+        value = getattr(section, field.name)
+        if isinstance(value, Section):
+            below += ["", *_table(value, field.name)]
+        else:
+            lines.append(f"{field.name} = {_value(value, field.type)}")
+    return lines + below
+
+
+def _value(value: Any, kind: Any) -> str:
+    if kind is Octets:
+        return quote(spell_size(value))
+    if kind in (Seconds, Ttl):
+        return quote(spell_duration(value))
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, tuple):
+        return f"[{', '.join(quote(str(item)) for item in value)}]"
+    return quote(str(value))

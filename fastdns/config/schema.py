@@ -1,0 +1,207 @@
+"""The configuration: what may be set, its default, its limits. Seconds and octets throughout.
+
+Units are types, defaults and limits stand in the declarations, contradictions between values come
+last. Field types are real objects here (no postponed annotations), because `structure` dispatches
+on them.
+"""
+
+import socket
+import sys
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+from pathlib import Path
+from typing import Any, Literal, NewType, TypeVar
+
+import attrs
+
+from ..errors import ConfigError
+from .units import in_seconds, spell_size
+
+Octets = NewType("Octets", int)
+Seconds = NewType("Seconds", float)
+Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Strategy = Literal["failover", "round-robin"]
+
+MIB = 1 << 20
+ADDRESS_SPACE = Octets(
+    min(sys.maxsize, 1 << 47)
+)  # what Linux gives a process on the common 64-bit machines
+MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
+
+_T = TypeVar("_T", int, float)
+
+
+@attrs.frozen
+class Address:
+    """An IP address and a port; a link-local one carries its interface as "fe80::1%eth0"."""
+
+    host: str
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """What bind and connect take, no name look-up needed; OSError: no such interface."""
+        if self.family is socket.AF_INET:
+            return (self.host, self.port)
+        host, _, scope = self.host.partition("%")
+        number = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
+        return (host, self.port, 0, number)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Server:
+    """One upstream."""
+
+    transport: Literal["udp", "tcp"]
+    address: Address
+
+    def __str__(self) -> str:
+        return str(self.address) if self.transport == "udp" else f"tcp://{self.address}"
+
+
+@attrs.frozen
+class ServerFile:
+    """A file that names upstreams, one a line; it may change while fastdns runs."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyServer = Server | ServerFile
+
+
+def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, Any, _T], None]:
+    """Return a validator that accepts least to most, both included, and spells them if not."""
+
+    def check(_instance: Any, _attribute: Any, value: _T) -> None:
+        if value < least:
+            raise ValueError(f"is {spell(value)}; must be at least {spell(least)}")
+        if value > most:
+            raise ValueError(f"is {spell(value)}; must be at most {spell(most)}")
+
+    return check
+
+
+def whole_seconds(least: float, most: float) -> Callable[[Any, Any, Ttl], None]:
+    """Return a validator for TTLs: least to most, without a fraction."""
+    limits = between(least, most, in_seconds)
+
+    def check(instance: Any, attribute: Any, value: Ttl) -> None:
+        limits(instance, attribute, value)
+        if value % 1:
+            raise ValueError(f"is {in_seconds(value)}; must be whole seconds")
+
+    return check
+
+
+def _one_worker(_instance: Any, _attribute: Any, value: int) -> None:
+    if value < 0:
+        raise ValueError(f"is {value}; must be at least 0")
+    if value > 1:
+        raise ValueError("more than one worker is not in this version of fastdns (try 1)")
+
+
+def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> None:
+    if not value:
+        raise ValueError('is empty; fastdns needs an address to listen on (try ["127.0.0.1:53"])')
+    fixed = [address for address in value if address.port]  # port 0 is another free port each time
+    for address in dict.fromkeys(fixed):
+        if fixed.count(address) > 1:
+            raise ValueError(f'"{address}" stands there more than once (leave one)')
+
+
+@attrs.frozen
+class Section:
+    """A table of the configuration."""
+
+    def contradictions(self) -> Iterator[ConfigError]:
+        """Yield what is wrong between values that are each right; keys relative to this table."""
+        return iter(())
+
+
+@attrs.frozen
+class Listen(Section):
+    """Where clients reach us."""
+
+    dns: tuple[Address, ...] = attrs.field(
+        default=(Address("127.0.0.1", 53), Address("::1", 53)), validator=_distinct
+    )
+
+    def covers(self, address: Address) -> bool:
+        """Return True when a query sent to the address would come back to ourselves.
+
+        An address of another interface is not seen as ours under a wildcard: interfaces come and
+        go.
+        """
+        if address in self.dns:
+            return True
+        wildcard = Address("::" if address.family is socket.AF_INET6 else "0.0.0.0", address.port)
+        return wildcard in self.dns and ip_address(address.host).is_loopback
+
+
+@attrs.frozen
+class Upstream(Section):
+    """Whom we ask. No servers: the nameservers of /etc/resolv.conf."""
+
+    servers: tuple[AnyServer, ...] = ()
+    strategy: Strategy = "failover"
+    timeout: Seconds = attrs.field(
+        default=Seconds(1.5), validator=between(Seconds(0.001), Seconds(10.0), in_seconds)
+    )
+    attempts: int = attrs.field(default=3, validator=between(1, 10, str))
+    trust_ad: bool = False
+
+
+@attrs.frozen
+class Cache(Section):
+    """What is kept, how much and how long."""
+
+    memory: Octets = attrs.field(
+        default=Octets(64 * MIB), validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
+    )
+    min_ttl: Ttl = attrs.field(default=Ttl(0.0), validator=whole_seconds(0, MAX_TTL))
+    max_ttl: Ttl = attrs.field(default=Ttl(86400.0), validator=whole_seconds(0, MAX_TTL))
+    negative_max_ttl: Ttl = attrs.field(default=Ttl(3600.0), validator=whole_seconds(0, MAX_TTL))
+    # RFC 9520 section 3.2: failures are cached for at least 1 second and at most 5 minutes.
+    failure_ttl: Ttl = attrs.field(default=Ttl(5.0), validator=whole_seconds(1, 300))
+
+    def contradictions(self) -> Iterator[ConfigError]:
+        if self.max_ttl < self.min_ttl:
+            limit = in_seconds(self.min_ttl)
+            problem = f"is {in_seconds(self.max_ttl)}; must be at least min_ttl ({limit})"
+            yield ConfigError("max_ttl", problem)
+
+
+@attrs.frozen(kw_only=True)
+class Config(Section):
+    """The whole of it, as the daemon and the commands see it."""
+
+    workers: int = attrs.field(default=0, validator=_one_worker)
+    state_dir: Path  # both have a default, which depends on who asks: places.decide
+    run_dir: Path
+    log_level: LogLevel = "info"
+    listen: Listen = Listen()
+    upstream: Upstream = Upstream()
+    cache: Cache = Cache()
+
+    def contradictions(self) -> Iterator[ConfigError]:
+        for server in self.upstream.servers:
+            if isinstance(server, Server) and self.listen.covers(server.address):
+                yield own_address(server)
+
+
+def own_address(server: Server) -> ConfigError:
+    """What to say about an upstream that is ourselves."""
+    problem = f'"{server}" is an address fastdns itself listens on (name another resolver)'
+    return ConfigError("upstream.servers", problem)

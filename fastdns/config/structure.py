@@ -1,0 +1,182 @@
+"""TOML values to schema values, strictly: 3.9 is no integer and 1 is no boolean.
+
+cattrs dispatches on the types of the schema. The hooks are our own, because its scalars convert
+what should be refused and its errors name Python classes, not keys. A hook says what is wrong in a
+phrase (ValueError); the hook of the table around it adds the key and goes on, so that all that is
+wrong is told at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal, TypeVar, get_args, get_origin
+
+import attrs
+import cattrs
+
+from ..errors import ConfigError
+from . import later
+from .files import absolute_path
+from .schema import Address, AnyServer, Config, Octets, Seconds, Section, Strategy, Ttl
+from .servers import parse_listen, parse_server
+from .text import describe, key_text
+from .units import parse_duration, parse_size
+
+_Table = TypeVar("_Table", bound=Section)
+
+
+class Refused(Exception):
+    """What is wrong inside one value, keys relative to it; the key "" is the value itself."""
+
+    def __init__(self, problems: list[ConfigError]) -> None:
+        super().__init__(problems)
+        self.problems = problems
+
+
+def structure(data: dict[str, Any], table: type[_Table]) -> _Table:
+    """Return the table's values, or raise Refused with everything that is wrong with them."""
+    return _converter.structure(data, table)
+
+
+def _structure_table(data: object, table: type[Section]) -> Section:
+    if not isinstance(data, dict):
+        raise ValueError(f"{describe(data)} is not a table (try [{table.__name__.lower()}])")
+    fields = {field.name: field for field in attrs.fields(table)}
+    problems: list[ConfigError] = []
+    values = {}
+    for key, value in data.items():
+        try:
+            if key not in fields:
+                raise ValueError(_why_not(key, table))
+            values[key] = _converter.structure(value, fields[key].type)
+            if validator := fields[key].validator:
+                validator(None, fields[key], values[key])
+        except ValueError as error:
+            problems.append(ConfigError(key_text(key), str(error)))
+        except Refused as refused:
+            problems += (_under(key, problem) for problem in refused.problems)
+    if problems:
+        raise Refused(problems)
+    section = table(**values)
+    if problems := list(section.contradictions()):
+        raise Refused(problems)
+    return section
+
+
+def _under(key: str, problem: ConfigError) -> ConfigError:
+    return ConfigError(f"{key}.{problem.key}" if problem.key else key, problem.problem)
+
+
+def _why_not(key: str, table: type[Section]) -> str:
+    if key in later.KEYS[table]:
+        return f"{later.NOT_IN_THIS_VERSION} (leave it out)"
+    here = [field.name for field in attrs.fields(table)]
+    near = difflib.get_close_matches(key, here, n=1) or difflib.get_close_matches(key, _PATHS, n=1)
+    if near:
+        return f"is not a known key (did you mean {_PATHS[near[0]]}?)"
+    return f"is not a known key (known here: {', '.join(here)})"
+
+
+def _is_table(kind: Any) -> bool:
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def _paths(table: type[Section], prefix: str = "") -> dict[str, str]:
+    found = {}
+    for field in attrs.fields(table):
+        found[field.name] = prefix + field.name
+        if field.type and _is_table(field.type):
+            found |= _paths(field.type, f"{prefix}{field.name}.")
+    return found
+
+
+_PATHS = _paths(Config)  # by the last part of the key, which a user may have put in another table
+
+
+def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
+    if not isinstance(data, list):
+        raise ValueError(f"{describe(data)} is not a list (put it in [ ])")
+    items = []
+    problems = []
+    for item in data:
+        try:
+            items.append(_converter.structure(item, get_args(kind)[0]))
+        except ValueError as error:
+            problems.append(ConfigError("", str(error)))
+    if problems:
+        raise Refused(problems)
+    return tuple(items)
+
+
+def _structure_bool(value: object, _kind: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"{describe(value)} is not a boolean (try true or false)")
+    return value
+
+
+def _structure_int(value: object, _kind: Any) -> int:
+    if type(value) is not int:
+        raise ValueError(f"{describe(value)} is not an integer (try 1)")
+    if value.bit_length() > 63:
+        raise ValueError(f"{describe(value)} is too large (try 1)")
+    return value
+
+
+def _structure_word(value: object, kind: Any) -> str:
+    words = get_args(kind)
+    if isinstance(value, str) and value in words:
+        return value
+    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    known = ", ".join(f'"{word}"' for word in words)
+    remedy = f' (did you mean "{near[0]}"?)' if near else ""
+    raise ValueError(f"{describe(value)} is not one of {known}{remedy}")
+
+
+def _structure_path(value: object, _kind: Any) -> Path:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a path in quotes (try "/var/lib/fastdns")')
+    return absolute_path(value)
+
+
+def _structure_strategy(value: object, kind: Any) -> str:
+    if isinstance(value, str) and value in later.STRATEGIES:
+        raise ValueError(f'"{value}" {later.NOT_IN_THIS_VERSION} (try "failover")')
+    return _structure_word(value, kind)
+
+
+def _structure_address(value: object, _kind: Any) -> Address:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not an address in quotes (try "127.0.0.1:53")')
+    return parse_listen(value)
+
+
+def _structure_server(value: object, _kind: Any) -> AnyServer:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not an upstream in quotes (try "9.9.9.9")')
+    return parse_server(value)
+
+
+def _origin(kind: Any) -> Any:
+    return get_origin(kind)
+
+
+def _make_converter() -> cattrs.Converter:
+    converter = cattrs.Converter(detailed_validation=False)
+    by_predicate = converter.register_structure_hook_func
+    # Of two that match, the later registered wins.
+    by_predicate(_is_table, _structure_table)
+    by_predicate(lambda kind: _origin(kind) is tuple, _structure_list)
+    by_predicate(lambda kind: _origin(kind) is Literal, _structure_word)
+    by_predicate(lambda kind: kind == Strategy, _structure_strategy)
+    by_predicate(lambda kind: kind == AnyServer, _structure_server)
+    by_predicate(lambda kind: kind is Octets, lambda value, _: parse_size(value))
+    by_predicate(lambda kind: kind in (Seconds, Ttl), lambda value, _: parse_duration(value))
+    converter.register_structure_hook(Address, _structure_address)
+    converter.register_structure_hook(Path, _structure_path)
+    converter.register_structure_hook(bool, _structure_bool)
+    converter.register_structure_hook(int, _structure_int)
+    return converter
+
+
+_converter = _make_converter()

@@ -1,0 +1,76 @@
+"""Sizes and durations: text to number and back.
+
+Sizes are octets. "KiB", "MiB", "GiB", "TiB" and the bare letters "K", "M", "G", "T" are powers of
+1024, as unbound and systemd read the letters; "KB", "MB", "GB", "TB" are powers of 1000. Capitals
+do not matter, a fraction ("1.5GiB") is allowed, and a number without a unit, as a string or as an
+integer, is octets.
+
+Durations always have a unit, since a bare number is seconds to one program and milliseconds to
+another: "200ms", "1.5s", "5m" (minutes), "1h", "1d".
+"""
+
+from __future__ import annotations
+
+import re
+from decimal import Decimal
+
+from .text import describe
+
+# Digits are bounded so that no text costs more to read than it is worth.
+_NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
+_SIZE = re.compile(_NUMBER + r" ?([kmgt]i?b?|)", re.IGNORECASE)
+_DURATION = re.compile(_NUMBER + r" ?(ms|s|m|h|d)")
+
+_POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
+_SECONDS = {
+    "ms": Decimal("0.001"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+
+
+def parse_size(value: object) -> int:
+    """Return the octets that a TOML string or integer means; ValueError with one phrase."""
+    if type(value) is int and value >= 0:
+        return value
+    match = _SIZE.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'{describe(value)} is not a size (try "64MiB")')
+    number, unit = Decimal(match[1]), match[2].lower()
+    base = 1000 if unit.endswith("b") and "i" not in unit else 1024
+    return int(number * base ** _POWERS[unit[:1]])
+
+
+def parse_duration(value: object) -> float:
+    """Return the seconds that a TOML string means; ValueError with one phrase."""
+    if type(value) in (int, float) or (isinstance(value, str) and re.fullmatch(_NUMBER, value)):
+        number = describe(value).strip('"')
+        remedy = f"{number}s" if re.fullmatch(_NUMBER, number) else "30s"
+        raise ValueError(f'{describe(value)} has no unit (try "{remedy}")')
+    match = _DURATION.fullmatch(value) if isinstance(value, str) else None
+    if not match:
+        raise ValueError(f'{describe(value)} is not a duration (try "30s")')
+    return float(Decimal(match[1]) * _SECONDS[match[2]])
+
+
+def spell_size(octets: int) -> str:
+    """Return the shortest exact spelling with a binary unit; `parse_size` reads it back."""
+    for power, unit in ((4, "TiB"), (3, "GiB"), (2, "MiB"), (1, "KiB")):
+        if octets and octets % 1024**power == 0:
+            return f"{octets // 1024**power}{unit}"
+    return str(octets)
+
+
+def spell_duration(seconds: float) -> str:
+    """Return the shortest exact spelling; `parse_duration` reads it back."""
+    for length, unit in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds and seconds % length == 0:
+            return f"{seconds / length:.0f}{unit}"
+    return in_seconds(seconds)
+
+
+def in_seconds(seconds: float) -> str:
+    """Return the duration in seconds, the unit of every TTL that a user sees elsewhere."""
+    return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds!r}s"

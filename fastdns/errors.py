@@ -1,0 +1,53 @@
+"""Typed errors: what is wrong, for whom, and with which RCODE and Extended DNS Error (RFC 8914) a client hears of it."""
+
+from __future__ import annotations
+
+SERVFAIL = 2
+
+EDE_OTHER = 0
+EDE_NO_REACHABLE_AUTHORITY = 22
+EDE_NETWORK_ERROR = 23
+
+
+class FastdnsError(Exception):
+    """Anything that fastdns tells its owner about in one line."""
+
+
+class ConfigError(FastdnsError):
+    """One wrong value: the key path it stands under and what is the matter with it."""
+
+    def __init__(self, key: str, problem: str) -> None:
+        super().__init__(f"{key}: {problem}")
+        self.key = key
+        self.problem = problem
+
+
+class ConfigErrors(FastdnsError):
+    """All that is wrong with a configuration, one printable line each, file and key included."""
+
+    def __init__(self, lines: list[str]) -> None:
+        super().__init__("\n".join(lines))
+        self.lines = lines
+
+
+class StartError(FastdnsError):
+    """The daemon cannot start; the text names the cause and the remedy."""
+
+
+class UpstreamError(FastdnsError):
+    """No upstream gave a usable answer; carries what the client is told."""
+
+    rcode = SERVFAIL
+    ede = EDE_OTHER
+
+
+class UpstreamTimeout(UpstreamError):
+    """Upstreams were asked and none answered in time."""
+
+    ede = EDE_NO_REACHABLE_AUTHORITY
+
+
+class UpstreamUnreachable(UpstreamError):
+    """The network refused: no route, port closed, connection reset, or there is no upstream at all."""
+
+    ede = EDE_NETWORK_ERROR

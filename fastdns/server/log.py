@@ -1,0 +1,40 @@
+"""The log: lines on standard error, for journald or a terminal; bounded, whatever happens."""
+
+from __future__ import annotations
+
+import logging
+import time
+
+LINES_A_MINUTE = 10  # with the same wording; what clients and upstreams provoke stays readable
+
+
+class Brake(logging.Filter):
+    """Lets so many lines of the same wording through a minute and says how many it held back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._minute = -1
+        self._counts: dict[str, int] = {}
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        minute = int(time.monotonic() // 60)
+        if minute != self._minute:
+            self._minute = minute
+            self._counts.clear()
+        wording = str(record.msg)
+        count = self._counts[wording] = self._counts.get(wording, 0) + 1
+        if count == LINES_A_MINUTE:
+            record.msg = f"{wording} (more like this within the minute are left out)"
+        return count <= LINES_A_MINUTE
+
+
+def start_log(level: str) -> None:
+    """Send the log of every part of fastdns to standard error, from this level on."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    handler.addFilter(Brake())
+    logger = logging.getLogger("fastdns")
+    logger.handlers[:] = [handler]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logging.raiseExceptions = False  # a closed standard error is no reason to stop serving

@@ -1,0 +1,105 @@
+"""One upstream: how to ask it, how fast it answers, and whether it is alive."""
+
+from __future__ import annotations
+
+import logging
+
+import gevent
+from gevent.queue import SimpleQueue
+
+from .._answer import Answer
+from ..config.schema import Server
+from ..errors import UpstreamError
+from .exchange import Arrivals, Desk, Exchange
+from .request import PROBE_KEY, Request
+from .tcp import TcpChannel, TcpExchange
+from .udp import UdpExchange
+
+log = logging.getLogger(__name__)
+
+FAILURES_TO_DIE = 2  # in a row, with no reply between: one lost packet is no death
+PROBE_FIRST = 1.0
+PROBE_MAX = 30.0
+PATIENCE_MIN = 0.15
+PATIENCE_UNKNOWN = 0.3
+PATIENCE_MAX = 0.5
+
+
+class Endpoint:
+    """One upstream and its health."""
+
+    def __init__(self, server: Server, timeout: float, desk: Desk) -> None:
+        self.server = server
+        self.alive = True
+        self._timeout = timeout
+        self._desk = desk
+        self._channel = TcpChannel(server.address, desk)
+        self._failures = 0
+        self._rtt: float | None = None  # smoothed, with its deviation: RFC 6298 section 2
+        self._deviation = 0.0
+        self._prober: gevent.Greenlet | None = None
+
+    def ask(self, request: Request, arrivals: Arrivals) -> Exchange:
+        """Send the request by the upstream's own transport; UpstreamUnreachable: it cannot be."""
+        if self.server.transport == "tcp":
+            return self.ask_by_tcp(request, arrivals)
+        try:
+            return UdpExchange(
+                self._desk, self, self.server.address, request, arrivals, self._timeout
+            )
+        except UpstreamError:
+            self._desk.counters.add("upstream_errors_total")
+            self.failed()
+            raise
+
+    def ask_by_tcp(self, request: Request, arrivals: Arrivals) -> Exchange:
+        """Send the request over the kept TCP connection, which is how a truncated answer is got."""
+        return TcpExchange(self._desk, self, self._channel, request, arrivals, self._timeout)
+
+    @property
+    def patience(self) -> float:
+        """Seconds after which another upstream is asked as well: what it takes when it is well."""
+        if self._rtt is None:
+            return PATIENCE_UNKNOWN
+        return min(max(2 * self._rtt + 4 * self._deviation, PATIENCE_MIN), PATIENCE_MAX)
+
+    def answered(self, seconds: float) -> None:
+        if self._rtt is None:
+            self._rtt, self._deviation = seconds, seconds / 2
+        else:
+            self._deviation += (abs(seconds - self._rtt) - self._deviation) / 4
+            self._rtt += (seconds - self._rtt) / 8
+        self._failures = 0
+        if not self.alive:
+            self.alive = True
+            if self._prober is not None:
+                self._prober.kill(block=False)
+            log.info("upstream %s answers again", self.server)
+
+    def failed(self) -> None:
+        self._failures += 1
+        if self.alive and self._failures >= FAILURES_TO_DIE:
+            self.alive = False
+            log.warning("upstream %s does not answer; asked only now and then", self.server)
+            self._prober = gevent.spawn(self._probe)
+
+    def close(self) -> None:
+        """Stop asking it: it is no upstream of ours any more."""
+        if self._prober is not None:
+            self._prober.kill(block=False)
+        self._channel.close()
+
+    def _probe(self) -> None:
+        """Ask a dead upstream rarely, until it answers."""
+        pause = PROBE_FIRST
+        while not self.alive:
+            gevent.sleep(pause)
+            pause = min(2 * pause, PROBE_MAX)
+            arrivals: Arrivals = SimpleQueue()
+            try:
+                self.ask(Request(PROBE_KEY, trust_ad=False), arrivals)
+            except UpstreamError:
+                continue
+            _, outcome = arrivals.get()
+            if isinstance(outcome, Answer):
+                return

@@ -1,0 +1,87 @@
+"""One query to one upstream, from sending it to its answer, its failure or its end of time."""
+
+from __future__ import annotations
+
+import time
+from typing import Protocol
+
+import gevent
+from gevent.queue import SimpleQueue
+
+from .._answer import Answer
+from .._shared import Counters
+from ..errors import UpstreamError, UpstreamTimeout
+from .reply import Reader
+from .request import Request
+
+Arrivals = SimpleQueue  # of (Exchange, Answer | UpstreamError)
+
+
+class Health(Protocol):
+    """What an exchange reports about its upstream."""
+
+    def answered(self, seconds: float) -> None:
+        """It replied after that time."""
+
+    def failed(self) -> None:
+        """It did not reply in time, or could not be reached."""
+
+
+class Desk:
+    """What all exchanges of a process share."""
+
+    def __init__(self, reader: Reader, counters: Counters) -> None:
+        self.reader = reader
+        self.counters = counters
+        self.loop = gevent.get_hub().loop
+
+
+class Exchange:
+    """One query under way. Its outcome is put into `arrivals` once; nothing in it ever blocks.
+
+    `release` says that nobody waits any more: it goes on listening until its time is over, so that
+    a slow upstream is told from a dead one. `close` ends it at once.
+    """
+
+    def __init__(
+        self, desk: Desk, health: Health, request: Request, arrivals: Arrivals, timeout: float
+    ) -> None:
+        self.desk = desk
+        self.health = health
+        self.request = request
+        self.arrivals: Arrivals | None = arrivals
+        self.done = False
+        self._sent_at = time.monotonic()
+        self._timer = desk.loop.timer(timeout)
+        self._timer.start(self._expired)
+
+    def arrived(self, answer: Answer) -> None:
+        """A reply that counts has come."""
+        if not self.done:
+            self.health.answered(time.monotonic() - self._sent_at)
+            self._finish(answer)
+
+    def broken(self, error: UpstreamError) -> None:
+        """The network or the upstream refused."""
+        if not self.done:
+            self.desk.counters.add("upstream_errors_total")
+            self.health.failed()
+            self._finish(error)
+
+    def release(self) -> None:
+        self.arrivals = None
+
+    def close(self) -> None:
+        self.done = True
+        self._timer.stop()
+        self._timer.close()
+
+    def _expired(self) -> None:
+        self.desk.counters.add("upstream_timeouts_total")
+        self.health.failed()
+        self._finish(UpstreamTimeout("no reply in time"))
+
+    def _finish(self, outcome: Answer | UpstreamError) -> None:
+        self.close()
+        if self.arrivals is not None:
+            self.arrivals.put((self, outcome))

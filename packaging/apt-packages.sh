@@ -1,0 +1,137 @@
+#!/bin/sh
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|debian …
+#
+# What is needed is tried first (a command, a header, a Python module), so a machine that has it,
+# from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
+set -eu
+
+# Daemons live in sbin, which a plain user's PATH lacks.
+PATH=$PATH:/usr/sbin:/sbin
+POLICY=/usr/sbin/policy-rc.d
+MARK='# Left by fastdns packaging/apt-packages.sh; it may be deleted.'
+
+say() { echo "fastdns: $*" >&2; }
+
+# --- the part that runs as root -------------------------------------------------------------------
+
+# Debian starts a daemon as it installs it. We want nsd's program, not a name server on port 53, so
+# for the time of the installation a policy says no. One that the owner has put there stays.
+forbid_services() {
+    if [ -f "$POLICY" ] && grep -qxF "$MARK" "$POLICY"; then
+        rm -f "$POLICY" # of a run that was killed; the lock says that no other one is under way
+    fi
+    trap 'exit 130' INT
+    trap 'exit 143' TERM HUP
+    if (set -C && printf '#!/bin/sh\n%s\nexit 101\n' "$MARK" >"$POLICY") 2>/dev/null; then
+        trap 'rm -f "$POLICY"' EXIT
+        chmod 755 "$POLICY"
+    fi
+}
+
+install() {
+    exec 9>/run/fastdns-apt-packages.lock
+    flock 9
+    forbid_services
+    export DEBIAN_FRONTEND=noninteractive
+    log=$(mktemp)
+    get="apt-get -q -y --no-install-recommends -o DPkg::Lock::Timeout=300 install"
+    # Lists that are missing or too old show in a failure: only then are they fetched.
+    if ! $get "$@" </dev/null >"$log" 2>&1; then
+        say "refreshing apt's package lists"
+        apt-get -q update </dev/null >"$log" 2>&1 || say "apt-get update failed: $(tail -n 1 "$log")"
+        if ! $get "$@" </dev/null >"$log" 2>&1; then
+            cat "$log" >&2
+            rm -f "$log"
+            say "apt-get could not install: $*"
+            exit 1
+        fi
+    fi
+    rm -f "$log"
+    case " $* " in
+    # Nor shall it start at the next boot.
+    *' nsd '*) ! command -v systemctl >/dev/null || systemctl --quiet disable nsd.service >/dev/null 2>&1 || : ;;
+    esac
+}
+
+if [ "${1-}" = --install ]; then
+    shift
+    install "$@"
+    exit
+fi
+
+# --- what is missing ------------------------------------------------------------------------------
+
+packages=
+missing() { case " $packages " in *" $1 "*) ;; *) packages="$packages${packages:+ }$1" ;; esac; }
+need_command() { command -v "$1" >/dev/null || missing "$2"; }
+
+need_compiler() {
+    need_command gcc gcc
+    command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -o /dev/null - 2>/dev/null || missing libc6-dev
+}
+
+# Debian splits Python: venv and the headers come in packages of their own. Any other Python has
+# both or has to be mended by whoever made it.
+need_python() {
+    python=${PYTHON:-python3}
+    if ! command -v "$python" >/dev/null; then
+        [ "$python" = python3 ] || { say "there is no $python on this machine"; exit 1; }
+        missing python3 && missing python3-venv && missing python3-dev
+        return
+    fi
+    found=$("$python" -c '
+import os, sys, sysconfig
+print("%s python%d.%d" % ((sys.base_prefix,) + sys.version_info[:2]))
+try:
+    import venv, ensurepip
+except ImportError:
+    print("venv")
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    print("dev")')
+    set -- $found
+    prefix=$1 name=$2
+    shift 2
+    [ $# = 0 ] || [ "$prefix" = /usr ] || {
+        say "$python (in $prefix) comes without: $* (the module ensurepip, or Python.h); choose another with PYTHON=…"
+        exit 1
+    }
+    for part; do missing "$name-$part"; done
+}
+
+for task; do
+    case $task in
+    make) need_command make make ;;
+    dev) need_compiler && need_python ;;
+    test)
+        need_command nsd nsd
+        need_command dig bind9-dnsutils
+        need_command kdig knot-dnsutils
+        ;;
+    bench) need_command nsd nsd ;;
+    debian) # fastdns as Debian 12 would build and run it: its Python, its Cython, its libraries
+        for package in gcc cython3 python3 python3-attr python3-cattr python3-click python3-dev \
+            python3-dnslib python3-dnspython python3-gevent python3-pytest python3-rich \
+            python3-setuptools; do
+            dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing "$package"
+        done
+        ;;
+    *)
+        say "no such task: $task"
+        exit 2
+        ;;
+    esac
+done
+[ -n "$packages" ] || exit 0
+
+if ! command -v apt-get >/dev/null; then
+    say "this machine lacks what Debian calls: $packages"
+elif [ "$(id -u)" = 0 ]; then
+    say "installing from Debian: $packages"
+    exec sh "$0" --install $packages
+elif sudo -n true 2>/dev/null; then
+    say "installing from Debian with sudo: $packages"
+    exec sudo -n sh "$0" --install $packages
+else
+    say "missing: $packages (install with: sudo sh $0 --install $packages)"
+fi
+exit 1

@@ -1,0 +1,38 @@
+"""The list of extensions; everything else about the package stands in pyproject.toml."""
+
+import os
+
+from Cython.Build import cythonize
+from Cython.Compiler import Options
+from setuptools import Extension, setup
+
+MODULES = ["_wire", "_siphash", "_answer", "_hotcache", "_shared", "_response", "_udp", "_fastpath"]
+
+# Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler
+# ends the build.
+strict = bool(os.environ.get("FASTDNS_STRICT"))
+Options.warning_errors = strict
+
+setup(
+    # Here and not in pyproject.toml, where Debian 12's setuptools and PyPI's want different things.
+    license="MIT",
+    ext_modules=cythonize(
+        [
+            Extension(
+                f"fastdns.{name}",
+                [f"ext/fastdns/{name}.pyx"],
+                extra_compile_args=["-O2", "-Wall", *(["-Werror"] if strict else [])],
+            )
+            for name in MODULES
+        ],
+        include_path=["ext"],
+        build_dir=os.environ.get("FASTDNS_BUILD_DIR", "build/cython"),
+        compiler_directives={
+            "language_level": 3,
+            "boundscheck": False,
+            "wraparound": False,
+            "cdivision": True,
+            "embedsignature": True,
+        },
+    ),
+)

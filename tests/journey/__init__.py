@@ -1,0 +1,1 @@
+"""Journeys: real fastdns processes on loopback between real clients and real or false upstreams."""

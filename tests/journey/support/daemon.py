@@ -1,0 +1,171 @@
+"""A fastdns process: started by a command line, ready when it says so, ended by SIGTERM."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+from typing import ClassVar
+
+READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
+START_SECONDS = 20.0
+STOP_SECONDS = 10.0
+
+
+class Fastdns:
+    """`fastdns serve` on free ports of loopback; in a `with` block, stopping is part of the test.
+
+    `host` and `port` are those of the first listen address, `addresses` has all of them. Leaving
+    the block sends SIGTERM and asserts exit status 0 and a log without a traceback.
+    """
+
+    running: ClassVar[list[Fastdns]] = []
+
+    def __init__(
+        self,
+        state_dir: Path,
+        *,
+        upstream: Sequence[object] = (),
+        listen: Sequence[str] = ("127.0.0.1:0",),
+        config: str = "",
+        arguments: Sequence[str] = (),
+    ) -> None:
+        state_dir.mkdir(parents=True, exist_ok=True)
+        self.command = [sys.executable, "-m", "fastdns", "serve", "--state", str(state_dir)]
+        if config:
+            config_file = state_dir / "fastdns.toml"
+            config_file.write_text(config)
+            self.command += ["-c", str(config_file)]
+        for address in listen:
+            self.command += ["--listen", address]
+        for server in upstream:
+            self.command += ["--upstream", address_of(server)]
+        self.command += arguments
+        self.state_dir = state_dir
+        self.log: list[str] = []
+        self._log_grew = threading.Condition()
+        self._log_ended = False
+
+    def start(self) -> Fastdns:
+        """Return when the ready line stands in the log; fail, with the log, when it ends first."""
+        self.process = subprocess.Popen(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
+        self.pid = self.process.pid
+        Fastdns.running.append(self)
+        self._reader = threading.Thread(target=self._collect, daemon=True)
+        self._reader.start()
+        try:
+            ready = self.wait_for_log(READY, START_SECONDS)
+        except AssertionError:
+            self.kill()
+            raise
+        self.addresses = [split_address(text) for text in ready[1].split(", ")]
+        self.host, self.port = self.addresses[0]
+        return self
+
+    def _collect(self) -> None:
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            with self._log_grew:
+                self.log.append(line.rstrip("\n"))
+                self._log_grew.notify_all()
+        with self._log_grew:
+            self._log_ended = True
+            self._log_grew.notify_all()
+
+    def wait_for_log(
+        self, pattern: str | re.Pattern[str], timeout: float = 5.0, *, after: int = 0
+    ) -> re.Match[str]:
+        """The first match of pattern in a log line at index `after` or later, waited for."""
+        search = re.compile(pattern).search
+        with self._log_grew:
+            seen = after
+            found: list[re.Match[str]] = []
+
+            def matched_or_ended() -> bool:
+                nonlocal seen
+                for line in self.log[seen:]:
+                    if match := search(line):
+                        found.append(match)
+                seen = len(self.log)
+                return bool(found) or self._log_ended
+
+            self._log_grew.wait_for(matched_or_ended, timeout)
+        assert found, f"no {pattern!r} within {timeout} s in:\n{self.tail()}\nof {self.command}"
+        return found[0]
+
+    def tail(self, lines: int = 60) -> str:
+        return "\n".join(self.log[-lines:])
+
+    def process_ids(self) -> list[int]:
+        """The daemon's process and all its descendants, oldest first."""
+        ids = [self.pid]
+        for pid in ids:
+            try:
+                for task in Path(f"/proc/{pid}/task").iterdir():
+                    ids += map(int, (task / "children").read_text().split())
+            except OSError:  # it ended while we were looking
+                continue
+        return ids
+
+    def memory(self) -> int:
+        """Proportional set size of all its processes together, in octets."""
+        total = 0
+        for pid in self.process_ids():
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+            total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.M)[1]) * 1024
+        return total
+
+    def stop(self) -> None:
+        """SIGTERM; the promise is exit status 0, soon, and no traceback in all of the log."""
+        self.process.send_signal(signal.SIGTERM)
+        try:
+            status = self.process.wait(STOP_SECONDS)
+        finally:
+            self.kill()
+        assert status == 0, f"exit status {status}\n{self.tail()}"
+        assert not any("Traceback" in line for line in self.log), self.tail()
+
+    def kill(self) -> None:
+        """End whatever is left of it; no promise is checked."""
+        if self in Fastdns.running:
+            Fastdns.running.remove(self)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
+        self.process.wait()
+        self._reader.join(STOP_SECONDS)
+
+    def __enter__(self) -> Fastdns:
+        return self.start()
+
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
+            self.stop()
+        else:
+            self.kill()
+
+
+def split_address(text: str) -> tuple[str, int]:
+    """("::1", 53) from "[::1]:53"."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)
+
+
+def address_of(server: object) -> str:
+    """The URL of an upstream: a text as it is, a started peer by its host and port."""
+    if isinstance(server, str):
+        return server
+    host = f"[{server.host}]" if ":" in server.host else server.host
+    return f"{host}:{server.port}"

@@ -1,0 +1,164 @@
+"""A client hears what the upstream says, record by record, first and cached, over UDP and TCP."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import dns.flags
+import dns.message
+import pytest
+
+from .support.client import ask, eventually, records, ttls
+from .support.daemon import Fastdns
+from .support.dig import dig
+from .support.nsd import Nsd
+
+QUESTIONS = {
+    "A": ("www.example.test.", "A"),
+    "AAAA": ("www.example.test.", "AAAA"),
+    "MX with an address": ("example.test.", "MX"),
+    "NS": ("example.test.", "NS"),
+    "SOA": ("example.test.", "SOA"),
+    "TXT": ("texts.example.test.", "TXT"),
+    "SRV": ("_sip._udp.example.test.", "SRV"),
+    "CAA": ("example.test.", "CAA"),
+    "HTTPS": ("example.test.", "HTTPS"),
+    "DNSKEY": ("example.test.", "DNSKEY"),
+    "unknown type": ("odd.example.test.", "TYPE65280"),
+    "NXDOMAIN": ("nowhere.example.test.", "A"),
+    "NODATA": ("www.example.test.", "MX"),
+    "NODATA of an unknown type": ("www.example.test.", "TYPE65280"),
+    "empty non-terminal": ("terminal.example.test.", "A"),
+    "CNAME": ("alias.example.test.", "A"),
+    "the CNAME itself": ("alias.example.test.", "CNAME"),
+    "chain of CNAMEs": ("chain1.example.test.", "AAAA"),
+    "CNAME without the type": ("alias.example.test.", "MX"),
+    "CNAME to nowhere": ("dangling.example.test.", "A"),
+    "CNAME to another zone": ("away.example.test.", "A"),
+    "CNAME loop": ("loop1.example.test.", "A"),
+    "DNAME": ("host.old.example.test.", "A"),
+    "wildcard": ("anything.at.all.wild.example.test.", "A"),
+    "wildcard NODATA": ("anything.wild.example.test.", "AAAA"),
+    "referral": ("www.sub.example.test.", "A"),
+    "forty addresses": ("many.example.test.", "A"),
+    "larger than UDP": ("lots.example.test.", "AAAA"),
+    "dot in a label": (r"with\.dot.example.test.", "A"),
+    "NUL in a label": (r"nul\000oct.example.test.", "A"),
+}
+
+
+@pytest.fixture(scope="module", params=["udp", "tcp"])
+def filled_by(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory, nsd: Nsd
+) -> Iterator[tuple[Fastdns, list[bool]]]:
+    """A fastdns to be asked over this transport first, and the order: first, same, other."""
+    first = request.param == "tcp"
+    with Fastdns(tmp_path_factory.mktemp("match"), upstream=[nsd]) as daemon:
+        yield daemon, [first, first, not first]
+
+
+@pytest.mark.parametrize(("name", "rdtype"), QUESTIONS.values(), ids=QUESTIONS)
+def test_answer_is_the_upstreams_first_and_cached_over_udp_and_tcp(
+    filled_by: tuple[Fastdns, list[bool]], nsd: Nsd, name: str, rdtype: str
+) -> None:
+    daemon, transports = filled_by
+    for tcp in transports:
+        expected = ask(nsd, name, rdtype, tcp=tcp)
+        assert_same_answer(ask(daemon, name, rdtype, tcp=tcp), expected)
+
+
+def assert_same_answer(answer: dns.message.Message, expected: dns.message.Message) -> None:
+    """All three sections, RCODE and TC; TTLs may have fallen; AA is ours to clear and RA to set."""
+    assert answer.rcode() == expected.rcode()
+    flags = dns.flags.to_text(expected.flags & ~dns.flags.AA | dns.flags.RA)
+    assert dns.flags.to_text(answer.flags) == flags
+    assert records(answer.answer) == records(expected.answer)
+    assert records(answer.authority) == records(expected.authority)
+    assert records(answer.additional) == records(expected.additional)
+    assert all(ours <= theirs for ours, theirs in zip(ttls(answer), ttls(expected), strict=True))
+    assert all(ttl > 0 for ttl in ttls(answer))
+
+
+@pytest.mark.parametrize("program", ["dig", "kdig"])
+@pytest.mark.parametrize("question", QUESTIONS.values(), ids=QUESTIONS)
+def test_dig_and_kdig_show_what_they_show_of_the_upstream(
+    fastdns: Fastdns, nsd: Nsd, program: str, question: tuple[str, str]
+) -> None:
+    for transport in ("+notcp", "+tcp"):
+        expected = dig(nsd, *question, transport, program=program)
+        shown = dig(fastdns, *question, transport, program=program)
+        assert shown.status == expected.status
+        assert shown.flags == expected.flags - {"aa"} | {"ra"}
+        assert shown.sections == expected.sections
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("name", "rdtype"),
+    [
+        ("WWW.EXAMPLE.TEST.", "A"),
+        ("wWw.ExAmPlE.tEsT.", "A"),
+        ("mixed.example.test.", "A"),
+        ("CHAIN1.example.TEST.", "A"),
+        ("NoWhere.Example.test.", "A"),
+        ("_SIP._udp.EXAMPLE.test.", "SRV"),
+    ],
+)
+def test_any_spelling_gets_the_answer_and_its_own_spelling_back(
+    fastdns: Fastdns, nsd: Nsd, name: str, rdtype: str, tcp: bool
+) -> None:
+    for spelling in (name, name.lower(), name.swapcase(), name):  # `ask` compares letter by letter
+        answer = ask(fastdns, spelling, rdtype, tcp=tcp)
+        assert_same_answer(answer, ask(nsd, spelling, rdtype, tcp=tcp))
+
+
+def test_ttls_count_down(fastdns: Fastdns) -> None:
+    def look() -> list[int]:
+        return ttls(ask(fastdns, "alias.example.test."))
+
+    seen = [look()]
+
+    def fallen_twice(now: list[int]) -> bool:
+        seen.append(now)
+        return now[0] <= seen[0][0] - 2
+
+    eventually(look, fallen_twice)
+    for before, after in itertools.pairwise(seen):
+        falls = {old - new for old, new in zip(before, after, strict=True)}
+        assert len(falls) == 1, f"the TTLs {before} became {after}"
+        assert min(falls) >= 0, f"the TTLs {before} became {after}"
+
+
+class TestFiveThousandOctets:
+    NAME = "large.example.test."
+
+    @pytest.mark.parametrize("size", [512, 1232, 4096, 65535])
+    def test_udp_gets_tc_and_the_question_only(self, fastdns: Fastdns, size: int) -> None:
+        for _ in range(2):
+            answer = ask(fastdns, self.NAME, "TXT", size=size)  # which compares the question
+            assert answer.flags & dns.flags.TC
+            assert not answer.answer
+            assert not answer.authority
+            assert answer.edns == 0
+
+    def test_tcp_gets_them_whole(self, fastdns: Fastdns, nsd: Nsd) -> None:
+        for _ in range(2):
+            answer = ask(fastdns, self.NAME, "TXT", tcp=True)
+            assert not answer.flags & dns.flags.TC
+            assert sum(map(len, answer.answer[0][0].strings)) == 5000
+            assert records(answer.answer) == records(ask(nsd, self.NAME, "TXT", tcp=True).answer)
+
+    @pytest.mark.parametrize("program", ["dig", "kdig"])
+    def test_the_clients_own_retry_gets_them_whole(
+        self, fastdns: Fastdns, nsd: Nsd, program: str
+    ) -> None:
+        shown = dig(fastdns, self.NAME, "TXT", program=program)
+        assert "tc" not in shown.flags
+        assert shown.sections == dig(nsd, self.NAME, "TXT", "+tcp", program=program).sections
+
+    @pytest.mark.parametrize("program", ["dig", "kdig"])
+    def test_a_client_that_ignores_tc_sees_it(self, fastdns: Fastdns, program: str) -> None:
+        shown = dig(fastdns, self.NAME, "TXT", "+ignore", program=program)
+        assert "tc" in shown.flags
+        assert not shown.sections

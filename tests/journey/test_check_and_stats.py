@@ -1,0 +1,287 @@
+"""`fastdns check` and `fastdns stats`, as their users meet them: output, errors, exit status."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from fastdns._shared import COUNTERS, Pages
+
+from .support.daemon import Fastdns
+
+FASTDNS = [sys.executable, "-m", "fastdns"]
+STARTED_AT = 1_700_000_000.25
+
+
+def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*FASTDNS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+        input=text_in,
+    )
+
+
+def run_on_terminal(*arguments: str) -> str:
+    """What the command draws on a terminal."""
+    ours, theirs = pty.openpty()
+    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
+    with subprocess.Popen([*FASTDNS, *arguments], stdout=theirs, env=environment) as process:
+        os.close(theirs)
+        drawn = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:  # the other end is closed
+                break
+            drawn += part
+        os.close(ours)
+    assert process.returncode == 0
+    return drawn.decode()
+
+
+@pytest.fixture
+def config_file(tmp_path: Path) -> Path:
+    path = tmp_path / "fastdns.toml"
+    path.write_text(f'state_dir = "{tmp_path}/state"\n[upstream]\nservers = ["9.9.9.9"]\n')
+    return path
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Iterator[Path]:
+    """The directory of a daemon that runs: its lock is held, its counters lie there."""
+    directory = tmp_path / "state"
+    (directory / "run").mkdir(parents=True)
+    counters = Pages.create(str(directory / "run" / "counters"), 2, STARTED_AT)
+    counters.counters(0).add("cache_hits_total", 1000)
+    counters.counters(1).add("cache_hits_total", 234)
+    with (directory / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield directory
+
+
+def test_check_prints_a_configuration_that_it_accepts_again(config_file: Path) -> None:
+    first = run("check", "-c", str(config_file))
+    assert first.returncode == 0
+    assert 'servers = ["9.9.9.9:53"]' in first.stdout
+    again = run("check", "-c", "/dev/stdin", text_in=first.stdout)
+    assert (again.returncode, again.stdout) == (0, first.stdout)
+
+
+def test_check_shows_what_flags_change(config_file: Path) -> None:
+    flags = ["--listen", "127.0.0.1:5353", "--upstream", "tcp://[::1]:5300", "--state", "other"]
+    shown = run("check", "-c", str(config_file), *flags).stdout
+    assert 'dns = ["127.0.0.1:5353"]' in shown
+    assert 'servers = ["tcp://[::1]:5300"]' in shown
+    assert f'state_dir = "{Path.cwd()}/other"' in shown
+
+
+@pytest.mark.parametrize("command", ["check", "serve"])
+def test_wrong_configuration_is_told_line_by_line_with_status_2(
+    tmp_path: Path, command: str
+) -> None:
+    path = tmp_path / "bad.toml"
+    path.write_text('[cache]\nmemory = "64MX"\nstale = "1d"\n')
+    outcome = run(command, "-c", str(path), "--listen", "127.0.0.1:99999")
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert sorted(outcome.stderr.splitlines()) == [
+        '--listen: "127.0.0.1:99999" has an impossible port (use 0 to 65535)',
+        f'{path}: cache.memory: "64MX" is not a size (try "64MiB")',
+        f"{path}: cache.stale: is not in this version of fastdns (leave it out)",
+    ]
+
+
+@pytest.mark.parametrize("command", ["check", "serve", "stats"])
+def test_missing_configuration_is_one_line_with_status_2(tmp_path: Path, command: str) -> None:
+    outcome = run(command, "-c", str(tmp_path / "none.toml"))
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert outcome.stderr == f"{tmp_path}/none.toml: cannot be read: No such file or directory\n"
+
+
+def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path) -> None:
+    servers = tmp_path / "ip"
+    servers.write_text("9.9.9.9\nrubbish\n")
+    outcome = run("check", "-c", "/dev/null", "--upstream", f"file:{servers}")
+    assert outcome.returncode == 0
+    assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
+
+
+def test_check_warns_of_a_small_receive_buffer() -> None:
+    granting_little = (
+        "import sys, fastdns.server.sockets as sockets\n"
+        "sockets.granted_receive_buffer = lambda: 212992\n"
+        "from fastdns.cli import main\n"
+        "sys.argv = ['fastdns', 'check', '-c', '/dev/null']\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", granting_little]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert outcome.returncode == 0
+    assert outcome.stderr == (
+        "warning: the kernel grants a receive buffer of 208KiB where fastdns asks for 4MiB, so a "
+        "burst of queries may be lost (try sysctl net.core.rmem_max=4194304)\n"
+    )
+
+
+def test_stats_prints_a_name_and_a_value_a_line_into_a_pipe(state: Path) -> None:
+    outcome = run("stats", "--state", str(state))
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    lines = [line.split() for line in outcome.stdout.splitlines()]
+    assert [name for name, _ in lines] == [name for name, _ in COUNTERS]
+    assert ["cache_hits_total", "1234"] in lines
+
+
+def test_stats_prints_one_json_object(state: Path) -> None:
+    outcome = run("stats", "--state", str(state), "--json")
+    assert (outcome.returncode, outcome.stderr) == (0, "")
+    counters = json.loads(outcome.stdout)
+    assert counters.pop("pid") == os.getpid()
+    assert counters.pop("start_time_seconds") == STARTED_AT
+    assert counters["cache_hits_total"] == 1234
+    assert list(counters) == [name for name, _ in COUNTERS]
+
+
+def test_stats_draws_a_table_with_meanings_on_a_terminal(state: Path) -> None:
+    drawn = run_on_terminal("stats", "--state", str(state))
+    assert f"pid {os.getpid()}" in drawn
+    assert re.search(r"cache_hits_total\W+1,234\W+queries answered from memory", drawn)
+
+
+def test_stats_finds_the_daemon_through_its_configuration(state: Path, config_file: Path) -> None:
+    assert "cache_hits_total" in run("stats", "-c", str(config_file)).stdout
+
+
+@pytest.mark.parametrize("arguments", [[], ["--json"]])
+def test_stats_without_a_daemon_is_one_line_with_status_1_and_creates_nothing(
+    tmp_path: Path, arguments: Sequence[str]
+) -> None:
+    outcome = run("stats", "--state", str(tmp_path / "state"), *arguments)
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+    assert outcome.stderr == (
+        f"fastdns: no daemon runs with state_dir {tmp_path}/state "
+        "(say which one with -c or --state)\n"
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_stats_after_the_daemon_died_says_that_none_runs(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    Pages.create(str(tmp_path / "run" / "counters"), 2, time.time())
+    (tmp_path / "lock").write_text("1\n")
+    outcome = run("stats", "--state", str(tmp_path))
+    assert outcome.returncode == 1
+    assert outcome.stderr.startswith(f"fastdns: no daemon runs with state_dir {tmp_path} ")
+
+
+def test_stats_whose_counters_are_missing_or_foreign_is_one_line(state: Path) -> None:
+    counters = state / "run" / "counters"
+    counters.write_bytes(b"x" * 12288)
+    outcome = run("stats", "--state", str(state))
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"fastdns: {counters} was written by another version of fastdns\n"
+    counters.unlink()
+    outcome = run("stats", "--state", str(state))
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"fastdns: cannot read the counters {counters}: No such file or directory\n"
+    )
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_stats_of_root_reads_as_the_owner_of_state_dir() -> None:
+    # Whoever owns state_dir may put a link there; root must not follow it to what is root's.
+    with tempfile.TemporaryDirectory() as name, open(f"{name}/lock", "w") as lock:
+        directory = Path(name)
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        (directory / "run").mkdir()
+        counters = directory / "run" / "counters"
+        Pages.create(str(counters), 2, STARTED_AT)
+        os.chown(directory, 65534, 65534)
+        assert run("stats", "--state", name).returncode == 0
+        counters.chmod(0o600)
+        outcome = run("stats", "--state", name)
+    assert outcome.returncode == 1
+    assert outcome.stderr == f"fastdns: cannot read the counters {counters}: Permission denied\n"
+
+
+def test_stats_counts_what_a_daemon_does(start_fastdns: Callable[..., Fastdns]) -> None:
+    daemon = start_fastdns(upstream=["192.0.2.1"])
+    counters = json.loads(run("stats", "--state", str(daemon.state_dir), "--json").stdout)
+    assert counters["pid"] == daemon.pid
+    assert counters["queries_udp_total"] == 0
+
+
+def test_reader_that_leaves_early_sees_no_traceback(state: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [*FASTDNS, "stats", "--state", str(state)]
+    outcome = subprocess.run(
+        command, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    os.close(writer)
+    assert outcome.stderr == ""
+
+
+@pytest.mark.parametrize("command", [["stats"], ["check", "-c", "/dev/null"]])
+def test_full_disk_behind_standard_output_is_one_line(state: Path, command: Sequence[str]) -> None:
+    with Path("/dev/full").open("w") as full:
+        outcome = subprocess.run(
+            [*FASTDNS, *command, "--state", str(state)],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+    assert outcome.returncode == 1
+    assert outcome.stderr == ("fastdns: cannot write to standard output: No space left on device\n")
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["nonsense"], ["stats", "--nonsense"], ["serve", "--workers", "many"]]
+)
+def test_bad_use_is_told_with_status_2(arguments: Sequence[str]) -> None:
+    outcome = run(*arguments)
+    assert (outcome.returncode, outcome.stdout) == (2, "")
+    assert "Error: " in outcome.stderr
+    assert "Traceback" not in outcome.stderr
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["stats"], ["demo"]])
+def test_every_command_has_help(command: Sequence[str], option: str) -> None:
+    outcome = run(*command, option)
+    assert outcome.returncode == 0
+    assert outcome.stdout.startswith("Usage: fastdns")
+
+
+def test_version_is_printed() -> None:
+    assert re.fullmatch(r"fastdns \d+\.\d+\.\d+\n", run("--version").stdout)
+
+
+@pytest.mark.parametrize(
+    ("command", "unwanted"), [("stats", "fastdns.server"), ("serve", "rich"), ("check", "rich")]
+)
+def test_command_does_not_pay_for_libraries_of_another(command: str, unwanted: str) -> None:
+    script = (
+        "import sys, fastdns.cli\n"
+        f"sys.argv = ['fastdns', '{command}', '--help']\n"
+        "fastdns.cli.main()\n"
+        f"sys.exit('{unwanted}' in sys.modules)\n"
+    )
+    outcome = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, timeout=30, check=False
+    )
+    assert outcome.returncode == 0

@@ -1,0 +1,325 @@
+"""The supervisor: workers that die, signals, a second daemon, ports in use, rights given up."""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import dns.message
+import pytest
+
+from .support.client import TcpClient, ask, data, eventually, make_query, read_answer, udp_socket
+from .support.daemon import Fastdns
+from .support.false_upstream import FalseUpstream, answer_a, silence
+
+Start = Callable[..., Fastdns]
+
+
+def is_running(pid: int) -> bool:
+    """Whether the process is there and not a zombie that only waits to be collected."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text()
+    except OSError:
+        return False
+    return stat.rpartition(") ")[2][0] not in "ZX"
+
+
+def wait_until_gone(process_ids: list[int], timeout: float = 5.0) -> None:
+    eventually(
+        lambda: [pid for pid in process_ids if is_running(pid)], lambda left: not left, timeout
+    )
+
+
+def refused(command: list[str]) -> str:
+    """The one line on standard error of a daemon that has to end with status 1."""
+    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 1, done.stderr
+    lines = done.stderr.splitlines()
+    assert len(lines) == 1, done.stderr
+    return lines[0]
+
+
+def stats(daemon: Fastdns) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastdns", "stats", "--json", "--state", str(daemon.state_dir)],
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+
+
+# A worker dies
+
+
+def test_worker_that_was_killed_is_replaced_on_the_same_sockets_and_counted(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    _, worker = daemon.process_ids()
+    os.kill(worker, signal.SIGKILL)
+    replaced = eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
+    assert replaced[0] == daemon.pid
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    assert data(ask(daemon, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
+    assert json.loads(stats(daemon).stdout)["worker_restarts_total"] == 1
+
+
+def test_queries_sent_while_no_worker_lives_are_answered_by_the_next(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    _, worker = daemon.process_ids()
+    queries = [make_query(upstream.new_name()) for _ in range(10)]
+    last = make_query(upstream.new_name()).to_wire()
+    daemon.process.send_signal(signal.SIGSTOP)
+    try:
+        os.kill(worker, signal.SIGKILL)
+        wait_until_gone([worker])
+        with udp_socket(daemon) as client, TcpClient(daemon) as stream:
+            for query in queries:
+                client.send(query.to_wire())
+            stream.send(last)
+            daemon.process.send_signal(signal.SIGCONT)
+            answers = {dns.message.from_wire(client.recv(4096)).id for _ in queries}
+            assert answers == {query.id for query in queries}
+            read_answer(last, stream.receive())
+    finally:
+        daemon.process.send_signal(signal.SIGCONT)
+
+
+def test_worker_that_dies_again_and_again_is_replaced_each_time(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    for _ in range(3):
+        worker = eventually(daemon.process_ids, lambda ids: len(ids) == 2)[1]
+        os.kill(worker, signal.SIGKILL)
+        wait_until_gone([worker])
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+# The end
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_signal_ends_all_processes_with_status_0(
+    start_fastdns: Start, upstream: FalseUpstream, number: signal.Signals
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    process_ids = daemon.process_ids()
+    daemon.process.send_signal(number)
+    assert daemon.process.wait(5) == 0
+    wait_until_gone(process_ids, 0.5)
+
+
+def test_ctrl_c_which_reaches_the_worker_too_ends_all_with_status_0(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    process_ids = daemon.process_ids()
+    os.killpg(daemon.pid, signal.SIGINT)
+    assert daemon.process.wait(5) == 0
+    wait_until_gone(process_ids, 0.5)
+
+
+def test_query_in_flight_at_sigterm_is_answered(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    release = threading.Event()
+    names = [upstream.new_name(lambda asked: release.wait(8) and answer_a(asked)) for _ in range(2)]
+    over_udp, over_tcp = (make_query(name).to_wire() for name in names)
+    daemon = start_fastdns(upstream=[upstream])
+    process_ids = daemon.process_ids()
+    with udp_socket(daemon) as client, TcpClient(daemon) as stream:
+        client.send(over_udp)
+        stream.send(over_tcp)
+        for name in names:
+            upstream.wait_for(name)
+        daemon.process.send_signal(signal.SIGTERM)
+        # The signal has arrived when no new connection is taken any more.
+        eventually(lambda: takes_connections(daemon), lambda takes: not takes)
+        release.set()
+        assert data(read_answer(over_udp, client.recv(4096))) == ["192.0.2.1"]
+        assert data(read_answer(over_tcp, stream.receive())) == ["192.0.2.1"]
+    assert daemon.process.wait(5) == 0
+    wait_until_gone(process_ids, 0.5)
+
+
+def takes_connections(daemon: Fastdns) -> bool:
+    try:
+        socket.create_connection((daemon.host, daemon.port), 1).close()
+    except OSError:
+        return False
+    return True
+
+
+def test_query_that_nobody_answers_does_not_hold_up_the_end(start_fastdns: Start) -> None:
+    with FalseUpstream(silence) as mute:
+        daemon = start_fastdns(upstream=[mute])
+        process_ids = daemon.process_ids()
+        with udp_socket(daemon) as client:
+            client.send(make_query(mute.new_name()).to_wire())
+            mute.wait_for()
+            start = time.monotonic()
+            daemon.process.send_signal(signal.SIGTERM)
+            assert daemon.process.wait(8) == 0
+            assert time.monotonic() - start < 5
+        wait_until_gone(process_ids, 0.5)
+
+
+def test_worker_whose_supervisor_was_killed_goes_away_by_itself(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    process_ids = daemon.process_ids()
+    daemon.process.kill()
+    daemon.process.wait()
+    wait_until_gone(process_ids)
+    # Nothing it held is held any longer: port, lock and counters are free for the next one.
+    fresh = Fastdns(daemon.state_dir, upstream=[upstream], listen=[f"127.0.0.1:{daemon.port}"])
+    daemon.kill()
+    with fresh:
+        assert data(ask(fresh, upstream.new_name())) == ["192.0.2.1"]
+
+
+# A second one
+
+
+def test_second_daemon_on_a_state_directory_is_refused_and_told_by_whom(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    second = Fastdns(daemon.state_dir, upstream=[upstream])
+    assert str(daemon.pid) in refused(second.command)
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    assert stats(daemon).returncode == 0
+
+
+def udp_only() -> socket.socket:
+    holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    holder.bind(("127.0.0.1", 0))
+    return holder
+
+
+def tcp_only() -> socket.socket:
+    return socket.create_server(("127.0.0.1", 0))
+
+
+@pytest.mark.parametrize("hold", [udp_only, tcp_only])
+def test_port_in_use_is_told_with_its_holder_and_a_remedy(
+    tmp_path: Path, hold: Callable[[], socket.socket]
+) -> None:
+    with hold() as holder:
+        listen = f"127.0.0.1:{holder.getsockname()[1]}"
+        told = refused(Fastdns(tmp_path, upstream=["127.0.0.1:9"], listen=[listen]).command)
+    assert listen in told
+    assert str(os.getpid()) in told
+    assert Path("/proc/self/comm").read_text().strip() in told
+    assert "--listen" in told
+
+
+def test_port_of_another_fastdns_is_not_shared(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    listen = f"127.0.0.1:{daemon.port}"
+    told = refused(Fastdns(tmp_path / "other", upstream=[upstream], listen=[listen]).command)
+    assert any(str(pid) in told for pid in daemon.process_ids())
+
+
+# Whose rights it has
+
+
+@pytest.fixture
+def open_place() -> Iterator[Path]:
+    """A directory that other users can reach, as they cannot reach pytest's own."""
+    place = Path(tempfile.mkdtemp(prefix="fastdns-test-"))
+    place.chmod(0o755)
+    yield place
+    shutil.rmtree(place)
+
+
+def user_ids(pid: int) -> set[int]:
+    """Real, effective, saved and file system user id of a process."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    return {
+        int(word)
+        for line in status.splitlines()
+        if line.startswith("Uid:")
+        for word in line.split()[1:]
+    }
+
+
+def group_ids(pid: int) -> set[int]:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return {
+        int(word)
+        for line in status.splitlines()
+        if line.startswith(("Gid:", "Groups:"))
+        for word in line.split()[1:]
+    }
+
+
+def unprivileged_user() -> int:
+    """Who serves when the state directory is root's own."""
+    for name in ("fastdns", "nobody"):
+        try:
+            return pwd.getpwnam(name).pw_uid
+        except KeyError:
+            continue
+    raise AssertionError("this system has no user nobody")
+
+
+@pytest.mark.parametrize("owner", [None, 12345], ids=["of_root", "of_another_user"])
+def test_nothing_runs_as_root_for_longer_than_it_must(
+    upstream: FalseUpstream, open_place: Path, owner: int | None
+) -> None:
+    expected = os.geteuid()
+    if expected == 0:
+        expected = owner or unprivileged_user()
+        os.chown(open_place, owner or 0, owner or 0)
+    with Fastdns(open_place, upstream=[upstream]) as daemon:
+        for pid in daemon.process_ids():
+            assert user_ids(pid) == {expected}
+            assert os.geteuid() != 0 or 0 not in group_ids(pid)
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        assert stats(daemon).returncode == 0
+        worker = daemon.process_ids()[1]
+        os.kill(worker, signal.SIGKILL)
+        wait_until_gone([worker])
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+# The counters
+
+
+def test_stats_shows_the_counters_of_a_running_daemon_and_fails_without_one(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name()
+    for tcp in (False, False, True):
+        ask(daemon, name, tcp=tcp)
+    shown = json.loads(stats(daemon).stdout)
+    assert shown["queries_udp_total"] == 2
+    assert shown["queries_tcp_total"] == 1
+    assert shown["cache_misses_total"] == 1
+    assert shown["cache_hits_total"] == 2
+    assert shown["cache_entries"] == 1
+    daemon.stop()
+    after = stats(daemon)
+    assert after.returncode == 1
+    assert after.stdout == ""
+    assert len(after.stderr.splitlines()) == 1

@@ -1,0 +1,377 @@
+"""The TCP listener (RFC 7766): pipelining, answers out of order, slow and greedy peers."""
+
+from __future__ import annotations
+
+import selectors
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+
+import dns.flags
+import dns.message
+import dns.rcode
+import pytest
+
+from .support.client import (
+    TcpClient,
+    ask,
+    data,
+    eventually,
+    exchange_tcp,
+    make_query,
+    read_answer,
+)
+from .support.daemon import Fastdns
+from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
+from .support.raw import QUERY_RD, header, question
+
+IDLE_SECONDS = 10.0
+FRAME_SECONDS = 5.0
+CONNECTIONS_OF_A_CLIENT = 64
+
+
+def framed(*messages: bytes) -> bytes:
+    return b"".join(struct.pack("!H", len(message)) + message for message in messages)
+
+
+def held(release: threading.Event) -> Callable[[Asked], None]:
+    """A behaviour that answers when the test says so."""
+
+    def behave(asked: Asked) -> None:
+        if release.wait(8):
+            answer_a(asked)
+
+    return behave
+
+
+def big(asked: Asked) -> None:
+    """Twenty kilobytes of TXT, which takes TCP."""
+    if asked.tcp:
+        strings = " ".join(f'"{"x" * 250}"' for _ in range(80))
+        asked.answer(f"@ 300 IN TXT {strings}")
+    else:
+        asked.answer(flags=dns.flags.TC)
+
+
+# Pipelining
+
+
+@pytest.mark.parametrize("size", [None, 1], ids=["in_one_segment", "octet_by_octet"])
+def test_pipelined_queries_are_all_answered(
+    upstream: FalseUpstream, forwarder: Fastdns, size: int | None
+) -> None:
+    queries = [make_query(upstream.new_name()) for _ in range(3)]
+    octets = framed(*(query.to_wire() for query in queries))
+    with TcpClient(forwarder) as client:
+        for start in range(0, len(octets), size or len(octets)):
+            client.sock.sendall(octets[start : start + (size or len(octets))])
+            # Only time parts segments: nothing tells the sender that the other side has read one.
+            time.sleep(0.001)
+        answers = [client.receive() for _ in queries]
+    by_id = {dns.message.from_wire(answer).id: answer for answer in answers if answer}
+    for query in queries:
+        assert data(read_answer(query.to_wire(), by_id[query.id])) == ["192.0.2.1"]
+
+
+def test_slow_miss_does_not_hold_up_a_later_hit_on_its_connection(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    release = threading.Event()
+    cached, slow = upstream.new_name(), upstream.new_name(held(release))
+    ask(forwarder, cached)
+    first, second = make_query(slow).to_wire(), make_query(cached).to_wire()
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(first, second))
+        read_answer(second, client.receive())
+        release.set()
+        read_answer(first, client.receive())
+
+
+def test_slow_miss_does_not_hold_up_a_later_miss_on_its_connection(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    release = threading.Event()
+    slow, quick = upstream.new_name(held(release)), upstream.new_name()
+    first, second = make_query(slow).to_wire(), make_query(quick).to_wire()
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(first, second))
+        read_answer(second, client.receive())
+        release.set()
+        read_answer(first, client.receive())
+
+
+def test_one_connection_carries_hundreds_of_queries(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    name = upstream.new_name()
+    ask(forwarder, name)
+    query = make_query(name).to_wire()
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(query) * 500)
+        for _ in range(500):
+            read_answer(query, client.receive())
+
+
+def test_client_that_sent_its_last_query_still_gets_the_answer(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    release = threading.Event()
+    name = upstream.new_name(held(release))
+    query = make_query(name).to_wire()
+    with TcpClient(forwarder) as client:
+        client.send(query)
+        client.sock.shutdown(socket.SHUT_WR)
+        upstream.wait_for(name)
+        release.set()
+        read_answer(query, client.receive())
+        assert client.receive() is None
+
+
+def test_client_that_leaves_before_its_answer_harms_nobody(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    release = threading.Event()
+    name = upstream.new_name(held(release))
+    leaving = TcpClient(forwarder)
+    leaving.send(make_query(name).to_wire())
+    upstream.wait_for(name)
+    # With a linger time of 0, close resets the connection: the answer meets a dead one.
+    leaving.sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    leaving.sock.close()
+    release.set()
+    assert data(ask(forwarder, name, tcp=True)) == ["192.0.2.1"]
+
+
+# Frames that hold no good query
+
+
+def test_frame_of_length_zero_is_never_answered(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    query = make_query(upstream.new_name()).to_wire()
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(b"", query))
+        answer = client.receive()
+    # It may cost the peer its connection, but if there is an answer it is one to the true query.
+    if answer is not None:
+        read_answer(query, answer)
+    assert exchange_tcp(forwarder, query)
+
+
+@pytest.mark.parametrize("garbage", [b"\0", b"\x12\x34", b"x" * 11], ids=["1", "2", "11"])
+def test_frame_too_short_for_a_header_is_never_answered(
+    upstream: FalseUpstream, forwarder: Fastdns, garbage: bytes
+) -> None:
+    query = make_query(upstream.new_name()).to_wire()
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(garbage, query))
+        answer = client.receive()
+    if answer is not None:
+        read_answer(query, answer)
+    assert exchange_tcp(forwarder, query)
+
+
+def test_frame_with_a_header_and_garbage_behind_is_a_form_error(forwarder: Fastdns) -> None:
+    answer = exchange_tcp(forwarder, header(0x1234, QUERY_RD, 1) + b"\x3fgarbage")
+    assert answer[:2] == b"\x12\x34"
+    assert answer[3] & 15 == dns.rcode.FORMERR
+
+
+def test_response_sent_to_the_listener_is_dropped(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    name = upstream.new_name()
+    query = make_query(name).to_wire()
+    response = header(0x1234, QUERY_RD | 0x8000, 1) + question("evil.example")
+    with TcpClient(forwarder) as client:
+        client.sock.sendall(framed(response, query))
+        read_answer(query, client.receive())
+    assert upstream.asked("evil.example.") == []
+
+
+# Peers that keep a connection and do nothing good with it
+
+
+def nothing(_: TcpClient, __: bytes) -> None:
+    """The peer connects, and that was it."""
+
+
+def a_query_answered(client: TcpClient, query: bytes) -> None:
+    client.send(query)
+    read_answer(query, client.receive())
+
+
+def one_octet_of_the_length(client: TcpClient, query: bytes) -> None:
+    client.sock.sendall(framed(query)[:1])
+
+
+def length_without_a_message(client: TcpClient, query: bytes) -> None:
+    client.sock.sendall(framed(query)[:2])
+
+
+def half_a_message(client: TcpClient, query: bytes) -> None:
+    client.sock.sendall(framed(query)[:20])
+
+
+def half_a_message_after_a_query(client: TcpClient, query: bytes) -> None:
+    a_query_answered(client, query)
+    half_a_message(client, query)
+
+
+UNFINISHED = [
+    one_octet_of_the_length,
+    length_without_a_message,
+    half_a_message,
+    half_a_message_after_a_query,
+]
+IDLE = [nothing, a_query_answered]
+
+
+@pytest.fixture(scope="module")
+def closed_after(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> dict[Callable[[TcpClient, bytes], None], float]:
+    """Seconds after which each kind of peer was disconnected, all waited for at once.
+
+    Those of an unfinished frame get one more octet each second: the bound is on the whole frame.
+    """
+    query = make_query(upstream.new_name()).to_wire()
+    ask(forwarder, dns.message.from_wire(query).question[0].name)
+    seconds: dict[Callable[[TcpClient, bytes], None], float] = {}
+    with ExitStack() as stack, selectors.DefaultSelector() as selector:
+        for kind in UNFINISHED + IDLE:
+            client = stack.enter_context(TcpClient(forwarder))
+            kind(client, query)
+            selector.register(client.sock, selectors.EVENT_READ, kind)
+        start = time.monotonic()
+        trickled = 0
+        while selector.get_map() and (now := time.monotonic() - start) < IDLE_SECONDS + 3:
+            if now > trickled + 1:
+                trickled += 1
+                trickle(selector)
+            for key, _ in selector.select(0.1):
+                seconds[key.data] = time.monotonic() - start
+                selector.unregister(key.fileobj)
+    return seconds
+
+
+def trickle(selector: selectors.BaseSelector) -> None:
+    for key in selector.get_map().values():
+        if key.data in UNFINISHED:
+            try:
+                key.fileobj.send(b"\0")
+            except OSError:  # it was closed just now, which select will say
+                continue
+
+
+@pytest.mark.parametrize("kind", UNFINISHED, ids=lambda kind: kind.__name__)
+def test_frame_begun_and_not_finished_is_closed_in_bounded_time(
+    closed_after: dict[Callable[[TcpClient, bytes], None], float],
+    kind: Callable[[TcpClient, bytes], None],
+) -> None:
+    assert FRAME_SECONDS / 2 < closed_after[kind] < FRAME_SECONDS + 1.5
+
+
+@pytest.mark.parametrize("kind", IDLE, ids=lambda kind: kind.__name__)
+def test_idle_connection_is_closed_in_bounded_time(
+    closed_after: dict[Callable[[TcpClient, bytes], None], float],
+    kind: Callable[[TcpClient, bytes], None],
+) -> None:
+    assert IDLE_SECONDS / 2 < closed_after[kind] < IDLE_SECONDS + 1.5
+
+
+# Peers that want too much
+
+
+def connect_from(host: str, daemon: Fastdns) -> socket.socket:
+    return socket.create_connection((daemon.host, daemon.port), 5, source_address=(host, 0))
+
+
+def served(connections: list[socket.socket], query: bytes) -> int:
+    """How many of the connections answer a query within a second."""
+    answered = 0
+    with selectors.DefaultSelector() as selector:
+        for connection in connections:
+            try:
+                connection.sendall(framed(query))
+            except OSError:
+                continue
+            selector.register(connection, selectors.EVENT_READ)
+        while ready := selector.select(1):
+            for key, _ in ready:
+                selector.unregister(key.fileobj)
+                try:
+                    answered += bool(key.fileobj.recv(65535))
+                except OSError:
+                    continue
+    return answered
+
+
+def test_connections_of_one_client_are_bounded_and_others_still_get_in(
+    upstream: FalseUpstream, start_fastdns: Callable[..., Fastdns]
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name()
+    ask(daemon, name)
+    query = make_query(name).to_wire()
+    greedy = [connect_from("127.0.0.2", daemon) for _ in range(CONNECTIONS_OF_A_CLIENT + 20)]
+    other = connect_from("127.0.0.3", daemon)
+    assert served([other], query) == 1
+    assert served(greedy, query) == CONNECTIONS_OF_A_CLIENT
+    for connection in (*greedy, other):
+        connection.close()
+    # A place that was given up is free for the next one.
+    eventually(lambda: served([connect_from("127.0.0.2", daemon)], query), lambda got: got == 1)
+
+
+def test_peer_that_never_reads_holds_up_nobody_and_takes_little_memory(
+    upstream: FalseUpstream, start_fastdns: Callable[..., Fastdns]
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name(big)
+    ask(daemon, name, "TXT", tcp=True)
+    before = daemon.memory()
+    with socket.socket() as deaf:
+        deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        deaf.connect((daemon.host, daemon.port))
+        # Twenty kilobytes an answer: what is asked here would be 400 MB of them.
+        deaf.settimeout(1)
+        with pytest.raises(TimeoutError):
+            deaf.sendall(framed(make_query(name, "TXT").to_wire()) * 20_000)
+        start = time.monotonic()
+        assert ask(daemon, name, "TXT", tcp=True).answer
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        assert time.monotonic() - start < 0.5
+        assert daemon.memory() < before + (8 << 20)
+
+
+def test_peer_that_pipelines_slow_misses_without_end_is_bounded(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    with FalseUpstream() as upstream:
+        cached = upstream.new_name()
+        daemon = start_fastdns(upstream=[upstream])
+        ask(daemon, cached)
+        upstream.otherwise = silence
+        with TcpClient(daemon) as greedy:
+            greedy.sock.settimeout(0.5)
+            try:
+                for _ in range(20):
+                    queries = [make_query(upstream.new_name()).to_wire() for _ in range(100)]
+                    greedy.sock.sendall(framed(*queries))
+            except TimeoutError:
+                pass
+            assert data(ask(daemon, cached, tcp=True)) == ["192.0.2.1"]
+            assert len({asked.name for asked in upstream.queries}) < 1000
+
+
+@pytest.fixture(autouse=True, scope="module")
+def still_well(upstream: FalseUpstream, forwarder: Fastdns) -> Iterator[None]:
+    """After all that was done to it here, the module's daemon answers as it did before."""
+    process_ids = forwarder.process_ids()
+    yield
+    assert data(ask(forwarder, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
+    assert forwarder.process_ids() == process_ids

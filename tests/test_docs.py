@@ -1,0 +1,216 @@
+"""The README tells the truth: its samples run, and its configuration is the one that there is.
+
+CONTRIBUTING.md, "Documents", says what of a sample is run and what is put in the place of what.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import attrs
+import pytest
+from journey.support.daemon import Fastdns
+from journey.support.false_upstream import FalseUpstream
+
+from fastdns.config.load import load
+from fastdns.config.render import render
+from fastdns.config.schema import Config, Section
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+ETC = "/etc/fastdns"
+BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
+KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
+# Each takes one value; a test gives values of its own, and `check` judges the README's.
+PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")
+
+
+def commands(document: str) -> list[str]:
+    """Return what a reader types: in console blocks what follows "$ ", in sh blocks all of it."""
+    found = []
+    for language, body in BLOCK.findall(document):
+        lines = body.replace("\\\n", " ").splitlines()
+        if language == "console":
+            found += [line[2:] for line in lines if line.startswith("$ ")]
+        elif language == "sh":
+            found += [line for line in lines if line.strip() and not line.startswith("#")]
+    return [command.split(" # ")[0].strip().removeprefix(".venv/bin/") for command in found]
+
+
+def blocks(language: str) -> list[str]:
+    return [body for kind, body in BLOCK.findall(README) if kind == language]
+
+
+def starting_with(*words: str) -> list[str]:
+    return [command for command in commands(README) if command.split()[0] in words]
+
+
+SERVE = [command for command in starting_with("fastdns") if " serve" in command]
+ASK = [command for command in starting_with("fastdns", "dig", "kdig") if command not in SERVE]
+
+
+class Place(NamedTuple):
+    """Where the samples run: a running daemon and, for /etc/fastdns, a directory of the test."""
+
+    daemon: Fastdns
+    upstream: FalseUpstream
+    etc: Path
+    environment: dict[str, str]
+
+    def run(self, command: str) -> str:
+        """Run a sample as a reader's shell would and return what it prints; it must exit 0."""
+        command = command.replace(ETC, str(self.etc))
+        if command.startswith("fastdns stats"):
+            stats = f"fastdns stats --state {self.daemon.state_dir}"
+            command = PLACE_OPTION.sub("", command).replace("fastdns stats", stats)
+        elif command.startswith(("dig ", "kdig ")):
+            tool, _, rest = re.sub(r"(?<= )(@\S+|-p *\d+)", "", command).partition(" ")
+            command = f"{tool} @{self.daemon.host} -p {self.daemon.port} {rest}"
+        done = subprocess.run(
+            command,
+            shell=True,
+            cwd=self.etc,
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
+        return done.stdout
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
+    base = tmp_path_factory.mktemp("readme")
+    etc = base / "configuration"
+    etc.mkdir()
+    (etc / "ip").write_text("192.0.2.1\n")
+    (etc / "fastdns.toml").write_text("".join(blocks("toml")[:1]).replace(ETC, str(etc)))
+    command = base / "bin" / "fastdns"
+    command.parent.mkdir()
+    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fastdns "$@"\n')
+    command.chmod(0o755)
+    environment = os.environ | {
+        "PATH": f"{command.parent}:{os.environ['PATH']}",
+        "PYTHONPATH": str(ROOT),
+    }
+    with FalseUpstream() as upstream, Fastdns(base / "state", upstream=[upstream]) as daemon:
+        yield Place(daemon, upstream, etc, environment)
+
+
+@pytest.mark.parametrize("command", SERVE)
+def test_a_sample_of_serve_is_valid_and_starts(place: Place, tmp_path: Path, command: str) -> None:
+    options = command.removesuffix("&").replace(ETC, str(place.etc)).partition(" serve")[2]
+    with_places = re.sub(r" --workers[ =]\S+", "", options)
+    place.run(f"fastdns check {with_places}")
+    file = re.search(r" (?:-c|--config)[ =](\S+)", options)
+
+    with Fastdns(
+        tmp_path / "state",
+        upstream=[place.upstream],
+        config=(place.etc / file[1]).read_text() if file else "",
+        arguments=shlex.split(PLACE_OPTION.sub("", options)),
+    ) as daemon:
+        assert daemon.port
+
+
+@pytest.mark.parametrize("command", ASK)
+def test_a_sample_prints_an_answer(place: Place, command: str) -> None:
+    printed = place.run(command)
+
+    assert printed.strip()
+    if command.startswith(("dig ", "kdig ")) and "+short" not in command:
+        assert re.search("status: (NOERROR|NXDOMAIN)", printed), printed
+
+
+def test_the_readme_shows_how_to_serve_ask_and_see_the_demo() -> None:
+    assert SERVE or "make run" in commands(README)
+    assert [command for command in ASK if command.startswith("dig ")]
+    assert "fastdns demo" in ASK
+
+
+@pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
+def test_the_make_targets_of_a_document_exist(document: str) -> None:
+    targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
+    text = (ROOT / document).read_text()
+    named = {command.split()[1] for command in commands(text) if command.startswith("make ")}
+    named |= set(re.findall(r"`make ([\w-]+)", text))
+
+    assert named
+    assert named <= set(targets)
+
+
+@pytest.mark.parametrize("sample", blocks("toml"))
+def test_a_configuration_sample_is_valid(place: Place, tmp_path: Path, sample: str) -> None:
+    file = tmp_path / "fastdns.toml"
+    file.write_text(sample.replace(ETC, str(place.etc)))
+
+    load(file)
+
+
+def keys(section: type[Section], prefix: str = "") -> Iterator[str]:
+    """Yield cache.memory, … of the schema."""
+    for field in attrs.fields(section):
+        if isinstance(field.type, type) and issubclass(field.type, Section):
+            yield from keys(field.type, f"{field.name}.")
+        else:
+            yield prefix + field.name
+
+
+def flat(table: dict[str, Any]) -> dict[str, Any]:
+    """Return {"cache.memory": …} for TOML's tables."""
+    found = {}
+    for key, value in table.items():
+        if isinstance(value, dict):
+            found |= {f"{key}.{below}": deep for below, deep in flat(value).items()}
+        else:
+            found[key] = value
+    return found
+
+
+def documented_defaults() -> dict[str, str]:
+    """Return what the README's tables of `key | default` say, both without their backticks."""
+    rows = "".join(KEY_TABLE.findall(README)).splitlines()
+    cells = [[cell.strip(" `") for cell in row.split("|")[1:3]] for row in rows]
+    return dict(cells)
+
+
+def test_every_key_of_the_schema_is_in_the_readme_and_no_other() -> None:
+    in_samples = {key for sample in blocks("toml") for key in flat(tomllib.loads(sample))}
+    named = in_samples | documented_defaults().keys()
+
+    assert named == set(keys(Config))
+
+
+def test_the_defaults_in_the_readme_are_those_of_the_schema(tmp_path: Path) -> None:
+    empty = tmp_path / "fastdns.toml"
+    empty.touch()
+    true_ones = flat(tomllib.loads(render(load(empty))))
+
+    for key, text in documented_defaults().items():
+        if key not in ("state_dir", "run_dir"):  # these depend on who asks
+            assert tomllib.loads(f"default = {text}")["default"] == true_ones[key], key
+
+
+def test_what_a_reader_types_is_found_in_a_document() -> None:
+    document = (
+        "```console\n$ make dev\nfastdns: done\n$ .venv/bin/fastdns serve \\\n  --workers 1\n```\n"
+        "```sh\n# twice\ndig example.com # cached\n\n```\n"
+        "```toml\nworkers = 1\n```\n"
+    )
+
+    assert [" ".join(command.split()) for command in commands(document)] == [
+        "make dev",
+        "fastdns serve --workers 1",
+        "dig example.com",
+    ]

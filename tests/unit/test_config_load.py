@@ -1,0 +1,497 @@
+"""Files and flags to a configuration: every key, and the line for everything that is wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from fastdns.config import load as load_module
+from fastdns.config.load import load, load_places
+from fastdns.config.places import Places
+from fastdns.config.schema import Address, Config, Listen, Server, ServerFile
+from fastdns.errors import ConfigErrors
+
+
+@pytest.fixture(autouse=True)
+def no_default_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
+    """A machine of its own: whatever lies in /etc/fastdns does not matter."""
+    path = tmp_path / "etc" / "fastdns.toml"
+    monkeypatch.setattr(load_module, "DEFAULT_FILE", path)
+    return path
+
+
+@pytest.fixture
+def loaded(tmp_path: Path) -> Callable[..., Config]:
+    """Load a configuration from its text."""
+
+    def load_text(text: str, **flags: Any) -> Config:
+        path = tmp_path / "fastdns.toml"
+        path.write_text(text)
+        return load(path, **flags)
+
+    return load_text
+
+
+@pytest.fixture
+def refused(tmp_path: Path) -> Callable[..., list[str]]:
+    """Load a wrong configuration from its text; gives the lines, its file as FILE."""
+
+    def refuse_text(text: str, **flags: Any) -> list[str]:
+        path = tmp_path / "fastdns.toml"
+        path.write_text(text)
+        with pytest.raises(ConfigErrors) as errors:
+            load(path, **flags)
+        return [line.replace(str(path), "FILE") for line in errors.value.lines]
+
+    return refuse_text
+
+
+def value_at(config: Config, key: str) -> object:
+    value: object = config
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value
+
+
+def toml(key: str, value: str) -> str:
+    table, _, name = key.rpartition(".")
+    return f"[{table}]\n{name} = {value}\n" if table else f"{name} = {value}\n"
+
+
+@pytest.mark.parametrize(
+    ("key", "default"),
+    [
+        ("workers", 0),
+        ("log_level", "info"),
+        ("listen.dns", (Address("127.0.0.1", 53), Address("::1", 53))),
+        ("upstream.servers", ()),
+        ("upstream.strategy", "failover"),
+        ("upstream.timeout", 1.5),
+        ("upstream.attempts", 3),
+        ("upstream.trust_ad", False),
+        ("cache.memory", 64 << 20),
+        ("cache.min_ttl", 0),
+        ("cache.max_ttl", 86400),
+        ("cache.negative_max_ttl", 3600),
+        ("cache.failure_ttl", 5),
+    ],
+)
+def test_empty_file_is_valid_and_means_the_defaults(
+    loaded: Callable[..., Config], key: str, default: object
+) -> None:
+    assert value_at(loaded(""), key) == default
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "value"),
+    [
+        ("workers", "1", 1),
+        ("state_dir", '"/srv/dns"', Path("/srv/dns")),
+        ("run_dir", '"/run/dns"', Path("/run/dns")),
+        ("log_level", '"debug"', "debug"),
+        ("listen.dns", '["[::]:5353"]', (Address("::", 5353),)),
+        ("listen.dns", '["127.0.0.1:0", "127.0.0.1:0"]', (Address("127.0.0.1", 0),) * 2),
+        (
+            "upstream.servers",
+            '["9.9.9.9", "tcp://[2620:fe::fe]:5353"]',
+            (Server("udp", Address("9.9.9.9", 53)), Server("tcp", Address("2620:fe::fe", 5353))),
+        ),
+        ("upstream.strategy", '"round-robin"', "round-robin"),
+        ("upstream.timeout", '"200ms"', 0.2),
+        ("upstream.timeout", '"10s"', 10),
+        ("upstream.attempts", "10", 10),
+        ("upstream.trust_ad", "true", True),
+        ("cache.memory", '"1MiB"', 1 << 20),
+        ("cache.memory", "1048576", 1 << 20),
+        ("cache.min_ttl", '"1m"', 60),
+        ("cache.max_ttl", '"2147483647s"', 2**31 - 1),
+        ("cache.max_ttl", '"0s"', 0),
+        ("cache.negative_max_ttl", '"5m"', 300),
+        ("cache.failure_ttl", '"1s"', 1),
+        ("cache.failure_ttl", '"5m"', 300),
+    ],
+)
+def test_key_takes_its_value(
+    loaded: Callable[..., Config], key: str, written: str, value: object
+) -> None:
+    assert value_at(loaded(toml(key, written)), key) == value
+
+
+@pytest.mark.parametrize(
+    ("key", "written", "problem"),
+    [
+        ("workers", "2", "more than one worker is not in this version of fastdns (try 1)"),
+        ("workers", "-1", "is -1; must be at least 0"),
+        ("workers", "3.9", "3.9 is not an integer (try 1)"),
+        ("workers", "true", "true is not an integer (try 1)"),
+        ("workers", "0x" + "f" * 9999, "a number this large is too large (try 1)"),
+        ("state_dir", "5", '5 is not a path in quotes (try "/var/lib/fastdns")'),
+        ("state_dir", '"data"', '"data" is not an absolute path (begin it with /)'),
+        ("run_dir", '""', '"" is not an absolute path (begin it with /)'),
+        ("run_dir", '"/a\\u0000b"', '"/a\\u0000b" cannot be a path'),
+        ("log_level", '"loud"', '"loud" is not one of "debug", "info", "warning", "error"'),
+        (
+            "log_level",
+            '"warn"',
+            '"warn" is not one of "debug", "info", "warning", "error" (did you mean "warning"?)',
+        ),
+        ("log_level", "[]", 'a list is not one of "debug", "info", "warning", "error"'),
+        ("listen", "5", "5 is not a table (try [listen])"),
+        ("listen.dns", '"127.0.0.1"', '"127.0.0.1" is not a list (put it in [ ])'),
+        ("listen.dns", "[53]", '53 is not an address in quotes (try "127.0.0.1:53")'),
+        (
+            "listen.dns",
+            "[]",
+            'is empty; fastdns needs an address to listen on (try ["127.0.0.1:53"])',
+        ),
+        (
+            "listen.dns",
+            '["127.0.0.1:53", "127.0.0.1"]',
+            '"127.0.0.1:53" stands there more than once (leave one)',
+        ),
+        (
+            "listen.dns",
+            '["::1:x"]',
+            '"::1:x" is not an IP address, with or without a port '
+            '(try "9.9.9.9" or "127.0.0.1:53")',
+        ),
+        ("upstream.servers", "[9]", '9 is not an upstream in quotes (try "9.9.9.9")'),
+        (
+            "upstream.servers",
+            '["tls://9.9.9.9"]',
+            '"tls://9.9.9.9": tls:// is not in this version of fastdns (try "tcp://9.9.9.9")',
+        ),
+        (
+            "upstream.servers",
+            '["127.0.0.1"]',
+            '"127.0.0.1:53" is an address fastdns itself listens on (name another resolver)',
+        ),
+        (
+            "upstream.strategy",
+            '"fastest"',
+            '"fastest" is not in this version of fastdns (try "failover")',
+        ),
+        (
+            "upstream.strategy",
+            '"race"',
+            '"race" is not in this version of fastdns (try "failover")',
+        ),
+        (
+            "upstream.strategy",
+            '"roundrobin"',
+            '"roundrobin" is not one of "failover", "round-robin" (did you mean "round-robin"?)',
+        ),
+        ("upstream.timeout", "2", '2 has no unit (try "2s")'),
+        ("upstream.timeout", '"0s"', "is 0s; must be at least 0.001s"),
+        ("upstream.timeout", '"11s"', "is 11s; must be at most 10s"),
+        ("upstream.timeout", "2024-01-01", '2024-01-01 is not a duration (try "30s")'),
+        ("upstream.attempts", "0", "is 0; must be at least 1"),
+        ("upstream.attempts", "11", "is 11; must be at most 10"),
+        ("upstream.attempts", "3.9", "3.9 is not an integer (try 1)"),
+        ("upstream.attempts", '"3"', '"3" is not an integer (try 1)'),
+        ("upstream.trust_ad", "1", "1 is not a boolean (try true or false)"),
+        ("upstream.trust_ad", '"yes"', '"yes" is not a boolean (try true or false)'),
+        ("cache.memory", '"64MX"', '"64MX" is not a size (try "64MiB")'),
+        ("cache.memory", '"1023KiB"', "is 1023KiB; must be at least 1MiB"),
+        ("cache.memory", '"129TiB"', "is 129TiB; must be at most 128TiB"),
+        ("cache.memory", "6.4e7", '64000000.0 is not a size (try "64MiB")'),
+        ("cache.min_ttl", '"1.5s"', "is 1.5s; must be whole seconds"),
+        ("cache.min_ttl", '"2d"', None),
+        ("cache.max_ttl", '"25000d"', "is 2160000000s; must be at most 2147483647s"),
+        ("cache.max_ttl", '"-1s"', '"-1s" is not a duration (try "30s")'),
+        ("cache.negative_max_ttl", '"500ms"', "is 0.5s; must be whole seconds"),
+        ("cache.negative_max_ttl", "true", 'true is not a duration (try "30s")'),
+        ("cache.failure_ttl", '"0s"', "is 0s; must be at least 1s"),
+        ("cache.failure_ttl", '"301s"', "is 301s; must be at most 300s"),
+    ],
+)
+def test_wrong_value_is_one_line_with_file_and_key(
+    refused: Callable[..., list[str]], key: str, written: str, problem: str | None
+) -> None:
+    line = f"FILE: {key}: {problem}"
+    if problem is None:  # right in itself, but above the default of another key
+        line = "FILE: cache.max_ttl: is 86400s; must be at least min_ttl (172800s)"
+    assert refused(toml(key, written)) == [line]
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        *("access", "forward", "local", "block", "protect", "log", "admin", "client"),
+        *("listen.tls", "listen.https", "listen.cert", "listen.key"),
+        *("upstream.ecs", "upstream.bootstrap"),
+        *("cache.disk", "cache.stale", "cache.stale_wait", "cache.stale_ttl", "cache.prefetch"),
+        *("cache.commit_interval", "cache.redis"),
+    ],
+)
+def test_key_of_a_later_version_is_refused_in_those_words(
+    refused: Callable[..., list[str]], key: str
+) -> None:
+    line = f"FILE: {key}: is not in this version of fastdns (leave it out)"
+    assert refused(toml(key, '"x"')) == [line]
+
+
+@pytest.mark.parametrize(
+    ("key", "problem"),
+    [
+        ("cache.memry", "is not a known key (did you mean cache.memory?)"),
+        ("cahce", "is not a known key (did you mean cache?)"),
+        ("memory", "is not a known key (did you mean cache.memory?)"),
+        ("cache.timeout", "is not a known key (did you mean upstream.timeout?)"),
+        (
+            "upstream.xyzzy",
+            "is not a known key (known here: servers, strategy, timeout, attempts, trust_ad)",
+        ),
+        ('cache."me\\nmory"', "is not a known key (did you mean cache.memory?)"),
+    ],
+)
+def test_unknown_key_is_refused_with_the_nearest_known_one(
+    refused: Callable[..., list[str]], key: str, problem: str
+) -> None:
+    shown = key.replace("\\n", "\\u000a")
+    assert refused(toml(key, "1")) == [f"FILE: {shown}: {problem}"]
+
+
+def test_all_that_is_wrong_is_told_at_once(refused: Callable[..., list[str]]) -> None:
+    text = """
+        workers = "two"
+        [listen]
+        dns = ["here:53", "127.0.0.1:70000"]
+        [upstream]
+        timeout = "1.5s"
+        attempts = 0
+        [cache]
+        max_ttl = "5s"
+        min_ttl = "60s"
+    """
+    assert refused(text) == [
+        'FILE: workers: "two" is not an integer (try 1)',
+        'FILE: listen.dns: "here:53" is a name; this version of fastdns needs an IP address '
+        '(try "9.9.9.9" or "127.0.0.1:53")',
+        'FILE: listen.dns: "127.0.0.1:70000" has an impossible port (use 0 to 65535)',
+        "FILE: upstream.attempts: is 0; must be at least 1",
+        "FILE: cache.max_ttl: is 5s; must be at least min_ttl (60s)",
+    ]
+
+
+def test_array_of_tables_is_refused_where_a_table_belongs(
+    refused: Callable[..., list[str]],
+) -> None:
+    assert refused('[[cache]]\nmemory = "64MiB"\n') == [
+        "FILE: cache: a list is not a table (try [cache])"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:5353", "127.0.0.1:5353"),
+        ("127.0.0.1:5353", "tcp://127.0.0.1:5353"),
+        ("0.0.0.0:53", "127.0.0.53"),
+        ("[::]:53", "::1"),
+        ("192.0.2.1:53", "192.0.2.1"),
+        ("127.0.0.1:53", "::ffff:127.0.0.1"),
+    ],
+)
+def test_upstream_that_is_ourselves_is_refused(
+    refused: Callable[..., list[str]], listen: str, upstream: str
+) -> None:
+    (line,) = refused("", listen=[listen], upstream=[upstream])
+    assert line.startswith("--upstream: ")
+    assert line.endswith(" is an address fastdns itself listens on (name another resolver)")
+
+
+@pytest.mark.parametrize(
+    ("listen", "upstream"),
+    [
+        ("127.0.0.1:5353", "127.0.0.1:53"),
+        ("127.0.0.1:53", "127.0.0.53:53"),
+        ("0.0.0.0:53", "192.0.2.1:53"),
+        ("[::]:53", "127.0.0.1:53"),
+    ],
+)
+def test_upstream_that_is_another_on_this_host_is_accepted(
+    loaded: Callable[..., Config], listen: str, upstream: str
+) -> None:
+    assert len(loaded("", listen=[listen], upstream=[upstream]).upstream.servers) == 1
+
+
+def test_listen_on_a_free_port_covers_nothing() -> None:
+    assert not Listen(dns=(Address("127.0.0.1", 0),)).covers(Address("127.0.0.1", 53))
+
+
+def test_flags_win_over_the_file(loaded: Callable[..., Config]) -> None:
+    config = loaded(
+        'workers = 1\nstate_dir = "/a"\nrun_dir = "/b"\n'
+        '[listen]\ndns = ["127.0.0.1:1"]\n[upstream]\nservers = ["9.9.9.9"]\ntimeout = "2s"\n',
+        listen=["127.0.0.1:2", "[::1]:2"],
+        upstream=["1.1.1.1"],
+        state="/srv/dns",
+        workers=0,
+    )
+    assert config.workers == 0
+    assert config.listen.dns == (Address("127.0.0.1", 2), Address("::1", 2))
+    assert [str(server) for server in config.upstream.servers] == ["1.1.1.1:53"]
+    assert config.upstream.timeout == 2
+    assert (config.state_dir, config.run_dir) == (Path("/srv/dns"), Path("/srv/dns/run"))
+
+
+@pytest.mark.parametrize(
+    ("flags", "line"),
+    [
+        (
+            {"listen": ["127.0.0.1:99999"]},
+            '--listen: "127.0.0.1:99999" has an impossible port (use 0 to 65535)',
+        ),
+        (
+            {"listen": ["127.0.0.1:53", "127.0.0.1:53"]},
+            '--listen: "127.0.0.1:53" stands there more than once (leave one)',
+        ),
+        (
+            {"upstream": ["sdns://AQ"]},
+            '--upstream: "sdns://AQ": sdns:// is not in this version of fastdns '
+            '(try "tcp://9.9.9.9")',
+        ),
+        ({"state": ""}, '--state: "" is not an absolute path (begin it with /)'),
+        ({"state": "/a\udcff"}, '--state: "/a\\udcff" is not UTF-8 text'),
+        (
+            {"workers": 4},
+            "--workers: more than one worker is not in this version of fastdns (try 1)",
+        ),
+    ],
+)
+def test_wrong_flag_is_one_line_with_the_flag(
+    refused: Callable[..., list[str]], flags: dict[str, Any], line: str
+) -> None:
+    assert refused("", **flags) == [line]
+
+
+def test_flag_does_not_hide_that_its_table_is_no_table(refused: Callable[..., list[str]]) -> None:
+    assert refused("listen = 5\n", listen=["127.0.0.1:0"]) == [
+        "FILE: listen: 5 is not a table (try [listen])"
+    ]
+
+
+def test_relative_state_flag_is_taken_from_the_working_directory(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert load(None, state="dns").state_dir == tmp_path / "dns"
+
+
+def test_wrong_flag_without_a_file_names_no_file() -> None:
+    with pytest.raises(ConfigErrors) as errors:
+        load(None, listen=["127.0.0.1:0"], upstream=["127.0.0.1:0"])
+    assert errors.value.lines == [
+        '--upstream: "127.0.0.1:0" has an impossible port (use 1 to 65535)'
+    ]
+
+
+def test_default_file_is_used_when_it_exists(no_default_file: Path) -> None:
+    assert load(None).upstream.attempts == 3
+    no_default_file.parent.mkdir()
+    no_default_file.write_text("[upstream]\nattempts = 5\n")
+    assert load(None).upstream.attempts == 5
+    no_default_file.write_text("[upstream]\nattempts = 50\n")
+    with pytest.raises(ConfigErrors) as errors:
+        load(None)
+    assert errors.value.lines == [
+        f"{no_default_file}: upstream.attempts: is 50; must be at most 10"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("workers = \n", "is not valid TOML: Invalid value (at line 1, column 11)"),
+        ("[cache]\n[cache]\n", "is not valid TOML: Cannot declare ('cache',) twice"),
+        ("x = " + "[" * 100_000, "is not valid TOML: too deeply nested"),
+        ("workers = " + "1" * 5000, "is not valid TOML: Exceeds the limit (4300 digits)"),
+        ("#" * (2**20 + 1), "is larger than 1MiB"),
+    ],
+)
+def test_file_that_is_not_toml_is_one_line(
+    refused: Callable[..., list[str]], text: str, problem: str
+) -> None:
+    (line,) = refused(text)
+    assert line.startswith(f"FILE: {problem}")
+    assert "\n" not in line
+
+
+def test_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
+    binary = tmp_path / "binary"
+    binary.write_bytes(b"\x80")
+    for path, problem in (
+        (tmp_path / "missing", "cannot be read: No such file or directory"),
+        (tmp_path, "cannot be read: Is a directory"),
+        (binary / "below", "cannot be read: Not a directory"),
+        (binary, "is not UTF-8 text (octet 1)"),
+        (Path("/dev/zero"), "is larger than 1MiB"),
+    ):
+        with pytest.raises(ConfigErrors) as errors:
+            load(path)
+        assert errors.value.lines == [f"{path}: {problem}"]
+
+
+def test_file_may_begin_with_a_byte_order_mark(loaded: Callable[..., Config]) -> None:
+    assert loaded("\ufeffworkers = 1\r\n").workers == 1
+
+
+def test_server_file_with_an_upstream_is_accepted_whatever_else_it_holds(tmp_path: Path) -> None:
+    path = tmp_path / "ip"
+    path.write_text("rubbish\n9.9.9.9\n")
+    assert load(None, upstream=[f"file:{path}"]).upstream.servers == (ServerFile(path),)
+
+
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (None, ": cannot be read: No such file or directory"),
+        ("# none\n", ": names no upstream (write one a line)"),
+        (
+            "9.9.9\n",
+            ':1: "9.9.9" is not an IP address, with or without a port '
+            '(try "9.9.9.9" or "127.0.0.1:53")',
+        ),
+    ],
+)
+def test_server_file_without_an_upstream_is_refused(
+    refused: Callable[..., list[str]], tmp_path: Path, content: str | None, problem: str
+) -> None:
+    path = tmp_path / "ip"
+    if content is not None:
+        path.write_text(content)
+    text = toml("upstream.servers", f'["file:{path}"]')
+    assert refused(text) == [f"FILE: upstream.servers: {path}{problem}"]
+
+
+def test_server_file_that_names_ourselves_is_refused(
+    refused: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    path = tmp_path / "ip"
+    path.write_text("9.9.9.9\n127.0.0.1\n")
+    assert refused(toml("upstream.servers", f'["file:{path}"]')) == [
+        'FILE: upstream.servers: "127.0.0.1:53" is an address fastdns itself listens on '
+        "(name another resolver)"
+    ]
+
+
+def test_places_are_found_in_a_file_that_is_wrong_elsewhere(tmp_path: Path) -> None:
+    path = tmp_path / "fastdns.toml"
+    path.write_text('state_dir = "/srv/dns"\nwrokers = 1\n')
+    assert load_places(path) == Places(Path("/srv/dns"), Path("/srv/dns/run"))
+    assert load_places(path, state="/other") == Places(Path("/other"), Path("/other/run"))
+
+
+def test_places_that_are_wrong_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "fastdns.toml"
+    path.write_text('state_dir = 5\nrun_dir = "run"\n')
+    with pytest.raises(ConfigErrors) as errors:
+        load_places(path)
+    assert sorted(errors.value.lines) == [
+        f'{path}: run_dir: "run" is not an absolute path (begin it with /)',
+        f'{path}: state_dir: 5 is not a path in quotes (try "/var/lib/fastdns")',
+    ]

@@ -1,0 +1,68 @@
+"""A configuration as TOML: what `check` prints, `load` reads."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.load import load
+from fastdns.config.render import render
+
+EVERY_KEY = """
+workers = 1
+state_dir = "/srv/d\\"n\\\\s\\t\\u007f/ünï"
+run_dir = "/run/dns"
+log_level = "debug"
+[listen]
+dns = ["0.0.0.0:0", "[::]:5353", "[fe80::1%lo]:53"]
+[upstream]
+servers = ["9.9.9.9", "tcp://[2620:fe::fe]:5353", "file:SERVERS"]
+strategy = "round-robin"
+timeout = "123.4567ms"
+attempts = 7
+trust_ad = true
+[cache]
+memory = "65MB"
+min_ttl = "90s"
+max_ttl = "36h"
+negative_max_ttl = "1m"
+failure_ttl = "2s"
+"""
+
+
+@pytest.mark.parametrize("text", ["", EVERY_KEY])
+def test_rendered_configuration_loads_as_the_same(tmp_path: Path, text: str) -> None:
+    servers = tmp_path / "ip"
+    servers.write_text("9.9.9.9\n")
+    written, rendered = tmp_path / "written.toml", tmp_path / "rendered.toml"
+    written.write_text(text.replace("SERVERS", str(servers)))
+    config = load(written)
+    rendered.write_text(render(config))
+    assert load(rendered) == config
+
+
+def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
+    text = render(load(Path("/dev/null"), state=tmp_path))
+    assert tomllib.loads(text) == {
+        "workers": 0,
+        "state_dir": str(tmp_path),
+        "run_dir": f"{tmp_path}/run",
+        "log_level": "info",
+        "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
+        "upstream": {
+            "servers": [],
+            "strategy": "failover",
+            "timeout": "1.5s",
+            "attempts": 3,
+            "trust_ad": False,
+        },
+        "cache": {
+            "memory": "64MiB",
+            "min_ttl": "0s",
+            "max_ttl": "1d",
+            "negative_max_ttl": "1h",
+            "failure_ttl": "5s",
+        },
+    }

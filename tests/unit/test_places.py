@@ -1,0 +1,79 @@
+"""Where a daemon's directories lie, by who asks and what is configured."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.places import Places, decide
+from fastdns.errors import ConfigError
+
+HOME = {"HOME": "/home/ann"}
+
+
+@pytest.fixture
+def as_root(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+
+
+@pytest.fixture
+def as_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_has_the_system_directories() -> None:
+    assert decide(environment=HOME) == Places(Path("/var/lib/fastdns"), Path("/run/fastdns"))
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize(
+    ("environment", "state"),
+    [
+        (HOME, "/home/ann/.local/state/fastdns"),
+        ({**HOME, "XDG_STATE_HOME": "/state"}, "/state/fastdns"),
+        ({"XDG_STATE_HOME": "/state"}, "/state/fastdns"),
+        ({**HOME, "XDG_STATE_HOME": ""}, "/home/ann/.local/state/fastdns"),
+        ({**HOME, "XDG_STATE_HOME": "relative"}, "/home/ann/.local/state/fastdns"),
+    ],
+)
+def test_user_has_directories_of_the_xdg_specification(
+    environment: dict[str, str], state: str
+) -> None:
+    assert decide(environment=environment) == Places(Path(state), Path(state) / "run")
+
+
+@pytest.mark.usefixtures("as_user")
+@pytest.mark.parametrize("environment", [{}, {"HOME": ""}, {"HOME": "home"}])
+def test_user_without_a_home_is_told_the_remedy(environment: dict[str, str]) -> None:
+    with pytest.raises(ConfigError, match=r"^state_dir: HOME is not set, .* --state DIR"):
+        decide(environment=environment)
+
+
+@pytest.mark.usefixtures("as_root")
+def test_flag_stands_for_both_directories_and_wins() -> None:
+    places = decide(flag=Path("/srv/dns"), state_dir=Path("/a"), run_dir=Path("/b"))
+    assert places == Places(Path("/srv/dns"), Path("/srv/dns/run"))
+
+
+@pytest.mark.usefixtures("as_root")
+def test_configured_directories_are_taken() -> None:
+    assert decide(state_dir=Path("/a"), run_dir=Path("/b")) == Places(Path("/a"), Path("/b"))
+
+
+@pytest.mark.usefixtures("as_root")
+def test_configured_state_dir_alone_brings_its_own_run_dir() -> None:
+    assert decide(state_dir=Path("/a")) == Places(Path("/a"), Path("/a/run"))
+
+
+@pytest.mark.usefixtures("as_root")
+def test_configured_run_dir_alone_changes_nothing_else() -> None:
+    assert decide(run_dir=Path("/b")) == Places(Path("/var/lib/fastdns"), Path("/b"))
+
+
+def test_daemon_and_commands_meet_at_lock_and_counters() -> None:
+    places = Places(Path("/a"), Path("/b"))
+    assert places.lock == Path("/a/lock")
+    assert places.counters == Path("/b/counters")
