@@ -39,6 +39,7 @@ def measure(
 ) -> dict[str, Any]:
     """Start the peer, warm it, measure it in every scenario, end it."""
     with tempfile.TemporaryDirectory(prefix="fastdns-bench-") as name:
+        os.chmod(name, 0o755)  # servers that root starts become another user
         place = Place(Path(name), free_port(), nsd.port)
         command = peer.command(program, place)
         log = place.directory / "log"

@@ -1,4 +1,4 @@
-"""Typed errors: what is wrong, for whom, and with which RCODE and Extended DNS Error (RFC 8914) a client hears of it."""
+"""Typed errors: what is wrong, and what clients hear of it (RCODE; Extended DNS Error, RFC 8914)."""
 
 from __future__ import annotations
 
@@ -48,6 +48,6 @@ class UpstreamTimeout(UpstreamError):
 
 
 class UpstreamUnreachable(UpstreamError):
-    """The network refused: no route, port closed, connection reset, or there is no upstream at all."""
+    """The network refused: no route, port closed, connection reset; or there is no upstream."""
 
     ede = EDE_NETWORK_ERROR

@@ -45,7 +45,7 @@ class Resolver:
         self._waiting = 0
 
     def attach(self, fastpath: FastPath) -> None:
-        """Say whose memory the answers go to; the fast path is made with `handle` as its callback."""
+        """Say whose memory the answers go to. The fast path has `handle` for its callback."""
         self._fastpath = fastpath
 
     def handle(self, query: Query) -> None:

@@ -12,6 +12,8 @@ from ..errors import FastdnsError
 
 def emit(text: str) -> None:
     """Write to standard output; BrokenPipeError when nobody reads, FastdnsError when it fails."""
+    if sys.stdout is None:  # closed before we started; not every version of click looks
+        raise FastdnsError("standard output is closed")
     try:
         click.echo(text, nl=False)
     except BrokenPipeError:

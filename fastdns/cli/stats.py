@@ -83,4 +83,5 @@ def _print_table(pages: Pages, totals: dict[str, int]) -> None:
     meanings = dict(COUNTERS)
     for name, value in totals.items():
         table.add_row(name, f"{value:,}", meanings[name])
-    Console().print(table)
+    # Plain text only: emoji would be imported now, when we may no longer read where rich lies.
+    Console(emoji=False, markup=False, highlight=False).print(table)

@@ -6,6 +6,7 @@ import socket
 import time
 from collections import Counter
 from collections.abc import Callable
+from contextlib import suppress
 
 import gevent
 from gevent.event import Event
@@ -192,7 +193,5 @@ class Connection:
         self._taken(self._unwritten)
         if self._writer is not None and self._writer is not gevent.getcurrent():
             self._writer.kill(block=False)
-        try:
+        with suppress(OSError):  # it may be gone already
             self._socket.shutdown(socket.SHUT_RDWR)
-        except OSError:
-            pass  # gone already

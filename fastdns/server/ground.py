@@ -38,11 +38,21 @@ def prepare(places: Places) -> Account | None:
             raise StartError(
                 f"{directory}: {error.strerror}; choose another place with --state DIR"
             ) from error
-        if account is None and not os.access(directory, os.W_OK | os.X_OK):
-            raise StartError(
-                f"{directory}: not writable for this user; choose another place with --state DIR"
-            )
     return account
+
+
+def check(places: Places) -> None:
+    """Make sure that whoever we are now can use the directories; StartError when not.
+
+    A user that root has become may be stopped by a directory above them.
+    """
+    for directory in (places.state_dir, places.run_dir):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            user = pwd.getpwuid(os.getuid()).pw_name
+            raise StartError(
+                f"{directory}: user {user}, under whom fastdns runs, cannot write there; "
+                f"choose another place with --state DIR"
+            )
 
 
 def lock(places: Places, account: Account | None) -> int:

@@ -122,7 +122,7 @@ def _why_not(address: Address, error: OSError) -> str:
         holder = _holder(address.port)
         remedy = f"stop it, or choose another address with --listen {address.host}:PORT"
         if holder.startswith("systemd-resolve"):
-            remedy = "set DNSStubListener=no in /etc/systemd/resolved.conf and restart it, or listen elsewhere with --listen"
+            remedy = "set DNSStubListener=no in /etc/systemd/resolved.conf and restart it"
         return f"{address} is in use by {holder}; {remedy}"
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
@@ -130,7 +130,7 @@ def _why_not(address: Address, error: OSError) -> str:
             f"start fastdns with it, or choose another port with --listen"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address}: no interface of this machine has this address; see `ip address`, and name one with --listen"
+        return f"{address}: no interface has this address; name another one with --listen"
     return f"{address}: {error.strerror}; choose another address with --listen"
 
 

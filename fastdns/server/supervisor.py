@@ -12,7 +12,7 @@ import os
 import select
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from .. import __version__
 from .._shared import Pages
@@ -22,7 +22,7 @@ from ..errors import StartError
 from ..upstream.sources import Sources
 from . import ground, worker
 from .log import start_log
-from .sockets import Listeners, bind_all
+from .sockets import bind_all
 
 log = logging.getLogger(__name__)
 
@@ -32,8 +32,8 @@ READY_SECONDS = 10.0
 STOP_SECONDS = 6.0  # longer than a worker takes for its last answers
 SHORT_LIFE_SECONDS = 5.0  # who dies younger is replaced more slowly each time
 PAUSE_MAX_SECONDS = 5.0
-# What gevent imports with its first hub. A worker that has given up root may not be able to read the
-# interpreter's files any more (they may lie in root's home), so nothing is left to be imported then.
+# What gevent imports with its first hub. Who has given up root may not be able to read the files of
+# the interpreter any more (they may lie in root's home), so nothing is left to be imported then.
 IMPORTED_LATE = ("pprint",)
 STOPPING = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
@@ -54,9 +54,14 @@ def run(config: Config) -> int:
         importlib.import_module(name)
     if account is not None:
         ground.become(account)
-    pages = Pages.create(places.counters, slots=2, started_at=time.time())
+    ground.check(places)
+    pages = _make_pages(places)
+    seen_by_worker, lifeline = os.pipe()
+    inheritance = worker.Inheritance(
+        config, sources, listeners, pages.counters(WORKER_SLOT), seen_by_worker
+    )
     try:
-        return Supervisor(config, sources, listeners, pages, held).run()
+        return Supervisor(inheritance, lifeline, pages, held).run()
     finally:
         places.counters.unlink(missing_ok=True)
 
@@ -64,21 +69,11 @@ def run(config: Config) -> int:
 class Supervisor:
     """One worker and its successors, on the same sockets."""
 
-    def __init__(
-        self,
-        config: Config,
-        sources: Sources,
-        listeners: Sequence[Listeners],
-        pages: Pages,
-        held: int,
-    ) -> None:
-        self._config = config
-        self._sources = sources
-        self._listeners = listeners
-        self._pages = pages
+    def __init__(self, inheritance: worker.Inheritance, lifeline: int, pages: Pages, held: int):
+        self._inheritance = inheritance
+        self._lifeline = lifeline
         self._held = held
         self._counters = pages.counters(SUPERVISOR_SLOT)
-        self._lifeline = os.pipe()
         self._pid = 0
         self._started = 0.0
         self._pause = 0.0
@@ -89,16 +84,18 @@ class Supervisor:
         self._fork()
         log.info(
             "ready on %s (fastdns %s, upstreams %s)",
-            ", ".join(str(one.address) for one in self._listeners),
+            ", ".join(str(one.address) for one in self._inheritance.listeners),
             __version__,
-            ", ".join(str(server) for server in self._sources.servers),
+            ", ".join(str(server) for server in self._inheritance.sources.servers),
         )
         while True:
             caught = signal.sigwait(SIGNALS)
             if caught in STOPPING:
                 return self._stop()
             if caught == signal.SIGHUP:
-                log.warning("SIGHUP: this version cannot reload; restart it for a new configuration")
+                log.warning(
+                    "SIGHUP: this version cannot reload; restart it for a new configuration"
+                )
             elif self._has_died():
                 self._counters.add("worker_restarts_total")
                 if not self._replace():
@@ -112,17 +109,8 @@ class Supervisor:
         if self._pid == 0:
             os.close(answered)
             os.close(self._held)  # the lock is the supervisor's, and free when that one is gone
-            os.close(self._lifeline[1])
-            _leave(
-                lambda: worker.main(
-                    self._config,
-                    self._sources,
-                    self._listeners,
-                    self._pages.counters(WORKER_SLOT),
-                    self._lifeline[0],
-                    ready,
-                )
-            )
+            os.close(self._lifeline)
+            _leave(lambda: worker.main(self._inheritance, ready))
         os.close(ready)
         select.select([answered], [], [], READY_SECONDS)
         serves = os.read(answered, 1) if select.select([answered], [], [], 0)[0] else b""
@@ -145,8 +133,10 @@ class Supervisor:
         """Fork a successor, after a pause when workers die young; False: stopped meanwhile."""
         while True:
             lived = time.monotonic() - self._started
-            self._pause = 0.0 if lived > SHORT_LIFE_SECONDS else min(
-                max(2 * self._pause, 0.05), PAUSE_MAX_SECONDS
+            self._pause = (
+                0.0
+                if lived > SHORT_LIFE_SECONDS
+                else min(max(2 * self._pause, 0.05), PAUSE_MAX_SECONDS)
             )
             if signal.sigtimedwait(STOPPING, self._pause) is not None:
                 return False
@@ -170,6 +160,13 @@ class Supervisor:
                 break
             signal.sigtimedwait({signal.SIGCHLD}, 0.1)
         return 0
+
+
+def _make_pages(places: Places) -> Pages:
+    try:
+        return Pages.create(places.counters, slots=2, started_at=time.time())
+    except OSError as error:
+        raise StartError(f"{places.counters}: {error.strerror}; make room there") from error
 
 
 def _leave(work: Callable[[], None]) -> None:

@@ -10,6 +10,7 @@ import time
 from collections.abc import Sequence
 from typing import Any
 
+import attrs
 import gevent
 from gevent.event import Event
 
@@ -32,34 +33,43 @@ LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AT_FILES_SECONDS = 1.0
 
 
+@attrs.frozen
+class Inheritance:
+    """What a worker gets from the supervisor that forks it."""
+
+    config: Config
+    sources: Sources
+    listeners: Sequence[Listeners]
+    counters: Counters
+    lifeline: int  # readable when the supervisor is gone
+
+
 class Worker:
     """Serves until the supervisor says stop or goes away."""
 
-    def __init__(
-        self,
-        config: Config,
-        sources: Sources,
-        listeners: Sequence[Listeners],
-        counters: Counters,
-        lifeline: int,
-    ) -> None:
+    def __init__(self, inheritance: Inheritance) -> None:
+        config, counters = inheritance.config, inheritance.counters
         hub = gevent.get_hub()
         hub.handle_error = _log_error
         self._loop = hub.loop
-        self._sources = sources
+        self._sources = inheritance.sources
         self._stop = Event()
         limits = _limits(config)
-        self._group = Group(config.upstream, sources.servers, Desk(Reader(limits), counters))
+        self._group = Group(
+            config.upstream, inheritance.sources.servers, Desk(Reader(limits), counters)
+        )
         self._resolver = Resolver(self._group, limits, counters)
         cache = HotCache(config.cache.memory)
         self._fastpath = FastPath(cache, counters, self._resolver.handle)
         self._resolver.attach(self._fastpath)
-        self._udp = [listener.udp.fileno() for listener in listeners]
+        self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
         self._watchers = [self._loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = [TcpListener(one.tcp, self._fastpath, counters) for one in listeners]
+        self._tcp = [
+            TcpListener(one.tcp, self._fastpath, counters) for one in inheritance.listeners
+        ]
         self._term = self._loop.signal(signal.SIGTERM)
-        # The supervisor holds the other end: when it dies, by whatever cause, this one can be read.
-        self._orphaned = self._loop.io(lifeline, 1)
+        # The supervisor holds the other end: when it dies of any cause, this one can be read.
+        self._orphaned = self._loop.io(inheritance.lifeline, 1)
 
     def run(self) -> None:
         """Serve until told to stop; then send what is under way."""
@@ -91,20 +101,13 @@ class Worker:
                 self._group.replace(self._sources.servers)
 
 
-def main(
-    config: Config,
-    sources: Sources,
-    listeners: Sequence[Listeners],
-    counters: Counters,
-    lifeline: int,
-    ready: int,
-) -> None:
+def main(inheritance: Inheritance, ready: int) -> None:
     """Run one worker in this process; writes an octet to `ready` when it serves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to everybody
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
     _allow_many_descriptors()
-    worker = Worker(config, sources, listeners, counters, lifeline)
+    worker = Worker(inheritance)
     os.write(ready, b"1")
     os.close(ready)
     worker.run()
@@ -122,7 +125,7 @@ def _limits(config: Config) -> Limits:
 
 
 def _allow_many_descriptors() -> None:
-    """Each question under way has a socket; the usual limit of 1,024 is for programs with select."""
+    """Each question under way has a socket; the usual 1,024 are for programs with select."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
@@ -131,4 +134,10 @@ def _allow_many_descriptors() -> None:
 def _log_error(context: Any, kind: Any, value: Any, _traceback: Any) -> None:
     """A defect of ours in one greenlet or callback: one line, and the others go on."""
     if kind is not None and not issubclass(kind, gevent.GreenletExit):
-        log.error("defect in %s: %s: %s", context, kind.__name__, value, exc_info=log.isEnabledFor(logging.DEBUG))
+        log.error(
+            "defect in %s: %s: %s",
+            context,
+            kind.__name__,
+            value,
+            exc_info=log.isEnabledFor(logging.DEBUG),
+        )

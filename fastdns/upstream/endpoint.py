@@ -5,12 +5,11 @@ from __future__ import annotations
 import logging
 
 import gevent
-from gevent.queue import SimpleQueue
 
 from .._answer import Answer
 from ..config.schema import Server
 from ..errors import UpstreamError
-from .exchange import Arrivals, Desk, Exchange
+from .exchange import Arrivals, Desk, Exchange, new_arrivals
 from .request import PROBE_KEY, Request
 from .tcp import TcpChannel, TcpExchange
 from .udp import UdpExchange
@@ -30,9 +29,10 @@ class Endpoint:
 
     def __init__(self, server: Server, timeout: float, desk: Desk) -> None:
         self.server = server
+        self.address = server.address
         self.alive = True
-        self._timeout = timeout
-        self._desk = desk
+        self.timeout = timeout
+        self.desk = desk
         self._channel = TcpChannel(server.address, desk)
         self._failures = 0
         self._rtt: float | None = None  # smoothed, with its deviation: RFC 6298 section 2
@@ -44,17 +44,15 @@ class Endpoint:
         if self.server.transport == "tcp":
             return self.ask_by_tcp(request, arrivals)
         try:
-            return UdpExchange(
-                self._desk, self, self.server.address, request, arrivals, self._timeout
-            )
+            return UdpExchange(self, request, arrivals)
         except UpstreamError:
-            self._desk.counters.add("upstream_errors_total")
+            self.desk.counters.add("upstream_errors_total")
             self.failed()
             raise
 
     def ask_by_tcp(self, request: Request, arrivals: Arrivals) -> Exchange:
         """Send the request over the kept TCP connection, which is how a truncated answer is got."""
-        return TcpExchange(self._desk, self, self._channel, request, arrivals, self._timeout)
+        return TcpExchange(self, self._channel, request, arrivals)
 
     @property
     def patience(self) -> float:
@@ -95,7 +93,7 @@ class Endpoint:
         while not self.alive:
             gevent.sleep(pause)
             pause = min(2 * pause, PROBE_MAX)
-            arrivals: Arrivals = SimpleQueue()
+            arrivals = new_arrivals()
             try:
                 self.ask(Request(PROBE_KEY, trust_ad=False), arrivals)
             except UpstreamError:

@@ -10,21 +10,23 @@ from gevent.queue import SimpleQueue
 
 from .._answer import Answer
 from .._shared import Counters
+from ..config.schema import Address
 from ..errors import UpstreamError, UpstreamTimeout
 from .reply import Reader
 from .request import Request
 
-Arrivals = SimpleQueue  # of (Exchange, Answer | UpstreamError)
+
+class Arrivals(Protocol):
+    """Where outcomes are put and waited for: gevent's SimpleQueue."""
+
+    def put(self, item: tuple[Exchange, Answer | UpstreamError]) -> None: ...
+
+    def get(self, *, timeout: float | None = None) -> tuple[Exchange, Answer | UpstreamError]: ...
 
 
-class Health(Protocol):
-    """What an exchange reports about its upstream."""
-
-    def answered(self, seconds: float) -> None:
-        """It replied after that time."""
-
-    def failed(self) -> None:
-        """It did not reply in time, or could not be reached."""
+def new_arrivals() -> Arrivals:
+    queue: Arrivals = SimpleQueue()
+    return queue
 
 
 class Desk:
@@ -36,6 +38,25 @@ class Desk:
         self.loop = gevent.get_hub().loop
 
 
+class Asked(Protocol):
+    """The upstream that an exchange is with, and what it is told of the outcome."""
+
+    @property
+    def address(self) -> Address: ...
+
+    @property
+    def timeout(self) -> float: ...
+
+    @property
+    def desk(self) -> Desk: ...
+
+    def answered(self, seconds: float) -> None:
+        """It replied after that time."""
+
+    def failed(self) -> None:
+        """It did not reply in time, or could not be reached."""
+
+
 class Exchange:
     """One query under way. Its outcome is put into `arrivals` once; nothing in it ever blocks.
 
@@ -43,29 +64,27 @@ class Exchange:
     a slow upstream is told from a dead one. `close` ends it at once.
     """
 
-    def __init__(
-        self, desk: Desk, health: Health, request: Request, arrivals: Arrivals, timeout: float
-    ) -> None:
-        self.desk = desk
-        self.health = health
+    def __init__(self, upstream: Asked, request: Request, arrivals: Arrivals) -> None:
+        self.upstream = upstream
+        self.desk = upstream.desk
         self.request = request
         self.arrivals: Arrivals | None = arrivals
         self.done = False
         self._sent_at = time.monotonic()
-        self._timer = desk.loop.timer(timeout)
+        self._timer = self.desk.loop.timer(upstream.timeout)
         self._timer.start(self._expired)
 
     def arrived(self, answer: Answer) -> None:
         """A reply that counts has come."""
         if not self.done:
-            self.health.answered(time.monotonic() - self._sent_at)
+            self.upstream.answered(time.monotonic() - self._sent_at)
             self._finish(answer)
 
     def broken(self, error: UpstreamError) -> None:
         """The network or the upstream refused."""
         if not self.done:
             self.desk.counters.add("upstream_errors_total")
-            self.health.failed()
+            self.upstream.failed()
             self._finish(error)
 
     def release(self) -> None:
@@ -78,7 +97,7 @@ class Exchange:
 
     def _expired(self) -> None:
         self.desk.counters.add("upstream_timeouts_total")
-        self.health.failed()
+        self.upstream.failed()
         self._finish(UpstreamTimeout("no reply in time"))
 
     def _finish(self, outcome: Answer | UpstreamError) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
 from gevent import GreenletExit
-from gevent.queue import Empty, SimpleQueue
+from gevent.queue import Empty
 
 from .._answer import Answer
 from ..config.schema import Server, Upstream
 from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from .endpoint import Endpoint
-from .exchange import Arrivals, Desk, Exchange
+from .exchange import Desk, Exchange, new_arrivals
 from .request import Request
 
 BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5
@@ -33,7 +33,9 @@ class Group:
         """Use these servers from now on; what is known of those that stay is kept."""
         known = {endpoint.server: endpoint for endpoint in self._endpoints}
         self._endpoints = [
-            known.pop(server, None) or Endpoint(server, self._settings.timeout, self._desk)
+            known.pop(server)
+            if server in known
+            else Endpoint(server, self._settings.timeout, self._desk)
             for server in dict.fromkeys(servers)
         ]
         for endpoint in known.values():
@@ -65,7 +67,7 @@ class _Inquiry:
 
     def __init__(self, request: Request, budget: float) -> None:
         self._request = request
-        self._arrivals: Arrivals = SimpleQueue()
+        self._arrivals = new_arrivals()
         self._deadline = time.monotonic() + budget
         self._under_way: dict[Exchange, Endpoint] = {}
         self._erring: set[Endpoint] = set()  # those that have answered with an error
@@ -114,9 +116,7 @@ class _Inquiry:
             until = min(until, time.monotonic() + patience)
         while self._under_way:
             try:
-                exchange, outcome = self._arrivals.get(
-                    timeout=max(until - time.monotonic(), 0.001)
-                )
+                exchange, outcome = self._arrivals.get(timeout=max(until - time.monotonic(), 0.001))
             except Empty:
                 if time.monotonic() >= self._deadline:
                     self._failure = UpstreamTimeout("no upstream answered in time")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from dnslib import DNSRecord, QTYPE
+from dnslib import QTYPE, DNSRecord
 from dnslib.dns import DNSError
 
 from .._answer import Answer, Limits, Reading
@@ -19,7 +19,9 @@ class Reader:
         self.limits = limits
         self._reading = Reading()
 
-    def read(self, wire: bytes | bytearray | memoryview, query_id: int, key: bytes) -> Answer | None:
+    def read(
+        self, wire: bytes | bytearray | memoryview, query_id: int, key: bytes
+    ) -> Answer | None:
         """Return the answer to the question of this key, or None when the reply must not count."""
         reading = self._reading
         if not reading.read(wire, query_id, key):

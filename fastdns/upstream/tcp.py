@@ -10,7 +10,7 @@ from gevent.socket import wait_read, wait_write
 
 from ..config.schema import Address
 from ..errors import UpstreamUnreachable
-from .exchange import Arrivals, Desk, Exchange, Health
+from .exchange import Arrivals, Asked, Desk, Exchange
 from .request import Request
 
 IDLE_SECONDS = 10.0
@@ -20,22 +20,16 @@ PENDING_MAX = 4096
 
 
 class TcpExchange(Exchange):
-    """One query on the connection; it is sent again once when a kept connection turns out closed."""
+    """One query on the connection; sent again once when a kept connection turns out closed."""
 
     def __init__(
-        self,
-        desk: Desk,
-        health: Health,
-        channel: TcpChannel,
-        request: Request,
-        arrivals: Arrivals,
-        timeout: float,
+        self, upstream: Asked, channel: TcpChannel, request: Request, arrivals: Arrivals
     ) -> None:
-        super().__init__(desk, health, request, arrivals, timeout)
+        super().__init__(upstream, request, arrivals)
         self.channel = channel
         self.resent = False
-        desk.counters.add("upstream_queries_total")
-        desk.counters.add("upstream_queries_tcp_total")
+        self.desk.counters.add("upstream_queries_total")
+        self.desk.counters.add("upstream_queries_tcp_total")
         channel.send(self)
 
     def close(self) -> None:
@@ -92,12 +86,13 @@ class TcpChannel:
         """Bring a reply to the query that it belongs to; False when there is none."""
         query_id = int.from_bytes(frame[:2], "big")
         exchange = self._pending.get(query_id)
-        answer = exchange and self._desk.reader.read(frame, query_id, exchange.request.key)
-        if exchange is None or answer is None or answer.truncated:
-            self._desk.counters.add("upstream_bad_replies_total")
-            return False
-        exchange.arrived(answer)
-        return True
+        if exchange is not None:
+            answer = self._desk.reader.read(frame, query_id, exchange.request.key)
+            if answer is not None and not answer.truncated:
+                exchange.arrived(answer)
+                return True
+        self._desk.counters.add("upstream_bad_replies_total")
+        return False
 
     def lost(self, connection: _Connection, reason: str) -> None:
         """The connection is gone; what was under way is asked again or has failed."""

@@ -8,10 +8,12 @@ import socket
 
 from ..config.schema import Address
 from ..errors import UpstreamUnreachable
-from .exchange import Arrivals, Desk, Exchange, Health
+from .exchange import Arrivals, Asked, Exchange
 from .request import Request
 
-PORT_MIN = 16384  # below stand the ports of services, which may want them while a query is under way
+PORT_MIN = (
+    16384  # below stand the ports of services, which may want them while a query is under way
+)
 BIND_TRIES = 16
 REPLIES_A_WAKEUP = 16  # so that a flood of forged ones leaves time for other work
 
@@ -21,26 +23,18 @@ _room = memoryview(bytearray(65535))
 class UdpExchange(Exchange):
     """One query over a connected socket of its own, so that the kernel holds off other senders."""
 
-    def __init__(
-        self,
-        desk: Desk,
-        health: Health,
-        address: Address,
-        request: Request,
-        arrivals: Arrivals,
-        timeout: float,
-    ) -> None:
+    def __init__(self, upstream: Asked, request: Request, arrivals: Arrivals) -> None:
         """Send the query. UpstreamUnreachable: the network does not take it."""
         self._id = int.from_bytes(os.urandom(2), "big")
-        self._socket = _open(address)
+        self._socket = _open(upstream.address)
         try:
             self._socket.send(request.message(self._id))
         except OSError as error:
             self._socket.close()
-            raise UpstreamUnreachable(f"{address}: {error.strerror}") from error
-        desk.counters.add("upstream_queries_total")
-        super().__init__(desk, health, request, arrivals, timeout)
-        self._watcher = desk.loop.io(self._socket.fileno(), 1)
+            raise UpstreamUnreachable(f"{upstream.address}: {error.strerror}") from error
+        super().__init__(upstream, request, arrivals)
+        self.desk.counters.add("upstream_queries_total")
+        self._watcher = self.desk.loop.io(self._socket.fileno(), 1)
         self._watcher.start(self._readable)
 
     def close(self) -> None:

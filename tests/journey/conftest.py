@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -14,17 +15,41 @@ from .support.nsd import Nsd
 from .support.zones import ZONES
 
 
+class OpenDirectories:
+    """Stands in for pytest's factory, whose directories are closed to the user that root becomes."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+
+    def mktemp(self, basename: str) -> Path:
+        directory = Path(tempfile.mkdtemp(prefix=f"{basename}-", dir=self.place))
+        directory.chmod(0o755)
+        return directory
+
+
 @pytest.fixture(scope="session")
-def nsd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Nsd]:
+def tmp_path_factory() -> Iterator[OpenDirectories]:
+    with tempfile.TemporaryDirectory(prefix="fastdns-test-", ignore_cleanup_errors=True) as place:
+        Path(place).chmod(0o755)
+        yield OpenDirectories(Path(place))
+
+
+@pytest.fixture
+def tmp_path(tmp_path_factory: OpenDirectories) -> Path:
+    return tmp_path_factory.mktemp("test")
+
+
+@pytest.fixture(scope="session")
+def nsd(tmp_path_factory: OpenDirectories) -> Iterator[Nsd]:
     """nsd with the zones of support/zones.py."""
     with Nsd(tmp_path_factory.mktemp("nsd"), ZONES) as server:
         yield server
 
 
 @pytest.fixture(scope="session")
-def fastdns(tmp_path_factory: pytest.TempPathFactory, nsd: Nsd) -> Iterator[Fastdns]:
+def fastdns(tmp_path_factory: OpenDirectories, nsd: Nsd) -> Iterator[Fastdns]:
     """One fastdns in front of nsd for all tests that only ask."""
-    with Fastdns(tmp_path_factory.mktemp("fastdns"), upstream=[nsd]) as daemon:
+    with Fastdns(tmp_path_factory.mktemp("fastdns") / "state", upstream=[nsd]) as daemon:
         yield daemon
 
 
@@ -36,11 +61,9 @@ def upstream() -> Iterator[FalseUpstream]:
 
 
 @pytest.fixture(scope="module")
-def forwarder(
-    tmp_path_factory: pytest.TempPathFactory, upstream: FalseUpstream
-) -> Iterator[Fastdns]:
+def forwarder(tmp_path_factory: OpenDirectories, upstream: FalseUpstream) -> Iterator[Fastdns]:
     """The module's fastdns in front of its false upstream, with the default configuration."""
-    with Fastdns(tmp_path_factory.mktemp("forwarder"), upstream=[upstream]) as daemon:
+    with Fastdns(tmp_path_factory.mktemp("forwarder") / "state", upstream=[upstream]) as daemon:
         yield daemon
 
 

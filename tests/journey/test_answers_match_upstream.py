@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import dns.flags
 import dns.message
+import dns.rrset
 import pytest
 
 from .support.client import ask, eventually, records, ttls
@@ -54,7 +55,7 @@ def filled_by(
 ) -> Iterator[tuple[Fastdns, list[bool]]]:
     """A fastdns to be asked over this transport first, and the order: first, same, other."""
     first = request.param == "tcp"
-    with Fastdns(tmp_path_factory.mktemp("match"), upstream=[nsd]) as daemon:
+    with Fastdns(tmp_path_factory.mktemp("match") / "state", upstream=[nsd]) as daemon:
         yield daemon, [first, first, not first]
 
 
@@ -109,8 +110,15 @@ def test_any_spelling_gets_the_answer_and_its_own_spelling_back(
     fastdns: Fastdns, nsd: Nsd, name: str, rdtype: str, tcp: bool
 ) -> None:
     for spelling in (name, name.lower(), name.swapcase(), name):  # `ask` compares letter by letter
-        answer = ask(fastdns, spelling, rdtype, tcp=tcp)
-        assert_same_answer(answer, ask(nsd, spelling, rdtype, tcp=tcp))
+        answer, expected = (ask(server, spelling, rdtype, tcp=tcp) for server in (fastdns, nsd))
+        assert answer.rcode() == expected.rcode()
+        assert in_lower_case(answer.answer) == in_lower_case(expected.answer)
+        assert in_lower_case(answer.authority) == in_lower_case(expected.authority)
+
+
+def in_lower_case(section: list[dns.rrset.RRset]) -> list[str]:
+    """Names in the data may be pointers to the question, and so have its spelling or another."""
+    return [" ".join(record).lower() for record in records(section)]
 
 
 def test_ttls_count_down(fastdns: Fastdns) -> None:

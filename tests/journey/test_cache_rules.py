@@ -58,7 +58,7 @@ def numbered(first: str, *others: str) -> Callable[[Asked], None]:
 def clamping(
     tmp_path_factory: pytest.TempPathFactory, upstream: FalseUpstream
 ) -> Iterator[Fastdns]:
-    directory = tmp_path_factory.mktemp("clamping")
+    directory = tmp_path_factory.mktemp("clamping") / "state"
     with Fastdns(directory, upstream=[upstream], config=CLAMPED) as daemon:
         yield daemon
 

@@ -234,6 +234,20 @@ def test_reader_that_leaves_early_sees_no_traceback(state: Path) -> None:
     assert outcome.stderr == ""
 
 
+def test_interrupt_ends_a_command_without_a_traceback(tmp_path: Path) -> None:
+    waiting_for_its_file = (
+        "import signal, sys, fastdns.cli\n"
+        "signal.signal(signal.SIGALRM, signal.default_int_handler)\n"
+        "signal.setitimer(signal.ITIMER_REAL, 0.5)\n"
+        f"sys.argv = ['fastdns', 'stats', '-c', '{tmp_path}/pipe']\n"
+        "sys.exit(fastdns.cli.main())\n"
+    )
+    os.mkfifo(tmp_path / "pipe")
+    command = [sys.executable, "-c", waiting_for_its_file]
+    outcome = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    assert (outcome.returncode, outcome.stderr.strip()) == (130, "")
+
+
 @pytest.mark.parametrize("command", [["stats"], ["check", "-c", "/dev/null"]])
 def test_full_disk_behind_standard_output_is_one_line(state: Path, command: Sequence[str]) -> None:
     with Path("/dev/full").open("w") as full:
@@ -247,6 +261,15 @@ def test_full_disk_behind_standard_output_is_one_line(state: Path, command: Sequ
         )
     assert outcome.returncode == 1
     assert outcome.stderr == ("fastdns: cannot write to standard output: No space left on device\n")
+
+
+def test_closed_standard_output_is_one_line(state: Path) -> None:
+    script = f"exec {sys.executable} -m fastdns check -c /dev/null --state {state} >&-"
+    outcome = subprocess.run(
+        ["sh", "-c", script], stderr=subprocess.PIPE, text=True, timeout=30, check=False
+    )
+    assert outcome.returncode == 1
+    assert outcome.stderr == "fastdns: standard output is closed\n"
 
 
 @pytest.mark.parametrize(

@@ -47,7 +47,7 @@ def trusting(
     tmp_path_factory: pytest.TempPathFactory, upstream: FalseUpstream
 ) -> Iterator[Fastdns]:
     config = "[upstream]\ntrust_ad = true\n"
-    directory = tmp_path_factory.mktemp("trusting")
+    directory = tmp_path_factory.mktemp("trusting") / "state"
     with Fastdns(directory, upstream=[upstream], config=config) as daemon:
         yield daemon
 

@@ -28,7 +28,7 @@ def wildcard(
     """Listens on all addresses of both families, on the same port number."""
     port = free_port("0.0.0.0")
     listen = [f"0.0.0.0:{port}", f"[::]:{port}"]
-    directory = tmp_path_factory.mktemp("wildcard")
+    directory = tmp_path_factory.mktemp("wildcard") / "state"
     with Fastdns(directory, upstream=[upstream], listen=listen) as daemon:
         assert daemon.addresses == [("0.0.0.0", port), ("::", port)]
         yield daemon

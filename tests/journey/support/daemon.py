@@ -36,10 +36,11 @@ class Fastdns:
         config: str = "",
         arguments: Sequence[str] = (),
     ) -> None:
-        state_dir.mkdir(parents=True, exist_ok=True)
         self.command = [sys.executable, "-m", "fastdns", "serve", "--state", str(state_dir)]
         if config:
-            config_file = state_dir / "fastdns.toml"
+            config_file = state_dir.with_suffix(
+                ".toml"
+            )  # beside it: inside is no place for strangers
             config_file.write_text(config)
             self.command += ["-c", str(config_file)]
         for address in listen:
