@@ -1,4 +1,4 @@
-"""Typed errors: what is wrong, and what clients hear of it (RCODE; Extended DNS Error, RFC 8914)."""
+"""Typed errors: what is wrong, and what clients hear of it (RCODE and RFC 8914)."""
 
 from __future__ import annotations
 

@@ -10,6 +10,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tempfile
 import tomllib
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,12 +18,12 @@ from typing import Any, NamedTuple
 
 import attrs
 import pytest
-from journey.support.daemon import Fastdns
-from journey.support.false_upstream import FalseUpstream
 
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.schema import Config, Section
+from journey.support.daemon import Fastdns
+from journey.support.false_upstream import FalseUpstream
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
@@ -90,8 +91,15 @@ class Place(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
-    base = tmp_path_factory.mktemp("readme")
+def base() -> Iterator[Path]:
+    """A directory that is open to whom root becomes, as those of pytest are not."""
+    with tempfile.TemporaryDirectory(prefix="fastdns-docs-", ignore_cleanup_errors=True) as path:
+        Path(path).chmod(0o755)
+        yield Path(path)
+
+
+@pytest.fixture(scope="module")
+def place(base: Path) -> Iterator[Place]:
     etc = base / "configuration"
     etc.mkdir()
     (etc / "ip").write_text("192.0.2.1\n")
@@ -109,14 +117,14 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Place]:
 
 
 @pytest.mark.parametrize("command", SERVE)
-def test_a_sample_of_serve_is_valid_and_starts(place: Place, tmp_path: Path, command: str) -> None:
+def test_a_sample_of_serve_is_valid_and_starts(base: Path, place: Place, command: str) -> None:
     options = command.removesuffix("&").replace(ETC, str(place.etc)).partition(" serve")[2]
     with_places = re.sub(r" --workers[ =]\S+", "", options)
     place.run(f"fastdns check {with_places}")
     file = re.search(r" (?:-c|--config)[ =](\S+)", options)
 
     with Fastdns(
-        tmp_path / "state",
+        Path(tempfile.mkdtemp(dir=base)),
         upstream=[place.upstream],
         config=(place.etc / file[1]).read_text() if file else "",
         arguments=shlex.split(PLACE_OPTION.sub("", options)),

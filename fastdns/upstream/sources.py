@@ -4,27 +4,24 @@ from __future__ import annotations
 
 import logging
 import os
-import socket
 from collections.abc import Sequence
 from pathlib import Path
 
-import attrs
-
-from ..config.schema import Address, Config, Listen, Server, ServerFile
-from ..config.servers import parse_server, read_server_file
+from ..config.schema import Config, Server, ServerFile
+from ..config.servers import read_server_file
+from .system import is_ourselves, system_servers
 
 log = logging.getLogger(__name__)
 
 RESOLV_CONF = Path("/etc/resolv.conf")
 STUB_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
-STUBS = {"127.0.0.53", "127.0.0.54"}  # where systemd-resolved listens
 
 
 class Sources:
     """The upstreams of a configuration, kept up to date with the files that name them."""
 
     def __init__(self, config: Config) -> None:
-        self._listen = config.listen
+        self._own = config.listen.dns
         self._configured = config.upstream.servers
         self._files = [one.path for one in self._configured if isinstance(one, ServerFile)]
         if not self._configured:
@@ -66,71 +63,17 @@ class Sources:
         return listed
 
     def _without_ourselves(self, servers: Sequence[Server]) -> tuple[Server, ...]:
-        others = [one for one in servers if not _is_ourselves(one.address, self._listen)]
+        others = [one for one in servers if not is_ourselves(one.address, self._own)]
         for one in servers:
             if one not in others:
                 log.warning("upstream %s is fastdns itself and is left out", one)
         return tuple(dict.fromkeys(others))
 
     def _system_servers(self) -> tuple[Server, ...]:
-        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._listen)
+        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own)
         if not servers and self.servers:
             log.warning("%s names no usable resolver; the former ones stay in use", RESOLV_CONF)
         return servers
-
-
-def system_servers(resolv_conf: Path, stub_resolv_conf: Path, own: Listen) -> tuple[Server, ...]:
-    """Return the nameservers that the system uses, but for those that are ourselves.
-
-    Behind systemd-resolved's stub stand the real ones, in a file of its own.
-    """
-    servers = _nameservers(resolv_conf)
-    if any(server.address.host in STUBS for server in servers):
-        servers = [
-            *(server for server in servers if server.address.host not in STUBS),
-            *_nameservers(stub_resolv_conf),
-        ]
-    return tuple(
-        dict.fromkeys(server for server in servers if not _is_ourselves(server.address, own))
-    )
-
-
-def _nameservers(path: Path) -> Sequence[Server]:
-    try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return []
-    servers = []
-    for line in lines:
-        words = line.split()
-        if len(words) < 2 or words[0] != "nameserver":
-            continue
-        try:
-            server = parse_server(words[1])
-        except ValueError as problem:
-            log.warning("%s: %s", path, problem)
-            continue
-        if isinstance(server, Server):
-            servers.append(server)
-    return servers
-
-
-def _is_ourselves(address: Address, own: Listen) -> bool:
-    """Return True when a query sent there would come back: a loop that only time-outs would end."""
-    if own.covers(address):
-        return True
-    wildcard = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
-    return Address(wildcard, address.port) in own.dns and _is_local(address)
-
-
-def _is_local(address: Address) -> bool:
-    """Return True when an interface of this machine has the address: it can be bound to."""
-    try:
-        with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
-            probe.bind(attrs.evolve(address, port=0).sockaddr)
-    except OSError:
-        return False
-    return True
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

@@ -16,7 +16,7 @@ from .support.zones import ZONES
 
 
 class OpenDirectories:
-    """Stands in for pytest's factory, whose directories are closed to the user that root becomes."""
+    """Stands in for pytest's factory, whose directories are closed to whom root becomes."""
 
     def __init__(self, place: Path) -> None:
         self.place = place

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import socket
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
 
 import dns.flags
-import dns.message
 import dns.rcode
 import pytest
 
+from .support import raw
 from .support.client import (
     TcpClient,
+    UdpClient,
     ask,
     data,
     eventually,
@@ -398,30 +399,39 @@ class TestIdenticalQuestionsInFlight:
             asked.answer(f"@ {ttl} IN A 192.0.2.1")
 
         name = upstream.new_name(hold, label="IdenticalInFlight")
-        queries = [make_query(spelling_number(name, number)) for number in range(60)]
-        with TcpClient(forwarder) as tcp, udp_socket(forwarder) as udp:
-            for query in queries[:20]:
-                tcp.send(query.to_wire())
-            for query in queries[20:]:
-                udp.send(query.to_wire())
-            self.all_before_have_been_read(upstream, tcp, udp)
+        with contextlib.ExitStack() as closing:
+            clients = [
+                closing.enter_context(TcpClient(forwarder)),
+                closing.enter_context(TcpClient(forwarder)),
+                closing.enter_context(UdpClient(forwarder)),
+                closing.enter_context(UdpClient(forwarder)),
+            ]
+            for place, client in enumerate(clients):
+                for number in range(15):  # ids are a client's own, others may use the same
+                    client.send(self.query(name, place, number))
+            for client in clients:
+                self.all_it_sent_has_been_read(client, upstream)
             assert len(upstream.asked(name)) == 1
             release.set()
-            answers = [tcp.receive() for _ in range(20)] + [udp.recv(65535) for _ in range(40)]
+            for place, client in enumerate(clients):
+                answers = {raw.id_of(wire): wire for wire in (client.receive() for _ in range(15))}
+                for number in range(15):
+                    answer = read_answer(self.query(name, place, number), answers[number])
+                    assert data(answer) == ["192.0.2.1"]
         assert len(upstream.asked(name)) == 1
-        by_id = {dns.message.from_wire(wire).id: wire for wire in answers}
-        for query in queries:
-            assert data(read_answer(query.to_wire(), by_id[query.id])) == ["192.0.2.1"]
 
     @staticmethod
-    def all_before_have_been_read(
-        upstream: FalseUpstream, tcp: TcpClient, udp: socket.socket
-    ) -> None:
+    def query(name: str, place: int, number: int) -> bytes:
+        """The query of this client with this id; no other has its spelling of name."""
+        query = make_query(spelling_number(name, place * 15 + number))
+        query.id = number
+        return query.to_wire()
+
+    @staticmethod
+    def all_it_sent_has_been_read(client: TcpClient | UdpClient, upstream: FalseUpstream) -> None:
         """Queries of a socket are read in order: when a later one is answered, all were."""
-        tcp.send(make_query(upstream.new_name()).to_wire())
-        assert tcp.receive()
-        udp.send(make_query(upstream.new_name()).to_wire())
-        assert udp.recv(65535)
+        client.send(make_query(upstream.new_name()).to_wire())
+        assert client.receive()
 
     def test_with_other_do_or_cd_or_type_are_not_identical(
         self, forwarder: Fastdns, upstream: FalseUpstream

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+
 from fastdns._shared import COUNTERS, Pages
 
 from .support.daemon import Fastdns

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -9,13 +10,13 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
 import dns.edns
-import dns.flags
 import dns.message
 import dns.rcode
 import pytest
 
 from fastdns._shared import Pages
 from fastdns.config.places import Places
+from fastdns.resolve import QUESTIONS_MAX
 
 from .support.client import (
     ask,
@@ -29,6 +30,7 @@ from .support.client import (
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, Behaviour, FalseUpstream, answer_a, silence
 from .support.ports import free_port
+from .support.raw import a_record, reply_to
 
 TIMEOUT = 1.5  # the default of upstream.timeout
 NO_ANSWER_AT_ALL = 4.0  # resolvers in libc give up at 5
@@ -82,7 +84,10 @@ def test_one_dead_upstream_of_two_costs_no_client_a_time_out(
         assert [data(answer) for _, answer in answers] == [["192.0.2.1"]] * 30
         assert max(seconds for seconds, _ in answers) < TIMEOUT / 2
         if isinstance(dead, FalseUpstream):
-            assert len(dead.queries) <= 10
+            found_out = len(dead.queries)
+            for _ in range(20):
+                ask(daemon, good.new_name())
+            assert len(dead.queries) <= found_out + 2
 
 
 def test_many_clients_at_once_do_not_wait_for_a_dead_first_upstream(start_fastdns: Start) -> None:
@@ -97,7 +102,7 @@ def test_many_clients_at_once_do_not_wait_for_a_dead_first_upstream(start_fastdn
 def test_upstream_that_dies_later_costs_no_client_a_time_out(start_fastdns: Start) -> None:
     with FalseUpstream() as first, FalseUpstream(second_answer) as second:
         daemon = start_fastdns(upstream=[first, second])
-        assert data(ask(daemon, first.new_name("a"))) == ["192.0.2.1"]
+        assert data(ask(daemon, first.new_name())) == ["192.0.2.1"]
         first.otherwise = silence
         answers = [timed(daemon, f"later{number}.false.test") for number in range(20)]
     assert [data(answer) for _, answer in answers] == [["192.0.2.2"]] * 20
@@ -268,37 +273,38 @@ def test_answer_of_the_slow_first_upstream_still_counts_when_the_second_is_worse
 def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answered(
     start_fastdns: Start,
 ) -> None:
-    with FalseUpstream() as upstream:
-        daemon = start_fastdns(upstream=[upstream])
-        cached = upstream.new_name()
-        ask(daemon, cached)
+    # Not a FalseUpstream: a thread for each of so many queries would be the bottleneck.
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
+        mute.bind(("127.0.0.1", 0))
+        mute.settimeout(8)
+        daemon = start_fastdns(upstream=[f"127.0.0.1:{mute.getsockname()[1]}"])
+        with udp_socket(daemon) as client:
+            query = make_query("cached.test").to_wire()
+            client.send(query)
+            asked, address = mute.recvfrom(4096)
+            mute.sendto(reply_to(asked, a_record("192.0.2.1")), address)
+            read_answer(query, client.recv(4096))
         before = daemon.memory()
-        upstream.otherwise = silence
         worst = 0.0
         with udp_socket(daemon) as flood:
-            # Distinct names by patching a label, for a client that is faster than what it floods.
+            # Distinct names by patching a label: the client has to be faster than what it floods.
             wire = make_query("x00000.flood.test").to_wire()
             at = wire.index(b"00000")
             for number in range(20_000):
                 flood.send(wire[:at] + b"%05d" % number + wire[at + 5 :])
-                if number % 500 == 499:
-                    seconds, answer = timed(daemon, cached)
+                if number % 500 == 0:
+                    seconds, answer = timed(daemon, "cached.test")
                     assert data(answer) == ["192.0.2.1"]
                     worst = max(worst, seconds)
-            during = counters(daemon)
             assert worst < 0.5
             assert daemon.memory() < before + (48 << 20)
+            during = counters(daemon)
             assert during["shed_total"] > 0
-            assert during["in_flight"] < 20_000
-            # Nobody who was not shed is left without an answer either.
-            answer = flood.recv(4096)
-        assert dns.message.from_wire(answer).rcode() == dns.rcode.SERVFAIL
-        upstream.otherwise = answer_a
+            assert during["shed_total"] + during["in_flight"] > 19_000
+            assert during["in_flight"] <= QUESTIONS_MAX
+            # Those that were not shed hear of the failure.
+            assert dns.message.from_wire(flood.recv(4096)).rcode() == dns.rcode.SERVFAIL
         eventually(lambda: counters(daemon)["in_flight"], lambda waiting: waiting == 0, 8)
-        eventually(
-            lambda: ask(daemon, upstream.new_name()).rcode(),
-            lambda rcode: rcode == dns.rcode.NOERROR,
-        )
 
 
 def test_identical_queries_share_the_wait_and_the_failure(start_fastdns: Start) -> None:

@@ -190,13 +190,6 @@ class TestUpstreamsError:
         for _ in range(2):
             assert ask(forwarder, name).rcode() in (dns.rcode.BADCOOKIE, dns.rcode.SERVFAIL)
 
-    def test_of_several_extended_errors_none_is_lost(
-        self, forwarder: Fastdns, upstream: FalseUpstream
-    ) -> None:
-        both = [dns.edns.EDEOption(7, "expired"), dns.edns.EDEOption(22, "nobody there")]
-        name = upstream.new_name(failing("SERVFAIL", *both))
-        assert extended_errors(ask(forwarder, name)) == [7, 22]
-
 
 class TestWhatTheUpstreamIsAsked:
     @pytest.mark.parametrize("client", ["without EDNS", "small", "large", "with options"])

@@ -283,7 +283,10 @@ def test_tcp_upstream_that_accepts_and_never_answers_counts_as_dead(
             assert data(ask(daemon, good.new_name())) == ["192.0.2.1"]
             worst = max(worst, time.monotonic() - start)
         assert worst < 0.75
-        assert len(mute.queries) <= 5
+        found_out = len(mute.queries)
+        for _ in range(10):
+            ask(daemon, good.new_name())
+        assert len(mute.queries) <= found_out + 2
 
 
 @pytest.mark.parametrize("port_is", ["silent", "closed"])

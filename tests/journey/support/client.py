@@ -94,11 +94,8 @@ def spelling(message: dns.message.Message) -> list[tuple[tuple[bytes, ...], int,
 @contextlib.contextmanager
 def udp_socket(server: Place, timeout: float = TIMEOUT) -> Iterator[socket.socket]:
     """A connected UDP socket: it sees only what comes from the very address that was asked."""
-    family = socket.AF_INET6 if ":" in server.host else socket.AF_INET
-    with socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.settimeout(timeout)
-        sock.connect((server.host, server.port))
-        yield sock
+    with UdpClient(server, timeout) as client:
+        yield client.sock
 
 
 def exchange_udp(server: Place, query: bytes, *, timeout: float = TIMEOUT) -> bytes:
@@ -143,6 +140,29 @@ class TcpClient:
         return octets
 
     def __enter__(self) -> TcpClient:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.sock.close()
+
+
+class UdpClient:
+    """One connected UDP socket with the face of TcpClient."""
+
+    def __init__(self, server: Place, timeout: float = TIMEOUT) -> None:
+        self.sock = socket.socket(
+            socket.AF_INET6 if ":" in server.host else socket.AF_INET, socket.SOCK_DGRAM
+        )
+        self.sock.settimeout(timeout)
+        self.sock.connect((server.host, server.port))
+
+    def send(self, message: bytes) -> None:
+        self.sock.send(message)
+
+    def receive(self) -> bytes:
+        return self.sock.recv(65535)
+
+    def __enter__(self) -> UdpClient:
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -1,0 +1,70 @@
+"""The resolvers that this machine uses already, found where its owner or its network wrote them."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Collection
+from pathlib import Path
+
+import attrs
+
+from ..config.schema import Address, Server
+from ..config.servers import parse_server
+
+log = logging.getLogger(__name__)
+
+STUBS = {"127.0.0.53", "127.0.0.54"}  # where systemd-resolved listens
+
+
+def system_servers(
+    resolv_conf: Path, stub_resolv_conf: Path, own: Collection[Address]
+) -> tuple[Server, ...]:
+    """Return the nameservers that the system uses, but for those that are ourselves.
+
+    `own` are the addresses that we listen on. Behind systemd-resolved's stub stand the real ones,
+    in a file of its own. A file that cannot be read names none.
+    """
+    servers: list[Server] = []
+    for server in _nameservers(resolv_conf):
+        if server.address.host in STUBS and server.address not in own:
+            servers += _nameservers(stub_resolv_conf)
+        else:
+            servers.append(server)
+    return tuple(dict.fromkeys(one for one in servers if not is_ourselves(one.address, own)))
+
+
+def is_ourselves(address: Address, own: Collection[Address]) -> bool:
+    """Return True when a query sent there would come back: a loop that only time-outs would end."""
+    wildcard = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
+    return address in own or (Address(wildcard, address.port) in own and _is_local(address))
+
+
+def _nameservers(path: Path) -> list[Server]:
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return []
+    servers = []
+    for line in lines:
+        words = line.split()
+        if len(words) < 2 or words[0] != "nameserver":
+            continue
+        try:
+            server = parse_server(words[1])
+        except ValueError as problem:
+            log.warning("%s: %s", path, problem)
+        else:
+            if isinstance(server, Server):
+                servers.append(server)
+    return servers
+
+
+def _is_local(address: Address) -> bool:
+    """Return True when an interface of this machine has the address: it can be bound to."""
+    try:
+        with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
+            probe.bind(attrs.evolve(address, port=0).sockaddr)
+    except OSError:
+        return False
+    return True
