@@ -9,7 +9,8 @@ import gevent
 
 from . import __version__
 from ._answer import Answer, Limits, failure, text_answer
-from ._fastpath import FastPath, Query
+from ._fastpath import FastPath, Query, key_parts
+from ._hotcache import HotCache
 from ._shared import Counters
 from .errors import UpstreamError
 from .upstream.group import Group
@@ -37,16 +38,13 @@ class _Question:
 class Resolver:
     """Takes what the fast path could not answer. Nobody waits in here for anybody else's answer."""
 
-    def __init__(self, group: Group, limits: Limits, counters: Counters) -> None:
+    def __init__(self, group: Group, limits: Limits, cache: HotCache, counters: Counters) -> None:
+        self.fastpath = FastPath(cache, counters, self.handle)
         self._group = group
         self._limits = limits
         self._counters = counters
         self._questions: dict[bytes, _Question] = {}
         self._waiting = 0
-
-    def attach(self, fastpath: FastPath) -> None:
-        """Say whose memory the answers go to. The fast path has `handle` for its callback."""
-        self._fastpath = fastpath
 
     def handle(self, query: Query) -> None:
         """Take a query; its `reply` or its `drop` will be called. Never blocks."""
@@ -77,7 +75,10 @@ class Resolver:
         except UpstreamError as error:
             log.debug("no answer: %s", error)
             answer = failure(key, error.rcode, error.ede, self._limits.failure_ttl)
-        self._fastpath.keep(key, answer)
+        except Exception as defect:  # of ours: it must not leave these clients waiting for ever
+            log.exception("defect: %s", defect)
+            answer = failure(key, UpstreamError.rcode, UpstreamError.ede, self._limits.failure_ttl)
+        self.fastpath.keep(key, answer)
         del self._questions[key]
         self._waiting -= len(question.waiting)
         self._counters.set("in_flight", len(self._questions))
@@ -97,7 +98,7 @@ class Resolver:
 
 def _about_ourselves(query: Query) -> Answer:
     """Answer in class CHAOS: who we are (RFC 4892 section 3), and nothing else."""
-    name = query.key[:-7]
+    name, *_ = key_parts(query.key)
     if query.qtype == _TYPE_TXT:
         if name in (b"\x07version\x04bind\x00", b"\x07version\x06server\x00"):
             return text_answer(query.key, f"fastdns {__version__}".encode())

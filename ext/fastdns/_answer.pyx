@@ -26,7 +26,9 @@ cdef class Limits:
     cdef readonly uint32_t min_ttl, max_ttl, negative_max_ttl, failure_ttl
     cdef readonly bint trust_ad
 
-    def __init__(self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad):
+    def __init__(
+        self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad
+    ):
         self.min_ttl = min_ttl
         self.max_ttl = max_ttl
         self.negative_max_ttl = negative_max_ttl
@@ -82,7 +84,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
 
 
 cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, Limits limits) noexcept:
-    """Bring every TTL into [min_ttl, max_ttl] and return the smallest; a top bit counts as large (RFC 8767 section 4)."""
+    """Bring every TTL into [min_ttl, max_ttl]; return the smallest. A top bit means large (RFC 8767 section 4)."""
     cdef uint32_t smallest = limits.max_ttl
     cdef uint32_t ttl
     cdef int i

@@ -123,15 +123,15 @@ cdef class FastPath:
 
     def drain(self, int fd):
         """Answer what waits in a UDP socket, a bounded amount; hits leave before any miss is looked at."""
-        cdef int batches, i, count, verdict
+        cdef int _batch, i, count, verdict
         cdef size_t length = 0
         cdef size_t written = 0
         cdef Question question
         cdef const uint8_t* packet
         cdef UdpQuery query
-        cdef list uncommon = []
+        cdef list uncommon = None
         cdef int64_t now_ms = read_clock()
-        for batches in range(BATCHES_A_WAKEUP):
+        for _batch in range(BATCHES_A_WAKEUP):
             count = self.batch.receive(fd)
             self.tally[QUERIES_UDP] += <unsigned int>count
             for i in range(count):
@@ -144,12 +144,15 @@ cdef class FastPath:
                     query.take(self, &question, packet)
                     query.fd = fd
                     query.sender = self.batch.senders[i]
+                    if uncommon is None:
+                        uncommon = []
                     uncommon.append(query)
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
-            if count < BATCH or len(uncommon) >= UNCOMMON_A_WAKEUP:
+            if count < BATCH or (uncommon is not None and len(uncommon) >= UNCOMMON_A_WAKEUP):
                 break
-        for query in uncommon:
-            self.on_uncommon(query)
+        if uncommon is not None:
+            for query in uncommon:
+                self.on_uncommon(query)
 
     def answer_stream(self, bytes packet, make_query):
         """Return the response to one message of a stream, or None when it has none or will have it later.

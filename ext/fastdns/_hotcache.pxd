@@ -1,7 +1,7 @@
 """The memory cache of ready answers: put, find, evict (SIEVE), octets accounted.
 
-Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024: entries stand in the order in which they came; a hand walks from the
-oldest to the newest, spares once what was asked for since it last came by, and evicts the rest.
+Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024: entries stand in the order in which they came; a hand walks
+from the oldest to the newest, spares once what was asked for since it last came by, and evicts the rest.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t

@@ -1,4 +1,4 @@
-"""The memory cache of ready answers: open addressing in a table of fixed size, so that no insert ever waits for a rehash."""
+"""The memory cache of ready answers: open addressing in a table of fixed size, so that no insert waits for a rehash."""
 
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
@@ -92,7 +92,7 @@ cdef class HotCache:
         free(self.table)
 
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
-        """Return the slot that holds the key, or the free one where it belongs. A quarter of the table is always free."""
+        """Return the slot that holds the key, or the free one where it belongs; a quarter of the table is free."""
         cdef size_t slot = home(hash, self.slots)
         cdef uint64_t value
         cdef Entry* entry

@@ -9,10 +9,11 @@ cdef enum:
     RESPONSE_MAX = 65535
 
 cdef size_t write_answer(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age, size_t limit
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
+    size_t limit,
 ) noexcept nogil
-# ^ octets written, at most limit, for which out must have room; with TC=1 and the question alone when the answer is larger.
-#   question_wire is the question as the client spelled it, question.length octets.
+# ^ octets written, at most limit, for which out must have room; with TC=1 and the question alone when the answer
+#   is larger. question_wire is the question as the client spelled it, question.length octets.
 
 cdef size_t write_error(
     uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode

@@ -44,7 +44,8 @@ cdef size_t write_head(
 
 
 cdef size_t write_answer(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age, size_t limit
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
+    size_t limit,
 ) noexcept nogil:
     cdef uint16_t flags = response_flags(question, answer.rcode)
     cdef uint16_t options_length = answer.options_length if question.has_opt else 0

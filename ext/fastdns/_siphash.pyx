@@ -1,4 +1,4 @@
-"""SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): one round a block, three at the end."""
+"""SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a round a block, three at the end."""
 
 from libc.string cimport memcpy
 

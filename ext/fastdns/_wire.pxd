@@ -1,4 +1,4 @@
-"""Bounds-checked reading of DNS messages (RFC 1035 section 4). The only module that moves a pointer over packet octets."""
+"""Bounds-checked reading of DNS messages (RFC 1035 section 4): nothing else moves a pointer over packet octets."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 

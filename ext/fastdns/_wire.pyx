@@ -60,7 +60,7 @@ cdef int read_plain_name(Reader* r, uint8_t* canonical) noexcept nogil:
 cdef int read_name(Reader* r, Name* out) noexcept nogil:
     """Copy a name, compressed or not, in lower case; return 0, or -1.
 
-    Every pointer must lead to an earlier place than the one before it: no loop, no forward pointer, none into the header.
+    Every pointer must lead to an earlier place than the one before it, and none into the header: no loop ever.
     """
     cdef const uint8_t* at = r.at
     cdef const uint8_t* lowest = r.at
@@ -232,7 +232,7 @@ cdef bint name_follows(Reader* r, int before) noexcept nogil:
 
 
 cdef bint strings_fill(Reader* r, int at_least, int at_most) noexcept nogil:
-    """True when the rest of the reader is that many character-strings (RFC 1035 section 3.3); at_most 0: any number."""
+    """True when the rest of the reader is so many character-strings (RFC 1035 section 3.3); at_most 0: any number."""
     cdef int count = 0
     while r.at < r.end:
         if not has_octets(r, 1 + r.at[0]):
@@ -244,11 +244,11 @@ cdef bint strings_fill(Reader* r, int at_least, int at_most) noexcept nogil:
 
 cdef bint naptr_fills(Reader* r) noexcept nogil:
     """True when the rest of the reader is a NAPTR (RFC 3403 section 4.1): two numbers, three strings, a name."""
-    cdef int strings
+    cdef int _string
     if not has_octets(r, 4):
         return False
     r.at += 4
-    for strings in range(3):
+    for _string in range(3):
         if not has_octets(r, 1) or not has_octets(r, 1 + r.at[0]):
             return False
         r.at += 1 + r.at[0]
@@ -310,7 +310,7 @@ cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noe
 
 
 cdef bint belongs(Chain* chain, const Record* record, const Reader* message) noexcept nogil:
-    """True when an answer record's owner is the queried name or on its CNAME/DNAME chain; a CNAME lengthens the chain."""
+    """True when an answer record's owner is the queried name or on its CNAME/DNAME chain, which a CNAME lengthens."""
     cdef int i
     cdef Reader r
     cdef const Name* owner = &record.owner

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import time
 from pathlib import Path
 
 import attrs
@@ -12,6 +13,8 @@ import attrs
 from ..config.places import Places
 from ..errors import StartError
 
+LOCK_TRIES = 5
+LOCK_PAUSE_SECONDS = 0.02
 ACCOUNTS = ("fastdns", "nobody")  # for a daemon started by root: the first that exists
 
 
@@ -63,20 +66,30 @@ def lock(places: Places, account: Account | None) -> int:
         )
     except OSError as error:
         raise StartError(f"{places.lock}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not _try_lock(descriptor):
         pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
         raise StartError(
             f"{places.state_dir} is in use by another fastdns (pid {pid}); "
             f"stop that one, or choose another place with --state DIR"
-        ) from None
+        )
     if account is not None:
         os.fchown(descriptor, account.uid, account.gid)
     os.ftruncate(descriptor, 0)
     os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
+
+
+def _try_lock(descriptor: int) -> bool:
+    """Take the lock. A command that looks whether a daemon runs may hold it for a moment."""
+    for _ in range(LOCK_TRIES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(LOCK_PAUSE_SECONDS)
+        else:
+            return True
+    return False
 
 
 def become(account: Account) -> None:

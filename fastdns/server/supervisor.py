@@ -145,6 +145,7 @@ class Supervisor:
             except StartError as error:
                 log.error("%s", error)
                 continue
+            log.info("worker (pid %d) serves in its place", self._pid)
             return True
 
     def _stop(self) -> int:

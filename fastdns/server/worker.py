@@ -15,7 +15,6 @@ import gevent
 from gevent.event import Event
 
 from .._answer import Limits
-from .._fastpath import FastPath
 from .._hotcache import HotCache
 from .._shared import Counters
 from ..config.schema import Config
@@ -58,10 +57,8 @@ class Worker:
         self._group = Group(
             config.upstream, inheritance.sources.servers, Desk(Reader(limits), counters)
         )
-        self._resolver = Resolver(self._group, limits, counters)
-        cache = HotCache(config.cache.memory)
-        self._fastpath = FastPath(cache, counters, self._resolver.handle)
-        self._resolver.attach(self._fastpath)
+        self._resolver = Resolver(self._group, limits, HotCache(config.cache.memory), counters)
+        self._fastpath = self._resolver.fastpath
         self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
         self._watchers = [self._loop.io(descriptor, 1) for descriptor in self._udp]
         self._tcp = [

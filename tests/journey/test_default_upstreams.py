@@ -18,8 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Address, Listen, Server
-from fastdns.upstream.sources import system_servers
+from fastdns.config.schema import Address, Server
+from fastdns.upstream.system import system_servers
 
 from .support import false_upstream
 from .support.client import ask, data, eventually
@@ -108,7 +108,7 @@ def far() -> Iterator[FalseUpstream]:
 
 def wait_until_asked(daemon: Fastdns, server: FalseUpstream) -> None:
     eventually(
-        lambda: data(ask(daemon, server.new_name("w"))), lambda got: got == [server.host], 10
+        lambda: data(ask(daemon, server.new_name(label="w"))), lambda got: got == [server.host], 10
     )
 
 
@@ -199,7 +199,7 @@ def chosen(tmp_path: Path) -> Callable[..., list[str]]:
     ) -> list[str]:
         write(tmp_path / "resolv.conf", *named)
         write(tmp_path / "stub.conf", *behind_stub)
-        servers = system_servers(tmp_path / "resolv.conf", tmp_path / "stub.conf", Listen(own))
+        servers = system_servers(tmp_path / "resolv.conf", tmp_path / "stub.conf", own)
         assert all(isinstance(server, Server) for server in servers)
         return [str(server) for server in servers]
 
@@ -227,4 +227,4 @@ def test_what_is_no_nameserver_is_left_out(chosen: Callable[..., list[str]]) -> 
 
 
 def test_missing_files_name_no_nameserver(tmp_path: Path) -> None:
-    assert system_servers(tmp_path / "none", tmp_path / "neither", Listen(())) == ()
+    assert system_servers(tmp_path / "none", tmp_path / "neither", ()) == ()

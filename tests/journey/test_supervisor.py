@@ -5,15 +5,13 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shutil
 import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dns.message
@@ -110,6 +108,24 @@ def test_worker_that_dies_again_and_again_is_replaced_each_time(
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 
 
+def test_successor_of_a_dead_worker_does_not_show_what_that_one_held(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    ask(daemon, upstream.new_name())
+    _, worker = daemon.process_ids()
+    with TcpClient(daemon) as client:
+        query = make_query(upstream.new_name()).to_wire()
+        client.send(query)
+        read_answer(query, client.receive())
+        os.kill(worker, signal.SIGKILL)
+        assert client.receive() is None
+    eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
+    shown = json.loads(stats(daemon).stdout)
+    assert (shown["cache_entries"], shown["tcp_connections"], shown["in_flight"]) == (0, 0, 0)
+    assert shown["queries_tcp_total"] == 1
+
+
 # The end
 
 
@@ -142,14 +158,16 @@ def test_query_in_flight_at_sigterm_is_answered(
     over_udp, over_tcp = (make_query(name).to_wire() for name in names)
     daemon = start_fastdns(upstream=[upstream])
     process_ids = daemon.process_ids()
+    cached = upstream.new_name()
+    ask(daemon, cached)
     with udp_socket(daemon) as client, TcpClient(daemon) as stream:
         client.send(over_udp)
         stream.send(over_tcp)
         for name in names:
             upstream.wait_for(name)
         daemon.process.send_signal(signal.SIGTERM)
-        # The signal has arrived when no new connection is taken any more.
-        eventually(lambda: takes_connections(daemon), lambda takes: not takes)
+        # The signal has arrived when new connections are not served any more.
+        eventually(lambda: serves_connections(daemon, cached), lambda serves: not serves)
         release.set()
         assert data(read_answer(over_udp, client.recv(4096))) == ["192.0.2.1"]
         assert data(read_answer(over_tcp, stream.receive())) == ["192.0.2.1"]
@@ -157,10 +175,10 @@ def test_query_in_flight_at_sigterm_is_answered(
     wait_until_gone(process_ids, 0.5)
 
 
-def takes_connections(daemon: Fastdns) -> bool:
+def serves_connections(daemon: Fastdns, name: str) -> bool:
     try:
-        socket.create_connection((daemon.host, daemon.port), 1).close()
-    except OSError:
+        ask(daemon, name, tcp=True, timeout=0.3)
+    except (OSError, AssertionError):  # no answer, or closed without one
         return False
     return True
 
@@ -223,7 +241,9 @@ def test_port_in_use_is_told_with_its_holder_and_a_remedy(
 ) -> None:
     with hold() as holder:
         listen = f"127.0.0.1:{holder.getsockname()[1]}"
-        told = refused(Fastdns(tmp_path, upstream=["127.0.0.1:9"], listen=[listen]).command)
+        told = refused(
+            Fastdns(tmp_path / "state", upstream=["127.0.0.1:9"], listen=[listen]).command
+        )
     assert listen in told
     assert str(os.getpid()) in told
     assert Path("/proc/self/comm").read_text().strip() in told
@@ -242,34 +262,19 @@ def test_port_of_another_fastdns_is_not_shared(
 # Whose rights it has
 
 
-@pytest.fixture
-def open_place() -> Iterator[Path]:
-    """A directory that other users can reach, as they cannot reach pytest's own."""
-    place = Path(tempfile.mkdtemp(prefix="fastdns-test-"))
-    place.chmod(0o755)
-    yield place
-    shutil.rmtree(place)
-
-
 def user_ids(pid: int) -> set[int]:
     """Real, effective, saved and file system user id of a process."""
-    status = Path(f"/proc/{pid}/status").read_text()
-    return {
-        int(word)
-        for line in status.splitlines()
-        if line.startswith("Uid:")
-        for word in line.split()[1:]
-    }
+    return ids(pid, "Uid:")
 
 
 def group_ids(pid: int) -> set[int]:
-    status = Path(f"/proc/{pid}/status").read_text()
-    return {
-        int(word)
-        for line in status.splitlines()
-        if line.startswith(("Gid:", "Groups:"))
-        for word in line.split()[1:]
-    }
+    """The same of its group, and its further groups."""
+    return ids(pid, "Gid:", "Groups:")
+
+
+def ids(pid: int, *fields: str) -> set[int]:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return {int(word) for line in lines if line.startswith(fields) for word in line.split()[1:]}
 
 
 def unprivileged_user() -> int:
@@ -284,13 +289,15 @@ def unprivileged_user() -> int:
 
 @pytest.mark.parametrize("owner", [None, 12345], ids=["of_root", "of_another_user"])
 def test_nothing_runs_as_root_for_longer_than_it_must(
-    upstream: FalseUpstream, open_place: Path, owner: int | None
+    upstream: FalseUpstream, tmp_path: Path, owner: int | None
 ) -> None:
+    state_dir = tmp_path / "state"
+    state_dir.mkdir()
     expected = os.geteuid()
     if expected == 0:
         expected = owner or unprivileged_user()
-        os.chown(open_place, owner or 0, owner or 0)
-    with Fastdns(open_place, upstream=[upstream]) as daemon:
+        os.chown(state_dir, owner or 0, owner or 0)
+    with Fastdns(state_dir, upstream=[upstream]) as daemon:
         for pid in daemon.process_ids():
             assert user_ids(pid) == {expected}
             assert os.geteuid() != 0 or 0 not in group_ids(pid)

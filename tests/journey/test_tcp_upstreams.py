@@ -230,8 +230,10 @@ class RawUpstream:
 
 
 def read_frame(connection: socket.socket) -> bytes:
-    length = struct.unpack("!H", connection.recv(2, socket.MSG_WAITALL))[0]
-    return connection.recv(length, socket.MSG_WAITALL)
+    length = connection.recv(2, socket.MSG_WAITALL)
+    if len(length) < 2:
+        raise ConnectionError("the daemon has closed the connection")
+    return connection.recv(struct.unpack("!H", length)[0], socket.MSG_WAITALL)
 
 
 def framed_answer(query: bytes) -> bytes:
