@@ -45,6 +45,7 @@ class Resolver:
         self._counters = counters
         self._questions: dict[bytes, _Question] = {}
         self._waiting = 0
+        counters.set("in_flight", 0)
 
     def handle(self, query: Query) -> None:
         """Take a query; its `reply` or its `drop` will be called. Never blocks."""

@@ -24,6 +24,7 @@ cdef class FastPath:
         self, const uint8_t* packet, size_t length, Question* question, uint8_t* out, size_t limit, int64_t now_ms,
         size_t* written,
     ) noexcept nogil        # a Verdict; limit 0: what the client takes over UDP
+    cdef void show_cache(self)
 
 cdef class Query:
     cdef Question question

@@ -85,6 +85,7 @@ cdef class FastPath:
         self.stream_room = <uint8_t*>malloc(RESPONSE_MAX)
         if self.stream_room == NULL:
             raise MemoryError
+        self.show_cache()
 
     def __dealloc__(self):
         free(self.stream_room)
@@ -185,6 +186,9 @@ cdef class FastPath:
         else:
             self.tally[CACHE_REFUSED] += 1
         self.tally[CACHE_EVICTIONS] += self.cache.evictions - evictions
+        self.show_cache()
+
+    cdef void show_cache(self):
         self.tally[CACHE_ENTRIES] = self.cache.count
         self.tally[CACHE_BYTES] = self.cache.octets
 

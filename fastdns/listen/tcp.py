@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 
 import gevent
@@ -42,20 +42,27 @@ class TcpQuery(Query):
 
 
 class TcpListener:
-    """One listening socket and its connections."""
+    """The listening sockets of a worker, and the connections of them all."""
 
-    def __init__(self, listening: socket.socket, fastpath: FastPath, counters: Counters) -> None:
+    def __init__(
+        self, listening: Iterable[socket.socket], fastpath: FastPath, counters: Counters
+    ) -> None:
         self.fastpath = fastpath
         self.unwritten = 0
         self._counters = counters
         self._clients: Counter[str] = Counter()
-        own = GeventSocket(listening.family, listening.type, fileno=listening.detach())
-        self._server = StreamServer(own, self._serve)
-        self._server.start()
+        self._counters.set("tcp_connections", 0)
+        self._servers = [
+            StreamServer(GeventSocket(one.family, one.type, fileno=one.detach()), self._serve)
+            for one in listening
+        ]
+        for server in self._servers:
+            server.start()
 
     def stop(self) -> None:
         """Accept no more connections."""
-        self._server.stop_accepting()
+        for server in self._servers:
+            server.stop_accepting()
 
     @property
     def idle(self) -> bool:

@@ -61,9 +61,9 @@ class Worker:
         self._fastpath = self._resolver.fastpath
         self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
         self._watchers = [self._loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = [
-            TcpListener(one.tcp, self._fastpath, counters) for one in inheritance.listeners
-        ]
+        self._tcp = TcpListener(
+            (one.tcp for one in inheritance.listeners), self._fastpath, counters
+        )
         self._term = self._loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it dies of any cause, this one can be read.
         self._orphaned = self._loop.io(inheritance.lifeline, 1)
@@ -77,8 +77,7 @@ class Worker:
         files = gevent.spawn(self._follow_files)
         self._stop.wait()
         files.kill(block=False)
-        for listener in self._tcp:
-            listener.stop()
+        self._tcp.stop()
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
             self._fastpath.drain(descriptor)
@@ -87,7 +86,7 @@ class Worker:
             gevent.sleep(0.01)
 
     def _idle(self) -> bool:
-        return self._resolver.idle and all(listener.idle for listener in self._tcp)
+        return self._resolver.idle and self._tcp.idle
 
     def _follow_files(self) -> None:
         while True:
