@@ -4,6 +4,8 @@
 
 PYTHON ?= python3
 ARGS ?=
+# Root's daemon becomes another user, to whom a checkout in root's home is closed.
+STATE := $(if $(filter 0,$(shell id -u)),/run/fastdns-run,.run)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 SOURCES := $(wildcard ext/fastdns/*.pyx ext/fastdns/*.pxd)
@@ -44,7 +46,7 @@ dev:
 
 run: dev
 	@echo "Try: dig @127.0.0.1 -p 5353 example.com"
-	@exec $(BIN)/fastdns serve --listen 127.0.0.1:5353 --state .run $(ARGS)
+	@exec $(BIN)/fastdns serve --listen 127.0.0.1:5353 --state $(STATE) $(ARGS)
 
 test: dev
 	@sh packaging/apt-packages.sh test

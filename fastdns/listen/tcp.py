@@ -51,6 +51,7 @@ class TcpListener:
         self.unwritten = 0
         self._counters = counters
         self._clients: Counter[str] = Counter()
+        self._connections: set[Connection] = set()
         self._counters.set("tcp_connections", 0)
         self._servers = [
             StreamServer(GeventSocket(one.family, one.type, fileno=one.detach()), self._serve)
@@ -68,23 +69,43 @@ class TcpListener:
     def idle(self) -> bool:
         return self.unwritten == 0
 
+    def owe(self, octets: int) -> None:
+        """Count octets that clients have not taken yet; who owes most goes when it is too much."""
+        self.unwritten += octets
+        if self.unwritten > UNWRITTEN_MAX_IN_ALL:
+            max(self._connections, key=lambda one: one.unwritten).close()
+
     def _serve(self, accepted: GeventSocket, address: tuple[str, int]) -> None:
         client = address[0]
-        full = self._clients.total() >= CONNECTIONS_MAX
-        if full or self._clients[client] >= CONNECTIONS_A_CLIENT:
+        if self._clients[client] >= CONNECTIONS_A_CLIENT or not self._has_room():
             self._counters.add("tcp_rejected_total")
             accepted.close()
             return
+        connection = Connection(self, accepted)
+        self._connections.add(connection)
         self._clients[client] += 1
-        self._counters.set("tcp_connections", self._clients.total())
+        self._counters.set("tcp_connections", len(self._connections))
         try:
-            Connection(self, accepted).run()
+            connection.run()
         finally:
             accepted.close()
+            self._connections.discard(connection)
             self._clients[client] -= 1
             if not self._clients[client]:
                 del self._clients[client]
-            self._counters.set("tcp_connections", self._clients.total())
+            self._counters.set("tcp_connections", len(self._connections))
+
+    def _has_room(self) -> bool:
+        """Make room for one more: whoever has been idle longest goes (RFC 7766 section 6.2.3)."""
+        if len(self._connections) < CONNECTIONS_MAX:
+            return True
+        idle = [one for one in self._connections if not one.busy]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda one: one.last_query)
+        longest.close()
+        self._connections.discard(longest)
+        return True
 
 
 class Connection:
@@ -95,7 +116,8 @@ class Connection:
         self._socket = accepted
         self._inbox = bytearray()
         self._outbox: list[bytes] = []
-        self._unwritten = 0
+        self.unwritten = 0
+        self.last_query = time.monotonic()
         self._waiting = 0  # queries whose answer is still to come
         self._changed = Event()
         self._writer: gevent.Greenlet | None = None
@@ -109,11 +131,16 @@ class Connection:
                 if response is not None:
                     self._send(response)
                 self._wait_while(self._is_full, WRITE_SECONDS)
-            self._wait_while(self._is_busy, LAST_ANSWERS_SECONDS)
+            self._wait_while(lambda: self.busy, LAST_ANSWERS_SECONDS)
         except OSError:
             pass  # the client has gone, which is its right
         finally:
-            self._close()
+            self.close()
+
+    @property
+    def busy(self) -> bool:
+        """True while an answer is to come or to be taken."""
+        return self._waiting > 0 or self.unwritten > 0
 
     def answered(self, response: bytes) -> None:
         """Send the answer to a query that waited; empty: it was dropped."""
@@ -127,10 +154,7 @@ class Connection:
         return TcpQuery(self)
 
     def _is_full(self) -> bool:
-        return self._waiting >= PIPELINE_MAX or self._unwritten >= UNWRITTEN_MAX
-
-    def _is_busy(self) -> bool:
-        return self._waiting > 0 or self._unwritten > 0
+        return self._waiting >= PIPELINE_MAX or self.unwritten >= UNWRITTEN_MAX
 
     def _wait_while(self, condition: Callable[[], bool], seconds: float) -> None:
         until = time.monotonic() + seconds
@@ -160,6 +184,7 @@ class Connection:
         length = inbox[0] << 8 | inbox[1]
         if length == 0:
             return None
+        self.last_query = time.monotonic()
         message = bytes(inbox[2 : 2 + length])
         del inbox[: 2 + length]
         return message
@@ -167,14 +192,11 @@ class Connection:
     def _send(self, response: bytes) -> None:
         if not self._open:
             return
-        if self._listener.unwritten + len(response) > UNWRITTEN_MAX_IN_ALL:
-            self._close()  # rather one greedy client less than no memory for the others
-            return
         self._outbox.append(len(response).to_bytes(2, "big") + response)
-        self._unwritten += len(response) + 2
-        self._listener.unwritten += len(response) + 2
+        self.unwritten += len(response) + 2
         if self._writer is None:
             self._writer = gevent.spawn(self._write)
+        self._listener.owe(len(response) + 2)
 
     def _write(self) -> None:
         try:
@@ -185,19 +207,20 @@ class Connection:
                 self._socket.sendall(octets)
                 self._taken(len(octets))
         except OSError:
-            self._close()
+            self.close()
         finally:
             self._writer = None
 
     def _taken(self, octets: int) -> None:
-        self._unwritten -= octets
+        self.unwritten -= octets
         self._listener.unwritten -= octets
         self._changed.set()
 
-    def _close(self) -> None:
+    def close(self) -> None:
+        """End the connection now; its greenlets notice."""
         self._open = False
         self._outbox.clear()
-        self._taken(self._unwritten)
+        self._taken(self.unwritten)
         if self._writer is not None and self._writer is not gevent.getcurrent():
             self._writer.kill(block=False)
         with suppress(OSError):  # it may be gone already

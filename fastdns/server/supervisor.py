@@ -103,6 +103,7 @@ class Supervisor:
 
     def _fork(self) -> None:
         """Start a worker and wait until it serves; StartError when it does not."""
+        self._inheritance.sources.refresh()  # a successor must not begin with an old list
         answered, ready = os.pipe()
         self._started = time.monotonic()
         self._pid = os.fork()

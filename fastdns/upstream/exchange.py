@@ -6,7 +6,7 @@ import time
 from typing import Protocol
 
 import gevent
-from gevent.queue import SimpleQueue
+from gevent.queue import Queue
 
 from .._answer import Answer
 from .._shared import Counters
@@ -17,7 +17,7 @@ from .request import Request
 
 
 class Arrivals(Protocol):
-    """Where outcomes are put and waited for: gevent's SimpleQueue."""
+    """Where outcomes are put and waited for: a queue of gevent's."""
 
     def put(self, item: tuple[Exchange, Answer | UpstreamError]) -> None: ...
 
@@ -25,7 +25,8 @@ class Arrivals(Protocol):
 
 
 def new_arrivals() -> Arrivals:
-    queue: Arrivals = SimpleQueue()
+    # Not SimpleQueue: gevent 22.10 has the standard library's by that name, which stops the hub.
+    queue: Arrivals = Queue()
     return queue
 
 
