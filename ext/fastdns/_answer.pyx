@@ -7,7 +7,7 @@ TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, WIRE_OK,
+    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_OK,
     Reply, find_option, load16, load32, read_reply, store16, store32,
 )
 
@@ -121,32 +121,41 @@ cdef class Reading:
 
     cdef Reply reply
     cdef uint16_t ttl_at[RECORDS_MAX]
+    cdef size_t length      # of the message that was read and found good; 0: none
 
     @property
     def must_rewrite(self):
         """True when it holds records that do not belong to the question, or records after its OPT."""
         return self.reply.must_rewrite
 
-    def read(self, const unsigned char[::1] wire, int expected_id, bytes key):
-        """Read a reply to the question of this key; return True when it may count (DESIGN "Anti-spoofing")."""
-        if len(wire) < HEADER_LENGTH:
+    def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
+        """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
+        self.length = 0
+        if len(wire) < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
             return False
-        return read_reply(
+        if read_reply(
             &wire[0], len(wire), <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at
-        ) == WIRE_OK
+        ) != WIRE_OK:
+            return False
+        self.length = len(wire)
+        return True
 
-    def answer(self, const unsigned char[::1] wire, Limits limits):
-        """Return the Answer made of the message that was read last.
+    def answer(self, const unsigned char[::1] wire not None, Limits limits not None):
+        """Return the Answer made of the message that was read last (ValueError: it was not good, or is another).
 
         An answer that must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.
         """
         cdef Reply* reply = &self.reply
-        cdef bytes kept = PyBytes_FromStringAndSize(<const char*>&wire[0], reply.length)
-        cdef uint8_t* message = <uint8_t*>PyBytes_AS_STRING(kept)
+        cdef bytes kept
+        cdef uint8_t* message
         cdef bint is_failure = reply.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN)
         cdef bint is_negative = reply.rcode == NXDOMAIN or not reply.has_data
         cdef uint32_t ttl
         cdef bytes options = b""
+        if self.length == 0 or <size_t>len(wire) != self.length:
+            raise ValueError("not the message that was read")
+        kept = PyBytes_FromStringAndSize(<const char*>&wire[0], reply.length)
+        message = <uint8_t*>PyBytes_AS_STRING(kept)
         if reply.options_at:
             options = relayed_options(&wire[0], reply)
         store16(message + 10, reply.additional)
@@ -166,7 +175,7 @@ cdef class Reading:
         )
 
 
-def failure(bytes key, int rcode, ede, uint32_t ttl):
+def failure(bytes key not None, int rcode, ede, uint32_t ttl):
     """Return an Answer without records to the question of this key.
 
     It says an RCODE and, unless ede is None, an Extended DNS Error (RFC 8914), and may be kept for ttl seconds.
@@ -183,10 +192,11 @@ def extended_error(int ede):
     return bytes((0, OPTION_EDE, 0, 2, ede >> 8, ede & 255))
 
 
-def text_answer(bytes key, bytes text):
+def text_answer(bytes key not None, bytes text not None):
     """Return the Answer of one TXT record (at most 255 octets) with TTL 0: what fastdns says of itself, never kept."""
     cdef bytes name = key[:len(key) - KEY_TAIL]
     cdef bytes question = name + key[len(name):len(name) + 4]
     cdef bytes header = bytes((0, 0, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0))
-    cdef bytes record = b"\xc0\x0c" + question[len(name):] + bytes((0, 0, 0, 0, 0, len(text) + 1, len(text))) + text
+    cdef bytes data = bytes((len(text),)) + text
+    cdef bytes record = b"\xc0\x0c" + question[len(name):] + bytes(4) + len(data).to_bytes(2, "big") + data
     return make_answer(header + question + record, b"", b"", NOERROR, 0, False)

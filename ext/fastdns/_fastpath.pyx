@@ -76,7 +76,7 @@ cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogi
 cdef class FastPath:
     """Answers from memory; calls `on_uncommon(query)` for each query that needs more."""
 
-    def __cinit__(self, HotCache cache, Counters counters, object on_uncommon):
+    def __cinit__(self, HotCache cache not None, Counters counters not None, object on_uncommon):
         self.cache = cache
         self.counters = counters
         self.tally = counters.at
@@ -155,7 +155,7 @@ cdef class FastPath:
             for query in uncommon:
                 self.on_uncommon(query)
 
-    def answer_stream(self, bytes packet, make_query):
+    def answer_stream(self, bytes packet not None, make_query):
         """Return the response to one message of a stream, or None when it has none or will have it later.
 
         In the second case make_query() has been called for the Query object whose `reply` will bring it.
@@ -176,7 +176,7 @@ cdef class FastPath:
             self.on_uncommon(query)
         return None
 
-    def keep(self, bytes key, Answer answer):
+    def keep(self, bytes key not None, Answer answer not None):
         """Take an answer into memory, if it may be kept."""
         cdef size_t evictions = self.cache.evictions
         if answer.stored.ttl == 0:
@@ -217,8 +217,10 @@ cdef class Query:
     def qclass(self):
         return self.question.qclass
 
-    def render(self, Answer answer):
+    def render(self, Answer answer not None):
         """Return the whole response for this client, as it goes over a stream."""
+        if self.home is None:
+            raise ValueError("a query that no packet made")
         cdef uint8_t* room = self.home.stream_room
         cdef size_t written = write_answer(
             room, self.spelling, &self.question, &answer.stored, 0, RESPONSE_MAX
@@ -230,8 +232,10 @@ cdef class Query:
 cdef class UdpQuery(Query):
     """A query that came over UDP."""
 
-    def reply(self, Answer answer):
+    def reply(self, Answer answer not None):
         """Send the answer, cut to TC=1 when it is larger than the client takes; a failure to send is counted."""
+        if self.home is None:
+            raise ValueError("a query that no packet made")
         cdef uint8_t room[ANSWER_OCTETS]
         cdef size_t written = write_answer(
             room, self.spelling, &self.question, &answer.stored, 0, self.question.udp_size
@@ -241,7 +245,7 @@ cdef class UdpQuery(Query):
             self.home.tally[SEND_ERRORS] += 1
 
 
-def key_parts(bytes key):
+def key_parts(bytes key not None):
     """Return (name in wire form, qtype, qclass, do, cd) of a canonical key."""
     cdef const uint8_t* tail
     if len(key) <= KEY_TAIL:

@@ -166,6 +166,8 @@ cdef class HotCache:
         """Evict until `octets` more and one entry more fit; False when EVICTIONS_MAX entries passed and they do not."""
         cdef int passed = 0
         cdef Entry* entry
+        if octets > self.capacity - self.slots * sizeof(uint64_t):
+            return False
         while self.octets + octets > self.capacity or self.count >= self.slots - self.slots // 4:
             entry = self.hand if self.hand != NULL else self.oldest
             if entry == NULL or passed == EVICTIONS_MAX:
@@ -186,6 +188,7 @@ cdef class HotCache:
         cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
         cdef Entry* old = NULL
         cdef Entry* entry
+        cdef size_t room
         if value != 0:
             old = entry_at(value)
             if answer.is_failure and not old.answer.is_failure and now_ms < old.expires_ms:
@@ -193,7 +196,10 @@ cdef class HotCache:
         entry = make_entry(key, key_length, answer)
         if entry == NULL:
             return PUT_REFUSED
-        if not self.make_room(weight(entry), now_ms, old):
+        room = weight(entry)
+        if old != NULL:
+            room = room - weight(old) if room > weight(old) else 0
+        if not self.make_room(room, now_ms, old):
             free(entry)
             return PUT_REFUSED
         entry.hash = hash
@@ -207,13 +213,13 @@ cdef class HotCache:
         self.table[self.slot_of(hash, key, key_length)] = as_slot(entry)
         return PUT_STORED if old == NULL else PUT_REPLACED
 
-    def insert(self, bytes key, Answer answer, int64_t now_ms):
+    def insert(self, bytes key not None, Answer answer not None, int64_t now_ms):
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
         return self.put(key, <uint16_t>len(key), &answer.stored, now_ms) != PUT_REFUSED
 
-    def look_up(self, bytes key, int64_t now_ms):
+    def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""
         cdef Entry* entry = self.find(key, <uint16_t>len(key), now_ms)
         if entry == NULL:

@@ -22,7 +22,8 @@ cdef size_t write_opt(
     out[5] = <uint8_t>(rcode >> 4)
     out[7] = OPT_DO if question.dnssec_ok else 0
     store16(out + 9, options_length)
-    memcpy(out + OPT_LENGTH, options, options_length)
+    if options_length:
+        memcpy(out + OPT_LENGTH, options, options_length)
     return OPT_LENGTH + options_length
 
 

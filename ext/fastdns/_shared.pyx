@@ -82,7 +82,8 @@ class Pages:
         fresh = f"{path}.new"
         descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
         try:
-            os.ftruncate(descriptor, SLOT_OCTETS * (slots + 1))
+            # Not ftruncate: on a full tmpfs the first write through the mapping would be a SIGBUS.
+            os.posix_fallocate(descriptor, 0, SLOT_OCTETS * (slots + 1))
             memory = mmap.mmap(descriptor, SLOT_OCTETS * (slots + 1))
         finally:
             os.close(descriptor)

@@ -40,8 +40,8 @@ cdef enum:
 ctypedef struct Sender:     # where a packet came from, and the local address that it came to
     sockaddr_storage address
     socklen_t address_length
-    uint8_t control[CONTROL_OCTETS]
     size_t control_length
+    uint8_t control[CONTROL_OCTETS]     # after an eight-octet field: cmsghdr wants that alignment
 
 cdef class Batch:
     # Received packets are numbered from 0; answers are written into `room` and stay until `send`.

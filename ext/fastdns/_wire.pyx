@@ -5,6 +5,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 cdef enum:
     POINTER = 0xc0          # the two upper bits of a compression pointer (RFC 1035 section 4.1.4)
+    HOPS_MAX = 127          # pointers in one name: it has at most that many labels (RFC 1035 section 3.1)
     CHAIN_MAX = 24          # names on a CNAME chain; longer ones are a loop or a bad joke
 
 ctypedef struct Reader:
@@ -60,19 +61,22 @@ cdef int read_plain_name(Reader* r, uint8_t* canonical) noexcept nogil:
 cdef int read_name(Reader* r, Name* out) noexcept nogil:
     """Copy a name, compressed or not, in lower case; return 0, or -1.
 
-    Every pointer must lead to an earlier place than the one before it, and none into the header: no loop ever.
+    Every pointer must lead to an earlier place than the one before it, and none into the header: no loop ever. Their
+    number is bounded as well, since many records may each start at the top of a long ladder.
     """
     cdef const uint8_t* at = r.at
     cdef const uint8_t* lowest = r.at
     cdef const uint8_t* after = NULL
     cdef int length = 0
+    cdef int hops = 0
     cdef int label, i
     while True:
         if at >= r.end:
             return -1
         label = at[0]
         if label >= POINTER:
-            if r.end - at < 2:
+            hops += 1
+            if r.end - at < 2 or hops > HOPS_MAX:
                 return -1
             if after == NULL:
                 after = at + 2
@@ -316,14 +320,16 @@ cdef bint belongs(Chain* chain, const Record* record, const Reader* message) noe
     cdef const Name* owner = &record.owner
     for i in range(chain.count):
         if chain.names[i].length == owner.length and memcmp(chain.names[i].octets, owner.octets, owner.length) == 0:
-            if record.rtype == TYPE_CNAME and not chain.is_dname[i] and chain.count < CHAIN_MAX:
+            if chain.is_dname[i] and record.rtype != TYPE_DNAME and record.rtype != TYPE_RRSIG:
+                continue
+            if record.rtype == TYPE_CNAME and chain.count < CHAIN_MAX:
                 r.start = message.start
                 r.at = record.data
                 r.end = record.data + record.length
                 read_name(&r, &chain.names[chain.count])
                 chain.is_dname[chain.count] = False
                 chain.count += 1
-            return not chain.is_dname[i] or record.rtype in (TYPE_DNAME, TYPE_RRSIG)
+            return True
     if record.rtype != TYPE_DNAME or chain.count == CHAIN_MAX:
         return False
     for i in range(chain.count):

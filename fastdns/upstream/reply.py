@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
+from typing import Any
 
-from dnslib import QTYPE, DNSRecord
+from dnslib import QTYPE, DNSLabel, DNSRecord
 from dnslib.dns import DNSError
 
 from .._answer import Answer, Limits, Reading
 
 log = logging.getLogger(__name__)
 
+REWRITTEN_RECORDS_MAX = 256  # dnslib is slow, and what needs rewriting is rare or hostile
+CHAIN_MAX = 24  # names, as in _wire
+
+# Types in whose data an upstream may compress names and that dnslib copies as they are: their
+# pointers would lead elsewhere in another message.
+UNMOVABLE = {3, 4, 7, 8, 9, 14, 17, 18, 21, 24, 26, 30, 36, 107}
+
 
 class Reader:
-    """Reads replies one at a time (DESIGN "Anti-spoofing")."""
+    """Reads replies one at a time (RFC 5452)."""
 
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
@@ -39,36 +47,44 @@ class Reader:
 def without_strangers(wire: bytes) -> bytes | None:
     """Return the message with only those answer records that are on the CNAME/DNAME chain.
 
-    They come in the order of the chain; an OPT goes to the end. None when dnslib cannot read the
-    message, which `_wire` has already found to be well formed.
+    They come in the order of the chain; an OPT goes to the end. None when the message, that `_wire`
+    has found to be well formed, has too many records or some that dnslib cannot move.
     """
+    counts = wire[6:12]
+    if sum(counts[1::2]) + 256 * sum(counts[::2]) > REWRITTEN_RECORDS_MAX:
+        return None
     try:
         message = DNSRecord.parse(wire)
-        left = list(message.rr)
-        kept = []
-        names = [message.q.qname]
-        for name in names:
-            mine = [rr for rr in left if rr.rname == name]
-            redirections = [
-                rr
-                for rr in left
-                if rr.rtype == QTYPE.DNAME and name.matchSuffix(rr.rname) and name != rr.rname
-            ]
-            for rr in redirections:
-                mine = [
-                    rr,
-                    *(s for s in left if s.rname == rr.rname and s.rtype == QTYPE.RRSIG),
-                    *mine,
-                ]
-            for rr in mine:
-                if rr in kept:
-                    continue
-                kept.append(rr)
-                if rr.rtype == QTYPE.CNAME and rr.rdata.label not in names:
-                    names.append(rr.rdata.label)
-        message.rr = [rr for rr in kept if rr.rclass == message.q.qclass]
+        if any(rr.rtype in UNMOVABLE for rr in (*message.rr, *message.auth, *message.ar)):
+            return None
+        message.rr = _in_order_of_the_chain(message)
         message.ar.sort(key=lambda rr: bool(rr.rtype == QTYPE.OPT))
         return bytes(message.pack())
-    except (DNSError, ValueError, TypeError, AttributeError, LookupError) as error:
+    except (DNSError, ValueError, TypeError, AttributeError, LookupError, RecursionError) as error:
         log.debug("a reply with records that do not belong cannot be rewritten: %s", error)
         return None
+
+
+def _in_order_of_the_chain(message: Any) -> list[Any]:
+    """Return the answer records whose owners are the queried name or on its chain."""
+    left = [rr for rr in message.rr if rr.rclass == message.q.qclass]
+    kept: list[Any] = []
+    names = [message.q.qname]
+    for name in names:
+        passed = [rr for rr in left if _leads_on(rr, name)] + [
+            rr for rr in left if rr.rname == name
+        ]
+        left = [rr for rr in left if not any(rr is other for other in passed)]
+        kept += passed
+        targets = [rr.rdata.label for rr in passed if rr.rtype == QTYPE.CNAME]
+        names += [label for label in targets if label not in names and len(names) < CHAIN_MAX]
+    return kept
+
+
+def _leads_on(rr: Any, name: DNSLabel) -> bool:
+    """Return True for a DNAME above the name, and for its signature."""
+    return (
+        (rr.rtype == QTYPE.DNAME or (rr.rtype == QTYPE.RRSIG and rr.rdata.covered == QTYPE.DNAME))
+        and rr.rname != name
+        and bool(name.matchSuffix(rr.rname))
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import signal
 import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -13,6 +14,11 @@ from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 from .support.nsd import Nsd
 from .support.zones import ZONES
+
+
+# Whoever runs the tests in the background may have had SIGINT ignored, and what is started here would
+# inherit that: with a handler of Python's it gets the default back.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 class OpenDirectories:

@@ -1,0 +1,139 @@
+"""DNS messages put together by hand, and a fast path to put them to."""
+
+from __future__ import annotations
+
+import struct
+import time
+from pathlib import Path
+
+from fastdns._answer import Answer, Limits, Reading
+from fastdns._fastpath import FastPath, Query
+from fastdns._hotcache import HotCache
+from fastdns._shared import Pages
+
+A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT = 1, 2, 5, 6, 16, 28, 39, 41
+OPAQUE = 65280  # a type for private use: its RDATA may be anything
+IN, CHAOS = 1, 3
+RD, RA, AD, CD, TC, QR = 0x0100, 0x0080, 0x0020, 0x0010, 0x0200, 0x8000
+REPLY = QR | RD | RA
+DO = 0x8000  # in the TTL of an OPT
+EDE = 15
+
+ID = 0x1A2B
+NAME = "www.example"
+TO_QUESTION = b"\xc0\x0c"  # a compression pointer to the name of the question
+HEADER = 12
+
+GENEROUS = Limits(0, 2**31, 2**31, 5, False)
+
+
+def name(text: str) -> bytes:
+    """A name in wire form, uncompressed, its letters as they are."""
+    labels = [label.encode() for label in text.split(".") if label]
+    return b"".join(bytes([len(label)]) + label for label in labels) + b"\0"
+
+
+def question(qname: str = NAME, qtype: int = A, qclass: int = IN) -> bytes:
+    return name(qname) + struct.pack("!HH", qtype, qclass)
+
+
+def key(
+    qname: str = NAME, qtype: int = A, qclass: int = IN, *, do: bool = False, cd: bool = False
+) -> bytes:
+    """The canonical key under which a question is kept."""
+    return question(qname.lower(), qtype, qclass) + bytes((do | cd << 1, 0, 0))
+
+
+def header(flags: int, *counts: int, message_id: int = ID) -> bytes:
+    """QDCOUNT, ANCOUNT, NSCOUNT, ARCOUNT in counts; those left out are 0."""
+    return struct.pack("!6H", message_id, flags, *counts, *[0] * (4 - len(counts)))
+
+
+def record(
+    rtype: int, rdata: bytes, ttl: int = 300, *, owner: bytes = TO_QUESTION, rclass: int = IN
+) -> bytes:
+    return owner + struct.pack("!HHIH", rtype, rclass, ttl, len(rdata)) + rdata
+
+
+def address(ttl: int = 300, *, owner: bytes = TO_QUESTION) -> bytes:
+    return record(A, bytes((192, 0, 2, 1)), ttl, owner=owner)
+
+
+def soa(ttl: int, minimum: int) -> bytes:
+    numbers = struct.pack("!5I", 1, 7200, 3600, 1209600, minimum)
+    return record(SOA, name("ns.example") + name("host.example") + numbers, ttl, owner=name(""))
+
+
+def option(code: int, value: bytes = b"") -> bytes:
+    """An EDNS option."""
+    return struct.pack("!HH", code, len(value)) + value
+
+
+def opt(*options: bytes, size: int = 1232, ttl: int = 0) -> bytes:
+    """An OPT record; its TTL holds the upper octet of the RCODE, the version and the flags."""
+    return record(OPT, b"".join(options), ttl, owner=b"\0", rclass=size)
+
+
+def query(
+    qname: str = NAME,
+    qtype: int = A,
+    qclass: int = IN,
+    *additional: bytes,
+    flags: int = RD,
+    message_id: int = ID,
+) -> bytes:
+    head = header(flags, 1, 0, 0, len(additional), message_id=message_id)
+    return head + question(qname, qtype, qclass) + b"".join(additional)
+
+
+def reply(
+    *answers: bytes,
+    authority: tuple[bytes, ...] = (),
+    additional: tuple[bytes, ...] = (),
+    flags: int = REPLY,
+    qname: str = NAME,
+    qtype: int = A,
+) -> bytes:
+    head = header(flags, 1, len(answers), len(authority), len(additional))
+    return head + question(qname, qtype) + b"".join((*answers, *authority, *additional))
+
+
+def answer_from(wire: bytes, limits: Limits = GENEROUS, of: bytes | None = None) -> Answer:
+    """The answer that an upstream's reply becomes, which has to be a good one."""
+    reading = Reading()
+    assert reading.read(wire, ID, key() if of is None else of)
+    return reading.answer(wire, limits)
+
+
+def answer_of_size(octets: int, ttl: int = 300, *, qname: str = NAME, filler: int = 0) -> Answer:
+    """An answer whose message has exactly that many octets."""
+    empty = reply(record(OPAQUE, b""), qname=qname, qtype=OPAQUE)
+    rdata = bytes([filler]) * (octets - len(empty))
+    wire = reply(record(OPAQUE, rdata, ttl), qname=qname, qtype=OPAQUE)
+    return answer_from(wire, of=key(qname, OPAQUE))
+
+
+def now_ms() -> int:
+    """The time on the clock that the fast path reads."""
+    return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
+
+
+class Front:
+    """A fast path with a memory of its own, and what it could not answer by itself."""
+
+    def __init__(self, directory: Path, capacity: int = 1 << 20) -> None:
+        self.cache = HotCache(capacity)
+        self.pages = Pages.create(directory / "counters", 1, 0.0)
+        self.uncommon: list[Query] = []
+        self.fastpath = FastPath(self.cache, self.pages.counters(0), self.uncommon.append)
+
+    def ask(self, packet: bytes) -> bytes | None:
+        """The response over a stream, or None when there is none or the query waits in uncommon."""
+        return self.fastpath.answer_stream(packet, Query)
+
+    def keep(self, answer: Answer, under: bytes | None = None, *, age_ms: int = 0) -> None:
+        """Let memory hold an answer that came that long ago."""
+        assert self.cache.insert(key() if under is None else under, answer, now_ms() - age_ms)
+
+    def count(self, name: str) -> int:
+        return self.pages.totals()[name]
