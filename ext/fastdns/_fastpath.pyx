@@ -83,33 +83,41 @@ cdef class FastPath:
         self.on_uncommon = on_uncommon
         self.batch = Batch()
         self.stream_room = <uint8_t*>malloc(RESPONSE_MAX)
-        if self.stream_room == NULL:
+        self.seen = <Seen*>malloc(BATCH * sizeof(Seen))
+        if self.stream_room == NULL or self.seen == NULL:
             raise MemoryError
         self.show_cache()
 
     def __dealloc__(self):
         free(self.stream_room)
+        free(self.seen)
+
+    cdef void look_at(self, Seen* seen, const uint8_t* packet, size_t length) noexcept nogil:
+        seen.packet = packet
+        seen.status = read_query(packet, length, &seen.question)
+        if seen.status == WIRE_OK:
+            seen.hash = self.cache.hash_of(seen.question.key, seen.question.key_length)
+            self.cache.expect(seen.hash)
 
     cdef int consider(
-        self, const uint8_t* packet, size_t length, Question* question, uint8_t* out, size_t limit, int64_t now_ms,
-        size_t* written,
+        self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil:
-        cdef int status = read_query(packet, length, question)
+        cdef const Question* question = &seen.question
         cdef uint16_t rcode = RCODE_REFUSED
         cdef Entry* entry
-        if status == WIRE_DROP:
+        if seen.status == WIRE_DROP:
             self.tally[QUERIES_DROPPED] += 1
             return DROPPED
-        if status != WIRE_OK:
-            rcode = rcode_of(status)
+        if seen.status != WIRE_OK:
+            rcode = rcode_of(seen.status)
         elif question.qclass == CLASS_CHAOS:
             return UNCOMMON
         else:
-            entry = self.cache.find(question.key, question.key_length, now_ms)
+            entry = self.cache.find(seen.hash, question.key, question.key_length, now_ms)
             if entry != NULL:
                 self.tally[CACHE_HITS] += 1
                 written[0] = write_answer(
-                    out, packet + HEADER_LENGTH, question, &entry.answer,
+                    out, seen.packet + HEADER_LENGTH, question, &entry.answer,
                     <uint32_t>((now_ms - entry.stored_ms) // 1000), limit if limit else question.udp_size,
                 )
                 count_response(self.tally, out)
@@ -118,7 +126,7 @@ cdef class FastPath:
             # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
             if question.flags & FLAG_RD:
                 return UNCOMMON
-        written[0] = write_error(out, packet + HEADER_LENGTH, question, rcode)
+        written[0] = write_error(out, seen.packet + HEADER_LENGTH, question, rcode)
         count_response(self.tally, out)
         return ANSWERED
 
@@ -127,7 +135,6 @@ cdef class FastPath:
         cdef int _batch, i, count, verdict
         cdef size_t length = 0
         cdef size_t written = 0
-        cdef Question question
         cdef const uint8_t* packet
         cdef UdpQuery query
         cdef list uncommon = None
@@ -135,14 +142,20 @@ cdef class FastPath:
         for _batch in range(BATCHES_A_WAKEUP):
             count = self.batch.receive(fd)
             self.tally[QUERIES_UDP] += <unsigned int>count
+            # Memory is slow: while one query is read, what the one before needs is on its way.
             for i in range(count):
                 packet = self.batch.packet(i, &length)
-                verdict = self.consider(packet, length, &question, self.batch.room(), 0, now_ms, &written)
+                self.look_at(&self.seen[i], packet, length)
+            for i in range(count):
+                if self.seen[i].status == WIRE_OK:
+                    self.cache.expect_entry(self.seen[i].hash)
+            for i in range(count):
+                verdict = self.consider(&self.seen[i], self.batch.room(), 0, now_ms, &written)
                 if verdict == ANSWERED:
                     self.batch.queue(i, written)
                 elif verdict == UNCOMMON:
                     query = UdpQuery.__new__(UdpQuery)
-                    query.take(self, &question, packet)
+                    query.take(self, &self.seen[i])
                     query.fd = fd
                     query.sender = self.batch.senders[i]
                     if uncommon is None:
@@ -161,18 +174,17 @@ cdef class FastPath:
         In the second case make_query() has been called for the Query object whose `reply` will bring it.
         """
         cdef size_t written = 0
-        cdef Question question
+        cdef Seen seen
         cdef Query query
         cdef int verdict
         self.tally[QUERIES_TCP] += 1
-        verdict = self.consider(
-            packet, len(packet), &question, self.stream_room, RESPONSE_MAX, read_clock(), &written
-        )
+        self.look_at(&seen, packet, len(packet))
+        verdict = self.consider(&seen, self.stream_room, RESPONSE_MAX, read_clock(), &written)
         if verdict == ANSWERED:
             return self.stream_room[:written]
         if verdict == UNCOMMON:
             query = make_query()
-            query.take(self, &question, packet)
+            query.take(self, &seen)
             self.on_uncommon(query)
         return None
 
@@ -199,10 +211,10 @@ cdef class Query:
     def drop(self):
         """Forget the query without a word: there are too many."""
 
-    cdef void take(self, FastPath home, const Question* question, const uint8_t* packet):
+    cdef void take(self, FastPath home, const Seen* seen):
         self.home = home
-        self.question = question[0]
-        self.spelling = packet[HEADER_LENGTH:HEADER_LENGTH + question.length]
+        self.question = seen.question
+        self.spelling = seen.packet[HEADER_LENGTH:HEADER_LENGTH + seen.question.length]
 
     @property
     def key(self):

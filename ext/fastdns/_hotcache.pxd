@@ -38,8 +38,12 @@ cdef class HotCache:
     cdef Entry* oldest
     cdef Entry* hand
 
-    cdef Entry* find(self, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
+    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
     # ^ a fresh entry, or NULL. Valid until the next put.
+    cdef void expect(self, uint64_t hash) noexcept nogil
+    cdef void expect_entry(self, uint64_t hash) noexcept nogil
+    # ^ announce a find: the first fetches the slot from memory, the second, some time later, the entry
     cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil
     # ^ a PutStatus
     # private

@@ -9,12 +9,16 @@ from fastdns._siphash cimport siphash13
 cdef extern from "<malloc.h>" nogil:
     size_t malloc_usable_size(void* block)
 
+cdef extern from *:
+    void __builtin_prefetch(const void* at) nogil
+
 cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
 
 cdef enum:
     OCTETS_A_SLOT = 128     # of capacity; the smallest entry takes about that, so the table never fills first
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
+    LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost
     ADDRESS_BITS = 48       # of a user-space address on every 64-bit Linux unless larger ones are asked for
 
@@ -108,8 +112,30 @@ cdef class HotCache:
             if slot == self.slots:
                 slot = 0
 
-    cdef Entry* find(self, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
-        cdef uint64_t hash = siphash13(&self.hash_key, key, key_length)
+    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        return siphash13(&self.hash_key, key, key_length)
+
+    cdef void expect(self, uint64_t hash) noexcept nogil:
+        __builtin_prefetch(&self.table[home(hash, self.slots)])
+
+    cdef void expect_entry(self, uint64_t hash) noexcept nogil:
+        cdef size_t slot = home(hash, self.slots)
+        cdef uint64_t value
+        cdef int look
+        cdef const char* at
+        for look in range(LOOK_AHEAD):
+            value = self.table[slot]
+            if value == 0:
+                return
+            if value >> ADDRESS_BITS == hash >> ADDRESS_BITS:
+                at = <const char*>entry_at(value)
+                __builtin_prefetch(at)
+                __builtin_prefetch(at + 64)
+                __builtin_prefetch(at + 128)
+                return
+            slot = slot + 1 if slot + 1 < self.slots else 0
+
+    cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
         cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
         cdef Entry* entry
         if value == 0:
@@ -184,7 +210,7 @@ cdef class HotCache:
         return True
 
     cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil:
-        cdef uint64_t hash = siphash13(&self.hash_key, key, key_length)
+        cdef uint64_t hash = self.hash_of(key, key_length)
         cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
         cdef Entry* old = NULL
         cdef Entry* entry
@@ -221,7 +247,7 @@ cdef class HotCache:
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""
-        cdef Entry* entry = self.find(key, <uint16_t>len(key), now_ms)
+        cdef Entry* entry = self.find(self.hash_of(key, <uint16_t>len(key)), key, <uint16_t>len(key), now_ms)
         if entry == NULL:
             return None
         return (<const char*>entry.answer.wire)[:entry.answer.length], (now_ms - entry.stored_ms) // 1000

@@ -33,8 +33,9 @@ cdef extern from *:
 
 cdef enum:
     BATCH = 64
-    QUERY_OCTETS = 4096     # of a query that are read; whatever a client appends beyond is cut off
-    ANSWER_OCTETS = 1280    # room for an answer over UDP
+    # Odd multiples of a cache line: at a power of two all packets of a batch would want the same few lines.
+    QUERY_OCTETS = 2112     # of a query that are read; whatever a client appends beyond is cut off
+    ANSWER_OCTETS = 1344    # room for an answer over UDP
     CONTROL_OCTETS = 64
 
 ctypedef struct Sender:     # where a packet came from, and the local address that it came to
