@@ -121,9 +121,9 @@ cdef class HotCache:
     cdef void expect_entry(self, uint64_t hash) noexcept nogil:
         cdef size_t slot = home(hash, self.slots)
         cdef uint64_t value
-        cdef int look
+        cdef int _look
         cdef const char* at
-        for look in range(LOOK_AHEAD):
+        for _look in range(LOOK_AHEAD):
             value = self.table[slot]
             if value == 0:
                 return

@@ -11,7 +11,7 @@ from fastdns._fastpath import FastPath, Query
 from fastdns._hotcache import HotCache
 from fastdns._shared import Pages
 
-A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT = 1, 2, 5, 6, 16, 28, 39, 41
+A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
 IN, CHAOS = 1, 3
 RD, RA, AD, CD, TC, QR = 0x0100, 0x0080, 0x0020, 0x0010, 0x0200, 0x8000
@@ -98,7 +98,9 @@ def reply(
     return head + question(qname, qtype) + b"".join((*answers, *authority, *additional))
 
 
-def answer_from(wire: bytes, limits: Limits = GENEROUS, of: bytes | None = None) -> Answer:
+def answer_from(
+    wire: bytes | bytearray, limits: Limits = GENEROUS, of: bytes | None = None
+) -> Answer:
     """The answer that an upstream's reply becomes, which has to be a good one."""
     reading = Reading()
     assert reading.read(wire, ID, key() if of is None else of)
