@@ -297,7 +297,7 @@ def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answere
                     assert data(answer) == ["192.0.2.1"]
                     worst = max(worst, seconds)
             assert worst < 0.5
-            assert daemon.memory() < before + (48 << 20)
+            assert daemon.memory() < before + (96 << 20)  # 62 MiB with Python 3.13, 31 with 3.11
             during = counters(daemon)
             assert during["shed_total"] > 0
             assert during["shed_total"] + during["in_flight"] > 19_000
