@@ -168,6 +168,8 @@ class Connection:
         inbox = self._inbox
         until = time.monotonic() + (FRAME_SECONDS if inbox else IDLE_SECONDS)
         while len(inbox) < 2 or len(inbox) < 2 + (inbox[0] << 8 | inbox[1]):
+            # gevent's recv lets nobody else run while there is something to read.
+            gevent.sleep(0)
             self._socket.settimeout(max(until - time.monotonic(), 0.001))
             try:
                 octets = self._socket.recv(16384)

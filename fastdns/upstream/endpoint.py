@@ -78,7 +78,7 @@ class Endpoint:
         self._failures += 1
         if self.alive and self._failures >= FAILURES_TO_DIE:
             self.alive = False
-            log.warning("upstream %s does not answer; asked only now and then", self.server)
+            log.warning("upstream %s does not answer; it is asked again now and then", self.server)
             self._prober = gevent.spawn(self._probe)
 
     def close(self) -> None:

@@ -15,6 +15,8 @@ from ..errors import UpstreamError, UpstreamTimeout
 from .reply import Reader
 from .request import Request
 
+LINGERING_MAX = 256  # enough to know who is slow and who is dead; each holds a socket
+
 
 class Arrivals(Protocol):
     """Where outcomes are put and waited for: a queue of gevent's."""
@@ -34,6 +36,7 @@ class Desk:
     """What all exchanges of a process share."""
 
     def __init__(self, reader: Reader, counters: Counters) -> None:
+        self.lingering = 0  # exchanges that nobody waits for any more
         self.reader = reader
         self.counters = counters
         self.loop = gevent.get_hub().loop
@@ -89,12 +92,24 @@ class Exchange:
             self._finish(error)
 
     def release(self) -> None:
-        self.arrivals = None
+        if self.desk.lingering >= LINGERING_MAX:
+            self.close()
+        if not self.done:
+            self.arrivals = None
+            self.desk.lingering += 1
 
     def close(self) -> None:
+        if self.done:
+            return
         self.done = True
+        if self.arrivals is None:
+            self.desk.lingering -= 1
         self._timer.stop()
         self._timer.close()
+        self._end()
+
+    def _end(self) -> None:
+        """Give back what the transport holds."""
 
     def _expired(self) -> None:
         self.desk.counters.add("upstream_timeouts_total")

@@ -27,13 +27,13 @@ class TcpExchange(Exchange):
     ) -> None:
         super().__init__(upstream, request, arrivals)
         self.channel = channel
+        self.query_id = -1
         self.resent = False
         self.desk.counters.add("upstream_queries_total")
         self.desk.counters.add("upstream_queries_tcp_total")
         channel.send(self)
 
-    def close(self) -> None:
-        super().close()
+    def _end(self) -> None:
         self.channel.forget(self)
 
     def _expired(self) -> None:
@@ -58,16 +58,15 @@ class TcpChannel:
         while query_id in self._pending:
             query_id = int.from_bytes(os.urandom(2), "big")
         self._pending[query_id] = exchange
+        exchange.query_id = query_id
         if self._connection is None:
             self._connection = _Connection(self)
         message = exchange.request.message(query_id)
         self._connection.write(len(message).to_bytes(2, "big") + message)
 
     def forget(self, exchange: TcpExchange) -> None:
-        for query_id, other in self._pending.items():
-            if other is exchange:
-                del self._pending[query_id]
-                return
+        if self._pending.get(exchange.query_id) is exchange:
+            del self._pending[exchange.query_id]
 
     def suspect(self) -> None:
         """A query ran out of time: a connection on which nothing came meanwhile is given up."""

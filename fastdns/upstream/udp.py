@@ -37,8 +37,7 @@ class UdpExchange(Exchange):
         self._watcher = self.desk.loop.io(self._socket.fileno(), 1)
         self._watcher.start(self._readable)
 
-    def close(self) -> None:
-        super().close()
+    def _end(self) -> None:
         self._watcher.stop()
         self._watcher.close()
         self._socket.close()

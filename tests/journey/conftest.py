@@ -15,9 +15,8 @@ from .support.false_upstream import FalseUpstream
 from .support.nsd import Nsd
 from .support.zones import ZONES
 
-
-# Whoever runs the tests in the background may have had SIGINT ignored, and what is started here would
-# inherit that: with a handler of Python's it gets the default back.
+# Whoever runs the tests in the background may have had SIGINT ignored, and what is started here
+# would inherit that: with a handler of Python's it gets the default back.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 

@@ -8,7 +8,7 @@ import struct
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 
 import dns.flags
 import dns.message
@@ -374,3 +374,45 @@ def still_well(upstream: FalseUpstream, forwarder: Fastdns) -> Iterator[None]:
     yield
     assert data(ask(forwarder, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
     assert forwarder.process_ids() == process_ids
+
+
+def test_client_that_never_stops_asking_leaves_others_their_turn(
+    upstream: FalseUpstream, forwarder: Fastdns
+) -> None:
+    name = upstream.new_name()
+    ask(forwarder, name)
+    burst = framed(make_query(name).to_wire()) * 500
+    stop = threading.Event()
+
+    def send(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while not stop.is_set():
+                connection.sendall(burst)
+
+    def read(connection: socket.socket) -> None:
+        with suppress(OSError):
+            while connection.recv(1 << 20):
+                pass
+
+    with ExitStack() as stack:
+        greedy = [stack.enter_context(connect_from("127.0.0.1", forwarder)) for _ in range(2)]
+        threads = [
+            threading.Thread(target=work, args=(one,)) for one in greedy for work in (send, read)
+        ]
+        for thread in threads:
+            thread.start()
+        try:
+            seconds = [timed(forwarder, name) for _ in range(30)]
+        finally:
+            stop.set()
+            for connection in greedy:
+                connection.shutdown(socket.SHUT_RDWR)
+            for thread in threads:
+                thread.join()
+    assert sum(seconds) < 3  # 0.4; 5 when reading never lets others run
+
+
+def timed(daemon: Fastdns, name: str) -> float:
+    start = time.monotonic()
+    assert data(ask(daemon, name)) == ["192.0.2.1"]
+    return time.monotonic() - start
