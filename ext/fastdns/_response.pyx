@@ -49,7 +49,7 @@ cdef size_t write_answer(
     size_t limit,
 ) noexcept nogil:
     cdef uint16_t flags = response_flags(question, answer.rcode)
-    cdef uint16_t options_length = answer.options_length if question.has_opt else 0
+    cdef uint16_t options_length = answer.options_length
     cdef size_t opt_length = OPT_LENGTH if question.has_opt else 0
     cdef size_t length = answer.length
     cdef uint32_t ttl
