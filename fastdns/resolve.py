@@ -80,6 +80,8 @@ class Resolver:
             log.exception("defect: %s", defect)
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, self._limits.failure_ttl)
         self.fastpath.keep(key, answer)
+        if self._questions.get(key) is not question:
+            return  # shed in the moment in which the answer came
         del self._questions[key]
         self._waiting -= len(question.waiting)
         self._counters.set("in_flight", len(self._questions))

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from ..errors import FastdnsError
+from ..server import ground
 
 
 def become_owner(directory: Path) -> None:
@@ -14,17 +15,10 @@ def become_owner(directory: Path) -> None:
     Nothing happens when that is root, when there is no directory, or to another user. So nothing
     that the daemon cannot read and write itself comes out of its files, or into them.
     """
-    if os.geteuid() != 0:
+    owner = ground.owner(directory) if os.geteuid() == 0 else None
+    if owner is None:
         return
     try:
-        status = os.stat(directory)
-    except OSError:
-        return  # whoever looks into it next tells the user
-    if status.st_uid == 0:
-        return
-    try:
-        os.setgroups([])
-        os.setgid(status.st_gid)
-        os.setuid(status.st_uid)
+        ground.become(owner)
     except OSError as error:
         raise FastdnsError(f"cannot become the owner of {directory}: {error.strerror}") from None

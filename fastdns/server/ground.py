@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pwd
+import stat
 import time
 from pathlib import Path
 
@@ -13,8 +14,10 @@ import attrs
 from ..config.places import Places
 from ..errors import StartError
 
+LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 LOCK_TRIES = 5
 LOCK_PAUSE_SECONDS = 0.02
+NOBODY = 65534
 ACCOUNTS = ("fastdns", "nobody")  # for a daemon started by root: the first that exists
 
 
@@ -31,7 +34,9 @@ def prepare(places: Places) -> Account | None:
 
     Root becomes the owner of state_dir, or, where that is root's own, the account of fastdns.
     """
-    account = _account(places.state_dir) if os.geteuid() == 0 else None
+    account = None
+    if os.geteuid() == 0:
+        account = owner(places.state_dir) or _own_account()
     for directory in (places.state_dir, places.run_dir):
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -51,21 +56,23 @@ def check(places: Places) -> None:
     """
     for directory in (places.state_dir, places.run_dir):
         if not os.access(directory, os.W_OK | os.X_OK):
-            user = pwd.getpwuid(os.getuid()).pw_name
             raise StartError(
-                f"{directory}: user {user}, under whom fastdns runs, cannot write there; "
-                f"choose another place with --state DIR"
+                f"{directory}: user {_name(os.getuid())}, under whom fastdns runs, "
+                f"cannot write there; choose another place with --state DIR"
             )
 
 
 def lock(places: Places, account: Account | None) -> int:
     """Take the lock on state_dir; return its descriptor. StartError names who holds it."""
     try:
-        descriptor = os.open(
-            places.lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644
-        )
+        descriptor = os.open(places.lock, LOCK_FLAGS, 0o644)
     except OSError as error:
         raise StartError(f"{places.lock}: {error.strerror}") from error
+    # Whoever owns the directory may have put anything there, and we may still be root.
+    found = os.fstat(descriptor)
+    if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
+        os.close(descriptor)
+        raise StartError(f"{places.lock}: is not a file of fastdns; remove it")
     if not _try_lock(descriptor):
         pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
         os.close(descriptor)
@@ -99,13 +106,21 @@ def become(account: Account) -> None:
     os.setresuid(account.uid, account.uid, account.uid)
 
 
-def _account(state_dir: Path) -> Account | None:
+def owner(directory: Path) -> Account | None:
+    """Return whose directory it is; None when it is root's or not there."""
     try:
-        owner = state_dir.stat()
+        found = directory.stat()
     except OSError:
-        owner = None
-    if owner is not None and owner.st_uid != 0:
-        return Account(owner.st_uid, owner.st_gid)
+        return None
+    if found.st_uid == 0:
+        return None
+    try:
+        return Account(found.st_uid, pwd.getpwuid(found.st_uid).pw_gid)
+    except KeyError:
+        return Account(found.st_uid, found.st_gid or NOBODY)  # never root's group
+
+
+def _own_account() -> Account | None:
     for name in ACCOUNTS:
         try:
             entry = pwd.getpwnam(name)
@@ -115,15 +130,27 @@ def _account(state_dir: Path) -> Account | None:
     return None
 
 
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return str(uid)
+
+
 def _hand_over(directory: Path, account: Account) -> None:
     """Make the account the owner of a directory of ours; never of one that holds other things."""
-    owner = directory.stat()
-    if owner.st_uid == account.uid:
-        return
-    strangers = {entry.name for entry in os.scandir(directory)} - {"lock", "run", "counters"}
-    if owner.st_uid != 0 or strangers:
-        raise StartError(
-            f"{directory} belongs to another user or holds other files; "
-            f"choose an empty or a new directory with --state DIR"
-        )
-    os.chown(directory, account.uid, account.gid)
+    # By descriptor and no link followed: who owns the directory above may exchange what is there.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        uid = os.fstat(descriptor).st_uid
+        if uid == account.uid:
+            return
+        strangers = set(os.listdir(descriptor)) - {"lock", "run", "counters"}
+        if uid != 0 or strangers:
+            raise StartError(
+                f"{directory} belongs to another user or holds other files; "
+                f"choose an empty or a new directory with --state DIR"
+            )
+        os.fchown(descriptor, account.uid, account.gid)
+    finally:
+        os.close(descriptor)

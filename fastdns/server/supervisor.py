@@ -49,6 +49,9 @@ def run(config: Config) -> int:
     sources = Sources(config)
     if not sources.servers:
         raise StartError(_no_upstream(config))
+    signal.signal(
+        signal.SIGCHLD, signal.SIG_DFL
+    )  # ignored, as some starters leave it, it never comes
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
     for name in IMPORTED_LATE:
         importlib.import_module(name)

@@ -34,6 +34,7 @@ class Endpoint:
         self.timeout = timeout
         self.desk = desk
         self._channel = TcpChannel(server.address, desk)
+        self._closed = False
         self._failures = 0
         self._rtt: float | None = None  # smoothed, with its deviation: RFC 6298 section 2
         self._deviation = 0.0
@@ -76,13 +77,14 @@ class Endpoint:
 
     def failed(self) -> None:
         self._failures += 1
-        if self.alive and self._failures >= FAILURES_TO_DIE:
+        if self.alive and not self._closed and self._failures >= FAILURES_TO_DIE:
             self.alive = False
             log.warning("upstream %s does not answer; it is asked again now and then", self.server)
             self._prober = gevent.spawn(self._probe)
 
     def close(self) -> None:
         """Stop asking it: it is no upstream of ours any more."""
+        self._closed = True
         if self._prober is not None:
             self._prober.kill(block=False)
         self._channel.close()

@@ -74,14 +74,14 @@ class Exchange:
         self.request = request
         self.arrivals: Arrivals | None = arrivals
         self.done = False
-        self._sent_at = time.monotonic()
+        self.sent_at = time.monotonic()
         self._timer = self.desk.loop.timer(upstream.timeout)
         self._timer.start(self._expired)
 
     def arrived(self, answer: Answer) -> None:
         """A reply that counts has come."""
         if not self.done:
-            self.upstream.answered(time.monotonic() - self._sent_at)
+            self.upstream.answered(time.monotonic() - self.sent_at)
             self._finish(answer)
 
     def broken(self, error: UpstreamError) -> None:

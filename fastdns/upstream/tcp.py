@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import socket
+import time
 
 import gevent
 from gevent.socket import wait_read, wait_write
@@ -38,7 +39,7 @@ class TcpExchange(Exchange):
 
     def _expired(self) -> None:
         super()._expired()
-        self.channel.suspect()
+        self.channel.suspect(self.sent_at)
 
 
 class TcpChannel:
@@ -68,9 +69,9 @@ class TcpChannel:
         if self._pending.get(exchange.query_id) is exchange:
             del self._pending[exchange.query_id]
 
-    def suspect(self) -> None:
-        """A query ran out of time: a connection on which nothing came meanwhile is given up."""
-        if self._connection is not None and self._connection.silent_queries():
+    def suspect(self, sent_at: float) -> None:
+        """A query ran out of time: a connection on which nothing came since it was sent is dead."""
+        if self._connection is not None and self._connection.last_reply < sent_at:
             self._connection.abandon("no reply in time")
 
     def close(self) -> None:
@@ -114,20 +115,16 @@ class _Connection:
 
     def __init__(self, channel: TcpChannel) -> None:
         self.replies = 0
+        self.last_reply = 0.0
         self._channel = channel
         self._outbox = bytearray()
-        self._queries_since_reply = 0
         self._socket: socket.socket | None = None
         self._writer: gevent.Greenlet | None = None
         self._reader = gevent.spawn(self._run)
 
     def write(self, frame: bytes) -> None:
         self._outbox += frame
-        self._queries_since_reply += 1
         self._start_writing()
-
-    def silent_queries(self) -> bool:
-        return self._queries_since_reply > 0
 
     def abandon(self, reason: str) -> None:
         self._channel.lost(self, reason)
@@ -178,7 +175,7 @@ class _Connection:
                 del inbox[: 2 + length]
                 if self._channel.received(frame):
                     self.replies += 1
-                    self._queries_since_reply = 0
+                    self.last_reply = time.monotonic()
                 else:
                     bad += 1
             try:

@@ -330,3 +330,17 @@ def test_stats_shows_the_counters_of_a_running_daemon_and_fails_without_one(
     assert after.returncode == 1
     assert after.stdout == ""
     assert len(after.stderr.splitlines()) == 1
+
+
+def test_worker_is_replaced_though_the_starter_ignored_its_children(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    before = signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    try:
+        daemon = start_fastdns(upstream=[upstream])
+    finally:
+        signal.signal(signal.SIGCHLD, before)
+    _, worker = daemon.process_ids()
+    os.kill(worker, signal.SIGKILL)
+    eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
