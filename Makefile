@@ -1,9 +1,11 @@
 # Every target sets up what it needs, Debian packages included, and is quick when nothing changed.
 #   PYTHON=python3.12   the Python that .venv is made with (default: python3)
 #   ARGS="…"            more arguments for run, test or bench
+#   LISTEN=127.0.0.1:53530   where `make run` listens
 
 PYTHON ?= python3
 ARGS ?=
+LISTEN ?= 127.0.0.1:5353
 # Root's daemon becomes another user, to whom a checkout in root's home is closed.
 STATE := $(if $(filter 0,$(shell id -u)),/run/fastdns-run,.run)
 BIN := .venv/bin
@@ -45,8 +47,9 @@ dev:
 	touch $@
 
 run: dev
-	@echo "Try: dig @127.0.0.1 -p 5353 example.com"
-	@exec $(BIN)/fastdns serve --listen 127.0.0.1:5353 --state $(STATE) $(ARGS)
+	@echo "Try: dig @$(firstword $(subst :, ,$(LISTEN))) -p $(lastword $(subst :, ,$(LISTEN))) example.com"
+	@echo "And: $(BIN)/fastdns stats --state $(STATE)"
+	@exec $(BIN)/fastdns serve --listen $(LISTEN) --state $(STATE) $(ARGS)
 
 test: dev
 	@sh packaging/apt-packages.sh test

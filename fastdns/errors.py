@@ -39,12 +39,19 @@ class UpstreamError(FastdnsError):
 
     rcode = SERVFAIL
     ede = EDE_OTHER
+    lasting = True  # worth being remembered for failure_ttl
 
 
 class UpstreamTimeout(UpstreamError):
     """Upstreams were asked and none answered in time."""
 
     ede = EDE_NO_REACHABLE_AUTHORITY
+
+
+class LocalShortage(UpstreamError):
+    """This machine lacks descriptors or memory to ask anybody: no fault of an upstream's."""
+
+    lasting = False
 
 
 class UpstreamUnreachable(UpstreamError):

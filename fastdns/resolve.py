@@ -75,7 +75,8 @@ class Resolver:
             answer = self._group.ask(key)
         except UpstreamError as error:
             log.debug("no answer: %s", error)
-            answer = failure(key, error.rcode, error.ede, self._limits.failure_ttl)
+            ttl = self._limits.failure_ttl if error.lasting else 0
+            answer = failure(key, error.rcode, error.ede, ttl)
         except Exception as defect:  # of ours: it must not leave these clients waiting for ever
             log.exception("defect: %s", defect)
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, self._limits.failure_ttl)

@@ -81,7 +81,7 @@ cdef class HotCache:
         self.slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
         self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
         if self.table == NULL:
-            raise MemoryError
+            raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} octets")
         self.octets = self.slots * sizeof(uint64_t)
         if getrandom(&self.hash_key, sizeof(SipKey), 0) != sizeof(SipKey):
             raise OSError("the kernel gives no random octets")

@@ -11,6 +11,7 @@ from ..config.render import render
 from ..config.schema import Config, ServerFile
 from ..config.units import spell_size
 from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
+from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
 
@@ -26,6 +27,9 @@ def check(
     """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
     config = load(path, listen=listen, upstream=upstream, state=state)
     emit(render(config))
+    if not config.upstream.servers:
+        found = ", ".join(str(server) for server in Sources(config).servers)
+        emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
 

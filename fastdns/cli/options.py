@@ -11,7 +11,7 @@ config_file = click.option(
     "--config",
     "path",
     metavar="FILE",
-    type=click.Path(path_type=Path),
+    type=click.Path(readable=False, path_type=Path),  # `load` says it better
     help="Configuration; /etc/fastdns/fastdns.toml when that exists.",
 )
 listen = click.option(

@@ -31,7 +31,7 @@ _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 def parse_listen(text: str) -> Address:
     """Return the address to listen on; port 0 asks for a free one. ValueError with one phrase."""
-    host, port = _parse_address(text, text, least_port=0)
+    host, port = _parse_address(text, text, least_port=0, example='"127.0.0.1:53" or "0.0.0.0:53"')
     if host.is_multicast or str(host) == "255.255.255.255":
         raise ValueError(f'{describe(text)} is not an address of one host (try "127.0.0.1:53")')
     return Address(str(host), port)
@@ -49,17 +49,17 @@ def parse_server(text: str) -> Server | ServerFile:
         )
     if scheme not in ("udp", "tcp"):
         raise ValueError(f'{describe(text)} is of an unknown kind (try "udp://" or "tcp://")')
-    host, port = _parse_address(rest, text, least_port=1)
+    host, port = _parse_address(rest, text, least_port=1, example='"9.9.9.9" or "127.0.0.1:53"')
     if host.is_unspecified or host.is_multicast or str(host) == "255.255.255.255":
         raise ValueError(f'{describe(text)} is not an address of one host (try "9.9.9.9")')
     return Server("tcp" if scheme == "tcp" else "udp", Address(str(host), port))
 
 
 def _parse_address(
-    text: str, shown: str, *, least_port: int
+    text: str, shown: str, *, least_port: int, example: str
 ) -> tuple[IPv4Address | IPv6Address, int]:
     host, port = _split_port(text)
-    address = _parse_host(host, shown)
+    address = _parse_host(host, shown, example)
     if port is None:
         return address, DNS_PORT
     if not re.fullmatch(r"[0-9]{1,5}", port) or not least_port <= int(port) <= 65535:
@@ -72,7 +72,7 @@ def _split_port(text: str) -> tuple[str, str | None]:
     return (match[1], match[2]) if match else (text, None)  # several colons: IPv6 without a port
 
 
-def _parse_host(host: str, shown: str) -> IPv4Address | IPv6Address:
+def _parse_host(host: str, shown: str, example: str) -> IPv4Address | IPv6Address:
     try:
         address = ip_address(host)
     except ValueError:
@@ -80,7 +80,7 @@ def _parse_host(host: str, shown: str) -> IPv4Address | IPv6Address:
             problem = "is a name; this version of fastdns needs an IP address"
         else:
             problem = "is not an IP address, with or without a port"
-        raise ValueError(f'{describe(shown)} {problem} (try "9.9.9.9" or "127.0.0.1:53")') from None
+        raise ValueError(f"{describe(shown)} {problem} (try {example})") from None
     if isinstance(address, IPv4Address):
         return address
     if address.ipv4_mapped:  # the same host under its own name, so that it is compared right

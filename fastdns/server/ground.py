@@ -7,6 +7,7 @@ import os
 import pwd
 import stat
 import time
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -38,6 +39,8 @@ def prepare(places: Places) -> Account | None:
     if os.geteuid() == 0:
         account = owner(places.state_dir) or _own_account()
     for directory in (places.state_dir, places.run_dir):
+        if directory.exists() and not directory.is_dir():
+            raise StartError(f"{directory} is no directory; choose another place with --state DIR")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if account is not None:
@@ -82,8 +85,9 @@ def lock(places: Places, account: Account | None) -> int:
         )
     if account is not None:
         os.fchown(descriptor, account.uid, account.gid)
-    os.ftruncate(descriptor, 0)
-    os.write(descriptor, f"{os.getpid()}\n".encode())
+    with suppress(OSError):  # the lock holds without the pid, too: the disk may be full
+        os.ftruncate(descriptor, 0)
+        os.write(descriptor, f"{os.getpid()}\n".encode())
     return descriptor
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import time
 
 LINES_A_MINUTE = 10  # with the same wording; what clients and upstreams provoke stays readable
@@ -17,6 +18,8 @@ class Brake(logging.Filter):
         self._counts: dict[str, int] = {}
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if record.levelno <= logging.DEBUG:
+            return True  # whoever asks for these wants them all
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute = minute
@@ -31,7 +34,8 @@ class Brake(logging.Filter):
 def start_log(level: str) -> None:
     """Send the log of every part of fastdns to standard error, from this level on."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(levelname)s: %(message)s"))
+    time_of_day = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # journald has its own
+    handler.setFormatter(logging.Formatter(f"{time_of_day}%(levelname)s: %(message)s"))
     handler.addFilter(Brake())
     logger = logging.getLogger("fastdns")
     logger.handlers[:] = [handler]

@@ -13,6 +13,7 @@ import select
 import signal
 import time
 from collections.abc import Callable
+from contextlib import suppress
 
 from .. import __version__
 from .._shared import Pages
@@ -41,6 +42,7 @@ SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
 
 def run(config: Config) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin."""
+    _fill_standard_descriptors()
     start_log(config.log_level)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
@@ -49,15 +51,13 @@ def run(config: Config) -> int:
     sources = Sources(config)
     if not sources.servers:
         raise StartError(_no_upstream(config))
-    signal.signal(
-        signal.SIGCHLD, signal.SIG_DFL
-    )  # ignored, as some starters leave it, it never comes
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
+    _prepare_signals()
     for name in IMPORTED_LATE:
         importlib.import_module(name)
     if account is not None:
         ground.become(account)
     ground.check(places)
+    sources.warn_of_closed_files()
     pages = _make_pages(places)
     seen_by_worker, lifeline = os.pipe()
     inheritance = worker.Inheritance(
@@ -66,7 +66,8 @@ def run(config: Config) -> int:
     try:
         return Supervisor(inheritance, lifeline, pages, held).run()
     finally:
-        places.counters.unlink(missing_ok=True)
+        with suppress(OSError):
+            places.counters.unlink()
 
 
 class Supervisor:
@@ -107,9 +108,14 @@ class Supervisor:
     def _fork(self) -> None:
         """Start a worker and wait until it serves; StartError when it does not."""
         self._inheritance.sources.refresh()  # a successor must not begin with an old list
-        answered, ready = os.pipe()
         self._started = time.monotonic()
-        self._pid = os.fork()
+        answered, ready = os.pipe()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(answered)
+            os.close(ready)
+            raise
         if self._pid == 0:
             os.close(answered)
             os.close(self._held)  # the lock is the supervisor's, and free when that one is gone
@@ -146,8 +152,8 @@ class Supervisor:
                 return False
             try:
                 self._fork()
-            except StartError as error:
-                log.error("%s", error)
+            except (StartError, OSError) as error:
+                log.error("no worker: %s", error)
                 continue
             log.info("worker (pid %d) serves in its place", self._pid)
             return True
@@ -174,6 +180,23 @@ def _make_pages(places: Places) -> Pages:
         raise StartError(f"{places.counters}: {error.strerror}; make room there") from error
 
 
+def _fill_standard_descriptors() -> None:
+    """Open what the starter left closed: else a socket would get the number and the log's lines."""
+    for descriptor in range(3):
+        try:
+            os.fstat(descriptor)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+
+
+def _prepare_signals() -> None:
+    """Have those that we wait for come, and stray ones do no harm, whatever the starter set."""
+    for unused in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(unused, signal.SIG_IGN)
+    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it never comes, and nobody can wait
+    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
+
+
 def _leave(work: Callable[[], None]) -> None:
     """Do the work of a child and end this process, without what its parent would do at the end."""
     status = 1
@@ -190,6 +213,6 @@ def _no_upstream(config: Config) -> str:
     if config.upstream.servers:
         return "no upstream is left; name another resolver with --upstream ADDRESS"
     return (
-        "no upstream: /etc/resolv.conf names no resolver but fastdns itself; "
+        "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
         "name one with --upstream ADDRESS, or upstream.servers in the configuration"
     )

@@ -129,7 +129,11 @@ def _allow_many_descriptors() -> None:
 
 def _log_error(context: Any, kind: Any, value: Any, _traceback: Any) -> None:
     """A defect of ours in one greenlet or callback: one line, and the others go on."""
-    if kind is not None and not issubclass(kind, gevent.GreenletExit):
+    if kind is None or issubclass(kind, gevent.GreenletExit):
+        return
+    if issubclass(kind, OSError):  # descriptors or memory are short: accept says so here
+        log.warning("%s", value)
+    else:
         log.error(
             "defect in %s: %s: %s",
             context,

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import logging
+import time
 
 import gevent
 
 from .._answer import Answer
 from ..config.schema import Server
-from ..errors import UpstreamError
+from ..errors import LocalShortage, UpstreamError
 from .exchange import Arrivals, Desk, Exchange, new_arrivals
 from .request import PROBE_KEY, Request
 from .tcp import TcpChannel, TcpExchange
@@ -35,6 +36,7 @@ class Endpoint:
         self.desk = desk
         self._channel = TcpChannel(server.address, desk)
         self._closed = False
+        self._last_reply = 0.0
         self._failures = 0
         self._rtt: float | None = None  # smoothed, with its deviation: RFC 6298 section 2
         self._deviation = 0.0
@@ -46,9 +48,10 @@ class Endpoint:
             return self.ask_by_tcp(request, arrivals)
         try:
             return UdpExchange(self, request, arrivals)
-        except UpstreamError:
+        except UpstreamError as error:
             self.desk.counters.add("upstream_errors_total")
-            self.failed()
+            if not isinstance(error, LocalShortage):
+                self.failed(time.monotonic(), error)
             raise
 
     def ask_by_tcp(self, request: Request, arrivals: Arrivals) -> Exchange:
@@ -69,17 +72,22 @@ class Endpoint:
             self._deviation += (abs(seconds - self._rtt) - self._deviation) / 4
             self._rtt += (seconds - self._rtt) / 8
         self._failures = 0
+        self._last_reply = time.monotonic()
         if not self.alive:
             self.alive = True
             if self._prober is not None:
                 self._prober.kill(block=False)
             log.info("upstream %s answers again", self.server)
 
-    def failed(self) -> None:
+    def failed(self, sent_at: float, error: UpstreamError) -> None:
+        if sent_at < self._last_reply:
+            return  # it has answered others since: one name is slow, not the upstream
         self._failures += 1
         if self.alive and not self._closed and self._failures >= FAILURES_TO_DIE:
             self.alive = False
-            log.warning("upstream %s does not answer; it is asked again now and then", self.server)
+            log.warning(
+                "upstream %s does not answer (%s); it is tried now and then", self.server, error
+            )
             self._prober = gevent.spawn(self._probe)
 
     def close(self) -> None:

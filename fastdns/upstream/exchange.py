@@ -57,8 +57,8 @@ class Asked(Protocol):
     def answered(self, seconds: float) -> None:
         """It replied after that time."""
 
-    def failed(self) -> None:
-        """It did not reply in time, or could not be reached."""
+    def failed(self, sent_at: float, error: UpstreamError) -> None:
+        """What was sent then was not answered in time, or it could not be reached."""
 
 
 class Exchange:
@@ -88,7 +88,7 @@ class Exchange:
         """The network or the upstream refused."""
         if not self.done:
             self.desk.counters.add("upstream_errors_total")
-            self.upstream.failed()
+            self.upstream.failed(self.sent_at, error)
             self._finish(error)
 
     def release(self) -> None:
@@ -113,8 +113,9 @@ class Exchange:
 
     def _expired(self) -> None:
         self.desk.counters.add("upstream_timeouts_total")
-        self.upstream.failed()
-        self._finish(UpstreamTimeout("no reply in time"))
+        error = UpstreamTimeout("no reply in time")
+        self.upstream.failed(self.sent_at, error)
+        self._finish(error)
 
     def _finish(self, outcome: Answer | UpstreamError) -> None:
         self.close()

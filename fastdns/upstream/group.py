@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
@@ -15,6 +16,8 @@ from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from .endpoint import Endpoint
 from .exchange import Desk, Exchange, new_arrivals
 from .request import Request
+
+log = logging.getLogger(__name__)
 
 BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5
 
@@ -122,6 +125,7 @@ class _Inquiry:
                     self._failure = UpstreamTimeout("no upstream answered in time")
                 return None
             endpoint = self._under_way.pop(exchange)
+            log.debug("%s, asked %s: %s", endpoint.server, self._request, outcome)
             if isinstance(outcome, UpstreamError):
                 self._failure = outcome
             elif outcome.truncated:

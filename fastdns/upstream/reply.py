@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from typing import Any
 
 from dnslib import QTYPE, DNSLabel, DNSRecord
@@ -12,7 +13,11 @@ from .._answer import Answer, Limits, Reading
 
 log = logging.getLogger(__name__)
 
-REWRITTEN_RECORDS_MAX = 256  # dnslib is slow, and what needs rewriting is rare or hostile
+# Rewriting by dnslib takes milliseconds in which nobody is answered, and what needs it is rare or
+# hostile: it gets this share of the time, and so many seconds of it at once.
+REWRITING_SHARE = 0.05
+REWRITING_AT_ONCE = 0.05
+REWRITTEN_RECORDS_MAX = 64
 CHAIN_MAX = 24  # names, as in _wire
 
 # Types in whose data an upstream may compress names and that dnslib copies as they are: their
@@ -26,6 +31,8 @@ class Reader:
     def __init__(self, limits: Limits) -> None:
         self.limits = limits
         self._reading = Reading()
+        self._credit = REWRITING_AT_ONCE  # seconds
+        self._last_rewrite = 0.0
 
     def read(
         self, wire: bytes | bytearray | memoryview, query_id: int, key: bytes
@@ -35,13 +42,24 @@ class Reader:
         if not reading.read(wire, query_id, key):
             return None
         if reading.must_rewrite:
-            rewritten = without_strangers(bytes(wire))
+            rewritten = self._rewrite(bytes(wire))
             if rewritten is None or not reading.read(rewritten, query_id, key):
                 return None
             if reading.must_rewrite:
                 return None
             wire = rewritten
         return reading.answer(wire, self.limits)
+
+    def _rewrite(self, wire: bytes) -> bytes | None:
+        now = time.monotonic()
+        saved = self._credit + (now - self._last_rewrite) * REWRITING_SHARE
+        self._credit = min(saved, REWRITING_AT_ONCE)
+        self._last_rewrite = now
+        if self._credit <= 0:
+            return None
+        rewritten = without_strangers(wire)
+        self._credit -= time.monotonic() - now
+        return rewritten
 
 
 def without_strangers(wire: bytes) -> bytes | None:

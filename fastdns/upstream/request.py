@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import struct
 
+from dnslib import DNSLabel
+
 from .._fastpath import key_parts
 
 UDP_SIZE = 1232  # what arrives whole over any IPv6 path (DNS flag day 2020)
@@ -18,11 +20,11 @@ _DO = 0x8000
 class Request:
     """One question, ready to be sent under any id; nothing of the client but DO and CD is in it."""
 
-    __slots__ = ("_tail", "key", "name")
+    __slots__ = ("_qtype", "_tail", "key", "name")
 
     def __init__(self, key: bytes, trust_ad: bool) -> None:
         self.key = key
-        self.name, qtype, qclass, dnssec_ok, checking_disabled = key_parts(key)
+        self.name, self._qtype, qclass, dnssec_ok, checking_disabled = key_parts(key)
         flags = _FLAG_RD
         if trust_ad:  # asks for the AD bit in return: RFC 6840 section 5.7
             flags |= _FLAG_AD
@@ -30,11 +32,24 @@ class Request:
             flags |= _FLAG_CD
         opt = struct.pack("!BHHBBHH", 0, _TYPE_OPT, UDP_SIZE, 0, 0, _DO if dnssec_ok else 0, 0)
         counts = struct.pack("!HHHHH", flags, 1, 0, 0, 1)
-        self._tail = counts + self.name + struct.pack("!HH", qtype, qclass) + opt
+        self._tail = counts + self.name + struct.pack("!HH", self._qtype, qclass) + opt
+
+    def __str__(self) -> str:
+        return f"{DNSLabel(_labels(self.name))} TYPE{self._qtype}"
 
     def message(self, query_id: int) -> bytes:
         """The query in wire form."""
         return query_id.to_bytes(2, "big") + self._tail
+
+
+def _labels(name: bytes) -> list[bytes]:
+    """Split a name in wire form, which `_wire` has found good."""
+    labels = []
+    at = 0
+    while name[at]:
+        labels.append(name[at + 1 : at + 1 + name[at]])
+        at += 1 + name[at]
+    return labels
 
 
 PROBE_KEY = b"\0" + struct.pack("!HHBH", 2, 1, 0, 0)  # ". IN NS": every resolver knows it

@@ -46,6 +46,12 @@ class Sources:
         self.servers = servers
         return True
 
+    def warn_of_closed_files(self) -> None:
+        """Say which files whoever we are now could not read again."""
+        for path in self._files:
+            if path.exists() and not os.access(path, os.R_OK):
+                log.warning("%s: not readable for the user of fastdns: changes go unseen", path)
+
     def _configured_servers(self) -> tuple[Server, ...]:
         servers: list[Server] = []
         for one in self._configured:
@@ -81,4 +87,5 @@ def _signature(path: Path) -> tuple[int, ...] | None:
         status = os.stat(path)
     except OSError:
         return None
-    return (status.st_mtime_ns, status.st_size, status.st_ino)
+    # The change time as well: chmod makes a file readable and leaves the others alone.
+    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)

@@ -107,7 +107,7 @@ class TcpChannel:
                 exchange.resent = True
                 self.send(exchange)
             else:
-                exchange.broken(UpstreamUnreachable(f"tcp://{self.address}: {reason}"))
+                exchange.broken(UpstreamUnreachable(f"TCP: {reason}"))
 
 
 class _Connection:

@@ -7,7 +7,7 @@ import os
 import socket
 
 from ..config.schema import Address
-from ..errors import UpstreamUnreachable
+from ..errors import LocalShortage, UpstreamError, UpstreamUnreachable
 from .exchange import Arrivals, Asked, Exchange
 from .request import Request
 
@@ -15,6 +15,7 @@ PORT_MIN = (
     16384  # below stand the ports of services, which may want them while a query is under way
 )
 BIND_TRIES = 16
+SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 REPLIES_A_WAKEUP = 16  # so that a flood of forged ones leaves time for other work
 
 _room = memoryview(bytearray(65535))
@@ -31,7 +32,7 @@ class UdpExchange(Exchange):
             self._socket.send(request.message(self._id))
         except OSError as error:
             self._socket.close()
-            raise UpstreamUnreachable(f"{upstream.address}: {error.strerror}") from error
+            raise _failure(error) from error
         super().__init__(upstream, request, arrivals)
         self.desk.counters.add("upstream_queries_total")
         self._watcher = self.desk.loop.io(self._socket.fileno(), 1)
@@ -49,7 +50,7 @@ class UdpExchange(Exchange):
             except BlockingIOError:
                 return
             except OSError as error:
-                self.broken(UpstreamUnreachable(str(error.strerror)))
+                self.broken(_failure(error))
                 return
             answer = self.desk.reader.read(_room[:length], self._id, self.request.key)
             if answer is not None:
@@ -64,7 +65,7 @@ def _open(address: Address) -> socket.socket:
     try:
         opened = socket.socket(address.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     except OSError as error:
-        raise UpstreamUnreachable(f"{address}: {error.strerror}") from error
+        raise _failure(error) from error
     anywhere = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
     try:
         for _ in range(BIND_TRIES):
@@ -77,8 +78,13 @@ def _open(address: Address) -> socket.socket:
         opened.connect(address.sockaddr)  # after BIND_TRIES ports in use the kernel chooses one
     except OSError as error:
         opened.close()
-        raise UpstreamUnreachable(f"{address}: {error.strerror}") from error
+        raise _failure(error) from error
     return opened
+
+
+def _failure(error: OSError) -> UpstreamError:
+    kind = LocalShortage if error.errno in SHORTAGES else UpstreamUnreachable
+    return kind(str(error.strerror))
 
 
 def _random_port() -> int:

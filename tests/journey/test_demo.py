@@ -13,11 +13,13 @@ from pathlib import Path
 
 import pytest
 
+import fastdns
 from fastdns.cli.demo import running
 from fastdns.errors import FastdnsError
 
 from .support.client import eventually
 
+ROOT = Path(fastdns.__file__).parents[1]
 DEMO = [sys.executable, "-m", "fastdns", "demo"]
 
 
@@ -81,6 +83,23 @@ def test_demo_in_a_pipe_prints_a_plain_table_and_leaves_nothing(place: Place) ->
     assert "20 hits, 20 misses, 20 entries" in done.stdout
     assert done.stderr == ""
     assert place.left_over() == ([], [])
+
+
+def test_demo_takes_its_servers_from_where_it_is_itself(place: Place) -> None:
+    elsewhere = place.path / "elsewhere"
+    (elsewhere / "fastdns").mkdir(parents=True)
+    (elsewhere / "fastdns" / "__init__.py").write_text("raise SystemExit('a stranger')")
+    command = "import sys; sys.path.pop(0); from fastdns.cli import main; sys.exit(main())"
+    done = subprocess.run(
+        [sys.executable, "-c", command, "demo", "--names", "5", "--delay", "1"],
+        env={**place.environment, "PYTHONPATH": f"{ROOT}"},
+        cwd=elsewhere,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_demo_as_json_shows_what_the_cache_is_worth(place: Place) -> None:

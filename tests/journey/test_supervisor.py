@@ -287,16 +287,20 @@ def unprivileged_user() -> int:
     raise AssertionError("this system has no user nobody")
 
 
-@pytest.mark.parametrize("owner", [None, 12345], ids=["of_root", "of_another_user"])
+@pytest.mark.parametrize(
+    ("owner", "group"),
+    [(0, 0), (12345, 12345), (12345, 0)],
+    ids=["of_root", "of_another_user", "of_another_user_and_of_roots_group"],
+)
 def test_nothing_runs_as_root_for_longer_than_it_must(
-    upstream: FalseUpstream, tmp_path: Path, owner: int | None
+    upstream: FalseUpstream, tmp_path: Path, owner: int, group: int
 ) -> None:
     state_dir = tmp_path / "state"
     state_dir.mkdir()
     expected = os.geteuid()
     if expected == 0:
         expected = owner or unprivileged_user()
-        os.chown(state_dir, owner or 0, owner or 0)
+        os.chown(state_dir, owner, group)
     with Fastdns(state_dir, upstream=[upstream]) as daemon:
         for pid in daemon.process_ids():
             assert user_ids(pid) == {expected}
@@ -307,6 +311,28 @@ def test_nothing_runs_as_root_for_longer_than_it_must(
         os.kill(worker, signal.SIGKILL)
         wait_until_gone([worker])
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+@pytest.mark.parametrize("kind", ["link", "fifo", "file"])
+def test_what_the_owner_of_a_state_directory_puts_there_is_not_followed(
+    upstream: FalseUpstream, tmp_path: Path, kind: str
+) -> None:
+    state_dir, victim = tmp_path / "state", tmp_path / "victim"
+    state_dir.mkdir()
+    victim.mkdir()
+    before = victim.stat()
+    if kind == "link":
+        (state_dir / "run").symlink_to(victim)
+    elif kind == "fifo":
+        os.mkfifo(state_dir / "lock")
+    else:
+        (state_dir / "run").write_text("")
+    if os.geteuid() == 0:
+        os.chown(state_dir, 12345, 12345)
+    if kind == "link" and os.geteuid() != 0:
+        return  # who is not root can only follow where they may go anyhow
+    assert str(state_dir) in refused(Fastdns(state_dir, upstream=[upstream]).command)
+    assert (victim.stat().st_uid, victim.stat().st_gid) == (before.st_uid, before.st_gid)
 
 
 # The counters

@@ -319,3 +319,28 @@ def test_tcp_upstream_over_ipv6(tmp_path: Path) -> None:
         Fastdns(tmp_path, upstream=[f"tcp://[::1]:{server.port}"]) as daemon,
     ):
         assert data(ask(daemon, server.new_name())) == ["192.0.2.1"]
+
+
+def silent_for_one(connection: socket.socket, _: int) -> None:
+    while True:
+        query = read_frame(connection)
+        if b"\x06silent" not in query:
+            connection.sendall(framed_answer(query))
+
+
+def test_name_that_is_never_answered_does_not_cost_the_others_their_connection(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    with RawUpstream(silent_for_one) as server:
+        daemon = start_fastdns(upstream=[f"tcp://{server.host}:{server.port}"])
+        with udp_socket(daemon) as client:
+            client.send(make_query("silent.false.test").to_wire())
+            for number in range(200):
+                assert data(ask(daemon, f"n{number}.false.test")) == ["192.0.2.1"]
+                client.settimeout(0.03)
+                with contextlib.suppress(TimeoutError):
+                    client.recv(4096)
+                    break
+            else:
+                pytest.fail("the silent name should have become SERVFAIL")
+        assert len(server.accepted) == 1

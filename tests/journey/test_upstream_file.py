@@ -56,6 +56,18 @@ def wait_until_asked(daemon: Fastdns, server: FalseUpstream, answer: str) -> Non
     eventually(lambda: data(ask(daemon, server.new_name())), lambda got: got == [answer], 10)
 
 
+def test_file_that_becomes_readable_again_is_read_again(
+    start_fastdns: Start, first: FalseUpstream, second: FalseUpstream, file: Path
+) -> None:
+    daemon = start_fastdns(config=config(file))
+    file.chmod(0)
+    file.write_text(f"{second.host}:{second.port}\n")
+    daemon.wait_for_log("names no upstream; those it named before stay in use", 10)
+    assert data(ask(daemon, first.new_name())) == ["192.0.2.1"]
+    file.chmod(0o644)
+    wait_until_asked(daemon, second, "192.0.2.2")
+
+
 def test_file_of_upstreams_is_read_comments_and_all(
     start_fastdns: Start, first: FalseUpstream, file: Path
 ) -> None:

@@ -156,7 +156,7 @@ def test_key_takes_its_value(
             "listen.dns",
             '["::1:x"]',
             '"::1:x" is not an IP address, with or without a port '
-            '(try "9.9.9.9" or "127.0.0.1:53")',
+            '(try "127.0.0.1:53" or "0.0.0.0:53")',
         ),
         ("upstream.servers", "[9]", '9 is not an upstream in quotes (try "9.9.9.9")'),
         (
@@ -270,7 +270,7 @@ def test_all_that_is_wrong_is_told_at_once(refused: Callable[..., list[str]]) ->
     assert refused(text) == [
         'FILE: workers: "two" is not an integer (try 1)',
         'FILE: listen.dns: "here:53" is a name; this version of fastdns needs an IP address '
-        '(try "9.9.9.9" or "127.0.0.1:53")',
+        '(try "127.0.0.1:53" or "0.0.0.0:53")',
         'FILE: listen.dns: "127.0.0.1:70000" has an impossible port (use 0 to 65535)',
         "FILE: upstream.attempts: is 0; must be at least 1",
         "FILE: cache.max_ttl: is 5s; must be at least min_ttl (60s)",

@@ -14,6 +14,7 @@ from fastdns.config.schema import Address, Server, ServerFile
 from fastdns.config.servers import parse_listen
 
 HINT = '(try "9.9.9.9" or "127.0.0.1:53")'
+LISTEN_HINT = '(try "127.0.0.1:53" or "0.0.0.0:53")'
 
 
 def exactly(text: str) -> str:
@@ -124,10 +125,10 @@ def test_listen_address_may_be_a_wildcard_and_have_port_0(text: str, shown: str)
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("localhost:53", f"is a name; this version of fastdns needs an IP address {HINT}"),
-        ("*:53", f"is not an IP address, with or without a port {HINT}"),
-        (":53", f"is not an IP address, with or without a port {HINT}"),
-        ("udp://127.0.0.1", f"is not an IP address, with or without a port {HINT}"),
+        ("localhost:53", f"is a name; this version of fastdns needs an IP address {LISTEN_HINT}"),
+        ("*:53", f"is not an IP address, with or without a port {LISTEN_HINT}"),
+        (":53", f"is not an IP address, with or without a port {LISTEN_HINT}"),
+        ("udp://127.0.0.1", f"is not an IP address, with or without a port {LISTEN_HINT}"),
         ("127.0.0.1:99999", "has an impossible port (use 0 to 65535)"),
         ("224.0.0.251:53", 'is not an address of one host (try "127.0.0.1:53")'),
     ],
