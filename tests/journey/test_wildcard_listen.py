@@ -91,3 +91,8 @@ class TestAnswer:
         query = make_query(upstream.new_name()).to_wire()
         answer = read_answer(query, exchange_tcp(At(asked, wildcard.port), query))
         assert data(answer) == ["192.0.2.1"]
+
+
+def test_log_warns_that_everybody_may_ask(wildcard: Fastdns) -> None:
+    wildcard.wait_for_log(r"0\.0\.0\.0:\d+ serves anybody who can reach it")
+    wildcard.wait_for_log(r"\[::\]:\d+ serves anybody who can reach it")
