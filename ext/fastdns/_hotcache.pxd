@@ -9,11 +9,6 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
 from fastdns._answer cimport Stored
 from fastdns._siphash cimport SipKey
 
-cdef enum PutStatus:
-    PUT_STORED = 0
-    PUT_REPLACED = 1
-    PUT_REFUSED = 2         # no room could be made, or a failure would have taken the place of a good answer
-
 cdef struct Entry:
     Entry* newer
     Entry* older
@@ -44,8 +39,8 @@ cdef class HotCache:
     cdef void expect(self, uint64_t hash) noexcept nogil
     cdef void expect_entry(self, uint64_t hash) noexcept nogil
     # ^ announce a find: the first fetches the slot from memory, the second, some time later, the entry
-    cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil
-    # ^ a PutStatus
+    cdef bint put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil
+    # ^ False: no room could be made, or a failure would have taken the place of a good answer
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void enqueue(self, Entry* entry) noexcept nogil

@@ -209,7 +209,7 @@ cdef class HotCache:
             self.evictions += 1
         return True
 
-    cdef int put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil:
+    cdef bint put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil:
         cdef uint64_t hash = self.hash_of(key, key_length)
         cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
         cdef Entry* old = NULL
@@ -218,16 +218,16 @@ cdef class HotCache:
         if value != 0:
             old = entry_at(value)
             if answer.is_failure and not old.answer.is_failure and now_ms < old.expires_ms:
-                return PUT_REFUSED
+                return False
         entry = make_entry(key, key_length, answer)
         if entry == NULL:
-            return PUT_REFUSED
+            return False
         room = weight(entry)
         if old != NULL:
             room = room - weight(old) if room > weight(old) else 0
         if not self.make_room(room, now_ms, old):
             free(entry)
-            return PUT_REFUSED
+            return False
         entry.hash = hash
         entry.stored_ms = now_ms
         entry.expires_ms = now_ms + <int64_t>1000 * answer.ttl
@@ -237,13 +237,13 @@ cdef class HotCache:
         self.enqueue(entry)
         # Looked up again: evictions have moved slots.
         self.table[self.slot_of(hash, key, key_length)] = as_slot(entry)
-        return PUT_STORED if old == NULL else PUT_REPLACED
+        return True
 
     def insert(self, bytes key not None, Answer answer not None, int64_t now_ms):
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms) != PUT_REFUSED
+        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""

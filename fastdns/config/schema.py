@@ -45,6 +45,11 @@ class Address:
         return socket.AF_INET6 if ":" in self.host else socket.AF_INET
 
     @property
+    def wildcard(self) -> "Address":
+        """All addresses of the family, at the same port."""
+        return Address("::" if self.family is socket.AF_INET6 else "0.0.0.0", self.port)
+
+    @property
     def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
         """What bind and connect take, no name look-up needed; OSError: no such interface."""
         if self.family is socket.AF_INET:
@@ -144,10 +149,9 @@ class Listen(Section):
         An address of another interface is not seen as ours under a wildcard: interfaces come and
         go.
         """
-        if address in self.dns:
-            return True
-        wildcard = Address("::" if address.family is socket.AF_INET6 else "0.0.0.0", address.port)
-        return wildcard in self.dns and ip_address(address.host).is_loopback
+        return address in self.dns or (
+            address.wildcard in self.dns and ip_address(address.host).is_loopback
+        )
 
 
 @attrs.frozen

@@ -19,7 +19,6 @@ log = logging.getLogger(__name__)
 
 RECEIVE_BUFFER = 4 * 1024 * 1024  # octets: what queues while a worker is replaced
 BACKLOG = 256
-WILDCARDS = ("0.0.0.0", "::")
 PORT_TRIES = 16
 
 # Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>.
@@ -99,7 +98,7 @@ def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
 
 def _prepare_udp(opened: socket.socket, address: Address) -> None:
     _enlarge_receive_buffer(opened)
-    wildcard = address.host in WILDCARDS
+    wildcard = address == address.wildcard
     if address.family is socket.AF_INET:
         opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
         opened.setsockopt(socket.IPPROTO_IP, _IP_PKTINFO, int(wildcard))

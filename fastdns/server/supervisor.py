@@ -23,7 +23,7 @@ from ..errors import StartError
 from ..upstream.sources import Sources
 from . import ground, worker
 from .log import start_log
-from .sockets import WILDCARDS, bind_all
+from .sockets import bind_all
 
 log = logging.getLogger(__name__)
 
@@ -49,7 +49,7 @@ def run(config: Config) -> int:
     held = ground.lock(places, account)
     listeners = bind_all(config.listen)
     for address in config.listen.dns:
-        if address.host in WILDCARDS:
+        if address == address.wildcard:
             log.warning(
                 "%s serves anybody who can reach it: there are no access rules yet", address
             )

@@ -36,8 +36,7 @@ def system_servers(
 
 def is_ourselves(address: Address, own: Collection[Address]) -> bool:
     """Return True when a query sent there would come back: a loop that only time-outs would end."""
-    wildcard = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
-    return address in own or (Address(wildcard, address.port) in own and _is_local(address))
+    return address in own or (address.wildcard in own and _is_local(address))
 
 
 def _nameservers(path: Path) -> list[Server]:

@@ -314,15 +314,19 @@ def test_what_nobody_asks_for_does_not_survive_a_scan(answer: Answer) -> None:
     assert [one for one in range(entered) if cache.look_up(key(str(one)), 0)] == []
 
 
+def fill_until_one_goes(cache: HotCache, answer: Answer, now_ms: int) -> None:
+    number = 0
+    while not cache.evictions:
+        cache.insert(key(str(number)), answer, now_ms)
+        number += 1
+
+
 def test_oldest_goes_first_unless_it_was_asked_for(answer: Answer) -> None:
     cache = HotCache(1 << 20)
     cache.insert(key("asked"), answer, 0)
     cache.insert(key("forgotten"), answer, 0)
     cache.look_up(key("asked"), 0)
-    number = 0
-    while not cache.evictions:
-        cache.insert(key(str(number)), answer, 0)
-        number += 1
+    fill_until_one_goes(cache, answer, 0)
     assert cache.look_up(key("forgotten"), 0) is None
     assert cache.look_up(key("asked"), 0) is not None
     assert cache.look_up(key("0"), 0) is not None
@@ -335,10 +339,7 @@ def test_renewed_answer_still_counts_as_asked_for(answer: Answer) -> None:
     cache.look_up(key("asked"), 0)
     for name in ("asked", "forgotten"):
         cache.insert(key(name), answer, 0)
-    number = 0
-    while not cache.evictions:
-        cache.insert(key(str(number)), answer, 0)
-        number += 1
+    fill_until_one_goes(cache, answer, 0)
     assert cache.look_up(key("forgotten"), 0) is None
     assert cache.look_up(key("asked"), 0) is not None
 
@@ -349,10 +350,7 @@ def test_expired_entry_goes_though_it_was_asked_for(answer: Answer) -> None:
     cache.insert(key("brief"), brief, 0)
     cache.insert(key("other"), answer, 0)
     cache.look_up(key("brief"), 0)
-    number = 0
-    while not cache.evictions:
-        cache.insert(key(str(number)), answer, 1000)
-        number += 1
+    fill_until_one_goes(cache, answer, 1000)
     assert cache.look_up(key("brief"), 0) is None
     assert cache.look_up(key("other"), 0) is not None
 
