@@ -1,6 +1,9 @@
-"""Pages that every process of a daemon maps: its counters. One slot a process; only its owner writes to it."""
+"""Pages that every process of a daemon maps: counters, latencies, upstreams. Only its owner writes to a slot."""
 
-from libc.stdint cimport uint64_t
+from libc.stdint cimport uint8_t, uint64_t
+
+cdef extern from *:
+    int leading_zeros "__builtin_clzll"(unsigned long long) nogil      # not of 0
 
 cdef enum:      # indices, in the order of COUNTERS
     QUERIES_UDP = 0
@@ -33,8 +36,44 @@ cdef enum:      # indices, in the order of COUNTERS
     UPSTREAM_ERRORS
     UPSTREAM_BAD_REPLIES
     WORKER_RESTARTS
+    CACHE_STALE
+    DISK_HITS
+    DISK_MISSES
+    DISK_COLD
+    PREFETCHES
+    RING_SHED
+    INVALIDATIONS
+    DISK_DAMAGED
+    DISK_ENTRIES
+    DISK_BYTES
+    DISK_COMMITS
+    DISK_WRITES
+    DISK_WRITTEN_BYTES
+    DISK_ERRORS
+    DISK_SET_ASIDE
+    DISK_SWEPT
+    WARMED
+    KEEPER_RESTARTS
     COUNTER_COUNT
+
+cdef enum:
+    LATENCY_BUCKETS = 96        # four an octave: a bucket is at most a quarter wider than where it begins
+    LATENCY_FIRST = 10          # the first octave begins at 2**10 ns, the last one ends at 2**34 ns, 17 s
+
+cdef inline void observe(uint64_t* histogram, uint64_t nanoseconds, uint64_t count) noexcept nogil:
+    """Count so many answers that took so long; what is shorter or longer than all buckets counts in the outermost."""
+    cdef unsigned int octave, bucket
+    if nanoseconds < (1 << LATENCY_FIRST):
+        nanoseconds = 1 << LATENCY_FIRST
+    octave = 63 - leading_zeros(nanoseconds)
+    bucket = ((octave - LATENCY_FIRST) << 2) + <unsigned int>((nanoseconds >> (octave - 2)) & 3)
+    if bucket >= LATENCY_BUCKETS:
+        bucket = LATENCY_BUCKETS - 1
+    histogram[bucket] += count
 
 cdef class Counters:
     cdef uint64_t* at           # COUNTER_COUNT of them
+    cdef uint64_t* hit_latency  # LATENCY_BUCKETS: from the receipt of a batch to its sending
+    cdef uint64_t* miss_latency     # LATENCY_BUCKETS: from the arrival of a query to its answer
+    cdef uint8_t* upstreams     # the table of show_upstreams
     cdef object pages           # keeps the mapping alive

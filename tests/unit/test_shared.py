@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import math
 import os
+import re
+import resource
+import signal
 import struct
 from pathlib import Path
 
 import pytest
 
-from fastdns._shared import COUNTERS, Counters, Pages
+from fastdns._shared import COUNTERS, LATENCY_BOUNDS, Counters, Pages, UpstreamState, quantile
+
+CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_shared.pxd"
 
 
 @pytest.fixture
@@ -35,6 +42,25 @@ def test_each_counter_has_a_place_of_its_own(path: Path) -> None:
     for number, name in enumerate(names, start=1):
         counters.add(name, number)
     assert list(pages.totals().items()) == list(zip(names, range(1, len(names) + 1), strict=True))
+
+
+def test_compiled_code_knows_each_counter_by_its_name_and_place() -> None:
+    listed = re.search(r"QUERIES_UDP = 0\n.*?COUNTER_COUNT", CONTRACT.read_text(), re.S)[0]
+    names = re.findall(r"^ *([A-Z_]+)", listed, re.M)
+    assert names == [
+        *(name.removesuffix("_total").upper() for name, _ in COUNTERS),
+        "COUNTER_COUNT",
+    ]
+
+
+def test_total_is_that_of_one_counter_over_all_processes(path: Path) -> None:
+    pages = Pages.create(path, 2, 0.0)
+    for slot in range(2):
+        pages.counters(slot).add("disk_hits_total", 4)
+        pages.counters(slot).add("keeper_restarts_total", 9)
+    assert (pages.total("disk_hits_total"), pages.total("keeper_restarts_total")) == (8, 18)
+    with pytest.raises(KeyError):
+        pages.total("disk_hit_total")
 
 
 def test_gauge_shows_what_was_set_last(path: Path) -> None:
@@ -126,7 +152,7 @@ def test_file_too_short_for_a_page_is_refused(path: Path, octets: int) -> None:
     ("offset", "octets"),
     [
         (0, b"fastdnS\0"),
-        (8, struct.pack("=I", 2)),  # the version
+        (8, struct.pack("=I", 3)),  # the version
         (12, struct.pack("=I", 2)),  # more slots than the file has room for
         (12, struct.pack("=I", 0xFFFFFFFF)),
     ],
@@ -154,3 +180,175 @@ def test_symbolic_link_in_the_place_of_the_new_file_is_not_followed(path: Path) 
     with pytest.raises(OSError, match="symbolic"):
         Pages.create(path, 1, 0.0)
     assert victim.read_bytes() == b"precious"
+
+
+def test_file_that_finds_no_room_leaves_nothing_behind(path: Path) -> None:
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    handler = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, before[1]))
+    try:
+        with pytest.raises(OSError, match=os.strerror(errno.EFBIG)):
+            Pages.create(path, 2, 0.0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+        signal.signal(signal.SIGXFSZ, handler)
+    assert list(path.parent.iterdir()) == []
+
+
+def test_pages_without_a_file_are_shared_with_children_and_lie_nowhere(path: Path) -> None:
+    pages = Pages.create(None, 2, 12.5)
+    child = os.fork()
+    if child == 0:
+        pages.counters(1).add("cache_hits_total", 5)
+        pages.counters(1).observe_miss(0.25)
+        os._exit(0)
+    os.waitpid(child, 0)
+    assert pages.total("cache_hits_total") == 5
+    assert sum(pages.latency()[1]) == 1
+    assert (pages.pid, pages.started_at) == (os.getpid(), 12.5)
+    assert list(path.parent.iterdir()) == []
+
+
+@pytest.mark.parametrize("seconds", [1.1e-6, 3.7e-6, 42e-6, 999e-6, 1e-3, 0.0123, 0.25, 1.0, 7.9])
+def test_latency_falls_into_a_bucket_at_most_a_quarter_wider_than_its_start(seconds: float) -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).observe_miss(seconds)
+    bucket = pages.latency()[1].index(1)
+    start, end = LATENCY_BOUNDS[bucket - 1] if bucket else 1.024e-6, LATENCY_BOUNDS[bucket]
+    assert start <= seconds < end <= start * 1.25 + 1e-12
+
+
+def test_each_boundary_begins_the_next_bucket() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    counters = pages.counters(0)
+    for end in LATENCY_BOUNDS:
+        counters.observe_miss((round(end * 1e9) - 1) / 1e9 + 1e-10)
+        counters.observe_hit((round(end * 1e9)) / 1e9 + 1e-10)
+    hits, misses = pages.latency()
+    assert misses == [1] * len(LATENCY_BOUNDS)
+    assert hits == [0] + [1] * (len(LATENCY_BOUNDS) - 2) + [2]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "bucket"),
+    [(0.0, 0), (-1.0, 0), (math.nan, 0), (1e-9, 0), (17.2, 95), (1e6, 95), (math.inf, 95)],
+)
+def test_latency_out_of_range_counts_in_the_outermost_bucket(seconds: float, bucket: int) -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).observe_miss(seconds)
+    assert pages.latency()[1].index(1) == bucket
+    assert sum(pages.latency()[1]) == 1
+
+
+def test_latencies_of_all_processes_are_added_and_hits_are_apart_from_misses() -> None:
+    pages = Pages.create(None, 3, 0.0)
+    for slot in range(3):
+        pages.counters(slot).observe_hit(5e-6, 10)
+        pages.counters(slot).observe_miss(0.02)
+    hits, misses = pages.latency()
+    assert (sum(hits), max(hits)) == (30, 30)
+    assert (sum(misses), max(misses)) == (3, 3)
+    assert pages.totals() == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    assert pages.upstreams() == []
+
+
+def test_quantile_is_as_near_as_the_buckets_are_narrow() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    counters = pages.counters(0)
+    for number in range(1, 1001):
+        counters.observe_miss(number / 1000)
+    _, misses = pages.latency()
+    for q in (0.01, 0.5, 0.95, 0.99):
+        assert quantile(misses, q) == pytest.approx(q, rel=0.1)
+    assert quantile(misses, 1.0) == pytest.approx(1.0, rel=0.25)
+
+
+def test_quantile_of_a_difference_is_that_of_the_time_between() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    counters = pages.counters(0)
+    for _ in range(1000):
+        counters.observe_miss(1.0)
+    _, before = pages.latency()
+    for _ in range(10):
+        counters.observe_miss(0.001)
+    _, after = pages.latency()
+    between = [late - early for early, late in zip(before, after, strict=True)]
+    assert quantile(between, 0.99) == pytest.approx(0.001, rel=0.25)
+
+
+def test_quantile_of_nothing_is_none() -> None:
+    assert quantile([0] * len(LATENCY_BOUNDS), 0.5) is None
+
+
+def test_upstreams_are_shown_as_they_were_put_there(path: Path) -> None:
+    counters = Pages.create(path, 1, 0.0).counters(0)
+    states = [
+        UpstreamState("127.0.0.1:5300", True, 0.0125, 1000, 7),
+        UpstreamState("tcp://[2001:db8::1]:53", False, None, 2**40, 0),
+    ]
+    counters.show_upstreams(states)
+    assert Pages.attach(path).upstreams() == counters.shown_upstreams() == states
+    counters.show_upstreams(states[1:])
+    assert Pages.attach(path).upstreams() == states[1:]
+
+
+@pytest.mark.parametrize(("rtt", "shown"), [(0.0, 1e-6), (1e-9, 1e-6), (5000.0, (2**32 - 1) / 1e6)])
+def test_round_trip_at_the_edges_is_still_known(rtt: float, shown: float) -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).show_upstreams([("u", True, rtt, 1, 0)])
+    assert pages.upstreams() == [("u", True, shown, 1, 0)]
+
+
+def test_more_upstreams_than_there_is_room_for_are_left_out() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).show_upstreams([(f"u{number}", True, None, 0, 0) for number in range(20)])
+    assert [state.name for state in pages.upstreams()] == [f"u{number}" for number in range(16)]
+
+
+def test_long_name_of_an_upstream_is_cut_between_characters() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).show_upstreams(
+        [("a" * 63 + "ü", True, None, 0, 0), ("b" * 64, True, 1, 0, 0)]
+    )
+    assert [state.name for state in pages.upstreams()] == ["a" * 63, "b" * 64]
+
+
+def test_upstream_that_several_workers_ask_is_one() -> None:
+    pages = Pages.create(None, 3, 0.0)
+    pages.counters(0).show_upstreams([("u", False, None, 10, 10)])
+    pages.counters(1).show_upstreams([("v", False, 0.5, 1, 0), ("u", True, 0.02, 5, 1)])
+    pages.counters(2).show_upstreams([("u", False, 0.03, 6, 2)])
+    assert pages.upstreams() == [("u", True, 0.02, 21, 13), ("v", False, 0.5, 1, 0)]
+
+
+def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path: Path) -> None:
+    counters = Pages.create(path, 1, 0.0).counters(0)
+    counters.show_upstreams([("u", True, None, 1, 0)])
+    with path.open("r+b") as file:
+        file.seek(4096 + 512 + 2 * 96 * 8)
+        file.write(struct.pack("=II", 7, 99))  # being written, and more rows than there can be
+    reader = Pages.attach(path)
+    assert reader.upstreams()[0] == ("u", True, None, 1, 0)
+    counters.show_upstreams([("v", True, None, 2, 0)])
+    assert reader.upstreams() == [("v", True, None, 2, 0)]
+    assert path.read_bytes()[4096 + 512 + 2 * 96 * 8] == 8
+
+
+def test_reader_never_sees_half_of_a_table() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    child = os.fork()
+    if child == 0:
+        counters = pages.counters(0)
+        number = 0
+        while True:
+            number += 1
+            counters.show_upstreams([(f"u{row}", True, None, number, number) for row in range(16)])
+    try:
+        seen = set()
+        while len(seen) < 200:
+            counts = {count for state in pages.upstreams() for count in state[3:]}
+            assert len(counts) <= 1
+            seen |= counts
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
