@@ -345,7 +345,7 @@ def test_reader_never_sees_half_of_a_table() -> None:
             counters.show_upstreams([(f"u{row}", True, None, number, number) for row in range(16)])
     try:
         seen = set()
-        while len(seen) < 200:
+        while len(seen) < 20_000:
             counts = {count for state in pages.upstreams() for count in state[3:]}
             assert len(counts) <= 1
             seen |= counts
