@@ -10,9 +10,7 @@ KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset({"access", "forward", "local", "block", "protect", "log", "admin", "client"}),
     Listen: frozenset({"tls", "https", "cert", "key"}),
     Upstream: frozenset({"ecs", "bootstrap"}),
-    Cache: frozenset(
-        {"disk", "stale", "stale_wait", "stale_ttl", "prefetch", "commit_interval", "redis"}
-    ),
+    Cache: frozenset({"redis"}),
 }
 
 STRATEGIES = frozenset({"fastest", "race"})

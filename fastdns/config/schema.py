@@ -28,6 +28,8 @@ MIB = 1 << 20
 ADDRESS_SPACE = Octets(
     min(sys.maxsize, 1 << 47)
 )  # what Linux gives a process on the common 64-bit machines
+# Of one file, beside everything else that lies there.
+LARGEST_MAP = Octets(1 << 30 if sys.maxsize < 1 << 32 else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 
 _T = TypeVar("_T", int, float)
@@ -110,6 +112,13 @@ def whole_seconds(least: float, most: float) -> Callable[[Any, Any, Ttl], None]:
     return check
 
 
+def _disk_size(instance: Any, attribute: Any, value: Octets) -> None:
+    if 0 < value < MIB:
+        least = spell_size(MIB)
+        raise ValueError(f'is {spell_size(value)}; must be at least {least} (or "0": not kept)')
+    between(Octets(0), LARGEST_MAP, spell_size)(instance, attribute, value)
+
+
 def _one_worker(_instance: Any, _attribute: Any, value: int) -> None:
     if value < 0:
         raise ValueError(f"is {value}; must be at least 0")
@@ -174,11 +183,24 @@ class Cache(Section):
     memory: Octets = attrs.field(
         default=Octets(64 * MIB), validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
     )
+    # 0: what a cache on disk is needed for lies in run_dir, small, and does not outlive a boot.
+    disk: Octets = attrs.field(default=Octets(256 * MIB), validator=_disk_size)
     min_ttl: Ttl = attrs.field(default=Ttl(0.0), validator=whole_seconds(0, MAX_TTL))
     max_ttl: Ttl = attrs.field(default=Ttl(86400.0), validator=whole_seconds(0, MAX_TTL))
     negative_max_ttl: Ttl = attrs.field(default=Ttl(3600.0), validator=whole_seconds(0, MAX_TTL))
     # RFC 9520 section 3.2: failures are cached for at least 1 second and at most 5 minutes.
     failure_ttl: Ttl = attrs.field(default=Ttl(5.0), validator=whole_seconds(1, 300))
+    # RFC 8767: how long past its TTL (0: never), after how long a wait, with which TTL. Section 4
+    # forbids a TTL of 0, which some clients take for a failure.
+    stale: Ttl = attrs.field(default=Ttl(86400.0), validator=whole_seconds(0, MAX_TTL))
+    stale_wait: Seconds = attrs.field(
+        default=Seconds(1.8), validator=between(Seconds(0.0), Seconds(10.0), in_seconds)
+    )
+    stale_ttl: Ttl = attrs.field(default=Ttl(30.0), validator=whole_seconds(1, MAX_TTL))
+    prefetch: bool = True
+    commit_interval: Seconds = attrs.field(
+        default=Seconds(30.0), validator=between(Seconds(1.0), Seconds(3600.0), in_seconds)
+    )
 
     def contradictions(self) -> Iterator[ConfigError]:
         if self.max_ttl < self.min_ttl:

@@ -29,6 +29,12 @@ min_ttl = "90s"
 max_ttl = "36h"
 negative_max_ttl = "1m"
 failure_ttl = "2s"
+disk = "0"
+stale = "2h"
+stale_wait = "1234ms"
+stale_ttl = "15s"
+prefetch = false
+commit_interval = "90s"
 """
 
 
@@ -60,9 +66,15 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
         },
         "cache": {
             "memory": "64MiB",
+            "disk": "256MiB",
             "min_ttl": "0s",
             "max_ttl": "1d",
             "negative_max_ttl": "1h",
             "failure_ttl": "5s",
+            "stale": "1d",
+            "stale_wait": "1.8s",
+            "stale_ttl": "30s",
+            "prefetch": True,
+            "commit_interval": "30s",
         },
     }
