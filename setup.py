@@ -7,6 +7,7 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 MODULES = ["_wire", "_siphash", "_answer", "_hotcache", "_shared", "_response", "_udp", "_fastpath"]
+LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with
 
 # Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler
 # ends the build.
@@ -21,6 +22,7 @@ setup(
             Extension(
                 f"fastdns.{name}",
                 [f"ext/fastdns/{name}.pyx"],
+                libraries=LIBRARIES.get(name, []),
                 extra_compile_args=["-O2", "-Wall", *(["-Werror"] if strict else [])],
             )
             for name in MODULES

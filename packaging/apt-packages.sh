@@ -14,8 +14,9 @@ say() { echo "fastdns: $*" >&2; }
 
 # --- the part that runs as root -------------------------------------------------------------------
 
-# Debian starts a daemon as it installs it. We want nsd's program, not a name server on port 53, so
-# for the time of the installation a policy says no. One that the owner has put there stays.
+# Debian starts a daemon as it installs it. We want the programs of nsd and unbound, not a name
+# server on port 53, so for the time of the installation a policy says no. One that the owner has
+# put there stays.
 forbid_services() {
     if [ -f "$POLICY" ] && grep -qxF "$MARK" "$POLICY"; then
         rm -f "$POLICY" # of a run that was killed; the lock says that no other one is under way
@@ -47,11 +48,13 @@ install() {
         fi
     fi
     rm -f "$log"
-    case " $* " in
-    # Nor shall it start at the next boot.
-    *' nsd '*) ! command -v systemctl >/dev/null || systemctl --quiet disable nsd.service >/dev/null 2>&1 || : ;;
-    esac
+    # Nor shall they start at the next boot.
+    for daemon in nsd unbound; do
+        case " $* " in *" $daemon "*) disable "$daemon.service" ;; esac
+    done
 }
+
+disable() { ! command -v systemctl >/dev/null || systemctl --quiet disable "$1" >/dev/null 2>&1 || :; }
 
 if [ "${1-}" = --install ]; then
     shift
@@ -65,9 +68,14 @@ packages=
 missing() { case " $packages " in *" $1 "*) ;; *) packages="$packages${packages:+ }$1" ;; esac; }
 need_command() { command -v "$1" >/dev/null || missing "$2"; }
 
+need_header() {
+    command -v gcc >/dev/null && echo "#include <$1>" | gcc -E -o /dev/null - 2>/dev/null || missing "$2"
+}
+
 need_compiler() {
     need_command gcc gcc
-    command -v gcc >/dev/null && echo '#include <stdlib.h>' | gcc -E -o /dev/null - 2>/dev/null || missing libc6-dev
+    need_header stdlib.h libc6-dev
+    need_header lmdb.h liblmdb-dev
 }
 
 # Debian splits Python: venv and the headers come in packages of their own. Any other Python has
@@ -104,14 +112,15 @@ for task; do
     dev) need_compiler && need_python ;;
     test)
         need_command nsd nsd
+        need_command unbound unbound
         need_command dig bind9-dnsutils
         need_command kdig knot-dnsutils
         ;;
     bench) need_command nsd nsd ;;
     debian) # fastdns as Debian 12 would build and run it: its Python, its Cython, its libraries
-        for package in gcc cython3 python3 python3-attr python3-cattr python3-click python3-dev \
-            python3-dnslib python3-dnspython python3-gevent python3-pytest python3-rich \
-            python3-setuptools; do
+        for package in gcc cython3 liblmdb-dev python3 python3-attr python3-cattr python3-click python3-dev \
+            python3-dnslib python3-dnspython python3-gevent python3-lmdb python3-pytest \
+            python3-rich python3-setuptools; do
             dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing "$package"
         done
         ;;
