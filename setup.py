@@ -6,7 +6,19 @@ from Cython.Build import cythonize
 from Cython.Compiler import Options
 from setuptools import Extension, setup
 
-MODULES = ["_wire", "_siphash", "_answer", "_hotcache", "_shared", "_response", "_udp", "_fastpath"]
+MODULES = [
+    "_wire",
+    "_siphash",
+    "_answer",
+    "_entry",
+    "_hotcache",
+    "_ring",
+    "_control",
+    "_shared",
+    "_response",
+    "_udp",
+    "_fastpath",
+]
 LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with
 
 # Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler

@@ -23,7 +23,11 @@ LAYERS = (
     {"policy", "cache", "upstream"},
     {"_fastpath"},
     {"_forward"},
-    {"_hotcache", "_disk", "_shared", "_response", "_udp", "_access", "_domains"},
+    {
+        *("_hotcache", "_disk", "_shared", "_ring", "_control"),
+        *("_response", "_udp", "_access", "_domains"),
+    },
+    {"_entry", "mapped"},
     {"_answer"},
     {"_siphash", "_wire"},
     {"config"},

@@ -18,3 +18,5 @@ cdef class Answer:
     cdef bytes wire
     cdef bytes offsets
     cdef bytes options
+
+cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode, uint32_t ttl, bint is_failure)

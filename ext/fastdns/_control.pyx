@@ -1,0 +1,244 @@
+"""The control page. Its changes are written under the writer lock and read without any (a sequence lock a slot)."""
+
+import os
+import struct
+from pathlib import Path
+
+from libc.string cimport memcmp, memcpy, memset
+
+from fastdns._entry cimport key_is_sound, key_under, name_is_sound
+from fastdns._wire cimport KEY_TAIL, NAME_MAX, load16
+
+from fastdns import mapped
+
+cdef extern from * nogil:
+    enum:
+        __ATOMIC_ACQUIRE
+        __ATOMIC_RELAXED
+        __ATOMIC_RELEASE
+        __ATOMIC_ACQ_REL
+    uint64_t __atomic_load_n(const uint64_t* at, int order)
+    void __atomic_store_n(uint64_t* at, uint64_t value, int order)
+    uint64_t __atomic_add_fetch(uint64_t* at, uint64_t value, int order)
+    void __atomic_thread_fence(int order)
+
+cdef enum:
+    EPOCH_AT = 64           # words, a cache line each
+    GENERATION_AT = 128
+    SUSPECT_AT = 192
+    TALLY_AT = 256
+    PATH_AT = 2048
+    PATH_MAX = 2048
+    SLOTS_AT = 4096
+    SLOT_OCTETS = 320
+    OCTETS = SLOTS_AT + SLOT_OCTETS * CHANGES_KEPT
+
+MAGIC = b"fastdnsC"
+VERSION = 1
+HEAD = struct.Struct("=8sII")       # magic, version, octets of the path of the LMDB environment
+
+if sizeof(Change) > SLOT_OCTETS:
+    raise ImportError("a Change does not fit its slot")
+
+
+cdef inline uint64_t* word(uint8_t* page, size_t at) noexcept nogil:
+    return <uint64_t*>(page + at)
+
+
+cdef bint change_is_sound(const Change* change) noexcept nogil:
+    if change.kind == CHANGE_ALL:
+        return change.name_length == 0
+    return CHANGE_NAME <= change.kind <= CHANGE_REFRESH and name_is_sound(change.name, change.name_length)
+
+
+cdef bint change_matches(const Change* change, const uint8_t* key, uint16_t key_length) noexcept nogil:
+    cdef int name_length = key_length - KEY_TAIL
+    if change.kind == CHANGE_ALL:
+        return True
+    if change.kind == CHANGE_UNDER:
+        return key_under(key, key_length, change.name, change.name_length)
+    if change.kind != CHANGE_NAME or name_length != change.name_length:
+        return False
+    if change.qtype != 0 and change.qtype != load16(key + name_length):
+        return False
+    return memcmp(key, change.name, name_length) == 0
+
+
+cdef class Control:
+    """The control page. Anyone may read it and set its words; `post` is for who holds the writer lock."""
+
+    @staticmethod
+    def open(path, cache):
+        """Return the page at path with all that it says, or a new one (None: without a file).
+
+        It names `cache`, the directory of the LMDB environment, from then on. OSError: there is no room for it.
+        """
+        cdef Control control = Control.__new__(Control)
+        directory = os.fsencode(cache)
+        if len(directory) > PATH_MAX:
+            raise ValueError(f"{cache} is longer than {PATH_MAX} octets")
+        head = bytearray(SLOTS_AT)
+        head[:HEAD.size] = HEAD.pack(MAGIC, VERSION, len(directory))
+        head[PATH_AT:PATH_AT + len(directory)] = directory
+        if path is None:
+            control.is_new = True
+            control.use(mapped.anonymous(OCTETS, head))
+            return control
+        try:
+            control.use(mapped.attach(path, OCTETS))
+            if control.cache_path != Path(cache):
+                # A page of its own, so that nobody ever reads half a path.
+                kept = bytearray(control.memory)
+                kept[:HEAD.size] = head[:HEAD.size]
+                kept[PATH_AT:PATH_AT + PATH_MAX] = head[PATH_AT:]
+                control.use(mapped.create(path, OCTETS, kept))
+        except (OSError, ValueError):
+            control.is_new = True
+            control.use(mapped.create(path, OCTETS, head))
+        return control
+
+    @staticmethod
+    def attach(path):
+        """Return the page of a daemon, running or not (OSError: there is none; ValueError: of another version)."""
+        cdef Control control = Control.__new__(Control)
+        control.use(mapped.attach(path, OCTETS))
+        if control.cache_path is None:
+            raise ValueError(f"{path} is of another version of fastdns, or damaged")
+        return control
+
+    def use(self, memory):
+        cdef unsigned char[::1] view = memory
+        self.memory = memory
+        self.page = <uint8_t*>&view[0]
+
+    @property
+    def cache_path(self):
+        """The directory of the LMDB environment."""
+        magic, version, length = HEAD.unpack_from(self.memory)
+        if magic != MAGIC or version != VERSION or not 0 < length <= PATH_MAX:
+            return None
+        return Path(os.fsdecode(self.memory[PATH_AT:PATH_AT + length]))
+
+    # ---- words
+
+    cdef uint64_t epoch_now(self) noexcept nogil:
+        return __atomic_load_n(word(self.page, EPOCH_AT), __ATOMIC_ACQUIRE)
+
+    cdef uint64_t generation_now(self) noexcept nogil:
+        return __atomic_load_n(word(self.page, GENERATION_AT), __ATOMIC_ACQUIRE)
+
+    cdef bint is_suspect(self) noexcept nogil:
+        return __atomic_load_n(word(self.page, SUSPECT_AT), __ATOMIC_ACQUIRE) != 0
+
+    cdef void set_suspect(self, bint suspect) noexcept nogil:
+        __atomic_store_n(word(self.page, SUSPECT_AT), 1 if suspect else 0, __ATOMIC_RELEASE)
+
+    cdef uint64_t tally_now(self) noexcept nogil:
+        return __atomic_load_n(word(self.page, TALLY_AT), __ATOMIC_ACQUIRE)
+
+    @property
+    def epoch(self):
+        """The counter of the last change."""
+        return self.epoch_now()
+
+    @property
+    def generation(self):
+        """The number of the LMDB environment; it grows when another one takes its place."""
+        return self.generation_now()
+
+    def advance_generation(self):
+        """Say that another LMDB environment stands in the directory; return its number."""
+        return __atomic_add_fetch(word(self.page, GENERATION_AT), 1, __ATOMIC_ACQ_REL)
+
+    @property
+    def suspect(self):
+        """True since somebody found the LMDB environment damaged."""
+        return self.is_suspect()
+
+    @suspect.setter
+    def suspect(self, bint suspect):
+        self.set_suspect(suspect)
+
+    @property
+    def tally(self):
+        """How often hit counts were asked for."""
+        return self.tally_now()
+
+    def ask_tally(self):
+        """Ask workers for their hit counts; return the number of the request."""
+        return __atomic_add_fetch(word(self.page, TALLY_AT), 1, __ATOMIC_ACQ_REL)
+
+    # ---- changes
+
+    cdef Change* slot_of(self, uint64_t counter) noexcept nogil:
+        return <Change*>(self.page + SLOTS_AT + <size_t>(counter % CHANGES_KEPT) * SLOT_OCTETS)
+
+    cdef int read_change(self, uint64_t counter, Change* out) noexcept nogil:
+        cdef Change* slot = self.slot_of(counter)
+        if counter == 0 or __atomic_load_n(&slot.counter, __ATOMIC_ACQUIRE) != counter:
+            return -1
+        memcpy(out, slot, sizeof(Change))
+        __atomic_thread_fence(__ATOMIC_ACQUIRE)
+        if __atomic_load_n(&slot.counter, __ATOMIC_RELAXED) != counter:
+            return -1
+        return 0 if change_is_sound(out) else -1
+
+    cdef void write_change(self, Change* change) noexcept nogil:
+        """Put a change into its slot, which says 0 meanwhile; then say that it is there."""
+        cdef Change* slot = self.slot_of(change.counter)
+        cdef size_t fields = <size_t>(<uint8_t*>&change.kind - <uint8_t*>change)
+        __atomic_store_n(&slot.counter, 0, __ATOMIC_RELAXED)
+        __atomic_thread_fence(__ATOMIC_RELEASE)
+        memcpy(<uint8_t*>slot + fields, <uint8_t*>change + fields, sizeof(Change) - fields)
+        __atomic_store_n(&slot.counter, change.counter, __ATOMIC_RELEASE)
+        __atomic_store_n(word(self.page, EPOCH_AT), change.counter, __ATOMIC_RELEASE)
+
+    def post(self, int kind, bytes name=b"", uint16_t qtype=0):
+        """Tell everybody of a change; return its counter. The caller holds the writer lock.
+
+        ValueError: no such kind, or a name that is not in wire form and lower case.
+        """
+        cdef Change change
+        make_change(&change, kind, name, qtype)
+        change.counter = self.epoch_now() + 1
+        self.write_change(&change)
+        return change.counter
+
+    def since(self, uint64_t epoch):
+        """Return the changes after that epoch as (kind, qtype, name, counter), oldest first.
+
+        None: too many for them all to be here, or an epoch that this page has not come to. All may have changed.
+        """
+        cdef uint64_t now = self.epoch_now()
+        cdef Change change
+        cdef list changes = []
+        if epoch > now or now - epoch > CHANGES_KEPT:
+            return None
+        while epoch < now:
+            epoch += 1
+            if self.read_change(epoch, &change) < 0:
+                return None
+            changes.append((change.kind, change.qtype, (<char*>change.name)[:change.name_length], change.counter))
+        return changes
+
+
+cdef int make_change(Change* out, int kind, bytes name, uint16_t qtype) except -1:
+    memset(out, 0, sizeof(Change))
+    if not CHANGE_NAME <= kind <= CHANGE_REFRESH or name is None or len(name) > NAME_MAX:
+        raise ValueError("not a change: its kind or its name")
+    out.kind = <uint16_t>kind
+    out.qtype = qtype
+    out.name_length = <uint16_t>len(name)
+    memcpy(out.name, <const char*>name, len(name))
+    if not change_is_sound(out):
+        raise ValueError("not a change: the name is not in wire form and lower case")
+    return 0
+
+
+def change_covers(int kind, uint16_t qtype, bytes name not None, bytes key not None):
+    """Return True when that change invalidates the answer of a cache key (ValueError: not a change, not a key)."""
+    cdef Change change
+    make_change(&change, kind, name, qtype)
+    if not key_is_sound(key, len(key)):
+        raise ValueError("not the key of an answer")
+    return change_matches(&change, key, <uint16_t>len(key))

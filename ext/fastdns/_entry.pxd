@@ -1,0 +1,86 @@
+"""An answer outside of a process, on disk or in a ring: a value that says how old it is and whether it is whole.
+
+A value is a Header, TTL offsets (16 bits each), the message and EDNS options, in the machine's octet order, at any
+address. A disk key is a cache key whose labels stand in reverse, so that a domain and all under it are one range.
+"""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
+
+from fastdns._answer cimport Stored
+from fastdns._wire cimport load16
+
+cdef enum:
+    ENTRY_VERSION = 1
+    HEADER_OCTETS = 80      # sizeof(Header)
+    DISK_KEY_MAX = 511      # LMDB's limit; the longest name, all NUL, has exactly that
+    ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
+    AGE_UNKNOWN = -1
+
+cdef enum:
+    ORIGIN_UDP = 1          # Origin.transport; 0: unknown
+    ORIGIN_TCP = 2
+
+ctypedef struct Instant:    # one point in time; Python's Moment
+    int64_t wall_ms         # Unix
+    int64_t boot_ms         # CLOCK_BOOTTIME
+    uint64_t boot           # hash of the boot id; 0: unknown, equal to none
+
+ctypedef struct Origin:     # whom an answer came from
+    uint64_t fingerprint
+    uint32_t rtt_us
+    uint8_t transport
+    uint8_t family          # 0 unknown, 4, 6
+    uint16_t port
+    uint8_t address[16]
+
+ctypedef struct Header:
+    uint32_t checksum       # low 32 bits of SipHash-1-3 (key 0) over all that follows this field
+    uint8_t version
+    uint8_t flags
+    uint16_t rcode
+    int64_t stored_wall_ms
+    int64_t stored_boot_ms
+    uint64_t boot
+    uint64_t origin
+    uint32_t ttl            # seconds from storing
+    uint32_t hits
+    uint32_t rtt_us
+    uint16_t length         # of the message
+    uint16_t ttl_count
+    uint16_t options_length
+    uint8_t transport
+    uint8_t family
+    uint16_t port
+    uint16_t zero
+    uint8_t address[16]
+
+cdef class Moment:
+    cdef Instant at
+
+cdef void read_moment(Instant* out) noexcept nogil
+cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
+# ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)
+
+cdef size_t entry_octets(const Stored* answer) noexcept nogil
+cdef void write_entry(
+    uint8_t* out, const Stored* answer, const Instant* stored, const Origin* origin, uint32_t hits
+) noexcept nogil            # entry_octets(answer) octets; a failure must not be given
+cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored* out) noexcept nogil
+# ^ 0, or -1: damaged or of another version. out points into value; its ttl_at may be unaligned: only for memcpy.
+#   At most RECORDS_MAX TTL offsets, each inside the message.
+cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil
+# ^ the message's own question is the one of the key
+cdef int64_t age_of(const Header* header, const Instant* now) noexcept nogil    # milliseconds, or AGE_UNKNOWN
+
+cdef bint name_is_sound(const uint8_t* name, size_t length) noexcept nogil      # wire form, whole, lower case
+cdef bint key_is_sound(const uint8_t* key, size_t key_length) noexcept nogil
+cdef size_t disk_key_of(const uint8_t* key, uint16_t key_length, uint8_t* out) noexcept nogil
+# ^ octets written, DISK_KEY_MAX at most; 0: there is no such key
+cdef size_t cache_key_of(const uint8_t* disk_key, size_t length, uint8_t* out) noexcept nogil
+# ^ octets written, KEY_MAX at most; 0: not a disk key
+cdef bint key_under(
+    const uint8_t* key, uint16_t key_length, const uint8_t* name, uint16_t name_length
+) noexcept nogil            # the key's name is that name or lies under it
+
+cdef inline bint is_negative(const Stored* answer) noexcept nogil:
+    return answer.rcode == 3 or load16(answer.wire + 6) == 0    # NXDOMAIN, or ANCOUNT 0

@@ -1,0 +1,598 @@
+"""An answer outside of a process: its value, its age, its key on disk. Nothing read here is trusted."""
+
+import re
+import socket
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcmp, memcpy, memset
+from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
+
+from fastdns._answer cimport Answer, make_answer
+from fastdns._siphash cimport SipKey, siphash13
+from fastdns._wire cimport HEADER_LENGTH, KEY_MAX, KEY_TAIL, NAME_MAX, RECORDS_MAX, load16, load32, store32
+
+cdef extern from "<time.h>" nogil:
+    int CLOCK_BOOTTIME
+
+cdef enum:
+    LABEL_MAX = 63
+    LABELS_MAX = 127        # in a name of NAME_MAX octets
+    ESCAPE = 1              # in a disk key: 01 01 is octet 0, 01 02 is octet 1, 00 ends a label
+    RCODE_MAX = 15          # what a header holds; Reading keeps no larger one
+    CHECKED_FROM = 4        # after Header.checksum
+
+cdef enum:                  # indices of FAULTS
+    SOUND = 0
+    FAULT_SHORT
+    FAULT_VERSION
+    FAULT_LENGTHS
+    FAULT_CHECKSUM
+    FAULT_CONTENT
+
+FAULTS = (
+    "",
+    "it is shorter than its header",
+    "it is of another version",
+    "its lengths do not add up",
+    "its checksum is wrong",
+    "it describes a message that cannot be",
+)
+
+PLAUSIBLE_MS = 1_735_689_600_000    # 2025-01-01T00:00Z: a wall clock before that was never set
+cdef int64_t PLAUSIBLE = PLAUSIBLE_MS
+cdef SipKey NO_KEY                  # a checksum, not a defence
+NO_KEY.k0 = NO_KEY.k1 = 0
+
+if sizeof(Header) != HEADER_OCTETS:
+    raise ImportError("Header in _entry.pxd has holes or another size than HEADER_OCTETS")
+
+
+# ---- time
+
+cdef uint64_t hash_of_boot():
+    """A number for this boot; 0 where the kernel does not name it."""
+    cdef bytes boot_id
+    try:
+        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
+            boot_id = file.read().strip()
+    except OSError:
+        return 0
+    return siphash13(&NO_KEY, boot_id, len(boot_id))
+
+
+cdef uint64_t THIS_BOOT = hash_of_boot()
+
+
+cdef inline int64_t milliseconds(const timespec* t) noexcept nogil:
+    return <int64_t>t.tv_sec * 1000 + t.tv_nsec // 1000000
+
+
+cdef void read_moment(Instant* out) noexcept nogil:
+    cdef timespec t
+    clock_gettime(CLOCK_REALTIME, &t)
+    out.wall_ms = milliseconds(&t)
+    clock_gettime(CLOCK_BOOTTIME, &t)
+    out.boot_ms = milliseconds(&t)
+    out.boot = THIS_BOOT
+
+
+cdef inline bint same_boot(uint64_t one, uint64_t other) noexcept nogil:
+    return one == other and one != 0
+
+
+cdef int64_t age_of(const Header* header, const Instant* now) noexcept nogil:
+    # Compared before they are subtracted: a damaged number must not overflow.
+    if same_boot(header.boot, now.boot):
+        if 0 <= header.stored_boot_ms <= now.boot_ms:
+            return now.boot_ms - header.stored_boot_ms
+    elif PLAUSIBLE <= header.stored_wall_ms <= now.wall_ms:
+        return now.wall_ms - header.stored_wall_ms
+    return AGE_UNKNOWN
+
+
+cdef class Moment:
+    """One point in time, on the wall clock and on the clock of this boot."""
+
+    def __init__(self, int64_t wall_ms, int64_t boot_ms, uint64_t boot):
+        self.at.wall_ms = wall_ms
+        self.at.boot_ms = boot_ms
+        self.at.boot = boot
+
+    @staticmethod
+    def now():
+        cdef Moment moment = Moment.__new__(Moment)
+        read_moment(&moment.at)
+        return moment
+
+    @property
+    def wall_ms(self):
+        return self.at.wall_ms
+
+    @property
+    def boot_ms(self):
+        return self.at.boot_ms
+
+    @property
+    def boot(self):
+        return self.at.boot
+
+    def __repr__(self):
+        return f"Moment({self.at.wall_ms}, {self.at.boot_ms}, {self.at.boot})"
+
+
+# ---- whom it came from
+
+# The zone of a link-local address is this machine's affair and may have another name tomorrow.
+UPSTREAM = re.compile(r"(tcp://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
+
+
+cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
+    cdef bytes address
+    memset(out, 0, sizeof(Origin))
+    out.fingerprint = fingerprint
+    out.rtt_us = rtt_us
+    if upstream is None:
+        return 0
+    match = UPSTREAM.fullmatch(upstream)
+    try:
+        tcp, ipv6, ipv4, port = match.groups()
+        address = socket.inet_pton(socket.AF_INET6, ipv6) if ipv6 else socket.inet_pton(socket.AF_INET, ipv4)
+        out.port = int(port)
+    except (AttributeError, OSError, OverflowError):
+        raise ValueError(f"{upstream!r} is not the address of an upstream") from None
+    out.transport = ORIGIN_TCP if tcp else ORIGIN_UDP
+    out.family = 6 if ipv6 else 4
+    memcpy(out.address, PyBytes_AS_STRING(address), len(address))
+    return 0
+
+
+cdef spell_upstream(const Header* header):
+    """The address as `Server` spells it, or None."""
+    cdef bytes address = (<const char*>header.address)[:16]
+    if header.family == 4:
+        host = socket.inet_ntop(socket.AF_INET, address[:4])
+    elif header.family == 6:
+        host = f"[{socket.inet_ntop(socket.AF_INET6, address)}]"
+    else:
+        return None
+    return f"{'tcp://' if header.transport == ORIGIN_TCP else ''}{host}:{header.port}"
+
+
+# ---- values
+
+cdef size_t entry_octets(const Stored* answer) noexcept nogil:
+    return HEADER_OCTETS + 2 * <size_t>answer.ttl_count + answer.length + answer.options_length
+
+
+cdef inline uint32_t checksum_of(const uint8_t* value, size_t length) noexcept nogil:
+    return <uint32_t>siphash13(&NO_KEY, value + CHECKED_FROM, length - CHECKED_FROM)
+
+
+cdef void write_entry(
+    uint8_t* out, const Stored* answer, const Instant* stored, const Origin* origin, uint32_t hits
+) noexcept nogil:
+    cdef Header header
+    cdef uint8_t* at = out + HEADER_OCTETS
+    memset(&header, 0, HEADER_OCTETS)
+    header.version = ENTRY_VERSION
+    header.flags = ENTRY_NEGATIVE if is_negative(answer) else 0
+    header.rcode = answer.rcode
+    header.stored_wall_ms = stored.wall_ms
+    header.stored_boot_ms = stored.boot_ms
+    header.boot = stored.boot
+    header.origin = origin.fingerprint
+    header.ttl = answer.ttl
+    header.hits = hits
+    header.rtt_us = origin.rtt_us
+    header.length = answer.length
+    header.ttl_count = answer.ttl_count
+    header.options_length = answer.options_length
+    header.transport = origin.transport
+    header.family = origin.family
+    header.port = origin.port
+    memcpy(header.address, origin.address, 16)
+    memcpy(at, answer.ttl_at, 2 * <size_t>answer.ttl_count)
+    at += 2 * <size_t>answer.ttl_count
+    memcpy(at, answer.wire, answer.length)
+    at += answer.length
+    memcpy(at, answer.options, answer.options_length)
+    memcpy(out, &header, HEADER_OCTETS)
+    header.checksum = checksum_of(out, entry_octets(answer))
+    memcpy(out, &header.checksum, CHECKED_FROM)
+
+
+cdef bint content_is_possible(const Header* header, const Stored* answer) noexcept nogil:
+    """True when nobody who follows what the header says leaves the message or a table of RECORDS_MAX."""
+    cdef const uint8_t* offsets = <const uint8_t*>answer.ttl_at
+    cdef uint16_t at
+    cdef int i
+    if answer.length < HEADER_LENGTH or header.ttl_count > RECORDS_MAX or header.rcode > RCODE_MAX:
+        return False
+    for i in range(header.ttl_count):
+        memcpy(&at, offsets + 2 * i, 2)
+        if at < HEADER_LENGTH or at + 4 > header.length:
+            return False
+    return True
+
+
+cdef int examine(const uint8_t* value, size_t length, Header* header, Stored* out) noexcept nogil:
+    """Read a value; return SOUND or the fault."""
+    if length < HEADER_OCTETS:
+        return FAULT_SHORT
+    memcpy(header, value, HEADER_OCTETS)
+    if header.version != ENTRY_VERSION:
+        return FAULT_VERSION
+    out.length = header.length
+    out.ttl_count = header.ttl_count
+    out.options_length = header.options_length
+    if length != entry_octets(out):
+        return FAULT_LENGTHS
+    if header.checksum != checksum_of(value, length):
+        return FAULT_CHECKSUM
+    out.ttl_at = <const uint16_t*>(value + HEADER_OCTETS)
+    out.wire = value + HEADER_OCTETS + 2 * <size_t>header.ttl_count
+    out.options = out.wire + header.length
+    out.rcode = header.rcode
+    out.ttl = header.ttl
+    out.is_failure = False
+    return SOUND if content_is_possible(header, out) else FAULT_CONTENT
+
+
+cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored* out) noexcept nogil:
+    return 0 if examine(value, length, header, out) == SOUND else -1
+
+
+cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
+    return octet + 32 if 65 <= octet <= 90 else octet
+
+
+cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil:
+    cdef int name_length = key_length - KEY_TAIL
+    cdef int i
+    if name_length < 1 or answer.length < HEADER_LENGTH + name_length + 4 or load16(answer.wire + 4) != 1:
+        return False
+    for i in range(name_length):
+        if lower(answer.wire[HEADER_LENGTH + i]) != key[i]:
+            return False
+    return memcmp(answer.wire + HEADER_LENGTH + name_length, key + name_length, 4) == 0
+
+
+# ---- keys
+
+cdef bint name_is_sound(const uint8_t* name, size_t length) noexcept nogil:
+    cdef size_t at = 0
+    cdef size_t end
+    if length > NAME_MAX:
+        return False
+    while at < length:
+        if name[at] == 0:
+            return at + 1 == length
+        end = at + name[at] + 1
+        if name[at] > LABEL_MAX or end >= length:
+            return False
+        at += 1
+        while at < end:
+            if name[at] != lower(name[at]):
+                return False
+            at += 1
+    return False
+
+
+cdef bint key_is_sound(const uint8_t* key, size_t key_length) noexcept nogil:
+    return KEY_TAIL < key_length <= KEY_MAX and name_is_sound(key, key_length - KEY_TAIL)
+
+
+cdef size_t reverse_labels(const uint8_t* name, uint8_t* out) noexcept nogil:
+    """Write the labels of a sound name last to first, each escaped and ended by 0; return how many octets."""
+    cdef uint8_t starts[LABELS_MAX]
+    cdef int count = 0
+    cdef size_t at = 0
+    cdef size_t written = 0
+    cdef int _octet
+    while name[at] != 0:
+        starts[count] = <uint8_t>at
+        count += 1
+        at += name[at] + 1
+    while count > 0:
+        count -= 1
+        at = starts[count]
+        for _octet in range(name[at]):
+            at += 1
+            if name[at] <= ESCAPE:
+                out[written] = ESCAPE
+                out[written + 1] = name[at] + 1
+                written += 2
+            else:
+                out[written] = name[at]
+                written += 1
+        out[written] = 0
+        written += 1
+    return written
+
+
+cdef size_t disk_key_of(const uint8_t* key, uint16_t key_length, uint8_t* out) noexcept nogil:
+    cdef size_t written
+    if not key_is_sound(key, key_length):
+        return 0
+    written = reverse_labels(key, out)
+    memcpy(out + written, key + key_length - KEY_TAIL, KEY_TAIL)
+    return written + KEY_TAIL
+
+
+cdef int read_label(const uint8_t* at, const uint8_t* end, uint8_t* label, int* length) noexcept nogil:
+    """Undo the escapes of one label; return the octets that it took with its 0, or -1. label: LABEL_MAX octets."""
+    cdef const uint8_t* start = at
+    cdef uint8_t octet
+    length[0] = 0
+    while at < end:
+        octet = at[0]
+        at += 1
+        if octet == 0:
+            return <int>(at - start) if length[0] > 0 else -1
+        if octet == ESCAPE:
+            if at == end or not 1 <= at[0] <= 2:
+                return -1
+            octet = at[0] - 1
+            at += 1
+        if length[0] == LABEL_MAX or octet != lower(octet):
+            return -1
+        label[length[0]] = octet
+        length[0] += 1
+    return -1
+
+
+cdef size_t cache_key_of(const uint8_t* disk_key, size_t length, uint8_t* out) noexcept nogil:
+    cdef uint8_t name[NAME_MAX]     # filled from its end, since the first label is the last of the name
+    cdef uint8_t label[LABEL_MAX]
+    cdef const uint8_t* at = disk_key
+    cdef const uint8_t* end
+    cdef int free_octets = NAME_MAX - 1
+    cdef int label_length = 0
+    cdef int taken
+    if not KEY_TAIL <= length <= DISK_KEY_MAX:
+        return 0
+    end = disk_key + length - KEY_TAIL
+    name[free_octets] = 0
+    while at < end:
+        taken = read_label(at, end, label, &label_length)
+        if taken < 0 or label_length + 1 > free_octets:
+            return 0
+        at += taken
+        free_octets -= label_length + 1
+        name[free_octets] = <uint8_t>label_length
+        memcpy(name + free_octets + 1, label, label_length)
+    memcpy(out, name + free_octets, NAME_MAX - free_octets)
+    memcpy(out + NAME_MAX - free_octets, end, KEY_TAIL)
+    return NAME_MAX - free_octets + KEY_TAIL
+
+
+cdef bint key_under(
+    const uint8_t* key, uint16_t key_length, const uint8_t* name, uint16_t name_length
+) noexcept nogil:
+    cdef int end = key_length - KEY_TAIL
+    cdef int at = 0
+    while at < end and end - at > name_length:
+        at += key[at] + 1
+    return end - at == name_length and name_length > 0 and memcmp(key + at, name, name_length) == 0
+
+
+def disk_key(bytes key not None):
+    """Return the key on disk of a cache key (ValueError: it is none)."""
+    cdef uint8_t out[DISK_KEY_MAX]
+    cdef size_t length = 0
+    if len(key) <= KEY_MAX:
+        length = disk_key_of(key, <uint16_t>len(key), out)
+    if length == 0:
+        raise ValueError("not the key of an answer")
+    return (<const char*>out)[:length]
+
+
+def cache_key(bytes disk_key not None):
+    """Return the cache key of a key on disk (ValueError: it is none)."""
+    cdef uint8_t out[KEY_MAX]
+    cdef size_t length = cache_key_of(disk_key, len(disk_key), out)
+    if length == 0:
+        raise ValueError("not a key of this cache")
+    return (<const char*>out)[:length]
+
+
+def range_of(bytes name not None):
+    """Return what the disk keys of a domain and of all under it start with, and of few others: b"" for the root.
+
+    The others are keys whose type and class happen to read like a label: check with `is_under` where it matters.
+    """
+    cdef uint8_t out[DISK_KEY_MAX]
+    if not name_is_sound(name, len(name)):
+        raise ValueError("not a name in wire form and lower case")
+    return (<const char*>out)[:reverse_labels(name, out)]
+
+
+def is_under(bytes key not None, bytes name not None):
+    """Return True when the name of a cache key is `name` (wire form, lower case) or lies under it."""
+    if not key_is_sound(key, len(key)) or not name_is_sound(name, len(name)):
+        raise ValueError("not the key of an answer, or not a name in wire form and lower case")
+    return key_under(key, <uint16_t>len(key), name, <uint16_t>len(name))
+
+
+# ---- values, in Python
+
+cdef class Entry:
+    """A value that has been read and found whole; it owns its octets."""
+
+    cdef Header header
+    cdef Stored stored      # points into value
+    cdef bytes value
+
+    @staticmethod
+    def parse(const unsigned char[::1] value not None):
+        """Return the Entry of a value (ValueError: it is damaged, and how)."""
+        cdef Entry entry = Entry.__new__(Entry)
+        cdef int fault
+        entry.value = bytes(value)
+        fault = examine(entry.value, len(entry.value), &entry.header, &entry.stored)
+        if fault != SOUND:
+            raise ValueError(f"damaged entry: {FAULTS[fault]}")
+        return entry
+
+    @property
+    def rcode(self):
+        return self.header.rcode
+
+    @property
+    def ttl(self):
+        return self.header.ttl
+
+    @property
+    def hits(self):
+        return self.header.hits
+
+    @property
+    def origin(self):
+        return self.header.origin
+
+    @property
+    def rtt_us(self):
+        return self.header.rtt_us
+
+    @property
+    def size(self):
+        return len(self.value)
+
+    @property
+    def negative(self):
+        return (self.header.flags & ENTRY_NEGATIVE) != 0
+
+    @property
+    def stored_wall_ms(self):
+        return self.header.stored_wall_ms
+
+    @property
+    def stored_boot_ms(self):
+        return self.header.stored_boot_ms
+
+    @property
+    def boot(self):
+        return self.header.boot
+
+    @property
+    def upstream(self):
+        return spell_upstream(&self.header)
+
+    @property
+    def message(self):
+        return (<const char*>self.stored.wire)[:self.stored.length]
+
+    @property
+    def edns_options(self):
+        return (<const char*>self.stored.options)[:self.stored.options_length]
+
+    @property
+    def ttl_offsets(self):
+        return tuple(memoryview(offsets_of(self)).cast("H"))
+
+    def age(self, Moment now not None):
+        """Return the seconds since it was stored, or None when no clock tells."""
+        cdef int64_t age = age_of(&self.header, &now.at)
+        return None if age == AGE_UNKNOWN else age / 1000
+
+    def state(self, Moment now not None, int64_t stale):
+        """Return "fresh", "stale" (for `stale` seconds after its TTL, or of unknown age) or "expired"."""
+        cdef int64_t age = age_of(&self.header, &now.at)
+        cdef int64_t ttl = self.header.ttl
+        if age == AGE_UNKNOWN:
+            return "stale"
+        if age < ttl * 1000:
+            return "fresh"
+        return "stale" if age < (ttl + stale) * 1000 else "expired"
+
+    def answers(self, bytes key not None):
+        """Return True when the question in the message is the one of this cache key."""
+        return key_is_sound(key, len(key)) and entry_answers(&self.stored, key, <uint16_t>len(key))
+
+    def answer(self, uint32_t age=0):
+        """Return the Answer, its TTLs lowered by so many seconds."""
+        cdef bytes message = self.message
+        cdef bytes offsets = offsets_of(self)
+        cdef uint8_t* wire = <uint8_t*>PyBytes_AS_STRING(message)
+        cdef const uint16_t* ttl_at = <const uint16_t*>PyBytes_AS_STRING(offsets)
+        cdef uint32_t ttl
+        cdef int i
+        for i in range(self.stored.ttl_count):
+            ttl = load32(wire + ttl_at[i])
+            store32(wire + ttl_at[i], ttl - age if ttl > age else 0)
+        ttl = self.header.ttl
+        return make_answer(
+            message, offsets, self.edns_options, self.header.rcode, ttl - age if ttl > age else 0, False
+        )
+
+
+cdef bytes offsets_of(Entry entry):
+    """The TTL offsets, at an address that may be read as uint16_t."""
+    return PyBytes_FromStringAndSize(<const char*>entry.stored.ttl_at, 2 * entry.stored.ttl_count)
+
+
+cdef int peek_header(const unsigned char[::1] value, Header* header) except -1:
+    if len(value) < HEADER_OCTETS:
+        raise ValueError(f"damaged entry: {FAULTS[FAULT_SHORT]}")
+    memcpy(header, &value[0], HEADER_OCTETS)
+    if header.version != ENTRY_VERSION:
+        raise ValueError(f"damaged entry: {FAULTS[FAULT_VERSION]}")
+    return 0
+
+
+def peek(const unsigned char[::1] value not None):
+    """Return (stored_wall_ms, stored_boot_ms, boot, ttl, hits, origin) without looking at the rest of the value.
+
+    ValueError: it is too short or of another version. A checksum is not looked at either.
+    """
+    cdef Header header
+    peek_header(value, &header)
+    return header.stored_wall_ms, header.stored_boot_ms, header.boot, header.ttl, header.hits, header.origin
+
+
+def pack(Answer answer not None, Moment stored not None, *, uint64_t origin=0, upstream=None, rtt_us=0, hits=0):
+    """Return the value of an answer (ValueError: a failure, which is not kept outside of memory)."""
+    cdef Origin source
+    cdef bytes value
+    if answer.stored.is_failure:
+        raise ValueError("a failure is kept in memory only")
+    fill_origin(&source, origin, upstream, saturated(rtt_us))
+    value = PyBytes_FromStringAndSize(NULL, entry_octets(&answer.stored))
+    write_entry(<uint8_t*>PyBytes_AS_STRING(value), &answer.stored, &stored.at, &source, saturated(hits))
+    return value
+
+
+cdef uint32_t saturated(number) except? 0:
+    return min(number, 0xffffffff)
+
+
+def with_hits(bytes value not None, hits):
+    """Return the value with another number of hits, 2**32-1 at most (ValueError: it is damaged, and how)."""
+    cdef Entry entry = Entry.parse(value)
+    cdef bytes changed = PyBytes_FromStringAndSize(PyBytes_AS_STRING(value), len(value))
+    cdef uint8_t* out = <uint8_t*>PyBytes_AS_STRING(changed)
+    entry.header.hits = saturated(hits)
+    memcpy(out, &entry.header, HEADER_OCTETS)
+    entry.header.checksum = checksum_of(out, len(changed))
+    memcpy(out, &entry.header.checksum, CHECKED_FROM)
+    return changed
+
+
+def newer(const unsigned char[::1] value not None, const unsigned char[::1] old not None):
+    """Return True when `value` was stored after `old`, or when `old` cannot be read.
+
+    The clock of the boot decides if both are of one boot, else the wall clock. Where that was not set, what is of this
+    boot is newer.
+    """
+    cdef Header ours, theirs
+    peek_header(value, &ours)
+    try:
+        peek_header(old, &theirs)
+    except ValueError:
+        return True
+    if same_boot(ours.boot, theirs.boot):
+        return ours.stored_boot_ms > theirs.stored_boot_ms
+    if ours.stored_wall_ms < PLAUSIBLE or theirs.stored_wall_ms < PLAUSIBLE:
+        if same_boot(ours.boot, THIS_BOOT) or same_boot(theirs.boot, THIS_BOOT):
+            return same_boot(ours.boot, THIS_BOOT)
+    return ours.stored_wall_ms > theirs.stored_wall_ms

@@ -1,0 +1,254 @@
+"""A ring of records in a mapped file. The producer publishes a record by moving `head` over it, as its last act."""
+
+import struct
+
+from libc.string cimport memcpy, memset
+
+from fastdns._answer cimport Answer
+from fastdns._entry cimport (
+    ENTRY_VERSION, Header, Moment, entry_octets, fill_origin, is_negative, key_is_sound, read_entry, write_entry,
+)
+
+from fastdns import mapped
+
+cdef extern from * nogil:
+    enum:
+        __ATOMIC_ACQUIRE
+        __ATOMIC_RELAXED
+        __ATOMIC_RELEASE
+    uint64_t __atomic_load_n(const uint64_t* at, int order)
+    void __atomic_store_n(uint64_t* at, uint64_t value, int order)
+
+cdef enum:
+    HEAD_PAGE = 4096
+    HEAD_AT = 64            # a cache line each
+    TAIL_AT = 128
+    ALIGNMENT = 8
+    CAPACITY_MIN = 4096
+    SHORT_LIVED = 60        # seconds of TTL, under which an answer is the first to be shed
+
+RING_OCTETS = 4 << 20       # a small answer takes about 200
+MAGIC = b"fastdnsR"
+VERSION = 1 << 16 | ENTRY_VERSION   # its records hold values
+HEAD = struct.Struct("=8sIIQ")      # magic, version, zero, capacity
+
+
+cdef inline uint64_t aligned(uint64_t octets) noexcept nogil:
+    return (octets + ALIGNMENT - 1) & ~<uint64_t>(ALIGNMENT - 1)
+
+
+cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept nogil:
+    """True when key and payload are what the kind demands; `size` octets are known to be there."""
+    cdef const uint8_t* key = at + sizeof(RecordHead)
+    cdef size_t payload
+    cdef Header header
+    cdef Stored stored
+    if record.size < sizeof(RecordHead) + record.key_length or not key_is_sound(key, record.key_length):
+        return False
+    payload = record.size - sizeof(RecordHead) - record.key_length
+    if record.kind == RECORD_ANSWER:
+        return read_entry(key + record.key_length, payload, &header, &stored) == 0
+    return record.kind == RECORD_HITS and payload == sizeof(uint32_t)
+
+
+cdef class Ring:
+    """Records from one process to one other, in the order in which they were put, across restarts of both.
+
+    A consumer that dies before `consume` leaves them for the next one: a record may come twice.
+    """
+
+    @staticmethod
+    def open(path, size_t capacity=RING_OCTETS):
+        """Return the ring in the file at path with what it holds, or a new one (None: without a file).
+
+        OSError: there is no room for it.
+        """
+        cdef Ring ring = Ring.__new__(Ring)
+        if capacity < CAPACITY_MIN or capacity & (capacity - 1):
+            raise ValueError(f"the capacity of a ring is a power of two, at least {CAPACITY_MIN}")
+        octets = HEAD_PAGE + capacity
+        head = HEAD.pack(MAGIC, VERSION, 0, capacity)
+        ring.capacity = capacity
+        if path is None:
+            ring.use(mapped.anonymous(octets, head))
+            return ring
+        try:
+            memory = mapped.attach(path, octets)
+            if memory[:HEAD.size] == head:
+                ring.use(memory)
+                if ring.head[0] - ring.tail[0] <= capacity:
+                    return ring
+        except (OSError, ValueError):
+            pass
+        ring.use(mapped.create(path, octets, head))
+        return ring
+
+    def use(self, memory):
+        cdef unsigned char[::1] view = memory
+        self.memory = memory
+        self.head = <uint64_t*>(&view[0] + HEAD_AT)
+        self.tail = <uint64_t*>(&view[0] + TAIL_AT)
+        self.data = <uint8_t*>&view[0] + HEAD_PAGE
+        self.cursor = self.tail[0]
+
+    # ---- the producer
+
+    cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil:
+        """Write head and key of a record; return where its payload goes, or NULL: no room. end: the next `head`."""
+        # Aligned anew, since a page that was damaged must not lead outside.
+        cdef uint64_t head = aligned(self.head[0])
+        cdef uint64_t used = head - __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
+        cdef size_t at = head & (self.capacity - 1)
+        cdef size_t room = aligned(record.size)
+        cdef RecordHead pad
+        if used > self.capacity or room > self.capacity - used:
+            return NULL
+        if room > self.capacity - at:
+            memset(&pad, 0, sizeof(RecordHead))
+            pad.size = <uint32_t>(self.capacity - at)
+            if pad.size + room > self.capacity - used:
+                return NULL
+            memcpy(self.data + at, &pad, ALIGNMENT)     # its epoch may lie outside
+            head += pad.size
+            at = 0
+        memcpy(self.data + at, record, sizeof(RecordHead))
+        memcpy(self.data + at + sizeof(RecordHead), key, record.key_length)
+        end[0] = head + room
+        return self.data + at + sizeof(RecordHead) + record.key_length
+
+    cdef bint put_answer(
+        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* stored,
+        const Origin* origin,
+    ) noexcept nogil:
+        cdef RecordHead record
+        cdef uint64_t end = 0
+        cdef uint8_t* payload
+        if answer.is_failure or answer.ttl == 0:
+            return True
+        if self.capacity - self.octets_used() < self.capacity // 4:
+            if answer.ttl < SHORT_LIVED or is_negative(answer):
+                return False
+        record.size = <uint32_t>(sizeof(RecordHead) + key_length + entry_octets(answer))
+        record.kind = RECORD_ANSWER
+        record.key_length = key_length
+        record.epoch = epoch
+        payload = self.reserve(&record, key, &end)
+        if payload == NULL:
+            return False
+        write_entry(payload, answer, stored, origin, 0)
+        __atomic_store_n(self.head, end, __ATOMIC_RELEASE)
+        return True
+
+    cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil:
+        cdef RecordHead record
+        cdef uint64_t end = 0
+        cdef uint8_t* payload
+        if self.octets_used() > self.capacity // 2:
+            return False
+        record.size = <uint32_t>(sizeof(RecordHead) + key_length + sizeof(uint32_t))
+        record.kind = RECORD_HITS
+        record.key_length = key_length
+        record.epoch = 0
+        payload = self.reserve(&record, key, &end)
+        if payload == NULL:
+            return False
+        memcpy(payload, &delta, sizeof(uint32_t))
+        __atomic_store_n(self.head, end, __ATOMIC_RELEASE)
+        return True
+
+    cdef size_t octets_used(self) noexcept nogil:
+        cdef uint64_t tail = __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
+        cdef uint64_t used = __atomic_load_n(self.head, __ATOMIC_ACQUIRE) - tail
+        return min(used, <uint64_t>self.capacity)
+
+    @property
+    def used(self):
+        """Octets that wait for the consumer."""
+        return self.octets_used()
+
+    def put(
+        self, bytes key not None, Answer answer not None, uint64_t epoch, Moment stored not None, *,
+        uint64_t origin=0, upstream=None, uint32_t rtt_us=0,
+    ):
+        """Hand an answer over; return False when it was shed (ValueError: not a key)."""
+        cdef Origin source
+        if not key_is_sound(key, len(key)):
+            raise ValueError("not the key of an answer")
+        fill_origin(&source, origin, upstream, rtt_us)
+        return self.put_answer(key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source)
+
+    def put_hits_of(self, bytes key not None, uint32_t delta):
+        """Hand a count of hits over; return False when it has to wait (ValueError: not a key)."""
+        if not key_is_sound(key, len(key)):
+            raise ValueError("not the key of an answer")
+        return self.put_hits(key, <uint16_t>len(key), delta)
+
+    # ---- the consumer
+
+    def records(self, size_t limit_octets):
+        """Return the next records as (kind, epoch, key, payload), until they have so many octets.
+
+        Their space is given back by `consume`. ValueError: the next record cannot be; everything in the ring is gone.
+        """
+        cdef uint64_t head = __atomic_load_n(self.head, __ATOMIC_ACQUIRE)
+        cdef uint64_t tail = self.tail[0]
+        cdef uint64_t start
+        cdef RecordHead record
+        cdef list found = []
+        if head - tail > self.capacity or (tail & (ALIGNMENT - 1) and head != tail):
+            self.drop(head)
+        if self.cursor - tail > head - tail:
+            self.cursor = tail      # another consumer has been here, before a fork
+        start = self.cursor
+        while self.cursor != head and self.cursor - start < limit_octets:
+            if not self.step(head, &record):
+                if found:
+                    break           # these are good; the next call says what comes after them
+                self.drop(head)
+            if record.kind != RECORD_PAD:
+                found.append(self.record_before(&record))
+        return found
+
+    def consume(self):
+        """Give back the space of all that `records` has returned."""
+        cdef uint64_t tail = self.tail[0]
+        if self.cursor - tail <= __atomic_load_n(self.head, __ATOMIC_ACQUIRE) - tail:
+            __atomic_store_n(self.tail, self.cursor, __ATOMIC_RELEASE)
+
+    def rewind(self):
+        """Let `records` start again with the first record that was not given back."""
+        self.cursor = self.tail[0]
+
+    cdef bint step(self, uint64_t head, RecordHead* record) noexcept nogil:
+        """Move the cursor over one record, which has to be sound and to end at `head` or before."""
+        cdef size_t at = self.cursor & (self.capacity - 1)
+        cdef size_t rest = self.capacity - at
+        cdef size_t left = min(<uint64_t>rest, head - self.cursor)
+        if left < ALIGNMENT:
+            return False
+        memset(record, 0, sizeof(RecordHead))
+        memcpy(record, self.data + at, min(left, sizeof(RecordHead)))
+        if aligned(record.size) > left:
+            return False
+        if record.kind == RECORD_PAD:
+            if record.size != rest:
+                return False
+        elif not record_is_sound(record, self.data + at):
+            return False
+        self.cursor += aligned(record.size)
+        return True
+
+    cdef tuple record_before(self, const RecordHead* record):
+        """The record that ends at the cursor."""
+        cdef const uint8_t* at = self.data + ((self.cursor - aligned(record.size)) & (self.capacity - 1))
+        cdef const char* key = <const char*>at + sizeof(RecordHead)
+        return (
+            record.kind, record.epoch, key[:record.key_length],
+            key[record.key_length:record.size - sizeof(RecordHead)],
+        )
+
+    cdef int drop(self, uint64_t head) except -1:
+        octets = self.octets_used()
+        self.cursor = head
+        __atomic_store_n(self.tail, head, __ATOMIC_RELEASE)
+        raise ValueError(f"a ring was damaged; {octets} octets of new answers are lost")

@@ -1,0 +1,36 @@
+"""Answers on their way from a worker to the keeper."""
+
+from os import PathLike
+
+from ._answer import Answer
+from ._entry import Moment
+
+RING_OCTETS: int
+RECORD_PAD: int
+RECORD_ANSWER: int
+RECORD_HITS: int
+
+class Ring:
+    """Records from one process to one other, across restarts of both."""
+
+    @staticmethod
+    def open(path: str | PathLike[str] | None, capacity: int = ...) -> Ring: ...
+    @property
+    def capacity(self) -> int: ...
+    @property
+    def used(self) -> int: ...
+    def put(
+        self,
+        key: bytes,
+        answer: Answer,
+        epoch: int,
+        stored: Moment,
+        *,
+        origin: int = 0,
+        upstream: str | None = None,
+        rtt_us: int = 0,
+    ) -> bool: ...
+    def put_hits_of(self, key: bytes, delta: int) -> bool: ...
+    def records(self, limit_octets: int) -> list[tuple[int, int, bytes, bytes]]: ...
+    def consume(self) -> None: ...
+    def rewind(self) -> None: ...
