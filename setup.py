@@ -14,9 +14,11 @@ MODULES = [
     "_hotcache",
     "_ring",
     "_control",
+    "_disk",
     "_shared",
     "_response",
     "_udp",
+    "_tiers",
     "_fastpath",
 ]
 LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with

@@ -1,23 +1,28 @@
 from collections.abc import Callable
 
 from ._answer import Answer
-from ._hotcache import HotCache
-from ._shared import Counters
+from ._tiers import Tiers
 
 class FastPath:
-    """Answers from memory; calls `on_uncommon(query)` for each query that needs more."""
+    """Answers from the cache; calls `on_uncommon(query)` for each query that needs more."""
 
-    cache: HotCache
-    counters: Counters
+    @property
+    def tiers(self) -> Tiers: ...
     def __init__(
-        self, cache: HotCache, counters: Counters, on_uncommon: Callable[[Query], None]
+        self,
+        tiers: Tiers,
+        on_uncommon: Callable[[Query], None],
+        on_refresh: Callable[[bytes], None],
+        *,
+        stale_ttl: int = 30,
+        prefetch: bool = True,
     ) -> None: ...
     def drain(self, fd: int) -> None: ...
     def answer_stream(self, packet: bytes, make_query: Callable[[], Query]) -> bytes | None: ...
-    def keep(self, key: bytes, answer: Answer) -> None: ...
+    def renew_wanted(self) -> None: ...
 
 class Query:
-    """A query that memory could not answer."""
+    """A query that the cache could not answer."""
 
     @property
     def key(self) -> bytes: ...

@@ -23,6 +23,7 @@ LAYERS = (
     {"policy", "cache", "upstream"},
     {"_fastpath"},
     {"_forward"},
+    {"_tiers"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),
         *("_response", "_udp", "_access", "_domains"),

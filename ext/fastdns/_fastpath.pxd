@@ -1,15 +1,19 @@
-"""The way of a query that memory can answer, from the packet to its answer, in the order of the journey."""
+"""The way of a query that the cache can answer, from the packet to its answer, in the order of the journey."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._hotcache cimport HotCache
+from fastdns._entry cimport Instant
+from fastdns._hotcache cimport Entry, HotCache
 from fastdns._shared cimport Counters
+from fastdns._tiers cimport Tiers
 from fastdns._udp cimport BATCH, Batch, Sender
 from fastdns._wire cimport Question
 
 cdef enum Verdict:
     ANSWERED
+    ANSWERED_LATE           # in the last part of its TTL: to be renewed
     DROPPED
+    MISSED                  # memory has nothing to serve
     UNCOMMON                # for the owner's callback
 
 ctypedef struct Seen:       # a query that has been read
@@ -19,26 +23,47 @@ ctypedef struct Seen:       # a query that has been read
     Question question
 
 cdef class FastPath:
-    cdef readonly HotCache cache
-    cdef readonly Counters counters
-    cdef uint64_t* tally    # theirs, within reach of code without the GIL
+    cdef readonly Tiers tiers
+    cdef HotCache memory    # theirs
+    cdef uint64_t* tally    # their counters, within reach of code without the GIL
+    cdef uint64_t* hit_latency
+    cdef uint64_t* miss_latency
+    cdef uint32_t stale_ttl
+    cdef bint prefetch
     cdef object on_uncommon
+    cdef object on_refresh
     cdef Batch batch
     cdef Seen* seen         # a batch of them
+    cdef int* missed        # which of them memory could not answer
     cdef uint8_t* stream_room
 
     cdef void look_at(self, Seen* seen, const uint8_t* packet, size_t length) noexcept nogil
-    cdef int consider(
+    cdef int from_memory(
         self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil        # a Verdict; limit 0: what the client takes over UDP
-    cdef void show_cache(self)
+    cdef int from_disk(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil        # a Verdict, never MISSED; between begin_disk and end_disk
+    cdef int without_disk(
+        self, const Seen* seen, uint8_t* out, size_t* written
+    ) noexcept nogil        # a Verdict, never MISSED
+    # private
+    cdef int serve(
+        self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
+    ) noexcept nogil
+    cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode) noexcept nogil
+    cdef list answer_missed(self, int fd, int count, list uncommon)
+    cdef list put_off(self, int fd, int i, list uncommon)
+    cdef void renew(self, const Seen* seen)
 
 cdef class Query:
     cdef Question question
     cdef bytes spelling     # the question as the client wrote it
+    cdef uint64_t received_ns
     cdef FastPath home
 
     cdef void take(self, FastPath home, const Seen* seen)
+    cdef void count_reply(self, const uint8_t* response) noexcept
 
 cdef class UdpQuery(Query):
     cdef int fd

@@ -1,18 +1,21 @@
-"""The way of a query that memory can answer, from the packet to its answer, in the order of the journey.
+"""The way of a query that the cache can answer, from the packet to its answer, in the order of the journey.
 
-A hit makes no Python object. What memory does not hold becomes a `Query` and goes to the callback that the owner gave.
+A hit makes no Python object. What neither memory nor disk hold becomes a `Query` and goes to the callback that the
+owner gave.
 """
 
 from libc.stdlib cimport free, malloc
 
 from fastdns._answer cimport Answer
-from fastdns._hotcache cimport Entry
-from fastdns._response cimport RESPONSE_MAX, write_answer, write_error
+from fastdns._disk cimport Found
+from fastdns._entry cimport read_moment
+from fastdns._response cimport RESPONSE_MAX, write_answer, write_error, write_stale
 from fastdns._shared cimport (
-    CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_HITS, CACHE_INSERTS, CACHE_MISSES, CACHE_REFUSED,
-    QUERIES_DROPPED, QUERIES_TCP, QUERIES_UDP, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP,
-    RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SEND_ERRORS,
+    CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED, QUERIES_TCP,
+    QUERIES_UDP, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER,
+    RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SEND_ERRORS, observe,
 )
+from fastdns._tiers cimport DISK_FRESH
 from fastdns._udp cimport ANSWER_OCTETS, send_one
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR,
@@ -29,17 +32,18 @@ cdef extern from "<time.h>" nogil:
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     UNCOMMON_A_WAKEUP = 64  # these cost a greenlet each
+    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
     RCODE_NOTIMP = 4
     RCODE_REFUSED = 5
     RCODE_BADVERS = 16
 
 
-cdef inline int64_t read_clock() noexcept nogil:
-    """Milliseconds since boot: no step of the wall clock and no suspended hour makes an old answer young."""
+cdef inline uint64_t read_clock_ns() noexcept nogil:
+    """Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young."""
     cdef timespec now
     clock_gettime(CLOCK_BOOTTIME, &now)
-    return <int64_t>now.tv_sec * 1000 + now.tv_nsec // 1000000
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef inline uint16_t rcode_of(int status) noexcept nogil:
@@ -74,71 +78,140 @@ cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogi
 
 
 cdef class FastPath:
-    """Answers from memory; calls `on_uncommon(query)` for each query that needs more."""
+    """Answers from the cache; calls `on_uncommon(query)` for each query that needs more.
 
-    def __cinit__(self, HotCache cache not None, Counters counters not None, object on_uncommon):
-        self.cache = cache
-        self.counters = counters
-        self.tally = counters.at
+    `on_refresh(key)` is called for what should be asked again though it is still served. What is served past its TTL
+    says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last tenth of its TTL is renewed.
+    """
+
+    def __cinit__(self, Tiers tiers not None, on_uncommon, on_refresh, *, uint32_t stale_ttl=30, bint prefetch=True):
+        self.tiers = tiers
+        self.memory = tiers.memory
+        self.tally = tiers.counters.at
+        self.hit_latency = tiers.counters.hit_latency
+        self.miss_latency = tiers.counters.miss_latency
         self.on_uncommon = on_uncommon
+        self.on_refresh = on_refresh
+        self.stale_ttl = stale_ttl
+        self.prefetch = prefetch
         self.batch = Batch()
         self.stream_room = <uint8_t*>malloc(RESPONSE_MAX)
         self.seen = <Seen*>malloc(BATCH * sizeof(Seen))
-        if self.stream_room == NULL or self.seen == NULL:
+        self.missed = <int*>malloc(BATCH * sizeof(int))
+        if self.stream_room == NULL or self.seen == NULL or self.missed == NULL:
             raise MemoryError
-        self.show_cache()
 
     def __dealloc__(self):
         free(self.stream_room)
         free(self.seen)
+        free(self.missed)
+
+    # --- the stages, in their order -----------------------------------------------------------------------
 
     cdef void look_at(self, Seen* seen, const uint8_t* packet, size_t length) noexcept nogil:
         seen.packet = packet
         seen.status = read_query(packet, length, &seen.question)
         if seen.status == WIRE_OK:
-            seen.hash = self.cache.hash_of(seen.question.key, seen.question.key_length)
-            self.cache.expect(seen.hash)
+            seen.hash = self.memory.hash_of(seen.question.key, seen.question.key_length)
+            self.memory.expect(seen.hash)
 
-    cdef int consider(
+    cdef int from_memory(
         self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil:
         cdef const Question* question = &seen.question
-        cdef uint16_t rcode = RCODE_REFUSED
         cdef Entry* entry
         if seen.status == WIRE_DROP:
             self.tally[QUERIES_DROPPED] += 1
             return DROPPED
         if seen.status != WIRE_OK:
-            rcode = rcode_of(seen.status)
-        elif question.qclass == CLASS_CHAOS:
+            written[0] = self.refuse(seen, out, rcode_of(seen.status))
+            return ANSWERED
+        if question.qclass == CLASS_CHAOS:
             return UNCOMMON
-        else:
-            entry = self.cache.find(seen.hash, question.key, question.key_length, now_ms)
-            if entry != NULL:
+        entry = self.memory.find_any(seen.hash, question.key, question.key_length)
+        if entry != NULL:
+            if now_ms < entry.expires_ms:
                 self.tally[CACHE_HITS] += 1
-                written[0] = write_answer(
-                    out, seen.packet + HEADER_LENGTH, question, &entry.answer,
-                    <uint32_t>((now_ms - entry.stored_ms) // 1000), limit if limit else question.udp_size,
+                return self.serve(entry, seen, out, limit, now_ms, written)
+            # Asking for it has just failed: RFC 8767 section 5, the failure recheck timer.
+            if now_ms < entry.hold_stale_ms and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD:
+                self.tally[CACHE_STALE] += 1
+                self.memory.count_hit(entry)
+                written[0] = write_stale(
+                    out, seen.packet + HEADER_LENGTH, question, &entry.answer, self.stale_ttl,
+                    limit if limit else question.udp_size,
                 )
                 count_response(self.tally, out)
                 return ANSWERED
-            self.tally[CACHE_MISSES] += 1
-            # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
-            if question.flags & FLAG_RD:
-                return UNCOMMON
-        written[0] = write_error(out, seen.packet + HEADER_LENGTH, question, rcode)
+        self.tally[CACHE_MISSES] += 1
+        return MISSED
+
+    cdef int from_disk(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil:
+        cdef const Question* question = &seen.question
+        cdef Entry* entry = NULL
+        cdef Found found
+        if self.tiers.look_up_disk(
+            seen.hash, question.key, question.key_length, now, &entry, &found
+        ) != DISK_FRESH:
+            self.tally[DISK_MISSES] += 1
+            return self.without_disk(seen, out, written)
+        self.tally[DISK_HITS] += 1
+        if entry != NULL:
+            return self.serve(entry, seen, out, limit, now.boot_ms, written)
+        written[0] = write_answer(      # memory has no room for it
+            out, seen.packet + HEADER_LENGTH, question, &found.answer, <uint32_t>(found.age_ms // 1000),
+            limit if limit else question.udp_size,
+        )
         count_response(self.tally, out)
         return ANSWERED
 
+    cdef int without_disk(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
+        # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
+        if seen.question.flags & FLAG_RD:
+            return UNCOMMON
+        written[0] = self.refuse(seen, out, RCODE_REFUSED)
+        return ANSWERED
+
+    cdef int serve(
+        self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
+    ) noexcept nogil:
+        """Answer with a fresh entry."""
+        cdef const Question* question = &seen.question
+        self.memory.count_hit(entry)
+        written[0] = write_answer(
+            out, seen.packet + HEADER_LENGTH, question, &entry.answer,
+            <uint32_t>((now_ms - entry.stored_ms) // 1000), limit if limit else question.udp_size,
+        )
+        count_response(self.tally, out)
+        if (
+            PREFETCH_SHARE * (entry.expires_ms - now_ms) <= entry.expires_ms - entry.stored_ms
+            and self.prefetch and not entry.refreshing and not entry.answer.is_failure and question.flags & FLAG_RD
+        ):
+            entry.refreshing = True
+            return ANSWERED_LATE
+        return ANSWERED
+
+    cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode) noexcept nogil:
+        cdef size_t written = write_error(out, seen.packet + HEADER_LENGTH, &seen.question, rcode)
+        count_response(self.tally, out)
+        return written
+
+    # --- the journeys -------------------------------------------------------------------------------------
+
     def drain(self, int fd):
         """Answer what waits in a UDP socket, a bounded amount; hits leave before any miss is looked at."""
-        cdef int _batch, i, count, verdict
+        cdef int _batch, i, count, verdict, hits, missed
         cdef size_t length = 0
         cdef size_t written = 0
         cdef const uint8_t* packet
-        cdef UdpQuery query
         cdef list uncommon = None
-        cdef int64_t now_ms = read_clock()
+        cdef uint64_t began_ns = read_clock_ns()
+        cdef uint64_t sent_ns
+        cdef int64_t now_ms = <int64_t>(began_ns // 1000000)
+        if self.tiers.catch_up(now_ms):
+            self.renew_wanted()
         for _batch in range(BATCHES_A_WAKEUP):
             count = self.batch.receive(fd)
             self.tally[QUERIES_UDP] += <unsigned int>count
@@ -148,25 +221,75 @@ cdef class FastPath:
                 self.look_at(&self.seen[i], packet, length)
             for i in range(count):
                 if self.seen[i].status == WIRE_OK:
-                    self.cache.expect_entry(self.seen[i].hash)
+                    self.memory.expect_entry(self.seen[i].hash)
+            missed = 0
+            hits = 0
             for i in range(count):
-                verdict = self.consider(&self.seen[i], self.batch.room(), 0, now_ms, &written)
-                if verdict == ANSWERED:
+                verdict = self.from_memory(&self.seen[i], self.batch.room(), 0, now_ms, &written)
+                if verdict == ANSWERED or verdict == ANSWERED_LATE:
+                    hits += 1
                     self.batch.queue(i, written)
+                    if verdict == ANSWERED_LATE:
+                        self.renew(&self.seen[i])
+                elif verdict == MISSED:
+                    self.missed[missed] = i
+                    missed += 1
                 elif verdict == UNCOMMON:
-                    query = UdpQuery.__new__(UdpQuery)
-                    query.take(self, &self.seen[i])
-                    query.fd = fd
-                    query.sender = self.batch.senders[i]
-                    if uncommon is None:
-                        uncommon = []
-                    uncommon.append(query)
+                    uncommon = self.put_off(fd, i, uncommon)
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
+            sent_ns = read_clock_ns()
+            observe(self.hit_latency, sent_ns - began_ns, <uint64_t>hits)
+            began_ns = sent_ns
+            if missed:
+                uncommon = self.answer_missed(fd, missed, uncommon)
             if count < BATCH or (uncommon is not None and len(uncommon) >= UNCOMMON_A_WAKEUP):
                 break
         if uncommon is not None:
             for query in uncommon:
                 self.on_uncommon(query)
+
+    cdef list answer_missed(self, int fd, int count, list uncommon):
+        """Answer from disk those of the batch that memory could not; return them that need more."""
+        cdef int i, verdict
+        cdef size_t written = 0
+        cdef Instant now
+        cdef bint on_disk = not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0
+        read_moment(&now)
+        for i in range(count):
+            # A look-up that had to wait for the disk makes the others of the batch another thread's.
+            if on_disk and not self.tiers.disk.would_wait():
+                verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
+            else:
+                verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
+            if verdict == UNCOMMON:
+                uncommon = self.put_off(fd, self.missed[i], uncommon)
+                continue
+            self.batch.queue(self.missed[i], written)
+            if verdict == ANSWERED_LATE:
+                self.renew(&self.seen[self.missed[i]])
+        if on_disk:
+            self.tiers.end_disk()
+        self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
+        return uncommon
+
+    cdef list put_off(self, int fd, int i, list uncommon):
+        cdef UdpQuery query = UdpQuery.__new__(UdpQuery)
+        query.take(self, &self.seen[i])
+        query.fd = fd
+        query.sender = self.batch.senders[i]
+        if uncommon is None:
+            uncommon = []
+        uncommon.append(query)
+        return uncommon
+
+    cdef void renew(self, const Seen* seen):
+        self.tally[PREFETCHES] += 1
+        self.on_refresh(seen.question.key[:seen.question.key_length])
+
+    def renew_wanted(self):
+        """Have renewed what commands want renewed."""
+        for key in self.tiers.take_wanted():
+            self.on_refresh(key)
 
     def answer_stream(self, bytes packet not None, make_query):
         """Return the response to one message of a stream, or None when it has none or will have it later.
@@ -176,11 +299,23 @@ cdef class FastPath:
         cdef size_t written = 0
         cdef Seen seen
         cdef Query query
+        cdef Instant now
         cdef int verdict
         self.tally[QUERIES_TCP] += 1
+        read_moment(&now)
+        if self.tiers.catch_up(now.boot_ms):
+            self.renew_wanted()
         self.look_at(&seen, packet, len(packet))
-        verdict = self.consider(&seen, self.stream_room, RESPONSE_MAX, read_clock(), &written)
-        if verdict == ANSWERED:
+        verdict = self.from_memory(&seen, self.stream_room, RESPONSE_MAX, now.boot_ms, &written)
+        if verdict == MISSED:
+            if not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0:
+                verdict = self.from_disk(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
+                self.tiers.end_disk()
+            else:
+                verdict = self.without_disk(&seen, self.stream_room, &written)
+        if verdict == ANSWERED_LATE:
+            self.renew(&seen)
+        if verdict == ANSWERED or verdict == ANSWERED_LATE:
             return self.stream_room[:written]
         if verdict == UNCOMMON:
             query = make_query()
@@ -188,25 +323,9 @@ cdef class FastPath:
             self.on_uncommon(query)
         return None
 
-    def keep(self, bytes key not None, Answer answer not None):
-        """Take an answer into memory, if it may be kept."""
-        cdef size_t evictions = self.cache.evictions
-        if answer.stored.ttl == 0:
-            return
-        if self.cache.insert(key, answer, read_clock()):
-            self.tally[CACHE_INSERTS] += 1
-        else:
-            self.tally[CACHE_REFUSED] += 1
-        self.tally[CACHE_EVICTIONS] += self.cache.evictions - evictions
-        self.show_cache()
-
-    cdef void show_cache(self):
-        self.tally[CACHE_ENTRIES] = self.cache.count
-        self.tally[CACHE_BYTES] = self.cache.octets
-
 
 cdef class Query:
-    """A query that memory could not answer. Subclasses have `reply(answer)`, which sends the answer to the client."""
+    """A query that the cache could not answer. Subclasses have `reply(answer)`, which sends the answer to the client."""
 
     def drop(self):
         """Forget the query without a word: there are too many."""
@@ -214,7 +333,12 @@ cdef class Query:
     cdef void take(self, FastPath home, const Seen* seen):
         self.home = home
         self.question = seen.question
+        self.received_ns = read_clock_ns()
         self.spelling = seen.packet[HEADER_LENGTH:HEADER_LENGTH + seen.question.length]
+
+    cdef void count_reply(self, const uint8_t* response) noexcept:
+        count_response(self.home.tally, response)
+        observe(self.home.miss_latency, read_clock_ns() - self.received_ns, 1)
 
     @property
     def key(self):
@@ -237,7 +361,7 @@ cdef class Query:
         cdef size_t written = write_answer(
             room, self.spelling, &self.question, &answer.stored, 0, RESPONSE_MAX
         )
-        count_response(self.home.tally, room)
+        self.count_reply(room)
         return room[:written]
 
 
@@ -252,7 +376,7 @@ cdef class UdpQuery(Query):
         cdef size_t written = write_answer(
             room, self.spelling, &self.question, &answer.stored, 0, self.question.udp_size
         )
-        count_response(self.home.tally, room)
+        self.count_reply(room)
         if send_one(self.fd, room, written, &self.sender) < 0:
             self.home.tally[SEND_ERRORS] += 1
 

@@ -1,4 +1,4 @@
-"""The memory cache of ready answers: put, find, evict (SIEVE), octets accounted.
+"""The memory cache of ready answers: put, find, evict (SIEVE), hits counted, octets accounted.
 
 Zhang and others, "SIEVE is Simpler than LRU", NSDI 2024: entries stand in the order in which they came; a hand walks
 from the oldest to the newest, spares once what was asked for since it last came by, and evicts the rest.
@@ -18,10 +18,16 @@ cdef struct Entry:
     Stored answer           # points into this very block: TTL offsets, key, message, options
     uint16_t key_length
     uint8_t visited
+    uint8_t refreshing      # somebody has been told to renew it
+    uint32_t hits           # since they were last reported
+    int64_t hold_stale_ms   # until then it is served past its TTL without asking anybody
+    Entry* next_hit         # the list of those with hits to report
+    Entry* previous_hit
 
 cdef class HotCache:
     # settings
     cdef readonly size_t capacity           # octets: table, entries and what malloc adds
+    cdef readonly int64_t stale_ms          # how long past its TTL a good answer is worth keeping
     cdef size_t slots
     cdef SipKey hash_key
     # state
@@ -32,17 +38,30 @@ cdef class HotCache:
     cdef Entry* newest
     cdef Entry* oldest
     cdef Entry* hand
+    cdef Entry* first_hit                   # entries with hits to report, in no order that matters
 
     cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
     # ^ a fresh entry, or NULL. Valid until the next put.
+    cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ the entry whatever its age, or NULL
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # past its TTL, and still of use
+    cdef void count_hit(self, Entry* entry) noexcept nogil
+    cdef void forget_hits(self, Entry* entry) noexcept nogil                        # they have been reported
     cdef void expect(self, uint64_t hash) noexcept nogil
     cdef void expect_entry(self, uint64_t hash) noexcept nogil
     # ^ announce a find: the first fetches the slot from memory, the second, some time later, the entry
-    cdef bint put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil
+    cdef bint put(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms
+    ) noexcept nogil
     # ^ False: no room could be made, or a failure would have taken the place of a good answer
+    cdef void remove(self, Entry* entry) noexcept nogil
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void enqueue(self, Entry* entry) noexcept nogil
-    cdef void remove(self, Entry* entry) noexcept nogil
+    cdef void list_hits(self, Entry* entry) noexcept nogil
     cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil
+
+
+cdef inline uint8_t* key_of(const Entry* entry) noexcept nogil:
+    return <uint8_t*>entry + sizeof(Entry) + 2 * <size_t>entry.answer.ttl_count

@@ -1,5 +1,6 @@
 """The memory cache of ready answers: open addressing in a table of fixed size, so that no insert waits for a rehash."""
 
+from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
@@ -36,10 +37,6 @@ cdef inline size_t home(uint64_t hash, size_t slots) noexcept nogil:
     return <size_t>((<uint64_t><uint32_t>hash * slots) >> 32)
 
 
-cdef inline uint8_t* key_of(const Entry* entry) noexcept nogil:
-    return <uint8_t*>entry + sizeof(Entry) + 2 * <size_t>entry.answer.ttl_count
-
-
 cdef inline size_t weight(Entry* entry) noexcept nogil:
     return malloc_usable_size(entry) + BLOCK_OVERHEAD
 
@@ -54,6 +51,9 @@ cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* an
     entry.answer = answer[0]
     entry.key_length = key_length
     entry.visited = 0
+    entry.refreshing = 0
+    entry.hits = 0
+    entry.hold_stale_ms = 0
     at = <uint8_t*>entry + sizeof(Entry)
     memcpy(at, answer.ttl_at, offsets)
     entry.answer.ttl_at = <const uint16_t*>at
@@ -74,10 +74,11 @@ cdef class HotCache:
     Entries are found by the whole key (the hash alone is never trusted) and die by their own TTL.
     """
 
-    def __cinit__(self, size_t capacity):
+    def __cinit__(self, size_t capacity, int64_t stale_ms=0):
         if capacity < 65536:
             raise ValueError("a memory cache has at least 65,536 octets")
         self.capacity = capacity
+        self.stale_ms = stale_ms
         self.slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
         self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
         if self.table == NULL:
@@ -135,16 +136,47 @@ cdef class HotCache:
                 return
             slot = slot + 1 if slot + 1 < self.slots else 0
 
-    cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
+    cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
         cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
-        cdef Entry* entry
-        if value == 0:
+        return entry_at(value) if value != 0 else NULL
+
+    cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
+        cdef Entry* entry = self.find_any(hash, key, key_length)
+        if entry == NULL or now_ms >= entry.expires_ms:
             return NULL
-        entry = entry_at(value)
-        if now_ms >= entry.expires_ms:
-            return NULL
-        entry.visited = 1
+        self.count_hit(entry)
         return entry
+
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+        return (
+            not entry.answer.is_failure and now_ms >= entry.expires_ms
+            and now_ms < entry.expires_ms + self.stale_ms
+        )
+
+    cdef void count_hit(self, Entry* entry) noexcept nogil:
+        entry.visited = 1
+        if entry.hits == 0:
+            self.list_hits(entry)
+        if entry.hits != <uint32_t>-1:
+            entry.hits += 1
+
+    cdef void list_hits(self, Entry* entry) noexcept nogil:
+        entry.previous_hit = NULL
+        entry.next_hit = self.first_hit
+        if self.first_hit != NULL:
+            self.first_hit.previous_hit = entry
+        self.first_hit = entry
+
+    cdef void forget_hits(self, Entry* entry) noexcept nogil:
+        if entry.hits == 0:
+            return
+        entry.hits = 0
+        if entry.previous_hit != NULL:
+            entry.previous_hit.next_hit = entry.next_hit
+        else:
+            self.first_hit = entry.next_hit
+        if entry.next_hit != NULL:
+            entry.next_hit.previous_hit = entry.previous_hit
 
     cdef void enqueue(self, Entry* entry) noexcept nogil:
         entry.newer = NULL
@@ -172,6 +204,7 @@ cdef class HotCache:
             self.oldest = entry.newer
         if self.hand == entry:
             self.hand = entry.newer
+        self.forget_hits(entry)
         self.count -= 1
         self.octets -= weight(entry)
         free(entry)
@@ -209,15 +242,15 @@ cdef class HotCache:
             self.evictions += 1
         return True
 
-    cdef bint put(self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t now_ms) noexcept nogil:
+    cdef bint put(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms
+    ) noexcept nogil:
         cdef uint64_t hash = self.hash_of(key, key_length)
-        cdef uint64_t value = self.table[self.slot_of(hash, key, key_length)]
-        cdef Entry* old = NULL
+        cdef Entry* old = self.find_any(hash, key, key_length)
         cdef Entry* entry
         cdef size_t room
-        if value != 0:
-            old = entry_at(value)
-            if answer.is_failure and not old.answer.is_failure and now_ms < old.expires_ms:
+        if old != NULL and answer.is_failure and (now_ms < old.expires_ms or self.is_stale(old, now_ms)):
+            if not old.answer.is_failure:
                 return False
         entry = make_entry(key, key_length, answer)
         if entry == NULL:
@@ -229,10 +262,13 @@ cdef class HotCache:
             free(entry)
             return False
         entry.hash = hash
-        entry.stored_ms = now_ms
-        entry.expires_ms = now_ms + <int64_t>1000 * answer.ttl
+        entry.stored_ms = stored_ms
+        entry.expires_ms = stored_ms + <int64_t>1000 * answer.ttl
         if old != NULL:
             entry.visited = old.visited
+            if old.hits:
+                self.list_hits(entry)
+                entry.hits = old.hits
             self.remove(old)
         self.enqueue(entry)
         # Looked up again: evictions have moved slots.
@@ -243,7 +279,7 @@ cdef class HotCache:
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms)
+        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms, now_ms)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""

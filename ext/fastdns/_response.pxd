@@ -13,7 +13,18 @@ cdef size_t write_answer(
     size_t limit,
 ) noexcept nogil
 # ^ octets written, at most limit, for which out must have room; with TC=1 and the question alone when the answer
-#   is larger. question_wire is the question as the client spelled it, question.length octets.
+#   is larger. question_wire is the question as the client spelled it, question.length octets. The TTLs fall by age,
+#   to 0 at least.
+
+cdef size_t write_stale(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,
+    size_t limit,
+) noexcept nogil
+# ^ the same for an answer past its TTL: every record says ttl, OPT says Stale Answer (RFC 8767, RFC 8914)
+
+cdef enum:
+    EDE_STALE_ANSWER = 3
+    EDE_STALE_NXDOMAIN = 19
 
 cdef size_t write_error(
     uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode

@@ -10,6 +10,9 @@ from fastdns._wire cimport (
 cdef enum:
     OPT_LENGTH = 11         # without options
     OPT_DO = 0x80
+    OPTION_EDE = 15
+    EDE_OCTETS = 6          # the option without a text
+    RCODE_NXDOMAIN = 3
 
 
 cdef size_t write_opt(
@@ -72,6 +75,26 @@ cdef size_t write_answer(
             options_length = 0
         store16(out + 10, load16(out + 10) + 1)
         length += write_opt(out + length, question, answer.rcode, answer.options, options_length)
+    return length
+
+
+cdef size_t write_stale(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,
+    size_t limit,
+) noexcept nogil:
+    cdef uint8_t options[EDE_OCTETS]
+    cdef Stored stale = answer[0]
+    cdef size_t length
+    cdef int i
+    store16(options, OPTION_EDE)
+    store16(options + 2, 2)
+    store16(options + 4, EDE_STALE_NXDOMAIN if answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER)
+    stale.options = options
+    stale.options_length = EDE_OCTETS
+    length = write_answer(out, question_wire, question, &stale, 0, limit)
+    if length >= answer.length and not load16(out + 2) & FLAG_TC:
+        for i in range(answer.ttl_count):
+            store32(out + answer.ttl_at[i], ttl)
     return length
 
 

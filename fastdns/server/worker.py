@@ -8,6 +8,9 @@ import resource
 import signal
 import time
 from collections.abc import Sequence
+from contextlib import suppress
+from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import attrs
@@ -15,13 +18,19 @@ import gevent
 from gevent.event import Event
 
 from .._answer import Limits
+from .._control import Control
+from .._disk import Disk
 from .._hotcache import HotCache
+from .._ring import Ring
 from .._shared import Counters
+from .._tiers import Tiers
+from ..cache.warm import most_used
 from ..config.schema import Config
 from ..listen.tcp import TcpListener
-from ..resolve import Resolver
+from ..resolve import Manners, Resolver
 from ..upstream.exchange import Desk
 from ..upstream.group import Group
+from ..upstream.origin import fingerprint
 from ..upstream.reply import Reader
 from ..upstream.sources import Sources
 from .sockets import Listeners
@@ -29,7 +38,10 @@ from .sockets import Listeners
 log = logging.getLogger(__name__)
 
 LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
-LOOK_AT_FILES_SECONDS = 1.0
+LOOK_AROUND_SECONDS = 1.0
+HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
+WARMED_AT_ONCE = 64
+OCTETS_A_WARMED_ENTRY = 512  # what an entry takes in memory, about: how many are worth choosing
 
 
 @attrs.frozen
@@ -41,6 +53,11 @@ class Inheritance:
     listeners: Sequence[Listeners]
     counters: Counters
     lifeline: int  # readable when the supervisor is gone
+    ring: Ring  # towards the keeper
+    control: Control
+    bell: int  # an eventfd: the keeper wants us to look at the control pages
+    keeper_bell: int
+    cache: Path  # the LMDB environment
 
 
 class Worker:
@@ -48,25 +65,40 @@ class Worker:
 
     def __init__(self, inheritance: Inheritance) -> None:
         config, counters = inheritance.config, inheritance.counters
-        hub = gevent.get_hub()
-        hub.handle_error = _log_error
-        self._loop = hub.loop
+        self._hub = gevent.get_hub()
+        self._hub.handle_error = _log_error
+        loop = self._hub.loop
+        self._config = config
+        self._counters = counters
         self._sources = inheritance.sources
+        self._control = inheritance.control
         self._stop = Event()
-        limits = _limits(config)
+        manners = _manners(config)
         self._group = Group(
-            config.upstream, inheritance.sources.servers, Desk(Reader(limits), counters)
+            config.upstream, inheritance.sources.servers, Desk(Reader(manners.limits), counters)
         )
-        self._resolver = Resolver(self._group, limits, HotCache(config.cache.memory), counters)
+        self._tiers = Tiers(
+            HotCache(config.cache.memory, int(config.cache.stale * 1000)),
+            counters,
+            Disk(inheritance.cache),
+            inheritance.ring,
+            inheritance.control,
+            fingerprint(config.upstream, inheritance.sources.servers),
+            inheritance.keeper_bell,
+        )
+        self._resolver = Resolver(self._group, manners, self._tiers, counters)
         self._fastpath = self._resolver.fastpath
         self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
-        self._watchers = [self._loop.io(descriptor, 1) for descriptor in self._udp]
+        self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
         self._tcp = TcpListener(
             (one.tcp for one in inheritance.listeners), self._fastpath, counters
         )
-        self._term = self._loop.signal(signal.SIGTERM)
+        self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it dies of any cause, this one can be read.
-        self._orphaned = self._loop.io(inheritance.lifeline, 1)
+        self._orphaned = loop.io(inheritance.lifeline, 1)
+        self._bell = inheritance.bell
+        self._called = loop.io(self._bell, 1)
+        self._tallied = inheritance.control.tally
 
     def run(self) -> None:
         """Serve until told to stop; then send what is under way."""
@@ -74,9 +106,10 @@ class Worker:
         self._orphaned.start(self._stop.set)
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
-        files = gevent.spawn(self._follow_files)
+        self._called.start(self._answer_keeper)
+        beside = [gevent.spawn(self._look_around), gevent.spawn(self._warm_up)]
         self._stop.wait()
-        files.kill(block=False)
+        gevent.killall(beside, block=False)
         self._tcp.stop()
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
@@ -88,13 +121,49 @@ class Worker:
     def _idle(self) -> bool:
         return self._resolver.idle and self._tcp.idle
 
-    def _follow_files(self) -> None:
+    def _look_around(self) -> None:
+        """Follow the files that name upstreams, and show how the upstreams are."""
         while True:
-            gevent.sleep(LOOK_AT_FILES_SECONDS)
+            self._group.publish()
+            gevent.sleep(LOOK_AROUND_SECONDS)
+            self._renew_wanted()
             if self._sources.refresh():
-                names = ", ".join(str(server) for server in self._sources.servers)
-                log.info("upstreams are now %s", names)
-                self._group.replace(self._sources.servers)
+                servers = self._sources.servers
+                log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
+                self._group.replace(servers)
+                self._tiers.change_origin(fingerprint(self._config.upstream, servers))
+
+    def _answer_keeper(self) -> None:
+        """Do what the keeper has rung for: look at the control pages, report the hits."""
+        with suppress(BlockingIOError):
+            os.read(self._bell, 8)
+        self._renew_wanted()
+        if self._control.tally != self._tallied:
+            self._tallied = self._control.tally
+            gevent.spawn(self._report_hits)
+
+    def _renew_wanted(self) -> None:
+        for key in self._tiers.look_at_control():
+            self._resolver.renew(key)
+
+    def _report_hits(self) -> None:
+        while not self._tiers.report_hits(HITS_AT_ONCE):
+            gevent.sleep(0)
+        self._tiers.keeper_is_due()
+
+    def _warm_up(self) -> None:
+        """Bring what was used most from disk into memory, in the background, most used first."""
+        disk = self._tiers.disk
+        while not disk.is_open:  # the keeper may have to make or mend it first
+            gevent.sleep(LOOK_AROUND_SECONDS)
+        limit = self._config.cache.memory // OCTETS_A_WARMED_ENTRY
+        # Reading the whole file may take its time: another thread's, in which the lock of the
+        # interpreter is not held.
+        keys = iter(self._hub.threadpool.apply(most_used, (disk, limit)))
+        while chunk := list(islice(keys, WARMED_AT_ONCE)):
+            if not self._tiers.warm(chunk):
+                break
+            gevent.sleep(0)
 
 
 def main(inheritance: Inheritance, ready: int) -> None:
@@ -109,15 +178,16 @@ def main(inheritance: Inheritance, ready: int) -> None:
     worker.run()
 
 
-def _limits(config: Config) -> Limits:
+def _manners(config: Config) -> Manners:
     cache = config.cache
-    return Limits(
+    limits = Limits(
         int(cache.min_ttl),
         int(cache.max_ttl),
         int(cache.negative_max_ttl),
         int(cache.failure_ttl),
         config.upstream.trust_ad,
     )
+    return Manners(limits, cache.prefetch, cache.stale_wait, int(cache.stale_ttl))
 
 
 def _allow_many_descriptors() -> None:

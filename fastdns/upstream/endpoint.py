@@ -8,6 +8,7 @@ import time
 import gevent
 
 from .._answer import Answer
+from .._tiers import Source
 from ..config.schema import Server
 from ..errors import LocalShortage, UpstreamError
 from .exchange import Arrivals, Desk, Exchange, new_arrivals
@@ -31,6 +32,7 @@ class Endpoint:
     def __init__(self, server: Server, timeout: float, desk: Desk) -> None:
         self.server = server
         self.address = server.address
+        self.source = Source(str(server))
         self.alive = True
         self.timeout = timeout
         self.desk = desk

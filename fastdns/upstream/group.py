@@ -7,10 +7,12 @@ import time
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
+import attrs
 from gevent import GreenletExit
 from gevent.queue import Empty
 
 from .._answer import Answer
+from .._tiers import Source
 from ..config.schema import Server, Upstream
 from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
 from .endpoint import Endpoint
@@ -20,6 +22,15 @@ from .request import Request
 log = logging.getLogger(__name__)
 
 BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5
+
+
+@attrs.frozen
+class Outcome:
+    """An answer, which upstream gave it, and after how many seconds."""
+
+    answer: Answer
+    source: Source
+    seconds: float
 
 
 class Group:
@@ -44,7 +55,7 @@ class Group:
         for endpoint in known.values():
             endpoint.close()
 
-    def ask(self, key: bytes) -> Answer:
+    def ask(self, key: bytes) -> Outcome:
         """Return the first good answer to the question of this key.
 
         When every upstream answers with an error, that of the last one is the answer. UpstreamError
@@ -74,10 +85,10 @@ class _Inquiry:
         self._deadline = time.monotonic() + budget
         self._under_way: dict[Exchange, Endpoint] = {}
         self._erring: set[Endpoint] = set()  # those that have answered with an error
-        self._last_error: Answer | None = None
+        self._last_error: Outcome | None = None
         self._failure: UpstreamError = UpstreamUnreachable("there is no upstream")
 
-    def run(self, plan: Iterator[Endpoint]) -> Answer:
+    def run(self, plan: Iterator[Endpoint]) -> Outcome:
         try:
             return self._ask_in_turn(list(plan))
         except GreenletExit:  # dropped in favour of others: leave nothing behind
@@ -88,7 +99,7 @@ class _Inquiry:
             for exchange in self._under_way:
                 exchange.release()
 
-    def _ask_in_turn(self, plan: list[Endpoint]) -> Answer:
+    def _ask_in_turn(self, plan: list[Endpoint]) -> Outcome:
         for position, endpoint in enumerate(plan):
             if endpoint in self._erring:
                 continue
@@ -98,17 +109,17 @@ class _Inquiry:
                 self._failure = error
                 continue
             others = any(other is not endpoint for other in plan[position + 1 :])
-            answer = self._wait(endpoint.patience if others else None)
-            if answer is not None:
-                return answer
-        answer = self._wait(None)
-        if answer is not None:
-            return answer
+            outcome = self._wait(endpoint.patience if others else None)
+            if outcome is not None:
+                return outcome
+        outcome = self._wait(None)
+        if outcome is not None:
+            return outcome
         if self._last_error is not None:
             return self._last_error
         raise self._failure
 
-    def _wait(self, patience: float | None) -> Answer | None:
+    def _wait(self, patience: float | None) -> Outcome | None:
         """Wait for a good answer.
 
         With patience for so many seconds, or until one of those asked has failed; without, until
@@ -119,24 +130,26 @@ class _Inquiry:
             until = min(until, time.monotonic() + patience)
         while self._under_way:
             try:
-                exchange, outcome = self._arrivals.get(timeout=max(until - time.monotonic(), 0.001))
+                exchange, arrival = self._arrivals.get(timeout=max(until - time.monotonic(), 0.001))
             except Empty:
                 if time.monotonic() >= self._deadline:
                     self._failure = UpstreamTimeout("no upstream answered in time")
                 return None
             endpoint = self._under_way.pop(exchange)
-            log.debug("%s, asked %s: %s", endpoint.server, self._request, outcome)
-            if isinstance(outcome, UpstreamError):
-                self._failure = outcome
-            elif outcome.truncated:
+            log.debug("%s, asked %s: %s", endpoint.server, self._request, arrival)
+            if isinstance(arrival, UpstreamError):
+                self._failure = arrival
+            elif arrival.truncated:
                 again = endpoint.ask_by_tcp(self._request, self._arrivals)
                 self._under_way[again] = endpoint
                 continue
-            elif outcome.is_failure:
+            else:
+                seconds = time.monotonic() - exchange.sent_at
+                outcome = Outcome(arrival, endpoint.source, seconds)
+                if not arrival.is_failure:
+                    return outcome
                 self._last_error = outcome
                 self._erring.add(endpoint)
-            else:
-                return outcome
             if patience is not None:
                 return None  # there is another one to ask, at once
         return None

@@ -7,9 +7,13 @@ import time
 from pathlib import Path
 
 from fastdns._answer import Answer, Limits, Reading
+from fastdns._control import Control
+from fastdns._disk import Disk
 from fastdns._fastpath import FastPath, Query
 from fastdns._hotcache import HotCache
+from fastdns._ring import Ring
 from fastdns._shared import Pages
+from fastdns._tiers import Source, Tiers
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -23,6 +27,7 @@ ID = 0x1A2B
 NAME = "www.example"
 TO_QUESTION = b"\xc0\x0c"  # a compression pointer to the name of the question
 HEADER = 12
+SOURCE = Source("192.0.2.53:53")
 
 GENEROUS = Limits(0, 2**31, 2**31, 5, False)
 
@@ -121,13 +126,26 @@ def now_ms() -> int:
 
 
 class Front:
-    """A fast path with a memory of its own, and what it could not answer by itself."""
+    """A fast path with a cache of its own, and what it could not answer by itself.
 
-    def __init__(self, directory: Path, capacity: int = 1 << 20) -> None:
-        self.cache = HotCache(capacity)
+    There is no disk cache unless somebody makes one in the directory.
+    """
+
+    def __init__(self, directory: Path, capacity: int = 1 << 20, stale: int = 0) -> None:
+        self.cache = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
+        self.ring = Ring.open(None)
+        self.control = Control.open(None, directory)
+        self.tiers = Tiers(
+            self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
+        )
         self.uncommon: list[Query] = []
-        self.fastpath = FastPath(self.cache, self.pages.counters(0), self.uncommon.append)
+        self.refreshed: list[bytes] = []
+        self.fastpath = FastPath(self.tiers, self.uncommon.append, self.refreshed.append)
+
+    def learn(self, name: bytes, answer: Answer) -> None:
+        """Let an answer come from an upstream."""
+        self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
         """The response over a stream, or None when there is none or the query waits in uncommon."""

@@ -36,8 +36,6 @@ from messages import (
 
 from fastdns._answer import failure
 from fastdns._fastpath import FastPath, Query, UdpQuery
-from fastdns._hotcache import HotCache
-from fastdns._shared import Pages
 
 BATCH = 64
 OPT_LENGTH = len(opt())
@@ -187,9 +185,7 @@ def test_hits_leave_before_any_miss_is_looked_at(tmp_path: Path) -> None:
     front = Front(tmp_path)
     front.keep(answer_from(reply(address())))
     wire = Wire(front, socket.AF_INET, "127.0.0.1")
-    front.fastpath = FastPath(
-        front.cache, front.pages.counters(0), lambda _: seen.append(wire.received())
-    )
+    front.fastpath = FastPath(front.tiers, lambda _: seen.append(wire.received()), print)
     wire.send(query("miss"), query(message_id=5))
     assert [response[:2] for response in seen[0]] == [b"\0\5"]
     wire.close()
@@ -336,7 +332,7 @@ def test_whatever_make_query_returns_has_to_be_a_query(front: Front) -> None:
 
 def test_answer_that_came_is_the_next_client_s_hit(front: Front) -> None:
     assert front.ask(query()) is None
-    front.fastpath.keep(front.uncommon[0].key, answer_from(reply(address())))
+    front.learn(front.uncommon[0].key, answer_from(reply(address())))
     assert front.ask(query()) == reply(address())
 
 
@@ -390,11 +386,11 @@ def test_class_chaos_is_never_looked_up(front: Front) -> None:
 
 def test_every_outcome_is_counted(front: Front, wire: Wire) -> None:
     nxdomain = answer_from(reply(authority=(soa(300, 60),), flags=REPLY | 3))
-    front.fastpath.keep(key(), answer_from(reply(address())))
-    front.fastpath.keep(key("nx"), nxdomain)
-    front.fastpath.keep(key("broken"), failure(key("broken"), 2, None, 5))
-    front.fastpath.keep(key("odd"), failure(key("odd"), 9, None, 5))
-    front.fastpath.keep(key("large"), answer_of_size(600))
+    front.learn(key(), answer_from(reply(address())))
+    front.learn(key("nx"), nxdomain)
+    front.learn(key("broken"), failure(key("broken"), 2, None, 5))
+    front.learn(key("odd"), failure(key("odd"), 9, None, 5))
+    front.learn(key("large"), answer_of_size(600))
     names = ("www.example", "www.example", "nx", "broken", "odd", "large", "miss")
     wire.send(*map(query, names), query(flags=0x1000), query("x", 0), query("x", 252), b"")
     counted = {name: number for name, number in front.pages.totals().items() if number}
@@ -427,7 +423,7 @@ def test_queries_of_streams_and_late_answers_are_counted(front: Front) -> None:
 
 
 def test_what_is_not_to_be_kept_is_neither_taken_in_nor_counted(front: Front) -> None:
-    front.fastpath.keep(key(), answer_from(reply(address(0))))
+    front.learn(key(), answer_from(reply(address(0))))
     totals = front.pages.totals()
     assert totals["cache_inserts_total"] == totals["cache_refused_total"] == 0
     assert front.cache.count == 0
@@ -437,9 +433,9 @@ def test_answer_that_finds_no_room_and_failure_beside_a_good_one_are_counted(
     tmp_path: Path,
 ) -> None:
     front = Front(tmp_path, 65536)
-    front.fastpath.keep(key(), answer_from(reply(address())))
-    front.fastpath.keep(key(), failure(key(), 2, None, 5))
-    front.fastpath.keep(key("large"), answer_of_size(65_535))
+    front.learn(key(), answer_from(reply(address())))
+    front.learn(key(), failure(key(), 2, None, 5))
+    front.learn(key("large"), answer_of_size(65_535))
     assert front.count("cache_refused_total") == 2
     assert front.count("cache_inserts_total") == 1
 
@@ -448,7 +444,7 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
     front = Front(tmp_path, 65536)
     answer = answer_from(reply(address()))
     for number in range(1000):
-        front.fastpath.keep(key(str(number)), answer)
+        front.learn(key(str(number)), answer)
     assert front.count("cache_evictions_total") == front.cache.evictions > 500
     assert front.count("cache_entries") == front.cache.count
 
@@ -457,13 +453,13 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
 
 
 def test_fast_path_keeps_what_it_needs_alive(tmp_path: Path) -> None:
-    queries: list[Query] = []
-    fastpath = FastPath(
-        HotCache(65536), Pages.create(tmp_path / "pages", 1, 0.0).counters(0), queries.append
-    )
+    front = Front(tmp_path)
+    queries, fastpath, tiers = front.uncommon, front.fastpath, front.tiers
+    del front
     gc.collect()
     assert fastpath.answer_stream(query(), Query) is None
-    fastpath.keep(queries[0].key, answer_from(reply(address())))
+    tiers.keep(queries[0].key, answer_from(reply(address())), tiers.ticket(), None, 0.0)
+    del tiers
     assert fastpath.answer_stream(query(), Query) == reply(address())
     del fastpath
     gc.collect()

@@ -12,10 +12,14 @@ from gevent.queue import Queue
 
 from fastdns import resolve
 from fastdns._answer import Answer, Limits, text_answer
+from fastdns._control import Control
+from fastdns._disk import Disk
 from fastdns._fastpath import Query
 from fastdns._hotcache import HotCache
+from fastdns._ring import Ring
 from fastdns._shared import Pages
-from fastdns.upstream.group import Group
+from fastdns._tiers import Source, Tiers
+from fastdns.upstream.group import Group, Outcome
 
 
 class HeldGroup(Group):
@@ -24,10 +28,10 @@ class HeldGroup(Group):
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Queue]] = []
 
-    def ask(self, key: bytes) -> Answer:
+    def ask(self, key: bytes) -> Outcome:
         answers = Queue()
         self.asked.append((key, answers))
-        return answers.get()
+        return Outcome(answers.get(), Source("192.0.2.1:53"), 0.01)
 
     def answer(self, position: int) -> None:
         key, answers = self.asked[position]
@@ -59,8 +63,12 @@ def group() -> HeldGroup:
 def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> Ask:
     monkeypatch.setattr(resolve, "QUESTIONS_MAX", 2)
     pages = Pages.create(tmp_path / "counters", slots=1, started_at=time.time())
-    limits = Limits(0, 86400, 3600, 5, False)
-    resolver = resolve.Resolver(group, limits, HotCache(1 << 20), pages.counters(0))
+    counters = pages.counters(0)
+    tiers = Tiers(
+        HotCache(1 << 20), counters, Disk(tmp_path), Ring.open(None), Control.open(None, tmp_path)
+    )
+    manners = resolve.Manners(Limits(0, 86400, 3600, 5, False))
+    resolver = resolve.Resolver(group, manners, tiers, counters)
 
     def ask(name: str) -> Client:
         client = Client()

@@ -1,0 +1,311 @@
+"""Reading the disk cache (LMDB) in place.
+
+The worker's own thread looks up what lies in memory (the page cache). As soon as one look-up had to wait for the disk
+the cache counts as cold, and look-ups belong into another thread (`fetch`) until a row of them has not waited.
+"""
+
+import os
+
+from libc.string cimport memcpy
+
+from libc.stdint cimport uint32_t
+
+from fastdns._answer cimport Stored
+from fastdns._entry cimport DISK_KEY_MAX, Header, Instant, age_of, disk_key_of, entry_answers, read_entry
+
+cdef extern from "<lmdb.h>" nogil:
+    ctypedef struct MDB_cursor:
+        pass
+    ctypedef struct MDB_val:
+        size_t mv_size
+        void* mv_data
+    ctypedef struct MDB_envinfo:
+        size_t me_last_pgno
+    ctypedef struct MDB_stat:
+        unsigned int ms_psize
+    ctypedef enum MDB_cursor_op:
+        MDB_NEXT
+        MDB_SET_RANGE
+    int MDB_RDONLY
+    int MDB_NOTLS
+    int MDB_NOTFOUND
+    const char* mdb_strerror(int status)
+    int mdb_env_create(MDB_env** env)
+    int mdb_env_open(MDB_env* env, const char* path, unsigned int flags, unsigned int mode)
+    void mdb_env_close(MDB_env* env)
+    int mdb_env_set_maxdbs(MDB_env* env, MDB_dbi count)
+    int mdb_env_info(MDB_env* env, MDB_envinfo* info)
+    int mdb_env_stat(MDB_env* env, MDB_stat* stat)
+    int mdb_env_get_fd(MDB_env* env, int* descriptor)
+    int mdb_txn_begin(MDB_env* env, MDB_txn* parent, unsigned int flags, MDB_txn** txn)
+    int mdb_txn_commit(MDB_txn* txn)
+    void mdb_txn_abort(MDB_txn* txn)
+    void mdb_txn_reset(MDB_txn* txn)
+    int mdb_txn_renew(MDB_txn* txn)
+    int mdb_dbi_open(MDB_txn* txn, const char* name, unsigned int flags, MDB_dbi* dbi)
+    int mdb_get(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* value)
+    int mdb_cursor_open(MDB_txn* txn, MDB_dbi dbi, MDB_cursor** cursor)
+    void mdb_cursor_close(MDB_cursor* cursor)
+    int mdb_cursor_get(MDB_cursor* cursor, MDB_val* key, MDB_val* value, MDB_cursor_op op)
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <stdint.h>
+    #include <sys/resource.h>
+    #include <sys/stat.h>
+
+    /* Major page faults of this thread: those that waited for a disk. */
+    static long fastdns_major_faults(void)
+    {
+        struct rusage usage;
+        return getrusage(RUSAGE_THREAD, &usage) == 0 ? usage.ru_majflt : 0;
+    }
+
+    static int64_t fastdns_file_octets(int descriptor)
+    {
+        struct stat found;
+        return fstat(descriptor, &found) == 0 ? (int64_t)found.st_size : -1;
+    }
+    """
+    long fastdns_major_faults() nogil
+    int64_t fastdns_file_octets(int descriptor) nogil
+
+cdef enum:
+    WARM_LOOK_UPS = 32      # that did not wait for the disk, in a row, and it counts as being in memory
+    SCAN_AT_ONCE = 1024     # entries between two looks at the GIL
+    MAX_DBS = 2
+    LOCK_OCTETS_MIN = 8192  # a smaller lock.mdb LMDB would grow; on a full tmpfs that ends in a SIGBUS
+
+
+cdef class Environment:
+    """An open LMDB environment, closed when the last one who reads in it lets go of it."""
+
+    def __dealloc__(self):
+        if self.txn != NULL:
+            mdb_txn_abort(self.txn)
+        if self.env != NULL:
+            mdb_env_close(self.env)
+
+
+cdef check(int status):
+    if status != 0:
+        raise OSError(f"LMDB: {mdb_strerror(status).decode()}")
+
+
+cdef Environment open_environment(str path):
+    """Open an environment that is there and whole; OSError when it is not. Creates nothing."""
+    cdef Environment opened = Environment.__new__(Environment)
+    cdef MDB_txn* txn = NULL
+    cdef MDB_envinfo info
+    cdef MDB_stat stat
+    found = os.stat(os.path.join(path, "data.mdb"))
+    if os.stat(os.path.join(path, "lock.mdb")).st_size < LOCK_OCTETS_MIN:
+        raise OSError("lock.mdb is not ready")
+    check(mdb_env_create(&opened.env))
+    check(mdb_env_set_maxdbs(opened.env, MAX_DBS))
+    check(mdb_env_open(opened.env, os.fsencode(path), MDB_RDONLY | MDB_NOTLS, 0o600))
+    check(mdb_env_info(opened.env, &info))
+    check(mdb_env_stat(opened.env, &stat))
+    check(mdb_env_get_fd(opened.env, &opened.descriptor))
+    opened.octets = <int64_t>(info.me_last_pgno + 1) * stat.ms_psize
+    # Reading past the end of a mapped file is a SIGBUS.
+    if fastdns_file_octets(opened.descriptor) < opened.octets:
+        raise OSError("data.mdb is truncated")
+    check(mdb_txn_begin(opened.env, NULL, MDB_RDONLY, &txn))
+    status = mdb_dbi_open(txn, b"entries", 0, &opened.entries)
+    if status != 0:
+        mdb_txn_abort(txn)
+        check(status)
+    check(mdb_txn_commit(txn))      # the handle outlives the transaction that is committed
+    check(mdb_txn_begin(opened.env, NULL, MDB_RDONLY, &opened.txn))
+    mdb_txn_reset(opened.txn)
+    opened.file = (found.st_dev, found.st_ino)
+    return opened
+
+
+cdef class Disk:
+    """What a worker reads of the disk cache. Never writes, never creates a file."""
+
+    def __cinit__(self, path, uint64_t origin=0):
+        self.path = os.fspath(path)
+        self.origin = origin
+        self.is_cold = True     # until the first look-ups have shown otherwise
+
+    def open(self):
+        """Open it, or open it again when another file has taken its place. OSError: it cannot be read."""
+        cdef Environment opened
+        try:
+            found = os.stat(os.path.join(self.path, "data.mdb"))
+        except OSError:
+            self.close()
+            raise
+        # The same file is not opened twice: closing the first would give up LMDB's locks of the second.
+        if self.environment is None or self.environment.file != (found.st_dev, found.st_ino):
+            self.close()
+            opened = open_environment(self.path)
+            self.environment = opened
+            self.txn = opened.txn
+            self.entries = opened.entries
+            self.descriptor = opened.descriptor
+            self.octets = opened.octets
+        self.is_open = True
+
+    def suspend(self):
+        """Read nothing until `open` is called; the file stays open."""
+        self.is_open = False
+
+    def close(self):
+        """Let go of the file."""
+        self.is_open = False
+        self.environment = None
+
+    cdef int begin(self) noexcept nogil:
+        if not self.is_open:
+            return DISK_ABSENT
+        # Reading past the end of a mapped file is a SIGBUS: look whether somebody has cut it.
+        if fastdns_file_octets(self.descriptor) < self.octets or mdb_txn_renew(self.txn) != 0:
+            return DISK_DAMAGED
+        self.faults = fastdns_major_faults()
+        return DISK_FOUND
+
+    cdef bint would_wait(self) noexcept nogil:
+        return self.is_cold
+
+    cdef void end(self) noexcept nogil:
+        mdb_txn_reset(self.txn)
+
+    cdef int find(
+        self, const uint8_t* key, uint16_t key_length, const Instant* now, Found* out
+    ) noexcept nogil:
+        cdef uint8_t disk_key[DISK_KEY_MAX]
+        cdef MDB_val wanted, value
+        cdef int status
+        cdef long faults
+        wanted.mv_size = disk_key_of(key, key_length, disk_key)
+        wanted.mv_data = disk_key
+        if wanted.mv_size == 0:
+            return DISK_ABSENT
+        status = mdb_get(self.txn, self.entries, &wanted, &value)
+        if status == 0:
+            status = self.read(key, key_length, value.mv_data, value.mv_size, now, out)
+        else:
+            status = DISK_ABSENT if status == MDB_NOTFOUND else DISK_DAMAGED
+        faults = fastdns_major_faults()
+        if faults != self.faults:
+            self.faults = faults
+            self.warm_look_ups = 0
+            self.is_cold = True
+        return status
+
+    cdef int read(
+        self, const uint8_t* key, uint16_t key_length, const void* value, size_t length, const Instant* now, Found* out
+    ) noexcept nogil:
+        cdef Header header
+        if read_entry(<const uint8_t*>value, length, &header, &out.answer) != 0:
+            return DISK_DAMAGED
+        if not entry_answers(&out.answer, key, key_length):
+            return DISK_DAMAGED
+        if header.origin != self.origin:
+            return DISK_ABSENT
+        out.age_ms = age_of(&header, now)
+        # In the file they need not stand at an even address.
+        memcpy(self.ttl_at, out.answer.ttl_at, 2 * <size_t>out.answer.ttl_count)
+        out.answer.ttl_at = self.ttl_at
+        return DISK_FOUND
+
+    def fetch(self, bytes key not None):
+        """Return a copy of the value of this key, or None; for threads that may wait for the disk.
+
+        ValueError: what is there is damaged.
+        """
+        cdef Environment environment = self.environment     # kept open while this thread reads in it
+        cdef uint8_t disk_key[DISK_KEY_MAX]
+        cdef MDB_txn* txn = NULL
+        cdef MDB_val wanted, value
+        cdef Header header
+        cdef Stored stored
+        cdef int status
+        cdef int damaged = 0
+        cdef long faults
+        if environment is None:
+            return None
+        wanted.mv_size = disk_key_of(key, <uint16_t>len(key), disk_key)
+        wanted.mv_data = disk_key
+        if wanted.mv_size == 0 or mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn) != 0:
+            return None
+        try:
+            with nogil:
+                faults = fastdns_major_faults()
+                status = mdb_get(txn, environment.entries, &wanted, &value)
+                if status == 0:
+                    damaged = read_entry(<const uint8_t*>value.mv_data, value.mv_size, &header, &stored)
+                faults = fastdns_major_faults() - faults
+            self.saw(faults, 1)
+            if damaged or (status != 0 and status != MDB_NOTFOUND):
+                raise ValueError("a damaged entry on disk")
+            if status != 0:
+                return None
+            return (<const char*>value.mv_data)[:value.mv_size]
+        finally:
+            mdb_txn_abort(txn)
+
+    cdef void saw(self, long faults, int look_ups) noexcept:
+        """Judge by what another thread has met."""
+        self.warm_look_ups = min(self.warm_look_ups + look_ups, WARM_LOOK_UPS) if faults == 0 else 0
+        self.is_cold = self.warm_look_ups < WARM_LOOK_UPS
+
+    def scan(self, bytes after not None, int entries, uint32_t hits_min):
+        """Look at so many entries behind the disk key `after`; for threads that may wait for the disk.
+
+        Returns ([(hits, disk key)] of those that were asked for at least hits_min times, last disk key looked at), the
+        latter None at the end. The snapshot in which it looks lasts for this call only.
+        """
+        cdef Environment environment = self.environment
+        cdef MDB_txn* txn = NULL
+        cdef MDB_cursor* cursor = NULL
+        cdef MDB_val key, value, wanted
+        cdef MDB_val found[SCAN_AT_ONCE]
+        cdef uint32_t hits[SCAN_AT_ONCE]
+        cdef Header header
+        cdef int count, looked, i, status
+        cdef long faults = fastdns_major_faults()
+        cdef list result = []
+        last = after
+        if environment is None:
+            return result, None
+        check(mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn))
+        try:
+            check(mdb_cursor_open(txn, environment.entries, &cursor))
+            key.mv_data = <void*><const char*>after
+            key.mv_size = len(after)
+            # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
+            status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if after else MDB_NEXT)
+            if status == 0 and (<const char*>key.mv_data)[:key.mv_size] == after:
+                status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+            while entries > 0 and status == 0:
+                with nogil:
+                    count = 0
+                    looked = 0
+                    while status == 0 and looked < SCAN_AT_ONCE:
+                        looked += 1
+                        if value.mv_size >= sizeof(Header):
+                            memcpy(&header, value.mv_data, sizeof(Header))
+                            if header.hits >= hits_min and header.origin == self.origin:
+                                found[count] = key
+                                hits[count] = header.hits
+                                count += 1
+                        wanted = key
+                        status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+                entries -= looked
+                last = (<const char*>wanted.mv_data)[:wanted.mv_size]
+                for i in range(count):
+                    result.append((hits[i], (<const char*>found[i].mv_data)[:found[i].mv_size]))
+            self.saw(fastdns_major_faults() - faults, WARM_LOOK_UPS)
+            return result, last if status == 0 else None
+        finally:
+            if cursor != NULL:
+                mdb_cursor_close(cursor)
+            mdb_txn_abort(txn)

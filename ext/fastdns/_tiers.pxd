@@ -1,0 +1,57 @@
+"""The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+
+from fastdns._control cimport Change, Control
+from fastdns._disk cimport Disk, Found
+from fastdns._entry cimport Instant, Origin
+from fastdns._hotcache cimport Entry, HotCache
+from fastdns._ring cimport Ring
+from fastdns._shared cimport Counters
+
+cdef enum DiskLookUp:
+    DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
+    DISK_STALE              # memory has it now, past its TTL
+    DISK_NOTHING
+
+cdef class Source:
+    cdef Origin origin
+
+cdef class Ticket:
+    cdef uint64_t epoch
+    cdef uint64_t origin
+
+cdef class Tiers:
+    cdef readonly HotCache memory
+    cdef readonly Disk disk
+    cdef readonly Counters counters
+    cdef readonly uint64_t origin
+    cdef uint64_t* tally
+    cdef Ring ring
+    cdef Control control
+    cdef int keeper_bell
+    cdef bint rung          # for a ring that is half full
+    cdef uint64_t epoch     # of the last change that has been applied
+    cdef uint64_t generation
+    cdef list wanted        # keys that a command wants renewed
+
+    cdef bint catch_up(self, int64_t now_ms)        # True: `wanted` holds keys
+    cdef int begin_disk(self) noexcept nogil        # 0 and look_up_disk may be called, then end_disk; else -1
+    cdef int look_up_disk(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
+    ) noexcept nogil                                # a DiskLookUp
+    cdef void end_disk(self) noexcept nogil
+    # private
+    cdef void report_damage(self) noexcept nogil
+    cdef void ring_keeper(self) noexcept nogil
+    cdef void warn_keeper(self) noexcept nogil
+    cdef void apply_changes(self, uint64_t epoch)
+    cdef void want(self, const Change* change)
+    cdef bint is_on_disk(self, bytes key)
+    cdef void follow_disk(self)
+    cdef int take(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
+    ) noexcept nogil
+    cdef bint is_outdated(self, Ticket ticket, const uint8_t* key, uint16_t key_length) noexcept
+    cdef Entry* entry_of(self, bytes key) noexcept
+    cdef void show_memory(self) noexcept

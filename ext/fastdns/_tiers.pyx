@@ -1,0 +1,394 @@
+"""The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both.
+
+Answers reach the disk by a ring, from which the keeper takes them. What a command has changed stands in the control
+pages and is applied before anything is served (`catch_up`), so that it cannot be undone by an answer that was under
+way: a Ticket, drawn before an upstream is asked, says how much had been applied by then.
+"""
+
+import logging
+import struct
+
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint32_t
+from libc.stdlib cimport free, malloc
+
+from fastdns._answer cimport Answer, Stored, make_answer
+from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
+from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND
+from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
+from fastdns._hotcache cimport key_of
+from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
+from fastdns._shared cimport (
+    CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
+    DISK_HITS, INVALIDATIONS, RING_SHED, WARMED,
+)
+from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, load32, store32
+
+from fastdns._answer import extended_error
+from fastdns._entry import cache_key
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int descriptor, const void* octets, size_t count)
+
+log = logging.getLogger("fastdns.disk")
+
+cdef enum:
+    CHANGES_AT_ONCE = 64    # that one walk through memory applies
+    WARM_SHARE = 4          # a quarter of memory stays free for what is new
+    RCODE_NXDOMAIN = 3
+
+cdef uint64_t ONE = 1       # what is written to an eventfd
+
+
+cdef class Source:
+    """Where answers of one upstream come from, as it is kept beside them."""
+
+    def __init__(self, str upstream not None):
+        fill_origin(&self.origin, 0, upstream, 0)
+
+
+cdef class Ticket:
+    """How things stood when an upstream was asked: which changes were applied, which upstreams there were."""
+
+
+cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
+    """Return what an entry holds as an Answer that is not to be kept: TTLs lower by age, or all at fixed_ttl."""
+    cdef bytes wire = (<const char*>entry.answer.wire)[:entry.answer.length]
+    cdef uint8_t* message = <uint8_t*>PyBytes_AS_STRING(wire)     # nobody else has seen it yet
+    cdef uint32_t ttl
+    cdef int i
+    for i in range(entry.answer.ttl_count):
+        ttl = load32(message + entry.answer.ttl_at[i])
+        store32(message + entry.answer.ttl_at[i], fixed_ttl if fixed_ttl else ttl - age if ttl > age else 0)
+    return make_answer(
+        wire, (<const char*>entry.answer.ttl_at)[:2 * entry.answer.ttl_count], options, entry.answer.rcode, 0, False
+    )
+
+
+cdef class Tiers:
+    """Memory and disk as one cache. `origin` is the fingerprint of the upstreams whose answers count."""
+
+    def __cinit__(
+        self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
+        Control control not None, uint64_t origin=0, int keeper_bell=-1,
+    ):
+        self.memory = memory
+        self.counters = counters
+        self.tally = counters.at
+        self.disk = disk
+        self.ring = ring
+        self.control = control
+        self.origin = origin
+        self.keeper_bell = keeper_bell
+        self.wanted = []
+        self.epoch = control.epoch_now()
+        disk.origin = origin
+        self.follow_disk()
+        self.show_memory()
+
+    # --- changes by commands, and the state of the file ------------------------------------------------
+
+    def look_at_control(self):
+        """Apply what commands have changed; return the keys that they want renewed."""
+        cdef Instant now
+        read_moment(&now)
+        return self.take_wanted() if self.catch_up(now.boot_ms) else []
+
+    def take_wanted(self):
+        """Return, once, the keys that commands want renewed."""
+        wanted, self.wanted = self.wanted, []
+        return wanted
+
+    cdef bint catch_up(self, int64_t now_ms):
+        cdef uint64_t epoch = self.control.epoch_now()
+        if epoch != self.epoch:
+            self.apply_changes(epoch)
+        if self.control.generation_now() != self.generation or (self.control.is_suspect() and self.disk.is_open):
+            self.follow_disk()
+        return len(self.wanted) != 0
+
+    cdef void apply_changes(self, uint64_t epoch):
+        cdef Change* changes = <Change*>malloc(CHANGES_AT_ONCE * sizeof(Change))
+        cdef uint64_t counter = self.epoch + 1
+        cdef Entry* entry
+        cdef Entry* newer
+        cdef int count, i
+        cdef bint overrun = changes == NULL or epoch - self.epoch > CHANGES_KEPT
+        while counter <= epoch and not overrun:
+            count = 0
+            while counter <= epoch and count < CHANGES_AT_ONCE and not overrun:
+                if self.control.read_change(counter, &changes[count]) != 0:
+                    overrun = True
+                elif changes[count].kind == CHANGE_REFRESH:
+                    self.want(&changes[count])
+                else:
+                    count += 1
+                counter += 1
+            entry = self.memory.oldest if count else NULL
+            while entry != NULL:
+                newer = entry.newer
+                for i in range(count):
+                    if change_matches(&changes[i], key_of(entry), entry.key_length):
+                        self.memory.remove(entry)
+                        break
+                entry = newer
+            self.tally[INVALIDATIONS] += <unsigned int>count
+        if overrun:     # what was lost may have meant anything
+            self.clear_memory()
+            self.tally[INVALIDATIONS] += 1
+        free(changes)
+        self.epoch = epoch
+        self.show_memory()
+
+    cdef void want(self, const Change* change):
+        """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
+        cdef bytes name = (<const char*>change.name)[:change.name_length]
+        cdef bytes key
+        cdef list found = []
+        for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
+            key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, flags, 0)
+            if self.entry_of(key) != NULL or self.is_on_disk(key):
+                found.append(key)
+        self.wanted += found or [name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)]
+
+    cdef bint is_on_disk(self, bytes key):
+        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
+        cdef Instant now
+        cdef Found found
+        cdef bint there = False
+        read_moment(&now)
+        if self.begin_disk() == 0:
+            there = self.disk.find(octets, <uint16_t>len(key), &now, &found) == DISK_FOUND
+            self.end_disk()
+        return there
+
+    cdef void follow_disk(self):
+        """Read the file that the keeper vouches for, and none as long as somebody doubts it."""
+        if self.control.is_suspect():
+            self.disk.suspend()
+            return      # the generation stays behind, so that this is looked at again
+        self.generation = self.control.generation_now()
+        try:
+            self.disk.open()
+        except OSError as error:
+            log.debug("no disk cache to read: %s", error)
+
+    def clear_memory(self):
+        """Forget everything that memory holds."""
+        while self.memory.oldest != NULL:
+            self.memory.remove(self.memory.oldest)
+
+    def change_origin(self, uint64_t origin):
+        """Other upstreams count from now on: what the former ones said is a miss, and no stale material."""
+        if origin == self.origin:
+            return
+        self.origin = origin
+        self.disk.origin = origin
+        self.clear_memory()
+        self.show_memory()
+
+    cdef void report_damage(self) noexcept nogil:
+        self.tally[TALLY_DAMAGED] += 1
+        self.control.set_suspect(True)
+        self.ring_keeper()
+
+    cdef void ring_keeper(self) noexcept nogil:
+        if self.keeper_bell >= 0:
+            write(self.keeper_bell, &ONE, sizeof(ONE))
+
+    def disk_is_damaged(self):
+        """Stop reading the disk cache until the keeper has looked at it."""
+        self.report_damage()
+        self.follow_disk()
+
+    # --- looking up -------------------------------------------------------------------------------------
+
+    cdef int begin_disk(self) noexcept nogil:
+        cdef int status = self.disk.begin()
+        if status == DISK_DAMAGED:
+            self.report_damage()
+        return 0 if status == DISK_FOUND else -1
+
+    cdef void end_disk(self) noexcept nogil:
+        self.disk.end()
+
+    cdef int look_up_disk(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
+    ) noexcept nogil:
+        cdef int status = self.disk.find(key, key_length, now, found)
+        entry[0] = NULL
+        if status == DISK_FOUND:
+            return self.take(hash, key, key_length, found, now.boot_ms, entry)
+        if status == DISK_DAMAGED:
+            self.report_damage()
+        return DISK_NOTHING
+
+    cdef int take(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
+    ) noexcept nogil:
+        """Bring what the disk holds into memory, with its age."""
+        cdef int64_t life_ms = <int64_t>1000 * found.answer.ttl
+        # Of unknown age it has just expired: good enough to be served stale, no more.
+        cdef int64_t age_ms = found.age_ms if found.age_ms != AGE_UNKNOWN else life_ms
+        cdef size_t evictions = self.memory.evictions
+        cdef Entry* old
+        if age_ms >= life_ms + self.memory.stale_ms:
+            return DISK_NOTHING
+        old = self.memory.find_any(hash, key, key_length)
+        if old == NULL or old.stored_ms < now_ms - age_ms:
+            self.memory.put(key, key_length, &found.answer, now_ms - age_ms, now_ms)
+            self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
+            self.tally[CACHE_ENTRIES] = self.memory.count
+            self.tally[CACHE_BYTES] = self.memory.octets
+        if age_ms >= life_ms:
+            return DISK_STALE
+        entry[0] = self.memory.find_any(hash, key, key_length)
+        if entry[0] != NULL and now_ms >= entry[0].expires_ms:
+            entry[0] = NULL
+        return DISK_FRESH
+
+    def adopt(self, bytes key not None, bytes value not None):
+        """Bring a value that another thread has fetched from disk into memory; return its Answer while it is fresh."""
+        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
+        cdef uint16_t length = <uint16_t>len(key)
+        cdef Instant now
+        cdef Found found
+        cdef Entry* entry = NULL
+        read_moment(&now)
+        if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) != DISK_FOUND:
+            return None
+        if self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry) != DISK_FRESH:
+            return None
+        if entry == NULL:
+            return None     # memory has no room: rare, and asking upstream is right, too
+        self.memory.count_hit(entry)
+        self.tally[DISK_HITS] += 1
+        return answer_of(
+            entry, <uint32_t>((now.boot_ms - entry.stored_ms) // 1000), 0,
+            (<const char*>entry.answer.options)[:entry.answer.options_length],
+        )
+
+    def fetch(self, bytes key not None):
+        """Return the value that the disk holds for a key, or None; for threads that may wait for the disk."""
+        self.tally[DISK_COLD] += 1
+        return self.disk.fetch(key)
+
+    def stale_answer(self, bytes key not None, uint32_t ttl):
+        """Return what memory holds past its TTL, as RFC 8767 says it is to be told; None when there is nothing."""
+        cdef Entry* entry = self.entry_of(key)
+        cdef Instant now
+        read_moment(&now)
+        if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
+            return None
+        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
+        return answer_of(entry, 0, ttl, extended_error(ede))
+
+    def hold_stale(self, bytes key not None, int64_t milliseconds):
+        """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
+        cdef Entry* entry = self.entry_of(key)
+        cdef Instant now
+        read_moment(&now)
+        if entry != NULL:
+            entry.hold_stale_ms = now.boot_ms + milliseconds
+
+    cdef Entry* entry_of(self, bytes key) noexcept:
+        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
+        return self.memory.find_any(self.memory.hash_of(octets, <uint16_t>len(key)), octets, <uint16_t>len(key))
+
+    # --- learning ---------------------------------------------------------------------------------------
+
+    def ticket(self):
+        """Return the Ticket for a question that an upstream is asked now."""
+        cdef Ticket ticket = Ticket.__new__(Ticket)
+        ticket.epoch = self.epoch
+        ticket.origin = self.origin
+        return ticket
+
+    cdef bint is_outdated(self, Ticket ticket, const uint8_t* key, uint16_t key_length) noexcept:
+        """Return True when a command has removed the key, or the upstreams are others, since the ticket was drawn."""
+        cdef Change change
+        cdef uint64_t counter
+        if ticket.origin != self.origin or self.epoch - ticket.epoch > CHANGES_KEPT:
+            return True
+        for counter in range(ticket.epoch + 1, self.epoch + 1):
+            if self.control.read_change(counter, &change) != 0 or change_matches(&change, key, key_length):
+                return True
+        return False
+
+    def keep(self, bytes key not None, Answer answer not None, Ticket ticket not None, Source source, double seconds):
+        """Take an answer into memory and towards the disk, if it may be kept.
+
+        It came from `source` (None: it is our own word that there is none) after so many seconds.
+        """
+        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
+        cdef uint16_t length = <uint16_t>len(key)
+        cdef size_t evictions = self.memory.evictions
+        cdef Instant now
+        cdef Origin origin
+        if answer.stored.ttl == 0:
+            return
+        read_moment(&now)
+        self.catch_up(now.boot_ms)
+        if self.is_outdated(ticket, octets, length):
+            return
+        if self.memory.put(octets, length, &answer.stored, now.boot_ms, now.boot_ms):
+            self.tally[CACHE_INSERTS] += 1
+        else:
+            self.tally[CACHE_REFUSED] += 1
+        self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
+        self.show_memory()
+        if answer.stored.is_failure or source is None:
+            return
+        origin = source.origin
+        origin.fingerprint = self.origin
+        origin.rtt_us = <uint32_t>(seconds * 1e6)
+        if not self.ring.put_answer(octets, length, self.epoch, &answer.stored, &now, &origin):
+            self.tally[RING_SHED] += 1
+        self.warn_keeper()
+
+    cdef void warn_keeper(self) noexcept nogil:
+        """Tell the keeper once that the ring is half full."""
+        cdef bint half_full = self.ring.octets_used() > self.ring.capacity // 2
+        if half_full and not self.rung:
+            self.ring_keeper()
+        self.rung = half_full
+
+    def report_hits(self, int entries):
+        """Send the hits of so many entries towards the disk; return True when all have been told."""
+        cdef Entry* entry = self.memory.first_hit
+        while entry != NULL and entries > 0:
+            entries -= 1
+            if not entry.answer.is_failure and not self.ring.put_hits(key_of(entry), entry.key_length, entry.hits):
+                return True         # no room: they keep their count until the next time
+            self.memory.forget_hits(entry)
+            entry = self.memory.first_hit
+        return entry == NULL
+
+    def keeper_is_due(self):
+        """Wake the keeper."""
+        self.ring_keeper()
+
+    def warm(self, list disk_keys not None):
+        """Bring these from disk into memory; return False when memory is as full as it should be for now."""
+        cdef Entry* entry
+        cdef Found found
+        cdef Instant now
+        cdef bytes key
+        cdef const uint8_t* octets
+        cdef uint64_t hash
+        read_moment(&now)
+        if self.begin_disk() != 0:
+            return False
+        for disk_key in disk_keys:
+            key = cache_key(disk_key)
+            octets = <const uint8_t*>PyBytes_AS_STRING(key)
+            hash = self.memory.hash_of(octets, <uint16_t>len(key))
+            if self.memory.find_any(hash, octets, <uint16_t>len(key)) == NULL:
+                if self.look_up_disk(hash, octets, <uint16_t>len(key), &now, &entry, &found) == DISK_FRESH:
+                    self.tally[WARMED] += 1
+        self.end_disk()
+        return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE
+
+    cdef void show_memory(self) noexcept:
+        self.tally[CACHE_ENTRIES] = self.memory.count
+        self.tally[CACHE_BYTES] = self.memory.octets

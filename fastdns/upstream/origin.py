@@ -1,0 +1,23 @@
+"""The fingerprint of a group of upstreams: answers of another group are none of ours."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from hashlib import blake2b
+
+from ..config.schema import Config, Server, Upstream
+from .sources import Sources
+
+
+def fingerprint(settings: Upstream, servers: Iterable[Server]) -> int:
+    """Return 64 bits that stand for these servers, in whatever order, and for what we believe them.
+
+    Never 0, which stands for an origin that is not known.
+    """
+    text = "\n".join([f"trust_ad={settings.trust_ad}", *sorted(str(one) for one in set(servers))])
+    return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "big") or 1
+
+
+def origin_of(config: Config) -> int:
+    """Return the fingerprint that a daemon with this configuration would use now."""
+    return fingerprint(config.upstream, Sources(config).servers)
