@@ -12,7 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 
-from fastdns._answer cimport Answer, Stored, make_answer
+from fastdns._answer cimport Answer, make_answer
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND
 from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
