@@ -325,7 +325,7 @@ cdef class FastPath:
 
 
 cdef class Query:
-    """A query that the cache could not answer. Subclasses have `reply(answer)`, which sends the answer to the client."""
+    """A query that the cache could not answer. Subclasses have `reply(answer)`, which sends it to the client."""
 
     def drop(self):
         """Forget the query without a word: there are too many."""

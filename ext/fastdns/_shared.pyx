@@ -6,6 +6,7 @@ A slot a process: its counters, two histograms of latencies, and what it knows o
 import mmap
 import os
 import struct
+import time
 from collections import namedtuple
 
 from libc.stdint cimport uint8_t, uint32_t, uint64_t
@@ -85,6 +86,7 @@ cdef enum:              # a slot: counters, histograms of hits and misses, table
     UPSTREAMS_MAX = 16
     NAME_OCTETS = 64
     TRIES = 100
+    TRIES_AT_ONCE = 20
 if 8 * COUNTER_COUNT > HITS_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
 
@@ -178,7 +180,7 @@ cdef uint64_t nanoseconds(double seconds) noexcept nogil:
 
 
 cdef list read_table(const Table* table):
-    """The rows; those of a writer that stopped in the middle as they are."""
+    """The rows; those of a writer that has stopped in the middle as they are."""
     cdef Table copy
     cdef uint32_t sequence
     cdef int _try
@@ -189,6 +191,8 @@ cdef list read_table(const Table* table):
         fence(ACQUIRE)
         if sequence & 1 == 0 and load(&table.sequence, RELAXED) == sequence:
             break
+        if _try >= TRIES_AT_ONCE:       # the writer has to wait for a processor, perhaps for this one
+            time.sleep(0.0005)
     states = []
     for i in range(min(copy.count, <uint32_t>UPSTREAMS_MAX)):
         name = (<bytes>copy.rows[i].name[:NAME_OCTETS]).rstrip(b"\0").decode("utf-8", "ignore")

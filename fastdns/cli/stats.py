@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
-import os
 import sys
 import time
 from pathlib import Path
@@ -13,13 +11,14 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from .._shared import COUNTERS, Pages
+from .._shared import COUNTERS, Pages, quantile
 from ..config.load import load_places
-from ..config.places import Places
-from ..errors import FastdnsError
+from ..config.text import escape
 from . import options
+from .figures import QUANTILES, in_a_word, in_time
 from .output import emit
 from .owner import become_owner
+from .running import pages_of_running
 
 
 @click.command()
@@ -30,58 +29,91 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
     """Print the counters of the running daemon, totals since its start; exit 1 when none runs."""
     places = load_places(path, state=state)
     become_owner(places.state_dir)
-    pages = _pages_of_running(places)
+    pages = pages_of_running(places)
     totals = pages.totals()
     if as_json:
         about = {"pid": pages.pid, "start_time_seconds": pages.started_at}
-        emit(json.dumps(about | totals) + "\n")
+        figures = about | totals | _latency(pages) | {"upstreams": _upstreams(pages)}
+        emit(json.dumps(figures) + "\n")
     elif sys.stdout.isatty():
-        _print_table(pages, totals)
+        _print_tables(pages, totals)
     else:
-        width = max(map(len, totals))
-        emit("".join(f"{name:<{width}} {value}\n" for name, value in totals.items()))
+        emit("".join(f"{name} {value}\n" for name, value in _lines(pages, totals)))
 
 
-def _pages_of_running(places: Places) -> Pages:
-    if not _is_held(places.lock):
-        raise FastdnsError(
-            f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
-        )
-    try:
-        return Pages.attach(places.counters)
-    except OSError as error:
-        raise FastdnsError(
-            f"cannot read the counters {places.counters}: {error.strerror}"
-        ) from None
-    except ValueError as error:
-        raise FastdnsError(str(error)) from None
+def _latency(pages: Pages) -> dict[str, float | None]:
+    """How many answers were timed and how long they took, by metric name; None: nothing known."""
+    figures: dict[str, float | None] = {}
+    for kind, buckets in zip(("hits", "misses"), pages.latency(), strict=True):
+        figures[f"latency_{kind}_count"] = sum(buckets)
+        for percent in QUANTILES:
+            seconds = quantile(buckets, percent / 100)
+            name = f"latency_{kind}_p{percent}_seconds"
+            figures[name] = None if seconds is None else round(seconds, 9)
+    return figures
 
 
-def _is_held(lock: Path) -> bool:
-    """Return True when a process holds the lock; creates nothing and only asks."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return False
-    except OSError as error:
-        raise FastdnsError(f"cannot read {lock}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    finally:
-        os.close(descriptor)
-    return False
+def _upstreams(pages: Pages) -> list[dict[str, str | float | None]]:
+    return [
+        {
+            "name": upstream.name,
+            "alive": upstream.alive,
+            "rtt_seconds": upstream.rtt,
+            "queries_total": upstream.queries,
+            "failures_total": upstream.failures,
+        }
+        for upstream in pages.upstreams()
+    ]
 
 
-def _print_table(pages: Pages, totals: dict[str, int]) -> None:
+def _lines(pages: Pages, totals: dict[str, int]) -> list[tuple[str, str]]:
+    """Names, padded to a column, and values."""
+    figures: dict[str, str | float | None] = {**totals, **_latency(pages)}
+    for upstream in _upstreams(pages):
+        label = f'{{upstream="{escape(str(upstream.pop("name")))}"}}'
+        figures |= {f"upstream_{name}{label}": value for name, value in upstream.items()}
+    width = max(map(len, figures))
+    return [(f"{name:<{width}}", _plain(value)) for name, value in figures.items()]
+
+
+def _plain(value: str | float | None) -> str:
+    """A number that scripts can read; NaN for an unknown one, as Prometheus writes it."""
+    if value is None:
+        return "NaN"
+    return f"{value:.9f}" if isinstance(value, float) else f"{value:d}"
+
+
+def _print_tables(pages: Pages, totals: dict[str, int]) -> None:
     up = time.time() - pages.started_at
-    table = Table(title=f"fastdns, pid {pages.pid}, up {up:.0f} s")
-    table.add_column("counter")
-    table.add_column("value", justify="right")
-    table.add_column("meaning")
+    counters = Table(title=f"fastdns, pid {pages.pid}, up {up:.0f} s")
+    counters.add_column("counter")
+    counters.add_column("value", justify="right")
+    counters.add_column("meaning")
     meanings = dict(COUNTERS)
     for name, value in totals.items():
-        table.add_row(name, f"{value:,}", meanings[name])
+        counters.add_row(name, f"{value:,}", meanings[name])
     # Plain text only: emoji would be imported now, when we may no longer read where rich lies.
-    Console(emoji=False, markup=False, highlight=False).print(table)
+    console = Console(emoji=False, markup=False, highlight=False)
+    for table in (counters, _latency_table(pages), _upstreams_table(pages)):
+        console.print(table)
+
+
+def _latency_table(pages: Pages) -> Table:
+    percents = [f"p{percent}" for percent in QUANTILES]
+    table = Table("", title="time to the answer")
+    for heading in ("answers", *percents):
+        table.add_column(heading, justify="right")
+    for kind, buckets in zip(("hits", "misses"), pages.latency(), strict=True):
+        times = [in_time(quantile(buckets, percent / 100)) for percent in QUANTILES]
+        table.add_row(kind, f"{sum(buckets):,}", *times)
+    return table
+
+
+def _upstreams_table(pages: Pages) -> Table:
+    table = Table("upstream", "state", title="upstreams")
+    for heading in ("round trip", "queries", "failures"):
+        table.add_column(heading, justify="right")
+    for one in pages.upstreams():
+        figures = (in_time(one.rtt), f"{one.queries:,}", f"{one.failures:,}")
+        table.add_row(escape(one.name), in_a_word(one), *figures)
+    return table

@@ -124,7 +124,7 @@ class Worker:
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
         while True:
-            self._group.publish()
+            self._group.show(self._counters)
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._renew_wanted()
             if self._sources.refresh():

@@ -12,6 +12,7 @@ from gevent import GreenletExit
 from gevent.queue import Empty
 
 from .._answer import Answer
+from .._shared import Counters
 from .._tiers import Source
 from ..config.schema import Server, Upstream
 from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
@@ -41,19 +42,25 @@ class Group:
         self._desk = desk
         self._endpoints: list[Endpoint] = []
         self._turn = 0
+        # What the worker before us has counted: totals go on when a worker is replaced.
+        self._earlier = {state.name: state for state in desk.counters.shown_upstreams()}
         self.replace(servers)
 
     def replace(self, servers: Sequence[Server]) -> None:
         """Use these servers from now on; what is known of those that stay is kept."""
         known = {endpoint.server: endpoint for endpoint in self._endpoints}
         self._endpoints = [
-            known.pop(server)
-            if server in known
-            else Endpoint(server, self._settings.timeout, self._desk)
+            known.pop(server) if server in known else self._new_endpoint(server)
             for server in dict.fromkeys(servers)
         ]
         for endpoint in known.values():
             endpoint.close()
+            self._earlier[endpoint.state.name] = endpoint.state
+        self.show(self._desk.counters)
+
+    def show(self, counters: Counters) -> None:
+        """Show how the upstreams are in the shared pages; to be called about once a second."""
+        counters.show_upstreams(endpoint.state for endpoint in self._endpoints)
 
     def ask(self, key: bytes) -> Outcome:
         """Return the first good answer to the question of this key.
@@ -62,6 +69,14 @@ class Group:
         when there is none at all, at the latest after BUDGET seconds.
         """
         return _Inquiry(Request(key, self._settings.trust_ad), self._budget()).run(self._plan())
+
+    def _new_endpoint(self, server: Server) -> Endpoint:
+        endpoint = Endpoint(server, self._settings.timeout, self._desk)
+        endpoint.turned = lambda: self.show(self._desk.counters)
+        earlier = self._earlier.get(str(server))
+        if earlier is not None:
+            endpoint.queries, endpoint.failures = earlier.queries, earlier.failures
+        return endpoint
 
     def _budget(self) -> float:
         return min(self._settings.timeout * self._settings.attempts, BUDGET)

@@ -7,6 +7,7 @@ import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 import tempfile
@@ -18,10 +19,17 @@ import pytest
 
 from fastdns._shared import COUNTERS, Pages
 
-from .support.daemon import Fastdns
+from .support.client import ask, eventually
+from .support.daemon import Fastdns, address_of
+from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 
 FASTDNS = [sys.executable, "-m", "fastdns"]
 STARTED_AT = 1_700_000_000.25
+LATENCIES = [
+    f"latency_{kind}_{figure}"
+    for kind in ("hits", "misses")
+    for figure in ("count", "p50_seconds", "p95_seconds", "p99_seconds")
+]
 
 
 def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
@@ -68,6 +76,11 @@ def state(tmp_path: Path) -> Iterator[Path]:
     counters = Pages.create(str(directory / "run" / "counters"), 2, STARTED_AT)
     counters.counters(0).add("cache_hits_total", 1000)
     counters.counters(1).add("cache_hits_total", 234)
+    counters.counters(1).observe_miss(0.25)
+    # A name that would clear the screen of whoever looks, as somebody who is not root may leave it.
+    counters.counters(1).show_upstreams(
+        [("192.0.2.1:53", True, 0.0125, 50, 2), ("tcp://\x1b[2J", False, None, 7, 7)]
+    )
     with (directory / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield directory
@@ -94,13 +107,13 @@ def test_wrong_configuration_is_told_line_by_line_with_status_2(
     tmp_path: Path, command: str
 ) -> None:
     path = tmp_path / "bad.toml"
-    path.write_text('[cache]\nmemory = "64MX"\nstale = "1d"\n')
+    path.write_text('[cache]\nmemory = "64MX"\nredis = "1d"\n')
     outcome = run(command, "-c", str(path), "--listen", "127.0.0.1:99999")
     assert (outcome.returncode, outcome.stdout) == (2, "")
     assert sorted(outcome.stderr.splitlines()) == [
         '--listen: "127.0.0.1:99999" has an impossible port (use 0 to 65535)',
         f'{path}: cache.memory: "64MX" is not a size (try "64MiB")',
-        f"{path}: cache.stale: is not in this version of fastdns (leave it out)",
+        f"{path}: cache.redis: is not in this version of fastdns (leave it out)",
     ]
 
 
@@ -136,12 +149,32 @@ def test_check_warns_of_a_small_receive_buffer() -> None:
     )
 
 
-def test_stats_prints_a_name_and_a_value_a_line_into_a_pipe(state: Path) -> None:
+def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> None:
     outcome = run("stats", "--state", str(state))
     assert (outcome.returncode, outcome.stderr) == (0, "")
     lines = [line.split() for line in outcome.stdout.splitlines()]
-    assert [name for name, _ in lines] == [name for name, _ in COUNTERS]
+    assert [name for name, _ in lines] == [
+        *(name for name, _ in COUNTERS),
+        *LATENCIES,
+        'upstream_alive{upstream="192.0.2.1:53"}',
+        'upstream_rtt_seconds{upstream="192.0.2.1:53"}',
+        'upstream_queries_total{upstream="192.0.2.1:53"}',
+        'upstream_failures_total{upstream="192.0.2.1:53"}',
+        'upstream_alive{upstream="tcp://\\u001b[2J"}',
+        'upstream_rtt_seconds{upstream="tcp://\\u001b[2J"}',
+        'upstream_queries_total{upstream="tcp://\\u001b[2J"}',
+        'upstream_failures_total{upstream="tcp://\\u001b[2J"}',
+    ]
     assert ["cache_hits_total", "1234"] in lines
+    values = dict(lines)
+    assert all(float(value) >= 0 for name, value in lines if value != "NaN")
+    assert values["latency_misses_count"] == "1"
+    assert float(values["latency_misses_p50_seconds"]) == pytest.approx(0.25, rel=0.25)
+    assert values["latency_hits_p99_seconds"] == "NaN"
+    assert [value for _, value in lines[-8:]] == [
+        *("1", "0.012500000", "50", "2"),
+        *("0", "NaN", "7", "7"),
+    ]
 
 
 def test_stats_prints_one_json_object(state: Path) -> None:
@@ -151,13 +184,35 @@ def test_stats_prints_one_json_object(state: Path) -> None:
     assert counters.pop("pid") == os.getpid()
     assert counters.pop("start_time_seconds") == STARTED_AT
     assert counters["cache_hits_total"] == 1234
-    assert list(counters) == [name for name, _ in COUNTERS]
+    assert counters.pop("upstreams") == [
+        {
+            "name": "192.0.2.1:53",
+            "alive": True,
+            "rtt_seconds": 0.0125,
+            "queries_total": 50,
+            "failures_total": 2,
+        },
+        {
+            "name": "tcp://\x1b[2J",
+            "alive": False,
+            "rtt_seconds": None,
+            "queries_total": 7,
+            "failures_total": 7,
+        },
+    ]
+    assert counters["latency_misses_count"] == 1
+    assert counters["latency_misses_p99_seconds"] == pytest.approx(0.25, rel=0.25)
+    assert counters["latency_hits_p50_seconds"] is None
+    assert list(counters) == [*(name for name, _ in COUNTERS), *LATENCIES]
 
 
 def test_stats_draws_a_table_with_meanings_on_a_terminal(state: Path) -> None:
     drawn = run_on_terminal("stats", "--state", str(state))
     assert f"pid {os.getpid()}" in drawn
     assert re.search(r"cache_hits_total\W+1,234\W+queries answered from memory", drawn)
+    assert re.search(r"misses\W+1\W+2\d\d ms\W+2\d\d ms\W+2\d\d ms", drawn)
+    assert re.search(r"192\.0\.2\.1:53\W+alive\W+12 ms\W+50\W+2\W", drawn)
+    assert re.search(r"tcp://\\u001b\[2J\W+dead\W+7\W+7\W", drawn)
 
 
 def test_stats_finds_the_daemon_through_its_configuration(state: Path, config_file: Path) -> None:
@@ -184,6 +239,16 @@ def test_stats_after_the_daemon_died_says_that_none_runs(tmp_path: Path) -> None
     outcome = run("stats", "--state", str(tmp_path))
     assert outcome.returncode == 1
     assert outcome.stderr.startswith(f"fastdns: no daemon runs with state_dir {tmp_path} ")
+
+
+def test_stats_beside_the_counters_of_an_earlier_daemon_says_so(state: Path) -> None:
+    (state / "lock").write_text("1\n")
+    outcome = run("stats", "--state", str(state))
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"fastdns: {state}/run/counters is not of the daemon that runs (pid 1): "
+        "it has just started, or found no room for its own there\n"
+    )
 
 
 def test_stats_whose_counters_are_missing_or_foreign_is_one_line(state: Path) -> None:
@@ -222,6 +287,53 @@ def test_stats_counts_what_a_daemon_does(start_fastdns: Callable[..., Fastdns]) 
     counters = json.loads(run("stats", "--state", str(daemon.state_dir), "--json").stdout)
     assert counters["pid"] == daemon.pid
     assert counters["queries_udp_total"] == 0
+    assert [(one["name"], one["alive"]) for one in counters["upstreams"]] == [
+        ("192.0.2.1:53", True)
+    ]
+
+
+def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]:
+    """What `stats` tells of each upstream: alive, round trip, queries, failures."""
+    shown = json.loads(run("stats", "--state", str(daemon.state_dir), "--json").stdout)["upstreams"]
+    figures = ("alive", "rtt_seconds", "queries_total", "failures_total")
+    return {one["name"]: tuple(one[figure] for figure in figures) for one in shown}
+
+
+def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns]) -> None:
+    def late(asked: Asked) -> None:
+        time.sleep(0.05)
+        answer_a(asked)
+
+    with FalseUpstream(silence) as dead, FalseUpstream(late) as good:
+        daemon = start_fastdns(upstream=[dead, good])
+        for _ in range(4):
+            ask(daemon, good.new_name())
+        first, second = address_of(dead), address_of(good)
+        seen = eventually(
+            lambda: upstreams(daemon), lambda seen: not seen[first][0] and seen[second][2] >= 4
+        )
+    alive, rtt, queries, failures = seen[second]
+    assert (alive, queries, failures) == (True, len(good.queries), 0)
+    assert rtt == pytest.approx(0.06, abs=0.02)
+    alive, rtt, queries, failures = seen[first]
+    assert (alive, rtt) == (False, None)
+    assert 2 <= failures <= queries <= len(dead.queries)
+
+
+def test_counts_of_upstreams_go_on_when_a_worker_is_replaced(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    with FalseUpstream() as good:
+        daemon = start_fastdns(upstream=[good])
+        name = address_of(good)
+        for _ in range(5):
+            ask(daemon, good.new_name())
+        eventually(lambda: upstreams(daemon)[name][2], lambda queries: queries == 5)
+        os.kill(daemon.process_ids()[-1], signal.SIGKILL)
+        daemon.wait_for_log("serves in its place")
+        assert upstreams(daemon)[name][2] == 5
+        ask(daemon, good.new_name())
+        eventually(lambda: upstreams(daemon)[name][2], lambda queries: queries == 6)
 
 
 def test_reader_that_leaves_early_sees_no_traceback(state: Path) -> None:

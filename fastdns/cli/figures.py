@@ -1,0 +1,62 @@
+"""Figures as people read them: short, with a unit, in ASCII."""
+
+from __future__ import annotations
+
+from .._shared import UpstreamState
+
+QUANTILES = (50, 95, 99)
+
+
+def in_time(seconds: float | None) -> str:
+    """A latency or a round trip: "3.2 us", "41 ms"; "-" when there is none."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("us", 1e-6), ("ms", 1e-3)):
+        if seconds < 999.5 * length:
+            return f"{_short(seconds / length)} {unit}"
+    return f"{_short(seconds)} s"
+
+
+def in_octets(octets: float) -> str:
+    """A size: "512 B", "1.5 MiB"."""
+    if octets < 1024:
+        return f"{octets:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        octets /= 1024
+        if octets < 999.5:
+            return f"{_short(octets)} {unit}"
+    return f"{_short(octets / 1024)} TiB"
+
+
+def in_rate(events: float) -> str:
+    """Events a second: "0", "0.4", "20,123"."""
+    return f"{events:,.1f}" if 0 < events < 99.95 else f"{events:,.0f}"
+
+
+def in_share(part: float, whole: float) -> str:
+    """A part of a whole: "99.5 %"; "-" when there is no whole."""
+    return f"{100 * part / whole:.1f} %" if whole > 0 else "-"
+
+
+def in_days(seconds: float) -> str:
+    """A long time: "42 s", "3 h 12 min", "12 d 4 h"."""
+    left = max(int(seconds), 0)
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or parts:
+            parts.append(f"{count} {unit}")
+        if len(parts) == 2:
+            break
+    return " ".join(parts) or "0 s"
+
+
+def in_a_word(upstream: UpstreamState) -> str:
+    """The state of an upstream."""
+    if not upstream.alive:
+        return "dead"
+    return "alive" if upstream.queries else "not asked"
+
+
+def _short(number: float) -> str:
+    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

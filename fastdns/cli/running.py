@@ -1,0 +1,52 @@
+"""The pages of the daemon that runs, for the commands that only look."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from .._shared import Pages
+from ..config.places import Places
+from ..errors import FastdnsError
+
+
+def pages_of_running(places: Places) -> Pages:
+    """Return the pages of the daemon of these places; FastdnsError when none runs."""
+    pid = _holder(places.lock)
+    if pid is None:
+        raise FastdnsError(
+            f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
+        )
+    try:
+        pages = Pages.attach(places.counters)
+    except OSError as error:
+        raise FastdnsError(
+            f"cannot read the counters {places.counters}: {error.strerror}"
+        ) from None
+    except ValueError as error:
+        raise FastdnsError(str(error)) from None
+    if pid and pid != pages.pid:
+        raise FastdnsError(
+            f"{places.counters} is not of the daemon that runs (pid {pid}): "
+            "it has just started, or found no room for its own there"
+        )
+    return pages
+
+
+def _holder(lock: Path) -> int | None:
+    """Return the pid of who holds the lock, 0: it has not said, None: nobody; creates nothing."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FastdnsError(f"cannot read {lock}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.read(descriptor, 32).strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
