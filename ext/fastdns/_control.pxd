@@ -20,6 +20,7 @@ ctypedef struct Change:
 
 cdef class Control:
     cdef readonly bint is_new       # made by this open: rings of before know another epoch
+    cdef readonly object cache_path # of the LMDB environment, as the page named it when it was mapped
     cdef uint8_t* page
     cdef object memory
 
@@ -31,6 +32,7 @@ cdef class Control:
     cdef uint64_t tally_now(self) noexcept nogil            # how often hit counts were asked for
     cdef int read_change(self, uint64_t counter, Change* out) noexcept nogil    # 0; -1: overrun or unreadable
     # private
+    cdef int use(self, memory) except -1
     cdef Change* slot_of(self, uint64_t counter) noexcept nogil
     cdef void write_change(self, Change* change) noexcept nogil
 

@@ -41,6 +41,24 @@ if sizeof(Change) > SLOT_OCTETS:
     raise ImportError("a Change does not fit its slot")
 
 
+def page_at(path):
+    """The mapped page, or None when there is none that can be used."""
+    try:
+        memory = mapped.attach(path, OCTETS)
+    except (OSError, ValueError):
+        return None
+    return None if path_in(memory) is None else memory
+
+
+def path_in(memory):
+    """The path that a page names; None: it is no page of this version."""
+    magic, version, length = HEAD.unpack_from(memory)
+    if magic != MAGIC or version != VERSION or not 0 < length <= PATH_MAX:
+        return None
+    directory = memory[PATH_AT:PATH_AT + length]
+    return None if b"\0" in directory else Path(os.fsdecode(directory))
+
+
 cdef inline uint64_t* word(uint8_t* page, size_t at) noexcept nogil:
     return <uint64_t*>(page + at)
 
@@ -75,49 +93,41 @@ cdef class Control:
         """
         cdef Control control = Control.__new__(Control)
         directory = os.fsencode(cache)
-        if len(directory) > PATH_MAX:
-            raise ValueError(f"{cache} is longer than {PATH_MAX} octets")
-        head = bytearray(SLOTS_AT)
-        head[:HEAD.size] = HEAD.pack(MAGIC, VERSION, len(directory))
-        head[PATH_AT:PATH_AT + len(directory)] = directory
-        if path is None:
+        if not 0 < len(directory) <= PATH_MAX:
+            raise ValueError(f"{cache} has more than {PATH_MAX} octets, or none")
+        first = bytearray(SLOTS_AT)
+        first[:HEAD.size] = HEAD.pack(MAGIC, VERSION, len(directory))
+        first[PATH_AT:PATH_AT + len(directory)] = directory
+        old = None if path is None else page_at(path)
+        if old is None:
             control.is_new = True
-            control.use(mapped.anonymous(OCTETS, head))
-            return control
-        try:
-            control.use(mapped.attach(path, OCTETS))
-            if control.cache_path != Path(cache):
-                # A page of its own, so that nobody ever reads half a path.
-                kept = bytearray(control.memory)
-                kept[:HEAD.size] = head[:HEAD.size]
-                kept[PATH_AT:PATH_AT + PATH_MAX] = head[PATH_AT:]
-                control.use(mapped.create(path, OCTETS, kept))
-        except (OSError, ValueError):
-            control.is_new = True
-            control.use(mapped.create(path, OCTETS, head))
+            control.use(mapped.create(path, OCTETS, first) if path else mapped.anonymous(OCTETS, first))
+        elif path_in(old) == Path(cache):
+            control.use(old)
+        else:
+            # A page of its own, so that nobody ever reads half a path.
+            renamed = bytearray(old)
+            renamed[:HEAD.size] = first[:HEAD.size]
+            renamed[PATH_AT:SLOTS_AT] = first[PATH_AT:]
+            control.use(mapped.create(path, OCTETS, renamed))
         return control
 
     @staticmethod
     def attach(path):
         """Return the page of a daemon, running or not (OSError: there is none; ValueError: of another version)."""
         cdef Control control = Control.__new__(Control)
-        control.use(mapped.attach(path, OCTETS))
-        if control.cache_path is None:
+        memory = mapped.attach(path, OCTETS)
+        if path_in(memory) is None:
             raise ValueError(f"{path} is of another version of fastdns, or damaged")
+        control.use(memory)
         return control
 
-    def use(self, memory):
+    cdef int use(self, memory) except -1:
         cdef unsigned char[::1] view = memory
         self.memory = memory
         self.page = <uint8_t*>&view[0]
-
-    @property
-    def cache_path(self):
-        """The directory of the LMDB environment."""
-        magic, version, length = HEAD.unpack_from(self.memory)
-        if magic != MAGIC or version != VERSION or not 0 < length <= PATH_MAX:
-            return None
-        return Path(os.fsdecode(self.memory[PATH_AT:PATH_AT + length]))
+        self.cache_path = path_in(memory)
+        return 0
 
     # ---- words
 

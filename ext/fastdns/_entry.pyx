@@ -493,7 +493,7 @@ cdef class Entry:
     def age(self, Moment now not None):
         """Return the seconds since it was stored, or None when no clock tells."""
         cdef int64_t age = age_of(&self.header, &now.at)
-        return None if age == AGE_UNKNOWN else age / 1000
+        return None if age == AGE_UNKNOWN else age / 1000.0
 
     def state(self, Moment now not None, int64_t stale):
         """Return "fresh", "stale" (for `stale` seconds after its TTL, or of unknown age) or "expired"."""

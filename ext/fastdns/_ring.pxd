@@ -37,6 +37,7 @@ cdef class Ring:
     # ^ False when more than half is used: the caller keeps its count and tries later
     cdef size_t octets_used(self) noexcept nogil    # Python's `used`
     # private
+    cdef int use(self, memory) except -1
     cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil
     cdef bint step(self, uint64_t head, RecordHead* record) noexcept nogil
     cdef tuple record_before(self, const RecordHead* record)

@@ -83,13 +83,14 @@ cdef class Ring:
         ring.use(mapped.create(path, octets, head))
         return ring
 
-    def use(self, memory):
+    cdef int use(self, memory) except -1:
         cdef unsigned char[::1] view = memory
         self.memory = memory
         self.head = <uint64_t*>(&view[0] + HEAD_AT)
         self.tail = <uint64_t*>(&view[0] + TAIL_AT)
         self.data = <uint8_t*>&view[0] + HEAD_PAGE
         self.cursor = self.tail[0]
+        return 0
 
     # ---- the producer
 
