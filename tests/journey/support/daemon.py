@@ -13,6 +13,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
+from fastdns._shared import Pages
+
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -128,6 +130,10 @@ class Fastdns:
             rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
             total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.M)[1]) * 1024
         return total
+
+    def counter(self, name: str) -> int:
+        """What one of its counters says now."""
+        return Pages.attach(self.state_dir / "run" / "counters").total(name)
 
     def stop(self) -> None:
         """SIGTERM; the promise is exit status 0, soon, and no traceback in all of the log."""
