@@ -10,6 +10,7 @@ MODULES = [
     "_wire",
     "_siphash",
     "_answer",
+    "_keys",
     "_entry",
     "_hotcache",
     "_ring",

@@ -29,7 +29,7 @@ LAYERS = (
         *("_response", "_udp", "_access", "_domains"),
     },
     {"_entry", "mapped"},
-    {"_answer"},
+    {"_answer", "_keys"},
     {"_siphash", "_wire"},
     {"config"},
     {"errors"},

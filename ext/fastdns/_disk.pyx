@@ -11,7 +11,8 @@ from libc.string cimport memcpy
 from libc.stdint cimport uint32_t
 
 from fastdns._answer cimport Stored
-from fastdns._entry cimport DISK_KEY_MAX, Header, Instant, age_of, disk_key_of, entry_answers, read_entry
+from fastdns._entry cimport Header, Instant, age_of, entry_answers, read_entry
+from fastdns._keys cimport DISK_KEY_MAX, disk_key_of
 
 cdef extern from "<lmdb.h>" nogil:
     ctypedef struct MDB_cursor:

@@ -1,18 +1,18 @@
 """An answer outside of a process, on disk or in a ring: a value that says how old it is and whether it is whole.
 
 A value is a Header, TTL offsets (16 bits each), the message and EDNS options, in the machine's octet order, at any
-address. A disk key is a cache key whose labels stand in reverse, so that a domain and all under it are one range.
+address.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._keys cimport DISK_KEY_MAX, cache_key_of, disk_key_of, key_is_sound, key_under, name_is_sound
 from fastdns._wire cimport load16
 
 cdef enum:
     ENTRY_VERSION = 1
     HEADER_OCTETS = 80      # sizeof(Header)
-    DISK_KEY_MAX = 511      # LMDB's limit; the longest name, all NUL, has exactly that
     ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
     AGE_UNKNOWN = -1
 
@@ -71,16 +71,6 @@ cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored*
 cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil
 # ^ the message's own question is the one of the key
 cdef int64_t age_of(const Header* header, const Instant* now) noexcept nogil    # milliseconds, or AGE_UNKNOWN
-
-cdef bint name_is_sound(const uint8_t* name, size_t length) noexcept nogil      # wire form, whole, lower case
-cdef bint key_is_sound(const uint8_t* key, size_t key_length) noexcept nogil
-cdef size_t disk_key_of(const uint8_t* key, uint16_t key_length, uint8_t* out) noexcept nogil
-# ^ octets written, DISK_KEY_MAX at most; 0: there is no such key
-cdef size_t cache_key_of(const uint8_t* disk_key, size_t length, uint8_t* out) noexcept nogil
-# ^ octets written, KEY_MAX at most; 0: not a disk key
-cdef bint key_under(
-    const uint8_t* key, uint16_t key_length, const uint8_t* name, uint16_t name_length
-) noexcept nogil            # the key's name is that name or lies under it
 
 cdef inline bint is_negative(const Stored* answer) noexcept nogil:
     return answer.rcode == 3 or load16(answer.wire + 6) == 0    # NXDOMAIN, or ANCOUNT 0

@@ -6,8 +6,9 @@ from libc.string cimport memcpy, memset
 
 from fastdns._answer cimport Answer
 from fastdns._entry cimport (
-    ENTRY_VERSION, Header, Moment, entry_octets, fill_origin, is_negative, key_is_sound, read_entry, write_entry,
+    ENTRY_VERSION, Header, Moment, entry_octets, fill_origin, is_negative, read_entry, write_entry,
 )
+from fastdns._keys cimport key_is_sound
 
 from fastdns import mapped
 

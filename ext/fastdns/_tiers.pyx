@@ -25,7 +25,7 @@ from fastdns._shared cimport (
 from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, load32, store32
 
 from fastdns._answer import extended_error
-from fastdns._entry import cache_key
+from fastdns._keys import cache_key
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void* octets, size_t count)

@@ -97,3 +97,7 @@ cdef inline void store32(uint8_t* at, uint32_t value) noexcept nogil:
     at[1] = <uint8_t>(value >> 16)
     at[2] = <uint8_t>(value >> 8)
     at[3] = <uint8_t>value
+
+cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
+    # Length octets are below 64 and so never taken for a letter.
+    return octet + 32 if 65 <= octet <= 90 else octet

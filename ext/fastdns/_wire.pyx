@@ -35,11 +35,6 @@ cdef inline bint has_octets(const Reader* r, size_t n) noexcept nogil:
     return <size_t>(r.end - r.at) >= n
 
 
-cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
-    # Length octets are below 64 and so never taken for a letter.
-    return octet + 32 if 65 <= octet <= 90 else octet
-
-
 cdef int read_plain_name(Reader* r, uint8_t* canonical) noexcept nogil:
     """Copy an uncompressed name in lower case; return its length, or -1. canonical has room for NAME_MAX."""
     cdef int length = 0

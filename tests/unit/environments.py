@@ -10,7 +10,8 @@ import lmdb
 from messages import answer_from
 
 from fastdns._answer import Answer
-from fastdns._entry import Moment, disk_key, pack
+from fastdns._entry import Moment, pack
+from fastdns._keys import disk_key
 
 MAP_OCTETS = 16 << 20
 

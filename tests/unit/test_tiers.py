@@ -33,7 +33,8 @@ from messages import (
 from fastdns._answer import Answer, failure
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._disk import Disk
-from fastdns._entry import Entry, Moment, disk_key
+from fastdns._entry import Entry, Moment
+from fastdns._keys import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
 from fastdns._tiers import Tiers
