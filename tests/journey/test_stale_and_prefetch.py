@@ -14,7 +14,7 @@ import pytest
 
 from .support.client import ask, data, eventually, ttls
 from .support.daemon import Fastdns
-from .support.false_upstream import Asked, FalseUpstream, silence
+from .support.false_upstream import Asked, FalseUpstream, in_turn, silence
 
 STALE_ANSWER, STALE_NXDOMAIN = 3, 19
 SHORT = "@ 1 IN A 192.0.2.1"
@@ -35,16 +35,6 @@ def refusing(asked: Asked) -> None:
 
 def answering(*lines: str) -> Callable[[Asked], None]:
     return lambda asked: asked.answer(*lines)
-
-
-def in_turn(*behaviours: Callable[[Asked], None]) -> Callable[[Asked], None]:
-    """The behaviour of doing each of these once, then the last one for ever."""
-    left = list(behaviours)
-
-    def behave(asked: Asked) -> None:
-        (left.pop(0) if len(left) > 1 else left[0])(asked)
-
-    return behave
 
 
 def first_then(then: Callable[[Asked], None], first: str = SHORT) -> Callable[[Asked], None]:

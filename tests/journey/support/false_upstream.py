@@ -104,6 +104,16 @@ def silence(_: Asked) -> None:
     """The behaviour of an upstream that is dead, but whose port is open."""
 
 
+def in_turn(*behaviours: Behaviour) -> Behaviour:
+    """The behaviour of doing each of these once, then the last one for ever."""
+    left = list(behaviours)
+
+    def behave(asked: Asked) -> None:
+        (left.pop(0) if len(left) > 1 else left[0])(asked)
+
+    return behave
+
+
 class FalseUpstream:
     """Runs in a `with` block; `host` and `port` are the same for UDP and TCP.
 
