@@ -20,7 +20,7 @@ ctypedef struct Change:
 
 cdef class Control:
     cdef readonly bint is_new       # made by this open: rings of before know another epoch
-    cdef readonly object cache_path # of the LMDB environment, as the page named it when it was mapped
+    cdef readonly object cache_path  # of the LMDB environment, as the page named it when it was mapped
     cdef uint8_t* page
     cdef object memory
 

@@ -38,6 +38,11 @@ cdef inline uint64_t aligned(uint64_t octets) noexcept nogil:
     return (octets + ALIGNMENT - 1) & ~<uint64_t>(ALIGNMENT - 1)
 
 
+cdef inline uint64_t published(const uint64_t* head) noexcept nogil:
+    # Aligned, since a page that was damaged must not lead outside.
+    return aligned(__atomic_load_n(head, __ATOMIC_ACQUIRE))
+
+
 cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept nogil:
     """True when key and payload are what the kind demands; `size` octets are known to be there."""
     cdef const uint8_t* key = at + sizeof(RecordHead)
@@ -97,8 +102,7 @@ cdef class Ring:
 
     cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil:
         """Write head and key of a record; return where its payload goes, or NULL: no room. end: the next `head`."""
-        # Aligned anew, since a page that was damaged must not lead outside.
-        cdef uint64_t head = aligned(self.head[0])
+        cdef uint64_t head = published(self.head)
         cdef uint64_t used = head - __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
         cdef size_t at = head & (self.capacity - 1)
         cdef size_t room = aligned(record.size)
@@ -160,7 +164,7 @@ cdef class Ring:
 
     cdef size_t octets_used(self) noexcept nogil:
         cdef uint64_t tail = __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
-        cdef uint64_t used = __atomic_load_n(self.head, __ATOMIC_ACQUIRE) - tail
+        cdef uint64_t used = published(self.head) - tail
         return min(used, <uint64_t>self.capacity)
 
     @property
@@ -192,29 +196,29 @@ cdef class Ring:
 
         Their space is given back by `consume`. ValueError: the next record cannot be; everything in the ring is gone.
         """
-        cdef uint64_t head = __atomic_load_n(self.head, __ATOMIC_ACQUIRE)
+        cdef uint64_t head = published(self.head)
         cdef uint64_t tail = self.tail[0]
-        cdef uint64_t start
+        cdef uint64_t octets = 0
         cdef RecordHead record
         cdef list found = []
-        if head - tail > self.capacity or (tail & (ALIGNMENT - 1) and head != tail):
+        if head - tail > self.capacity or tail != aligned(tail):
             self.drop(head)
         if self.cursor - tail > head - tail:
-            self.cursor = tail      # another consumer has been here, before a fork
-        start = self.cursor
-        while self.cursor != head and self.cursor - start < limit_octets:
+            self.cursor = tail      # since this process forked, another one was the consumer
+        while self.cursor != head and octets < limit_octets:
             if not self.step(head, &record):
                 if found:
                     break           # these are good; the next call says what comes after them
                 self.drop(head)
             if record.kind != RECORD_PAD:
                 found.append(self.record_before(&record))
+                octets += aligned(record.size)
         return found
 
     def consume(self):
         """Give back the space of all that `records` has returned."""
         cdef uint64_t tail = self.tail[0]
-        if self.cursor - tail <= __atomic_load_n(self.head, __ATOMIC_ACQUIRE) - tail:
+        if self.cursor - tail <= published(self.head) - tail:
             __atomic_store_n(self.tail, self.cursor, __ATOMIC_RELEASE)
 
     def rewind(self):
