@@ -26,6 +26,10 @@ class Stat:
     ticks: int  # utime + stime
     started: int  # with the pid it names a process for good: pids come back
 
+    @property
+    def seconds(self) -> float:
+        return self.ticks / TICKS
+
     @classmethod
     def of(cls, pid: int) -> "Stat | None":
         """Return None for a process that is gone or a zombie."""

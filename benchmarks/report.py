@@ -83,8 +83,12 @@ class Bar:
         return f"  {self.text:<50} {middle} {self.unit} ({low} to {high}): {verdict}"
 
 
-def bars(rounds: list[Round], rate: int) -> list[Bar]:
-    """Return what fastdns promises of its hits, with this run's figures."""
+def bars(rounds: list[Round], rate: int, entries: int) -> list[Bar]:
+    """Return what fastdns promises, with this run's figures."""
+    return bars_of_hits(rounds, rate) + bars_of_disk(rounds, rate, entries)
+
+
+def bars_of_hits(rounds: list[Round], rate: int) -> list[Bar]:
     cpu = "hits/cpu_us"
     later = paired(rounds, operator.sub, "latency/latency_us/p99", "fastdns", "floor")
     return [
@@ -120,6 +124,51 @@ def bars(rounds: list[Round], rate: int) -> list[Bar]:
             [microseconds / 1000 for microseconds in later],
         ),
     ]
+
+
+def bars_of_disk(rounds: list[Round], rate: int, entries: int) -> list[Bar]:
+    def bar(text: str, unit: str, limit: float, path: str, scale: float = 1.0) -> Bar:
+        numbers = [number * scale for number in figures(rounds, "fastdns", path)]
+        return Bar(text, unit, limit, numbers)
+
+    return [
+        bar(f"start with {entries:,} entries, to an answer of theirs", "ms", 500, "start/many_ms"),
+        bar("start: times that with a hundredth of them", "times", 1.2, "start/ratio"),
+        bar("a hit from disk: CPU above one from memory", "µs", 4, "disk_hits/more_us"),
+        bar("keeper: CPU an entry written", "µs", 15, "keeper/new/cpu_us"),
+        bar(f"a commit: p99 at {rate:,} q/s moves", "ms", 1, "keeper/commit/more_us", 1e-3),
+        bar("cache ls --limit 10", "ms", 300, "browse/limited_ms"),
+        bar(f"cache ls: p99 at {rate:,} q/s moves", "ms", 1, "browse/more_us", 1e-3),
+        bar("cache ls: the map grows", "times", 1.0, "browse/growth"),
+    ]
+
+
+DISK_ROWS: tuple[tuple[str, str, str], ...] = (
+    ("start, many entries, ms", "start/many_ms", ",.0f"),
+    ("start, few, ms", "start/few_ms", ",.0f"),
+    ("start, many, file not in memory, ms", "start/cold_ms", ",.0f"),
+    ("hit from disk, CPU µs", "disk_hits/disk_us", ".2f"),
+    ("the same names from memory, CPU µs", "disk_hits/memory_us", ".2f"),
+    ("keeper, CPU µs an entry", "keeper/new/cpu_us", ".1f"),
+    ("commit beside hits, s", "keeper/commit/commit_seconds", ".2f"),
+    ("p99 without it, µs", "keeper/commit/quiet_us", ",.0f"),
+    ("p99 with it, µs", "keeper/commit/busy_us", ",.0f"),
+    ("cache ls --limit 10, ms", "browse/limited_ms", ",.0f"),
+    ("the same, daemon stopped, ms", "browse/limited_stopped_ms", ",.0f"),
+    ("cache ls, s", "browse/all_seconds", ".1f"),
+    ("p99 without it, µs", "browse/quiet_us/p99", ",.0f"),
+    ("p99 with it, µs", "browse/busy_us/p99", ",.0f"),
+)
+
+
+def disk_table(rounds: list[Round]) -> str:
+    """Return a line a figure of the disk cache: the rounds' median, least and most."""
+    lines = []
+    for text, path, form in DISK_ROWS:
+        if found := spread(figures(rounds, "fastdns", path)):
+            low, middle, high = (format(found[key], form) for key in ("min", "median", "max"))
+            lines.append(f"{text:<40}{middle:>10} ({low} to {high})\n")
+    return "".join(lines)
 
 
 COLUMNS: tuple[tuple[str, str, str, float], ...] = (

@@ -21,17 +21,28 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import browse
+import disk_hits
 import hits
+import keeper
 import latency
 import miss
 import report
+import start
 import upstream
 from peers import PEERS, Peer, Place, first_line
 from processes import BenchmarkError, Server, free_port
 from session import Session, Settings
+from stock import MOST_ENTRIES, Stocks, make_two
 
 RESULTS = Path(__file__).resolve().parent / "results"
 SCENARIOS = {"hits": hits.measure, "latency": latency.measure, "miss": miss.measure}
+DISK_SCENARIOS = {
+    "start": start.measure,
+    "disk_hits": disk_hits.measure,
+    "keeper": keeper.measure,
+    "browse": browse.measure,
+}
 
 
 def measure(
@@ -59,9 +70,20 @@ def measure(
             return measured
 
 
+def measure_disk(stocks: Stocks) -> dict[str, Any]:
+    """Run the scenarios of fastdns alone: they start and end it themselves."""
+    measured = {}
+    for scenario, run in DISK_SCENARIOS.items():
+        with tempfile.TemporaryDirectory(prefix="fastdns-bench-") as name:
+            os.chmod(name, 0o755)
+            measured[scenario] = run(stocks, Path(name))
+    return measured
+
+
 def run_rounds(
-    count: int, found: dict[Peer, str], settings: Settings, nsd: Server, octets: int
+    count: int, found: dict[Peer, str], settings: Settings, nsd: Server, stocks: Stocks | None
 ) -> list[report.Round]:
+    octets = len(nsd.wait_until_it_answers(f"h00000.{upstream.ZONE}"))
     rounds = []
     for number in range(count):
         shift = number % len(found)
@@ -70,6 +92,9 @@ def run_rounds(
         for peer in order:
             tell(f"round {number + 1} of {count}: {peer.name}")
             one[peer.name] = measure(peer, found[peer], settings, nsd, octets)
+        if stocks:
+            tell(f"round {number + 1} of {count}: the disk cache of fastdns")
+            one.setdefault("fastdns", {}).update(measure_disk(stocks))
         rounds.append(one)
     tell("")
     return rounds
@@ -112,18 +137,24 @@ def options() -> argparse.Namespace:
     parser.add_argument("--seconds", type=float, default=5.0, help="each scenario (default 5)")
     parser.add_argument("--names", type=int, default=10_000, help="in the zone (default 10000)")
     parser.add_argument("--rate", type=int, default=20_000, help="of the scenario latency")
+    parser.add_argument(
+        "--entries", type=int, default=1_000_000, help="on disk; 0: leave the disk cache out"
+    )
     parser.add_argument("--only", default="", help=f"some of: {names}; with commas")
     parser.add_argument("--quick", action="store_true", help="one round of a second: a look only")
     parser.add_argument("--json", type=Path, help="where to write (default benchmarks/results/)")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.rounds, chosen.seconds = 1, 1.0
+        chosen.entries = min(chosen.entries, 100_000)
     chosen.only = [name.strip() for name in chosen.only.split(",") if name.strip()]
     unknown = set(chosen.only) - {peer.name for peer in PEERS}
     if unknown:
         parser.error(f"--only {', '.join(sorted(unknown))}: known are {names}")
     if not 1 <= chosen.names <= upstream.MOST_NAMES:
         parser.error(f"--names must be from 1 to {upstream.MOST_NAMES}")
+    if not 0 <= chosen.entries <= MOST_ENTRIES:
+        parser.error(f"--entries must be from 0 to {MOST_ENTRIES}")
     if not (chosen.rounds >= 1 and 0.1 <= chosen.seconds <= 600 and 1 <= chosen.rate <= 1_000_000):
         parser.error("--rounds from 1, --seconds from 0.1 to 600, --rate from 1 to 1000000")
     return chosen
@@ -142,7 +173,7 @@ def benchmark(chosen: argparse.Namespace) -> None:
         "date": started.isoformat(timespec="seconds"),
         "command": shlex.join(["benchmarks/run.py", *sys.argv[1:]]),
         "machine": machine(),
-        "settings": {**vars(settings), "rounds": chosen.rounds},
+        "settings": {**vars(settings), "rounds": chosen.rounds, "entries": chosen.entries},
         "versions": {peer.name: peer.version(program) for peer, program in found.items()},
         "not_installed": absent,
     }
@@ -151,11 +182,15 @@ def benchmark(chosen: argparse.Namespace) -> None:
         tempfile.TemporaryDirectory(prefix="fastdns-bench-") as directory,
         upstream.start(Path(directory) / "nsd", settings.load_core, chosen.names) as nsd,
     ):
+        os.chmod(directory, 0o755)  # the daemons on the stocks become another user
         result["versions"]["nsd"] = first_line("-v")(nsd.command[0])
-        octets = len(nsd.wait_until_it_answers(f"h00000.{upstream.ZONE}"))
-        rounds = run_rounds(chosen.rounds, found, settings, nsd, octets)
+        stocks = None
+        if chosen.entries and ("fastdns" in chosen.only or not chosen.only):
+            tell(f"putting {chosen.entries:,} entries on disk")
+            stocks = make_two(Path(directory), chosen.entries, settings, nsd)
+        rounds = run_rounds(chosen.rounds, found, settings, nsd, stocks)
     servers = [peer.name for peer in found]
-    bars = report.bars(rounds, chosen.rate)
+    bars = report.bars(rounds, chosen.rate, chosen.entries)
     result |= {
         "seconds": round(time.monotonic() - began, 1),
         "bars": [
@@ -179,6 +214,7 @@ def benchmark(chosen: argparse.Namespace) -> None:
     if len(cores) == 1:
         print("one CPU only: server and load share it, so queries a second and latency mislead")
     print("\n" + report.table(rounds, servers) + "\n")
+    print(report.disk_table(rounds))
     for name in absent:
         print(f"  {name} is not installed: left out")
     print("\n".join(bar.line() for bar in bars))

@@ -8,6 +8,7 @@ from processes import BenchmarkError, Server, free_port
 
 ZONE = "bench.test"
 MISS_ZONE = f"miss.{ZONE}"  # a wildcard: any name under it exists
+STORED_ZONE = f"stored.{ZONE}"  # another; what stock.py puts on disk is no answer of nsd's
 MOST_NAMES = 100_000
 
 CONFIG = """\
@@ -39,6 +40,7 @@ $TTL 3600
 @ NS ns.{ZONE}.
 ns A 127.0.0.1
 *.miss A 10.255.0.1
+*.stored A 10.254.0.1
 """
 
 

@@ -54,6 +54,31 @@ def test_a_short_run_prints_its_table_and_writes_its_figures(tmp_path: Path) -> 
 
 @needs_cc
 @needs_nsd
+def test_a_short_run_measures_the_disk_cache(tmp_path: Path) -> None:
+    written = tmp_path / "result.json"
+    options = ["--only", "fastdns", "--rounds", "1", "--seconds", "0.3", "--names", "50"]
+    options += ["--entries", "3000", "--rate", "2000", "--json", str(written)]
+
+    result = subprocess.run(
+        [sys.executable, str(BENCHMARKS / "run.py"), *options],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+
+    assert result.returncode == 0, result.stderr
+    assert "start, few, ms" in result.stdout
+    [measured] = json.loads(written.read_text())["rounds"]
+    fastdns = measured["fastdns"]
+    assert fastdns["start"]["many_ms"] > 0
+    assert fastdns["disk_hits"]["first"]["answered"] == 3000
+    assert fastdns["keeper"]["new"]["written"] > 0
+    assert fastdns["browse"]["last_page_after"] > 0
+
+
+@needs_cc
+@needs_nsd
 def test_an_unknown_peer_is_named(tmp_path: Path) -> None:
     result = subprocess.run(
         [sys.executable, str(BENCHMARKS / "run.py"), "--only", "florr"],

@@ -1,0 +1,54 @@
+"""Scenario "browse": `fastdns cache ls`, alone and while hits are served."""
+
+import time
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from processes import BenchmarkError
+from session import WARM_SECONDS
+from stock import Stocks
+
+TIMES = 3
+LOOK = ("cache", "ls", "--limit", "10")
+
+
+def measure(stocks: Stocks, scratch: Path) -> dict[str, Any]:
+    """A look at ten entries, the daemon stopped and running; then at all of them, under load.
+
+    Commits go on each second, as the hits are counted on disk.
+    """
+    stock = stocks.many.copy(scratch / "copy")
+    settings = stock.settings
+    stopped = [stock.time_command(settings.load_core, *LOOK) for _ in range(TIMES)]
+    with stock.serve(commit_interval="1s") as daemon:
+        daemon.session.warm()
+        daemon.wait_until_idle()
+        running = [stock.time_command(settings.load_core, *LOOK) for _ in range(TIMES)]
+        rate = ["--rate", str(settings.rate), *daemon.session.names()]
+        seconds = max(daemon.session.seconds, 2.0)
+        daemon.session.load(seconds, *rate)  # until pages that commits free are used again
+        quiet = daemon.session.load(seconds, *rate)
+        before, commits = stock.last_page(), daemon.totals()["disk_commits_total"]
+        began = time.monotonic()
+        listing = stock.command(settings.server_core, "cache", "ls")
+        busy = daemon.session.load(seconds, *rate)
+        ended_under_load = listing.poll() is not None
+        _, errors = listing.communicate(timeout=WARM_SECONDS * 10)
+        took = time.monotonic() - began
+        if listing.returncode:
+            raise BenchmarkError(f"fastdns cache ls: {errors.decode().strip()}")
+        after, now_commits = stock.last_page(), daemon.totals()["disk_commits_total"]
+    return {
+        "limited_ms": median(running) * 1000,
+        "limited_stopped_ms": median(stopped) * 1000,
+        "all_seconds": took,
+        "ended_under_load": ended_under_load,
+        "commits": now_commits - commits,
+        "quiet_us": quiet["latency_us"],
+        "busy_us": busy["latency_us"],
+        "more_us": busy["latency_us"]["p99"] - quiet["latency_us"]["p99"],
+        "last_page_before": before,
+        "last_page_after": after,
+        "growth": after / before,
+    }
