@@ -2,39 +2,25 @@
 
 from __future__ import annotations
 
-import importlib
-
 import click
 
 from .. import __version__
 from ..errors import ConfigErrors, FastdnsError
+from .lazy import LazyGroup
 from .output import fail
 
 COMMANDS = {
     "serve": "Answer queries until told to stop.",
     "check": "Judge a configuration and print what it comes to.",
+    "cache": "Look into the cache on disk and change it.",
     "stats": "Print the counters of the running daemon.",
     "demo": "Show what the cache does, without network or root.",
 }
 
 
-class _Commands(click.Group):
-    """The commands by name; the command stands in the module of its name, under its name."""
-
-    def list_commands(self, ctx: click.Context) -> list[str]:
-        return list(COMMANDS)
-
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
-            return None
-        command: click.Command = getattr(
-            importlib.import_module(f"{__name__}.{cmd_name}"), cmd_name
-        )
-        return command
-
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        with formatter.section("Commands"):  # from the list above: help imports no command
-            formatter.write_dl(list(COMMANDS.items()))
+class _Commands(LazyGroup):
+    package = __name__
+    summaries = COMMANDS
 
 
 # Without a command it is bad use, whatever click's version makes of that.

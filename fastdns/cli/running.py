@@ -13,7 +13,7 @@ from ..errors import FastdnsError
 
 def pages_of_running(places: Places) -> Pages:
     """Return the pages of the daemon of these places; FastdnsError when none runs."""
-    pid = _holder(places.lock)
+    pid = holder(places.lock)
     if pid is None:
         raise FastdnsError(
             f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
@@ -34,7 +34,7 @@ def pages_of_running(places: Places) -> Pages:
     return pages
 
 
-def _holder(lock: Path) -> int | None:
+def holder(lock: Path) -> int | None:
     """Return the pid of who holds the lock, 0: it has not said, None: nobody; creates nothing."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)

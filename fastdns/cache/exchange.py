@@ -1,0 +1,223 @@
+"""A cache as lines of JSON: what `export` writes and `import` reads, on this machine or another.
+
+The wire form decides; names, types and TTLs beside it are for people. It is read like an upstream's
+reply, since whoever wrote the file may be anybody.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import json
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import attrs
+
+from .._answer import Answer, Limits, Reading
+from .._entry import Entry, Moment, disk_key, pack
+from ..config.text import describe
+from ..config.units import spell_size
+from .inspect import Pair
+from .items import Item
+from .keys import Key, parse_class, parse_name, parse_type, spell_rcode
+
+LINE_MAX = 16 << 20  # octets; the records of the largest message, spelled out, have fewer
+_OPT = b"\0\0\x29\x04\xd0\0\0\0\0"  # root, type 41, 1232 octets, no flags; RDLENGTH follows
+_MILLISECOND = 1000
+_FLAG_QR = 0x80
+UPSTREAM_MAX = 100
+_EARLIEST_MS = 0  # nobody knows when: an age of its own has to say so
+
+
+@attrs.frozen
+class Terms:
+    """On which terms answers are taken in: the limits of this configuration, and for whom."""
+
+    limits: Limits
+    origin: int
+    stale: int
+    now: Moment
+
+
+@attrs.frozen
+class Imported:
+    """What a line of a file comes to: an entry, a problem, or neither: nothing of use."""
+
+    line: int
+    entry: Pair | None = None
+    problem: str | None = None
+
+
+class Outdated(Exception):
+    """Nothing is wrong with an entry, but it is too old to be of use."""
+
+
+def line_of(item: Item) -> str:
+    """Return an entry as one line of JSON, wire form included."""
+    return json.dumps(item.as_json() | {"wire": base64.b64encode(_wire(item.entry)).decode()})
+
+
+def read_lines(lines: Iterable[tuple[int, bytes]], terms: Terms) -> Iterator[Imported]:
+    """Yield what each numbered line of an export comes to; a bad one stops nothing."""
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            yield Imported(number, read_line(line, terms))
+        except Outdated:
+            yield Imported(number)
+        except ValueError as error:
+            yield Imported(number, problem=str(error))
+
+
+def read_line(line: bytes, terms: Terms) -> Pair:
+    """Return key and value on disk of an exported entry.
+
+    ValueError says in a phrase what is wrong with the line; Outdated: it may not be used any more.
+    """
+    if len(line) > LINE_MAX:
+        raise ValueError(f"is longer than {spell_size(LINE_MAX)}")
+    given = _parsed(line)
+    key = _key(given)
+    wire = _decoded(given)
+    answer = read_answer(wire, key, terms.limits)
+    return make_entry(
+        key,
+        answer,
+        _stored(given),
+        terms,
+        upstream=_upstream(given),
+        rtt_us=_microseconds(given),
+        hits=_number(given, "hits", 0, 2**63),
+    )
+
+
+def read_answer(wire: bytes, key: Key, limits: Limits) -> Answer:
+    """Return what a message becomes; ValueError when it is no good answer to the key's question."""
+    reading = Reading()
+    if not reading.read(wire, int.from_bytes(wire[:2], "big"), key.join()):
+        raise ValueError("wire: is no well-formed answer to this question")
+    if reading.must_rewrite:
+        raise ValueError("wire: holds records that do not belong to this question")
+    answer = reading.answer(wire, limits)
+    if answer.is_failure:
+        raise ValueError(f"wire: is a failure ({spell_rcode(answer.rcode)}), which is not kept")
+    if not answer.ttl:
+        raise ValueError("wire: is an answer that may not be kept (TTL 0, truncated, or no SOA)")
+    return answer
+
+
+def make_entry(
+    key: Key,
+    answer: Answer,
+    stored: Moment,
+    terms: Terms,
+    *,
+    upstream: str | None = None,
+    rtt_us: int = 0,
+    hits: int = 0,
+) -> Pair:
+    """Return key and value on disk; Outdated when it would be neither fresh nor stale."""
+    on_disk = disk_key(key.join())
+    value = pack(answer, stored, origin=terms.origin, upstream=upstream, rtt_us=rtt_us, hits=hits)
+    if Entry.parse(value).state(terms.now, terms.stale) == "expired":
+        raise Outdated
+    return on_disk, value
+
+
+def _wire(entry: Entry) -> bytes:
+    """Return the whole message: what was kept beside it goes back into an OPT."""
+    message, options = entry.message, entry.edns_options
+    if not options:
+        return message
+    additional = int.from_bytes(message[10:12], "big") + 1
+    head = message[:10] + additional.to_bytes(2, "big")
+    return head + message[12:] + _OPT + len(options).to_bytes(2, "big") + options
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        given = json.loads(line)
+    except RecursionError:
+        raise ValueError("is too deeply nested") from None
+    except ValueError:  # JSONDecodeError, UnicodeDecodeError, and numbers of thousands of digits
+        raise ValueError("is not a line of JSON") from None
+    if not isinstance(given, dict):
+        raise ValueError("is not a JSON object")
+    return given
+
+
+def _key(given: dict[str, Any]) -> Key:
+    return Key(
+        _named(given, "name", parse_name),
+        _named(given, "type", parse_type),
+        _named({"class": "IN"} | given, "class", parse_class),
+        do=_flag(given, "do"),
+        cd=_flag(given, "cd"),
+        view=_number(given, "view", 0, 65535),
+    )
+
+
+def _named(given: dict[str, Any], field: str, parse: Any) -> Any:
+    text = given.get(field)
+    if not isinstance(text, str):
+        raise ValueError(f"{field}: is missing" if text is None else f"{field}: is not a text")
+    try:
+        return parse(text)
+    except ValueError as error:
+        raise ValueError(f"{field}: {error}") from None
+
+
+def _flag(given: dict[str, Any], field: str) -> bool:
+    value = given.get(field, False)
+    if not isinstance(value, bool):
+        raise ValueError(f"{field}: is not true or false")
+    return value
+
+
+def _number(given: dict[str, Any], field: str, least: int, most: int) -> int:
+    value = given.get(field, least)
+    if type(value) is not int or not least <= value <= most:
+        raise ValueError(f"{field}: is not an integer from {least} to {most}")
+    return value
+
+
+def _upstream(given: dict[str, Any]) -> str | None:
+    text = given.get("upstream")
+    if text is not None and not (isinstance(text, str) and len(text) <= UPSTREAM_MAX):
+        raise ValueError(f"upstream: {describe(text)} is not the address of an upstream")
+    return text
+
+
+def _decoded(given: dict[str, Any]) -> bytes:
+    text = given.get("wire")
+    if text is None:
+        raise ValueError("wire: is missing (fastdns cache export writes it)")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (TypeError, ValueError, binascii.Error):
+        raise ValueError("wire: is not base64") from None
+
+
+def _stored(given: dict[str, Any]) -> Moment:
+    """Return when it was stored; the wall clock is all that two machines have in common."""
+    if "age" in given and given["age"] is None:
+        return Moment(_EARLIEST_MS, 0, 0)
+    seconds = given.get("stored_at")
+    if isinstance(seconds, bool) or not isinstance(seconds, (int, float)):
+        raise ValueError("stored_at: is not a number of seconds")
+    if not 0 <= seconds <= 2**40:
+        raise ValueError("stored_at: is not a time")
+    return Moment(round(seconds * _MILLISECOND), 0, 0)
+
+
+def _microseconds(given: dict[str, Any]) -> int:
+    milliseconds = given.get("rtt_ms")
+    if milliseconds is None:
+        return 0
+    if isinstance(milliseconds, bool) or not isinstance(milliseconds, (int, float)):
+        raise ValueError("rtt_ms: is not a number of milliseconds")
+    if not 0 <= milliseconds <= 2**32 / _MILLISECOND:
+        raise ValueError("rtt_ms: is not a round trip")
+    return min(round(milliseconds * _MILLISECOND), 2**32 - 1)

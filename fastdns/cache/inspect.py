@@ -1,0 +1,240 @@
+"""Looking into a cache on disk, beside whoever writes to it.
+
+A read transaction keeps every page alive that it can see, so that the file grows as long as one
+lasts while others write. Each one here copies a batch and ends before anything is done with it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
+from itertools import islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import attrs
+import lmdb
+
+from .._entry import cache_key, range_of
+from ..errors import FastdnsError
+from .keys import Key
+
+BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
+KEYS_AT_ONCE = 20_000  # when only keys are looked at
+DATABASES = 2
+FORMAT = b"1"
+DAMAGE = (
+    lmdb.CorruptedError,
+    lmdb.InvalidError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
+
+Pair = tuple[bytes, bytes]  # a key on disk and its value
+_T = TypeVar("_T")
+
+
+class CacheAbsent(FastdnsError):
+    """There is no cache on disk where one was looked for."""
+
+
+class CacheUnreadable(FastdnsError):
+    """The cache on disk is there but cannot be read; the text says why."""
+
+
+@attrs.frozen
+class Facts:
+    """What the environment says of itself."""
+
+    entries: int
+    live_octets: int  # of pages that hold something; the rest of the map is free
+    map_octets: int
+    file_octets: int
+    written_octets: int  # to this cache since `written_since`
+    written_since: float | None  # Unix seconds
+
+
+class Reader:
+    """A cache on disk, opened to be read. Creates nothing; a block closes it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._data = path / "data.mdb"
+        self._env = self._open()
+        try:
+            self._check_whole()
+            if self._about(b"format") not in (FORMAT, None):
+                raise CacheUnreadable(
+                    f"the disk cache {path} was written by another version of fastdns"
+                )
+            self._entries = self._db(b"entries")
+        except BaseException:
+            self._env.close()
+            raise
+
+    def __enter__(self) -> Reader:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._env.close()
+
+    def batches(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[list[Pair]]:
+        """Yield all entries whose key on disk starts with prefix, in order, a batch at a time.
+
+        With `after`, only those behind that key. What is written meanwhile may be among them.
+        """
+        start = prefix if after is None else after + b"\0"
+        while self._entries is not None:
+            found = self._reading(partial(self._some_pairs, start))
+            batch = [pair for pair in found if pair[0].startswith(prefix)]
+            if batch:
+                yield batch
+            if len(batch) < BATCH:
+                return
+            start = batch[-1][0] + b"\0"
+
+    def values(self, keys: Sequence[bytes]) -> Iterator[list[Pair]]:
+        """Yield the entries of these keys in their order; those that are gone are left out."""
+        for first in range(0, len(keys), BATCH):
+            yield self._reading(partial(self._pairs_of, keys[first : first + BATCH]))
+
+    def keys_of(self, name: bytes, qtype: int | None = None) -> list[bytes]:
+        """Return the keys on disk of exactly this name: all variants, of one type or of all."""
+        if self._entries is None:
+            return []
+        return self._reading(lambda: keys_of(self._env, self._entries, name, qtype))
+
+    def facts(self) -> Facts:
+        """Return counts, sizes and what was written since when."""
+        written = _written(self._about(b"written"))
+        stat = self._reading(self._stat) if self._entries is not None else {}
+        pages = sum(stat.get(f"{kind}_pages", 0) for kind in ("branch", "leaf", "overflow"))
+        info = self._env.info()
+        return Facts(
+            entries=stat.get("entries", 0),
+            live_octets=pages * self._env.stat()["psize"],
+            map_octets=info["map_size"],
+            file_octets=self._data.stat().st_size,
+            written_octets=written[0],
+            written_since=written[1],
+        )
+
+    def _open(self) -> lmdb.Environment:
+        try:
+            empty = os.stat(self._data).st_size == 0
+        except (FileNotFoundError, NotADirectoryError):
+            empty = True
+        except OSError as error:
+            raise CacheUnreadable(
+                f"the disk cache {self.path} cannot be read: {error.strerror}"
+            ) from None
+        if empty:
+            raise CacheAbsent(f"there is no disk cache at {self.path}")
+        # Without a lock file nobody has it open, and to make one is not ours.
+        has_lock = (self.path / "lock.mdb").exists()
+        try:
+            return lmdb.open(
+                str(self.path),
+                map_size=0,  # as large as its writer has made it
+                max_dbs=DATABASES,
+                readonly=True,
+                create=False,
+                lock=has_lock,
+            )
+        except lmdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def _check_whole(self) -> None:
+        """Refuse a file that is shorter than what it says: its pages would be a SIGBUS."""
+        octets = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
+        if self._data.stat().st_size < octets:
+            raise CacheUnreadable(f"the disk cache {self.path} is damaged: it has been cut short")
+
+    def _db(self, name: bytes) -> Any:
+        try:
+            return self._env.open_db(name, create=False)
+        except lmdb.NotFoundError:
+            return None  # nothing was ever written
+        except lmdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def _about(self, key: bytes) -> bytes | None:
+        database = self._db(b"about")
+        if database is None:
+            return None
+        with self._env.begin(db=database) as transaction:
+            text: bytes | None = transaction.get(key)
+            return text
+
+    def _stat(self) -> dict[str, int]:
+        with self._env.begin() as transaction:
+            return {**transaction.stat(self._entries)}
+
+    def _some_pairs(self, start: bytes) -> list[Pair]:
+        with self._env.begin(db=self._entries) as transaction:
+            cursor = transaction.cursor()
+            return list(islice(cursor.iternext(), BATCH)) if cursor.set_range(start) else []
+
+    def _pairs_of(self, keys: Iterable[bytes]) -> list[Pair]:
+        with self._env.begin(db=self._entries) as transaction:
+            found = [(key, transaction.get(key)) for key in keys]
+        return [(key, value) for key, value in found if value is not None]
+
+    def _reading(self, act: Callable[[], _T]) -> _T:
+        try:
+            try:
+                return act()
+            except lmdb.MapResizedError:  # its writer has made it larger since
+                self._env.set_mapsize(0)
+                return act()
+        except lmdb.Error as error:
+            raise self._unreadable(error) from None
+
+    def _unreadable(self, error: lmdb.Error) -> CacheUnreadable:
+        why = str(error).removeprefix(f"{self.path}: ").removeprefix(f"{self._data}: ")
+        damaged = isinstance(error, DAMAGE)
+        how = "is damaged" if damaged else "cannot be read"
+        return CacheUnreadable(f"the disk cache {self.path} {how}: {why}")
+
+
+def keys_of(env: Any, entries: Any, name: bytes, qtype: int | None = None) -> list[bytes]:
+    """Return the keys on disk of exactly this name in an open environment."""
+    prefix = range_of(name)
+    length = len(prefix) + len(Key(name, 0).join()) - len(name)
+    # Its types stand between the names below it: told from them by their length, then their name.
+    batches = _batches_of_keys(
+        env, entries, prefix if qtype is None else prefix + qtype.to_bytes(2, "big")
+    )
+    return [
+        key for batch in batches for key in batch if len(key) == length and _name_in(key) == name
+    ]
+
+
+def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[bytes]]:
+    start = prefix
+    while True:
+        with env.begin(db=entries) as transaction:
+            cursor = transaction.cursor()
+            found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else ()
+            batch = list(islice(found, KEYS_AT_ONCE))
+        yield batch
+        if len(batch) < KEYS_AT_ONCE or not batch[-1].startswith(prefix):
+            return
+        start = batch[-1] + b"\0"
+
+
+def _name_in(disk_key: bytes) -> bytes | None:
+    try:
+        return Key.split(cache_key(disk_key)).name
+    except ValueError:
+        return None
+
+
+def _written(text: bytes | None) -> tuple[int, float | None]:
+    try:
+        said = json.loads(text or b"{}")
+        return int(said["octets"]), float(said["since"])
+    except (ValueError, TypeError, LookupError, OverflowError):
+        return 0, None

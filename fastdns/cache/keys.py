@@ -1,0 +1,184 @@
+"""Names, types and classes: what people write and read, and what a key of the cache holds.
+
+Text is as in zone files (RFC 1035 section 5.1): `\\.` is a dot inside a label, `\\DDD` any octet.
+Names are printed with their final dot, and with everything escaped that could reach a terminal.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+from typing import NamedTuple
+
+from ..config.text import describe
+
+NAME_MAX = 255  # octets in wire form, RFC 1035 section 2.3.4
+LABEL_MAX = 63
+DO, CD = 1, 2  # the flags of a key
+
+_TAIL = struct.Struct("!HHBH")  # type, class, flags, view
+_PLAIN = re.compile(rb"[A-Za-z0-9_*/+-]*")  # printed as they are
+_SPECIAL = b'"().;\\@$'  # printed behind a backslash, as dig does
+_ESCAPED = re.compile(r"\\([0-9]{3}|[^0-9])|([^\\])", re.DOTALL)
+_NUMBERED = re.compile(r"(TYPE|CLASS)([0-9]{1,5})")
+
+TYPES = {
+    name: number
+    for first, names in (
+        (1, "A NS MD MF CNAME SOA MB MG MR NULL WKS PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT"),
+        (22, "NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC NXT EID NIMLOC SRV ATMA NAPTR KX CERT A6"),
+        (39, "DNAME SINK OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA"),
+        (53, "SMIMEA"),
+        (55, "HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS DSYNC HHIT"),
+        (68, "BRID"),
+        (99, "SPF UINFO UID GID UNSPEC NID L32 L64 LP EUI48 EUI64"),
+        (128, "NXNAME"),
+        (249, "TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC DOA AMTRELAY RESINFO WALLET"),
+        (263, "CLA IPN"),
+        (32768, "TA DLV"),
+    )
+    for number, name in enumerate(names.split(), start=first)
+}
+CLASSES = {"IN": 1, "CH": 3, "HS": 4, "NONE": 254, "ANY": 255}
+RCODES = (
+    *("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"),
+    *("YXDOMAIN", "YXRRSET", "NXRRSET", "NOTAUTH", "NOTZONE"),
+)
+_TYPE_NAMES = {number: name for name, number in TYPES.items()}
+_CLASS_NAMES = {number: name for name, number in CLASSES.items()}
+
+
+class Key(NamedTuple):
+    """The key of an entry in its parts; `name` is in wire form, lower case."""
+
+    name: bytes
+    qtype: int
+    qclass: int = 1
+    do: bool = False
+    cd: bool = False
+    view: int = 0
+
+    @classmethod
+    def split(cls, key: bytes) -> Key:
+        """Take a key of the cache apart."""
+        qtype, qclass, flags, view = _TAIL.unpack(key[-_TAIL.size :])
+        return cls(key[: -_TAIL.size], qtype, qclass, bool(flags & DO), bool(flags & CD), view)
+
+    def join(self) -> bytes:
+        """Return the key as the cache has it."""
+        flags = DO * self.do | CD * self.cd
+        return self.name + _TAIL.pack(self.qtype, self.qclass, flags, self.view)
+
+
+def parse_name(text: str) -> bytes:
+    """Return the name in wire form, lower case; ValueError with one phrase.
+
+    The final dot may be left out. A name in letters beyond ASCII has to come as A-labels: which
+    ones it has depends on the version of IDNA, and that choice is the user's.
+    """
+    if not text:
+        raise ValueError('is empty (try "." for the root)')
+    labels = [] if text == "." else _labels(text)
+    wire = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
+    if len(wire) > NAME_MAX:
+        raise ValueError(f"{describe(text)} has {len(wire)} octets; a name has at most {NAME_MAX}")
+    return wire
+
+
+def _labels(text: str) -> list[bytes]:
+    labels = [bytearray()]
+    at = 0
+    while at < len(text):
+        found = _ESCAPED.match(text, at)
+        if not found:
+            raise ValueError(f"{describe(text)} has a lone backslash (write an octet as \\DDD)")
+        at = found.end()
+        if found[0] == ".":
+            labels.append(bytearray())
+            continue
+        octet = _octet(found[1] or found[2], text)
+        labels[-1].append(octet + 32 if 65 <= octet <= 90 else octet)
+    if not labels[-1]:
+        labels.pop()  # after the final dot
+    for label in labels:
+        if not label:
+            raise ValueError(f"{describe(text)} has an empty label (two dots in a row)")
+        if len(label) > LABEL_MAX:
+            raise ValueError(
+                f"{describe(text)} has a label of {len(label)} octets; it may have {LABEL_MAX}"
+            )
+    return [bytes(label) for label in labels]
+
+
+def _octet(written: str, text: str) -> int:
+    octet = int(written) if len(written) == 3 else ord(written)
+    if len(written) == 3 and octet > 255:
+        raise ValueError(f"{describe(text)}: \\{written} is no octet (use \\000 to \\255)")
+    if len(written) == 1 and octet > 126:
+        raise ValueError(
+            f"{describe(text)} is not in ASCII; write its A-labels (xn--…), or octets as \\DDD"
+        )
+    return octet
+
+
+def spell_name(wire: bytes) -> str:
+    """Return the text of a name in wire form, with its final dot, as dig prints it."""
+    if len(wire) == 1:
+        return "."
+    labels = []
+    at = 0
+    while at < len(wire) and wire[at]:
+        label = wire[at + 1 : at + 1 + wire[at]]
+        at += 1 + wire[at]
+        labels.append(
+            label.decode("ascii") if _PLAIN.fullmatch(label) else "".join(map(_escape, label))
+        )
+    return ".".join(labels) + "."
+
+
+def _escape(octet: int) -> str:
+    if octet in _SPECIAL:
+        return "\\" + chr(octet)
+    return chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
+
+
+def parse_type(text: str) -> int:
+    """Return the number of a type given by name or as TYPE65280; ValueError with one phrase."""
+    number = _number_of(text, "TYPE", TYPES)
+    if number is None:
+        remedy = f"TYPE{int(text)}" if re.fullmatch("[0-9]{1,5}", text) else "AAAA or TYPE65280"
+        raise ValueError(f"{describe(text)} is no type of records (try {remedy})")
+    return number
+
+
+def parse_class(text: str) -> int:
+    """Return the number of a class given by name or as CLASS65280; ValueError with one phrase."""
+    number = _number_of(text, "CLASS", CLASSES)
+    if number is None:
+        raise ValueError(f"{describe(text)} is no class (try IN)")
+    return number
+
+
+def _number_of(text: str, prefix: str, names: dict[str, int]) -> int | None:
+    spelled = text.upper()
+    if spelled in names:
+        return names[spelled]
+    numbered = _NUMBERED.fullmatch(spelled)
+    if numbered and numbered[1] == prefix and int(numbered[2]) <= 65535:
+        return int(numbered[2])
+    return None
+
+
+def spell_type(number: int) -> str:
+    """Return the name of a type, TYPE65280 for one without a name (RFC 3597 section 5)."""
+    return _TYPE_NAMES.get(number) or f"TYPE{number}"
+
+
+def spell_class(number: int) -> str:
+    """Return the name of a class, CLASS65280 for one without a name (RFC 3597 section 5)."""
+    return _CLASS_NAMES.get(number) or f"CLASS{number}"
+
+
+def spell_rcode(number: int) -> str:
+    """Return the name of an RCODE, RCODE12 for one without a name."""
+    return RCODES[number] if number < len(RCODES) else f"RCODE{number}"

@@ -1,0 +1,112 @@
+"""The records of an answer as dig prints them.
+
+Addresses, which are most of what a cache holds, are spelled here; dnspython spells the rest, and is
+imported when the first of those comes.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from .keys import CLASSES, TYPES, spell_class, spell_name, spell_type
+
+SECTIONS = ("ANSWER", "AUTHORITY", "ADDITIONAL")
+
+_HEADER = 12
+_FIXED = struct.Struct("!HHIH")  # type, class, TTL, RDLENGTH
+_TTL_AT = 4  # where in that the TTL stands
+_TO_QUESTION = b"\xc0\x0c"  # a compression pointer to the name of the question
+_ADDRESSES = {TYPES["A"]: (socket.AF_INET, 4), TYPES["AAAA"]: (socket.AF_INET6, 16)}
+
+
+class Record(NamedTuple):
+    """One record: owner, type and class spelled, seconds left, RDATA as in a zone file."""
+
+    name: str
+    type: str
+    ttl: int
+    data: str
+    record_class: str
+    section: str
+
+
+def read_records(
+    message: bytes, ttl_offsets: Sequence[int], name: bytes, age: int
+) -> Iterator[Record]:
+    """Yield the records of a message that is known to be well formed, TTLs lowered by the age.
+
+    `name` is that of the question, in wire form: owners that point to it are spelled like it.
+    """
+    spelled = spell_name(name)
+    start = _HEADER + len(name) + 4
+    for section, ttl_at in zip(_sections(message), ttl_offsets, strict=False):
+        fixed_at = ttl_at - _TTL_AT
+        rtype, rclass, ttl, length = _FIXED.unpack_from(message, fixed_at)
+        at = fixed_at + _FIXED.size
+        yield Record(
+            spelled if message[start:fixed_at] == _TO_QUESTION else _owner(message, start),
+            spell_type(rtype),
+            max(0, ttl - age),
+            _data(message, at, length, rtype, rclass),
+            spell_class(rclass),
+            section,
+        )
+        start = at + length
+
+
+def relevant(records: Sequence[Record]) -> list[Record]:
+    """Return the answer section; of an answer without one, what it says instead: the SOA."""
+    answers = [record for record in records if record.section == "ANSWER"]
+    return answers or [record for record in records if record.section == "AUTHORITY"]
+
+
+def _sections(message: bytes) -> Iterator[str]:
+    for section, count in zip(SECTIONS, struct.unpack_from("!3H", message, 6), strict=True):
+        for _ in range(count):
+            yield section
+
+
+def _owner(message: bytes, at: int) -> str:
+    import dns.name  # noqa: PLC0415 - see above
+
+    name = dns.name.from_wire(message, at)[0]
+    return spell_name(name.to_wire() or b"\0")
+
+
+def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
+    family, octets = _ADDRESSES.get(rtype, (None, 0))
+    if family is not None and rclass == CLASSES["IN"] and length == octets:
+        return socket.inet_ntop(family, message[at : at + length])
+    import dns.exception  # noqa: PLC0415
+    import dns.rdata  # noqa: PLC0415
+    from dns.rdataclass import RdataClass  # noqa: PLC0415
+    from dns.rdatatype import RdataType  # noqa: PLC0415
+
+    kind = RdataClass.make(rclass), RdataType.make(rtype)
+    try:
+        text = dns.rdata.from_wire(*kind, message, at, length).to_text()
+    except (dns.exception.DNSException, ValueError, LookupError, struct.error):
+        text = ""
+    # dnspython copies the octets of some types as they are, and whoever runs a zone chooses them.
+    if not text or not (text.isascii() and text.isprintable()):
+        return _opaque(message[at : at + length])
+    return text
+
+
+def _opaque(data: bytes) -> str:
+    """RFC 3597 section 5."""
+    return f"\\# {len(data)} {data.hex()}".rstrip()
+
+
+def import_all() -> None:
+    """Import now what spelling records may need: later we may no longer read where it lies."""
+    import dns.name  # noqa: F401, PLC0415
+    from dns.rdata import get_rdata_class  # noqa: PLC0415
+    from dns.rdataclass import IN  # noqa: PLC0415
+    from dns.rdatatype import RdataType  # noqa: PLC0415
+
+    for rtype in TYPES.values():
+        get_rdata_class(IN, RdataType.make(rtype))  # type: ignore[no-untyped-call]

@@ -1,0 +1,50 @@
+"""Reading everything there is, and saying what is not as it should be."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from .._answer import Reading
+from .._entry import Entry, cache_key
+from .inspect import Reader
+from .keys import Key, spell_name, spell_type
+
+
+def find_damage(reader: Reader, seen: Callable[[bytes, int], None]) -> Iterator[str]:
+    """Yield a line for each damaged entry; `seen` hears of the last key and how many there were."""
+    reading = Reading()
+    previous = b""
+    count = 0
+    for batch in reader.batches():
+        for disk_key, value in batch:
+            count += 1
+            if disk_key <= previous:
+                yield f"{_spelled(disk_key)}: stands in the wrong place"
+            previous = disk_key
+            if fault := _fault(disk_key, value, reading):
+                yield f"{_spelled(disk_key)}: {fault}"
+        seen(previous, len(batch))
+    expected = reader.facts().entries
+    # Others may write while we read: only a gap that writing cannot explain is told.
+    if count < expected // 2:
+        yield f"{count} entries can be reached of the {expected} that there should be"
+
+
+def _fault(disk_key: bytes, value: bytes, reading: Reading) -> str | None:
+    try:
+        key = cache_key(disk_key)
+        entry = Entry.parse(value)
+    except ValueError as error:
+        return str(error).removeprefix("damaged entry: ")
+    message = entry.message
+    if not reading.read(message, int.from_bytes(message[:2], "big"), key):
+        return "its message does not answer its question"
+    return None
+
+
+def _spelled(disk_key: bytes) -> str:
+    try:
+        key = Key.split(cache_key(disk_key))
+    except ValueError:
+        return f"key {disk_key.hex()}"
+    return f"{spell_name(key.name)} {spell_type(key.qtype)}"

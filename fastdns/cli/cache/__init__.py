@@ -1,0 +1,34 @@
+"""`fastdns cache`: every entry on disk, shown and changed from its files. A file a command."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from ..lazy import LazyGroup
+from .survivor import go_on_in_child
+
+
+class _CacheCommands(LazyGroup):
+    package = __name__
+    summaries = {  # noqa: RUF012 - as in LazyGroup
+        "ls": "List entries.",
+        "get": "Show the records of a name and the story of each entry.",
+        "rm": "Remove a name.",
+        "refresh": "Have the daemon ask upstream for a name again.",
+        "flush": "Remove a domain and all under it, or everything.",
+        "stats": "Count entries and sizes.",
+        "verify": "Read everything and say what is damaged.",
+        "export": "Write all entries as lines of JSON.",
+        "import": "Take in what export wrote, or unbound's dump_cache.",
+    }
+
+    def invoke(self, ctx: click.Context) -> Any:
+        go_on_in_child()
+        return super().invoke(ctx)
+
+
+@click.group(cls=_CacheCommands, no_args_is_help=False)
+def cache() -> None:
+    """Look into the cache on disk and change it, whether the daemon runs, hangs or is stopped."""

@@ -1,0 +1,38 @@
+"""Names, types and numbers on the command line of `fastdns cache`: bad ones are bad use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ...cache.keys import parse_name, parse_type
+
+Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
+
+
+def _parsed(parse: Callable[[str], Any]) -> Callback:
+    """Return what makes a value of the text; a ValueError is what the user is told."""
+
+    def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
+        try:
+            return None if text is None else parse(text)
+        except ValueError as error:
+            raise click.BadParameter(str(error), ctx, param) from None
+
+    return convert
+
+
+name = click.argument("name", callback=_parsed(parse_name))
+qtype = click.argument("qtype", metavar="[TYPE]", required=False, callback=_parsed(parse_type))
+qtype_option = click.option(
+    "--type", "qtype", metavar="T", callback=_parsed(parse_type), help="Only this type."
+)
+under = click.option(
+    "--under",
+    metavar="DOMAIN",
+    callback=_parsed(parse_name),
+    help="Only this domain and all names under it.",
+)
+as_json = click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")

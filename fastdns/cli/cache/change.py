@@ -1,0 +1,92 @@
+"""How commands change the cache: on disk first, then in the running daemon, under the writer lock.
+
+In this order nothing comes back: who reads the disk after the daemon was told finds it changed, and
+the keeper, which needs the lock to write, hears of the change before it takes in what is older.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import lmdb
+
+from ...cache import nudge
+from ...cache.files import DATA, Damaged
+from ...cache.lock import writer_lock
+from ...cache.store import Store
+from ...errors import FastdnsError
+from .site import NUDGE_SECONDS, Site
+
+LOCK_SECONDS = 2.0
+
+
+def remove(
+    site: Site,
+    delete: Callable[[Store], int],
+    kind: int,
+    name: bytes = b"",
+    qtype: int = 0,
+) -> int:
+    """Delete on disk and have the daemon forget the same; return how many entries the disk had."""
+    if site.daemon is not None and site.control is None:
+        raise FastdnsError(
+            f"the running daemon cannot be told: {site.places.control} is not there or not readable"
+        )
+    removed = 0
+    with locked(site.path):
+        try:
+            if (site.path / DATA).exists():
+                with writing(site.path) as store:
+                    removed = delete(store)
+        finally:  # memory must forget it, too, where the disk could not
+            if site.control is not None:
+                site.control.post(kind, name, qtype)
+    if site.daemon is not None:
+        nudge.poke(site.places.keeper, NUDGE_SECONDS)
+    return removed
+
+
+@contextmanager
+def locked(place: Path) -> Iterator[None]:
+    """Hold the writer lock, if there is a cache; FastdnsError names who has it."""
+    if not place.is_dir():
+        yield
+        return
+    try:
+        lock = writer_lock(place, LOCK_SECONDS)
+        lock.__enter__()
+    except OSError as error:
+        raise FastdnsError(f"cannot write to the disk cache {place}: {error.strerror}") from None
+    try:
+        yield
+    finally:
+        lock.__exit__(None, None, None)
+
+
+@contextmanager
+def writing(place: Path) -> Iterator[Store]:
+    """Open the environment that is there to change it; what goes wrong is one line."""
+    with told(place):
+        store = Store.open_existing(place)
+        try:
+            yield store
+        finally:
+            store.close()
+
+
+@contextmanager
+def told(place: Path) -> Iterator[None]:
+    """Turn what goes wrong with the environment into one line."""
+    try:
+        yield
+    except Damaged as damage:
+        raise FastdnsError(
+            f"the disk cache {place} {damage} (the daemon puts it aside, or mends it, at its start)"
+        ) from None
+    except lmdb.MapFullError:
+        raise FastdnsError(f"the disk cache {place} is full (cache.disk says how large)") from None
+    except (lmdb.Error, OSError) as error:
+        why = getattr(error, "strerror", None) or str(error)
+        raise FastdnsError(f"cannot write to the disk cache {place}: {why}") from None

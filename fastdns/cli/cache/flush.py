@@ -1,0 +1,63 @@
+"""`fastdns cache flush`: a domain, or everything, is forgotten."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from ..._control import CHANGE_ALL, CHANGE_UNDER
+from ..._entry import cache_key, is_under, range_of
+from ...cache.inspect import CacheAbsent
+from ...cache.keys import spell_name
+from ...cache.store import Store
+from .. import options
+from ..output import emit
+from . import arguments
+from .change import remove
+from .site import Site, find_site
+
+
+@click.command()
+@arguments.under
+@click.option("--yes", is_flag=True, help="Do not ask before everything is removed.")
+@options.config_file
+@options.state
+def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) -> None:
+    """Remove a domain and all names under it; without --under everything.
+
+    Works with the daemon running, hung or stopped. Everything: asks on a terminal, and needs --yes
+    where it cannot ask.
+    """
+    if under is None and not yes and not _may_ask():
+        raise click.UsageError("this removes every entry: say --yes, or --under DOMAIN")
+    site = find_site(path, state)
+    if site.daemon is None and site.control is None and not site.path.exists():
+        raise CacheAbsent(f"there is no disk cache at {site.path}")
+    site.take_in()
+    if under is None and not yes:
+        click.confirm(f"Remove every entry of {site.path}?", abort=True, err=True)
+    removed = _remove(site, under)
+    where = "" if under is None else f" under {spell_name(under)}"
+    emit(f"removed {'1 entry' if removed == 1 else f'{removed} entries'}{where}\n")
+
+
+def _may_ask() -> bool:
+    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+
+
+def _remove(site: Site, under: bytes | None) -> int:
+    if under is None or under == b"\0":
+        return remove(site, Store.clear, CHANGE_ALL)
+
+    def is_wanted(disk_key: bytes) -> bool:
+        try:
+            return is_under(cache_key(disk_key), under)
+        except ValueError:
+            return False
+
+    def delete(store: Store) -> int:
+        return store.delete_range(range_of(under), is_wanted)
+
+    return remove(site, delete, CHANGE_UNDER, under)

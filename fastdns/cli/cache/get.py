@@ -1,0 +1,95 @@
+"""`fastdns cache get`: the records of a name as dig shows them, and the story of each entry."""
+
+from __future__ import annotations
+
+import json
+import time
+from itertools import groupby
+from pathlib import Path
+
+import click
+
+from ...cache.inspect import Reader
+from ...cache.items import Item, Judge, read_item
+from ...cache.keys import spell_class, spell_name, spell_rcode, spell_type
+from .. import options
+from ..output import emit, fail, warn
+from . import arguments
+from .site import find_site
+
+
+@click.command()
+@arguments.name
+@arguments.qtype
+@arguments.as_json
+@options.config_file
+@options.state
+def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state: str | None) -> int:
+    """Show all entries of exactly this name, of one TYPE or of all; exit 1 when there is none.
+
+    Records are printed as dig does, with the TTL that is left of them. An octet of a name that is
+    no letter, digit or hyphen may be written as \\DDD.
+    """
+    site = find_site(path, state, shows_records=True)
+    with site.reading() as reader:
+        items = read_all(reader, name, qtype, site.judge())
+    if not items:
+        return fail(no_entry(name, qtype))
+    if as_json:
+        emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
+    else:
+        emit("\n".join(map(_story, items)))
+    return 0
+
+
+def read_all(reader: Reader, name: bytes, qtype: int | None, judge: Judge) -> list[Item]:
+    """Return all entries of a name; a damaged one is left out with a warning."""
+    items = []
+    for batch in reader.values(reader.keys_of(name, qtype)):
+        for disk_key, value in batch:
+            try:
+                items.append(read_item(disk_key, value, judge))
+            except ValueError as error:
+                warn(f"{spell_name(name)}: {error} (see fastdns cache verify)")
+    return items
+
+
+def no_entry(name: bytes, qtype: int | None) -> str:
+    """Say that there is nothing."""
+    return f"no entry for {spell_name(name)}" + ("" if qtype is None else f" {spell_type(qtype)}")
+
+
+def _story(item: Item) -> str:
+    key, entry = item.key, item.entry
+    variant = f"DO {int(key.do)}, CD {int(key.cd)}" + (f", view {key.view}" if key.view else "")
+    came_from = entry.upstream or "unknown"
+    if entry.rtt_us:
+        came_from += f", round trip {entry.rtt_us / 1000:g} ms"
+    lines = [
+        f";; {item.name} {spell_class(key.qclass)} {spell_type(key.qtype)}, {variant}",
+        f";; {spell_rcode(entry.rcode)}, {_life(item)}",
+        f";; hits {entry.hits}, size {entry.size} octets, upstream {came_from}",
+    ]
+    for section, records in groupby(item.records(), key=lambda record: record.section):
+        lines.append(f";; {section}")
+        lines += (
+            f"{one.name}\t{one.ttl}\t{one.record_class}\t{one.type}\t{one.data}" for one in records
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _life(item: Item) -> str:
+    age, ttl = item.age, item.entry.ttl
+    stored = _clock(item.stored_at)
+    if age is None:
+        return f"{item.state}: TTL {ttl} s, age unknown (the clock said {stored})"
+    left = item.until_expiry
+    lasts = f"{left} s left" if item.state == "fresh" else f"expired {-left} s ago"
+    return f"{item.state}: TTL {ttl} s, {lasts}, age {int(age)} s, stored {stored}"
+
+
+def _clock(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # what a broken clock may have said
+        return f"{seconds:g} s after 1970"

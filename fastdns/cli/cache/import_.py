@@ -1,0 +1,174 @@
+"""`fastdns cache import`: takes in what `export` wrote, or unbound's dump_cache."""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from collections.abc import Callable, Iterable, Iterator
+from itertools import chain, islice
+from pathlib import Path
+from typing import BinaryIO
+
+import attrs
+import click
+
+from ..._answer import Limits
+from ..._entry import Moment
+from ...cache.exchange import LINE_MAX, Imported, Terms, read_lines
+from ...cache.files import DATA
+from ...cache.inspect import Pair
+from ...cache.store import SMALL_MAP, Store, Update
+from ...config.load import load
+from ...config.schema import Config
+from ...errors import FastdnsError
+from ...server import ground
+from ...upstream.origin import origin_of
+from .. import options
+from ..output import emit
+from .change import locked, told, writing
+from .progress import progress
+from .site import Site, find_site
+
+AT_ONCE = 1_000  # entries for which the writer lock is held
+FULL = 0.8  # of the map; from there on the keeper makes room, and we leave it to it
+
+
+@attrs.define
+class Tally:
+    """What became of the lines."""
+
+    taken: int = 0
+    older: int = 0  # than what the cache has
+    useless: int = 0  # expired, or not to be kept
+    bad: int = 0
+
+    def __str__(self) -> str:
+        told = [f"imported {self.taken} entries"]
+        told += [f"{self.older} were not newer than ours"] if self.older else []
+        told += [f"{self.useless} left out (expired, or not to be kept)"] if self.useless else []
+        told += [f"{self.bad} bad"] if self.bad else []
+        return ", ".join(told)
+
+
+@click.command()
+@click.argument("file")
+@options.upstream
+@options.config_file
+@options.state
+def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str | None) -> int:
+    """Take in entries from FILE, or from standard input (-).
+
+    Reads what `fastdns cache export` writes and what `unbound-control dump_cache` prints. Entries
+    keep their age, and never replace newer ones. They count as answers of the configured upstreams;
+    a daemon that was started with --upstream needs the same here. A bad line is told by its number
+    and stops nothing else; then the exit status is 1.
+    """
+    stream = _opened(file)  # now: root may read what the owner of the cache may not
+    config = load(path, state=state, upstream=upstream)
+    origin = origin_of(config)
+    site = find_site(path, state, shows_records=True)
+    terms = Terms(_limits(config), origin, site.stale, Moment.now())
+    _make_cache(site, config)
+    tally = Tally()
+    with progress("reading", _size(stream)) as advance:
+        found = _read(stream, terms, advance)
+        while some := list(islice(found, AT_ONCE)):
+            for one in some:
+                _count(one, file, tally)
+            _take_in(site, [one.entry for one in some if one.entry], terms.now, tally)
+    emit(f"{tally}\n")
+    return 1 if tally.bad else 0
+
+
+def _opened(file: str) -> BinaryIO:
+    if file == "-":
+        if sys.stdin is None:
+            raise FastdnsError("standard input is closed")
+        return sys.stdin.buffer
+    try:
+        return open(file, "rb")
+    except OSError as error:
+        raise FastdnsError(f"cannot read {file}: {error.strerror}") from None
+
+
+def _size(stream: BinaryIO) -> int | None:
+    found = os.fstat(stream.fileno())
+    return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+
+def _limits(config: Config) -> Limits:
+    cache = config.cache
+    return Limits(
+        int(cache.min_ttl),
+        int(cache.max_ttl),
+        int(cache.negative_max_ttl),
+        int(cache.failure_ttl),
+        config.upstream.trust_ad,
+    )
+
+
+def _make_cache(site: Site, config: Config) -> None:
+    """Make a cache where there is none, as the daemon would, which must not run without one now."""
+    if (site.path / DATA).exists():
+        return
+    if site.daemon is not None:
+        raise FastdnsError(f"the running daemon has no disk cache now at {site.path} (see its log)")
+    account = ground.prepare(site.places)
+    if account is not None:
+        ground.become(account)
+    with told(site.path):
+        site.path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with locked(site.path):
+            Store.open(site.path, int(config.cache.disk) or SMALL_MAP).close()
+
+
+def _read(stream: BinaryIO, terms: Terms, advance: Callable[[int], None]) -> Iterator[Imported]:
+    """Yield what the lines come to; the first that is not empty says which kind they are."""
+    lines = _numbered(stream, advance)
+    first = next((one for one in lines if one[1].strip()), (0, b""))
+    if first[1].strip() == b"START_RRSET_CACHE":
+        from ...cache.unbound_dump import read_dump  # noqa: PLC0415 - only this needs dnspython
+
+        return read_dump(chain([first], lines), terms, _dumped(stream, terms.now))
+    return read_lines(chain([first], lines), terms)
+
+
+def _numbered(stream: BinaryIO, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
+    """Yield the lines with their numbers; of one that is too long its beginning."""
+    number = 0
+    while line := stream.readline(LINE_MAX + 2):
+        number += 1
+        advance(len(line))
+        yield number, line.rstrip(b"\r\n")
+        while len(line) == LINE_MAX + 2 and not line.endswith(b"\n"):
+            line = stream.readline(LINE_MAX + 2)
+
+
+def _dumped(stream: BinaryIO, now: Moment) -> Moment:
+    """Return when a dump was made, which is not in it: a file says when it was last written."""
+    found = os.fstat(stream.fileno())
+    if not stat.S_ISREG(found.st_mode):
+        return now
+    return Moment(min(int(found.st_mtime * 1000), now.wall_ms), 0, 0)
+
+
+def _count(one: Imported, file: str, tally: Tally) -> None:
+    if one.problem is not None:
+        tally.bad += 1
+        click.echo(f"{file}:{one.line}: {one.problem}", err=True)
+    elif one.entry is None:
+        tally.useless += 1
+
+
+def _take_in(site: Site, entries: Iterable[Pair], now: Moment, tally: Tally) -> None:
+    updates = [Update(key, value) for key, value in sorted(dict(entries).items())]
+    with locked(site.path), writing(site.path) as store:
+        if store.usage().share >= FULL:
+            raise FastdnsError(
+                f"the disk cache {site.path} is full (cache.disk says how large); {tally}, "
+                "the rest was left out"
+            )
+        taken = sum(map(len, store.apply(updates, now)))
+    tally.taken += taken
+    tally.older += len(updates) - taken

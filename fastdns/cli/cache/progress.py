@@ -1,0 +1,62 @@
+"""Progress of long work, on a terminal only."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+
+SHORT = 0.5  # seconds of work that need none
+
+
+def is_drawn() -> bool:
+    """Return True when standard error is a terminal."""
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+@contextmanager
+def progress(
+    title: str, total: int | None, *, beside_output: bool = False
+) -> Iterator[Callable[[int], None]]:
+    """Give a function that hears of each step, and draws while standard error is a terminal.
+
+    `beside_output`: lines go to standard output meanwhile; on the same terminal they are enough.
+    """
+    if not is_drawn() or (beside_output and sys.stdout.isatty()):
+        yield lambda _steps: None
+        return
+    begin = time.monotonic()
+    done = 0
+    draw: Callable[[int], None] | None = None
+
+    def advance(steps: int) -> None:
+        nonlocal done, draw
+        done += steps
+        if draw is None and time.monotonic() - begin > SHORT:
+            draw = stack.enter_context(_bar(title, total))
+            steps = done
+        if draw is not None:
+            draw(steps)
+
+    with ExitStack() as stack:
+        yield advance
+
+
+@contextmanager
+def _bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
+    from rich.console import Console  # noqa: PLC0415 - short work and pipes do not pay for it
+    from rich.progress import Progress  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True, emoji=False), transient=True) as bar:
+        task = bar.add_task(title, total=total)
+        yield lambda steps: bar.advance(task, steps)
+
+
+def import_all() -> None:
+    """Import now what drawing needs: later we may no longer read where it lies."""
+    from rich.cells import cell_len  # noqa: PLC0415
+    from rich.progress import Progress  # noqa: F401, PLC0415
+    from rich.table import Table  # noqa: F401, PLC0415
+
+    cell_len("\u2501")  # has rich import its tables of characters

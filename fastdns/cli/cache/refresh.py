@@ -1,0 +1,104 @@
+"""`fastdns cache refresh`: the daemon asks upstream again; until then the old entry stays."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+
+from ..._control import CHANGE_REFRESH
+from ..._entry import newer
+from ...cache import nudge
+from ...cache.inspect import Reader
+from ...cache.items import Item, read_item
+from ...cache.keys import Key, spell_name, spell_type
+from ...errors import FastdnsError
+from .. import options
+from ..output import emit, fail
+from . import arguments
+from .change import locked
+from .get import no_entry
+from .site import NUDGE_SECONDS, Site, find_site
+
+PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
+PAUSE = 0.05
+
+
+@click.command()
+@arguments.name
+@arguments.qtype
+@options.config_file
+@options.state
+def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> int:
+    """Have the running daemon ask upstream for this name again, of one TYPE or all it has.
+
+    Waits for the new answers. Exit status 1 when there is no entry, no daemon, or no newer answer;
+    then the old entry stays.
+    """
+    site = find_site(path, state)
+    if site.daemon is None or site.control is None:
+        raise FastdnsError(
+            f"no daemon runs with state_dir {site.places.state_dir} to ask upstream "
+            "(say which one with -c or --state)"
+        )
+    with site.reading() as reader:
+        before = _values(reader, name, qtype)
+        if not before:
+            return fail(no_entry(name, qtype))
+        types = sorted({_type_of(disk_key) for disk_key in before})
+        _ask(site, name, types)
+        missing = _wait(site, reader, before, types, lambda item: emit(_line(item)))
+    for one in missing:
+        fail(
+            f"{spell_name(name)} {spell_type(one)}: no newer answer came within {PATIENCE:g} s; "
+            "the old entry stays"
+        )
+    return 1 if missing else 0
+
+
+def _ask(site: Site, name: bytes, types: list[int]) -> None:
+    assert site.control is not None
+    with locked(site.path):
+        for qtype in types:
+            site.control.post(CHANGE_REFRESH, name, qtype)
+    nudge.poke(site.places.keeper, NUDGE_SECONDS)
+
+
+def _wait(
+    site: Site,
+    reader: Reader,
+    before: dict[bytes, bytes],
+    types: list[int],
+    report: Callable[[Item], None],
+) -> list[int]:
+    """Report the first newer entry of each type; return the types of which none came in time."""
+    until = time.monotonic() + PATIENCE
+    missing = list(types)
+    while missing and time.monotonic() < until:
+        time.sleep(PAUSE)
+        nudge.nudge(site.places.keeper, NUDGE_SECONDS)
+        for batch in reader.values(list(before)):
+            for disk_key, value in batch:
+                if _type_of(disk_key) in missing and newer(value, before[disk_key]):
+                    missing.remove(_type_of(disk_key))
+                    report(read_item(disk_key, value, site.judge()))
+    return missing
+
+
+def _values(reader: Reader, name: bytes, qtype: int | None) -> dict[bytes, bytes]:
+    return {
+        disk_key: value
+        for batch in reader.values(reader.keys_of(name, qtype))
+        for disk_key, value in batch
+    }
+
+
+def _type_of(disk_key: bytes) -> int:
+    return Key.split(disk_key).qtype
+
+
+def _line(item: Item) -> str:
+    came_from = f" from {item.entry.upstream}" if item.entry.upstream else ""
+    return f"{item.name} {spell_type(item.key.qtype)}: new answer{came_from}, TTL {item.ttl} s\n"

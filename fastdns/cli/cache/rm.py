@@ -1,0 +1,49 @@
+"""`fastdns cache rm`: a name is forgotten, on disk and in the running daemon."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..._control import CHANGE_NAME
+from ...cache.inspect import CacheAbsent, keys_of
+from ...cache.keys import spell_name, spell_type
+from ...cache.store import Store
+from .. import options
+from ..output import emit, fail
+from . import arguments
+from .change import remove
+from .get import no_entry
+from .site import find_site
+
+
+@click.command()
+@arguments.name
+@arguments.qtype
+@options.config_file
+@options.state
+def rm(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> int:
+    """Remove exactly this name, all of its types or one TYPE, with every variant.
+
+    Works with the daemon running, hung or stopped. Exit status 1 when there was no such entry.
+    """
+    site = find_site(path, state)
+    if site.daemon is None and site.control is None and not site.path.exists():
+        raise CacheAbsent(f"there is no disk cache at {site.path}")
+    all_taken_in = site.take_in()
+
+    def delete(store: Store) -> int:
+        return store.delete(keys_of(store.env, store.entries, name, qtype))
+
+    removed = remove(site, delete, CHANGE_NAME, name, qtype or 0)
+    if removed:
+        what = "1 entry" if removed == 1 else f"{removed} entries"
+        of = spell_name(name) + ("" if qtype is None else f" {spell_type(qtype)}")
+        emit(f"removed {what} of {of}\n")
+        return 0
+    if site.daemon is None or all_taken_in:
+        return fail(no_entry(name, qtype))
+    # It may be in the daemon's memory only, from where it is gone now.
+    emit(f"{no_entry(name, qtype)} on disk; the daemon has been told to forget it\n")
+    return 0

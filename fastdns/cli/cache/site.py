@@ -1,0 +1,108 @@
+"""Where the cache of a configuration lies, who serves from it, and how it is looked at."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import attrs
+
+from ..._control import Control
+from ..._entry import Moment
+from ...cache import nudge, records
+from ...cache.inspect import Reader
+from ...cache.items import Judge
+from ...cache.pending import count_pending
+from ...config.load import load, load_places
+from ...config.places import Places
+from ...config.schema import Cache
+from ...errors import ConfigErrors
+from ..output import warn
+from ..owner import become_owner
+from ..running import holder
+from . import progress
+
+NUDGE_SECONDS = 0.1
+LONG_WORK_NICENESS = 10
+
+
+@attrs.frozen
+class Site:
+    """One cache: its daemon's places, the environment, and how long stale entries may be used."""
+
+    places: Places
+    path: Path
+    stale: int
+    daemon: int | None  # its pid, 0 when it has not said; None: none runs
+    control: Control | None
+
+    def judge(self) -> Judge:
+        """Return what ages are told for: this very moment."""
+        return Judge(Moment.now(), self.stale)
+
+    @contextmanager
+    def reading(self) -> Iterator[Reader]:
+        """Have the keeper take in what is new, say so if it does not, and open the cache."""
+        self.take_in()
+        with Reader(self.path) as reader:
+            yield reader
+
+    def take_in(self) -> bool:
+        """Return True when everything that was answered until now is on disk; warn when not."""
+        if self.daemon is not None:
+            if nudge.nudge(self.places.keeper, NUDGE_SECONDS):
+                return True
+            warn("the running daemon did not take in its newest answers; they may be missing here")
+            return False
+        waiting = sum(map(count_pending, sorted(self.places.run_dir.glob("ring.*"))))
+        if waiting:
+            warn(f"{waiting} answers of the daemon that ran wait for its next start to be taken in")
+        return not waiting
+
+
+def find_site(path: Path | None, state: str | None, *, shows_records: bool = False) -> Site:
+    """Return the cache of this configuration; as root, become its owner.
+
+    Whatever is imported later has to be imported by now, when root can still read where it lies.
+    """
+    places, stale = _settings(path, state)
+    if os.geteuid() == 0:
+        if shows_records:
+            records.import_all()
+        if progress.is_drawn():
+            progress.import_all()
+    become_owner(places.state_dir)
+    control = _control(places)
+    return Site(
+        places=places,
+        path=Path(control.cache_path) if control else places.cache,
+        stale=stale,
+        daemon=holder(places.lock),
+        control=control,
+    )
+
+
+def step_back() -> None:
+    """Let whoever serves go first: what follows takes long."""
+    os.nice(LONG_WORK_NICENESS)
+
+
+def _settings(path: Path | None, state: str | None) -> tuple[Places, int]:
+    """Return places and cache.stale, of a configuration that is being edited as far as it goes."""
+    try:
+        config = load(path, state=state)
+    except ConfigErrors as errors:
+        places = load_places(path, state=state)
+        stale = Cache().stale
+        warn(f"{errors.lines[0]} (cache.stale counts as {stale:.0f}s)")
+        return places, int(stale)
+    return Places(config.state_dir, config.run_dir), int(config.cache.stale)
+
+
+def _control(places: Places) -> Control | None:
+    try:
+        return Control.attach(places.control)
+    except (OSError, ValueError):
+        return None

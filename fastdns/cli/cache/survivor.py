@@ -1,0 +1,40 @@
+"""A damaged data.mdb may kill who reads it (SIGBUS, SIGSEGV, abort): somebody has to say so."""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+import sys
+from types import FrameType
+
+from ..output import fail
+
+_BY_DAMAGE = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
+_PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
+
+
+def go_on_in_child() -> None:
+    """Return in a child process; this one waits for it and ends as it ends, with a line if killed.
+
+    Nothing that must not be shared by a fork may be open yet: LMDB is not.
+    """
+    child = os.fork()
+    if child == 0:
+        # What is left of a damaged file should not be left a second time as a core file.
+        resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
+        return
+
+    def pass_on(signum: int, _frame: FrameType | None) -> None:
+        os.kill(child, signum)
+
+    for number in _PASSED_ON:
+        signal.signal(number, pass_on)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has it from the terminal
+    _, status = os.waitpid(child, 0)
+    if not os.WIFSIGNALED(status):
+        sys.exit(os.waitstatus_to_exitcode(status))
+    killed_by = signal.Signals(os.WTERMSIG(status))
+    if killed_by in _BY_DAMAGE:
+        sys.exit(fail(f"the disk cache is damaged: reading it ended by {killed_by.name}"))
+    sys.exit(128 + killed_by)

@@ -1,0 +1,45 @@
+"""`fastdns cache verify`: is all that lies on disk as it should be?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ...cache.verify import find_damage
+from .. import options
+from ..output import emit, fail
+from .progress import progress
+from .site import find_site, step_back
+
+SHOWN = 100  # damaged entries told one by one
+
+
+@click.command()
+@options.config_file
+@options.state
+def verify(path: Path | None, state: str | None) -> int:
+    """Read every entry and judge it; exit 1 when something is damaged, and say what.
+
+    Damaged entries are misses to the daemon, which asks upstream and writes them anew. `rm` removes
+    one, `flush` all.
+    """
+    site = find_site(path, state)
+    step_back()
+    read = 0
+
+    def seen(_last: bytes, count: int) -> None:
+        nonlocal read
+        read += count
+        advance(count)
+
+    damaged = 0
+    with site.reading() as reader, progress("reading", reader.facts().entries) as advance:
+        for line in find_damage(reader, seen):
+            damaged += 1
+            if damaged <= SHOWN:
+                click.echo(line, err=True)
+    if damaged:
+        return fail(f"{damaged} of {read} entries of {site.path} are damaged")
+    emit(f"{read} entries, all sound\n")
+    return 0

@@ -1,0 +1,30 @@
+"""Groups of commands that import a command only when it is asked for: `serve` loads no rich."""
+
+from __future__ import annotations
+
+import importlib
+import keyword
+from collections.abc import Mapping
+
+import click
+
+
+class LazyGroup(click.Group):
+    """Commands by name: each stands in the module of its name, under its name."""
+
+    package: str
+    summaries: Mapping[str, str]
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.summaries)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.summaries:
+            return None
+        name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
+        command: click.Command = getattr(importlib.import_module(f"{self.package}.{name}"), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):  # from the list: help imports no command
+            formatter.write_dl(list(self.summaries.items()))
