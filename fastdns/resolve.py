@@ -41,11 +41,12 @@ class Manners:
 class _Question:
     """One question under way, and who waits for its answer."""
 
-    __slots__ = ("greenlet", "stale", "ticket", "waiting")
+    __slots__ = ("greenlet", "stale", "ticket", "waiting", "wants_disk")
 
     def __init__(self, ticket: Ticket, waiting: list[Query]) -> None:
         self.ticket = ticket
         self.waiting = waiting
+        self.wants_disk = any(query.wants_disk for query in waiting)
         self.stale: Answer | None = None  # what those who come late are told
         self.greenlet: gevent.Greenlet | None = None
 
@@ -108,7 +109,7 @@ class Resolver:
 
     def _find_out(self, key: bytes, question: _Question) -> None:
         """Disk, when that could not be looked at in passing; upstream; what is stale."""
-        answer = self._from_cold_disk(key) if question.waiting else None
+        answer = self._from_cold_disk(key) if question.wants_disk else None
         if answer is None:
             stale = self._tiers.stale_answer(key, self._manners.stale_ttl)
             patience = self._hub.loop.timer(self._manners.stale_wait)
@@ -127,8 +128,6 @@ class Resolver:
 
     def _from_cold_disk(self, key: bytes) -> Answer | None:
         """Look on a disk that may take its time, in another thread."""
-        if not self._tiers.disk.is_open or not self._tiers.disk.is_cold:
-            return None
         try:
             value = self._hub.threadpool.apply(self._tiers.fetch, (key,))
         except ValueError:

@@ -173,7 +173,7 @@ cdef class Disk:
         return DISK_FOUND
 
     cdef bint would_wait(self) noexcept nogil:
-        return self.is_cold
+        return self.is_cold and self.is_open
 
     cdef void end(self) noexcept nogil:
         mdb_txn_reset(self.txn)

@@ -53,13 +53,14 @@ cdef class FastPath:
     ) noexcept nogil
     cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode) noexcept nogil
     cdef list answer_missed(self, int fd, int count, list uncommon)
-    cdef list put_off(self, int fd, int i, list uncommon)
+    cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon)
     cdef void renew(self, const Seen* seen)
 
 cdef class Query:
     cdef Question question
     cdef bytes spelling     # the question as the client wrote it
     cdef uint64_t received_ns
+    cdef readonly bint wants_disk   # nobody has looked there: it might have had to wait
     cdef FastPath home
 
     cdef void take(self, FastPath home, const Seen* seen)

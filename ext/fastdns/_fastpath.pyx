@@ -235,7 +235,7 @@ cdef class FastPath:
                     self.missed[missed] = i
                     missed += 1
                 elif verdict == UNCOMMON:
-                    uncommon = self.put_off(fd, i, uncommon)
+                    uncommon = self.put_off(fd, i, False, uncommon)
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
             sent_ns = read_clock_ns()
             observe(self.hit_latency, sent_ns - began_ns, <uint64_t>hits)
@@ -254,15 +254,17 @@ cdef class FastPath:
         cdef size_t written = 0
         cdef Instant now
         cdef bint on_disk = not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0
+        cdef bint wants_disk
         read_moment(&now)
         for i in range(count):
             # A look-up that had to wait for the disk makes the others of the batch another thread's.
-            if on_disk and not self.tiers.disk.would_wait():
+            wants_disk = self.tiers.disk.would_wait()
+            if on_disk and not wants_disk:
                 verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
             else:
                 verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
             if verdict == UNCOMMON:
-                uncommon = self.put_off(fd, self.missed[i], uncommon)
+                uncommon = self.put_off(fd, self.missed[i], wants_disk, uncommon)
                 continue
             self.batch.queue(self.missed[i], written)
             if verdict == ANSWERED_LATE:
@@ -272,9 +274,10 @@ cdef class FastPath:
         self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
         return uncommon
 
-    cdef list put_off(self, int fd, int i, list uncommon):
+    cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon):
         cdef UdpQuery query = UdpQuery.__new__(UdpQuery)
         query.take(self, &self.seen[i])
+        query.wants_disk = wants_disk
         query.fd = fd
         query.sender = self.batch.senders[i]
         if uncommon is None:
@@ -300,6 +303,7 @@ cdef class FastPath:
         cdef Seen seen
         cdef Query query
         cdef Instant now
+        cdef bint wants_disk
         cdef int verdict
         self.tally[QUERIES_TCP] += 1
         read_moment(&now)
@@ -307,8 +311,10 @@ cdef class FastPath:
             self.renew_wanted()
         self.look_at(&seen, packet, len(packet))
         verdict = self.from_memory(&seen, self.stream_room, RESPONSE_MAX, now.boot_ms, &written)
+        wants_disk = False
         if verdict == MISSED:
-            if not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0:
+            wants_disk = self.tiers.disk.would_wait()
+            if not wants_disk and self.tiers.begin_disk() == 0:
                 verdict = self.from_disk(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
                 self.tiers.end_disk()
             else:
@@ -320,6 +326,7 @@ cdef class FastPath:
         if verdict == UNCOMMON:
             query = make_query()
             query.take(self, &seen)
+            query.wants_disk = wants_disk
             self.on_uncommon(query)
         return None
 

@@ -11,6 +11,7 @@ from .schema import Section
 
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
+OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper"}
 
 
 @attrs.frozen
@@ -28,6 +29,33 @@ class Places(Section):
     @property
     def counters(self) -> Path:
         return self.run_dir / "counters"
+
+    @property
+    def control(self) -> Path:
+        """What commands, keeper and workers tell each other; it names the environment in use."""
+        return self.run_dir / "control"
+
+    def ring(self, number: int) -> Path:
+        """Answers on their way from a worker to the keeper."""
+        return self.run_dir / f"ring.{number}"
+
+    @property
+    def keeper(self) -> Path:
+        """The keeper's socket."""
+        return self.run_dir / "keeper"
+
+    @property
+    def cache(self) -> Path:
+        return self.state_dir / "cache"
+
+    @property
+    def small_cache(self) -> Path:
+        """Stands in for the cache on disk where there is to be none; it does not outlive a boot."""
+        return self.run_dir / "cache"
+
+    def environment(self, disk: int) -> Path:
+        """Return the directory of the LMDB environment, by the value of cache.disk."""
+        return self.cache if disk else self.small_cache
 
 
 def decide(
@@ -51,6 +79,12 @@ def decide(
         return Places(SYSTEM_STATE, run_dir or SYSTEM_RUN)
     own = _state_home(environment) / "fastdns"
     return Places(own, run_dir or own / "run")
+
+
+def is_own_name(name: str) -> bool:
+    """Return True for a file or directory that a daemon makes in state_dir or run_dir."""
+    name = name.removesuffix(".new").removesuffix(".damaged")
+    return name in OWN_NAMES or name.startswith("ring.")
 
 
 def _state_home(environment: Mapping[str, str]) -> Path:

@@ -12,12 +12,15 @@ from pathlib import Path
 
 import attrs
 
-from ..config.places import Places
+from ..config.places import Places, is_own_name
 from ..errors import StartError
 
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-LOCK_TRIES = 5
+LOCK_SECONDS = 0.1
 LOCK_PAUSE_SECONDS = 0.02
+# A daemon that was killed leaves children that hold its lock until they end, as they do soon: with
+# rings and cache of theirs in use, another one must not begin.
+ORPHANS_SECONDS = 6.0
 NOBODY = 65534
 ACCOUNTS = ("fastdns", "nobody")  # for a daemon started by root: the first that exists
 
@@ -66,7 +69,10 @@ def check(places: Places) -> None:
 
 
 def lock(places: Places, account: Account | None) -> int:
-    """Take the lock on state_dir; return its descriptor. StartError names who holds it."""
+    """Take the lock on state_dir; return its descriptor. StartError names who holds it.
+
+    It is free again when all who have inherited the descriptor have ended.
+    """
     try:
         descriptor = os.open(places.lock, LOCK_FLAGS, 0o644)
     except OSError as error:
@@ -77,12 +83,13 @@ def lock(places: Places, account: Account | None) -> int:
         os.close(descriptor)
         raise StartError(f"{places.lock}: is not a file of fastdns; remove it")
     if not _try_lock(descriptor):
-        pid = os.read(descriptor, 32).decode("ascii", "replace").strip()
-        os.close(descriptor)
-        raise StartError(
-            f"{places.state_dir} is in use by another fastdns (pid {pid}); "
-            f"stop that one, or choose another place with --state DIR"
-        )
+        pid = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip()
+        if not (_is_gone(pid) and _try_lock(descriptor, ORPHANS_SECONDS)):
+            os.close(descriptor)
+            raise StartError(
+                f"{places.state_dir} is in use by another fastdns (pid {pid}); "
+                f"stop that one, or choose another place with --state DIR"
+            )
     if account is not None:
         os.fchown(descriptor, account.uid, account.gid)
     with suppress(OSError):  # the lock holds without the pid, too: the disk may be full
@@ -91,16 +98,29 @@ def lock(places: Places, account: Account | None) -> int:
     return descriptor
 
 
-def _try_lock(descriptor: int) -> bool:
+def _try_lock(descriptor: int, seconds: float = LOCK_SECONDS) -> bool:
     """Take the lock. A command that looks whether a daemon runs may hold it for a moment."""
-    for _ in range(LOCK_TRIES):
+    until = time.monotonic() + seconds
+    while True:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
+            if time.monotonic() >= until:
+                return False
             time.sleep(LOCK_PAUSE_SECONDS)
         else:
             return True
-    return False
+
+
+def _is_gone(pid: str) -> bool:
+    """Return True when there is no such process, or only what is left of it."""
+    try:
+        stat_line = Path(f"/proc/{int(pid)}/stat").read_text()
+    except ValueError:
+        return False
+    except OSError:
+        return True
+    return stat_line.rpartition(") ")[2][:1] in ("Z", "X")
 
 
 def become(account: Account) -> None:
@@ -149,8 +169,7 @@ def _hand_over(directory: Path, account: Account) -> None:
         uid = os.fstat(descriptor).st_uid
         if uid == account.uid:
             return
-        strangers = set(os.listdir(descriptor)) - {"lock", "run", "counters"}
-        if uid != 0 or strangers:
+        if uid != 0 or not all(map(is_own_name, os.listdir(descriptor))):
             raise StartError(
                 f"{directory} belongs to another user or holds other files; "
                 f"choose an empty or a new directory with --state DIR"

@@ -1,4 +1,4 @@
-"""The supervisor: owns the sockets, forks the worker, replaces it when it dies, gives up root.
+"""The supervisor: owns the sockets, forks keeper and worker, replaces who dies, gives up root.
 
 It has no hub, no thread and opens no database: what it forks must not share them.
 """
@@ -9,33 +9,40 @@ import gc
 import importlib
 import logging
 import os
-import select
 import signal
 import time
-from collections.abc import Callable
+from collections.abc import Sequence
 from contextlib import suppress
+from functools import partial
 
 from .. import __version__
-from .._shared import Pages
+from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
+from ..cache.store import SMALL_MAP
 from ..config.places import Places
 from ..config.schema import Config
 from ..errors import StartError
 from ..upstream.sources import Sources
-from . import ground, worker
+from . import ground, keeper, worker
+from .children import CRASHES, Child
 from .log import start_log
-from .sockets import bind_all
+from .shared import Maker, Shared
+from .sockets import Listeners, bind_all
 
 log = logging.getLogger(__name__)
 
-SUPERVISOR_SLOT = 0
-WORKER_SLOT = 1
+KEEPER = "keeper"
+WORKER = "worker"
+WORKERS = 1  # more are not in this version
 READY_SECONDS = 10.0
-STOP_SECONDS = 6.0  # longer than a worker takes for its last answers
-SHORT_LIFE_SECONDS = 5.0  # who dies younger is replaced more slowly each time
-PAUSE_MAX_SECONDS = 5.0
-# What gevent imports with its first hub. Who has given up root may not be able to read the files of
+KEEPER_READY_SECONDS = 5.0
+INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
+LONGEST_WAIT_SECONDS = 3600.0
+CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
+CRASHES_KEPT = 10
+# What gevent imports with its first hub, and py-lmdb (3.0; Debian 12's does not have it) with the
+# first environment. Who has given up root may not be able to read the files of
 # the interpreter any more (they may lie in root's home), so nothing is left to be imported then.
-IMPORTED_LATE = ("pprint",)
+IMPORTED_LATE = ("pprint", "lmdb._envid")
 STOPPING = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
 
@@ -46,7 +53,7 @@ def run(config: Config) -> int:
     start_log(config.log_level)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
-    held = ground.lock(places, account)
+    ground.lock(places, account)
     listeners = bind_all(config.listen)
     for address in config.listen.dns:
         if address == address.wildcard:
@@ -58,131 +65,179 @@ def run(config: Config) -> int:
         raise StartError(_no_upstream(config))
     _prepare_signals()
     for name in IMPORTED_LATE:
-        importlib.import_module(name)
+        with suppress(ModuleNotFoundError):
+            importlib.import_module(name)
     if account is not None:
         ground.become(account)
     ground.check(places)
     sources.warn_of_closed_files()
-    pages = _make_pages(places)
-    seen_by_worker, lifeline = os.pipe()
-    inheritance = worker.Inheritance(
-        config, sources, listeners, pages.counters(WORKER_SLOT), seen_by_worker
-    )
+    shared = Maker(places).make(places.environment(config.cache.disk), WORKERS)
     try:
-        return Supervisor(inheritance, lifeline, pages, held).run()
+        return Supervisor(config, places, sources, listeners, shared).run()
     finally:
         with suppress(OSError):
             places.counters.unlink()
 
 
 class Supervisor:
-    """One worker and its successors, on the same sockets."""
+    """The keeper, the workers, and the successors of both, on the same sockets and pages."""
 
-    def __init__(self, inheritance: worker.Inheritance, lifeline: int, pages: Pages, held: int):
-        self._inheritance = inheritance
-        self._lifeline = lifeline
-        self._held = held
-        self._counters = pages.counters(SUPERVISOR_SLOT)
-        self._pid = 0
-        self._started = 0.0
-        self._pause = 0.0
+    def __init__(
+        self,
+        config: Config,
+        places: Places,
+        sources: Sources,
+        listeners: Sequence[Listeners],
+        shared: Shared,
+    ) -> None:
+        self._config = config
+        self._places = places
+        self._sources = sources
+        self._listeners = listeners
+        self._shared = shared
+        self._counters = shared.pages.counters(SUPERVISOR_SLOT)
+        self._lifelines = {KEEPER: os.pipe(), WORKER: os.pipe()}
+        self._keeper = Child(KEEPER, self._be_keeper)
+        self._workers = [
+            Child(WORKER, partial(self._be_worker, number)) for number in range(WORKERS)
+        ]
+        self._keeper_crashes: list[float] = []
 
     def run(self) -> int:
+        """Serve until told to stop."""
         gc.collect()
-        gc.freeze()  # what was imported stays shared with the worker, untouched by its collector
-        self._fork()
+        gc.freeze()  # what was imported stays shared with children, untouched by their collectors
+        # What workers of the last run have told has to be on disk before these look there.
+        self._keeper.start(KEEPER_READY_SECONDS if self._shared.is_behind else 0)
+        for child in self._workers:
+            if not child.start(READY_SECONDS):
+                self._stop()
+                raise StartError("the worker did not start; its last lines above say why")
         log.info(
             "ready on %s (fastdns %s, upstreams %s)",
-            ", ".join(str(one.address) for one in self._inheritance.listeners),
+            ", ".join(str(one.address) for one in self._listeners),
             __version__,
-            ", ".join(str(server) for server in self._inheritance.sources.servers),
+            ", ".join(str(server) for server in self._sources.servers),
         )
         while True:
-            caught = signal.sigwait(SIGNALS)
-            if caught in STOPPING:
-                return self._stop()
-            if caught == signal.SIGHUP:
+            due = min(child.due for child in self._children)
+            wait = min(max(due - time.monotonic(), 0.0), LONGEST_WAIT_SECONDS)
+            caught = signal.sigtimedwait(SIGNALS, wait)
+            if caught is not None and caught.si_signo in STOPPING:
+                log.info("stopping")
+                self._stop()
+                return 0
+            if caught is not None and caught.si_signo == signal.SIGHUP:
                 log.warning(
                     "SIGHUP: this version cannot reload; restart it for a new configuration"
                 )
-            elif self._has_died():
-                self._counters.add("worker_restarts_total")
-                if not self._replace():
-                    return 0
+            self._look_after_children()
 
-    def _fork(self) -> None:
-        """Start a worker and wait until it serves; StartError when it does not."""
-        self._inheritance.sources.refresh()  # a successor must not begin with an old list
-        self._started = time.monotonic()
-        answered, ready = os.pipe()
+    @property
+    def _children(self) -> list[Child]:
+        return [self._keeper, *self._workers]
+
+    def _look_after_children(self) -> None:
+        for child in self._children:
+            code = child.reap()
+            if code is not None:
+                self._take_note(child, code)
+        for child in self._children:
+            if child.due <= time.monotonic():
+                self._replace(child)
+
+    def _take_note(self, child: Child, code: int) -> None:
+        """Count a death, and tell the keeper what it has to do about it."""
+        self._counters.add(f"{child.name}_restarts_total")
+        crashed = -code in CRASHES
+        if crashed:
+            self._shared.control.suspect = True  # the environment may be what it died of
+        if child is self._keeper:
+            if crashed:
+                self._keeper_crashes.append(time.monotonic())
+        else:
+            with suppress(BlockingIOError):  # its successor finds on disk what this one knew
+                os.eventfd_write(self._shared.keeper_bell, keeper.BELL_TAKE_IN)
+
+    def _replace(self, child: Child) -> None:
         try:
-            self._pid = os.fork()
-        except OSError:
-            os.close(answered)
-            os.close(ready)
-            raise
-        if self._pid == 0:
-            os.close(answered)
-            os.close(self._held)  # the lock is the supervisor's, and free when that one is gone
-            os.close(self._lifeline)
-            _leave(lambda: worker.main(self._inheritance, ready))
-        os.close(ready)
-        select.select([answered], [], [], READY_SECONDS)
-        serves = os.read(answered, 1) if select.select([answered], [], [], 0)[0] else b""
-        os.close(answered)
-        if not serves:
-            os.kill(self._pid, signal.SIGKILL)
-            os.waitpid(self._pid, 0)
-            raise StartError("the worker did not start; its last lines above say why")
+            if child is self._keeper:
+                child.start(0)
+                return
+            self._await_intake()
+            self._sources.refresh()  # a successor must not begin with an old list
+            if child.start(READY_SECONDS):
+                log.info("%s (pid %d) serves in its place", child.name, child.pid)
+                return
+            child.give_up()
+            log.error("no %s: it did not start; its last lines above say why", child.name)
+        except OSError as error:
+            log.error("no %s: %s", child.name, error)
 
-    def _has_died(self) -> bool:
-        pid, status = os.waitpid(self._pid, os.WNOHANG)
-        if pid == 0:
-            return False
-        code = os.waitstatus_to_exitcode(status)
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        log.error("the worker (pid %d) ended %s; another takes over", pid, how)
-        return True
+    def _await_intake(self) -> None:
+        """Give the keeper a moment to bring to disk what the dead worker had learned."""
+        until = time.monotonic() + INTAKE_SECONDS
+        while self._keeper.pid and self._shared.is_behind and time.monotonic() < until:
+            time.sleep(INTAKE_SECONDS / 50)
 
-    def _replace(self) -> bool:
-        """Fork a successor, after a pause when workers die young; False: stopped meanwhile."""
-        while True:
-            lived = time.monotonic() - self._started
-            self._pause = (
-                0.0
-                if lived > SHORT_LIFE_SECONDS
-                else min(max(2 * self._pause, 0.05), PAUSE_MAX_SECONDS)
-            )
-            if signal.sigtimedwait(STOPPING, self._pause) is not None:
-                return False
-            try:
-                self._fork()
-            except (StartError, OSError) as error:
-                log.error("no worker: %s", error)
-                continue
-            log.info("worker (pid %d) serves in its place", self._pid)
-            return True
+    def _stop(self) -> None:
+        """Let workers send what is under way, then the keeper write what they have told."""
+        for child in self._workers:
+            if child.pid:
+                os.kill(child.pid, signal.SIGTERM)
+        for child in self._workers:
+            child.wait()
+        os.close(self._lifelines[KEEPER][1])
+        self._keeper.wait()
 
-    def _stop(self) -> int:
-        """Let the worker send what is under way; end it when it takes too long."""
-        log.info("stopping")
-        os.kill(self._pid, signal.SIGTERM)
-        until = time.monotonic() + STOP_SECONDS
-        while os.waitpid(self._pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() >= until:
-                log.error("the worker (pid %d) does not stop and is killed", self._pid)
-                os.kill(self._pid, signal.SIGKILL)
-                os.waitpid(self._pid, 0)
-                break
-            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
-        return 0
+    # In the children
 
+    def _be_keeper(self, ready: int) -> None:
+        lifeline = self._inherit(KEEPER)
+        for listener in self._listeners:
+            listener.udp.close()
+            listener.tcp.close()
+        cache = self._config.cache
+        inheritance = keeper.KeeperInheritance(
+            place=self._places.environment(cache.disk),
+            size=cache.disk or SMALL_MAP,
+            stale=int(cache.stale),
+            commit_interval=cache.commit_interval,
+            socket=self._places.keeper,
+            rings=self._shared.rings,
+            control=self._shared.control,
+            counters=self._shared.pages.counters(KEEPER_SLOT),
+            bell=self._shared.keeper_bell,
+            worker_bells=self._shared.worker_bells,
+            lifeline=lifeline,
+        )
+        keeper.main(inheritance, ready, self._crashes_lately())
 
-def _make_pages(places: Places) -> Pages:
-    try:
-        return Pages.create(places.counters, slots=2, started_at=time.time())
-    except OSError as error:
-        raise StartError(f"{places.counters}: {error.strerror}; make room there") from error
+    def _be_worker(self, number: int, ready: int) -> None:
+        lifeline = self._inherit(WORKER)
+        inheritance = worker.Inheritance(
+            config=self._config,
+            sources=self._sources,
+            listeners=self._listeners,
+            counters=self._shared.pages.counters(WORKER_SLOT + number),
+            lifeline=lifeline,
+            ring=self._shared.rings[number],
+            control=self._shared.control,
+            bell=self._shared.worker_bells[number],
+            keeper_bell=self._shared.keeper_bell,
+            cache=self._places.environment(self._config.cache.disk),
+        )
+        worker.main(inheritance, ready)
+
+    def _inherit(self, name: str) -> int:
+        """Return the child's end of its lifeline; the supervisor's ends must be nobody else's."""
+        for _, ours in self._lifelines.values():
+            os.close(ours)
+        return self._lifelines[name][0]
+
+    def _crashes_lately(self) -> int:
+        now = time.monotonic()
+        return sum(now - at < CRASHES_SECONDS for at in self._keeper_crashes[-CRASHES_KEPT:])
 
 
 def _fill_standard_descriptors() -> None:
@@ -200,18 +255,6 @@ def _prepare_signals() -> None:
         signal.signal(unused, signal.SIG_IGN)
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it never comes, and nobody can wait
     signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
-
-
-def _leave(work: Callable[[], None]) -> None:
-    """Do the work of a child and end this process, without what its parent would do at the end."""
-    status = 1
-    try:
-        work()
-        status = 0
-    except BaseException as error:  # whatever it is, it must not unwind into the supervisor
-        log.error("worker: %s: %s", type(error).__name__, error)
-    finally:
-        os._exit(status)
 
 
 def _no_upstream(config: Config) -> str:

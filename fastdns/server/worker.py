@@ -117,6 +117,7 @@ class Worker:
         until = time.monotonic() + LAST_ANSWERS_SECONDS
         while not self._idle() and time.monotonic() < until:
             gevent.sleep(0.01)
+        self._report_hits()
 
     def _idle(self) -> bool:
         return self._resolver.idle and self._tcp.idle

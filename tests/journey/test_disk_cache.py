@@ -156,8 +156,7 @@ def test_kill_9_of_the_worker_loses_nothing(restart: Start, script: Script) -> N
     names = [f"w{number}.example" for number in range(200)]
     ask_all(daemon, names)
     asked = script.asked
-    worker = daemon.process_ids()[-1]
-    os.kill(worker, signal.SIGKILL)
+    os.kill(daemon.worker, signal.SIGKILL)
     daemon.wait_for_log("serves in its place")
     ask_all(daemon, names)
     assert script.asked == asked

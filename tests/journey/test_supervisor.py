@@ -65,10 +65,10 @@ def test_worker_that_was_killed_is_replaced_on_the_same_sockets_and_counted(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
-    _, worker = daemon.process_ids()
+    worker = daemon.worker
     os.kill(worker, signal.SIGKILL)
-    replaced = eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
-    assert replaced[0] == daemon.pid
+    wait_until_gone([worker])
+    assert daemon.worker != worker
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     assert data(ask(daemon, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
     assert json.loads(stats(daemon).stdout)["worker_restarts_total"] == 1
@@ -78,7 +78,7 @@ def test_queries_sent_while_no_worker_lives_are_answered_by_the_next(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
-    _, worker = daemon.process_ids()
+    worker = daemon.worker
     queries = [make_query(upstream.new_name()) for _ in range(10)]
     last = make_query(upstream.new_name()).to_wire()
     daemon.process.send_signal(signal.SIGSTOP)
@@ -102,7 +102,7 @@ def test_worker_that_dies_again_and_again_is_replaced_each_time(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
     for _ in range(3):
-        worker = eventually(daemon.process_ids, lambda ids: len(ids) == 2)[1]
+        worker = daemon.worker
         os.kill(worker, signal.SIGKILL)
         wait_until_gone([worker])
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
@@ -113,14 +113,15 @@ def test_successor_of_a_dead_worker_does_not_show_what_that_one_held(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
     ask(daemon, upstream.new_name())
-    _, worker = daemon.process_ids()
+    worker = daemon.worker
     with TcpClient(daemon) as client:
         query = make_query(upstream.new_name()).to_wire()
         client.send(query)
         read_answer(query, client.receive())
         os.kill(worker, signal.SIGKILL)
         assert client.receive() is None
-    eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
+    wait_until_gone([worker])
+    assert daemon.worker != worker
     shown = json.loads(stats(daemon).stdout)
     assert (shown["cache_entries"], shown["tcp_connections"], shown["in_flight"]) == (0, 0, 0)
     assert shown["queries_tcp_total"] == 1
@@ -307,7 +308,7 @@ def test_nothing_runs_as_root_for_longer_than_it_must(
             assert os.geteuid() != 0 or 0 not in group_ids(pid)
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
         assert stats(daemon).returncode == 0
-        worker = daemon.process_ids()[1]
+        worker = daemon.worker
         os.kill(worker, signal.SIGKILL)
         wait_until_gone([worker])
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
@@ -366,7 +367,8 @@ def test_worker_is_replaced_though_the_starter_ignored_its_children(
         daemon = start_fastdns(upstream=[upstream])
     finally:
         signal.signal(signal.SIGCHLD, before)
-    _, worker = daemon.process_ids()
+    worker = daemon.worker
     os.kill(worker, signal.SIGKILL)
-    eventually(daemon.process_ids, lambda ids: len(ids) == 2 and ids[1] != worker)
+    wait_until_gone([worker])
+    assert daemon.worker != worker
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]

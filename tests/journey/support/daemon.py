@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -123,11 +124,31 @@ class Fastdns:
                 continue
         return ids
 
-    def memory(self) -> int:
-        """Proportional set size of all its processes together, in octets."""
+    @property
+    def worker(self) -> int:
+        """The process id of the one that answers; waited for, in case it is being replaced."""
+        return self._wait_for_process("fastdns-worker")
+
+    @property
+    def keeper(self) -> int:
+        """The process id of the one that writes the cache on disk."""
+        return self._wait_for_process("fastdns-keeper")
+
+    def _wait_for_process(self, name: str) -> int:
+        end = time.monotonic() + START_SECONDS
+        while time.monotonic() < end:
+            for pid in self.process_ids()[1:]:
+                with contextlib.suppress(OSError):
+                    if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                        return pid
+            time.sleep(0.01)
+        raise AssertionError(f"no {name}\n{self.tail()}")
+
+    def memory(self, pid: int | None = None) -> int:
+        """Proportional set size of all its processes together, or of one, in octets."""
         total = 0
-        for pid in self.process_ids():
-            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
+        for each in self.process_ids() if pid is None else [pid]:
+            rollup = Path(f"/proc/{each}/smaps_rollup").read_text()
             total += int(re.search(r"^Pss:\s+(\d+) kB", rollup, re.M)[1]) * 1024
         return total
 

@@ -1,0 +1,110 @@
+"""Reads a whole environment that may be damaged, in a process of its own, which may die of it.
+
+LMDB trusts its file: on a page of garbage it reads where nothing is mapped, or ends the process.
+"""
+
+from __future__ import annotations
+
+import os
+import resource
+import signal
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import lmdb
+
+from .files import DATA, Damaged, check_head
+from .store import ABOUT, DAMAGE, ENTRIES, check_entry
+
+LIMIT_SECONDS = 300
+TEXT_MAX = 1024
+NO_FINDING = 2  # exit status: something else was in the way
+LOOK_AT_PARENT = 10_000  # entries
+
+
+class Examination:
+    """A child that reads all; `descriptor` can be read when it has ended, however it did."""
+
+    def __init__(self, place: Path) -> None:
+        self.descriptor, told = os.pipe()
+        parent = os.getpid()
+        self._pid = os.fork()
+        if self._pid == 0:
+            _examine(place, told, parent)
+        os.close(told)
+
+    def finish(self) -> str | None:
+        """Return what is the matter with the environment; None: it is whole. OSError: unknown."""
+        finding = os.read(self.descriptor, TEXT_MAX).decode("utf-8", "replace")
+        os.close(self.descriptor)
+        status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
+        if status == 0:
+            return None
+        if status == NO_FINDING:
+            raise OSError(finding)
+        if status == -signal.SIGALRM:
+            return f"could not be read within {LIMIT_SECONDS} s"
+        if status < 0:
+            return f"cannot be read: that ends by {signal.Signals(-status).name}"
+        return finding or f"cannot be read: that ends with status {status}"
+
+    def cancel(self) -> None:
+        """End it without a finding."""
+        with suppress(ProcessLookupError):
+            os.kill(self._pid, signal.SIGKILL)
+        self.finish()
+
+
+def _examine(place: Path, told: int, parent: int) -> None:
+    """Be that child; never returns."""
+    status = 1
+    try:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)
+        signal.alarm(LIMIT_SECONDS)
+        read_all(place, parent)
+        status = 0
+    except (Damaged, *DAMAGE) as finding:
+        os.write(told, str(finding).encode()[:TEXT_MAX])
+    except BaseException as error:
+        status = NO_FINDING
+        os.write(told, str(error).encode()[:TEXT_MAX])
+    finally:
+        os._exit(status)
+
+
+def read_all(place: Path, parent: int = 0) -> None:
+    """Read every entry; Damaged says what is wrong. May end this process if the file is damaged."""
+    if not (place / DATA).exists():
+        return
+    check_head(place)
+    with (
+        lmdb.open(
+            os.fspath(place), map_size=0, max_dbs=2, readonly=True, create=False, readahead=True
+        ) as env,
+        env.begin(buffers=True) as transaction,
+    ):
+        if transaction.stat(env.open_db(None, txn=transaction))["entries"] == 0:
+            return
+        for name in (ABOUT, ENTRIES):
+            database = env.open_db(name, txn=transaction, create=False)
+            _read(transaction, database, name == ENTRIES, parent)
+
+
+def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> None:
+    count, last = 0, b""
+    with transaction.cursor(db=database) as cursor:
+        for key, value in cursor:
+            if bytes(key) <= last:
+                raise Damaged("has keys out of order")  # or in a circle
+            if holds_entries:
+                check_entry(key, value)
+            last = bytes(key)
+            count += 1
+            if parent and count % LOOK_AT_PARENT == 0 and os.getppid() != parent:
+                os._exit(1)  # nobody waits for the finding
+    counted = transaction.stat(database)["entries"]
+    if count != counted:
+        raise Damaged(f"holds {count} entries of {counted}")

@@ -1,0 +1,130 @@
+"""The files of the LMDB environment: are they what they should be, and out of the way when not.
+
+Looks at files only. What is wrong further inside is found by whoever reads it.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+import struct
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ..errors import FastdnsError
+
+DATA = "data.mdb"
+LOCK = "lock.mdb"
+LOCK_OCTETS = 16 * 1024
+# The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
+# bounds; magic, version, address, size of the map, size of a page.
+META = struct.Struct("@NHHIIIPNI")
+META_PAGES = 2
+META_MAGIC = 0xBEEFC0DE
+META_VERSION = 1
+PAGE_SIZES = {512 << shift for shift in range(8)}
+
+
+class Damaged(FastdnsError):
+    """The environment cannot be used and has to be put aside; the text says what it is."""
+
+
+class CutOff(Damaged):
+    """The file ends before the last page that LMDB has given out. It may be whole all the same.
+
+    LMDB does not write pages that it gave out and took back in one transaction. Our writers extend
+    the file then, but may be killed before.
+    """
+
+
+def put_aside(place: Path) -> Path:
+    """Rename the files of the environment, which nobody of ours may write now; return the new name.
+
+    What was put aside before goes: a disk must not fill with it.
+    """
+    if not place.is_dir():
+        return _rename(place)
+    aside = _rename(place / DATA)  # first: without it, nobody opens the other
+    _rename(place / LOCK)
+    return aside
+
+
+def _rename(path: Path) -> Path:
+    aside = path.with_name(f"{path.name}.damaged")
+    if not os.path.lexists(path):
+        return aside
+    if aside.is_dir() and not aside.is_symlink():
+        shutil.rmtree(aside)
+    elif path.is_dir():
+        aside.unlink(missing_ok=True)
+    return path.replace(aside)
+
+
+def check_length(env: Any, place: Path) -> None:
+    """CutOff: the file does not reach as far as LMDB has given out pages."""
+    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    length = (place / DATA).stat().st_size
+    if length < wanted:
+        raise CutOff(f"is cut off: it has {length} octets of {wanted}")
+
+
+def fill_up(env: Any, place: Path) -> None:
+    """Have the file reach to the end of the last page (see CutOff); under the writer lock."""
+    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
+    path = place / DATA
+    length = path.stat().st_size
+    if length < wanted:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):  # a full disk; then it is examined at the next opening
+                os.posix_fallocate(descriptor, length, wanted - length)
+        finally:
+            os.close(descriptor)
+
+
+def check_head(place: Path) -> None:
+    """Damaged: what LMDB would refuse or stumble over, as far as its first pages tell."""
+    path = place / DATA
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        found = os.fstat(descriptor)
+        if not stat.S_ISREG(found.st_mode):
+            raise Damaged("is no file")
+        if found.st_size == 0:
+            return  # what LMDB had made when it was killed: it begins there
+        page_size = 0
+        for number in range(META_PAGES):
+            head = os.pread(descriptor, META.size, number * page_size)
+            if len(head) < META.size:
+                raise Damaged(f"is cut off: it has {found.st_size} octets")
+            *_, magic, version, _, _, page_size = META.unpack(head)
+            if magic != META_MAGIC:
+                raise Damaged("is not, or not any more, an LMDB file")
+            if version != META_VERSION:
+                raise Damaged(f"is of another version of LMDB ({version})")
+            if page_size not in PAGE_SIZES:
+                raise Damaged(f"has pages of {page_size} octets")
+    finally:
+        os.close(descriptor)
+
+
+def allocate_lock(path: Path) -> None:
+    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full."""
+    if path.is_dir():
+        _rename(path)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    try:
+        os.posix_fallocate(descriptor, 0, LOCK_OCTETS)
+    finally:
+        os.close(descriptor)
+
+
+def identity(place: Path) -> list[tuple[int, int]]:
+    """Which files these are: another one under the same name is another environment."""
+    files = [(place / name).stat() for name in (DATA, LOCK)]
+    return [(found.st_dev, found.st_ino) for found in files]

@@ -1,0 +1,352 @@
+"""The LMDB environment as its writers have it: keeper and commands change the cache through this.
+
+Who writes holds the writer lock (lock.py) around it. LMDB's rules shape the rest: an environment
+is opened once a process and never over a fork, and a changed page is copied first, so that a
+transaction needs as many free pages as it touches.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import lmdb
+
+from .._entry import Entry, Moment, newer, peek, with_hits
+from .._keys import cache_key
+from .files import DATA, LOCK, Damaged, allocate_lock, check_head, check_length, fill_up, identity
+
+ENTRIES = b"entries"
+ABOUT = b"about"
+FORMAT = b"1"  # of keys and values; another one is another version's cache
+SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
+STEP_LIMIT = 20_000  # entries a transaction
+SLICE = 1_000  # entries that are read in one go
+T = TypeVar("T")
+Item = tuple[bytes, bytes]
+
+# What says that the file is not, or no longer, a cache of ours. Others are the disk's or LMDB's.
+DAMAGE = (
+    lmdb.InvalidError,
+    lmdb.VersionMismatchError,
+    lmdb.CorruptedError,
+    lmdb.PageNotFoundError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+)
+
+
+class Usage(NamedTuple):
+    """How much of the environment is in use."""
+
+    entries: int
+    octets: int  # of live pages
+    share: float  # of the map
+
+
+class Update(NamedTuple):
+    """What is to become of an entry: a new value (None: it keeps its own), and more hits."""
+
+    disk_key: bytes
+    value: bytes | None = None
+    hits: int = 0
+    key: bytes = b""  # the caller's mark
+
+
+class Store:
+    """An open environment. FastdnsError and OSError tell what is wrong with it."""
+
+    def __init__(self, place: Path, env: Any, size: int, entries: Any, about: Any) -> None:
+        self.place = place
+        self.env = env
+        self.size = size
+        self.entries = entries
+        self.about = about
+        self.page_size: int = env.stat()["psize"]
+        pages = size // self.page_size
+        self.step = min(STEP_LIMIT, max(16, pages // 16))
+        self.is_new = False
+        self._identity = identity(place)
+
+    @classmethod
+    def open(cls, place: Path, size: int, *, examined: bool = False) -> Store:
+        """Open the environment of this directory to write it, made where there is none.
+
+        Damaged: there is one that cannot be used; CutOff: that has to be examined first. OSError,
+        lmdb.Error: the disk does not let us.
+        """
+        try:
+            place.mkdir(mode=0o700, parents=True, exist_ok=True)
+        except FileExistsError:
+            raise Damaged("is no directory") from None
+        is_new = not os.path.lexists(place / DATA)
+        check_head(place)
+        allocate_lock(place / LOCK)
+        try:
+            store = cls._open(place, size, create=True, examined=examined)
+        except BaseException:
+            if is_new:  # a full disk leaves half a file, which would pass for a damaged one
+                with suppress(OSError):
+                    (place / DATA).unlink()
+            raise
+        store.is_new = is_new
+        return store
+
+    @classmethod
+    def open_existing(cls, place: Path) -> Store:
+        """Open the environment of a daemon, with the size that it has there, to write it."""
+        if not (place / DATA).exists():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
+        check_head(place)
+        allocate_lock(place / LOCK)
+        return cls._open(place, 0, create=False, examined=False)
+
+    @classmethod
+    def _open(cls, place: Path, size: int, create: bool, examined: bool) -> Store:
+        with _damage_is_told():
+            env = lmdb.open(
+                os.fspath(place),
+                map_size=size,
+                max_dbs=2,
+                mode=0o600,
+                create=create,
+                readahead=False,
+                meminit=False,
+            )
+            try:
+                if not examined:
+                    check_length(env, place)
+                entries, about = _open_databases(env, create)
+                return cls(place, env, size or env.info()["map_size"], entries, about)
+            except BaseException:
+                env.close()
+                raise
+
+    def close(self) -> None:
+        self.env.close()
+
+    def is_in_place(self) -> bool:
+        """False: other files are there now, or none. Damaged: ours were overwritten. Cheap."""
+        try:
+            if identity(self.place) != self._identity:
+                return False
+        except (FileNotFoundError, NotADirectoryError):
+            return False
+        check_head(self.place)
+        check_length(self.env, self.place)
+        return True
+
+    def usage(self) -> Usage:
+        with self.env.begin() as transaction:
+            pages = 0
+            for database in (self.entries, self.about):
+                found = transaction.stat(database)
+                pages += found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
+            count = transaction.stat(self.entries)["entries"]
+        octets = pages * self.page_size
+        return Usage(count, octets, octets / self.size)
+
+    # Reading
+
+    def get(self, disk_key: bytes) -> bytes | None:
+        with _damage_is_told(), self.env.begin(db=self.entries) as transaction:
+            value: bytes | None = transaction.get(disk_key)
+            return value
+
+    def hits_of(self, disk_keys: Iterable[bytes]) -> list[int | None]:
+        """Return the hit counts of these entries; None: there is none, or it cannot be read."""
+        with _damage_is_told(), self.env.begin(db=self.entries, buffers=True) as transaction:
+            return [_hits_of(transaction.get(key)) for key in disk_keys]
+
+    def read_slice(self, start: bytes, limit: int = SLICE) -> list[Item]:
+        """Return the next entries from a key on; the read transaction ends with it."""
+        found: list[Item] = []
+        with _damage_is_told(), self.env.begin(db=self.entries) as transaction:
+            cursor = transaction.cursor()
+            if cursor.set_range(start):
+                for item in cursor:
+                    found.append(item)
+                    if len(found) >= limit:
+                        break
+        return found
+
+    def slices(self, start: bytes = b"", limit: int = SLICE) -> Iterator[list[Item]]:
+        """Yield all entries from a key on, so many at a time, between which others may write."""
+        while found := self.read_slice(start, limit):
+            yield found
+            start = found[-1][0] + b"\0"
+
+    # Writing
+
+    def apply(
+        self, updates: Sequence[Update], now: Moment, written: tuple[float, int] | None = None
+    ) -> Iterator[list[Update]]:
+        """Write these, which are in order of their keys; yield after each commit what it wrote.
+
+        A newer entry is never replaced; hits of the older one are carried over. `written` is
+        stored on the way, see `written()`.
+        """
+        about = _record_of(*written) if written else None
+
+        def change(transaction: Any, update: Update) -> bool:
+            return _update(transaction, update, now)
+
+        return self._in_steps(updates, change, about)
+
+    def delete(self, keys: Iterable[bytes]) -> int:
+        """Remove these entries; return how many there were."""
+
+        def change(transaction: Any, key: bytes) -> bool:
+            return bool(transaction.delete(key))
+
+        return sum(map(len, self._in_steps(sorted(keys), change)))
+
+    def delete_unchanged(self, entries: Sequence[Item]) -> int:
+        """Remove entries that still have this value; return how many had."""
+
+        def change(transaction: Any, entry: Item) -> bool:
+            key, value = entry
+            return transaction.get(key) == value and bool(transaction.delete(key))
+
+        return sum(map(len, self._in_steps(entries, change)))
+
+    def delete_range(self, prefix: bytes, wanted: Callable[[bytes], bool]) -> int:
+        """Remove what a predicate wants of the disk keys with this prefix; return how many."""
+        deleted = 0
+        for found in self.slices(prefix):
+            keys = [key for key, _ in found if key.startswith(prefix)]
+            deleted += self.delete(key for key in keys if wanted(key))
+            if len(keys) < len(found):
+                break
+        return deleted
+
+    def clear(self) -> int:
+        """Remove every entry; return how many there were."""
+        with _damage_is_told(), self.env.begin(write=True) as transaction:
+            count: int = transaction.stat(self.entries)["entries"]
+            transaction.drop(self.entries, delete=False)
+        return count
+
+    def _in_steps(
+        self,
+        items: Sequence[T],
+        change: Callable[[Any, T], bool],
+        about: bytes | None = None,
+    ) -> Iterator[list[T]]:
+        """Apply a change to each, in transactions of bounded size; yield those that it did."""
+        at, step = 0, self.step
+        while at < len(items):
+            part = items[at : at + step]
+            try:
+                with _damage_is_told(), self.env.begin(write=True, db=self.entries) as transaction:
+                    changed = [item for item in part if change(transaction, item)]
+                    if about is not None:
+                        transaction.put(b"written", about, db=self.about)
+            except lmdb.MapFullError:
+                # Its own copies of pages may be what did not fit: fewer entries need fewer.
+                if step == 1:
+                    raise
+                step = max(1, step // 4)
+                continue
+            fill_up(self.env, self.place)
+            about = None
+            at += len(part)
+            yield changed
+
+    # The record of what was written
+
+    def written(self) -> tuple[float, int]:
+        """Return since when (Unix) octets written are counted, and how many; (0.0, 0): not."""
+        with _damage_is_told(), self.env.begin(db=self.about) as transaction:
+            text = transaction.get(b"written")
+        try:
+            found = json.loads(text or b"{}")
+            return float(found["since"]), int(found["octets"])
+        except (ValueError, KeyError, TypeError):
+            return 0.0, 0
+
+    def try_to_write(self, since: float, octets: int) -> None:
+        """Commit as little as can be, the record of what was written: does the disk let us?"""
+        with _damage_is_told(), self.env.begin(write=True, db=self.about) as transaction:
+            transaction.put(b"written", _record_of(since, octets))
+
+
+def _open_databases(env: Any, create: bool) -> tuple[Any, Any]:
+    """Return entries and about; in an empty environment they are made."""
+    if env.stat()["entries"] == 0:
+        if not create:
+            raise Damaged("is empty")
+        with env.begin(write=True) as transaction:
+            entries = env.open_db(ENTRIES, txn=transaction)
+            about = env.open_db(ABOUT, txn=transaction)
+            transaction.put(b"format", FORMAT, db=about)
+        return entries, about
+    try:
+        entries = env.open_db(ENTRIES, create=False)
+        about = env.open_db(ABOUT, create=False)
+    except lmdb.NotFoundError:
+        raise Damaged("is another program's") from None
+    with env.begin(db=about) as transaction:
+        found = transaction.get(b"format")
+    if found != FORMAT:
+        shown = found.decode("ascii", "replace") if found else "none"
+        raise Damaged(f"has another format (format {shown}, not {FORMAT.decode()})")
+    return entries, about
+
+
+def _update(transaction: Any, update: Update, now: Moment) -> bool:
+    """Write one; False: what is there stays."""
+    old = transaction.get(update.disk_key)
+    before = _hits_of(old)
+    value = update.value
+    if value is None:
+        if before is None:
+            return False
+        value = old
+    else:
+        if before is not None and not newer(value, old) and _age_is_known(old, now):
+            return False
+        before = (before or 0) + peek(value)[4]
+    hits = before + update.hits
+    return bool(transaction.put(update.disk_key, with_hits(value, hits) if hits else value))
+
+
+def _hits_of(value: bytes | memoryview | None) -> int | None:
+    try:
+        return None if value is None else peek(value)[4]
+    except ValueError:
+        return None
+
+
+def _age_is_known(value: bytes, now: Moment) -> bool:
+    """False for an entry from the future, or of a wrong clock: it must not stay for ever."""
+    try:
+        return Entry.parse(value).age(now) is not None
+    except ValueError:
+        return False
+
+
+def check_entry(disk_key: bytes, value: bytes | memoryview) -> None:
+    """Damaged: key or value cannot be read, or do not belong together."""
+    try:
+        if not Entry.parse(value).answers(cache_key(disk_key)):
+            raise ValueError("it answers another question")
+    except ValueError as error:
+        raise Damaged(f"holds an entry that cannot be read: {error}") from error
+
+
+def _record_of(since: float, octets: int) -> bytes:
+    return json.dumps({"since": since, "octets": octets}).encode()
+
+
+@contextmanager
+def _damage_is_told() -> Iterator[None]:
+    try:
+        yield
+    except DAMAGE as error:
+        raise Damaged(f"cannot be read by LMDB: {error}") from error

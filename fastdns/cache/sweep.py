@@ -1,0 +1,125 @@
+"""What makes room: expired entries first, then those used least.
+
+A sweep is a generator that reads a slice, deletes what has to go of it, and yields, so that who
+runs it can do more urgent things between two slices. LMDB joins pages only when they are nearly
+empty. So going from 80 % of the pages down to 70 % takes about half of the entries; then they are
+good for as many new ones before a page has to be split again.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import AbstractContextManager
+
+from .._entry import PLAUSIBLE_MS, Moment, peek
+from .lock import LockHeld
+from .store import Item, Store, check_entry
+
+FULL = 0.80  # of the map: from here on room has to be made
+ROOMY = 0.70  # and that is enough
+PART = 3  # a round removes the least used: one of so many octets
+AGE_STEP_MS = 600_000  # entries this close in age are equal
+AGES = 1 << 16
+EXPIRED = -1
+Writing = Callable[[], AbstractContextManager[None]]
+
+
+class Sweeper:
+    """Makes room in one environment; its sweeps yield after each slice how many they removed."""
+
+    def __init__(self, store: Store, stale: int, writing: Writing) -> None:
+        self._store = store
+        self._stale_ms = stale * 1000
+        self._writing = writing
+        self._position = b""
+
+    def expire(self) -> Iterator[int]:
+        """Remove expired entries; Damaged: there is one that cannot be read."""
+        for found in self._store.slices():
+            for item in found:
+                check_entry(*item)
+            now = Moment.now()
+            yield self._remove(item for item in found if self._rank(item[1], now) == EXPIRED)
+
+    def make_room(self) -> Iterator[int]:
+        """Remove expired entries, then the least used, until there is room enough."""
+        ranks, limit = Counter[int](), EXPIRED
+        while True:
+            for found in self._slices_around():
+                ranks += yield from self._sweep(found, limit)
+                if self._store.usage().share <= ROOMY:
+                    return
+            if not ranks:
+                return
+            ranks, limit = Counter(), _limit_of(ranks)
+
+    def _sweep(self, found: list[Item], limit: int) -> Generator[int, None, Counter[int]]:
+        """Remove what ranks up to the limit; return the octets of what stays, by rank."""
+        now = Moment.now()
+        victims, ranks = [], Counter[int]()
+        for item in found:
+            rank = self._rank(item[1], now)
+            if rank <= limit:
+                victims.append(item)
+            else:
+                ranks[rank] += len(item[0]) + len(item[1])
+        yield self._remove(victims)
+        return ranks
+
+    def _slices_around(self) -> Iterator[list[Item]]:
+        """Yield all entries once, from where the last sweep was satisfied on.
+
+        Else those at the beginning would always be the ones to go, where all rank the same.
+        """
+        start = self._position
+        for found in self._store.slices(start):
+            self._position = found[-1][0]
+            yield found
+        for found in self._store.slices():
+            self._position = found[-1][0]
+            if self._position >= start:
+                yield [item for item in found if item[0] < start]
+                return
+            yield found
+
+    def _rank(self, value: bytes, now: Moment) -> int:
+        """Return the place in the order of removal: expired, fewest hits, oldest."""
+        wall, boot_clock, boot, ttl, hits, _ = peek(value)
+        age = _age(wall, boot_clock, boot, now)
+        if age is None:  # can be no judge of it; counts as old
+            return hits * AGES
+        if age >= ttl * 1000 + self._stale_ms:
+            return EXPIRED
+        return hits * AGES + max(AGES - 1 - age // AGE_STEP_MS, 0)
+
+    def _remove(self, items: Iterable[Item]) -> int:
+        doomed = list(items)
+        if not doomed:
+            return 0
+        try:
+            with self._writing():
+                return self._store.delete_unchanged(doomed)
+        except LockHeld:  # by a command; they go another time
+            return 0
+
+
+def _limit_of(ranks: Counter[int]) -> int:
+    """Return the rank up to which lies one part of the octets."""
+    wanted = ranks.total() / PART
+    for rank in sorted(ranks):
+        wanted -= ranks[rank]
+        if wanted <= 0:
+            return rank
+    return EXPIRED
+
+
+def _age(wall: int, boot_clock: int, boot: int, now: Moment) -> int | None:
+    """Return milliseconds; None: not known (see the clock rules of the entries themselves)."""
+    if boot == now.boot and boot:
+        age = now.boot_ms - boot_clock
+    elif wall >= PLAUSIBLE_MS:
+        age = now.wall_ms - wall
+    else:
+        return None
+    return age if age >= 0 else None

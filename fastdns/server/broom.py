@@ -1,0 +1,101 @@
+"""When the keeper sweeps: in slices, between other work; now and then, or because it must."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import lmdb
+
+from .._shared import Counters
+from ..cache.store import Store
+from ..cache.sweep import FULL, Sweeper
+from .disk import TROUBLE, Disk
+
+EXPIRE_SECONDS = 3600.0
+FIRST_EXPIRE_SECONDS = 2.0  # the start of the workers comes first
+PAUSE_SECONDS = 0.01  # between two slices of what is in no hurry
+IN_VAIN_SECONDS = 5.0  # until the next try, when there was no room to be made
+
+
+class Broom:
+    """Does one slice of a sweep when it is time for it."""
+
+    def __init__(self, disk: Disk, stale: int, counters: Counters, now: float) -> None:
+        self._disk = disk
+        self._stale = stale
+        self._counters = counters
+        self._store: Store | None = None
+        self._sweeper: Sweeper | None = None
+        self._sweep: Iterator[int] | None = None
+        self._makes_room = False
+        self._map_was_full = False
+        self._expire_at = self.next_at = now + FIRST_EXPIRE_SECONDS
+
+    def comes_first(self, store: Store) -> bool:
+        """Whether a commit would be in vain until there is more room."""
+        return store is self._store and self._map_was_full and self._makes_room
+
+    def see(self, store: Store, now: float) -> None:
+        """After a commit: show how full it is; begin to make room when it is too full."""
+        self._map_was_full = False
+        if self._show(store) >= FULL:
+            self._begin(store, now, makes_room=True)
+
+    def make_room(self, store: Store, error: Exception, now: float) -> None:
+        """After a commit for which the map had no room. The second time, it is the disk's trouble.
+
+        That is so while a reader that was stopped keeps old pages alive.
+        """
+        if self._map_was_full:
+            self._map_was_full = False
+            self._disk.failed(error, now)
+        else:
+            self._map_was_full = True
+            self._begin(store, now, makes_room=True)
+
+    def sweep(self, store: Store, now: float) -> None:
+        """Do one slice."""
+        if self._sweep is None or store is not self._store:
+            self._begin(store, now, makes_room=False)
+        assert self._sweep is not None
+        try:
+            with self._disk.writes.counted():
+                freed = next(self._sweep)
+        except StopIteration:
+            self._end(store, now)
+        except (lmdb.MapFullError, *TROUBLE) as error:
+            self._forget(now)
+            self._disk.failed(error, now)
+        else:
+            self._counters.add("disk_swept_total", freed)
+            self.next_at = now if self._makes_room else now + PAUSE_SECONDS
+
+    def _begin(self, store: Store, now: float, *, makes_room: bool) -> None:
+        if store is not self._store:
+            self._store = store
+            self._sweeper = Sweeper(store, self._stale, self._disk.writing)
+            self._sweep = None
+        assert self._sweeper is not None
+        if self._sweep is None or (makes_room and not self._makes_room):
+            self._sweep = self._sweeper.make_room() if makes_room else self._sweeper.expire()
+            self._makes_room = makes_room
+            self.next_at = now
+
+    def _end(self, store: Store, now: float) -> None:
+        made_room = self._makes_room
+        self._forget(now)
+        share = self._show(store)
+        if made_room and share >= FULL:
+            self.next_at = now + IN_VAIN_SECONDS
+        elif not made_room:
+            self._expire_at = self.next_at = now + EXPIRE_SECONDS
+
+    def _forget(self, now: float) -> None:
+        self._sweep, self._makes_room = None, False
+        self.next_at = max(self._expire_at, now)
+
+    def _show(self, store: Store) -> float:
+        usage = store.usage()
+        self._counters.set("disk_entries", usage.entries)
+        self._counters.set("disk_bytes", usage.octets)
+        return usage.share

@@ -1,0 +1,204 @@
+"""The keeper's hold on the environment: opened, found damaged, put aside, lost and got back."""
+
+from __future__ import annotations
+
+import logging
+import math
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import lmdb
+
+from .._control import Control
+from .._shared import Counters
+from ..cache.examine import Examination
+from ..cache.files import CutOff, Damaged, fill_up, put_aside
+from ..cache.lock import LockHeld, writer_lock
+from ..cache.store import Store
+from .writes import Writes
+
+log = logging.getLogger(__name__)
+
+LOCK_SECONDS = 0.5  # that a command may make us wait
+PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
+PAUSE_MAX_SECONDS = 5.0
+SAY_SECONDS = 60.0
+CRASHES = 2  # of the keeper, over an environment in which nothing is found
+TROUBLE = (OSError, lmdb.Error, Damaged, LockHeld)
+
+
+class Disk:
+    """The environment while it can be used; what goes wrong with it is handled and told here.
+
+    A damaged one is put aside and a new one made. Without room or rights it is tried again. Either
+    way workers learn of another environment by the generation on the control page.
+    """
+
+    def __init__(
+        self, place: Path, size: int, control: Control, counters: Counters, crashes: int
+    ) -> None:
+        self._place = place
+        self._size = size
+        self._control = control
+        self._counters = counters
+        self._crashes = crashes
+        self._store: Store | None = None
+        self._in_trouble = False
+        self._pause = 0.0
+        self._said_at = -SAY_SECONDS
+        self._retry_at: float | None = None
+        self.examination: Examination | None = None
+        self.writes = Writes(counters)
+
+    @property
+    def is_open(self) -> bool:
+        return self._store is not None
+
+    @property
+    def next_at(self) -> float:
+        """When `store` is worth being asked again; infinite when nothing has to be waited for."""
+        return math.inf if self._retry_at is None else self._retry_at
+
+    def hurry(self) -> None:
+        """Do not wait before the next attempt."""
+        self._retry_at = None
+
+    def writing(self) -> AbstractContextManager[None]:
+        """Hold the writer lock."""
+        return writer_lock(self._place, LOCK_SECONDS)
+
+    def store(self, now: float) -> Store | None:
+        """Return the open environment; None: there is none that could be used now."""
+        if self.examination is not None:
+            return None
+        if self._retry_at is not None:
+            if now < self._retry_at:
+                return None
+            self._retry_at = None
+        try:
+            if self._control.suspect:
+                self._examine()
+            elif self._store is None:
+                self._open()
+        except TROUBLE as error:
+            self.failed(error, now)
+        return self._store
+
+    def look(self, now: float) -> None:
+        """See whether the files under our hands are still the ones we opened, and sound."""
+        try:
+            if self._store is not None and not self._store.is_in_place():
+                self._close_store()
+                log.warning("%s was removed or replaced by somebody; opened anew", self._place)
+                self._open()
+                self._control.advance_generation()
+        except TROUBLE as error:
+            self.failed(error, now)
+
+    def failed(self, error: Exception, now: float) -> None:
+        """Do what has to be done after an attempt to use the environment ended like this."""
+        if isinstance(error, CutOff):
+            self._control.suspect = True  # and `store` has it examined
+            return
+        try:
+            if isinstance(error, Damaged):
+                self._renew(str(error))
+                return
+        except TROUBLE as problem:
+            error = problem
+        self._wait(error, now)
+
+    def judge(self, now: float) -> None:
+        """Act on what the examination has found."""
+        assert self.examination is not None
+        examination, self.examination = self.examination, None
+        try:
+            reason = examination.finish()
+            if reason is None and self._crashes >= CRASHES:
+                reason = "ended the keeper again and again"
+            if reason is not None:
+                self._renew(reason)
+            else:
+                self._acquit()
+        except TROUBLE as error:
+            self.failed(error, now)
+
+    def close(self) -> None:
+        """Give all back; what was being examined stays suspect."""
+        self._close_store()
+        if self.examination is not None:
+            self.examination.cancel()
+            self.examination = None
+
+    def _open(self, *, examined: bool = False) -> None:
+        store = Store.open(self._place, self._size, examined=examined)
+        try:
+            self.writes.go_on_from(*store.written())
+            if self._in_trouble:
+                with self.writing(), self.writes.counted():
+                    store.try_to_write(self.writes.since, self.writes.octets)
+        except BaseException:
+            store.close()
+            raise
+        self._store = store
+        if store.is_new:
+            self._control.advance_generation()
+        if self._in_trouble:
+            log.info("disk cache works again: %s", self._place)
+        self._in_trouble = False
+        self._pause, self._said_at = 0.0, -SAY_SECONDS
+
+    def _examine(self) -> None:
+        self._close_store()
+        self.examination = Examination(self._place)
+
+    def _acquit(self) -> None:
+        log.info("%s was suspected of damage; it has none", self._place)
+        self._open(examined=True)
+        assert self._store is not None
+        with self.writing():
+            fill_up(self._store.env, self._place)
+        self._control.advance_generation()
+        self._control.suspect = False
+
+    def _renew(self, reason: str) -> None:
+        """Put the environment aside, and begin with an empty one."""
+        self._close_store()
+        if self._place.is_dir():
+            with self.writing():
+                aside = put_aside(self._place)
+        else:
+            aside = put_aside(self._place)
+        log.error("%s %s; put aside as %s, the disk cache begins anew", self._place, reason, aside)
+        self._counters.add("disk_set_aside_total")
+        self._crashes = 0
+        self._control.advance_generation()  # nobody may go on with the old one
+        self._control.suspect = False
+        self._open()
+
+    def _wait(self, error: Exception, now: float) -> None:
+        """Try again later; say why, once a minute."""
+        self._counters.add("disk_errors_total")
+        self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
+        self._retry_at = now + self._pause
+        if not isinstance(error, LockHeld):
+            self._close_store()
+            self._in_trouble = True
+        if now - self._said_at >= SAY_SECONDS:
+            self._said_at = now
+            log.warning(
+                "disk cache %s: %s; until that is mended, new answers are kept in memory only",
+                self._place,
+                _text(error),
+            )
+
+    def _close_store(self) -> None:
+        if self._store is not None:
+            self._store.close()
+            self._store = None
+
+
+def _text(error: Exception) -> str:
+    if isinstance(error, OSError) and error.strerror:
+        return f"{error.filename}: {error.strerror}" if error.filename else error.strerror
+    return str(error)

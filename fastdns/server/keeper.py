@@ -1,0 +1,292 @@
+"""The keeper: the one process that writes the cache on disk while a daemon runs.
+
+Workers tell it of new answers through rings, and it is never in their way: it runs when nobody else
+wants the processor, and when it is slow, hung or dead, rings fill and workers go on.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import select
+import signal
+import time
+from collections.abc import Sequence
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+import lmdb
+
+from .._control import Control
+from .._entry import Moment
+from .._ring import Ring
+from .._shared import Counters
+from ..cache.intake import Intake
+from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
+from ..cache.store import Store, Update
+from .broom import Broom
+from .desk import Desk
+from .disk import TROUBLE, Disk
+
+log = logging.getLogger(__name__)
+
+LOOK_SECONDS = 5.0  # at files that somebody may have removed
+TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
+FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
+BUSIEST_MAX = 1000
+NICE = 10
+
+# How many hit counts a commit may write that no answer takes along.
+COUNTS_REGULAR = 512
+COUNTS_TAKE_IN = 1_000
+COUNTS_AT_END = 10_000
+
+BELL_TAKE_IN = 1 << 32  # rung by the supervisor: a worker has died, and the next one looks on disk
+
+
+@attrs.frozen
+class KeeperInheritance:
+    """What a keeper gets from the supervisor that forks it."""
+
+    place: Path  # the directory of the LMDB environment
+    size: int  # of its map, in octets
+    stale: int  # seconds past their TTL that answers are good for
+    commit_interval: float
+    socket: Path
+    rings: Sequence[Ring]
+    control: Control
+    counters: Counters
+    bell: int
+    worker_bells: Sequence[int]
+    lifeline: int  # readable when the supervisor is gone, or wants us to end
+
+
+class Keeper:
+    """Takes in what workers tell, commits it now and then, and makes room, until its end."""
+
+    def __init__(self, inheritance: KeeperInheritance, crashes: int) -> None:
+        now = time.monotonic()
+        self._inheritance = inheritance
+        self._control = inheritance.control
+        self._counters = inheritance.counters
+        self._disk = Disk(
+            inheritance.place, inheritance.size, self._control, self._counters, crashes
+        )
+        self._intake = Intake(inheritance.rings, now)
+        self._broom = Broom(self._disk, inheritance.stale, self._counters, now)
+        self._poll = select.poll()
+        self._poll.register(inheritance.bell, select.POLLIN)
+        self._poll.register(inheritance.lifeline, select.POLLIN)
+        self._desk = Desk(inheritance.socket, self._poll, self._answer)
+        self._examined = -1
+        self._is_urgent = False
+        self._tallied_at = now
+        self._commit_at = now + inheritance.commit_interval
+        self._look_at = now
+
+    def start(self) -> None:
+        """Take in what is left of the last run: then workers find it on disk."""
+        now = time.monotonic()
+        self._intake.take(now)
+        self._commit(now)
+        self._tick(now)
+
+    def run(self) -> None:
+        """Work until there is no supervisor any more, or it wants us to end; then write all."""
+        while not self._listen():
+            self._tick(time.monotonic())
+        self._disk.hurry()
+        self._commit(time.monotonic(), COUNTS_AT_END, only_doubled=False)
+        self._desk.close()
+        self._disk.close()
+
+    def _listen(self) -> bool:
+        """Wait for what is to be done; True: the end."""
+        self._watch_examination()
+        wait = max(0.0, self._next_at() - time.monotonic())
+        is_end = False
+        for descriptor, _ in self._poll.poll(wait * 1000):
+            if descriptor == self._inheritance.lifeline:
+                is_end = True
+            elif descriptor == self._inheritance.bell:
+                self._hear_bell()
+            elif descriptor == self._examined:
+                self._stop_watching()
+                self._disk.judge(time.monotonic())
+            else:
+                self._desk.serve(descriptor)
+        return is_end
+
+    def _next_at(self) -> float:
+        sweep_at = self._broom.next_at if self._disk.is_open else math.inf
+        return min(self._commit_at, self._look_at, self._disk.next_at, sweep_at)
+
+    def _tick(self, now: float) -> None:
+        if now >= self._look_at:
+            self._look_at = now + LOOK_SECONDS
+            self._desk.open()
+            self._disk.look(now)
+        store = self._disk.store(now)
+        if now >= self._commit_at:
+            self._tally(now)
+            self._commit(now)
+        elif store is not None:
+            self._use(store, now)
+
+    def _use(self, store: Store, now: float) -> None:
+        """Do what is most urgent."""
+        if self._broom.comes_first(store):
+            self._broom.sweep(store, now)
+        elif self._is_urgent or self._intake.presses:
+            self._commit(now)
+        elif now >= self._broom.next_at:
+            self._broom.sweep(store, now)
+
+    def _commit(
+        self, now: float, counts: int = COUNTS_REGULAR, *, only_doubled: bool = True
+    ) -> int | None:
+        """Write what is known; return how many answers were written, None: it was not to be."""
+        self._commit_at = now + self._inheritance.commit_interval
+        self._intake.take(now)
+        self._is_urgent = True  # until it is done
+        store = self._disk.store(now)
+        if store is None or self._broom.comes_first(store):
+            return None
+        try:
+            with self._disk.writes.counted():
+                written = self._write(
+                    store, self._intake.counts(store, counts, only_doubled=only_doubled)
+                )
+            self._broom.see(store, now)
+        except lmdb.MapFullError as error:
+            self._broom.make_room(store, error, now)
+            return None
+        except TROUBLE as error:
+            self._disk.failed(error, now)
+            return None
+        self._is_urgent = False
+        return written
+
+    def _write(self, store: Store, counts: list[Update]) -> int:
+        """Write answers and counts, under the lock under which commands make changes."""
+        if not (counts or self._intake.answer_count):
+            return 0
+        written = 0
+        with self._disk.writing():
+            store.env.reader_check()  # a page that a dead reader saw last is free
+            updates = sorted(self._intake.answers(self._control) + counts)
+            sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
+            for done in store.apply(updates, Moment.now(), sum_of_writes):
+                for update in done:
+                    self._intake.hits.settle(update.key, update.hits)
+                written += sum(update.value is not None for update in done)
+                self._counters.add("disk_commits_total")
+        self._intake.settle()
+        self._counters.add("disk_writes_total", written)
+        return written
+
+    # Workers
+
+    def _hear_bell(self) -> None:
+        if _rings(self._inheritance.bell) >= BELL_TAKE_IN:
+            self._is_urgent = True
+
+    def _tally(self, now: float) -> None:
+        """Have workers tell their hit counts, and wait a moment for it."""
+        self._tallied_at = now
+        self._control.ask_tally()
+        self._ring_workers()
+        left = len(self._inheritance.worker_bells)
+        until = now + TALLY_SECONDS
+        while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
+            rings = _rings(self._inheritance.bell)
+            self._is_urgent |= rings >= BELL_TAKE_IN
+            left -= rings % BELL_TAKE_IN
+        self._intake.take(now)
+
+    def _ring_workers(self) -> None:
+        for bell in self._inheritance.worker_bells:
+            with suppress(BlockingIOError):
+                os.eventfd_write(bell, 1)
+
+    # Whoever asks
+
+    def _answer(self, request: str) -> str:
+        now = time.monotonic()
+        match request.split():
+            case [word] if word == TAKE_IN:
+                self._tally(now)
+                written = self._commit(now, COUNTS_TAKE_IN, only_doubled=False)
+                return (
+                    f"{ERROR} the disk cannot be written now"
+                    if written is None
+                    else (f"{OK} {written}")
+                )
+            case [word] if word == POKE:
+                self._ring_workers()
+                return OK
+            case [word, number] if word == BUSIEST and number.isdecimal():
+                if now - self._tallied_at > FRESH_SECONDS:
+                    self._tally(now)
+                limit = min(int(number[:5]), BUSIEST_MAX)
+                rates = self._intake.rates.busiest(limit)
+                return json.dumps([[key.hex(), round(rate, 3)] for key, rate in rates])
+        return f"{ERROR} not a request"
+
+    # An examination of the environment, in a child
+
+    def _watch_examination(self) -> None:
+        examination = self._disk.examination
+        if examination is not None and self._examined < 0:
+            self._examined = examination.descriptor
+            self._poll.register(self._examined, select.POLLIN)
+
+    def _stop_watching(self) -> None:
+        self._poll.unregister(self._examined)
+        self._examined = -1
+
+
+def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
+    """Be the keeper; writes an octet to `ready` when the rings are taken in, if they can be.
+
+    Signals that reach all processes of a daemon at once do not end it: the last answers of the
+    workers are still to come. It ends when its lifeline does.
+    """
+    for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(ignored, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    _step_back()
+    keeper = Keeper(inheritance, crashes)
+    keeper.start()
+    with suppress(BrokenPipeError):  # nobody waited for it
+        os.write(ready, b"1")
+    os.close(ready)
+    keeper.run()
+
+
+def _step_back() -> None:
+    """Let workers have the processor first.
+
+    SCHED_BATCH: waking up never takes it from whoever runs. Nice 10: a tenth of it is left to us
+    where workers want all; with less (SCHED_IDLE), the write lock would be held for seconds.
+    """
+    os.nice(NICE)
+    with suppress(OSError):
+        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
+
+
+def _rings(bell: int) -> int:
+    """Return how often a bell was rung since the last look."""
+    try:
+        return os.eventfd_read(bell)
+    except BlockingIOError:
+        return 0
+
+
+def _is_readable(descriptor: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(descriptor, select.POLLIN)
+    return bool(poll.poll(max(0.0, seconds) * 1000))
