@@ -15,7 +15,8 @@ from typing import Any
 import attrs
 
 from .._answer import Answer, Limits, Reading
-from .._entry import Entry, Moment, disk_key, pack
+from .._entry import Entry, Moment, pack
+from .._keys import disk_key
 from ..config.text import describe
 from ..config.units import spell_size
 from .inspect import Pair

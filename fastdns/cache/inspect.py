@@ -2,6 +2,9 @@
 
 A read transaction keeps every page alive that it can see, so that the file grows as long as one
 lasts while others write. Each one here copies a batch and ends before anything is done with it.
+
+A damaged file may end the process by a signal: the commands look in a child of theirs. A file that
+is shorter than it says is not refused, since LMDB leaves whole ones like that.
 """
 
 from __future__ import annotations
@@ -10,14 +13,14 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
 import attrs
 import lmdb
 
-from .._entry import cache_key, range_of
+from .._keys import cache_key, range_of
 from ..errors import FastdnsError
 from .keys import Key
 
@@ -26,6 +29,7 @@ KEYS_AT_ONCE = 20_000  # when only keys are looked at
 DATABASES = 2
 FORMAT = b"1"
 DAMAGE = (
+    lmdb.BadTxnError,  # what a transaction says once it has met a damaged page
     lmdb.CorruptedError,
     lmdb.InvalidError,
     lmdb.PageNotFoundError,
@@ -64,12 +68,14 @@ class Reader:
         self._data = path / "data.mdb"
         self._env = self._open()
         try:
-            self._check_whole()
             if self._about(b"format") not in (FORMAT, None):
                 raise CacheUnreadable(
                     f"the disk cache {path} was written by another version of fastdns"
                 )
             self._entries = self._db(b"entries")
+        except lmdb.Error as error:
+            self._env.close()
+            raise self._unreadable(error) from None
         except BaseException:
             self._env.close()
             raise
@@ -146,19 +152,11 @@ class Reader:
         except lmdb.Error as error:
             raise self._unreadable(error) from None
 
-    def _check_whole(self) -> None:
-        """Refuse a file that is shorter than what it says: its pages would be a SIGBUS."""
-        octets = (self._env.info()["last_pgno"] + 1) * self._env.stat()["psize"]
-        if self._data.stat().st_size < octets:
-            raise CacheUnreadable(f"the disk cache {self.path} is damaged: it has been cut short")
-
     def _db(self, name: bytes) -> Any:
         try:
             return self._env.open_db(name, create=False)
         except lmdb.NotFoundError:
             return None  # nothing was ever written
-        except lmdb.Error as error:
-            raise self._unreadable(error) from None
 
     def _about(self, key: bytes) -> bytes | None:
         database = self._db(b"about")
@@ -168,9 +166,9 @@ class Reader:
             text: bytes | None = transaction.get(key)
             return text
 
-    def _stat(self) -> dict[str, int]:
+    def _stat(self) -> Any:
         with self._env.begin() as transaction:
-            return {**transaction.stat(self._entries)}
+            return transaction.stat(self._entries)
 
     def _some_pairs(self, start: bytes) -> list[Pair]:
         with self._env.begin(db=self._entries) as transaction:
@@ -218,9 +216,9 @@ def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[byt
         with env.begin(db=entries) as transaction:
             cursor = transaction.cursor()
             found = cursor.iternext(keys=True, values=False) if cursor.set_range(start) else ()
-            batch = list(islice(found, KEYS_AT_ONCE))
+            batch = list(takewhile(lambda key: key.startswith(prefix), islice(found, KEYS_AT_ONCE)))
         yield batch
-        if len(batch) < KEYS_AT_ONCE or not batch[-1].startswith(prefix):
+        if len(batch) < KEYS_AT_ONCE:
             return
         start = batch[-1] + b"\0"
 

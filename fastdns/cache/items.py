@@ -11,7 +11,8 @@ from typing import Any
 
 import attrs
 
-from .._entry import Entry, Moment, cache_key, is_under, range_of
+from .._entry import Entry, Moment
+from .._keys import cache_key, is_under, range_of
 from .inspect import Pair, Reader
 from .keys import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
 from .records import Record, read_records, relevant

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .._answer import Reading
-from .._entry import Entry, cache_key
+from .._entry import Entry
+from .._keys import cache_key
 from .inspect import Reader
 from .keys import Key, spell_name, spell_type
 
 
-def find_damage(reader: Reader, seen: Callable[[bytes, int], None]) -> Iterator[str]:
-    """Yield a line for each damaged entry; `seen` hears of the last key and how many there were."""
+def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[str]:
+    """Yield a line for each damaged entry; `seen` hears how far it has come."""
     reading = Reading()
     previous = b""
     count = 0
@@ -23,7 +24,7 @@ def find_damage(reader: Reader, seen: Callable[[bytes, int], None]) -> Iterator[
             previous = disk_key
             if fault := _fault(disk_key, value, reading):
                 yield f"{_spelled(disk_key)}: {fault}"
-        seen(previous, len(batch))
+        seen(_spelled(previous), len(batch))
     expected = reader.facts().entries
     # Others may write while we read: only a gap that writing cannot explain is told.
     if count < expected // 2:

@@ -12,6 +12,7 @@ import click
 
 from ...cache.exchange import line_of
 from ...cache.items import Wanted, find
+from ...config.text import path_text
 from ...errors import FastdnsError
 from .. import options
 from ..output import emit, warn
@@ -57,7 +58,7 @@ def _writer(file: str) -> Callable[[str], None]:
             if not text:
                 stream.flush()
         except OSError as error:
-            raise FastdnsError(f"cannot write {file}: {error.strerror}") from None
+            raise FastdnsError(f"cannot write {path_text(file)}: {error.strerror}") from None
 
     return write
 
@@ -69,4 +70,4 @@ def _opened(file: str) -> BinaryIO:
     try:
         return open(file, "wb", opener=opener)
     except OSError as error:
-        raise FastdnsError(f"cannot write {file}: {error.strerror}") from None
+        raise FastdnsError(f"cannot write {path_text(file)}: {error.strerror}") from None

@@ -21,6 +21,7 @@ from ...cache.inspect import Pair
 from ...cache.store import SMALL_MAP, Store, Update
 from ...config.load import load
 from ...config.schema import Config
+from ...config.text import path_text
 from ...errors import FastdnsError
 from ...server import ground
 from ...upstream.origin import origin_of
@@ -89,7 +90,7 @@ def _opened(file: str) -> BinaryIO:
     try:
         return open(file, "rb")
     except OSError as error:
-        raise FastdnsError(f"cannot read {file}: {error.strerror}") from None
+        raise FastdnsError(f"cannot read {path_text(file)}: {error.strerror}") from None
 
 
 def _size(stream: BinaryIO) -> int | None:
@@ -156,7 +157,7 @@ def _dumped(stream: BinaryIO, now: Moment) -> Moment:
 def _count(one: Imported, file: str, tally: Tally) -> None:
     if one.problem is not None:
         tally.bad += 1
-        click.echo(f"{file}:{one.line}: {one.problem}", err=True)
+        click.echo(f"{path_text(file)}:{one.line}: {one.problem}", err=True)
     elif one.entry is None:
         tally.useless += 1
 

@@ -42,8 +42,7 @@ def rm(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> 
         of = spell_name(name) + ("" if qtype is None else f" {spell_type(qtype)}")
         emit(f"removed {what} of {of}\n")
         return 0
-    if site.daemon is None or all_taken_in:
+    if all_taken_in:
         return fail(no_entry(name, qtype))
-    # It may be in the daemon's memory only, from where it is gone now.
-    emit(f"{no_entry(name, qtype)} on disk; the daemon has been told to forget it\n")
+    emit(f"{no_entry(name, qtype)} on disk; what is not taken in yet is forgotten, too\n")
     return 0

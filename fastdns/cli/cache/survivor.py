@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 import os
 import resource
 import signal
@@ -14,12 +15,27 @@ _BY_DAMAGE = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, sign
 _PASSED_ON = (signal.SIGTERM, signal.SIGHUP)
 
 
+_note: mmap.mmap | None = None  # shared with the child
+
+
+def leave_note(text: str) -> None:
+    """Have the line that tells of a death end with this: how far the work had come."""
+    if _note is not None:
+        written = text.encode()[: len(_note) - 1]
+        _note[: len(written) + 1] = written + b"\0"
+
+
 def go_on_in_child() -> None:
     """Return in a child process; this one waits for it and ends as it ends, with a line if killed.
 
     Nothing that must not be shared by a fork may be open yet: LMDB is not.
     """
-    child = os.fork()
+    global _note  # noqa: PLW0603 - the child and we share it, and nothing else
+    try:
+        _note = mmap.mmap(-1, mmap.PAGESIZE)
+        child = os.fork()
+    except OSError:
+        return  # no process to be had: then nobody will say so
     if child == 0:
         # What is left of a damaged file should not be left a second time as a core file.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
@@ -36,5 +52,11 @@ def go_on_in_child() -> None:
         sys.exit(os.waitstatus_to_exitcode(status))
     killed_by = signal.Signals(os.WTERMSIG(status))
     if killed_by in _BY_DAMAGE:
-        sys.exit(fail(f"the disk cache is damaged: reading it ended by {killed_by.name}"))
+        how_far = _note[:].partition(b"\0")[0].decode()
+        sys.exit(
+            fail(
+                f"the disk cache is damaged: reading it ended by {killed_by.name}{how_far} "
+                "(the daemon looks into it, and puts it aside, at its next start)"
+            )
+        )
     sys.exit(128 + killed_by)

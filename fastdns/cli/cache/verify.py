@@ -11,6 +11,7 @@ from .. import options
 from ..output import emit, fail
 from .progress import progress
 from .site import find_site, step_back
+from .survivor import leave_note
 
 SHOWN = 100  # damaged entries told one by one
 
@@ -28,9 +29,10 @@ def verify(path: Path | None, state: str | None) -> int:
     step_back()
     read = 0
 
-    def seen(_last: bytes, count: int) -> None:
+    def seen(last: str, count: int) -> None:
         nonlocal read
         read += count
+        leave_note(f" behind {last}")
         advance(count)
 
     damaged = 0
