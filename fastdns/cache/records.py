@@ -93,7 +93,7 @@ def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
     # dnspython copies the octets of some types as they are, and whoever runs a zone chooses them.
     if not text or not (text.isascii() and text.isprintable()):
         return _opaque(message[at : at + length])
-    return text
+    return text.rstrip()
 
 
 def _opaque(data: bytes) -> str:

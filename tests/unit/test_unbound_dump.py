@@ -1,0 +1,179 @@
+"""What a dump of unbound's cache comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from fastdns._answer import Limits
+from fastdns._entry import Entry, Moment
+from fastdns._keys import cache_key
+from fastdns.cache.exchange import Imported, Terms
+from fastdns.cache.items import Item, Judge
+from fastdns.cache.keys import Key, spell_name, spell_rcode, spell_type
+from fastdns.cache.unbound_dump import read_dump
+
+NOW = Moment.now()
+LIMITS = Limits(0, 86400, 3600, 5, False)
+TERMS = Terms(LIMITS, 42, 86400, NOW)
+
+# Of unbound 1.17.1 in front of the zones of the journeys, shortened.
+DUMP = """\
+START_RRSET_CACHE
+;rrset 3600 1 0 8 0
+example.test.	3600	IN	SOA	ns1.example.test. host.example.test. 1 7200 3600 1209600 300
+;rrset 300 1 0 7 0
+example.test.	300	IN	SOA	ns1.example.test. host.example.test. 1 7200 3600 1209600 300
+;rrset 3600 1 0 8 0
+alias.example.test.	3600	IN	CNAME	WWW.example.test.
+;rrset 600 2 0 8 0
+WWW.example.test.	600	IN	A	192.0.2.80
+WWW.example.test.	600	IN	A	192.0.2.81
+;rrset 3600 1 1 8 2
+signed.example.test.	3600	IN	A	192.0.2.1
+signed.example.test.	3600	IN	RRSIG	A 13 3 3600 20300101000000 20200101000000 1 test. AAAA
+;rrset 3600 1 0 8 0
+odd\\000\\.label.example.test.	3600	IN	TYPE65280	\\# 4 0001FEFF ;{a comment}
+END_RRSET_CACHE
+START_MSG_CACHE
+msg nope.example.test. IN A 33155 1 300 0 0 1 0 -1
+example.test. IN SOA 4
+msg Alias.example.test. IN A 33152 1 600 0 2 0 0
+alias.example.test. IN CNAME 0
+www.example.test. IN A 0
+msg signed.example.test. IN A 33152 1 3600 5 1 0 0
+signed.example.test. IN A 0
+msg odd\\000\\.label.example.test. IN TYPE65280 33152 1 3600 0 1 0 0
+odd\\000\\.label.example.test. IN TYPE65280 0
+END_MSG_CACHE
+EOF
+"""
+
+
+def read(text: str, *, dumped: Moment = NOW) -> list[Imported]:
+    lines: Sequence[bytes] = text.encode().split(b"\n")
+    return list(read_dump(enumerate(lines, 1), TERMS, dumped))
+
+
+def items(found: Sequence[Imported]) -> list[Item]:
+    judge = Judge(NOW, TERMS.stale)
+    return [
+        Item(one.entry[0], Key.split(cache_key(one.entry[0])), Entry.parse(one.entry[1]), judge)
+        for one in found
+        if one.entry
+    ]
+
+
+def told(found: Sequence[Imported]) -> list[tuple[int, str | None]]:
+    return [(one.line, one.problem) for one in found if one.entry is None]
+
+
+def test_each_message_becomes_an_answer() -> None:
+    found = read(DUMP)
+    assert told(found) == []
+    assert [
+        (item.name, spell_type(item.key.qtype), spell_rcode(item.entry.rcode), item.key.do)
+        for item in items(found)
+    ] == [
+        ("nope.example.test.", "A", "NXDOMAIN", False),
+        ("alias.example.test.", "A", "NOERROR", False),
+        ("signed.example.test.", "A", "NOERROR", False),
+        ("signed.example.test.", "A", "NOERROR", True),
+        (r"odd\000\.label.example.test.", "TYPE65280", "NOERROR", False),
+    ]
+    assert {item.entry.origin for item in items(found)} == {42}
+
+
+def test_records_are_those_of_the_dump_in_their_order() -> None:
+    nope, alias, plain, signed, odd = (item.records() for item in items(read(DUMP)))
+    assert [(one.section, one.type, one.ttl) for one in nope] == [("AUTHORITY", "SOA", 300)]
+    assert [one.type for one in alias] == ["CNAME", "A", "A"]
+    assert {one.data for one in alias} == {"WWW.example.test.", "192.0.2.80", "192.0.2.81"}
+    assert [one.type for one in plain] == ["A"]
+    assert [one.type for one in signed] == ["A", "RRSIG"]
+    assert odd[0].data == r"\# 4 0001feff"
+
+
+def test_answer_lives_as_long_as_its_smallest_ttl_from_the_dump_on() -> None:
+    earlier = Moment(NOW.wall_ms - 100_000, 0, 0)
+    found = {item.name: item for item in items(read(DUMP, dumped=earlier))}
+    assert found["alias.example.test."].ttl == 500
+    assert found["nope.example.test."].ttl == 200
+    assert found["nope.example.test."].age == 100
+
+
+def test_dump_that_is_too_old_leaves_nothing() -> None:
+    long_ago = Moment(NOW.wall_ms - 200_000_000, 0, 0)
+    found = read(DUMP, dumped=long_ago)
+    assert items(found) == []
+    assert {problem for _, problem in told(found)} == {None}
+
+
+def message(text: str) -> str:
+    """The dump with one more message."""
+    return DUMP.replace("END_MSG_CACHE", f"{text}\nEND_MSG_CACHE")
+
+
+@pytest.mark.parametrize(
+    "left_out",
+    [
+        "msg a.test. IN A 33152 1 600 0 1 0 0\nmissing.test. IN A 0",
+        "msg www.example.test. IN A 33152 1 600 1 1 0 0\nwww.example.test. IN A 0",
+        "msg www.example.test. IN A 33152 1 -5 0 1 0 0\nwww.example.test. IN A 0",
+        "msg www.example.test. IN A 33152 1 600 0 2 0 0\nwww.example.test. IN A 0",
+        "msg www.example.test. IN A 33154 1 600 0 1 0 0\nwww.example.test. IN A 0",
+        "msg www.example.test. IN MX 33152 1 600 0 0 0 0",
+        "msg other.test. IN A 33152 1 600 0 1 0 0\nwww.example.test. IN A 0",
+    ],
+    ids=["set missing", "bogus", "expired", "cut", "failure", "no soa", "stranger"],
+)
+def test_message_that_is_of_no_use_is_left_out_without_a_word(left_out: str) -> None:
+    found = read(message(left_out))
+    assert len(items(found)) == 5
+    assert [problem for _, problem in told(found)] == [None]
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("msg www.example.test. IN A", "is not a whole msg line"),
+        ("msg www.example.test. IN A x 1 600 0 1 0 0", "has b'x' where a number belongs"),
+        ("msg www.example.test. IN A 33152 0 600 0 1 0 0", "is a message without a question"),
+        ("msg www.example.test. IN A 99999 1 600 0 1 0 0", "has impossible numbers"),
+        ("msg a..b. IN A 33152 1 600 0 0 0 0", "has an empty label"),
+        ("msg \xff. IN A 33152 1 600 0 0 0 0", "is not in ASCII"),
+        ("msg a. IN BOGUS 33152 1 600 0 0 0 0", "type is unknown"),
+        ("www.example.test. IN A", "does not name a set of records"),
+    ],
+)
+def test_bad_line_is_told_with_its_number_and_stops_nothing(text: str, problem: str) -> None:
+    number = DUMP[: DUMP.index("END_MSG_CACHE")].count("\n") + 1
+    found = read(message(text))
+    ((line, said),) = [one for one in told(found) if one[1]]
+    assert line == number
+    assert problem in (said or "")
+    assert len(items(found)) >= 4
+
+
+def test_record_that_unbound_has_cut_short_costs_only_what_needs_it() -> None:
+    text = DUMP.replace(
+        "END_RRSET_CACHE",
+        ';rrset 60 1 0 8 0\nlong.test.\t60\tIN\tTXT\t"xxxxxxxx;rrset 60 1 0 8 0\n'
+        'next.test.\t60\tIN\tTXT\t"y"\nEND_RRSET_CACHE',
+    ).replace(
+        "END_MSG_CACHE",
+        "msg long.test. IN TXT 33152 1 60 0 1 0 0\nlong.test. IN TXT 0\n"
+        "msg next.test. IN TXT 33152 1 60 0 1 0 0\nnext.test. IN TXT 0\nEND_MSG_CACHE",
+    )
+    found = read(text)
+    cut = text[: text.index("long.test.\t")].count("\n") + 1
+    ((_, problem),) = told(found)
+    assert f"needs line {cut}, which cannot be read" in (problem or "")
+    assert spell_name(b"\4next\4test\0") in [item.name for item in items(found)]
+
+
+def test_dump_that_ends_early_is_read_as_far_as_it_goes() -> None:
+    text = DUMP[: DUMP.index("END_MSG_CACHE")]
+    assert len(items(read(text))) == 5
+    assert len(items(read(text[: text.index("www.example.test. IN A 0")]))) == 1
