@@ -101,7 +101,7 @@ cdef class Control:
         old = None if path is None else page_at(path)
         if old is None:
             control.is_new = True
-            control.use(mapped.create(path, OCTETS, first) if path else mapped.anonymous(OCTETS, first))
+            control.use(mapped.anonymous(OCTETS, first) if path is None else mapped.create(path, OCTETS, first))
         elif path_in(old) == Path(cache):
             control.use(old)
         else:

@@ -124,7 +124,7 @@ cdef bint key_under(
     cdef int at = 0
     while at < end and end - at > name_length:
         at += key[at] + 1
-    return end - at == name_length and name_length > 0 and memcmp(key + at, name, name_length) == 0
+    return end - at == name_length and memcmp(key + at, name, name_length) == 0
 
 
 def disk_key(bytes key not None):

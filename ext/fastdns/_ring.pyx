@@ -15,7 +15,6 @@ from fastdns import mapped
 cdef extern from * nogil:
     enum:
         __ATOMIC_ACQUIRE
-        __ATOMIC_RELAXED
         __ATOMIC_RELEASE
     uint64_t __atomic_load_n(const uint64_t* at, int order)
     void __atomic_store_n(uint64_t* at, uint64_t value, int order)

@@ -339,17 +339,20 @@ def test_any_damage_leaves_a_page_that_can_be_used(path: Path, control: Control)
     assert told > 600
 
 
+def counted(counter: int) -> bytes:
+    """A name of 255 octets that are all made of the counter."""
+    octet = b"0123456789abcdef"[counter % 16 : counter % 16 + 1]
+    return b"".join(bytes((size,)) + octet * size for size in (63, 63, 63, 61)) + b"\0"
+
+
 def post_for_ever(path: Path) -> None:
     """Post changes whose name tells their counter."""
     control = Control.open(path, CACHE)
+    names = [counted(counter) for counter in range(16)]
+    counter = control.epoch
     while True:
-        counter = control.epoch + 1
-        control.post(CHANGE_NAME, counted(counter), counter % 65536)
-
-
-def counted(counter: int) -> bytes:
-    label = b"%d" % counter * 3
-    return bytes((len(label),)) + label + b"\0"
+        counter += 1
+        control.post(CHANGE_NAME, names[counter % 16], counter % 65536)
 
 
 @contextlib.contextmanager
@@ -380,11 +383,14 @@ def assert_whole(changes: list[tuple[int, int, bytes, int]], epoch: int) -> None
 def test_reader_beside_a_writer_gets_whole_changes_or_is_told_that_it_is_behind(
     path: Path, control: Control
 ) -> None:
+    for _ in range(SLOTS):
+        control.post(CHANGE_NAME, counted(control.epoch + 1), control.epoch + 1)
     got = behind = 0
     with writer(path) as pid:
-        while got < 200_000 or not behind:
+        while got < 800_000 or not behind:
             assert at_work(pid)
-            epoch = max(0, control.epoch - random.randrange(SLOTS + 1))
+            # The first that is read is the next to be overwritten.
+            epoch = control.epoch - SLOTS
             changes = control.since(epoch)
             if changes is None:
                 behind += 1

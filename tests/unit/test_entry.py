@@ -26,6 +26,7 @@ from messages import (
     name,
     opt,
     option,
+    question,
     record,
     reply,
     soa,
@@ -64,6 +65,13 @@ def changed(value: bytes, at: int, layout: str, number: int) -> bytes:
     copy = bytearray(value)
     struct.pack_into("=" + layout, copy, at, number)
     return sealed(copy)
+
+
+def header(length: int, ttl_count: int, options_length: int) -> bytes:
+    head = bytearray(HEADER_OCTETS)
+    head[4] = 1
+    struct.pack_into("=HHH", head, 52, length, ttl_count, options_length)
+    return bytes(head)
 
 
 @pytest.fixture
@@ -245,6 +253,13 @@ def test_message_without_a_question_answers_none(value: bytes) -> None:
     assert not Entry.parse(sealed(silent)).answers(key())
 
 
+def test_question_has_to_lie_in_the_message() -> None:
+    head = header(12, 0, len(question()))
+    cut = sealed(head + reply(address())[:12] + question())
+    assert Entry.parse(cut).edns_options == question()
+    assert not Entry.parse(cut).answers(key())
+
+
 # ---- damage
 
 
@@ -291,13 +306,6 @@ def test_value_that_leads_astray_is_refused_though_its_checksum_is_right(
     assert len(Entry.parse(value).message) == 61
     with pytest.raises(ValueError, match=fault):
         Entry.parse(changed(value, at, layout, number))
-
-
-def header(length: int, ttl_count: int, options_length: int) -> bytes:
-    head = bytearray(HEADER_OCTETS)
-    head[4] = 1
-    struct.pack_into("=HHH", head, 52, length, ttl_count, options_length)
-    return bytes(head)
 
 
 @pytest.mark.parametrize("length", [0, 11])

@@ -179,7 +179,10 @@ def test_what_is_no_cache_key_has_no_disk_key(bad: bytes) -> None:
         is_under(bad, b"\0")
 
 
-@pytest.mark.parametrize("bad", [b"", b"\3com", b"\3Com\0", b"\3com\0\0", b"\xc0\x0c", b"\0\0"])
+@pytest.mark.parametrize(
+    "bad",
+    [b"", b"\3com", b"\3Com\0", b"\3com\0\0", b"\xc0\x0c", b"\0\0", wire(*[b"x"] * 128)],
+)
 def test_what_is_no_name_has_no_range(bad: bytes) -> None:
     with pytest.raises(ValueError, match="wire form"):
         range_of(bad)
