@@ -109,6 +109,7 @@ ctypedef struct Row:
 ctypedef struct Table:
     uint32_t sequence           # odd while it is being written
     uint32_t count              # of the rows
+    double shown_at             # time.monotonic() of the writer
     Row rows[UPSTREAMS_MAX]
 
 
@@ -161,6 +162,7 @@ cdef class Counters:
             row.queries = queries
             row.failures = failures
             fresh.count += 1
+        fresh.shown_at = time.monotonic()
         # Who died while writing has left an odd number: it stays one until this table is whole.
         fresh.sequence = table.sequence | 1
         store(&table.sequence, fresh.sequence, RELAXED)
@@ -170,7 +172,7 @@ cdef class Counters:
 
     def shown_upstreams(self):
         """What was shown last, by this process or by the one that had the slot before it."""
-        return read_table(<const Table*>self.upstreams)
+        return read_table(<const Table*>self.upstreams)[1]
 
 
 cdef uint64_t nanoseconds(double seconds) noexcept nogil:
@@ -179,8 +181,8 @@ cdef uint64_t nanoseconds(double seconds) noexcept nogil:
     return <uint64_t>(min(seconds, 3600.0) * 1e9)
 
 
-cdef list read_table(const Table* table):
-    """The rows; those of a writer that has stopped in the middle as they are."""
+cdef tuple read_table(const Table* table):
+    """When it was shown, and its rows; those of a writer that has stopped in the middle as they are."""
     cdef Table copy
     cdef uint32_t sequence
     cdef int _try
@@ -198,7 +200,7 @@ cdef list read_table(const Table* table):
         name = (<bytes>copy.rows[i].name[:NAME_OCTETS]).rstrip(b"\0").decode("utf-8", "ignore")
         rtt = copy.rows[i].rtt_us / 1e6 if copy.rows[i].rtt_us else None
         states.append(UpstreamState(name, bool(copy.rows[i].alive), rtt, copy.rows[i].queries, copy.rows[i].failures))
-    return states
+    return copy.shown_at, states
 
 
 cdef list add_words(const unsigned char[::1] memory, Py_ssize_t at, Py_ssize_t count, Py_ssize_t slots):
@@ -296,13 +298,20 @@ class Pages:
             add_words(self.memory, MISSES_AT, LATENCY_BUCKETS, self.slots),
         )
 
-    def upstreams(self):
-        """What the processes know of the upstreams, put together: who answers one of them is alive."""
+    def upstream_tables(self):
+        """What each process knows of the upstreams, by slots: when it showed that, and what."""
         cdef const unsigned char[::1] view = self.memory
         cdef Py_ssize_t slot
+        return [
+            read_table(<const Table*>(&view[0] + SLOT_OCTETS * (slot + 1) + UPSTREAMS_AT))
+            for slot in range(self.slots)
+        ]
+
+    def upstreams(self):
+        """The same, put together: who answers one of the processes is alive."""
         together = {}
-        for slot in range(self.slots):
-            for state in read_table(<const Table*>(&view[0] + SLOT_OCTETS * (slot + 1) + UPSTREAMS_AT)):
+        for _, states in self.upstream_tables():
+            for state in states:
                 known = together.get(state.name)
                 together[state.name] = state if known is None else _merge(known, state)
         return list(together.values())

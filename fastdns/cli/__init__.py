@@ -14,6 +14,7 @@ COMMANDS = {
     "check": "Judge a configuration and print what it comes to.",
     "cache": "Look into the cache on disk and change it.",
     "stats": "Print the counters of the running daemon.",
+    "top": "Show live what the running daemon does.",
     "demo": "Show what the cache does, without network or root.",
 }
 

@@ -30,7 +30,7 @@ def in_octets(octets: float) -> str:
 
 def in_rate(events: float) -> str:
     """Events a second: "0", "0.4", "20,123"."""
-    return f"{events:,.1f}" if 0 < events < 99.95 else f"{events:,.0f}"
+    return f"{events:.1f}" if 0 < events < 9.95 else f"{events:,.0f}"
 
 
 def in_share(part: float, whole: float) -> str:

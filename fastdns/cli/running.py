@@ -11,11 +11,15 @@ from ..config.places import Places
 from ..errors import FastdnsError
 
 
+class NotRunning(FastdnsError):
+    """There is no daemon."""
+
+
 def pages_of_running(places: Places) -> Pages:
-    """Return the pages of the daemon of these places; FastdnsError when none runs."""
+    """Return the pages of the daemon of these places; NotRunning, or FastdnsError: not readable."""
     pid = holder(places.lock)
     if pid is None:
-        raise FastdnsError(
+        raise NotRunning(
             f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
         )
     try:

@@ -8,13 +8,13 @@ import time
 from pathlib import Path
 
 import click
-from rich.console import Console
 from rich.table import Table
 
 from .._shared import COUNTERS, Pages, quantile
 from ..config.load import load_places
 from ..config.text import escape
 from . import options
+from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_time
 from .output import emit
 from .owner import become_owner
@@ -92,8 +92,7 @@ def _print_tables(pages: Pages, totals: dict[str, int]) -> None:
     meanings = dict(COUNTERS)
     for name, value in totals.items():
         counters.add_row(name, f"{value:,}", meanings[name])
-    # Plain text only: emoji would be imported now, when we may no longer read where rich lies.
-    console = Console(emoji=False, markup=False, highlight=False)
+    console = plain_console()
     for table in (counters, _latency_table(pages), _upstreams_table(pages)):
         console.print(table)
 

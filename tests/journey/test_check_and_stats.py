@@ -43,11 +43,11 @@ def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
     )
 
 
-def run_on_terminal(*arguments: str) -> str:
+def run_on_terminal(*arguments: str, program: Sequence[str] = FASTDNS, columns: int = 120) -> str:
     """What the command draws on a terminal."""
     ours, theirs = pty.openpty()
-    environment = os.environ | {"COLUMNS": "120", "TERM": "xterm"}
-    with subprocess.Popen([*FASTDNS, *arguments], stdout=theirs, env=environment) as process:
+    environment = os.environ | {"COLUMNS": str(columns), "TERM": "xterm"}
+    with subprocess.Popen([*program, *arguments], stdout=theirs, env=environment) as process:
         os.close(theirs)
         drawn = b""
         while True:
@@ -280,6 +280,21 @@ def test_stats_of_root_reads_as_the_owner_of_state_dir() -> None:
         outcome = run("stats", "--state", name)
     assert outcome.returncode == 1
     assert outcome.stderr == f"fastdns: cannot read the counters {counters}: Permission denied\n"
+
+
+def test_stats_imports_nothing_once_root_has_been_given_up(state: Path) -> None:
+    script = (
+        "import sys\n"
+        "from fastdns.cli import main, stats\n"
+        "class Refuse:\n"
+        "    def find_spec(self, name, path=None, target=None):\n"
+        "        raise SystemExit(f'imported late: {name}')\n"
+        "stats.become_owner = lambda directory: sys.meta_path.insert(0, Refuse())\n"
+        "sys.exit(main())\n"
+    )
+    program = [sys.executable, "-c", script]
+    drawn = run_on_terminal("stats", "--state", str(state), program=program, columns=30)
+    assert "…" in drawn  # where a character that is not usual is met
 
 
 def test_stats_counts_what_a_daemon_does(start_fastdns: Callable[..., Fastdns]) -> None:

@@ -322,6 +322,16 @@ def test_upstream_that_several_workers_ask_is_one() -> None:
     assert pages.upstreams() == [("u", True, 0.02, 21, 13), ("v", False, 0.5, 1, 0)]
 
 
+def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
+    pages = Pages.create(None, 2, 0.0)
+    start = time.monotonic()
+    pages.counters(1).show_upstreams([("u", True, None, 1, 0)])
+    (never, nothing), (at, shown) = pages.upstream_tables()
+    assert (never, nothing) == (0.0, [])
+    assert start <= at <= time.monotonic()
+    assert shown == [("u", True, None, 1, 0)]
+
+
 def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path: Path) -> None:
     counters = Pages.create(path, 1, 0.0).counters(0)
     counters.show_upstreams([("u", True, None, 1, 0)])

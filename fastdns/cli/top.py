@@ -1,0 +1,165 @@
+"""`fastdns top`: what the daemon does, drawn anew each second, from its pages and its keeper."""
+
+from __future__ import annotations
+
+import os
+import struct
+import sys
+import time
+from collections import defaultdict
+from pathlib import Path
+
+import attrs
+import click
+
+from ..cache import nudge
+from ..cache.keys import Key, spell_class, spell_name, spell_type
+from ..config.load import load_places
+from ..config.places import Places
+from ..errors import FastdnsError
+from . import options
+from .output import emit
+from .owner import become_owner
+from .running import NotRunning, pages_of_running
+from .top_picture import Block, Busiest, Picture, Reading, UpstreamRates, picture
+from .top_screen import Screen, Wake
+
+BUSIEST = 50  # so many are asked for: a name counts once for each kind of client that asks it
+KEEPER_SECONDS = 0.1
+RESTART_SECONDS = 3.0  # in which a daemon that has ended may come back
+RESTART_LOOK_SECONDS = 0.1
+CLASS_IN = 1
+NO_TERMINAL = ("", "dumb", "unknown")
+
+
+@click.command()
+@options.config_file
+@options.state
+@click.option(
+    "--interval",
+    type=click.FloatRange(0.1, 60),
+    default=1.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long a time the rates are of, and how often they are drawn.",
+)
+def top(path: Path | None, state: str | None, interval: float) -> int:
+    """Show rates, latencies, the busiest names and the upstreams, until q or Ctrl-C.
+
+    In a pipe: what happens in one interval, as plain text. Exit 1 when no daemon runs, or not any
+    more.
+    """
+    places = load_places(path, state=state)
+    on_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in NO_TERMINAL
+    become_owner(places.state_dir)
+    watch = Watch(places)
+    if on_terminal:
+        return _show(watch, interval)
+    watch.look()
+    time.sleep(interval)
+    emit(_plain(watch.look()))
+    return 0
+
+
+class Watch:
+    """Looks at a daemon again and again, and bears with it while it is started anew."""
+
+    def __init__(self, places: Places) -> None:
+        self._places = places
+        self._last: Reading | None = None
+        self._picture: Picture | None = None
+        self._upstream_rates = UpstreamRates()
+        self._gone_at: float | None = None
+
+    @property
+    def is_waiting(self) -> bool:
+        """Return True while there is no daemon."""
+        return self._gone_at is not None
+
+    def look(self) -> Picture:
+        """Return what happened since the last look; FastdnsError: there is no daemon any more."""
+        at = time.monotonic()
+        try:
+            reading = Reading.of(pages_of_running(self._places), time.time(), at)
+        except FastdnsError as error:
+            return self._bear_with(error, at)
+        self._gone_at = None
+        before = self._last if self._last and reading.follows(self._last) else None
+        if before is None:
+            self._upstream_rates = UpstreamRates()
+        self._last = reading
+        rates = self._upstream_rates.after(reading)
+        self._picture = picture(before, reading, rates, _busiest(self._places))
+        return self._picture
+
+    def _bear_with(self, error: FastdnsError, at: float) -> Picture:
+        if self._last is None or self._picture is None:
+            raise error
+        if self._gone_at is None:
+            self._gone_at = at
+        gone = f"the daemon (pid {self._last.pid}) has ended"
+        if at - self._gone_at >= RESTART_SECONDS:
+            raise FastdnsError(gone) if isinstance(error, NotRunning) else error
+        return attrs.evolve(self._picture, notice=f"{gone}; waiting for another one")
+
+
+def _show(watch: Watch, interval: float) -> int:
+    shown = watch.look()  # before the terminal is ours: it may be that there is nothing to show
+    try:
+        with Screen() as screen:
+            due = time.monotonic()
+            while True:
+                screen.draw(shown)
+                due += RESTART_LOOK_SECONDS if watch.is_waiting else interval
+                due = max(due, time.monotonic())
+                while (wake := screen.wait(due)) is Wake.CHANGED:
+                    screen.draw(shown)
+                if wake is Wake.LEAVE:
+                    return screen.status
+                shown = watch.look()
+    except OSError as error:  # the terminal has gone, perhaps before its signal came
+        # What is still buffered must not fail once more at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise FastdnsError(f"cannot draw on the terminal: {error.strerror}") from None
+
+
+def _busiest(places: Places) -> Busiest:
+    """Ask the keeper, which knows; it may hang, or be about to be replaced."""
+    rates: defaultdict[tuple[str, str], float] = defaultdict(float)
+    try:
+        for key, rate in nudge.busiest(places.keeper, BUSIEST, KEEPER_SECONDS):
+            rates[_spelled(key)] += rate
+    except (ValueError, struct.error):  # it is of another version
+        rates.clear()
+    in_order = sorted(rates.items(), key=lambda item: (-item[1], item[0]))
+    return Busiest(
+        [(name, qtype, rate) for (name, qtype), rate in in_order],
+        problem="" if rates else "none: nothing was asked lately, or the keeper does not answer",
+    )
+
+
+def _spelled(key: bytes) -> tuple[str, str]:
+    """Return name and type of a key; the class as well where it is not IN."""
+    parts = Key.split(key)
+    qtype = spell_type(parts.qtype)
+    if parts.qclass != CLASS_IN:
+        qtype = f"{spell_class(parts.qclass)} {qtype}"
+    return spell_name(parts.name), qtype
+
+
+def _plain(shown: Picture) -> str:
+    about = f"{shown.about}\n{shown.details}\n"
+    return "\n".join([about, *(_plain_block(block) for block in shown.blocks)])
+
+
+def _plain_block(block: Block) -> str:
+    rows = [block.headings, *block.rows]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join(
+            f"{cell:<{width}}" if number < block.words else f"{cell:>{width}}"
+            for number, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    ]
+    return "".join(f"{line}\n" for line in [*lines, *filter(None, [block.note])])

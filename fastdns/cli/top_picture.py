@@ -1,0 +1,249 @@
+"""What `fastdns top` shows: what happened between two readings of the pages, as small tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+import attrs
+
+from .. import __version__
+from .._shared import Pages, UpstreamState, quantile
+from ..config.text import escape
+from .figures import QUANTILES, in_a_word, in_days, in_octets, in_rate, in_share, in_time
+
+RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")
+SECONDS_MIN = 0.001  # a time of no length: the clock was set, or the daemon has just started
+SILENT_SECONDS = 3.0  # who has shown nothing for so long is stopped, or has no upstreams
+RCODES_ALWAYS = 3  # so many of these are shown even if there has been none
+
+
+@attrs.frozen
+class Reading:
+    """All figures of a daemon at one moment."""
+
+    pid: int
+    started_at: float
+    up: float  # seconds since its start
+    at: float  # by a clock that nobody sets
+    totals: dict[str, int]
+    hits: list[int]
+    misses: list[int]
+    upstreams: list[UpstreamState]
+    tables: list[tuple[float, list[UpstreamState]]]  # of upstreams, by process: when it showed them
+
+    @classmethod
+    def of(cls, pages: Pages, now: float, at: float) -> Reading:
+        """Take one: it is `now` by the clock of daemon's start, `at` by the one for differences."""
+        hits, misses = pages.latency()
+        up = max(now - pages.started_at, 0.0)
+        upstreams, tables = pages.upstreams(), pages.upstream_tables()
+        totals = pages.totals()
+        return cls(pages.pid, pages.started_at, up, at, totals, hits, misses, upstreams, tables)
+
+    def follows(self, other: Reading) -> bool:
+        """Return True when both are of the same daemon."""
+        return (self.pid, self.started_at) == (other.pid, other.started_at)
+
+
+@attrs.frozen
+class Busiest:
+    """The names asked most, with type and answers a second; or why there are none."""
+
+    names: list[tuple[str, str, float]] = attrs.field(factory=list)
+    problem: str = ""
+
+
+@attrs.frozen
+class Block:
+    """A small table. The first heading is its title; a note stands below the rows."""
+
+    headings: tuple[str, ...]
+    rows: Sequence[tuple[str, ...]]
+    note: str = ""
+    words: int = 1  # so many columns, from the left, hold words; the others hold figures
+    alarming: frozenset[int] = frozenset()  # numbers of rows
+
+    @property
+    def height(self) -> int:
+        return 1 + len(self.rows) + bool(self.note)
+
+    def first_rows(self, height: int) -> Block:
+        """Leave out the last rows, so that it is no higher than that."""
+        return attrs.evolve(self, rows=self.rows[: max(height - 1 - bool(self.note), 0)])
+
+    def first_columns(self, count: int) -> Block:
+        """Leave out the others."""
+        rows = [row[:count] for row in self.rows]
+        return attrs.evolve(self, headings=self.headings[:count], rows=rows)
+
+
+@attrs.frozen
+class Picture:
+    """What there is to see."""
+
+    about: str
+    details: str
+    left: list[Block]
+    right: list[Block]
+    upstreams: Block
+    busiest: Block
+    notice: str = ""
+
+    @property
+    def blocks(self) -> list[Block]:
+        """All of them, in the order of their worth."""
+        return [*self.left, *self.right, self.upstreams, self.busiest]
+
+
+def picture(
+    before: Reading | None, after: Reading, upstream_rates: dict[str, float], busiest: Busiest
+) -> Picture:
+    """Show what happened between the readings; without the first one, since the daemon's start."""
+    change = _Change(before, after)
+    return Picture(
+        about=f"fastdns {__version__}, pid {after.pid}, up {in_days(after.up)}",
+        details=_details(change),
+        left=[_traffic(change), _tiers(change)],
+        right=[_latency(change), _cache(after), _responses(change)],
+        upstreams=_upstreams(after, upstream_rates),
+        busiest=_busiest(busiest),
+    )
+
+
+class _Change:
+    """What happened between two readings of one daemon."""
+
+    def __init__(self, before: Reading | None, after: Reading) -> None:
+        self.after = after
+        self.since_start = before is None
+        self.seconds = max(after.at - before.at if before else after.up, SECONDS_MIN)
+        self._totals = before.totals if before else dict.fromkeys(after.totals, 0)
+        self.latencies = {
+            "hits": _less(after.hits, before.hits) if before else after.hits,
+            "misses": _less(after.misses, before.misses) if before else after.misses,
+        }
+
+    def rate(self, name: str) -> float:
+        """Events of a counter a second."""
+        return max(self.after.totals[name] - self._totals[name], 0) / self.seconds
+
+
+class UpstreamRates:
+    """Queries to each upstream a second.
+
+    Processes show their counts about once a second, at moments of their own: between two readings
+    they may have done so twice or not at all.
+    """
+
+    def __init__(self) -> None:
+        self._former: list[tuple[float, dict[str, int]]] = []
+        self._rates: list[dict[str, float]] = []
+
+    def after(self, reading: Reading) -> dict[str, float]:
+        """Return them by name; after the first reading of a daemon, those since its start."""
+        tables = [(at, {one.name: one.queries for one in shown}) for at, shown in reading.tables]
+        if not self._former:
+            self._former = list(tables)
+            self._rates = [_rates({}, counts, reading.up) for _, counts in tables]
+        for slot, (at, counts) in enumerate(tables):
+            before, former = self._former[slot]
+            if at > before:
+                self._former[slot] = at, counts
+                self._rates[slot] = _rates(former, counts, at - before)
+            elif reading.at - at > SILENT_SECONDS:
+                self._rates[slot] = {}
+        together: Counter[str] = Counter()
+        for rates in self._rates:
+            together.update(rates)
+        return dict(together)
+
+
+def _rates(before: dict[str, int], after: dict[str, int], seconds: float) -> dict[str, float]:
+    seconds = max(seconds, SECONDS_MIN)
+    return {name: max(count - before.get(name, 0), 0) / seconds for name, count in after.items()}
+
+
+def _less(after: Sequence[int], before: Sequence[int]) -> list[int]:
+    return [max(late - early, 0) for late, early in zip(after, before, strict=True)]
+
+
+def _details(change: _Change) -> str:
+    over = "since its start" if change.since_start else f"the last {change.seconds:.1f} s"
+    totals = change.after.totals
+    waiting, connections = totals["in_flight"], totals["tcp_connections"]
+    return f"{over}; {waiting:,} in flight, {connections:,} TCP connections"
+
+
+def _traffic(change: _Change) -> Block:
+    udp, tcp = change.rate("queries_udp_total"), change.rate("queries_tcp_total")
+    rows = [
+        (name, in_rate(rate)) for name, rate in (("UDP", udp), ("TCP", tcp), ("all", udp + tcp))
+    ]
+    return Block(("queries", "a second"), rows)
+
+
+def _tiers(change: _Change) -> Block:
+    """Where the answers came from. What no tier had was for an upstream."""
+    tiers = {
+        "memory": change.rate("cache_hits_total"),
+        "disk": change.rate("disk_hits_total"),
+        "stale": change.rate("cache_stale_total"),
+    }
+    asked = change.rate("cache_hits_total") + change.rate("cache_misses_total")
+    tiers["upstream"] = max(asked - sum(tiers.values()), 0.0)
+    rows = [(name, in_rate(rate), in_share(rate, asked)) for name, rate in tiers.items()]
+    return Block(("answered from", "a second", "share"), rows)
+
+
+def _latency(change: _Change) -> Block:
+    rows = [
+        (name, *(in_time(quantile(buckets, percent / 100)) for percent in QUANTILES))
+        for name, buckets in change.latencies.items()
+    ]
+    return Block(("latency", *(f"p{percent}" for percent in QUANTILES)), rows)
+
+
+def _cache(after: Reading) -> Block:
+    rows = [
+        (name, f"{after.totals[f'{tier}_entries']:,}", in_octets(after.totals[f"{tier}_bytes"]))
+        for name, tier in (("memory", "cache"), ("disk", "disk"))
+    ]
+    return Block(("cache", "entries", "size"), rows)
+
+
+def _responses(change: _Change) -> Block:
+    counters = {rcode: f"responses_{rcode.lower()}_total" for rcode in RCODES}
+    shown = [
+        rcode
+        for number, rcode in enumerate(RCODES)
+        if number < RCODES_ALWAYS or change.after.totals[counters[rcode]]
+    ]
+    rates = {rcode: change.rate(counters[rcode]) for rcode in shown}
+    every = sum(rates.values())
+    rows = [(rcode, in_rate(rate), in_share(rate, every)) for rcode, rate in rates.items()]
+    return Block(("responses", "a second", "share"), rows)
+
+
+def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
+    """The dead ones first: they are what somebody looks for, and the last rows may find no room."""
+    upstreams = sorted(after.upstreams, key=lambda one: one.alive)
+    dead = frozenset(number for number, one in enumerate(upstreams) if not one.alive)
+    rows = [
+        (
+            escape(one.name),
+            in_a_word(one),
+            in_time(one.rtt),
+            in_rate(rates.get(one.name, 0.0)),
+            f"{one.queries:,}",
+            f"{one.failures:,}",
+        )
+        for one in upstreams
+    ]
+    headings = ("upstreams", "state", "rtt", "queries/s", "queries", "failures")
+    return Block(headings, rows, words=2, alarming=dead)
+
+
+def _busiest(busiest: Busiest) -> Block:
+    rows = [(name, qtype, in_rate(rate)) for name, qtype, rate in busiest.names]
+    return Block(("busiest names", "type", "hits/s"), rows, busiest.problem, words=2)
