@@ -15,7 +15,8 @@ from processes import BenchmarkError, Server, Stat, free_port, pinned, query
 from session import Session, Settings
 
 from fastdns._answer import Limits, Reading
-from fastdns._entry import Moment, disk_key, pack, peek
+from fastdns._entry import Moment, pack, peek
+from fastdns._keys import disk_key
 from fastdns._shared import Pages
 
 PREFIX, DIGITS = "s", 7
@@ -131,12 +132,25 @@ class Daemon(Server):
         began = time.monotonic()
         with socket.socket(socket.AF_UNIX) as keeper:
             keeper.settimeout(TAKE_IN_SECONDS)
-            keeper.connect(str(self.stock.state / "run" / "keeper"))
+            self._connect(keeper)
             keeper.sendall(b"take-in\n")
             answer = keeper.recv(4096)
         if not answer.startswith(b"ok"):
             raise BenchmarkError(f"the keeper says {answer!r}\n{self.last_words()}")
         return time.monotonic() - began
+
+    def _connect(self, keeper: socket.socket) -> None:
+        """Connect to the keeper, which has its socket a moment after workers answer."""
+        deadline = time.monotonic() + TAKE_IN_SECONDS
+        while True:
+            try:
+                keeper.connect(str(self.stock.state / "run" / "keeper"))
+            except (FileNotFoundError, ConnectionRefusedError):
+                if time.monotonic() > deadline:
+                    raise
+                time.sleep(0.01)
+            else:
+                return
 
     def keeper(self) -> int:
         """Return the pid of the keeper: who listens on its socket."""

@@ -7,7 +7,6 @@ address.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
 
 from fastdns._answer cimport Stored
-from fastdns._keys cimport DISK_KEY_MAX, cache_key_of, disk_key_of, key_is_sound, key_under, name_is_sound
 from fastdns._wire cimport load16
 
 cdef enum:

@@ -8,6 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from fastdns._answer cimport Answer, make_answer
+from fastdns._keys cimport key_is_sound
 from fastdns._siphash cimport SipKey, siphash13
 from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, load16, load32, lower, store32
 
