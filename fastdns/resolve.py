@@ -19,7 +19,7 @@ from .upstream.group import Group
 log = logging.getLogger(__name__)
 
 QUESTIONS_MAX = 1024  # under way at once; each costs a greenlet and a socket
-RENEWALS_MAX = 256  # of them, those that nobody waits for
+RENEWALS_BELOW = 256  # only with fewer under way something is asked that nobody waits for
 WAITING_MAX = 8192  # queries that wait for them
 HOLD_STALE_SECONDS = 30  # until a question that has failed is tried again: RFC 8767 section 5
 
@@ -95,7 +95,7 @@ class Resolver:
 
     def renew(self, key: bytes) -> None:
         """Ask for what is still served, unless that is under way or others need us more."""
-        if key not in self._questions and len(self._questions) < RENEWALS_MAX:
+        if key not in self._questions and len(self._questions) < RENEWALS_BELOW:
             self._start(key, [])
             self._counters.set("in_flight", len(self._questions))
 

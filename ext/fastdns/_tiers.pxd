@@ -54,4 +54,5 @@ cdef class Tiers:
     ) noexcept nogil
     cdef bint is_outdated(self, Ticket ticket, const uint8_t* key, uint16_t key_length) noexcept
     cdef Entry* entry_of(self, bytes key) noexcept
+    cdef void bring_in(self, bytes key, const Instant* now)
     cdef void show_memory(self) noexcept

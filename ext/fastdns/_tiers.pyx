@@ -94,6 +94,16 @@ cdef class Tiers:
         read_moment(&now)
         return self.take_wanted() if self.catch_up(now.boot_ms) else []
 
+    cdef void bring_in(self, bytes key, const Instant* now):
+        """Bring what the disk holds of this key into memory, unless that could take its time."""
+        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
+        cdef uint16_t length = <uint16_t>len(key)
+        cdef Entry* entry = NULL
+        cdef Found found
+        if not self.disk.would_wait() and self.begin_disk() == 0:
+            self.look_up_disk(self.memory.hash_of(octets, length), octets, length, now, &entry, &found)
+            self.end_disk()
+
     def take_wanted(self):
         """Return, once, the keys that commands want renewed."""
         wanted, self.wanted = self.wanted, []
@@ -331,6 +341,8 @@ cdef class Tiers:
         self.catch_up(now.boot_ms)
         if self.is_outdated(ticket, octets, length):
             return
+        if answer.stored.is_failure and self.entry_of(key) == NULL:
+            self.bring_in(key, &now)    # a good answer that only the disk has is not to be hidden either
         if self.memory.put(octets, length, &answer.stored, now.boot_ms, now.boot_ms):
             self.tally[CACHE_INSERTS] += 1
         else:
