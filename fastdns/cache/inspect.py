@@ -86,6 +86,11 @@ class Reader:
     def __exit__(self, *_: object) -> None:
         self._env.close()
 
+    @property
+    def is_bare(self) -> bool:
+        """True for an environment in which nothing was ever written."""
+        return self._entries is None
+
     def batches(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[list[Pair]]:
         """Yield all entries whose key on disk starts with prefix, in order, a batch at a time.
 

@@ -13,7 +13,8 @@ from pathlib import Path
 import lmdb
 
 from ...cache import nudge
-from ...cache.files import DATA, Damaged
+from ...cache.files import Damaged
+from ...cache.inspect import CacheAbsent, Reader
 from ...cache.lock import writer_lock
 from ...cache.store import Store
 from ...errors import FastdnsError
@@ -37,7 +38,7 @@ def remove(
     removed = 0
     with locked(site.path):
         try:
-            if (site.path / DATA).exists():
+            if not is_bare(site.path):
                 with writing(site.path) as store:
                     removed = delete(store)
         finally:  # memory must forget it, too, where the disk could not
@@ -46,6 +47,15 @@ def remove(
     if site.daemon is not None:
         nudge.poke(site.places.keeper, NUDGE_SECONDS)
     return removed
+
+
+def is_bare(place: Path) -> bool:
+    """Return True when there is no cache, or one in which nothing was ever written."""
+    try:
+        with Reader(place) as reader:
+            return reader.is_bare
+    except CacheAbsent:
+        return True
 
 
 @contextmanager

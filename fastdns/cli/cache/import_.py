@@ -19,6 +19,7 @@ from ...cache.exchange import LINE_MAX, Imported, Terms, read_lines
 from ...cache.files import DATA
 from ...cache.inspect import Pair
 from ...cache.store import SMALL_MAP, Store, Update
+from ...cache.sweep import FULL
 from ...config.load import load
 from ...config.schema import Config
 from ...config.text import path_text
@@ -27,12 +28,11 @@ from ...server import ground
 from ...upstream.origin import origin_of
 from .. import options
 from ..output import emit
-from .change import locked, told, writing
+from .change import is_bare, locked, told, writing
 from .progress import progress
 from .site import Site, find_site
 
 AT_ONCE = 1_000  # entries for which the writer lock is held
-FULL = 0.8  # of the map; from there on the keeper makes room, and we leave it to it
 
 
 @attrs.define
@@ -111,13 +111,16 @@ def _limits(config: Config) -> Limits:
 
 def _make_cache(site: Site, config: Config) -> None:
     """Make a cache where there is none, as the daemon would, which must not run without one now."""
-    if (site.path / DATA).exists():
+    if not is_bare(site.path):
         return
-    if site.daemon is not None:
-        raise FastdnsError(f"the running daemon has no disk cache now at {site.path} (see its log)")
-    account = ground.prepare(site.places)
-    if account is not None:
-        ground.become(account)
+    if not (site.path / DATA).exists():
+        if site.daemon is not None:
+            raise FastdnsError(
+                f"the running daemon has no disk cache now at {site.path} (see its log)"
+            )
+        account = ground.prepare(site.places)
+        if account is not None:
+            ground.become(account)
     with told(site.path):
         site.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(site.path):
