@@ -109,6 +109,8 @@ def check_head(place: Path) -> None:
                 raise Damaged(f"is of another version of LMDB ({version})")
             if page_size not in PAGE_SIZES:
                 raise Damaged(f"has pages of {page_size} octets")
+            if found.st_size < META_PAGES * page_size:
+                raise Damaged(f"is cut off: it has {found.st_size} octets")
     finally:
         os.close(descriptor)
 

@@ -37,6 +37,8 @@ DAMAGE = (
     lmdb.CorruptedError,
     lmdb.PageNotFoundError,
     lmdb.CursorFullError,
+    lmdb.PageFullError,
+    lmdb.BadTxnError,
     lmdb.IncompatibleError,
 )
 
@@ -331,10 +333,10 @@ def _age_is_known(value: bytes, now: Moment) -> bool:
         return False
 
 
-def check_entry(disk_key: bytes, value: bytes | memoryview) -> None:
+def check_entry(disk_key: bytes | memoryview, value: bytes | memoryview) -> None:
     """Damaged: key or value cannot be read, or do not belong together."""
     try:
-        if not Entry.parse(value).answers(cache_key(disk_key)):
+        if not Entry.parse(value).answers(cache_key(bytes(disk_key))):
             raise ValueError("it answers another question")
     except ValueError as error:
         raise Damaged(f"holds an entry that cannot be read: {error}") from error

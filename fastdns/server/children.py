@@ -31,28 +31,35 @@ class Child:
         self._work = work
         self._pause = 0.0
         self._started = 0.0
+        self._answered = -1
         self.pid = 0  # 0: there is none
         self.due = math.inf  # when one has to be started
 
-    def start(self, wait: float) -> bool:
-        """Fork; return whether it was ready in time. OSError: this system lets us fork no more."""
+    def start(self) -> None:
+        """Fork. OSError: this system lets us fork no more; then it is due again after a pause."""
         self._started, self.due = time.monotonic(), math.inf
-        answered, ready = os.pipe()
+        self._forget_readiness()
+        self._answered, ready = os.pipe()
+        pid = -1
         try:
-            self.pid = os.fork()
-            if self.pid == 0:
-                os.close(answered)
-                self._live(ready)
-            os.close(ready)
-            ready = -1
-            return bool(select.select([answered], [], [], wait)[0] and os.read(answered, 1))
+            pid = os.fork()
         except OSError:
             self._postpone()
             raise
         finally:
-            os.close(answered)
-            if ready >= 0:
+            if pid:
                 os.close(ready)
+        if pid == 0:
+            os.close(self._answered)
+            self._live(ready)
+        self.pid = pid
+
+    def is_ready(self, wait: float) -> bool:
+        """Return whether it has said that it is, waiting so long for it. To be asked once."""
+        answered = self._answered
+        came = select.select([answered], [], [], wait)[0] and os.read(answered, 1)
+        self._forget_readiness()
+        return bool(came)
 
     def reap(self) -> int | None:
         """Return how it ended, if it did (negative: by that signal); a successor is due then."""
@@ -89,6 +96,11 @@ class Child:
                 return
             signal.sigtimedwait({signal.SIGCHLD}, 0.1)
         self.pid = 0
+
+    def _forget_readiness(self) -> None:
+        if self._answered >= 0:
+            os.close(self._answered)
+            self._answered = -1
 
     def _postpone(self) -> None:
         """Let a successor be due: at once, or later when they die young."""

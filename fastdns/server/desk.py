@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 VISITORS_MAX = 16
 SEND_SECONDS = 0.2
-BACKLOG = 16
+BACKLOG = 64
 
 
 class Desk:

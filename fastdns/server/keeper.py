@@ -90,9 +90,8 @@ class Keeper:
     def start(self) -> None:
         """Take in what is left of the last run: then workers find it on disk."""
         now = time.monotonic()
-        self._intake.take(now)
+        self._desk.open()  # who knocks from now on is heard afterwards
         self._commit(now)
-        self._tick(now)
 
     def run(self) -> None:
         """Work until there is no supervisor any more, or it wants us to end; then write all."""

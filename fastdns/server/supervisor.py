@@ -34,7 +34,8 @@ KEEPER = "keeper"
 WORKER = "worker"
 WORKERS = 1  # more are not in this version
 READY_SECONDS = 10.0
-KEEPER_READY_SECONDS = 5.0
+KEEPER_READY_SECONDS = 5.0  # with answers of the last run to take in
+KEEPER_USUAL_SECONDS = 1.0
 INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
 LONGEST_WAIT_SECONDS = 3600.0
 CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
@@ -107,12 +108,7 @@ class Supervisor:
         """Serve until told to stop."""
         gc.collect()
         gc.freeze()  # what was imported stays shared with children, untouched by their collectors
-        # What workers of the last run have told has to be on disk before these look there.
-        self._keeper.start(KEEPER_READY_SECONDS if self._shared.is_behind else 0)
-        for child in self._workers:
-            if not child.start(READY_SECONDS):
-                self._stop()
-                raise StartError("the worker did not start; its last lines above say why")
+        self._start()
         log.info(
             "ready on %s (fastdns %s, upstreams %s)",
             ", ".join(str(one.address) for one in self._listeners),
@@ -132,6 +128,20 @@ class Supervisor:
                     "SIGHUP: this version cannot reload; restart it for a new configuration"
                 )
             self._look_after_children()
+
+    def _start(self) -> None:
+        behind = self._shared.is_behind
+        self._keeper.start()
+        if behind:  # what workers of the last run told has to be on disk before these look there
+            self._keeper.is_ready(KEEPER_READY_SECONDS)
+        for child in self._workers:
+            child.start()
+        for child in self._workers:
+            if not child.is_ready(READY_SECONDS):
+                self._stop()
+                raise StartError("the worker did not start; its last lines above say why")
+        if not behind:  # it answers already; commands find the cache, too, when it says so
+            self._keeper.is_ready(KEEPER_USUAL_SECONDS)
 
     @property
     def _children(self) -> list[Child]:
@@ -162,11 +172,12 @@ class Supervisor:
     def _replace(self, child: Child) -> None:
         try:
             if child is self._keeper:
-                child.start(0)
+                child.start()
                 return
             self._await_intake()
             self._sources.refresh()  # a successor must not begin with an old list
-            if child.start(READY_SECONDS):
+            child.start()
+            if child.is_ready(READY_SECONDS):
                 log.info("%s (pid %d) serves in its place", child.name, child.pid)
                 return
             child.give_up()

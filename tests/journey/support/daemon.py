@@ -139,7 +139,8 @@ class Fastdns:
         while time.monotonic() < end:
             for pid in self.process_ids()[1:]:
                 with contextlib.suppress(OSError):
-                    if Path(f"/proc/{pid}/comm").read_text().strip() == name:
+                    found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+                    if found.endswith(f"({name}") and rest[0] not in "ZX":
                         return pid
             time.sleep(0.01)
         raise AssertionError(f"no {name}\n{self.tail()}")

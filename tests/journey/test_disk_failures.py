@@ -1,0 +1,541 @@
+"""The disk fails: garbage, no room, no right, files gone. Answers go on, and it comes back.
+
+Those about a full file system run the daemon in a mount namespace with a tmpfs of 2 MiB, for which
+the kernel has to grant namespaces.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import lmdb
+import pytest
+
+from fastdns._entry import Moment
+
+from .support.cache import Disk, answer, cache_key
+from .support.client import ask, data, eventually
+from .support.daemon import Fastdns
+from .support.false_upstream import FalseUpstream
+from .test_keeper import OFTEN, SELDOM, counter, is_gone, names
+
+Start = Callable[..., Fastdns]
+ROOT = os.geteuid() == 0
+PAGE = 4096
+
+
+def overwrite(path: Path, where: str) -> None:
+    """Do to a file what `dd conv=notrunc` does; `cut` takes its second half away."""
+    size = path.stat().st_size
+    if where == "cut":
+        os.truncate(path, size // 2 // PAGE * PAGE)
+        return
+    begin, length = {
+        "start": (0, 4 * PAGE),
+        "middle": (size // 4, size // 2),
+        "end": (size * 3 // 4, size // 4),
+        "all": (0, size),
+    }[where]
+    with path.open("r+b") as file:
+        file.seek(begin)
+        file.write(random.Random(where).randbytes(length))
+
+
+def replace_by(path: Path, what: str) -> None:
+    """Put something else where data.mdb was."""
+    if what == "directory":
+        path.unlink()
+        path.mkdir(mode=0o755)
+        (path / "something").write_text("here")
+    elif what == "text":
+        path.write_text("This is no database.\n" * 1000)
+    elif what == "few octets":
+        path.write_bytes(path.read_bytes()[:5000])
+    elif what == "another format":
+        rewrite(path, b"about", b"format", b"2")
+    elif what == "another program's":
+        path.unlink()
+        with lmdb.open(str(path.parent), max_dbs=4) as env, env.begin(write=True) as other:
+            other.put(b"key", b"value", db=env.open_db(b"others", txn=other))
+        give_to_daemon(path)
+        give_to_daemon(path.with_name("lock.mdb"))
+
+
+def rewrite(path: Path, database: bytes, key: bytes, value: bytes) -> None:
+    with (
+        lmdb.open(str(path.parent), map_size=0, max_dbs=2) as env,
+        env.begin(write=True, db=env.open_db(database)) as transaction,
+    ):
+        transaction.put(key, value)
+
+
+def give_to_daemon(path: Path) -> None:
+    owner = path.parent.stat()
+    if ROOT:
+        os.chown(path, owner.st_uid, owner.st_gid)
+
+
+def assert_works(daemon: Fastdns, disk: Disk, upstream: FalseUpstream) -> None:
+    """Answers are given and kept on disk."""
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    name = upstream.new_name()
+    disk.put(name)
+    eventually(lambda: disk.nudge() and disk.holds(name), bool, 15)
+
+
+def filled(daemon: Fastdns) -> Disk:
+    disk = Disk(daemon)
+    disk.put(*names(2000))
+    assert disk.nudge()
+    return disk
+
+
+# Damage
+
+
+@pytest.mark.parametrize("where", ["start", "middle", "end", "all", "cut"])
+def test_damaged_file_is_put_aside_at_the_start(
+    start_fastdns: Start, upstream: FalseUpstream, where: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    daemon.stop()
+    overwrite(disk.data, where)
+    damaged = disk.data.read_bytes()
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+        told = fresh.wait_for_log("put aside", 10)
+        assert f"{disk.data}.damaged" in told.string
+        assert Path(f"{disk.data}.damaged").read_bytes()[:PAGE] == damaged[:PAGE]
+        assert_works(fresh, disk, upstream)
+        assert len([line for line in fresh.log if "put aside" in line]) == 1
+        assert counter(fresh, "disk_set_aside_total") == 1
+        assert not disk.control().suspect
+
+
+@pytest.mark.parametrize(
+    ("what", "reason"),
+    [
+        ("directory", "is no file"),
+        ("text", "not"),
+        ("few octets", "cut off"),
+        ("another format", "another format"),
+        ("another program's", "another program's"),
+    ],
+)
+def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(
+    start_fastdns: Start, upstream: FalseUpstream, what: str, reason: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    daemon.stop()
+    replace_by(disk.data, what)
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+        assert reason in fresh.wait_for_log("put aside").string
+        assert Path(f"{disk.data}.damaged").exists()
+        assert_works(fresh, disk, upstream)
+        assert counter(fresh, "disk_set_aside_total") == 1
+
+
+def test_file_in_place_of_the_directory_is_put_aside(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    daemon.stop()
+    shutil.rmtree(disk.place)
+    disk.place.write_text("a file")
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+        fresh.wait_for_log("put aside")
+        assert_works(fresh, disk, upstream)
+
+
+@pytest.mark.parametrize("where", ["start", "middle", "end", "all", "cut"])
+def test_damage_while_running_ends_in_a_new_cache(
+    start_fastdns: Start, upstream: FalseUpstream, where: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
+    disk = filled(daemon)
+    generation = disk.control().generation
+    overwrite(disk.data, where)
+    for name in names(2000, "again.test"):  # touches every page
+        disk.put(name)
+    disk.nudge()
+    disk.put(*names(2000))
+    daemon.wait_for_log("put aside", 15)
+    assert_works(daemon, disk, upstream)
+    assert disk.control().generation > generation
+    assert counter(daemon, "disk_set_aside_total") == 1
+
+
+def test_only_the_newest_damaged_file_is_kept(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    daemon.stop()
+    for content in ("first", "second"):
+        replace_by(disk.data, "text")
+        disk.data.write_text(content * 2000)
+        with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+            fresh.wait_for_log("put aside")
+    assert Path(f"{disk.data}.damaged").read_text().startswith("second")
+    assert sorted(path.name for path in disk.place.iterdir()) == [
+        "data.mdb",
+        "data.mdb.damaged",
+        "lock.mdb",
+        "lock.mdb.damaged",
+        "writer",
+    ]
+
+
+def test_suspicion_of_a_worker_is_looked_into(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """A sound cache stays, one with an entry that fails its checksum goes."""
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    control, generation = disk.control(), disk.control().generation
+    control.suspect = True
+    disk.nudge()
+    daemon.wait_for_log("has none")
+    eventually(lambda: control.suspect, lambda suspect: not suspect)
+    assert control.generation > generation
+    assert disk.holds(*names(2000))
+    assert counter(daemon, "disk_set_aside_total") == 0
+    with disk.data.open("r+b") as file:  # another address in every answer
+        content = file.read().replace(bytes((192, 0, 2, 1)), bytes((192, 0, 2, 2)))
+        file.seek(0)
+        file.write(content)
+    control.suspect = True
+    disk.nudge()
+    daemon.wait_for_log("put aside")
+    eventually(lambda: control.suspect, lambda suspect: not suspect)
+    assert_works(daemon, disk, upstream)
+
+
+def test_cache_over_which_a_worker_crashed_is_looked_into(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk, worker = filled(daemon), daemon.worker
+    os.kill(worker, signal.SIGBUS)
+    daemon.wait_for_log("has none")
+    assert disk.holds(*names(2000))
+    assert_works(daemon, disk, upstream)
+
+
+def test_cache_over_which_keepers_crash_again_and_again_is_put_aside(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """Though nothing is found in it: LMDB's list of free pages is not shown to anybody."""
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    os.kill(daemon.keeper, signal.SIGSEGV)
+    daemon.wait_for_log("has none")
+    assert disk.holds(*names(2000))
+    os.kill(daemon.keeper, signal.SIGSEGV)
+    daemon.wait_for_log("put aside")
+    assert_works(daemon, disk, upstream)
+
+
+def test_file_that_is_shorter_than_lmdb_has_given_out_pages_is_no_damage(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """LMDB does not write pages that one transaction took and gave back."""
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    daemon.stop()
+    reached = shorten(disk)
+    assert disk.data.stat().st_size < reached
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+        eventually(lambda: disk.data.stat().st_size >= reached, bool)
+        assert_works(fresh, disk, upstream)
+        assert disk.holds(*names(2000))
+        assert counter(fresh, "disk_set_aside_total") == 0
+
+
+def shorten(disk: Disk) -> int:
+    """Have LMDB leave the file shorter than the pages it has given out; return where those end."""
+    rng = random.Random(1)
+    with lmdb.open(str(disk.place), map_size=0, max_dbs=2) as env:
+        about = env.open_db(b"about")
+        for number in range(5000):
+            with env.begin(write=True, db=about) as transaction:
+                transaction.put(b"large%d" % (number % 7), bytes(rng.randrange(20) * PAGE))
+                transaction.delete(b"large%d" % rng.randrange(7))
+            reached: int = (env.info()["last_pgno"] + 1) * PAGE
+            if disk.data.stat().st_size < reached:
+                break
+        return reached
+
+
+# Files that go
+
+
+@pytest.mark.parametrize("what", ["data.mdb", "lock.mdb", "everything", "the directory"])
+def test_files_that_somebody_removed_come_back(
+    start_fastdns: Start, upstream: FalseUpstream, what: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
+    disk = filled(daemon)
+    generation = disk.control().generation
+    if what == "the directory":
+        shutil.rmtree(disk.place)
+    elif what == "everything":
+        for path in disk.place.iterdir():
+            path.unlink()
+    else:
+        (disk.place / what).unlink()
+    eventually(lambda: disk.control().generation, lambda seen: seen > generation, 15)
+    assert_works(daemon, disk, upstream)
+    assert disk.holds("n0.example.test") == (what == "lock.mdb")
+
+
+def test_file_that_somebody_exchanged_is_used(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    other = start_fastdns(upstream=[upstream], config=OFTEN)
+    theirs = Disk(other)
+    theirs.put("theirs.test")
+    other.stop()
+    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
+    disk = filled(daemon)
+    os.replace(theirs.data, disk.data)
+    eventually(lambda: disk.holds("theirs.test"), bool)
+    eventually(lambda: disk.nudge() and any("replaced" in line for line in daemon.log), bool, 15)
+    assert_works(daemon, disk, upstream)
+    assert disk.holds("theirs.test")
+
+
+# No right
+
+
+def forbid(directory: Path) -> None:
+    if ROOT:
+        os.chown(directory, 0, 0)
+    directory.chmod(0o555)
+
+
+def allow(directory: Path, owner: os.stat_result) -> None:
+    directory.chmod(0o700)
+    if ROOT:
+        os.chown(directory, owner.st_uid, owner.st_gid)
+
+
+def test_directory_that_cannot_be_written_is_waited_for(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = filled(daemon)
+    owner = disk.place.stat()
+    daemon.stop()
+    for path in disk.place.iterdir():
+        path.unlink()
+    forbid(disk.place)
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=OFTEN) as fresh:
+        told = fresh.wait_for_log("kept in memory only")
+        assert str(disk.place) in told.string
+        assert data(ask(fresh, upstream.new_name())) == ["192.0.2.1"]
+        disk.put("meanwhile.test")
+        time.sleep(2.5)  # more tries, of which nothing is said
+        assert len([line for line in fresh.log if "kept in memory only" in line]) == 1
+        assert counter(fresh, "disk_errors_total") > 1
+        allow(disk.place, owner)
+        fresh.wait_for_log("works again", 10)
+        assert disk.holds("meanwhile.test") or disk.nudge()
+        assert disk.holds("meanwhile.test")
+        assert_works(fresh, disk, upstream)
+
+
+# No room
+
+
+@pytest.fixture
+def needs_namespace() -> None:
+    if not ROOT:
+        pytest.skip("a mount namespace takes root")
+    tried = subprocess.run(
+        ["unshare", "-m", "true"], capture_output=True, text=True, timeout=10, check=False
+    )
+    if tried.returncode != 0:
+        pytest.skip(f"this test needs a mount namespace of its own: {tried.stderr.strip()}")
+
+
+class OnSmallDisk(Fastdns):
+    """A daemon whose directories lie on a tmpfs of its own."""
+
+    def __init__(self, place: Path, *, full: bool = False, **knobs: object) -> None:
+        place.mkdir()
+        super().__init__(place / "state", **knobs)
+        # What was written there is out of sight below the tmpfs.
+        hidden = place / "state.toml"
+        self.command[self.command.index(str(hidden))] = str(hidden.rename(f"{place}.toml"))
+        self.place = place
+        enter = f"mount -t tmpfs -o size=2m,mode=755 tmpfs {place} && mkdir {place}/state && "
+        if full:
+            enter += f"head -c 100m /dev/zero 2>/dev/null > {place}/filler; "
+        self.command = ["unshare", "-m", "sh", "-c", f'{enter} exec "$@"', "sh", *self.command]
+
+    def start(self) -> OnSmallDisk:
+        super().start()
+        # The same directories, seen from outside of the namespace.
+        self.inside = Path(f"/proc/{self.pid}/root{self.place}")
+        return self
+
+    def disk(self) -> Disk:
+        return Disk(self, state_dir=self.inside / "state")
+
+    def fill(self) -> None:
+        with (self.inside / "filler").open("ab", buffering=0) as filler:
+            while True:
+                try:
+                    filler.write(bytes(PAGE))
+                except OSError:
+                    return
+
+    def empty(self) -> None:
+        (self.inside / "filler").unlink()
+
+
+@pytest.mark.usefixtures("needs_namespace")
+def test_daemon_starts_on_a_full_file_system_and_uses_it_when_there_is_room(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    with OnSmallDisk(tmp_path / "small", full=True, upstream=[upstream], config=OFTEN) as daemon:
+        for _ in range(3):
+            assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        daemon.wait_for_log("No space left on device")
+        assert len([line for line in daemon.log if "No space" in line]) <= 2
+        assert len(daemon.process_ids()) == 3
+        daemon.empty()
+        daemon.wait_for_log("works again", 10)
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        assert (daemon.inside / "state/cache/data.mdb").exists()
+    assert not any("ended by" in line for line in daemon.log), daemon.tail()
+
+
+@pytest.mark.usefixtures("needs_namespace")
+def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    with OnSmallDisk(tmp_path / "small", upstream=[upstream], config=OFTEN) as daemon:
+        disk = daemon.disk()
+        disk.put(*names(100))
+        assert disk.nudge()
+        daemon.fill()
+        disk.put(*names(200, "later.test"), padding=500)
+        daemon.wait_for_log("No space left on device", 10)
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        time.sleep(2.5)
+        assert len([line for line in daemon.log if "No space" in line]) == 1
+        daemon.empty()
+        daemon.wait_for_log("works again", 10)
+        eventually(lambda: disk.holds(*names(100), *names(200, "later.test")), bool, 10)
+    assert not any("ended by" in line for line in daemon.log), daemon.tail()
+
+
+@pytest.mark.usefixtures("needs_namespace")
+@pytest.mark.parametrize("where", ["start", "middle", "cut"])
+def test_damage_on_a_full_file_system_is_survived(
+    tmp_path: Path, upstream: FalseUpstream, where: str
+) -> None:
+    with OnSmallDisk(tmp_path / "small", upstream=[upstream], config=OFTEN) as daemon:
+        disk = daemon.disk()
+        disk.put(*names(500))
+        assert disk.nudge()
+        daemon.fill()
+        overwrite(disk.data, where)
+        for _ in range(3):
+            assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        disk.put(*names(500))
+        disk.nudge()
+        daemon.wait_for_log("put aside|is cut off", 15)
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        daemon.empty()
+        assert_works(daemon, disk, upstream)
+
+
+# A map at its limit
+
+
+def test_cache_at_its_limit_keeps_what_is_used_most(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "1MiB"\n')
+    disk = Disk(daemon)
+    used = names(50, "used.test")
+    disk.put(*used)
+    for name in used:
+        assert disk.ring().put_hits_of(cache_key(name), 5)
+    assert disk.nudge()
+    ring, control = disk.ring(), disk.control()
+    for batch in range(30):
+        for name in names(300, f"batch{batch}.test"):
+            assert ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
+        eventually(disk.nudge, bool, 10)
+    eventually(lambda: counter(daemon, "disk_bytes"), lambda octets: octets <= 0.8 * 2**20)
+    assert disk.data.stat().st_size <= 2**20
+    assert counter(daemon, "disk_swept_total") > 3000
+    assert counter(daemon, "disk_entries") == len(disk.entries())
+    assert disk.holds(*used)
+    assert disk.holds("n299.batch29.test")
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    assert not any("kept in memory only" in line for line in daemon.log)
+
+
+def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "1MiB"\n')
+    disk = Disk(daemon)
+    disk.put(*names(500))
+    assert disk.nudge()
+    with lmdb.open(str(disk.place), map_size=0, max_dbs=2, readonly=True) as env, env.begin():
+        for batch in range(20):
+            for name in names(200, f"batch{batch}.test"):
+                disk.ring().put(cache_key(name), answer(name), 0, Moment.now())
+            disk.nudge()
+            if any("MAP_FULL" in line for line in daemon.log):
+                break
+        daemon.wait_for_log("MAP_FULL")
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    daemon.wait_for_log("works again", 15)
+    assert_works(daemon, disk, upstream)
+
+
+# Death at any moment
+
+
+def test_keeper_killed_at_random_moments_loses_nothing_and_damages_nothing(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
+    disk = Disk(daemon)
+    ring, control, rng = disk.ring(), disk.control(), random.Random(3)
+    put = []
+    for round_ in range(12):
+        keeper = daemon.keeper
+        for name in names(300, f"round{round_}.test"):
+            ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
+            put.append(name)
+        time.sleep(rng.uniform(0, 0.02))
+        nudger = os.fork()
+        if nudger == 0:
+            disk.nudge(1.0)
+            os._exit(0)
+        time.sleep(rng.uniform(0, 0.03))
+        os.kill(keeper, signal.SIGKILL)
+        os.waitpid(nudger, 0)
+        eventually(lambda keeper=keeper: is_gone(keeper), bool)
+    eventually(lambda: disk.nudge(1.0), bool, 15)
+    assert disk.holds(*put)
+    assert len(disk.entries()) == len(put)
+    assert counter(daemon, "disk_set_aside_total") == 0
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
