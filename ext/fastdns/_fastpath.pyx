@@ -135,6 +135,7 @@ cdef class FastPath:
                 return self.serve(entry, seen, out, limit, now_ms, written)
             # Asking for it has just failed: RFC 8767 section 5, the failure recheck timer.
             if now_ms < entry.hold_stale_ms and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD:
+                self.tally[CACHE_MISSES] += 1
                 self.tally[CACHE_STALE] += 1
                 self.memory.count_hit(entry)
                 written[0] = write_stale(

@@ -117,7 +117,7 @@ def test_wrong_configuration_is_told_line_by_line_with_status_2(
     ]
 
 
-@pytest.mark.parametrize("command", ["check", "serve", "stats"])
+@pytest.mark.parametrize("command", ["check", "serve", "stats", "top"])
 def test_missing_configuration_is_one_line_with_status_2(tmp_path: Path, command: str) -> None:
     outcome = run(command, "-c", str(tmp_path / "none.toml"))
     assert (outcome.returncode, outcome.stdout) == (2, "")
@@ -411,7 +411,7 @@ def test_bad_use_is_told_with_status_2(arguments: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("option", ["-h", "--help"])
-@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["stats"], ["demo"]])
+@pytest.mark.parametrize("command", [[], ["serve"], ["check"], ["stats"], ["top"], ["demo"]])
 def test_every_command_has_help(command: Sequence[str], option: str) -> None:
     outcome = run(*command, option)
     assert outcome.returncode == 0
@@ -423,7 +423,8 @@ def test_version_is_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("command", "unwanted"), [("stats", "gevent"), ("serve", "rich"), ("check", "rich")]
+    ("command", "unwanted"),
+    [("stats", "gevent"), ("top", "gevent"), ("serve", "rich"), ("check", "rich")],
 )
 def test_command_does_not_pay_for_libraries_of_another(command: str, unwanted: str) -> None:
     script = (

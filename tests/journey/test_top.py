@@ -258,7 +258,7 @@ def test_without_a_keyboard_it_is_left_by_a_signal(stage: Stage) -> None:
     shell = f"exec {' '.join(command(stage, 60))} < /dev/null"
     with Terminal(["sh", "-c", shell]) as terminal:
         terminal.wait_for("busiest names")
-        terminal.press("q\x03")
+        terminal.process.send_signal(signal.SIGINT)
         assert terminal.wait_until_left() == (0, "")
 
 
