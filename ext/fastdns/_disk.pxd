@@ -28,7 +28,7 @@ cdef class Environment:
     cdef MDB_dbi entries
     cdef readonly object file           # (device, inode) of data.mdb
     cdef int descriptor                 # of data.mdb, LMDB's own
-    cdef int64_t octets                 # that data.mdb had at least
+    cdef int64_t page_octets
 
 cdef class Disk:
     cdef readonly str path
@@ -36,10 +36,12 @@ cdef class Disk:
     cdef readonly bint is_open
     cdef readonly bint is_cold          # the file is not in memory: look-ups here would stall whoever makes them
     cdef Environment environment
-    cdef MDB_txn* txn       # the environment's, as the next three
+    cdef MDB_env* env       # the environment's, as the next four
+    cdef MDB_txn* txn
     cdef MDB_dbi entries
     cdef int descriptor
-    cdef int64_t octets
+    cdef int64_t page_octets
+    cdef int64_t octets     # the most that data.mdb was seen to have
     cdef int warm_look_ups              # in a row
     cdef long faults                    # major ones of this thread
     cdef uint16_t ttl_at[RECORDS_MAX]

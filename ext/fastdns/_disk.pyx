@@ -91,6 +91,16 @@ cdef class Environment:
             mdb_env_close(self.env)
 
 
+cdef inline bint is_whole(MDB_env* env, int descriptor, int64_t page_octets) noexcept nogil:
+    """Return whether the file has all its pages: reading past the end of a mapped file is a SIGBUS.
+
+    It may lack some for a moment, when the keeper has just committed and not yet filled it up.
+    """
+    cdef MDB_envinfo info
+    mdb_env_info(env, &info)
+    return fastdns_file_octets(descriptor) >= <int64_t>(info.me_last_pgno + 1) * page_octets
+
+
 cdef check(int status):
     if status != 0:
         raise OSError(f"LMDB: {mdb_strerror(status).decode()}")
@@ -100,7 +110,6 @@ cdef Environment open_environment(str path):
     """Open an environment that is there and whole; OSError when it is not. Creates nothing."""
     cdef Environment opened = Environment.__new__(Environment)
     cdef MDB_txn* txn = NULL
-    cdef MDB_envinfo info
     cdef MDB_stat stat
     found = os.stat(os.path.join(path, "data.mdb"))
     if os.stat(os.path.join(path, "lock.mdb")).st_size < LOCK_OCTETS_MIN:
@@ -108,12 +117,10 @@ cdef Environment open_environment(str path):
     check(mdb_env_create(&opened.env))
     check(mdb_env_set_maxdbs(opened.env, MAX_DBS))
     check(mdb_env_open(opened.env, os.fsencode(path), MDB_RDONLY | MDB_NOTLS, 0o600))
-    check(mdb_env_info(opened.env, &info))
     check(mdb_env_stat(opened.env, &stat))
     check(mdb_env_get_fd(opened.env, &opened.descriptor))
-    opened.octets = <int64_t>(info.me_last_pgno + 1) * stat.ms_psize
-    # Reading past the end of a mapped file is a SIGBUS.
-    if fastdns_file_octets(opened.descriptor) < opened.octets:
+    opened.page_octets = stat.ms_psize
+    if not is_whole(opened.env, opened.descriptor, opened.page_octets):
         raise OSError("data.mdb is truncated")
     check(mdb_txn_begin(opened.env, NULL, MDB_RDONLY, &txn))
     status = mdb_dbi_open(txn, b"entries", 0, &opened.entries)
@@ -151,7 +158,9 @@ cdef class Disk:
             self.txn = opened.txn
             self.entries = opened.entries
             self.descriptor = opened.descriptor
-            self.octets = opened.octets
+            self.octets = fastdns_file_octets(opened.descriptor)
+            self.page_octets = opened.page_octets
+            self.env = opened.env
         self.is_open = True
 
     def suspend(self):
@@ -164,11 +173,18 @@ cdef class Disk:
         self.environment = None
 
     cdef int begin(self) noexcept nogil:
+        cdef int64_t octets
         if not self.is_open:
             return DISK_ABSENT
-        # Reading past the end of a mapped file is a SIGBUS: look whether somebody has cut it.
-        if fastdns_file_octets(self.descriptor) < self.octets or mdb_txn_renew(self.txn) != 0:
+        octets = fastdns_file_octets(self.descriptor)
+        if octets < self.octets:
+            return DISK_DAMAGED     # somebody has cut it
+        self.octets = octets
+        if mdb_txn_renew(self.txn) != 0:
             return DISK_DAMAGED
+        if not is_whole(self.env, self.descriptor, self.page_octets):
+            mdb_txn_reset(self.txn)
+            return DISK_ABSENT
         self.faults = fastdns_major_faults()
         return DISK_FOUND
 
@@ -238,6 +254,8 @@ cdef class Disk:
         if wanted.mv_size == 0 or mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn) != 0:
             return None
         try:
+            if not is_whole(environment.env, environment.descriptor, environment.page_octets):
+                return None
             with nogil:
                 faults = fastdns_major_faults()
                 status = mdb_get(txn, environment.entries, &wanted, &value)
@@ -279,6 +297,8 @@ cdef class Disk:
             return result, None
         check(mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn))
         try:
+            if not is_whole(environment.env, environment.descriptor, environment.page_octets):
+                return result, None
             check(mdb_cursor_open(txn, environment.entries, &cursor))
             key.mv_data = <void*><const char*>after
             key.mv_size = len(after)

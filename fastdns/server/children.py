@@ -75,16 +75,20 @@ class Child:
         self._postpone()
         return code
 
-    def give_up(self) -> None:
-        """End one that is not ready; another is due after a pause."""
-        self.kill()
+    def give_up(self) -> int:
+        """End one that is not ready, and return how it has ended; another is due after a pause."""
+        code = self.kill()
         self._postpone()
+        return code
 
-    def kill(self) -> None:
-        if self.pid:
-            os.kill(self.pid, signal.SIGKILL)
-            os.waitpid(self.pid, 0)
-            self.pid = 0
+    def kill(self) -> int:
+        """End it and return how it has ended (negative: by that signal, perhaps an earlier one)."""
+        if not self.pid:
+            return 0
+        os.kill(self.pid, signal.SIGKILL)
+        _, status = os.waitpid(self.pid, 0)
+        self.pid = 0
+        return os.waitstatus_to_exitcode(status)
 
     def wait(self) -> None:
         """Wait for its end, for which it has been asked; end it when that takes too long."""

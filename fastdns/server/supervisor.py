@@ -137,7 +137,7 @@ class Supervisor:
         for child in self._workers:
             child.start()
         for child in self._workers:
-            if not child.is_ready(READY_SECONDS):
+            if not (child.is_ready(READY_SECONDS) or self._try_again(child)):
                 self._stop()
                 raise StartError("the worker did not start; its last lines above say why")
         if not behind:  # it answers already; commands find the cache, too, when it says so
@@ -177,13 +177,23 @@ class Supervisor:
             self._await_intake()
             self._sources.refresh()  # a successor must not begin with an old list
             child.start()
-            if child.is_ready(READY_SECONDS):
+            if child.is_ready(READY_SECONDS) or self._try_again(child):
                 log.info("%s (pid %d) serves in its place", child.name, child.pid)
                 return
             child.give_up()
             log.error("no %s: it did not start; its last lines above say why", child.name)
         except OSError as error:
             log.error("no %s: %s", child.name, error)
+
+    def _try_again(self, child: Child) -> bool:
+        """Follow one that has crashed before it was ready, with the disk cache under suspicion."""
+        code = child.give_up()
+        if -code not in CRASHES:
+            return False
+        log.error("the %s ended by %s at its start", child.name, signal.Signals(-code).name)
+        self._take_note(child, code)
+        child.start()
+        return child.is_ready(READY_SECONDS)
 
     def _await_intake(self) -> None:
         """Give the keeper a moment to bring to disk what the dead worker had learned."""
