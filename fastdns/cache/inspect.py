@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import attrs
 import lmdb
 
-from .._keys import cache_key, range_of
+from .._keys import range_of
 from ..errors import FastdnsError
 from .keys import Key
 
@@ -206,13 +206,11 @@ def keys_of(env: Any, entries: Any, name: bytes, qtype: int | None = None) -> li
     """Return the keys on disk of exactly this name in an open environment."""
     prefix = range_of(name)
     length = len(prefix) + len(Key(name, 0).join()) - len(name)
-    # Its types stand between the names below it: told from them by their length, then their name.
+    # Its types stand between the names below it, whose keys are longer.
     batches = _batches_of_keys(
         env, entries, prefix if qtype is None else prefix + qtype.to_bytes(2, "big")
     )
-    return [
-        key for batch in batches for key in batch if len(key) == length and _name_in(key) == name
-    ]
+    return [key for batch in batches for key in batch if len(key) == length]
 
 
 def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[bytes]]:
@@ -226,13 +224,6 @@ def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[byt
         if len(batch) < KEYS_AT_ONCE:
             return
         start = batch[-1] + b"\0"
-
-
-def _name_in(disk_key: bytes) -> bytes | None:
-    try:
-        return Key.split(cache_key(disk_key)).name
-    except ValueError:
-        return None
 
 
 def _written(text: bytes | None) -> tuple[int, float | None]:

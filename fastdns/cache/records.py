@@ -87,7 +87,9 @@ def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
 
     kind = RdataClass.make(rclass), RdataType.make(rtype)
     try:
-        text = dns.rdata.from_wire(*kind, message, at, length).to_text()
+        read = dns.rdata.from_wire(*kind, message, at, length)
+        # Of a type that it does not know some versions print octets in groups.
+        text = "" if isinstance(read, dns.rdata.GenericRdata) else read.to_text()
     except (dns.exception.DNSException, ValueError, LookupError, struct.error):
         text = ""
     # dnspython copies the octets of some types as they are, and whoever runs a zone chooses them.

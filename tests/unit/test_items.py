@@ -14,7 +14,7 @@ from fastdns._entry import Entry, Moment
 from fastdns._keys import disk_key
 from fastdns.cache.inspect import Reader
 from fastdns.cache.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
-from fastdns.cache.keys import parse_name
+from fastdns.cache.keys import Key, parse_name
 
 LIMITS = Limits(0, 86400, 3600, 5, False)
 NAMES = [
@@ -92,6 +92,14 @@ def test_conditions_have_to_hold_together() -> None:
     assert chosen(Wanted(under=under, pattern="w*"), items) == ["www.example.com."]
     assert chosen(Wanted(under=under, qtype=28), items) == []
     assert chosen(Wanted(pattern="com", state="stale"), items) == []
+
+
+def test_type_that_reads_like_a_label_does_not_lie_under_a_domain() -> None:
+    under = Wanted(under=parse_name("x.example"))
+    value = value_of(answer_from(reply(address())), ago(1))
+    shorter = disk_key(Key(parse_name("example"), 0x7800).join())  # in its range: x and a zero
+    assert shorter.startswith(under.prefix)
+    assert list(under.choose([(shorter, value)], judge())) == []
 
 
 def test_damaged_entries_are_counted_and_left_out() -> None:

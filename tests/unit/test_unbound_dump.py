@@ -23,8 +23,8 @@ DUMP = """\
 START_RRSET_CACHE
 ;rrset 3600 1 0 8 0
 example.test.	3600	IN	SOA	ns1.example.test. host.example.test. 1 7200 3600 1209600 300
-;rrset 300 1 0 7 0
-example.test.	300	IN	SOA	ns1.example.test. host.example.test. 1 7200 3600 1209600 300
+;rrset 120 1 0 7 0
+example.test.	120	IN	SOA	ns1.example.test. host.example.test. 1 7200 3600 1209600 300
 ;rrset 3600 1 0 8 0
 alias.example.test.	3600	IN	CNAME	WWW.example.test.
 ;rrset 600 2 0 8 0
@@ -37,7 +37,7 @@ signed.example.test.	3600	IN	RRSIG	A 13 3 3600 20300101000000 20200101000000 1 t
 odd\\000\\.label.example.test.	3600	IN	TYPE65280	\\# 4 0001FEFF ;{a comment}
 END_RRSET_CACHE
 START_MSG_CACHE
-msg nope.example.test. IN A 33155 1 300 0 0 1 0 -1
+msg nope.example.test. IN A 33155 1 120 0 0 1 0 -1
 example.test. IN SOA 4
 msg Alias.example.test. IN A 33152 1 600 0 2 0 0
 alias.example.test. IN CNAME 0
@@ -87,7 +87,7 @@ def test_each_message_becomes_an_answer() -> None:
 
 def test_records_are_those_of_the_dump_in_their_order() -> None:
     nope, alias, plain, signed, odd = (item.records() for item in items(read(DUMP)))
-    assert [(one.section, one.type, one.ttl) for one in nope] == [("AUTHORITY", "SOA", 300)]
+    assert [(one.section, one.type, one.ttl) for one in nope] == [("AUTHORITY", "SOA", 120)]
     assert [one.type for one in alias] == ["CNAME", "A", "A"]
     assert {one.data for one in alias} == {"WWW.example.test.", "192.0.2.80", "192.0.2.81"}
     assert [one.type for one in plain] == ["A"]
@@ -95,11 +95,16 @@ def test_records_are_those_of_the_dump_in_their_order() -> None:
     assert odd[0].data == r"\# 4 0001feff"
 
 
+def test_negative_answer_has_the_ttl_that_is_left_of_it_not_that_of_the_soa() -> None:
+    nope = items(read(DUMP))[0]
+    assert (nope.name, nope.entry.ttl) == ("nope.example.test.", 120)
+
+
 def test_answer_lives_as_long_as_its_smallest_ttl_from_the_dump_on() -> None:
     earlier = Moment(NOW.wall_ms - 100_000, 0, 0)
     found = {item.name: item for item in items(read(DUMP, dumped=earlier))}
     assert found["alias.example.test."].ttl == 500
-    assert found["nope.example.test."].ttl == 200
+    assert found["nope.example.test."].ttl == 20
     assert found["nope.example.test."].age == 100
 
 

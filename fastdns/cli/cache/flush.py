@@ -13,7 +13,7 @@ from ...cache.inspect import CacheAbsent
 from ...cache.keys import spell_name
 from ...cache.store import Store
 from .. import options
-from ..output import emit
+from ..output import emit, fail
 from . import arguments
 from .change import remove
 from .site import Site, find_site
@@ -24,7 +24,7 @@ from .site import Site, find_site
 @click.option("--yes", is_flag=True, help="Do not ask before everything is removed.")
 @options.config_file
 @options.state
-def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) -> None:
+def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) -> int:
     """Remove a domain and all names under it; without --under everything.
 
     Works with the daemon running, hung or stopped. Everything: asks on a terminal, and needs --yes
@@ -36,15 +36,16 @@ def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) 
     if site.daemon is None and site.control is None and not site.path.exists():
         raise CacheAbsent(f"there is no disk cache at {site.path}")
     site.take_in()
-    if under is None and not yes:
-        click.confirm(f"Remove every entry of {site.path}?", abort=True, err=True)
+    if under is None and not (yes or click.confirm(f"Remove all of {site.path}?", err=True)):
+        return fail("nothing was removed")
     removed = _remove(site, under)
     where = "" if under is None else f" under {spell_name(under)}"
     emit(f"removed {'1 entry' if removed == 1 else f'{removed} entries'}{where}\n")
+    return 0
 
 
 def _may_ask() -> bool:
-    return sys.stdin is not None and sys.stdin.isatty() and sys.stderr.isatty()
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
 
 
 def _remove(site: Site, under: bytes | None) -> int:

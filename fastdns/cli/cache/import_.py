@@ -20,6 +20,8 @@ from ...cache.files import DATA
 from ...cache.inspect import Pair
 from ...cache.store import SMALL_MAP, Store, Update
 from ...cache.sweep import FULL
+from ...cache.unbound_dump import FIRST_LINE as DUMP_BEGINS
+from ...cache.unbound_dump import read_dump
 from ...config.load import load
 from ...config.schema import Config
 from ...config.text import path_text
@@ -131,9 +133,7 @@ def _read(stream: BinaryIO, terms: Terms, advance: Callable[[int], None]) -> Ite
     """Yield what the lines come to; the first that is not empty says which kind they are."""
     lines = _numbered(stream, advance)
     first = next((one for one in lines if one[1].strip()), (0, b""))
-    if first[1].strip() == b"START_RRSET_CACHE":
-        from ...cache.unbound_dump import read_dump  # noqa: PLC0415 - only this needs dnspython
-
+    if first[1].strip() == DUMP_BEGINS:
         return read_dump(chain([first], lines), terms, _dumped(stream, terms.now))
     return read_lines(chain([first], lines), terms)
 

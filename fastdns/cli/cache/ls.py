@@ -77,7 +77,10 @@ def ls(
         shown = _print(_found(reader, wanted, site.judge(), sort, limit), limit, show)
     if wanted.damaged:
         warn(f"{wanted.damaged} damaged entries were left out (see fastdns cache verify)")
-    if shown or wanted.everything:
+    if shown or wanted.damaged:
+        return 0
+    if wanted.everything:
+        click.echo(f"the cache {site.path} is empty", err=True)
         return 0
     return fail("no entry fits")
 

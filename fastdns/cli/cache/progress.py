@@ -6,13 +6,18 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
+from typing import TextIO
 
 SHORT = 0.5  # seconds of work that need none
 
 
-def is_drawn() -> bool:
-    """Return True when standard error is a terminal."""
-    return sys.stderr is not None and sys.stderr.isatty()
+def on_terminal() -> bool:
+    """Return True when anything is drawn: output or progress."""
+    return _is_terminal(sys.stdout) or _is_terminal(sys.stderr)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and stream.isatty()
 
 
 @contextmanager
@@ -23,7 +28,7 @@ def progress(
 
     `beside_output`: lines go to standard output meanwhile; on the same terminal they are enough.
     """
-    if not is_drawn() or (beside_output and sys.stdout.isatty()):
+    if not _is_terminal(sys.stderr) or (beside_output and _is_terminal(sys.stdout)):
         yield lambda _steps: None
         return
     begin = time.monotonic()

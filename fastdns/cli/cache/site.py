@@ -71,7 +71,7 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
     if os.geteuid() == 0:
         if shows_records:
             records.import_all()
-        if progress.is_drawn():
+        if progress.on_terminal():
             progress.import_all()
     become_owner(places.state_dir)
     control = _control(places)
