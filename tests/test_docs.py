@@ -22,6 +22,7 @@ import pytest
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.schema import Config, Section
+from journey.support.client import ask
 from journey.support.daemon import Fastdns
 from journey.support.false_upstream import FalseUpstream
 
@@ -30,6 +31,9 @@ README = (ROOT / "README.md").read_text()
 ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
+# Commands that look at a daemon: they get the test's.
+LOOKS = re.compile(r"fastdns (?:stats|top|cache [a-z]+)")
+NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
 # Each takes one value; a test gives values of its own, and `check` judges the README's.
 PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")
 
@@ -69,9 +73,11 @@ class Place(NamedTuple):
     def run(self, command: str) -> str:
         """Run a sample as a reader's shell would and return what it prints; it must exit 0."""
         command = command.replace(ETC, str(self.etc))
-        if command.startswith("fastdns stats"):
-            stats = f"fastdns stats --state {self.daemon.state_dir}"
-            command = PLACE_OPTION.sub("", command).replace("fastdns stats", stats)
+        if look := LOOKS.match(command):
+            if look[0].startswith("fastdns cache"):
+                self.ask_what_is_named(command[look.end() :])
+            arguments = PLACE_OPTION.sub("", command[look.end() :])
+            command = f"{look[0]} --state {self.daemon.state_dir}{arguments}"
         elif command.startswith(("dig ", "kdig ")):
             tool, _, rest = re.sub(r"(?<= )(@\S+|-p *\d+)", "", command).partition(" ")
             command = f"{tool} @{self.daemon.host} -p {self.daemon.port} {rest}"
@@ -88,6 +94,11 @@ class Place(NamedTuple):
         )
         assert done.returncode == 0, f"{command}\n{done.stdout}{done.stderr}"
         return done.stdout
+
+    def ask_what_is_named(self, arguments: str) -> None:
+        """Ask for each name of a sample, so that the cache holds it, as a reader would have."""
+        for name, qtype in NAMED.findall(arguments.replace("*.", "www.")):
+            ask(self.daemon, name, qtype or "A")
 
 
 @pytest.fixture(scope="module")
