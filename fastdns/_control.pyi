@@ -12,6 +12,7 @@ class Control:
     """The control page. `post` is for who holds the writer lock; the rest is anybody's."""
 
     suspect: bool
+    origin: int
     @staticmethod
     def open(path: str | PathLike[str] | None, cache: str | PathLike[str]) -> Control: ...
     @staticmethod

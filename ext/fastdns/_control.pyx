@@ -27,6 +27,7 @@ cdef enum:
     GENERATION_AT = 128
     SUSPECT_AT = 192
     TALLY_AT = 256
+    ORIGIN_AT = 320
     PATH_AT = 2048
     PATH_MAX = 2048
     SLOTS_AT = 4096
@@ -159,6 +160,15 @@ cdef class Control:
     def advance_generation(self):
         """Say that another LMDB environment stands in the directory; return its number."""
         return __atomic_add_fetch(word(self.page, GENERATION_AT), 1, __ATOMIC_ACQ_REL)
+
+    @property
+    def origin(self):
+        """The fingerprint of the upstreams whose answers count now; 0: no worker has told."""
+        return __atomic_load_n(word(self.page, ORIGIN_AT), __ATOMIC_RELAXED)
+
+    @origin.setter
+    def origin(self, uint64_t origin):
+        __atomic_store_n(word(self.page, ORIGIN_AT), origin, __ATOMIC_RELAXED)
 
     @property
     def suspect(self):

@@ -83,6 +83,7 @@ cdef class Tiers:
         self.wanted = []
         self.epoch = control.epoch_now()
         disk.origin = origin
+        control.origin = origin
         self.follow_disk()
         self.show_memory()
 
@@ -194,6 +195,7 @@ cdef class Tiers:
             return
         self.origin = origin
         self.disk.origin = origin
+        self.control.origin = origin
         self.clear_memory()
         self.show_memory()
 

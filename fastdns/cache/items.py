@@ -28,10 +28,11 @@ _JITTER = 1.0  # seconds by which a wall clock may drift against the clock of th
 
 @attrs.frozen
 class Judge:
-    """The moment for which ages are told, and how long past its TTL an entry may be used."""
+    """What entries are judged by."""
 
-    now: Moment
-    stale: int  # seconds
+    now: Moment  # for which ages are told
+    stale: int  # seconds past its TTL that an entry may be used
+    origin: int = 0  # the fingerprint of the upstreams that count; 0: not known
 
 
 @attrs.frozen(slots=True)
@@ -55,6 +56,11 @@ class Item:
     @property
     def state(self) -> str:
         return self.entry.state(self.judge.now, self.judge.stale)
+
+    @property
+    def is_foreign(self) -> bool:
+        """True when upstreams gave it that the daemon does not use: it is not served."""
+        return self.judge.origin not in (0, self.entry.origin)
 
     @property
     def ttl(self) -> int:

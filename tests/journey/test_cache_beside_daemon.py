@@ -170,7 +170,8 @@ def test_imported_entries_are_served_by_a_daemon_that_runs(
     lines = cache(source.state_dir, "export", "-").stdout
     done = cache(
         target.state_dir,
-        *("import", "-", "--upstream", f"{upstream.host}:{upstream.port}"),
+        "import",
+        "-",
         text_in=lines,
     )
     assert done.stdout == "imported 20 entries\n"
@@ -201,7 +202,8 @@ def test_dump_of_unbound_is_served_as_its_source_would(
     daemon = start_fastdns(upstream=[upstream])  # which knows none of these names
     done = cache(
         daemon.state_dir,
-        *("import", "-", "--upstream", f"{upstream.host}:{upstream.port}"),
+        "import",
+        "-",
         text_in=dump,
     )
     assert (done.stderr, done.stdout.startswith("imported 2")) == ("", True)
@@ -224,3 +226,17 @@ def test_list_of_everything_sees_what_is_answered_meanwhile(
         return {json.loads(line)["name"] for line in lines}
 
     eventually(listed, lambda found: names <= found)
+
+
+def test_get_says_that_the_daemon_has_other_upstreams_now(
+    start_fastdns: Start, tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    servers = tmp_path / "ip"
+    servers.write_text(f"{upstream.host}:{upstream.port}\n")
+    daemon = start_fastdns(config=f'[upstream]\nservers = ["file:{servers}"]\n')
+    name = upstream.new_name(answer_a)
+    ask(daemon, name)
+    assert "not served" not in cache(daemon.state_dir, "get", name).stdout
+    servers.write_text("127.0.0.1:9\n")
+    daemon.wait_for_log("upstreams are now")
+    assert "not served" in cache(daemon.state_dir, "get", name).stdout

@@ -70,6 +70,8 @@ def _story(item: Item) -> str:
         f";; {spell_rcode(entry.rcode)}, {_life(item)}",
         f";; hits {entry.hits}, size {entry.size} octets, upstream {came_from}",
     ]
+    if item.is_foreign:
+        lines.append(";; not served: the daemon has other upstreams (or another trust_ad) now")
     for section, records in groupby(item.records(), key=lambda record: record.section):
         lines.append(f";; {section}")
         lines += (

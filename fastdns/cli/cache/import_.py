@@ -63,15 +63,15 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
     """Take in entries from FILE, or from standard input (-).
 
     Reads what `fastdns cache export` writes and what `unbound-control dump_cache` prints. Entries
-    keep their age, and never replace newer ones. They count as answers of the configured upstreams;
-    a daemon that was started with --upstream needs the same here. A bad line is told by its number
-    and stops nothing else; then the exit status is 1.
+    keep their age, and never replace newer ones. They count as answers of the running daemon's
+    upstreams; when none runs, of --upstream or the configured ones, which the next one has to have.
+    A bad line is told by its number and stops nothing else; then the exit status is 1.
     """
     stream = _opened(file)  # now: root may read what the owner of the cache may not
     config = load(path, state=state, upstream=upstream)
-    origin = origin_of(config)
+    configured = origin_of(config)
     site = find_site(path, state, shows_records=True)
-    terms = Terms(_limits(config), origin, site.stale, Moment.now())
+    terms = Terms(_limits(config), site.origin or configured, site.stale, Moment.now())
     _make_cache(site, config)
     tally = Tally()
     with progress("reading", _size(stream)) as advance:

@@ -39,8 +39,13 @@ class Site:
     control: Control | None
 
     def judge(self) -> Judge:
-        """Return what ages are told for: this very moment."""
-        return Judge(Moment.now(), self.stale)
+        """Return what entries are judged by, at this very moment."""
+        return Judge(Moment.now(), self.stale, self.origin)
+
+    @property
+    def origin(self) -> int:
+        """The fingerprint of the running daemon's upstreams; 0: none runs, or it does not tell."""
+        return self.control.origin if self.daemon is not None and self.control else 0
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
