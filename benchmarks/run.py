@@ -86,7 +86,7 @@ def run_rounds(
     octets = len(nsd.wait_until_it_answers(f"h00000.{upstream.ZONE}"))
     rounds = []
     for number in range(count):
-        shift = number % len(found)
+        shift = number % max(len(found), 1)
         order = [*list(found)[shift:], *list(found)[:shift]]
         one = {}
         for peer in order:
