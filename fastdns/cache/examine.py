@@ -5,6 +5,7 @@ LMDB trusts its file: on a page of garbage it reads where nothing is mapped, or 
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import resource
 import signal
@@ -60,6 +61,7 @@ def _examine(place: Path, told: int, parent: int) -> None:
     """Be that child; never returns."""
     status = 1
     try:
+        faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of
         signal.signal(signal.SIGALRM, signal.SIG_DFL)

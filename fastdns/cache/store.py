@@ -153,6 +153,18 @@ class Store:
         octets = pages * self.page_size
         return Usage(count, octets, octets / self.size)
 
+    def grow(self) -> bool:
+        """Let the map be a little larger than it should be; False: it is already.
+
+        A page that is freed can be used by the next but one transaction. So an environment whose
+        last page went to a transaction stays full for ever: no other will succeed.
+        """
+        larger = self.size + max(self.size // 16, 64 * self.page_size)
+        if self.env.info()["map_size"] >= larger:
+            return False
+        self.env.set_mapsize(larger)
+        return True
+
     # Reading
 
     def get(self, disk_key: bytes) -> bytes | None:

@@ -42,16 +42,16 @@ class Broom:
             self._begin(store, now, makes_room=True)
 
     def make_room(self, store: Store, error: Exception, now: float) -> None:
-        """After a commit for which the map had no room. The second time, it is the disk's trouble.
+        """After a commit for which the map had no room: sweep. In vain: it is the disk's trouble.
 
         That is so while a reader that was stopped keeps old pages alive.
         """
-        if self._map_was_full:
+        if self._map_was_full and not self._disk.grow(store):
             self._map_was_full = False
             self._disk.failed(error, now)
-        else:
-            self._map_was_full = True
-            self._begin(store, now, makes_room=True)
+            return
+        self._map_was_full = True
+        self._begin(store, now, makes_room=True)
 
     def sweep(self, store: Store, now: float) -> None:
         """Do one slice."""
@@ -63,7 +63,10 @@ class Broom:
                 freed = next(self._sweep)
         except StopIteration:
             self._end(store, now)
-        except (lmdb.MapFullError, *TROUBLE) as error:
+        except lmdb.MapFullError as error:
+            self._forget(now)
+            self.make_room(store, error, now)
+        except TROUBLE as error:
             self._forget(now)
             self._disk.failed(error, now)
         else:

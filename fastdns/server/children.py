@@ -32,6 +32,7 @@ class Child:
         self._pause = 0.0
         self._started = 0.0
         self._answered = -1
+        self._last = 0  # the pid of the one that ended
         self.pid = 0  # 0: there is none
         self.due = math.inf  # when one has to be started
 
@@ -61,19 +62,24 @@ class Child:
         self._forget_readiness()
         return bool(came)
 
-    def reap(self) -> int | None:
+    def reap(self, wait: float = 0.0) -> int | None:
         """Return how it ended, if it did (negative: by that signal); a successor is due then."""
-        if not self.pid:
-            return None
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if pid == 0:
-            return None
-        self.pid = 0
-        code = os.waitstatus_to_exitcode(status)
+        until = time.monotonic() + wait
+        while self.pid:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            if pid:
+                self._postpone()
+                self.pid, self._last = 0, pid
+                return os.waitstatus_to_exitcode(status)
+            if time.monotonic() >= until:
+                break
+            time.sleep(0.001)
+        return None
+
+    def tell_end(self, code: int) -> None:
+        """Log how it ended."""
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        log.error("the %s (pid %d) ended %s; another takes over", self.name, pid, how)
-        self._postpone()
-        return code
+        log.error("the %s (pid %d) ended %s; another takes over", self.name, self._last, how)
 
     def give_up(self) -> int:
         """End one that is not ready, and return how it has ended; another is due after a pause."""
@@ -86,7 +92,7 @@ class Child:
         if not self.pid:
             return 0
         os.kill(self.pid, signal.SIGKILL)
-        _, status = os.waitpid(self.pid, 0)
+        self._last, status = os.waitpid(self.pid, 0)
         self.pid = 0
         return os.waitstatus_to_exitcode(status)
 

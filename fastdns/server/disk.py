@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 import lmdb
@@ -27,6 +27,43 @@ CRASHES = 2  # of the keeper, over an environment in which nothing is found
 TROUBLE = (OSError, lmdb.Error, Damaged, LockHeld)
 
 
+class Trouble:
+    """How long to wait for the next attempt, and what to tell of it: a line a minute."""
+
+    def __init__(self, place: Path) -> None:
+        self._place = place
+        self._pause = 0.0
+        self._said_at = -SAY_SECONDS
+        self._was_said = False
+        self.is_on = False
+        self.retry_at = math.inf  # when another attempt is due, if one is
+
+    def begin(self, error: Exception, now: float) -> None:
+        self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
+        self.retry_at = now + self._pause
+        # For a moment, a command that changes many entries may hold the lock.
+        is_usual = isinstance(error, LockHeld) and not self.is_on
+        self.is_on = True
+        if not is_usual and now - self._said_at >= SAY_SECONDS:
+            self._said_at, self._was_said = now, True
+            log.warning(
+                "disk cache %s: %s; until that is mended, new answers are kept in memory only",
+                self._place,
+                _text(error),
+            )
+
+    def is_waiting(self, now: float) -> bool:
+        if now < self.retry_at < math.inf:
+            return True
+        self.retry_at = math.inf
+        return False
+
+    def end(self) -> None:
+        if self._was_said:
+            log.info("disk cache works again: %s", self._place)
+        self._pause, self._was_said, self.is_on = 0.0, False, False
+
+
 class Disk:
     """The environment while it can be used; what goes wrong with it is handled and told here.
 
@@ -43,10 +80,7 @@ class Disk:
         self._counters = counters
         self._crashes = crashes
         self._store: Store | None = None
-        self._in_trouble = False
-        self._pause = 0.0
-        self._said_at = -SAY_SECONDS
-        self._retry_at: float | None = None
+        self._trouble = Trouble(place)
         self.examination: Examination | None = None
         self.writes = Writes(counters)
 
@@ -57,11 +91,11 @@ class Disk:
     @property
     def next_at(self) -> float:
         """When `store` is worth being asked again; infinite when nothing has to be waited for."""
-        return math.inf if self._retry_at is None else self._retry_at
+        return self._trouble.retry_at
 
     def hurry(self) -> None:
         """Do not wait before the next attempt."""
-        self._retry_at = None
+        self._trouble.retry_at = math.inf
 
     def writing(self) -> AbstractContextManager[None]:
         """Hold the writer lock."""
@@ -69,12 +103,8 @@ class Disk:
 
     def store(self, now: float) -> Store | None:
         """Return the open environment; None: there is none that could be used now."""
-        if self.examination is not None:
+        if self.examination is not None or self._trouble.is_waiting(now):
             return None
-        if self._retry_at is not None:
-            if now < self._retry_at:
-                return None
-            self._retry_at = None
         try:
             if self._control.suspect:
                 self._examine()
@@ -97,16 +127,32 @@ class Disk:
 
     def failed(self, error: Exception, now: float) -> None:
         """Do what has to be done after an attempt to use the environment ended like this."""
-        if isinstance(error, CutOff):
-            self._control.suspect = True  # and `store` has it examined
-            return
         try:
+            if isinstance(error, CutOff):
+                self._control.suspect = True
+                self._examine()
+                return
             if isinstance(error, Damaged):
                 self._renew(str(error))
                 return
         except TROUBLE as problem:
             error = problem
         self._wait(error, now)
+
+    def grow(self, store: Store) -> bool:
+        """Let the map be larger, so that it can be swept; False: that has been done."""
+        try:
+            if not store.grow():
+                return False
+        except lmdb.Error:
+            return False
+        self._control.advance_generation()  # workers open it anew, with the new size
+        log.info("%s is full to the last page and was given some more", self._place)
+        return True
+
+    def succeeded(self) -> None:
+        """Take note of a commit: what was in its way is gone."""
+        self._trouble.end()
 
     def judge(self, now: float) -> None:
         """Act on what the examination has found."""
@@ -134,8 +180,8 @@ class Disk:
         store = Store.open(self._place, self._size, examined=examined)
         try:
             self.writes.go_on_from(*store.written())
-            if self._in_trouble:
-                with self.writing(), self.writes.counted():
+            if self._trouble.is_on:
+                with self.writing(), self.writes.counted(), suppress(lmdb.MapFullError):
                     store.try_to_write(self.writes.since, self.writes.octets)
         except BaseException:
             store.close()
@@ -143,10 +189,7 @@ class Disk:
         self._store = store
         if store.is_new:
             self._control.advance_generation()
-        if self._in_trouble:
-            log.info("disk cache works again: %s", self._place)
-        self._in_trouble = False
-        self._pause, self._said_at = 0.0, -SAY_SECONDS
+        self._trouble.end()
 
     def _examine(self) -> None:
         self._close_store()
@@ -177,20 +220,11 @@ class Disk:
         self._open()
 
     def _wait(self, error: Exception, now: float) -> None:
-        """Try again later; say why, once a minute."""
         self._counters.add("disk_errors_total")
-        self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
-        self._retry_at = now + self._pause
-        if not isinstance(error, LockHeld):
+        # A full map and somebody else's lock go by themselves; all else may need a new beginning.
+        if not isinstance(error, (LockHeld, lmdb.MapFullError)):
             self._close_store()
-            self._in_trouble = True
-        if now - self._said_at >= SAY_SECONDS:
-            self._said_at = now
-            log.warning(
-                "disk cache %s: %s; until that is mended, new answers are kept in memory only",
-                self._place,
-                _text(error),
-            )
+        self._trouble.begin(error, now)
 
     def _close_store(self) -> None:
         if self._store is not None:

@@ -33,7 +33,7 @@ from .disk import TROUBLE, Disk
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 5.0  # at files that somebody may have removed
+LOOK_SECONDS = 2.0  # at files that somebody may have removed
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
@@ -151,6 +151,7 @@ class Keeper:
         self._commit_at = now + self._inheritance.commit_interval
         self._intake.take(now)
         self._is_urgent = True  # until it is done
+        self._disk.look(now)
         store = self._disk.store(now)
         if store is None or self._broom.comes_first(store):
             return None
@@ -160,6 +161,7 @@ class Keeper:
                     store, self._intake.counts(store, counts, only_doubled=only_doubled)
                 )
             self._broom.see(store, now)
+            self._disk.succeeded()
         except lmdb.MapFullError as error:
             self._broom.make_room(store, error, now)
             return None

@@ -34,6 +34,7 @@ KEEPER = "keeper"
 WORKER = "worker"
 WORKERS = 1  # more are not in this version
 READY_SECONDS = 10.0
+START_TRIES = 5
 KEEPER_READY_SECONDS = 5.0  # with answers of the last run to take in
 KEEPER_USUAL_SECONDS = 1.0
 INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
@@ -135,13 +136,22 @@ class Supervisor:
         if behind:  # what workers of the last run told has to be on disk before these look there
             self._keeper.is_ready(KEEPER_READY_SECONDS)
         for child in self._workers:
-            child.start()
-        for child in self._workers:
-            if not (child.is_ready(READY_SECONDS) or self._try_again(child)):
-                self._stop()
-                raise StartError("the worker did not start; its last lines above say why")
+            self._start_worker(child)
         if not behind:  # it answers already; commands find the cache, too, when it says so
             self._keeper.is_ready(KEEPER_USUAL_SECONDS)
+
+    def _start_worker(self, child: Child) -> None:
+        """Start one; StartError when it cannot be, other than because the disk is damaged."""
+        for _ in range(START_TRIES):
+            child.start()
+            if child.is_ready(READY_SECONDS):
+                return
+            code = child.reap(wait=1.0)
+            if code is None or -code not in CRASHES:
+                break
+            self._take_note(child, code)  # the next one leaves the disk alone
+        self._stop()
+        raise StartError("the worker did not start; its last lines above say why")
 
     @property
     def _children(self) -> list[Child]:
@@ -157,7 +167,8 @@ class Supervisor:
                 self._replace(child)
 
     def _take_note(self, child: Child, code: int) -> None:
-        """Count a death, and tell the keeper what it has to do about it."""
+        """Tell of a death, count it, and let the keeper know what it has to do about it."""
+        child.tell_end(code)
         self._counters.add(f"{child.name}_restarts_total")
         crashed = -code in CRASHES
         if crashed:
@@ -177,23 +188,15 @@ class Supervisor:
             self._await_intake()
             self._sources.refresh()  # a successor must not begin with an old list
             child.start()
-            if child.is_ready(READY_SECONDS) or self._try_again(child):
+            if child.is_ready(READY_SECONDS):
                 log.info("%s (pid %d) serves in its place", child.name, child.pid)
                 return
-            child.give_up()
+            code = child.give_up()
             log.error("no %s: it did not start; its last lines above say why", child.name)
+            if -code in CRASHES:
+                self._take_note(child, code)  # the next one leaves the disk alone
         except OSError as error:
             log.error("no %s: %s", child.name, error)
-
-    def _try_again(self, child: Child) -> bool:
-        """Follow one that has crashed before it was ready, with the disk cache under suspicion."""
-        code = child.give_up()
-        if -code not in CRASHES:
-            return False
-        log.error("the %s ended by %s at its start", child.name, signal.Signals(-code).name)
-        self._take_note(child, code)
-        child.start()
-        return child.is_ready(READY_SECONDS)
 
     def _await_intake(self) -> None:
         """Give the keeper a moment to bring to disk what the dead worker had learned."""

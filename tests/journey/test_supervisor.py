@@ -372,3 +372,67 @@ def test_worker_is_replaced_though_the_starter_ignored_its_children(
     wait_until_gone([worker])
     assert daemon.worker != worker
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+# Keeper and worker
+
+
+def test_processes_are_told_apart_by_their_names(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    found = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in daemon.process_ids()[1:]}
+    assert found == {"fastdns-keeper", "fastdns-worker"}
+
+
+def test_keeper_holds_no_socket_of_clients(start_fastdns: Start, upstream: FalseUpstream) -> None:
+    """With one, it would be sent queries, or keep the port from the next daemon."""
+    daemon = start_fastdns(upstream=[upstream])
+
+    def sockets(pid: int) -> set[str]:
+        links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
+        return {link for link in links if link.startswith("socket:")}
+
+    assert len(sockets(daemon.pid) & sockets(daemon.worker)) >= 2
+    assert not sockets(daemon.pid) & sockets(daemon.keeper)
+
+
+@pytest.mark.parametrize("number", [signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT])
+def test_worker_that_crashes_is_replaced_and_the_disk_is_looked_into(
+    start_fastdns: Start, upstream: FalseUpstream, number: signal.Signals
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    os.kill(daemon.worker, number)
+    daemon.wait_for_log(f"worker .* ended by {number.name}")
+    daemon.wait_for_log("suspected of damage")
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+def test_keepers_that_die_young_are_replaced_more_and_more_slowly_and_answers_go_on(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    start = time.monotonic()
+    for _ in range(5):
+        keeper = daemon.keeper
+        os.kill(keeper, signal.SIGKILL)
+        wait_until_gone([keeper])
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    assert daemon.keeper
+    assert time.monotonic() - start > 0.05 + 0.1 + 0.2 + 0.4
+    assert json.loads(stats(daemon).stdout)["worker_restarts_total"] == 0
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gives directories away")
+def test_directories_that_hold_what_a_daemon_makes_can_be_given_back_to_root(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name()
+    ask(daemon, name)
+    daemon.stop()
+    for directory in (daemon.state_dir, daemon.state_dir / "run"):
+        os.chown(directory, 0, 0)
+    with Fastdns(daemon.state_dir, upstream=[upstream]) as again:
+        assert user_ids(again.pid) == {unprivileged_user()}
+        assert data(ask(again, name)) == ["192.0.2.1"]

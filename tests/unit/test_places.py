@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.places import Places, decide
+from fastdns.config.places import Places, decide, is_own_name
 from fastdns.errors import ConfigError
 
 HOME = {"HOME": "/home/ann"}
@@ -77,3 +77,17 @@ def test_daemon_and_commands_meet_at_lock_and_counters() -> None:
     places = Places(Path("/a"), Path("/b"))
     assert places.lock == Path("/a/lock")
     assert places.counters == Path("/b/counters")
+
+
+def test_environment_lies_in_the_state_directory_and_without_a_disk_in_the_other() -> None:
+    places = Places(Path("/a"), Path("/b"))
+    assert places.environment(256) == Path("/a/cache")
+    assert places.environment(0) == Path("/b/cache")
+
+
+def test_every_file_of_a_daemon_is_known_as_its_own() -> None:
+    places = Places(Path("/a"), Path("/b"))
+    made = [places.lock, places.cache, places.counters, places.control, places.ring(12)]
+    assert all(is_own_name(path.name) for path in (*made, places.keeper, places.small_cache))
+    assert is_own_name("control.new")  # half made, when it was killed
+    assert not any(map(is_own_name, ["notes.txt", "ring", "cache.old", ""]))

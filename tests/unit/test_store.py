@@ -1,0 +1,401 @@
+"""What keeper and commands do to the LMDB environment: which value, whose hits, how much."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import lmdb
+import pytest
+from messages import address, answer_from, answer_of_size, key, reply
+
+from fastdns._entry import Entry, Moment, disk_key, pack, peek
+from fastdns.cache import files
+from fastdns.cache.examine import Examination
+from fastdns.cache.files import CutOff, Damaged, check_length, put_aside
+from fastdns.cache.lock import LockHeld, writer_lock
+from fastdns.cache.store import Store, Update
+
+MIB = 1 << 20
+NOW = Moment.now()
+
+
+def earlier(seconds: float, *, boot: int | None = None) -> Moment:
+    passed = int(seconds * 1000)
+    return Moment(NOW.wall_ms - passed, NOW.boot_ms - passed, NOW.boot if boot is None else boot)
+
+
+def place_of(qname: str) -> bytes:
+    return disk_key(key(qname))
+
+
+def value_of(qname: str, stored: Moment = NOW, ttl: int = 300, hits: int = 0) -> bytes:
+    answer = answer_from(reply(address(ttl), qname=qname), of=key(qname))
+    return pack(answer, stored, hits=hits)
+
+
+def update(qname: str, stored: Moment = NOW, hits: int = 0, ttl: int = 300) -> Update:
+    return Update(place_of(qname), value_of(qname, stored, ttl), hits, key(qname))
+
+
+def apply(store: Store, *updates: Update) -> list[Update]:
+    return [one for done in store.apply(sorted(updates), NOW) for one in done]
+
+
+def fill(store: Store, count: int, **knobs: object) -> None:
+    apply(store, *(update(f"n{number}.test", **knobs) for number in range(count)))
+
+
+def hits(store: Store, qname: str) -> int | None:
+    return store.hits_of([place_of(qname)])[0]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    opened = Store.open(tmp_path / "cache", 16 * MIB)
+    yield opened
+    opened.close()
+
+
+# ---- which value, whose hits
+
+
+def test_newer_answer_replaces_and_keeps_the_hits(store: Store) -> None:
+    apply(store, update("a.test", earlier(10), hits=5))
+    assert apply(store, update("a.test", earlier(5), hits=2))
+    assert peek(store.get(place_of("a.test")))[:1] == (earlier(5).wall_ms,)
+    assert hits(store, "a.test") == 7
+
+
+@pytest.mark.parametrize("age", [10, 20])
+def test_answer_that_is_not_newer_changes_nothing(store: Store, age: int) -> None:
+    """The same one comes twice when a keeper dies between its commit and the ring's release."""
+    apply(store, update("a.test", earlier(10), hits=5))
+    assert apply(store, update("a.test", earlier(age), hits=2)) == []
+    assert hits(store, "a.test") == 5
+
+
+def test_entry_of_unknown_age_is_replaced_by_any(store: Store) -> None:
+    apply(store, update("a.test", earlier(-1000, boot=1)))  # from the future
+    assert apply(store, update("a.test", earlier(10)))
+    assert peek(store.get(place_of("a.test")))[0] == earlier(10).wall_ms
+
+
+def test_value_that_cannot_be_read_is_replaced(store: Store) -> None:
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(place_of("a.test"), b"garbage")
+    assert hits(store, "a.test") is None
+    assert apply(store, update("a.test"))
+    assert Entry.parse(store.get(place_of("a.test"))).hits == 0
+
+
+def test_hits_alone_are_added_to_an_entry_and_make_none(store: Store) -> None:
+    apply(store, update("a.test", hits=1))
+    done = apply(
+        store,
+        Update(place_of("a.test"), None, 41, b"a"),
+        Update(place_of("b.test"), None, 1, b"b"),
+    )
+    assert [one.key for one in done] == [b"a"]
+    assert hits(store, "a.test") == 42
+    assert store.get(place_of("b.test")) is None
+    assert Entry.parse(store.get(place_of("a.test"))).ttl == 300
+
+
+def test_hits_of_an_imported_value_count(store: Store) -> None:
+    apply(store, Update(place_of("a.test"), value_of("a.test", hits=9)))
+    assert hits(store, "a.test") == 9
+
+
+# ---- how much at once
+
+
+def test_many_updates_are_several_commits(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", 4 * MIB)
+    updates = sorted(update(f"n{number}.test") for number in range(store.step * 3))
+    commits = list(store.apply(updates, NOW))
+    assert [len(done) for done in commits] == [store.step] * 3
+    assert store.usage().entries == store.step * 3
+    store.close()
+
+
+def test_transaction_that_does_not_fit_into_the_map_is_cut_smaller(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", MIB)
+    store.step = 1000
+    fill(store, 4000)
+    store.step = 4000  # one transaction over all of it needs as many free pages again
+    assert store.usage().share > 0.5
+    fill(store, 4000, stored=Moment(NOW.wall_ms + 1, NOW.boot_ms + 1, NOW.boot))
+    assert store.usage().entries == 4000
+    store.close()
+
+
+def test_full_map_is_an_error_of_its_own_and_room_can_be_made_in_it(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", MIB)
+    with pytest.raises(lmdb.MapFullError):
+        fill(store, 20_000)
+    full = store.usage()
+    assert full.share > 0.9
+    keys = [place for found in store.slices() for place, _ in found]
+    try:
+        store.delete(keys[:100])
+    except lmdb.MapFullError:
+        assert store.grow()
+        assert not store.grow()  # once is enough
+        store.delete(keys[:100])
+    assert store.usage().entries == full.entries - 100
+    store.delete(keys)
+    assert store.usage().entries == 0
+    fill(store, 1000)
+    store.close()
+
+
+def test_size_of_an_open_environment_is_what_the_daemon_gave_it(tmp_path: Path) -> None:
+    Store.open(tmp_path / "cache", 32 * MIB).close()
+    store = Store.open_existing(tmp_path / "cache")
+    assert store.size == 32 * MIB
+    store.close()
+    with pytest.raises(FileNotFoundError):
+        Store.open_existing(tmp_path / "nothing")
+    assert not (tmp_path / "nothing").exists()
+
+
+# ---- reading and removing
+
+
+def test_slices_are_all_entries_once_in_order(store: Store) -> None:
+    fill(store, 2500)
+    slices = list(store.slices(limit=1000))
+    keys = [place for found in slices for place, _ in found]
+    assert [len(found) for found in slices] == [1000, 1000, 500]
+    assert keys == sorted(place_of(f"n{number}.test") for number in range(2500))
+
+
+def test_range_is_removed_and_nothing_beside_it(store: Store) -> None:
+    for name in ("a.test", "b.a.test", "c.b.a.test", "ab.test", "test", "a.testing"):
+        apply(store, update(name))
+    prefix = place_of("a.test")[:-7]
+    assert store.delete_range(prefix, lambda _: True) == 3
+    assert store.delete_range(prefix, lambda _: True) == 0
+    assert [name for name in ("ab.test", "test", "a.testing") if hits(store, name) == 0] == [
+        "ab.test",
+        "test",
+        "a.testing",
+    ]
+
+
+def test_predicate_decides_within_a_range(store: Store) -> None:
+    fill(store, 3000)
+    wanted = {place_of(f"n{number}.test") for number in range(0, 3000, 3)}
+    assert store.delete_range(b"test\0", wanted.__contains__) == 1000
+    assert store.usage().entries == 2000
+
+
+def test_entry_that_has_changed_is_not_the_one_to_be_removed(store: Store) -> None:
+    apply(store, update("a.test", earlier(10)), update("b.test", earlier(10)))
+    found = store.read_slice(b"")
+    apply(store, update("a.test", earlier(5)))
+    assert store.delete_unchanged(found) == 1
+    assert hits(store, "a.test") == 0
+
+
+def test_clear_leaves_nothing(store: Store) -> None:
+    fill(store, 1000)
+    assert store.clear() == 1000
+    assert store.usage().entries == 0
+    fill(store, 10)
+
+
+def test_sum_of_what_was_written_is_kept(store: Store) -> None:
+    assert store.written() == (0.0, 0)
+    list(store.apply([update("a.test")], NOW, (123.5, 4567)))
+    assert store.written() == (123.5, 4567)
+    fill(store, 10)
+    assert store.written() == (123.5, 4567)
+
+
+# ---- files
+
+
+def test_lock_file_has_no_holes(store: Store) -> None:
+    found = (store.place / "lock.mdb").stat()
+    assert found.st_blocks * 512 >= files.LOCK_OCTETS == found.st_size
+
+
+def test_files_are_their_owners_alone(store: Store) -> None:
+    fill(store, 1)
+    with writer_lock(store.place, 1.0):
+        modes = {path.name: path.stat().st_mode & 0o777 for path in store.place.iterdir()}
+    assert modes == {"data.mdb": 0o600, "lock.mdb": 0o600, "writer": 0o600}
+    assert store.place.stat().st_mode & 0o777 == 0o700
+
+
+def test_new_environment_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) -> None:
+    """Half a file would pass for a damaged one at the next try."""
+    script = (
+        "import resource, signal, sys\n"
+        "from pathlib import Path\n"
+        "from fastdns.cache.store import Store\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))\n"
+        "try: Store.open(Path(sys.argv[1]), 1 << 20)\n"
+        "except Exception as error: print(type(error).__name__)\n"
+    )
+    for limit in (4096, 8192, 12288):
+        place = tmp_path / str(limit)
+        done = subprocess.run(
+            [sys.executable, "-c", script, str(place), str(limit)],
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        assert done.stdout.strip(), limit
+        assert not (place / "data.mdb").exists()
+        Store.open(place, MIB).close()
+
+
+def test_exchange_of_the_file_is_seen(store: Store, tmp_path: Path) -> None:
+    assert store.is_in_place()
+    other = Store.open(tmp_path / "other", MIB)
+    other.close()
+    os.replace(tmp_path / "other" / "data.mdb", store.place / "data.mdb")
+    assert not store.is_in_place()
+
+
+@pytest.mark.parametrize("name", ["data.mdb", "lock.mdb"])
+def test_loss_of_a_file_is_seen(store: Store, name: str) -> None:
+    (store.place / name).unlink()
+    assert not store.is_in_place()
+
+
+def test_garbage_at_the_start_of_the_file_is_seen(store: Store) -> None:
+    with (store.place / "data.mdb").open("r+b") as file:
+        file.write(b"\xff" * 64)
+    with pytest.raises(Damaged, match="LMDB file"):
+        store.is_in_place()
+
+
+def test_end_of_the_file_that_is_gone_is_seen(store: Store) -> None:
+    fill(store, 1000)
+    os.truncate(store.place / "data.mdb", 8192)
+    with pytest.raises(CutOff):
+        store.is_in_place()
+
+
+def test_commit_leaves_the_file_as_long_as_its_pages(store: Store) -> None:
+    """Also after large answers that came and went within one transaction."""
+    for round_ in range(300):
+        large = answer_of_size(20_000 + round_ * 37, qname="large.test")
+        with store.env.begin(write=True, db=store.entries) as transaction:
+            transaction.put(b"k%d" % (round_ % 5), pack(large, NOW))
+            transaction.delete(b"k%d" % ((round_ * 3) % 5))
+        fill(store, 1)
+        check_length(store.env, store.place)
+
+
+def test_only_the_newest_is_kept_aside(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    for content in ("one", "two"):
+        place.mkdir(exist_ok=True)
+        (place / "data.mdb").write_text(content)
+        assert put_aside(place) == place / "data.mdb.damaged"
+    assert [path.read_text() for path in place.iterdir()] == ["two"]
+    (place / "data.mdb").mkdir()
+    (place / "data.mdb" / "x").write_text("")
+    put_aside(place)
+    (place / "data.mdb").write_text("three")
+    put_aside(place)
+    assert [path.read_text() for path in place.iterdir()] == ["three"]
+
+
+# ---- the writer lock
+
+
+HOLD = (
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from fastdns.cache.lock import writer_lock\n"
+    "with writer_lock(Path(sys.argv[1]), 1.0):\n"
+    "    print('held', flush=True)\n"
+    "    sys.stdin.read()\n"
+)
+
+
+def test_lock_that_is_held_names_its_holder_even_a_stopped_one(tmp_path: Path) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as holder:
+        assert holder.stdout.readline() == b"held\n"
+        os.kill(holder.pid, signal.SIGSTOP)
+        with (
+            pytest.raises(LockHeld, match=f"pid {holder.pid} ") as told,
+            writer_lock(tmp_path, 0.1),
+        ):
+            pass
+        assert told.value.pid == holder.pid
+        os.kill(holder.pid, signal.SIGKILL)
+        with writer_lock(tmp_path, 5.0):
+            pass
+
+
+def test_lock_without_a_directory_is_an_error_of_the_system(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), writer_lock(tmp_path / "nowhere", 0.1):
+        pass
+
+
+# ---- examination
+
+
+def examine(place: Path) -> str | None:
+    examination = Examination(place)
+    return examination.finish()
+
+
+def test_examination_of_a_sound_cache_finds_nothing(store: Store) -> None:
+    fill(store, 3000)
+    store.close()
+    assert examine(store.place) is None
+
+
+def test_examination_of_no_cache_finds_nothing(tmp_path: Path) -> None:
+    assert examine(tmp_path) is None
+
+
+@pytest.mark.parametrize(
+    ("disk_place", "value", "finding"),
+    [
+        (b"test\0www\0" + bytes(7), b"garbage", "cannot be read"),
+        (b"not a key", value_of("a.test"), "cannot be read"),
+        (place_of("other.test"), value_of("a.test"), "another question"),
+    ],
+)
+def test_examination_finds_an_entry_that_is_none(
+    store: Store, disk_place: bytes, value: bytes, finding: str
+) -> None:
+    fill(store, 100)
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(disk_place, value)
+    store.close()
+    assert finding in examine(store.place)
+
+
+def test_examination_survives_what_kills_its_process(store: Store) -> None:
+    fill(store, 3000)
+    place = store.place
+    store.close()
+    os.truncate(place / "data.mdb", 4096 * 10)
+    assert "SIGBUS" in examine(place)
+
+
+def test_examination_that_cannot_look_is_no_finding(store: Store) -> None:
+    if os.geteuid() == 0:
+        pytest.skip("root may look anywhere")
+    store.place.chmod(0)
+    try:
+        with pytest.raises(OSError, match="Permission denied"):
+            examine(store.place)
+    finally:
+        store.place.chmod(0o700)

@@ -1,0 +1,169 @@
+"""Who has to go when the disk cache is full or entries have expired, and who stays."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+
+import pytest
+from test_store import MIB, fill, place_of, update
+
+from fastdns._entry import Moment
+from fastdns.cache.files import Damaged
+from fastdns.cache.lock import LockHeld, writer_lock
+from fastdns.cache.store import Store
+from fastdns.cache.sweep import FULL, ROOMY, Sweeper
+
+STALE = 3600
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[Store]:
+    opened = Store.open(tmp_path / "cache", 2 * MIB)
+    yield opened
+    opened.close()
+
+
+def sweeper(store: Store) -> Sweeper:
+    def writing() -> AbstractContextManager[None]:
+        return writer_lock(store.place, 1.0)
+
+    return Sweeper(store, STALE, writing)
+
+
+def ago(seconds: int) -> Moment:
+    now = Moment.now()
+    return Moment(now.wall_ms - seconds * 1000, now.boot_ms - seconds * 1000, now.boot)
+
+
+def left(store: Store) -> set[bytes]:
+    return {place for found in store.slices() for place, _ in found}
+
+
+def put(store: Store, qname: str, **knobs: object) -> None:
+    knobs = {"stored": Moment.now()} | knobs
+    list(store.apply([update(qname, **knobs)], Moment.now()))
+
+
+def fill_up(store: Store, domain: str = "test", **knobs: object) -> int:
+    """Put entries until it is as full as it may become; return how many."""
+    count, knobs = 0, {"stored": Moment.now()} | knobs
+    while store.usage().share < FULL:
+        batch = [update(f"n{number}.{domain}", **knobs) for number in range(count, count + 50)]
+        for _ in store.apply(sorted(batch), Moment.now()):
+            pass
+        count += 50
+    return count
+
+
+def test_entry_goes_when_it_is_past_its_ttl_and_the_time_for_stale_answers(store: Store) -> None:
+    put(store, "fresh.test", stored=ago(299), ttl=300)
+    put(store, "stale.test", stored=ago(300 + STALE - 5), ttl=300)
+    put(store, "expired.test", stored=ago(300 + STALE + 5), ttl=300)
+    put(store, "used.test", stored=ago(300 + STALE + 5), ttl=300, hits=1000)
+    assert sum(sweeper(store).expire()) == 2
+    assert left(store) == {place_of("fresh.test"), place_of("stale.test")}
+
+
+def test_age_over_a_boot_goes_by_the_wall_clock(store: Store) -> None:
+    now = Moment.now()
+
+    def of_another_boot(seconds: int) -> Moment:
+        return Moment(now.wall_ms - seconds * 1000, 5, now.boot ^ 1)
+
+    put(store, "stale.test", stored=of_another_boot(300 + STALE - 60))
+    put(store, "expired.test", stored=of_another_boot(300 + STALE + 60))
+    put(store, "future.test", stored=of_another_boot(-10_000_000))
+    put(store, "unset.test", stored=Moment(1000, 5, now.boot ^ 1))  # 1970
+    sum(sweeper(store).expire())
+    assert left(store) == {place_of(f"{name}.test") for name in ("stale", "future", "unset")}
+
+
+def test_damaged_entry_is_found_by_the_way(store: Store) -> None:
+    fill(store, 100)
+    value = bytearray(store.get(place_of("n7.test")))
+    value[-1] ^= 1
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(place_of("n7.test"), bytes(value))
+    with pytest.raises(Damaged):
+        sum(sweeper(store).expire())
+
+
+def test_sweep_ends_when_there_is_room(store: Store) -> None:
+    rng = random.Random(1)
+    while store.usage().share < FULL:
+        put(store, f"{rng.randbytes(6).hex()}.test", hits=rng.randrange(10))
+    count = store.usage().entries
+    freed = sum(sweeper(store).make_room())
+    assert store.usage().share <= ROOMY
+    assert store.usage().entries == count - freed
+    assert freed < count * 0.75  # LMDB joins pages late; but it is no clearance
+
+
+def test_entries_used_most_stay(store: Store) -> None:
+    for number in range(100):
+        put(store, f"used{number}.test", hits=1 + number, stored=ago(10_000), ttl=86400)
+    fill_up(store)
+    sum(sweeper(store).make_room())
+    assert {place_of(f"used{number}.test") for number in range(100)} <= left(store)
+
+
+def test_of_entries_used_alike_the_oldest_go_first(store: Store) -> None:
+    for number in range(100):
+        put(store, f"new{number}.test")
+    fill_up(store, stored=ago(7200), ttl=86400)
+    sum(sweeper(store).make_room())
+    assert {place_of(f"new{number}.test") for number in range(100)} <= left(store)
+
+
+def test_expired_entries_go_before_any_other(store: Store) -> None:
+    fill_up(store, stored=ago(300 + STALE + 60), hits=50)
+    for number in range(50):
+        put(store, f"fresh{number}.test")
+    sum(sweeper(store).make_room())
+    assert {place_of(f"fresh{number}.test") for number in range(50)} <= left(store)
+
+
+def test_sweeps_of_entries_that_rank_alike_go_around(store: Store) -> None:
+    """Else those whose names come first would never live long."""
+    sweeps = sweeper(store)
+    fill_up(store, "middle")
+    sum(sweeps.make_room())
+    first = {place_of(f"n{number}.aaa") for number in range(50)}
+    for number in range(50):
+        put(store, f"n{number}.aaa")
+    fill_up(store, "zzz")
+    sum(sweeps.make_room())
+    assert first <= left(store)
+
+
+def test_sweep_yields_after_every_slice_so_that_others_can_write(store: Store) -> None:
+    fill_up(store)
+    sweep = sweeper(store).make_room()
+    for number, _ in enumerate(sweep):
+        put(store, f"meanwhile{number}.example")
+    assert any(place.startswith(b"example\0meanwhile") for place in left(store))
+
+
+def test_entry_that_was_refreshed_meanwhile_stays(store: Store) -> None:
+    put(store, "a.test", stored=ago(300 + STALE + 60))
+
+    @contextmanager
+    def writing() -> Iterator[None]:
+        put(store, "a.test")  # between the look at it and its removal
+        yield
+
+    assert sum(Sweeper(store, STALE, writing).expire()) == 0
+    assert left(store) == {place_of("a.test")}
+
+
+def test_lock_held_by_a_command_puts_off_the_removal(store: Store) -> None:
+    put(store, "a.test", stored=ago(300 + STALE + 60))
+
+    def writing() -> AbstractContextManager[None]:
+        raise LockHeld(store.place / "writer", 1)
+
+    assert sum(Sweeper(store, STALE, writing).expire()) == 0
+    assert left(store) == {place_of("a.test")}
