@@ -12,7 +12,7 @@ class FastPath:
         self,
         tiers: Tiers,
         on_uncommon: Callable[[Query], None],
-        on_refresh: Callable[[bytes], None],
+        on_refresh: Callable[[bytes], object],
         *,
         stale_ttl: int = 30,
         prefetch: bool = True,

@@ -109,7 +109,7 @@ class Resolver:
 
     def _find_out(self, key: bytes, question: _Question) -> None:
         """Disk, when that could not be looked at in passing; upstream; what is stale."""
-        answer = self._from_cold_disk(key) if question.wants_disk else None
+        answer = self._from_cold_disk(key, question.ticket) if question.wants_disk else None
         if answer is None:
             stale = self._tiers.stale_answer(key, self._manners.stale_ttl)
             patience = self._hub.loop.timer(self._manners.stale_wait)
@@ -126,14 +126,14 @@ class Resolver:
         self._counters.set("in_flight", len(self._questions))
         self._reply(question, answer)
 
-    def _from_cold_disk(self, key: bytes) -> Answer | None:
+    def _from_cold_disk(self, key: bytes, ticket: Ticket) -> Answer | None:
         """Look on a disk that may take its time, in another thread."""
         try:
             value = self._hub.threadpool.apply(self._tiers.fetch, (key,))
         except ValueError:
             self._tiers.disk_is_damaged()
             return None
-        return self._tiers.adopt(key, value) if value is not None else None
+        return self._tiers.adopt(key, value, ticket)
 
     def _from_upstream(self, key: bytes, question: _Question, stale: Answer | None) -> Answer:
         source, seconds = None, 0.0

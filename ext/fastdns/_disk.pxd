@@ -1,6 +1,6 @@
 """Reading the disk cache (LMDB) in place: no copy, no Python object, no GIL; the one writer is another process."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._entry cimport Header, Instant
@@ -26,9 +26,14 @@ cdef class Environment:
     cdef MDB_env* env
     cdef MDB_txn* txn                   # a snapshot that is renewed for each batch
     cdef MDB_dbi entries
-    cdef readonly object file           # (device, inode) of data.mdb
+    cdef object files                   # which they are
     cdef int descriptor                 # of data.mdb, LMDB's own
     cdef int64_t page_octets
+    cdef int64_t octets                 # the most that data.mdb was seen to have
+    cdef int threads                    # that read in it now
+    cdef bint is_spent                  # it cannot be used any more: to be opened anew
+    cdef bint is_cut(self) noexcept nogil
+    cdef bint is_whole(self) noexcept nogil
 
 cdef class Disk:
     cdef readonly str path
@@ -36,12 +41,9 @@ cdef class Disk:
     cdef readonly bint is_open
     cdef readonly bint is_cold          # the file is not in memory: look-ups here would stall whoever makes them
     cdef Environment environment
-    cdef MDB_env* env       # the environment's, as the next four
-    cdef MDB_txn* txn
+    cdef Environment former     # in which a thread still read when it was closed
+    cdef MDB_txn* txn       # the environment's, as the next
     cdef MDB_dbi entries
-    cdef int descriptor
-    cdef int64_t page_octets
-    cdef int64_t octets     # the most that data.mdb was seen to have
     cdef int warm_look_ups              # in a row
     cdef long faults                    # major ones of this thread
     cdef uint16_t ttl_at[RECORDS_MAX]
@@ -55,5 +57,8 @@ cdef class Disk:
     cdef int read(
         self, const uint8_t* key, uint16_t key_length, const void* value, size_t length, const Instant* now, Found* out
     ) noexcept nogil                                    # the same for a value at hand
+    cdef int begin_in(self, Environment environment, MDB_txn** txn) except? -1
+    cdef fetch_in(self, Environment environment, bytes key)
+    cdef scan_in(self, MDB_txn* txn, MDB_dbi dbi, bytes after, int entries, uint32_t hits_min)
     cdef void saw(self, long faults, int look_ups) noexcept
     cdef void end(self) noexcept nogil

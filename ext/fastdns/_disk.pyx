@@ -6,7 +6,7 @@ the cache counts as cold, and look-ups belong into another thread (`fetch`) unti
 
 import os
 
-from libc.string cimport memcpy
+from libc.string cimport memcmp, memcpy
 
 from libc.stdint cimport uint32_t
 
@@ -30,6 +30,7 @@ cdef extern from "<lmdb.h>" nogil:
     int MDB_RDONLY
     int MDB_NOTLS
     int MDB_NOTFOUND
+    int MDB_MAP_RESIZED
     const char* mdb_strerror(int status)
     int mdb_env_create(MDB_env** env)
     int mdb_env_open(MDB_env* env, const char* path, unsigned int flags, unsigned int mode)
@@ -90,15 +91,22 @@ cdef class Environment:
         if self.env != NULL:
             mdb_env_close(self.env)
 
+    cdef bint is_cut(self) noexcept nogil:
+        """True when somebody has cut the file, which never shrinks by itself. Nothing in it may be looked at then."""
+        cdef int64_t octets = fastdns_file_octets(self.descriptor)
+        if octets < self.octets:
+            return True
+        self.octets = octets
+        return False
 
-cdef inline bint is_whole(MDB_env* env, int descriptor, int64_t page_octets) noexcept nogil:
-    """Return whether the file has all its pages: reading past the end of a mapped file is a SIGBUS.
+    cdef bint is_whole(self) noexcept nogil:
+        """Return whether the file has all its pages: reading past the end of a mapped file is a SIGBUS.
 
-    It may lack some for a moment, when the keeper has just committed and not yet filled it up.
-    """
-    cdef MDB_envinfo info
-    mdb_env_info(env, &info)
-    return fastdns_file_octets(descriptor) >= <int64_t>(info.me_last_pgno + 1) * page_octets
+        It may lack some for a moment, when the keeper has just committed and not yet filled it up.
+        """
+        cdef MDB_envinfo info
+        mdb_env_info(self.env, &info)
+        return fastdns_file_octets(self.descriptor) >= <int64_t>(info.me_last_pgno + 1) * self.page_octets
 
 
 cdef check(int status):
@@ -111,7 +119,7 @@ cdef Environment open_environment(str path):
     cdef Environment opened = Environment.__new__(Environment)
     cdef MDB_txn* txn = NULL
     cdef MDB_stat stat
-    found = os.stat(os.path.join(path, "data.mdb"))
+    opened.files = files_of(path)
     if os.stat(os.path.join(path, "lock.mdb")).st_size < LOCK_OCTETS_MIN:
         raise OSError("lock.mdb is not ready")
     check(mdb_env_create(&opened.env))
@@ -120,7 +128,7 @@ cdef Environment open_environment(str path):
     check(mdb_env_stat(opened.env, &stat))
     check(mdb_env_get_fd(opened.env, &opened.descriptor))
     opened.page_octets = stat.ms_psize
-    if not is_whole(opened.env, opened.descriptor, opened.page_octets):
+    if not opened.is_whole():
         raise OSError("data.mdb is truncated")
     check(mdb_txn_begin(opened.env, NULL, MDB_RDONLY, &txn))
     status = mdb_dbi_open(txn, b"entries", 0, &opened.entries)
@@ -130,8 +138,13 @@ cdef Environment open_environment(str path):
     check(mdb_txn_commit(txn))      # the handle outlives the transaction that is committed
     check(mdb_txn_begin(opened.env, NULL, MDB_RDONLY, &opened.txn))
     mdb_txn_reset(opened.txn)
-    opened.file = (found.st_dev, found.st_ino)
     return opened
+
+
+cdef tuple files_of(str path):
+    """Which files make up an environment: another one under either name is another environment."""
+    found = [os.stat(os.path.join(path, name)) for name in ("data.mdb", "lock.mdb")]
+    return tuple([(one.st_dev, one.st_ino) for one in found])
 
 
 cdef class Disk:
@@ -143,24 +156,27 @@ cdef class Disk:
         self.is_cold = True     # until the first look-ups have shown otherwise
 
     def open(self):
-        """Open it, or open it again when another file has taken its place. OSError: it cannot be read."""
+        """Open it, or open it again when other files have taken its place or it is of no use any more.
+
+        OSError: it cannot be read.
+        """
         cdef Environment opened
+        if self.former is not None and self.former.threads == 0:
+            self.former = None
         try:
-            found = os.stat(os.path.join(self.path, "data.mdb"))
+            files = files_of(self.path)
         except OSError:
             self.close()
             raise
-        # The same file is not opened twice: closing the first would give up LMDB's locks of the second.
-        if self.environment is None or self.environment.file != (found.st_dev, found.st_ino):
+        # The same files are not open twice: closing one would give up LMDB's locks of the other.
+        if self.environment is None or self.environment.is_spent or self.environment.files != files:
             self.close()
+            if self.former is not None:
+                raise OSError("a thread still reads in the former one")
             opened = open_environment(self.path)
             self.environment = opened
             self.txn = opened.txn
             self.entries = opened.entries
-            self.descriptor = opened.descriptor
-            self.octets = fastdns_file_octets(opened.descriptor)
-            self.page_octets = opened.page_octets
-            self.env = opened.env
         self.is_open = True
 
     def suspend(self):
@@ -170,19 +186,22 @@ cdef class Disk:
     def close(self):
         """Let go of the file."""
         self.is_open = False
+        if self.environment is not None and self.environment.threads > 0:
+            self.former = self.environment      # there is at most one: nothing is opened beside it
         self.environment = None
 
     cdef int begin(self) noexcept nogil:
-        cdef int64_t octets
+        cdef int status
         if not self.is_open:
             return DISK_ABSENT
-        octets = fastdns_file_octets(self.descriptor)
-        if octets < self.octets:
-            return DISK_DAMAGED     # somebody has cut it
-        self.octets = octets
-        if mdb_txn_renew(self.txn) != 0:
-            return DISK_DAMAGED
-        if not is_whole(self.env, self.descriptor, self.page_octets):
+        status = mdb_txn_renew(self.txn) if not self.environment.is_cut() else -1
+        if status != 0:
+            self.environment.is_spent = True
+            if status != MDB_MAP_RESIZED:
+                return DISK_DAMAGED
+            self.is_open = False        # the keeper has enlarged it, under another cache.disk
+            return DISK_ABSENT
+        if not self.environment.is_whole():
             mdb_txn_reset(self.txn)
             return DISK_ABSENT
         self.faults = fastdns_major_faults()
@@ -239,6 +258,15 @@ cdef class Disk:
         ValueError: what is there is damaged.
         """
         cdef Environment environment = self.environment     # kept open while this thread reads in it
+        if environment is None or not self.is_open:
+            return None
+        environment.threads += 1
+        try:
+            return self.fetch_in(environment, key)
+        finally:
+            environment.threads -= 1
+
+    cdef fetch_in(self, Environment environment, bytes key):
         cdef uint8_t disk_key[DISK_KEY_MAX]
         cdef MDB_txn* txn = NULL
         cdef MDB_val wanted, value
@@ -247,15 +275,16 @@ cdef class Disk:
         cdef int status
         cdef int damaged = 0
         cdef long faults
-        if environment is None:
-            return None
         wanted.mv_size = disk_key_of(key, <uint16_t>len(key), disk_key)
         wanted.mv_data = disk_key
-        if wanted.mv_size == 0 or mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn) != 0:
+        if wanted.mv_size == 0:
+            return None
+        status = self.begin_in(environment, &txn)
+        if status == DISK_DAMAGED:
+            raise ValueError("data.mdb is truncated")
+        if status != DISK_FOUND:
             return None
         try:
-            if not is_whole(environment.env, environment.descriptor, environment.page_octets):
-                return None
             with nogil:
                 faults = fastdns_major_faults()
                 status = mdb_get(txn, environment.entries, &wanted, &value)
@@ -271,6 +300,41 @@ cdef class Disk:
         finally:
             mdb_txn_abort(txn)
 
+    def touch(self, list disk_keys not None):
+        """Have what stands under these keys read into memory (the page cache); for threads that may wait."""
+        cdef Environment environment = self.environment
+        cdef MDB_txn* txn = NULL
+        if environment is None or not self.is_open:
+            return
+        environment.threads += 1
+        try:
+            if self.begin_in(environment, &txn) == DISK_FOUND:
+                try:
+                    for disk_key in disk_keys:
+                        touch_one(txn, environment.entries, disk_key)
+                finally:
+                    mdb_txn_abort(txn)
+        finally:
+            environment.threads -= 1
+
+    cdef int begin_in(self, Environment environment, MDB_txn** txn) except? -1:
+        """Begin a read transaction of a thread; return a DiskStatus. Only after DISK_FOUND there is one."""
+        cdef int status
+        if environment.is_cut():
+            return DISK_DAMAGED
+        with nogil:         # it reads in the file, too
+            status = mdb_txn_begin(environment.env, NULL, MDB_RDONLY, txn)
+        if status != 0:
+            if status == MDB_MAP_RESIZED:
+                environment.is_spent = True
+                if environment is self.environment:
+                    self.is_open = False
+            return DISK_ABSENT
+        if not environment.is_whole():
+            mdb_txn_abort(txn[0])
+            return DISK_ABSENT
+        return DISK_FOUND
+
     cdef void saw(self, long faults, int look_ups) noexcept:
         """Judge by what another thread has met."""
         self.warm_look_ups = min(self.warm_look_ups + look_ups, WARM_LOOK_UPS) if faults == 0 else 0
@@ -284,6 +348,20 @@ cdef class Disk:
         """
         cdef Environment environment = self.environment
         cdef MDB_txn* txn = NULL
+        if environment is None or not self.is_open:
+            return [], None
+        environment.threads += 1
+        try:
+            if self.begin_in(environment, &txn) != DISK_FOUND:
+                return [], None
+            try:
+                return self.scan_in(txn, environment.entries, after, entries, hits_min)
+            finally:
+                mdb_txn_abort(txn)
+        finally:
+            environment.threads -= 1
+
+    cdef scan_in(self, MDB_txn* txn, MDB_dbi dbi, bytes after, int entries, uint32_t hits_min):
         cdef MDB_cursor* cursor = NULL
         cdef MDB_val key, value, wanted
         cdef MDB_val found[SCAN_AT_ONCE]
@@ -293,19 +371,20 @@ cdef class Disk:
         cdef long faults = fastdns_major_faults()
         cdef list result = []
         last = after
-        if environment is None:
-            return result, None
-        check(mdb_txn_begin(environment.env, NULL, MDB_RDONLY, &txn))
+        wanted.mv_data = <void*><const char*>after
+        wanted.mv_size = len(after)
+        with nogil:
+            status = mdb_cursor_open(txn, dbi, &cursor)
+            if status == 0:
+                key = wanted
+                # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
+                status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if wanted.mv_size else MDB_NEXT)
+            if status == 0 and key.mv_size == wanted.mv_size:
+                if memcmp(key.mv_data, wanted.mv_data, key.mv_size) == 0:
+                    status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+        if cursor == NULL:
+            check(status)
         try:
-            if not is_whole(environment.env, environment.descriptor, environment.page_octets):
-                return result, None
-            check(mdb_cursor_open(txn, environment.entries, &cursor))
-            key.mv_data = <void*><const char*>after
-            key.mv_size = len(after)
-            # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
-            status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if after else MDB_NEXT)
-            if status == 0 and (<const char*>key.mv_data)[:key.mv_size] == after:
-                status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
             while entries > 0 and status == 0:
                 with nogil:
                     count = 0
@@ -327,6 +406,15 @@ cdef class Disk:
             self.saw(fastdns_major_faults() - faults, WARM_LOOK_UPS)
             return result, last if status == 0 else None
         finally:
-            if cursor != NULL:
-                mdb_cursor_close(cursor)
-            mdb_txn_abort(txn)
+            mdb_cursor_close(cursor)
+
+
+cdef touch_one(MDB_txn* txn, MDB_dbi entries, bytes disk_key):
+    cdef MDB_val wanted, value
+    cdef Header header
+    cdef Stored stored
+    wanted.mv_data = <void*><const char*>disk_key
+    wanted.mv_size = len(disk_key)
+    with nogil:
+        if mdb_get(txn, entries, &wanted, &value) == 0:
+            read_entry(<const uint8_t*>value.mv_data, value.mv_size, &header, &stored)

@@ -80,8 +80,9 @@ cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogi
 cdef class FastPath:
     """Answers from the cache; calls `on_uncommon(query)` for each query that needs more.
 
-    `on_refresh(key)` is called for what should be asked again though it is still served. What is served past its TTL
-    says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last tenth of its TTL is renewed.
+    `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
+    not. What is served past its TTL says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last
+    tenth of its TTL is renewed.
     """
 
     def __cinit__(self, Tiers tiers not None, on_uncommon, on_refresh, *, uint32_t stale_ttl=30, bint prefetch=True):
@@ -257,21 +258,23 @@ cdef class FastPath:
         cdef bint on_disk = not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0
         cdef bint wants_disk
         read_moment(&now)
-        for i in range(count):
-            # A look-up that had to wait for the disk makes the others of the batch another thread's.
-            wants_disk = self.tiers.disk.would_wait()
-            if on_disk and not wants_disk:
-                verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
-            else:
-                verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
-            if verdict == UNCOMMON:
-                uncommon = self.put_off(fd, self.missed[i], wants_disk, uncommon)
-                continue
-            self.batch.queue(self.missed[i], written)
-            if verdict == ANSWERED_LATE:
-                self.renew(&self.seen[self.missed[i]])
-        if on_disk:
-            self.tiers.end_disk()
+        try:
+            for i in range(count):
+                # A look-up that had to wait for the disk makes the others of the batch another thread's.
+                wants_disk = self.tiers.disk.would_wait()
+                if on_disk and not wants_disk:
+                    verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
+                else:
+                    verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
+                if verdict == UNCOMMON:
+                    uncommon = self.put_off(fd, self.missed[i], wants_disk, uncommon)
+                    continue
+                self.batch.queue(self.missed[i], written)
+                if verdict == ANSWERED_LATE:
+                    self.renew(&self.seen[self.missed[i]])
+        finally:
+            if on_disk:     # whatever happens: it must not be renewed twice
+                self.tiers.end_disk()
         self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
         return uncommon
 
@@ -287,8 +290,8 @@ cdef class FastPath:
         return uncommon
 
     cdef void renew(self, const Seen* seen):
-        self.tally[PREFETCHES] += 1
-        self.on_refresh(seen.question.key[:seen.question.key_length])
+        if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
+            self.tally[PREFETCHES] += 1
 
     def renew_wanted(self):
         """Have renewed what commands want renewed."""

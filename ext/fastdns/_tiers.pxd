@@ -42,6 +42,7 @@ cdef class Tiers:
     ) noexcept nogil                                # a DiskLookUp
     cdef void end_disk(self) noexcept nogil
     # private
+    cdef list sound_keys(self, list disk_keys)
     cdef void report_damage(self) noexcept nogil
     cdef void ring_keeper(self) noexcept nogil
     cdef void warn_keeper(self) noexcept nogil

@@ -2,7 +2,7 @@
 
 Answers reach the disk by a ring, from which the keeper takes them. What a command has changed stands in the control
 pages and is applied before anything is served (`catch_up`), so that it cannot be undone by an answer that was under
-way: a Ticket, drawn before an upstream is asked, says how much had been applied by then.
+way: a Ticket, drawn before an upstream or another thread is asked, says how much had been applied by then.
 """
 
 import logging
@@ -20,7 +20,7 @@ from fastdns._hotcache cimport key_of
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._shared cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
-    DISK_HITS, INVALIDATIONS, RING_SHED, WARMED,
+    DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
 from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, load32, store32
 
@@ -48,7 +48,7 @@ cdef class Source:
 
 
 cdef class Ticket:
-    """How things stood when an upstream was asked: which changes were applied, which upstreams there were."""
+    """How things stood when somebody was asked: which changes were applied, which upstreams there were."""
 
 
 cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
@@ -93,7 +93,10 @@ cdef class Tiers:
         """Apply what commands have changed; return the keys that they want renewed."""
         cdef Instant now
         read_moment(&now)
-        return self.take_wanted() if self.catch_up(now.boot_ms) else []
+        wanted = self.take_wanted() if self.catch_up(now.boot_ms) else []
+        if not self.disk.is_open:
+            self.follow_disk()      # what kept it from being opened may have passed
+        return wanted
 
     cdef void bring_in(self, bytes key, const Instant* now):
         """Bring what the disk holds of this key into memory, unless that could take its time."""
@@ -247,7 +250,7 @@ cdef class Tiers:
         if age_ms >= life_ms + self.memory.stale_ms:
             return DISK_NOTHING
         old = self.memory.find_any(hash, key, key_length)
-        if old == NULL or old.stored_ms < now_ms - age_ms:
+        if old == NULL or old.answer.is_failure or old.stored_ms < now_ms - age_ms:
             self.memory.put(key, key_length, &found.answer, now_ms - age_ms, now_ms)
             self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
             self.tally[CACHE_ENTRIES] = self.memory.count
@@ -255,24 +258,28 @@ cdef class Tiers:
         if age_ms >= life_ms:
             return DISK_STALE
         entry[0] = self.memory.find_any(hash, key, key_length)
-        if entry[0] != NULL and now_ms >= entry[0].expires_ms:
+        if entry[0] != NULL and (entry[0].answer.is_failure or now_ms >= entry[0].expires_ms):
             entry[0] = NULL
         return DISK_FRESH
 
-    def adopt(self, bytes key not None, bytes value not None):
-        """Bring a value that another thread has fetched from disk into memory; return its Answer while it is fresh."""
+    def adopt(self, bytes key not None, bytes value, Ticket ticket not None):
+        """Bring what another thread has fetched from disk into memory; return its Answer while it is fresh.
+
+        None: there is no such answer, or no more. The ticket was drawn before the thread looked.
+        """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = <uint16_t>len(key)
         cdef Instant now
         cdef Found found
         cdef Entry* entry = NULL
         read_moment(&now)
-        if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) != DISK_FOUND:
+        self.catch_up(now.boot_ms)
+        if value is not None and not self.is_outdated(ticket, octets, length):
+            if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) == DISK_FOUND:
+                self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry)
+        if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
+            self.tally[DISK_MISSES] += 1
             return None
-        if self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry) != DISK_FRESH:
-            return None
-        if entry == NULL:
-            return None     # memory has no room: rare, and asking upstream is right, too
         self.memory.count_hit(entry)
         self.tally[DISK_HITS] += 1
         return answer_of(
@@ -286,10 +293,13 @@ cdef class Tiers:
         return self.disk.fetch(key)
 
     def stale_answer(self, bytes key not None, uint32_t ttl):
-        """Return what memory holds past its TTL, as RFC 8767 says it is to be told; None when there is nothing."""
+        """Return what there is past its TTL, as RFC 8767 says it is to be told; None when there is nothing."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
+        if entry == NULL:
+            self.bring_in(key, &now)    # others may have taken its room
+            entry = self.entry_of(key)
         if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
             return None
         ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
@@ -310,7 +320,7 @@ cdef class Tiers:
     # --- learning ---------------------------------------------------------------------------------------
 
     def ticket(self):
-        """Return the Ticket for a question that an upstream is asked now."""
+        """Return the Ticket for a question that an upstream, or a thread that reads the disk, is asked now."""
         cdef Ticket ticket = Ticket.__new__(Ticket)
         ticket.epoch = self.epoch
         ticket.origin = self.origin
@@ -390,11 +400,11 @@ cdef class Tiers:
         cdef bytes key
         cdef const uint8_t* octets
         cdef uint64_t hash
+        cdef list keys = self.sound_keys(disk_keys)
         read_moment(&now)
         if self.begin_disk() != 0:
             return False
-        for disk_key in disk_keys:
-            key = cache_key(disk_key)
+        for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.memory.find_any(hash, octets, <uint16_t>len(key)) == NULL:
@@ -402,6 +412,16 @@ cdef class Tiers:
                     self.tally[WARMED] += 1
         self.end_disk()
         return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE
+
+    cdef list sound_keys(self, list disk_keys):
+        """Return the cache keys of these; one that has none is damage."""
+        cdef list keys = []
+        for disk_key in disk_keys:
+            try:
+                keys.append(cache_key(disk_key))
+            except ValueError:
+                self.report_damage()
+        return keys
 
     cdef void show_memory(self) noexcept:
         self.tally[CACHE_ENTRIES] = self.memory.count

@@ -162,6 +162,8 @@ class Worker:
         # interpreter is not held.
         keys = iter(self._hub.threadpool.apply(most_used, (disk, limit)))
         while chunk := list(islice(keys, WARMED_AT_ONCE)):
+            # Of a file larger than the machine's memory these are gone from there again.
+            self._hub.threadpool.apply(disk.touch, (chunk,))
             if not self._tiers.warm(chunk):
                 break
             gevent.sleep(0)

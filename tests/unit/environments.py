@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import lmdb
 from messages import answer_from
@@ -34,12 +35,16 @@ def write_disk(directory: Path, values: Mapping[bytes, bytes]) -> None:
     write_raw(directory, {disk_key(key): value for key, value in values.items()})
 
 
-def write_raw(directory: Path, values: Mapping[bytes, bytes]) -> None:
+def open_here(directory: Path, map_octets: int = MAP_OCTETS) -> Any:
+    return lmdb.open(str(directory), map_size=map_octets, max_dbs=2)
+
+
+def write_raw(directory: Path, values: Mapping[bytes, bytes], map_octets: int = MAP_OCTETS) -> None:
     # A process of its own: LMDB's locks allow an environment to be open once in a process.
     child = os.fork()
     if child == 0:
         try:
-            with lmdb.open(str(directory), map_size=MAP_OCTETS, max_dbs=2) as environment:
+            with open_here(directory, map_octets) as environment:
                 entries = environment.open_db(b"entries")
                 with environment.begin(write=True, db=entries) as transaction:
                     for key, value in values.items():
@@ -50,4 +55,4 @@ def write_raw(directory: Path, values: Mapping[bytes, bytes]) -> None:
     assert os.waitpid(child, 0)[1] == 0
 
 
-__all__ = ["ago", "answer_from", "value_of", "write_disk", "write_raw"]
+__all__ = ["ago", "answer_from", "open_here", "value_of", "write_disk", "write_raw"]

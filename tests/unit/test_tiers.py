@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import resource
 import select
 import struct
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from environments import ago, value_of, write_disk, write_raw
+from environments import ago, open_here, value_of, write_disk, write_raw
 from messages import (
     AAAA,
     DO,
@@ -34,6 +36,7 @@ from fastdns._answer import Answer, failure
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._disk import Disk
 from fastdns._entry import Entry, Moment
+from fastdns._fastpath import FastPath
 from fastdns._keys import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
@@ -73,6 +76,25 @@ def front_on(place: Path, *, stale: int = STALE, warm: bool = True) -> Front:
             front.tiers.disk.fetch(key("nothing"))
         assert not front.tiers.disk.is_cold
     return front
+
+
+def fetch(front: Front, of: bytes | None = None) -> Answer | None:
+    """What is fresh on a disk that may have to be waited for."""
+    wanted = key() if of is None else of
+    ticket = front.tiers.ticket()
+    return front.tiers.adopt(wanted, front.tiers.fetch(wanted), ticket)
+
+
+def in_a_child(do: Callable[[], None]) -> int:
+    """The status of a process in which this was done: a SIGBUS ends that one only."""
+    child = os.fork()
+    if child == 0:
+        try:
+            do()
+        except BaseException:
+            os._exit(1)
+        os._exit(0)
+    return os.waitpid(child, 0)[1]
 
 
 # ---- looking up
@@ -164,12 +186,18 @@ def test_cold_disk_is_left_to_another_thread(place: Path) -> None:
     front = front_on(place, warm=False)
     assert front.tiers.disk.is_cold
     assert front.ask(query()) is None
-    value = front.tiers.fetch(key())
-    assert value is not None
-    answer = front.tiers.adopt(key(), value)
+    answer = fetch(front)
     assert answer is not None
     assert ttl_of(answer.message) == 200
     assert front.count("disk_cold_total") == 1
+
+
+def test_miss_on_a_cold_disk_is_counted_as_one(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(300), ago(400))})
+    front = front_on(place, warm=False)
+    assert fetch(front, key("nothing")) is None
+    assert fetch(front) is None  # it is stale
+    assert (front.count("disk_hits_total"), front.count("disk_misses_total")) == (0, 2)
 
 
 def test_disk_is_warm_after_a_row_of_look_ups_that_did_not_wait(place: Path) -> None:
@@ -256,6 +284,31 @@ def test_failure_never_hides_a_good_answer_that_only_the_disk_holds(place: Path,
         assert front.tiers.stale_answer(key(), 30) is not None
 
 
+def test_failure_in_memory_does_not_keep_a_good_answer_on_disk(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(300), ago(4000))})
+    front = front_on(place)
+    front.keep(failure(key(), 2, None, 5), age_ms=6000)  # of when the disk could not be read
+    assert front.ask(query()) is None
+    assert front.tiers.stale_answer(key(), 30) is not None
+
+
+def test_failure_in_memory_gives_way_to_what_a_thread_has_found(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(300), ago(100))})
+    front = front_on(place, warm=False)
+    front.keep(failure(key(), 2, None, 5))
+    answer = fetch(front)
+    assert answer is not None
+    assert answer.rcode == 0
+
+
+def test_stale_answer_is_found_on_disk_when_memory_has_lost_it(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(300), ago(4000))})
+    front = front_on(place)
+    assert front.ask(query()) is None
+    front.tiers.clear_memory()
+    assert front.tiers.stale_answer(key(), 30) is not None
+
+
 # ---- clocks
 
 
@@ -322,6 +375,14 @@ def test_failure_is_not_renewed(place: Path) -> None:
     front.keep(failure(key(), 2, None, 5), age_ms=4900)
     assert front.ask(query()) is not None
     assert front.refreshed == []
+
+
+def test_renewal_that_is_declined_is_not_counted(place: Path) -> None:
+    front = front_on(place)
+    front.fastpath = FastPath(front.tiers, print, lambda key: False)
+    front.keep(good(300), age_ms=280_000)
+    assert front.ask(query()) is not None
+    assert front.count("prefetches_total") == 0
 
 
 # ---- learning
@@ -467,6 +528,31 @@ def test_answer_asked_for_after_the_change_is_kept(place: Path) -> None:
     assert [record[1] for record in front.ring.records(1 << 20)] == [1]
 
 
+@pytest.mark.parametrize("applied", [True, False], ids=["applied", "posted"])
+def test_value_that_a_thread_read_before_a_command_removed_it_is_not_adopted(
+    place: Path, *, applied: bool
+) -> None:
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front = front_on(place, warm=False)
+    ticket = front.tiers.ticket()
+    value = front.tiers.fetch(key())
+    front.control.post(CHANGE_NAME, name("www.example"))
+    if applied:
+        front.tiers.look_at_control()
+    assert front.tiers.adopt(key(), value, ticket) is None
+    assert front.cache.count == 0
+
+
+def test_value_that_a_thread_read_for_former_upstreams_is_not_adopted(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(), ago(1), origin=7)})
+    front = front_on(place, warm=False)
+    ticket = front.tiers.ticket()
+    value = front.tiers.fetch(key())
+    front.tiers.change_origin(7)
+    assert front.tiers.adopt(key(), value, ticket) is None
+    assert fetch(front) is not None
+
+
 def test_answer_of_former_upstreams_that_comes_late_is_not_kept(place: Path) -> None:
     front = front_on(place)
     ticket = front.tiers.ticket()
@@ -524,6 +610,109 @@ def test_file_that_somebody_cuts_is_no_crash(place: Path) -> None:
     os.truncate(place / "data.mdb", 100)
     assert front.ask(query()) is None
     assert front.control.suspect
+
+
+def grown(place: Path) -> Front:
+    """A fast path whose file has grown since it was opened."""
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front = front_on(place)
+    values = {key(f"n{n}"): value_of(answer_for(f"n{n}"), ago(1)) for n in range(5000)}
+    write_disk(place, values)
+    assert front.ask(query("n0")) is not None
+    os.truncate(place / "data.mdb", (place / "data.mdb").stat().st_size // 2)
+    return front
+
+
+def test_file_that_is_cut_after_it_grew_is_no_crash(place: Path) -> None:
+    front = grown(place)
+
+    def ask() -> None:
+        for n in range(1, 5000):
+            assert front.ask(query(f"n{n}")) is None
+        assert front.control.suspect
+
+    assert in_a_child(ask) == 0
+
+
+@pytest.mark.parametrize("how", ["fetch", "scan", "touch"])
+def test_file_that_is_cut_is_no_crash_for_threads_either(place: Path, how: str) -> None:
+    disk = grown(place).tiers.disk
+
+    def read() -> None:
+        keys = [key(f"n{n}") for n in range(1, 5000)]
+        if how == "fetch":
+            for wanted in keys:
+                with pytest.raises(ValueError, match="truncated"):
+                    disk.fetch(wanted)
+        elif how == "scan":
+            assert disk.scan(b"", 5000, 0) == ([], None)
+        else:
+            disk.touch([disk_key(wanted) for wanted in keys])
+
+    assert in_a_child(read) == 0
+
+
+def test_threads_leave_a_suspected_disk_alone_too(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(), ago(1), hits=3)})
+    disk = front_on(place).tiers.disk
+    disk.suspend()
+    assert disk.fetch(key()) is None
+    assert disk.scan(b"", 10, 0) == ([], None)
+    disk.touch([disk_key(key())])
+
+
+def test_file_whose_map_was_enlarged_is_opened_again(place: Path) -> None:
+    write_raw(place, {disk_key(key()): value_of(good(), ago(1))}, map_octets=1 << 20)
+    front = front_on(place)
+    write_raw(place, {b"%d" % n: bytes(1500) for n in range(2000)})
+    assert front.ask(query()) is None
+    assert not front.control.suspect
+    front.tiers.look_at_control()
+    assert front.ask(query()) is not None
+
+
+def test_thread_that_finds_the_map_enlarged_has_the_file_opened_again(place: Path) -> None:
+    write_raw(place, {disk_key(key()): value_of(good(), ago(1))}, map_octets=1 << 20)
+    front = front_on(place, warm=False)
+    write_raw(place, {b"%d" % n: bytes(1500) for n in range(2000)})
+    assert fetch(front) is None
+    front.tiers.look_at_control()
+    assert fetch(front) is not None
+
+
+def test_reader_that_was_given_up_for_dead_reads_again(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front = front_on(place)
+    with open_here(place):  # at its end LMDB clears what this process has in lock.mdb
+        pass
+    assert front.ask(query()) is None
+    front.control.advance_generation()  # the keeper finds nothing wrong
+    front.control.suspect = False
+    assert front.ask(query()) is not None
+    assert not front.control.suspect
+
+
+def test_reader_is_where_writers_look_for_it_when_the_lock_file_is_another(place: Path) -> None:
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front = front_on(place)
+    (place / "lock.mdb").unlink()
+    write_disk(place, {})
+    front.control.advance_generation()
+    assert front.ask(query()) is not None
+    us = os.getpid()
+
+    def look() -> None:
+        with open_here(place) as environment:
+            assert str(us) in environment.readers()
+
+    assert in_a_child(look) == 0
+
+
+def test_disk_that_could_not_be_opened_is_tried_again(place: Path) -> None:
+    front = Front(place)
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front.tiers.look_at_control()
+    assert front.tiers.disk.is_open
 
 
 @pytest.mark.parametrize("octets", [0, 100, 8192])
@@ -589,6 +778,38 @@ def test_warmed_answers_are_memory_hits(place: Path) -> None:
     assert response is not None
     assert ttl_of(response) == 200
     assert (front.count("cache_hits_total"), front.count("warmed_total")) == (1, 1)
+
+
+def test_key_that_is_none_does_not_end_the_warming_up(place: Path) -> None:
+    value = value_of(good(), ago(1), hits=5)
+    write_raw(place, {b"no key": value, disk_key(key()): value})
+    front = front_on(place)
+    chosen = most_used(front.tiers.disk, 10)
+    assert b"no key" in chosen
+    front.tiers.warm(chosen)
+    assert front.count("warmed_total") == 1
+    assert front.control.suspect
+    front.control.advance_generation()
+    front.control.suspect = False
+    front.tiers.clear_memory()
+    assert front.ask(query()) is not None
+    assert not front.control.suspect
+
+
+def test_what_was_touched_does_not_have_to_be_waited_for(place: Path) -> None:
+    names = [f"n{n}" for n in range(200)]
+    values = {n: value_of(answer_of_size(3000, qname=n), ago(1), hits=1) for n in names}
+    write_disk(place, {key(n, 65280): value for n, value in values.items()})
+    with (place / "data.mdb").open("rb") as file:
+        os.fsync(file.fileno())
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    front = front_on(place)
+    chosen = [disk_key(key(n, 65280)) for n in names]
+    front.tiers.disk.touch([b"no key", *chosen])
+    before = resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
+    front.tiers.warm(chosen)
+    assert front.count("warmed_total") == 200
+    assert resource.getrusage(resource.RUSAGE_THREAD).ru_majflt == before
 
 
 def test_do_and_cd_are_answered_each_from_its_own_entry(place: Path) -> None:
