@@ -12,7 +12,7 @@ from . import __version__
 from ._answer import Answer, Limits, failure, text_answer
 from ._fastpath import FastPath, Query, key_parts
 from ._shared import Counters
-from ._tiers import Ticket, Tiers
+from ._tiers import Tiers
 from .errors import UpstreamError
 from .upstream.group import Group
 
@@ -21,6 +21,7 @@ log = logging.getLogger(__name__)
 QUESTIONS_MAX = 1024  # under way at once; each costs a greenlet and a socket
 RENEWALS_BELOW = 256  # only with fewer under way something is asked that nobody waits for
 WAITING_MAX = 8192  # queries that wait for them
+DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
 HOLD_STALE_SECONDS = 30  # until a question that has failed is tried again: RFC 8767 section 5
 
 _CLASS_CHAOS = 3
@@ -41,13 +42,12 @@ class Manners:
 class _Question:
     """One question under way, and who waits for its answer."""
 
-    __slots__ = ("greenlet", "stale", "ticket", "waiting", "wants_disk")
+    __slots__ = ("greenlet", "is_late", "stale", "waiting")
 
-    def __init__(self, ticket: Ticket, waiting: list[Query]) -> None:
-        self.ticket = ticket
+    def __init__(self, waiting: list[Query]) -> None:
         self.waiting = waiting
-        self.wants_disk = any(query.wants_disk for query in waiting)
-        self.stale: Answer | None = None  # what those who come late are told
+        self.is_late = False  # the upstreams take too long: what is stale is told at once
+        self.stale: Answer | None = None  # what its end was, when that is stale
         self.greenlet: gevent.Greenlet | None = None
 
 
@@ -80,9 +80,9 @@ class Resolver:
         question = self._questions.get(key)
         if question is None:
             self._start(key, [query])
-        elif question.stale is not None:
+        elif question.is_late and (stale := self._stale(key)) is not None:
             self._counters.add("cache_stale_total")
-            query.reply(question.stale)
+            query.reply(stale)
             return
         else:
             # One upstream query for all: RFC 5452 section 5, no birthday attack.
@@ -93,41 +93,49 @@ class Resolver:
             self._shed_oldest()
         self._counters.set("in_flight", len(self._questions))
 
-    def renew(self, key: bytes) -> None:
-        """Ask for what is still served, unless that is under way or others need us more."""
-        if key not in self._questions and len(self._questions) < RENEWALS_BELOW:
-            self._start(key, [])
-            self._counters.set("in_flight", len(self._questions))
+    def renew(self, key: bytes) -> bool:
+        """Ask for what is still served; False: that is under way, or others need us more."""
+        if key in self._questions or len(self._questions) >= RENEWALS_BELOW:
+            return False
+        self._start(key, [])
+        self._counters.set("in_flight", len(self._questions))
+        return True
 
     @property
     def idle(self) -> bool:
         return not self._questions
 
     def _start(self, key: bytes, waiting: list[Query]) -> None:
-        question = self._questions[key] = _Question(self._tiers.ticket(), waiting)
+        question = self._questions[key] = _Question(waiting)
         question.greenlet = gevent.spawn(self._find_out, key, question)
 
     def _find_out(self, key: bytes, question: _Question) -> None:
         """Disk, when that could not be looked at in passing; upstream; what is stale."""
-        answer = self._from_cold_disk(key, question.ticket) if question.wants_disk else None
-        if answer is None:
-            stale = self._tiers.stale_answer(key, self._manners.stale_ttl)
-            patience = self._hub.loop.timer(self._manners.stale_wait)
-            if stale is not None:
-                patience.start(self._serve_stale, question, stale)
-            try:
-                answer = self._from_upstream(key, question, stale)
-            finally:
-                patience.stop()
-                patience.close()
+        wants_disk = any(query.wants_disk for query in question.waiting)
+        search = gevent.spawn(self._search_disk, key) if wants_disk else None
+        patience = self._hub.loop.timer(self._manners.stale_wait)
+        patience.start(self._lose_patience, key, question)
+        try:
+            answer = self._from_disk(search, DISK_SECONDS) or self._from_upstream(key)
+            if answer.is_failure:
+                answer = self._from_disk(search) or self._from_stale(key, question) or answer
+        except Exception as defect:  # of ours: it must not leave these clients waiting for ever
+            log.exception("defect: %s", defect)
+            answer = failure(key, UpstreamError.rcode, UpstreamError.ede, 0)
+        finally:
+            patience.stop()
+            patience.close()
+            if search is not None:
+                search.kill(block=False)
         if self._questions.get(key) is not question:
             return  # shed in the moment in which the answer came
         del self._questions[key]
         self._counters.set("in_flight", len(self._questions))
         self._reply(question, answer)
 
-    def _from_cold_disk(self, key: bytes, ticket: Ticket) -> Answer | None:
+    def _search_disk(self, key: bytes) -> Answer | None:
         """Look on a disk that may take its time, in another thread."""
+        ticket = self._tiers.ticket()
         try:
             value = self._hub.threadpool.apply(self._tiers.fetch, (key,))
         except ValueError:
@@ -135,7 +143,16 @@ class Resolver:
             return None
         return self._tiers.adopt(key, value, ticket)
 
-    def _from_upstream(self, key: bytes, question: _Question, stale: Answer | None) -> Answer:
+    def _from_disk(self, search: gevent.Greenlet | None, seconds: float = 0.0) -> Answer | None:
+        """Return what such a search has found, if it ends within so many seconds."""
+        if search is None:
+            return None
+        search.join(seconds)
+        found: Answer | None = search.value
+        return found
+
+    def _from_upstream(self, key: bytes) -> Answer:
+        ticket = self._tiers.ticket()
         source, seconds = None, 0.0
         try:
             outcome = self._group.ask(key)
@@ -144,21 +161,34 @@ class Resolver:
             log.debug("no answer: %s", error)
             ttl = self._manners.limits.failure_ttl if error.lasting else 0
             answer = failure(key, error.rcode, error.ede, ttl)
-        except Exception as defect:  # of ours: it must not leave these clients waiting for ever
+        except Exception as defect:
             log.exception("defect: %s", defect)
             ttl = self._manners.limits.failure_ttl
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, ttl)
-        if answer.is_failure and stale is not None:
-            self._tiers.hold_stale(key, HOLD_STALE_SECONDS * 1000)
-            question.stale = stale
-            return stale
-        self._tiers.keep(key, answer, question.ticket, source, seconds)
+        self._tiers.keep(key, answer, ticket, source, seconds)
         return answer
 
-    def _serve_stale(self, question: _Question, stale: Answer) -> None:
+    def _from_stale(self, key: bytes, question: _Question) -> Answer | None:
+        """Return what is told instead of a failure."""
+        question.stale = self._stale(key)
+        if question.stale is not None:
+            self._tiers.hold_stale(key, HOLD_STALE_SECONDS * 1000)
+        return question.stale
+
+    def _stale(self, key: bytes) -> Answer | None:
+        # Asked for anew each time: a command may have removed it.
+        return self._tiers.stale_answer(key, self._manners.stale_ttl)
+
+    def _lose_patience(self, key: bytes, question: _Question) -> None:
         """The upstreams take too long: tell what was true, and go on asking."""
-        question.stale = stale
-        self._reply(question, stale)
+        question.is_late = True
+        self._tell_stale(key, question)
+
+    def _tell_stale(self, key: bytes, question: _Question) -> None:
+        if question.waiting:
+            question.stale = self._stale(key)
+            if question.stale is not None:
+                self._reply(question, question.stale)
 
     def _reply(self, question: _Question, answer: Answer) -> None:
         waiting, question.waiting = question.waiting, []
@@ -169,13 +199,16 @@ class Resolver:
             query.reply(answer)
 
     def _shed_oldest(self) -> None:
+        """Make room: who waits longest is told what is stale, or nothing."""
         key, question = next(iter(self._questions.items()))
         del self._questions[key]
-        self._waiting -= len(question.waiting)
-        self._counters.add("shed_total", len(question.waiting))
         if question.greenlet is not None:
             question.greenlet.kill(block=False)
-        for query in question.waiting:
+        self._tell_stale(key, question)
+        waiting, question.waiting = question.waiting, []
+        self._waiting -= len(waiting)
+        self._counters.add("shed_total", len(waiting))
+        for query in waiting:
             query.drop()
 
 

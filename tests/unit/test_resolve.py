@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import gevent
 import pytest
+from environments import ago, value_of, write_disk
 from gevent.queue import Queue
+from messages import EDE, address, answer_from, key, name, now_ms, option, query, reply
 
 from fastdns import resolve
-from fastdns._answer import Answer, Limits, text_answer
-from fastdns._control import Control
+from fastdns._answer import Answer, Limits, failure, text_answer
+from fastdns._control import CHANGE_NAME, Control
 from fastdns._disk import Disk
 from fastdns._fastpath import Query
 from fastdns._hotcache import HotCache
@@ -20,6 +23,9 @@ from fastdns._ring import Ring
 from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
 from fastdns.upstream.group import Group, Outcome
+
+STALE = option(EDE, b"\0\3")
+KEPT = {"k": 100, "old": 4000}  # on disk, for so many seconds
 
 
 class HeldGroup(Group):
@@ -34,8 +40,26 @@ class HeldGroup(Group):
         return Outcome(answers.get(), Source("192.0.2.1:53"), 0.01)
 
     def answer(self, position: int) -> None:
-        key, answers = self.asked[position]
-        answers.put(text_answer(key, b"x"))
+        key, _ = self.asked[position]
+        self.say(position, text_answer(key, b"x"))
+
+    def fail(self, position: int) -> None:
+        key, _ = self.asked[position]
+        self.say(position, failure(key, 2, None, 5))
+
+    def say(self, position: int, answer: Answer | None) -> None:
+        self.asked[position][1].put(answer)
+
+
+class SlowTiers(Tiers):
+    """Tiers over a disk that does not answer before the test says so."""
+
+    def __init__(self, *_: object) -> None:
+        self.may_read = threading.Event()
+
+    def fetch(self, key: bytes) -> bytes | None:
+        self.may_read.wait()
+        return super().fetch(key)
 
 
 class Client(Query):
@@ -43,9 +67,11 @@ class Client(Query):
 
     def __init__(self) -> None:
         self.heard: list[str] = []
+        self.rcodes: list[int] = []
 
     def reply(self, answer: Answer) -> None:
-        self.heard.append("reply")
+        self.heard.append("stale" if answer.edns_options == STALE else "reply")
+        self.rcodes.append(answer.rcode)
 
     def drop(self) -> None:
         self.heard.append("drop")
@@ -115,3 +141,162 @@ def test_question_dropped_while_its_answer_comes_leaves_the_next_one_alone(
     group.answer(len(asked) - 1 - asked[::-1].index(b"\x01k"))
     gevent.idle()
     assert again[0].heard == ["reply"]
+
+
+# ---- what is stale, and a disk that is slow
+
+
+class Scene:
+    """A resolver over a cache that holds what the test puts in, and clients of it."""
+
+    def __init__(self, directory: Path, group: HeldGroup, tiers: type[Tiers] = Tiers) -> None:
+        pages = Pages.create(directory / "counters", slots=1, started_at=time.time())
+        self.pages = pages
+        counters = pages.counters(0)
+        self.memory = HotCache(1 << 20, 86_400_000)
+        self.control = Control.open(None, directory)
+        self.tiers = tiers(self.memory, counters, Disk(directory), Ring.open(None), self.control)
+        manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=0.02)
+        self.resolver = resolve.Resolver(group, manners, self.tiers, counters)
+
+    def hold(self, qname: str, *, ttl: int, age_ms: int) -> None:
+        """Have memory hold an answer that came so long ago."""
+        answer = answer_from(reply(address(ttl), qname=qname), of=key(qname))
+        assert self.memory.insert(key(qname), answer, now_ms() - age_ms)
+
+    def ask(self, qname: str) -> Client:
+        client = Client()
+        response = self.resolver.fastpath.answer_stream(query(qname), lambda: client)
+        if response is not None:
+            client.heard.append("cache")
+        return client
+
+
+@pytest.fixture
+def scene(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> Scene:
+    monkeypatch.setattr(resolve, "QUESTIONS_MAX", 2)
+    return Scene(tmp_path, group)
+
+
+def until(condition: Callable[[], object]) -> None:
+    with gevent.Timeout(10):
+        while not condition():
+            gevent.sleep(0.001)
+
+
+def test_who_waits_too_long_is_told_what_is_stale_and_so_is_who_comes_later(
+    scene: Scene, group: HeldGroup
+) -> None:
+    scene.hold("k", ttl=300, age_ms=400_000)
+    first = scene.ask("k")
+    assert first.heard == []
+    until(lambda: first.heard)
+    second = scene.ask("k")
+    assert (first.heard, second.heard) == (["stale"], ["stale"])
+    assert len(group.asked) == 1
+    assert scene.pages.totals()["cache_stale_total"] == 2
+
+
+def test_who_joins_a_renewal_that_fails_is_told_what_has_become_stale(
+    scene: Scene, group: HeldGroup
+) -> None:
+    scene.hold("k", ttl=1, age_ms=950)
+    assert scene.ask("k").heard == ["cache"]  # and has it renewed
+    until(lambda: group.asked)
+    joined: list[Client] = []
+
+    def join() -> bool:
+        joined.append(scene.ask("k"))
+        return joined[-1].heard != ["cache"]
+
+    until(join)
+    group.fail(0)
+    until(lambda: joined[-1].heard)
+    assert joined[-1].heard == ["stale"]
+    assert len(group.asked) == 1
+
+
+def test_stale_answer_that_a_command_removes_is_told_to_nobody_any_more(
+    scene: Scene, group: HeldGroup
+) -> None:
+    scene.hold("k", ttl=300, age_ms=400_000)
+    first = scene.ask("k")
+    until(lambda: first.heard)
+    scene.control.post(CHANGE_NAME, name("k"))
+    second = scene.ask("k")
+    assert second.heard == []
+    group.fail(0)
+    until(lambda: second.heard)
+    assert (second.heard, second.rcodes) == (["reply"], [2])
+
+
+def test_who_is_dropped_for_others_is_told_what_is_stale(scene: Scene) -> None:
+    scene.hold("k", ttl=300, age_ms=400_000)
+    stale, other = scene.ask("k"), scene.ask("l")
+    scene.ask("m"), scene.ask("n")
+    assert (stale.heard, other.heard) == (["stale"], ["drop"])
+    totals = scene.pages.totals()
+    assert (totals["cache_stale_total"], totals["shed_total"]) == (1, 1)
+
+
+def test_who_is_sent_away_as_patience_ends_is_told_one_thing_only(
+    scene: Scene, group: HeldGroup
+) -> None:
+    scene.hold("k", ttl=300, age_ms=400_000)
+    client = scene.ask("k")
+    until(lambda: group.asked)
+    loop = gevent.get_hub().loop
+    hold_up, crowd = loop.timer(0.001), loop.timer(0.01)
+    hold_up.start(time.sleep, 0.05)  # patience and the others then come in one turn of the loop
+    crowd.start(lambda: [scene.ask(qname) for qname in ("l", "m")])
+    until(lambda: client.heard)
+    gevent.sleep(0.01)
+    assert len(client.heard) == 1
+    hold_up.close()
+    crowd.close()
+
+
+def test_defect_of_ours_leaves_nobody_waiting(scene: Scene, group: HeldGroup) -> None:
+    client = scene.ask("k")
+    until(lambda: group.asked)
+    group.say(0, None)
+    until(lambda: client.heard)
+    assert client.rcodes == [2]
+    assert scene.resolver.idle
+
+
+@pytest.fixture
+def slow(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> Iterator[Scene]:
+    """The disk of this scene is cold, holds "k" and "old", and does not answer."""
+    monkeypatch.setattr(resolve, "DISK_SECONDS", 0.02)
+    place = tmp_path / "cache"
+    place.mkdir()
+    answers = {qname: answer_from(reply(address(), qname=qname), of=key(qname)) for qname in KEPT}
+    write_disk(place, {key(n): value_of(one, ago(KEPT[n])) for n, one in answers.items()})
+    scene = Scene(place, group, SlowTiers)
+    yield scene
+    assert isinstance(scene.tiers, SlowTiers)
+    scene.tiers.may_read.set()
+
+
+def test_disk_that_does_not_answer_is_not_waited_for(slow: Scene, group: HeldGroup) -> None:
+    client = slow.ask("k")
+    until(lambda: group.asked)
+    group.answer(0)
+    until(lambda: client.heard)
+    assert (client.heard, client.rcodes) == (["reply"], [0])
+
+
+@pytest.mark.parametrize(("qname", "heard"), [("k", "reply"), ("old", "stale")])
+def test_what_a_slow_disk_has_is_told_when_the_upstreams_fail(
+    slow: Scene, group: HeldGroup, qname: str, heard: str
+) -> None:
+    client = slow.ask(qname)
+    until(lambda: group.asked)
+    assert isinstance(slow.tiers, SlowTiers)
+    slow.tiers.may_read.set()
+    until(lambda: slow.memory.count)
+    if not client.heard:  # patience has told what is stale
+        group.fail(0)
+    until(lambda: client.heard)
+    assert (client.heard, client.rcodes) == ([heard], [0])
