@@ -81,6 +81,8 @@ def read_all(place: Path, parent: int = 0) -> None:
     """Read every entry; Damaged says what is wrong. May end this process if the file is damaged."""
     if not (place / DATA).exists():
         return
+    if (place / DATA).stat().st_size == 0:
+        raise Damaged("is empty")  # LMDB, to which it may be new, would make it one to write in
     check_head(place)
     with (
         lmdb.open(

@@ -323,7 +323,7 @@ def _update(transaction: Any, update: Update, now: Moment) -> bool:
             return False
         value = old
     else:
-        if before is not None and not newer(value, old) and _age_is_known(old, now):
+        if before is not None and not _gives_way(old, value, now):
             return False
         before = (before or 0) + peek(value)[4]
     hits = before + update.hits
@@ -337,12 +337,18 @@ def _hits_of(value: bytes | memoryview | None) -> int | None:
         return None
 
 
-def _age_is_known(value: bytes, now: Moment) -> bool:
-    """False for an entry from the future, or of a wrong clock: it must not stay for ever."""
+def _gives_way(old: bytes, value: bytes, now: Moment) -> bool:
+    """Return whether an entry is to be replaced by this value.
+
+    By a newer one; by one of other upstreams, which may come from an export; and when it is from
+    the future, or of a wrong clock, since it would stay for ever.
+    """
+    if newer(value, old) or peek(value)[5] != peek(old)[5]:
+        return True
     try:
-        return Entry.parse(value).age(now) is not None
+        return Entry.parse(old).age(now) is None
     except ValueError:
-        return False
+        return True
 
 
 def check_entry(disk_key: bytes | memoryview, value: bytes | memoryview) -> None:

@@ -44,9 +44,8 @@ def first_then(then: Callable[[Asked], None], first: str = SHORT) -> Callable[[A
 
 def learn(daemon: Fastdns, name: str) -> float:
     """Ask for a name whose TTL is one second, and return when it will have expired."""
-    asked_at = time.monotonic()
     assert data(ask(daemon, name)) == ["192.0.2.1"]
-    return asked_at + 1.0
+    return time.monotonic() + 1.0
 
 
 def after(moment: float) -> None:
@@ -120,9 +119,8 @@ class TestStale:
         name = upstream.new_name(
             in_turn(lambda asked: asked.answer(rcode="NXDOMAIN", authority=[GONE]), refusing)
         )
-        asked_at = time.monotonic()
         assert ask(daemon, name).rcode() == dns.rcode.NXDOMAIN
-        after(asked_at + 1)
+        after(time.monotonic() + 1)
         answer = ask(daemon, name)
         assert answer.rcode() == dns.rcode.NXDOMAIN
         assert ede(answer) == [STALE_NXDOMAIN]
@@ -194,9 +192,9 @@ class TestPrefetch:
         renewed = upstream.new_name(first_then(answering(RENEWED), self.TEN))
         left_alone = upstream.new_name(first_then(answering(RENEWED), self.TEN))
         broken = upstream.new_name(first_then(refusing, self.TEN))
-        began = time.monotonic()
         for name in (renewed, left_alone, broken):
             assert data(ask(forwarder, name)) == ["192.0.2.1"]
+        began = time.monotonic()
         after(began + 8)
         for name in (renewed, left_alone, broken):
             ask(forwarder, name)  # not yet in the last tenth
@@ -217,8 +215,7 @@ class TestPrefetch:
         name = upstream.new_name(
             first_then(lambda a: a.answer(RENEWED), first="@ 4 IN A 192.0.2.1")
         )
-        began = time.monotonic()
         ask(daemon, name)
-        after(began + 3.65)
+        after(time.monotonic() + 3.65)
         ask(daemon, name)
         assert daemon.counter("prefetches_total") == 0
