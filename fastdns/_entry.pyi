@@ -1,10 +1,6 @@
 """An answer outside of a process: its value and its age."""
 
 from ._answer import Answer
-from ._keys import cache_key as cache_key
-from ._keys import disk_key as disk_key
-from ._keys import is_under as is_under
-from ._keys import range_of as range_of
 
 Octets = bytes | bytearray | memoryview
 

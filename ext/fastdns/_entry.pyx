@@ -12,7 +12,6 @@ from fastdns._keys cimport key_is_sound
 from fastdns._siphash cimport SipKey, siphash13
 from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, load16, load32, lower, store32
 
-from fastdns._keys import cache_key, disk_key, is_under, range_of    # no-cython-lint: found here, too
 
 cdef extern from "<time.h>" nogil:
     int CLOCK_BOOTTIME

@@ -90,11 +90,18 @@ def read_all(place: Path, parent: int = 0) -> None:
         ) as env,
         env.begin(buffers=True) as transaction,
     ):
-        if transaction.stat(env.open_db(None, txn=transaction))["entries"] == 0:
-            return
-        for name in (ABOUT, ENTRIES):
-            database = env.open_db(name, txn=transaction, create=False)
-            _read(transaction, database, name == ENTRIES, parent)
+        try:
+            _read_databases(env, transaction, parent)
+        except lmdb.Error as error:  # it could be opened: whatever this is, it lies in the file
+            raise Damaged(f"cannot be read by LMDB: {error}") from error
+
+
+def _read_databases(env: Any, transaction: Any, parent: int) -> None:
+    if transaction.stat(env.open_db(None, txn=transaction))["entries"] == 0:
+        return
+    for name in (ABOUT, ENTRIES):
+        database = env.open_db(name, txn=transaction, create=False)
+        _read(transaction, database, name == ENTRIES, parent)
 
 
 def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> None:

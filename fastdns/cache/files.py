@@ -17,6 +17,7 @@ from ..errors import FastdnsError
 
 DATA = "data.mdb"
 LOCK = "lock.mdb"
+FRESH = "data.mdb.new"
 LOCK_OCTETS = 16 * 1024
 # The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
 # bounds; magic, version, address, size of the map, size of a page.
@@ -49,6 +50,12 @@ def put_aside(place: Path) -> Path:
     aside = _rename(place / DATA)  # first: without it, nobody opens the other
     _rename(place / LOCK)
     return aside
+
+
+def exchange(place: Path) -> None:
+    """Put the fresh copy in place of the file; under the writer lock, nothing of it open here."""
+    (place / LOCK).unlink(missing_ok=True)  # it counts the old file's transactions
+    (place / FRESH).replace(place / DATA)
 
 
 def _rename(path: Path) -> Path:

@@ -19,13 +19,24 @@ import lmdb
 
 from .._entry import Entry, Moment, newer, peek, with_hits
 from .._keys import cache_key
-from .files import DATA, LOCK, Damaged, allocate_lock, check_head, check_length, fill_up, identity
+from .files import (
+    DATA,
+    FRESH,
+    LOCK,
+    Damaged,
+    allocate_lock,
+    check_head,
+    check_length,
+    fill_up,
+    identity,
+)
 
 ENTRIES = b"entries"
 ABOUT = b"about"
 FORMAT = b"1"  # of keys and values; another one is another version's cache
 SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
 STEP_LIMIT = 20_000  # entries a transaction
+OVERSIZE = 1.25  # times the size of the map; a little more than `grow` makes of it
 SLICE = 1_000  # entries that are read in one go
 T = TypeVar("T")
 Item = tuple[bytes, bytes]
@@ -86,6 +97,7 @@ class Store:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
             raise Damaged("is no directory") from None
+        (place / FRESH).unlink(missing_ok=True)
         is_new = not os.path.lexists(place / DATA)
         check_head(place)
         allocate_lock(place / LOCK)
@@ -164,6 +176,22 @@ class Store:
             return False
         self.env.set_mapsize(larger)
         return True
+
+    def is_oversized(self) -> bool:
+        """Whether the file is of a time when the map was to be larger."""
+        return (self.place / DATA).stat().st_size > self.size * OVERSIZE
+
+    def write_compact(self) -> None:
+        """Write a copy without free pages, for `files.exchange`; under the writer lock."""
+        descriptor = os.open(
+            self.place / FRESH, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
+        )
+        try:
+            with _damage_is_told():
+                self.env.copyfd(descriptor, compact=True)
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
     # Reading
 

@@ -87,11 +87,14 @@ class Broom:
     def _end(self, store: Store, now: float) -> None:
         made_room = self._makes_room
         self._forget(now)
-        share = self._show(store)
-        if made_room and share >= FULL:
-            self.next_at = now + IN_VAIN_SECONDS
-        elif not made_room:
+        if not made_room:
             self._expire_at = self.next_at = now + EXPIRE_SECONDS
+        if self._show(store) < FULL:
+            self._disk.shrink(store, now)
+        elif made_room:
+            self.next_at = now + IN_VAIN_SECONDS
+        else:
+            self._begin(store, now, makes_room=True)
 
     def _forget(self, now: float) -> None:
         self._sweep, self._makes_room = None, False

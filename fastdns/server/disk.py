@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
+import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
@@ -11,8 +13,9 @@ import lmdb
 
 from .._control import Control
 from .._shared import Counters
+from ..cache import files
 from ..cache.examine import Examination
-from ..cache.files import CutOff, Damaged, fill_up, put_aside
+from ..cache.files import CutOff, Damaged
 from ..cache.lock import LockHeld, writer_lock
 from ..cache.store import Store
 from .writes import Writes
@@ -24,6 +27,17 @@ PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
 PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
+# Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
+# after which it is given up though nothing was found.
+ODDITIES_SUSPICIOUS = 3
+ODDITIES_BORNE = 6
+REASONS_OF_SYSTEM = tuple(
+    os.strerror(number)
+    for number in (
+        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES),
+        *(errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EAGAIN),
+    )
+)
 TROUBLE = (OSError, lmdb.Error, Damaged, LockHeld)
 
 
@@ -81,6 +95,7 @@ class Disk:
         self._crashes = crashes
         self._store: Store | None = None
         self._trouble = Trouble(place)
+        self._oddities = 0
         self.examination: Examination | None = None
         self.writes = Writes(counters)
 
@@ -128,11 +143,11 @@ class Disk:
     def failed(self, error: Exception, now: float) -> None:
         """Do what has to be done after an attempt to use the environment ended like this."""
         try:
-            if isinstance(error, CutOff):
+            if isinstance(error, CutOff) or self._is_suspicious(error):
                 self._control.suspect = True
                 self._examine()
                 return
-            if isinstance(error, Damaged):
+            if isinstance(error, Damaged) or self._oddities >= ODDITIES_BORNE:
                 self._renew(str(error))
                 return
         except TROUBLE as problem:
@@ -150,8 +165,24 @@ class Disk:
         log.info("%s is full to the last page and was given some more", self._place)
         return True
 
+    def shrink(self, store: Store, now: float) -> None:
+        """Have the file as small as its map is to be, once what it holds is."""
+        if not store.is_oversized():
+            return
+        try:
+            with self.writing(), self.writes.counted():
+                store.write_compact()
+                self._close_store()
+                files.exchange(self._place)
+            self._open()
+            self._control.advance_generation()
+            log.info("%s has been brought down to the size of cache.disk", self._place)
+        except TROUBLE as error:
+            self.failed(error, now)
+
     def succeeded(self) -> None:
         """Take note of a commit: what was in its way is gone."""
+        self._oddities = 0
         self._trouble.end()
 
     def judge(self, now: float) -> None:
@@ -200,7 +231,7 @@ class Disk:
         self._open(examined=True)
         assert self._store is not None
         with self.writing():
-            fill_up(self._store.env, self._place)
+            files.fill_up(self._store.env, self._place)
         self._control.advance_generation()
         self._control.suspect = False
 
@@ -209,15 +240,21 @@ class Disk:
         self._close_store()
         if self._place.is_dir():
             with self.writing():
-                aside = put_aside(self._place)
+                aside = files.put_aside(self._place)
         else:
-            aside = put_aside(self._place)
+            aside = files.put_aside(self._place)
         log.error("%s %s; put aside as %s, the disk cache begins anew", self._place, reason, aside)
         self._counters.add("disk_set_aside_total")
-        self._crashes = 0
+        self._crashes = self._oddities = 0
         self._control.advance_generation()  # nobody may go on with the old one
         self._control.suspect = False
         self._open()
+
+    def _is_suspicious(self, error: Exception) -> bool:
+        """Return True once, when LMDB has failed again and again for reasons of its own."""
+        if isinstance(error, lmdb.Error) and not isinstance(error, lmdb.MapFullError):
+            self._oddities += not str(error).endswith(REASONS_OF_SYSTEM)
+        return self._oddities == ODDITIES_SUSPICIOUS
 
     def _wait(self, error: Exception, now: float) -> None:
         self._counters.add("disk_errors_total")

@@ -41,10 +41,15 @@ INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to 
 LONGEST_WAIT_SECONDS = 3600.0
 CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
 CRASHES_KEPT = 10
-# What gevent imports with its first hub, and py-lmdb (3.0; Debian 12's does not have it) with the
-# first environment. Who has given up root may not be able to read the files of
-# the interpreter any more (they may lie in root's home), so nothing is left to be imported then.
-IMPORTED_LATE = ("pprint", "lmdb._envid")
+# What gevent imports with its first hub, its first threads and the first exception in one, and
+# py-lmdb (3.0; Debian 12's does not have it) with the first environment. Who has given up root may
+# not be able to read the files of the interpreter any more (they may lie in root's home), so
+# nothing is left to be imported then.
+IMPORTED_LATE = (
+    *("pprint", "pickle", "concurrent.futures"),
+    *("gevent.monkey", "gevent.threadpool", "gevent.util"),
+    "lmdb._envid",
+)
 STOPPING = {signal.SIGTERM, signal.SIGINT}
 SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
 

@@ -498,6 +498,27 @@ def test_cache_at_its_limit_keeps_what_is_used_most(
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
+def test_smaller_cache_is_brought_down_to_its_size(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
+    disk = Disk(daemon)
+    for batch in range(4):
+        disk.put(*names(2000, f"batch{batch}.test"), padding=500)
+        assert disk.nudge()
+    disk.put("used.test")
+    assert disk.ring().put_hits_of(cache_key("used.test"), 100)
+    daemon.stop()
+    assert disk.data.stat().st_size > 4 * 2**20
+    with Fastdns(daemon.state_dir, upstream=[upstream], config='[cache]\ndisk = "2MiB"\n') as fresh:
+        eventually(lambda: disk.data.stat().st_size, lambda octets: octets <= 2 * 2**20, 20)
+        assert_works(fresh, disk, upstream)
+        assert disk.holds("used.test")
+        assert len(disk.entries()) > 500
+        assert counter(fresh, "disk_set_aside_total") == 0
+        assert not (disk.place / "data.mdb.new").exists()
+
+
 def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

@@ -17,7 +17,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_UNDER
-from fastdns._entry import Moment, disk_key
+from fastdns._entry import Moment
+from fastdns._keys import disk_key
 from fastdns.cache import nudge
 from fastdns.cache.lock import writer_lock
 

@@ -13,7 +13,8 @@ import lmdb
 
 from fastdns._answer import Answer, Limits, Reading
 from fastdns._control import Control
-from fastdns._entry import Entry, Moment, disk_key
+from fastdns._entry import Entry, Moment
+from fastdns._keys import disk_key
 from fastdns._ring import Ring
 from fastdns.cache import nudge
 
