@@ -48,7 +48,8 @@ dev:
 
 run: dev
 	@echo "Try: dig @$(firstword $(subst :, ,$(LISTEN))) -p $(lastword $(subst :, ,$(LISTEN))) example.com"
-	@echo "And: $(BIN)/fastdns stats --state $(STATE)"
+	@echo "And: $(BIN)/fastdns cache ls --state $(STATE)"
+	@echo "     $(BIN)/fastdns top --state $(STATE)"
 	@exec $(BIN)/fastdns serve --listen $(LISTEN) --state $(STATE) $(ARGS)
 
 test: dev

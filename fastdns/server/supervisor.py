@@ -189,6 +189,7 @@ class Supervisor:
         try:
             if child is self._keeper:
                 child.start()
+                log.info("%s (pid %d) works in its place", child.name, child.pid)
                 return
             self._await_intake()
             self._sources.refresh()  # a successor must not begin with an old list
