@@ -25,4 +25,7 @@ def most_used(disk: Disk, limit: int) -> list[bytes]:
                 heapq.heappush(best, entry)
             else:
                 heapq.heappushpop(best, entry)
-    return [key for _, key in sorted(best, reverse=True)]
+    # Not sorted(), which does not let go of the interpreter's lock for a tenth of a second.
+    chosen = [heapq.heappop(best)[1] for _ in range(len(best))]
+    chosen.reverse()
+    return chosen

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import signal
+import sys
 import time
 from collections.abc import Sequence
 from contextlib import suppress
@@ -41,6 +42,7 @@ LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AROUND_SECONDS = 1.0
 HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
 WARMED_AT_ONCE = 64
+SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
 OCTETS_A_WARMED_ENTRY = 512  # what an entry takes in memory, about: how many are worth choosing
 
 
@@ -174,6 +176,7 @@ def main(inheritance: Inheritance, ready: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to everybody
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
+    sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_descriptors()
     worker = Worker(inheritance)
     os.write(ready, b"1")
