@@ -43,11 +43,15 @@ class Terms:
 
 @attrs.frozen
 class Imported:
-    """What a line of a file comes to: an entry, a problem, or neither: nothing of use."""
+    """What a line of a file comes to: an entry, a problem, or neither: nothing of use.
+
+    `ends_early`: nothing but that this line, the last one, should not be.
+    """
 
     line: int
     entry: Pair | None = None
     problem: str | None = None
+    ends_early: bool = False
 
 
 class Outdated(Exception):

@@ -23,12 +23,14 @@ import dns.rrset
 
 from .._answer import Answer
 from .._entry import Moment
+from ..config.text import path_text
 from .exchange import Imported, Outdated, Terms, make_entry, read_answer
 from .keys import Key, parse_name
 
 FIRST_LINE = b"START_RRSET_CACHE"
+LAST_LINE = b"EOF"
 
-_MARKS = {FIRST_LINE, b"END_RRSET_CACHE", b"START_MSG_CACHE", b"END_MSG_CACHE", b"EOF"}
+_MARKS = {FIRST_LINE, b"END_RRSET_CACHE", b"START_MSG_CACHE", b"END_MSG_CACHE", LAST_LINE}
 _BOGUS = 1
 _VALIDATED = {3, 5}  # insecure, secure: all that DNSSEC has to say is there
 _SOA_OF_NEGATIVE = 4  # the flag of a set whose TTL is that of a negative answer (RFC 2308)
@@ -95,18 +97,26 @@ class _Message:
 def read_dump(
     lines: Iterable[tuple[int, bytes]], terms: Terms, dumped: Moment
 ) -> Iterator[Imported]:
-    """Yield what each message of a dump made at that moment comes to; bad lines stop nothing."""
+    """Yield what each message of a dump made at that moment comes to; bad lines stop nothing.
+
+    The last one tells when the dump ends early: it was cut, and nobody knows how much is missing.
+    """
     dump = _Dump(terms, dumped)
+    number = 0
     for number, line in lines:
         try:
             yield from dump.take(number, line.strip())
         except ValueError as error:
             yield Imported(number, problem=str(error))
     yield from dump.end()
+    if not dump.is_whole:
+        yield Imported(number, ends_early=True)
 
 
 class _Dump:
     """The sets read so far and the message that is being read."""
+
+    is_whole = False  # its last line was read
 
     def __init__(self, terms: Terms, dumped: Moment) -> None:
         self._terms = terms
@@ -123,6 +133,7 @@ class _Dump:
         if line in _MARKS or line.startswith((b"msg ", b"BADRRSET", b"BADMSG")):
             yield from self.end()
             self._set = None
+            self.is_whole = line == LAST_LINE
             self._in_messages = self._in_messages or line == b"START_MSG_CACHE"
             if line.startswith(b"msg "):
                 self._message = _Message.parse(number, line.split())
@@ -270,4 +281,5 @@ def _integer(word: bytes) -> int:
     try:
         return int(word)
     except ValueError:
-        raise ValueError(f"has {word[:20]!r} where a number belongs") from None
+        text = path_text(word[:20].decode("ascii", "backslashreplace"))
+        raise ValueError(f'has "{text}" where a number belongs') from None

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import os
 import struct
 import sys
 import time
 from collections import defaultdict
 from pathlib import Path
+from typing import Any
 
 import attrs
 import click
@@ -32,12 +34,22 @@ CLASS_IN = 1
 NO_TERMINAL = ("", "dumb", "unknown")
 
 
+class _Seconds(click.FloatRange):
+    """A number in a range; not a number is in none."""
+
+    def convert(self, value: Any, param: Any, ctx: Any) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value} is not a number of seconds.", param, ctx)
+        return number
+
+
 @click.command()
 @options.config_file
 @options.state
 @click.option(
     "--interval",
-    type=click.FloatRange(0.1, 60),
+    type=_Seconds(0.1, 60),
     default=1.0,
     show_default=True,
     metavar="SECONDS",

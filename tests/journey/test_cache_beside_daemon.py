@@ -15,6 +15,12 @@ from pathlib import Path
 import dns.message
 import pytest
 
+from fastdns.cache.inspect import keys_of
+from fastdns.cache.keys import parse_name
+from fastdns.cache.lock import writer_lock
+from fastdns.cache.store import Store
+
+from .support import stock
 from .support.client import ask, data, eventually, ttls
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, in_turn
@@ -130,6 +136,46 @@ def test_removal_works_while_all_processes_of_the_daemon_are_stopped(
     asked = len(upstream.asked(name))
     ask(daemon, name)
     assert len(upstream.asked(name)) == asked + 1
+
+
+@pytest.mark.parametrize("command", ["rm", "flush"])
+def test_removal_of_what_only_memory_has_says_that_memory_has_forgotten_it(
+    start_fastdns: Start, upstream: FalseUpstream, command: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name(answer_a)
+    ask(daemon, name)
+    cache(daemon.state_dir, "get", name)  # has it on disk
+    without_the_disk_entry(daemon, name)
+    spelled = f"{name.rstrip('.')}."
+    if command == "rm":
+        done = cache(daemon.state_dir, "rm", name, status=1)
+        assert done.stderr == (
+            f"fastdns: no entry for {spelled} on disk; "
+            "the daemon's memory has forgotten it, if it had it\n"
+        )
+    else:
+        done = cache(daemon.state_dir, "flush", "--under", name)
+        assert done.stdout == (
+            f"removed 0 entries under {spelled} on disk; "
+            "the daemon's memory has forgotten what it had\n"
+        )
+    asked = len(upstream.asked(name))
+    ask(daemon, name)
+    assert len(upstream.asked(name)) == asked + 1
+
+
+def without_the_disk_entry(daemon: Fastdns, name: str) -> None:
+    """Remove a name from disk behind the back of the daemon, which still has it in memory."""
+
+    def change() -> None:
+        place = daemon.state_dir / "cache"
+        with writer_lock(place, 5):
+            store = Store.open_existing(place)
+            assert store.delete(keys_of(store.env, store.entries, parse_name(name)))
+            store.close()
+
+    stock.in_child(change)
 
 
 def test_refresh_tells_of_the_new_answer(start_fastdns: Start, upstream: FalseUpstream) -> None:

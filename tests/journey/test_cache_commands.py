@@ -8,8 +8,10 @@ import json
 import os
 import pty
 import re
+import resource
 import select
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -24,6 +26,7 @@ from fastdns._entry import Moment
 from fastdns._ring import Ring
 
 from .support import stock
+from .support.client import eventually
 from .support.stock import entry, fill, put_raw
 
 FASTDNS = [sys.executable, "-m", "fastdns"]
@@ -140,6 +143,12 @@ def test_ls_prints_aligned_columns_under_a_heading_into_a_pipe(state: Path) -> N
     assert [line[at:] for line in lines[1:]] == names(state)
     www = next(line.split() for line in lines if " A " in line and "www" in line)
     assert (www[0], 195 <= int(www[1]) <= 200, www[3], www[5]) == ("fresh", True, "7", "NOERROR")
+
+
+def test_ls_keeps_columns_straight_beside_a_type_without_a_name(state: Path) -> None:
+    fill(state, [entry("odd.example", "TYPE65280", r"\# 1 00")])
+    heading, *lines = cache(state, "ls").stdout.splitlines()
+    assert {line[heading.index("FLAGS") :].split()[0] for line in lines} == {"-"}
 
 
 def test_ls_draws_a_table_on_a_terminal_and_cuts_no_name(state: Path) -> None:
@@ -419,7 +428,7 @@ def test_get_of_what_is_absent_is_one_line_with_status_1(state: Path) -> None:
         (["get", "a..b"], '"a..b" has an empty label'),
         (["get", "münchen.de"], "is not in ASCII"),
         (["get", "x" * 64], "has a label of 64 octets"),
-        (["get", r"a\300.example"], r"\300 is no octet"),
+        (["get", r"a\300.example"], r'"a\300.example": \300 is no octet'),
         (["get", "A", "www.example"], '"www.example" is no type of records'),
         (["get", "www.example", "65"], "try TYPE65"),
         (["ls", "--type", "TYPE65536"], '"TYPE65536" is no type of records'),
@@ -428,6 +437,7 @@ def test_get_of_what_is_absent_is_one_line_with_status_1(state: Path) -> None:
         (["ls", "--sort", "name"], "'name' is not one of"),
         (["ls", "a", "b"], "unexpected extra argument"),
         (["flush"], "say --yes, or --under DOMAIN"),
+        (["flush", "--under", "."], "say --yes, or --under DOMAIN"),
         (["nonsense"], "No such command 'nonsense'"),
         (["export"], "Missing argument 'FILE'"),
         ([], "Missing command"),
@@ -446,6 +456,7 @@ def test_without_a_cache_a_command_is_one_line_with_status_1_and_creates_nothing
     done = cache(tmp_path / "state", *command, status=1)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
+    assert done.stderr.endswith("(say which one with -c or --state)\n")
     assert list(tmp_path.iterdir()) == []
 
 
@@ -570,6 +581,13 @@ def test_removal_beside_a_daemon_that_cannot_be_told_is_refused(hung: Path) -> N
     assert len(names(hung)) == 7
 
 
+def test_refresh_beside_a_daemon_that_cannot_be_told_does_not_say_that_none_runs(
+    hung: Path,
+) -> None:
+    done = cache(hung, "refresh", "www.example", status=1)
+    assert "the running daemon cannot be told" in done.stderr
+
+
 def test_refresh_without_a_daemon_is_one_line_with_status_1(state: Path) -> None:
     assert cache(state, "refresh", "www.example", status=1).stderr == (
         f"fastdns: no daemon runs with state_dir {state} to ask upstream "
@@ -617,13 +635,19 @@ def test_flush_of_a_domain_takes_what_is_under_it_and_nothing_else(state: Path) 
     assert names(state) == ["notexample.", "www.test."]
 
 
-def test_flush_of_everything_asks_on_a_terminal(state: Path) -> None:
-    status, seen = on_terminal(state, "flush", typed="n\n")
+def test_flush_under_the_root_with_yes_removes_everything(state: Path) -> None:
+    assert cache(state, "flush", "--under", ".", "--yes").stdout == "removed 7 entries under .\n"
+    assert names(state) == []
+
+
+@pytest.mark.parametrize("everything", [[], ["--under", "."]])
+def test_flush_of_everything_asks_on_a_terminal(state: Path, everything: list[str]) -> None:
+    status, seen = on_terminal(state, "flush", *everything, typed="n\n")
     assert status == 1
     assert f"Remove all of {state}/cache? [y/N]: " in seen
     assert "fastdns: nothing was removed" in seen
     assert len(names(state)) == 7
-    status, seen = on_terminal(state, "flush", typed="y\n")
+    status, seen = on_terminal(state, "flush", *everything, typed="y\n")
     assert (status, "removed 7 entries" in seen) == (0, True)
     done = cache(state, "ls")
     assert (done.stdout, done.stderr) == ("", f"the cache {state}/cache is empty\n")
@@ -823,8 +847,41 @@ def test_bad_line_names_its_number_and_stops_nothing_else(state: Path, tmp_path:
     assert done.stderr.splitlines() == [
         f"{file}:{number}: {problem}" for number, (_, problem) in enumerate(lines, 1)
     ]
-    assert done.stdout == f"imported 1 entries, {len(lines)} bad\n"
+    assert done.stdout == f"imported 1 entry, {len(lines)} bad\n"
     assert names(other) == ["notexample."]
+
+
+def test_bad_lines_without_end_are_told_twenty_times_and_then_counted(tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_text("{\n" * 500)
+    done = cache(tmp_path / "other", "import", str(file), status=1)
+    *told, last = done.stderr.splitlines()
+    assert told == [f"{file}:{number}: is not a line of JSON" for number in range(1, 21)]
+    assert last == f"{file}: further bad lines are only counted"
+    assert done.stdout == "imported 0 entries, 500 bad\n"
+
+
+DUMP = """\
+START_RRSET_CACHE
+;rrset 600 1 0 8 0
+www.example.test.	600	IN	A	192.0.2.80
+END_RRSET_CACHE
+START_MSG_CACHE
+msg www.example.test. IN A 33152 1 600 0 1 0 0
+www.example.test. IN A 0
+END_MSG_CACHE
+EOF
+"""
+
+
+@pytest.mark.parametrize(("octets", "line"), [(-4, 8), (DUMP.index("END_MSG"), 7)])
+def test_dump_that_was_cut_is_taken_in_as_far_as_it_goes_and_told_with_status_1(
+    tmp_path: Path, octets: int, line: int
+) -> None:
+    done = cache(tmp_path / "other", "import", "-", text_in=DUMP[:octets], status=1)
+    assert done.stderr == f"fastdns: -: the dump ends early (line {line})\n"
+    assert done.stdout == "imported 1 entry\n"
+    assert cache(tmp_path / "whole", "import", "-", text_in=DUMP).stderr == ""
 
 
 def test_import_says_when_the_cache_is_full(state: Path, tmp_path: Path) -> None:
@@ -862,6 +919,132 @@ def test_export_that_fails_leaves_what_the_file_held(tmp_path: Path) -> None:
     file.write_text("precious\n")
     cache(tmp_path / "state", "export", str(file), status=1)
     assert file.read_text() == "precious\n"
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def limit_files() -> None:
+    """Let no file grow beyond 64 KiB, as on a disk that is full."""
+    resource.setrlimit(resource.RLIMIT_FSIZE, (65536, 65536))
+
+
+def test_export_for_which_there_is_no_room_leaves_what_the_file_held(
+    state: Path, tmp_path: Path
+) -> None:
+    fill(state, many(3000))
+    file = tmp_path / "entries.json"
+    file.write_text("precious\n")
+    before = set(tmp_path.iterdir())
+    done = subprocess.run(
+        [*FASTDNS, "cache", "export", str(file), "--state", str(state)],
+        stderr=subprocess.PIPE,
+        text=True,
+        check=False,
+        preexec_fn=limit_files,
+    )
+    assert done.returncode == 1
+    assert done.stderr == f"fastdns: cannot write {file}: File too large\n"
+    assert file.read_text() == "precious\n"
+    assert set(tmp_path.iterdir()) == before
+
+
+def test_export_that_is_killed_leaves_what_the_file_held(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "entries.json"
+    file.write_text("precious\n")
+    before = set(tmp_path.iterdir())
+    # The new file is there before the configuration is read: here it is read from a pipe.
+    os.mkfifo(state / "config")
+    command = [*FASTDNS, "cache", "export", str(file), "-c", str(state / "config")]
+    process = subprocess.Popen(command, start_new_session=True)
+    eventually(lambda: set(tmp_path.iterdir()) - before, bool)
+    process.terminate()  # which it hands on to who writes
+    assert process.wait(timeout=20) == 128 + signal.SIGTERM
+    eventually(lambda: set(tmp_path.iterdir()), lambda found: found == before)
+    assert file.read_text() == "precious\n"
+
+
+def test_exported_file_is_a_new_one_for_its_owner_only_behind_a_link_as_well(
+    state: Path, tmp_path: Path
+) -> None:
+    file, link = tmp_path / "entries.json", tmp_path / "link"
+    file.write_text("old\n")
+    link.symlink_to(file)
+    with file.open() as before:
+        cache(state, "export", str(link))
+        assert before.read() == "old\n"
+    assert link.is_symlink()
+    assert len(file.read_text().splitlines()) == 7
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_export_writes_into_pipes_and_devices_as_they_are(state: Path, tmp_path: Path) -> None:
+    assert len(cache(state, "export", "/dev/stdout").stdout.splitlines()) == 7
+    os.mkfifo(tmp_path / "pipe")
+    command = [*FASTDNS, "cache", "export", str(tmp_path / "pipe"), "--state", str(state)]
+    with subprocess.Popen(command) as process:
+        assert len((tmp_path / "pipe").read_text().splitlines()) == 7
+    assert (process.returncode, (tmp_path / "pipe").is_fifo()) == (0, True)
+    assert "No space left" in cache(state, "export", "/dev/full", status=1).stderr
+
+
+def test_export_to_standard_output_that_is_a_file_adds_to_it(state: Path, tmp_path: Path) -> None:
+    file = tmp_path / "entries.json"
+    shell = f"(echo first; {' '.join(FASTDNS)} cache export /dev/stdout --state {state}) >> {file}"
+    subprocess.run(["sh", "-c", shell], check=True)
+    lines = file.read_text().splitlines()
+    assert (lines[0], len(lines)) == ("first", 8)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_root_exports_to_where_the_owner_of_the_cache_may_not_write(
+    state: Path, tmp_path: Path
+) -> None:
+    owned, place = tmp_path / "owned", tmp_path / "place"
+    owned.mkdir()
+    place.mkdir(mode=0o700)
+    os.chown(owned, 65534, 65534)
+    cache(owned, "import", "-", text_in=cache(state, "export", "-").stdout)
+    cache(owned, "export", str(place / "entries.json"))
+    assert [path.name for path in place.iterdir()] == ["entries.json"]
+    assert len((place / "entries.json").read_text().splitlines()) == 6
+
+
+# The command as a user to whom nothing belongs, who need not be able to read our Python.
+AS_STRANGER = """
+import importlib, os, sys
+from fastdns.cli import main
+for command in ("ls", "get", "rm", "refresh", "flush", "stats", "verify", "export"):
+    importlib.import_module(f"fastdns.cli.cache.{command}")
+os.setgroups([])
+os.setresgid(65533, 65533, 65533)
+os.setresuid(65533, 65533, 65533)
+sys.exit(main())
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="files of another user take root to make")
+@pytest.mark.parametrize("closed", ["state", "run/control", "cache"])
+def test_user_who_may_not_look_is_told_whose_the_cache_is_in_one_line(
+    hung: Path, closed: str
+) -> None:
+    if closed == "run/control":
+        Control.open(hung / "run" / "control", hung / "cache")
+    for path in (hung, *hung.rglob("*")):
+        os.chown(path, 65534, 65534)
+    place = hung if closed == "state" else hung / closed
+    place.chmod(0o700 if place.is_dir() else 0o600)
+    for command in (*COMMANDS, ["refresh", "www.example"]):
+        done = subprocess.run(
+            [sys.executable, "-c", AS_STRANGER, "cache", *command, "--state", str(hung)],
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (
+            1,
+            "",
+            f"fastdns: {place} cannot be read by this user: it belongs to user nobody; "
+            "try as that user or as root\n",
+        )
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")

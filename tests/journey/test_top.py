@@ -116,6 +116,16 @@ def rows(output: str, title: str) -> dict[str, list[str]]:
 # In a pipe
 
 
+@pytest.mark.parametrize("interval", ["nan", "0", "-1", "inf"])
+def test_interval_that_is_no_time_is_bad_use(interval: str) -> None:
+    done = subprocess.run(
+        [*TOP, "--interval", interval], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "Invalid value for '--interval'" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
 def test_in_a_pipe_it_prints_what_happened_in_one_interval(stage: Stage) -> None:
     stage.start_keeper()
     stage.counters.add("cache_hits_total", 10**6)  # before: of no interest

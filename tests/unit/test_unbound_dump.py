@@ -66,7 +66,7 @@ def items(found: Sequence[Imported]) -> list[Item]:
 
 
 def told(found: Sequence[Imported]) -> list[tuple[int, str | None]]:
-    return [(one.line, one.problem) for one in found if one.entry is None]
+    return [(one.line, one.problem) for one in found if not (one.entry or one.ends_early)]
 
 
 def test_each_message_becomes_an_answer() -> None:
@@ -143,7 +143,8 @@ def test_message_that_is_of_no_use_is_left_out_without_a_word(left_out: str) -> 
     ("text", "problem"),
     [
         ("msg www.example.test. IN A", "is not a whole msg line"),
-        ("msg www.example.test. IN A x 1 600 0 1 0 0", "has b'x' where a number belongs"),
+        ("msg www.example.test. IN A x 1 600 0 1 0 0", 'has "x" where a number belongs'),
+        (r"msg www.example.test. IN A \x 1 600 0 1 0 0", r'has "\x" where a number belongs'),
         ("msg www.example.test. IN A 33152 0 600 0 1 0 0", "is a message without a question"),
         ("msg www.example.test. IN A 99999 1 600 0 1 0 0", "has impossible numbers"),
         ("msg a..b. IN A 33152 1 600 0 0 0 0", "has an empty label"),
@@ -181,4 +182,6 @@ def test_record_that_unbound_has_cut_short_costs_only_what_needs_it() -> None:
 def test_dump_that_ends_early_is_read_as_far_as_it_goes() -> None:
     text = DUMP[: DUMP.index("END_MSG_CACHE")]
     assert len(items(read(text))) == 5
+    assert [one.line for one in read(text) if one.ends_early] == [text.count("\n") + 1]
+    assert [one for one in read(DUMP) if one.ends_early] == []
     assert len(items(read(text[: text.index("www.example.test. IN A 0")]))) == 1

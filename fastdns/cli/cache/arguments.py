@@ -8,6 +8,7 @@ from typing import Any
 import click
 
 from ...cache.keys import parse_name, parse_type
+from ...config.text import describe, path_text, shorten
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
 
@@ -19,7 +20,9 @@ def _parsed(parse: Callable[[str], Any]) -> Callback:
         try:
             return None if text is None else parse(text)
         except ValueError as error:
-            raise click.BadParameter(str(error), ctx, param) from None
+            # As it was typed: in a TOML string a backslash would be two.
+            problem = str(error).replace(describe(text), f'"{path_text(shorten(text or ""))}"', 1)
+            raise click.BadParameter(problem, ctx, param) from None
 
     return convert
 

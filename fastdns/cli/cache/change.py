@@ -32,9 +32,7 @@ def remove(
 ) -> int:
     """Delete on disk and have the daemon forget the same; return how many entries the disk had."""
     if site.daemon is not None and site.control is None:
-        raise FastdnsError(
-            f"the running daemon cannot be told: {site.places.control} is not there or not readable"
-        )
+        raise site.cannot_tell()
     removed = 0
     with locked(site.path):
         try:

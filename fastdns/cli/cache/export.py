@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
-import stat
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import BinaryIO
 
 import click
 
@@ -16,7 +14,9 @@ from ...config.text import path_text
 from ...errors import FastdnsError
 from .. import options
 from ..output import emit, warn
+from .counted import counted
 from .progress import progress
+from .replacement import InPlace, Replacement, is_written_in_place
 from .site import find_site, step_back
 
 
@@ -25,49 +25,50 @@ from .site import find_site, step_back
 @options.config_file
 @options.state
 def export(file: str, path: Path | None, state: str | None) -> None:
-    """Write all entries into FILE, or to standard output (-), a line of JSON each."""
-    write = _writer(file)  # now: root may write where the owner of the cache may not
+    """Write all entries into FILE, or to standard output (-), a line of JSON each.
+
+    FILE is replaced when all is written, readable by its owner only; before, and when that fails,
+    it stays as it is.
+    """
     wanted = Wanted()
-    site = find_site(path, state, shows_records=True)
-    step_back()
-    with site.reading() as reader:
-        entries = reader.facts().entries
-        with progress("writing", entries, beside_output=file == "-") as advance:
-            for items in find(reader, wanted, site.judge()):
-                write("".join(line_of(item) + "\n" for item in items))
-                advance(len(items))
-    write("")
+    with _writing(file) as write:  # before all else: root may write where the cache's owner may not
+        site = find_site(path, state, shows_records=True)
+        step_back()
+        with site.reading() as reader:
+            entries = reader.facts().entries
+            with progress("writing", entries, beside_output=file == "-") as advance:
+                for items in find(reader, wanted, site.judge()):
+                    write("".join(line_of(item) + "\n" for item in items))
+                    advance(len(items))
     if wanted.damaged:
-        warn(f"{wanted.damaged} damaged entries were left out (see fastdns cache verify)")
+        damaged = counted(wanted.damaged, "damaged entry was", "damaged entries were")
+        warn(f"{damaged} left out (see fastdns cache verify)")
 
 
-def _writer(file: str) -> Callable[[str], None]:
-    """Return what writes text to the place, and with an empty text sees that all of it is there."""
+@contextmanager
+def _writing(file: str) -> Iterator[Callable[[str], None]]:
+    """Give what writes text to the place, where all of it is when the block ends."""
     if file == "-":
-        return emit
-    stream = _opened(file)
-    written = False
+        yield emit
+        return
+    with _told(file):
+        place = InPlace(file) if is_written_in_place(file) else Replacement(file)
 
     def write(text: str) -> None:
-        nonlocal written
-        try:
-            if not written and stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
-                stream.truncate(0)  # not before there is something to put there
-            written = True
-            stream.write(text.encode())
-            if not text:
-                stream.flush()
-        except OSError as error:
-            raise FastdnsError(f"cannot write {path_text(file)}: {error.strerror}") from None
-
-    return write
-
-
-def _opened(file: str) -> BinaryIO:
-    def opener(name: str, _flags: int) -> int:
-        return os.open(name, os.O_WRONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        with _told(file):
+            place.stream.write(text.encode())
 
     try:
-        return open(file, "wb", opener=opener)
+        yield write
+        with _told(file):
+            place.finish()
+    finally:
+        place.close()
+
+
+@contextmanager
+def _told(file: str) -> Iterator[None]:
+    try:
+        yield
     except OSError as error:
         raise FastdnsError(f"cannot write {path_text(file)}: {error.strerror}") from None

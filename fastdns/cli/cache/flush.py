@@ -9,14 +9,16 @@ import click
 
 from ..._control import CHANGE_ALL, CHANGE_UNDER
 from ..._keys import cache_key, is_under, range_of
-from ...cache.inspect import CacheAbsent
 from ...cache.keys import spell_name
 from ...cache.store import Store
 from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import remove
+from .counted import counted
 from .site import Site, find_site
+
+ROOT = b"\0"  # all names lie under it
 
 
 @click.command()
@@ -30,17 +32,21 @@ def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) 
     Works with the daemon running, hung or stopped. Everything: asks on a terminal, and needs --yes
     where it cannot ask.
     """
-    if under is None and not yes and not _may_ask():
+    everything = under in (None, ROOT)
+    if everything and not yes and not _may_ask():
         raise click.UsageError("this removes every entry: say --yes, or --under DOMAIN")
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
-        raise CacheAbsent(f"there is no disk cache at {site.path}")
+        raise site.absent()
     site.take_in()
-    if under is None and not (yes or click.confirm(f"Remove all of {site.path}?", err=True)):
+    if everything and not (yes or click.confirm(f"Remove all of {site.path}?", err=True)):
         return fail("nothing was removed")
     removed = _remove(site, under)
     where = "" if under is None else f" under {spell_name(under)}"
-    emit(f"removed {'1 entry' if removed == 1 else f'{removed} entries'}{where}\n")
+    memory = ""
+    if not removed and site.daemon is not None:
+        memory = " on disk; the daemon's memory has forgotten what it had"
+    emit(f"removed {counted(removed)}{where}{memory}\n")
     return 0
 
 
@@ -49,7 +55,7 @@ def _may_ask() -> bool:
 
 
 def _remove(site: Site, under: bytes | None) -> int:
-    if under is None or under == b"\0":
+    if under is None or under == ROOT:
         return remove(site, Store.clear, CHANGE_ALL)
 
     def is_wanted(disk_key: bytes) -> bool:

@@ -29,12 +29,14 @@ from ...errors import FastdnsError
 from ...server import ground
 from ...upstream.origin import origin_of
 from .. import options
-from ..output import emit
+from ..output import emit, fail
 from .change import is_bare, locked, told, writing
+from .counted import counted
 from .progress import progress
 from .site import Site, find_site
 
 AT_ONCE = 1_000  # entries for which the writer lock is held
+SHOWN = 20  # bad lines told one by one
 
 
 @attrs.define
@@ -45,9 +47,10 @@ class Tally:
     older: int = 0  # than what the cache has
     useless: int = 0  # expired, or not to be kept
     bad: int = 0
+    ends_early: int | None = None  # the number of the last line of what is cut
 
     def __str__(self) -> str:
-        told = [f"imported {self.taken} entries"]
+        told = [f"imported {counted(self.taken)}"]
         told += [f"{self.older} were not newer than ours"] if self.older else []
         told += [f"{self.useless} left out (expired, or not to be kept)"] if self.useless else []
         told += [f"{self.bad} bad"] if self.bad else []
@@ -65,7 +68,8 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
     Reads what `fastdns cache export` writes and what `unbound-control dump_cache` prints. Entries
     keep their age, and never replace newer ones. They count as answers of the running daemon's
     upstreams; when none runs, of --upstream or the configured ones, which the next one has to have.
-    A bad line is told by its number and stops nothing else; then the exit status is 1.
+    A bad line is told by its number and stops nothing else; then the exit status is 1, as it is for
+    a dump that was cut.
     """
     stream = _opened(file)  # now: root may read what the owner of the cache may not
     config = load(path, state=state, upstream=upstream)
@@ -81,6 +85,8 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
                 _count(one, file, tally)
             _take_in(site, [one.entry for one in some if one.entry], terms.now, tally)
     emit(f"{tally}\n")
+    if tally.ends_early is not None:
+        return fail(f"{path_text(file)}: the dump ends early (line {tally.ends_early})")
     return 1 if tally.bad else 0
 
 
@@ -160,7 +166,12 @@ def _dumped(stream: BinaryIO, now: Moment) -> Moment:
 def _count(one: Imported, file: str, tally: Tally) -> None:
     if one.problem is not None:
         tally.bad += 1
-        click.echo(f"{path_text(file)}:{one.line}: {one.problem}", err=True)
+        if tally.bad <= SHOWN:
+            click.echo(f"{path_text(file)}:{one.line}: {one.problem}", err=True)
+        elif tally.bad == SHOWN + 1:
+            click.echo(f"{path_text(file)}: further bad lines are only counted", err=True)
+    elif one.ends_early:
+        tally.ends_early = one.line
     elif one.entry is None:
         tally.useless += 1
 

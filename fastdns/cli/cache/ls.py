@@ -16,6 +16,7 @@ from ...cache.keys import spell_class, spell_rcode, spell_type
 from .. import options
 from ..output import emit, fail, warn
 from . import arguments
+from .counted import counted
 from .progress import progress
 from .site import find_site, step_back
 
@@ -30,7 +31,7 @@ COLUMNS = (
     ("HITS", -6),
     ("SIZE", -5),
     ("RCODE", 8),
-    ("TYPE", 6),
+    ("TYPE", 9),
     ("FLAGS", 5),
     ("NAME", 0),
 )
@@ -76,7 +77,8 @@ def ls(
     with site.reading() as reader:
         shown = _print(_found(reader, wanted, site.judge(), sort, limit), limit, show)
     if wanted.damaged:
-        warn(f"{wanted.damaged} damaged entries were left out (see fastdns cache verify)")
+        damaged = counted(wanted.damaged, "damaged entry was", "damaged entries were")
+        warn(f"{damaged} left out (see fastdns cache verify)")
     if shown or wanted.damaged:
         return 0
     if wanted.everything:

@@ -20,7 +20,7 @@ from ..output import emit, fail
 from . import arguments
 from .change import locked
 from .get import no_entry
-from .site import NUDGE_SECONDS, Site, find_site
+from .site import NUDGE_SECONDS, WHICH_ONE, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
@@ -38,11 +38,12 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
     then the old entry stays.
     """
     site = find_site(path, state)
-    if site.daemon is None or site.control is None:
+    if site.daemon is None:
         raise FastdnsError(
-            f"no daemon runs with state_dir {site.places.state_dir} to ask upstream "
-            "(say which one with -c or --state)"
+            f"no daemon runs with state_dir {site.places.state_dir} to ask upstream {WHICH_ONE}"
         )
+    if site.control is None:
+        raise site.cannot_tell()
     with site.reading() as reader:
         before = _values(reader, name, qtype)
         if not before:

@@ -7,13 +7,14 @@ from pathlib import Path
 import click
 
 from ..._control import CHANGE_NAME
-from ...cache.inspect import CacheAbsent, keys_of
+from ...cache.inspect import keys_of
 from ...cache.keys import spell_name, spell_type
 from ...cache.store import Store
 from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import remove
+from .counted import counted
 from .get import no_entry
 from .site import find_site
 
@@ -30,7 +31,7 @@ def rm(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> 
     """
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
-        raise CacheAbsent(f"there is no disk cache at {site.path}")
+        raise site.absent()
     all_taken_in = site.take_in()
 
     def delete(store: Store) -> int:
@@ -38,10 +39,13 @@ def rm(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> 
 
     removed = remove(site, delete, CHANGE_NAME, name, qtype or 0)
     if removed:
-        what = "1 entry" if removed == 1 else f"{removed} entries"
         of = spell_name(name) + ("" if qtype is None else f" {spell_type(qtype)}")
-        emit(f"removed {what} of {of}\n")
+        emit(f"removed {counted(removed)} of {of}\n")
         return 0
+    if all_taken_in and site.daemon is not None:
+        return fail(
+            f"{no_entry(name, qtype)} on disk; the daemon's memory has forgotten it, if it had it"
+        )
     if all_taken_in:
         return fail(no_entry(name, qtype))
     emit(f"{no_entry(name, qtype)} on disk; what is not taken in yet is forgotten, too\n")

@@ -12,20 +12,24 @@ import attrs
 from ..._control import Control
 from ..._entry import Moment
 from ...cache import nudge, records
-from ...cache.inspect import Reader
+from ...cache.files import DATA, LOCK
+from ...cache.inspect import CacheAbsent, Reader
 from ...cache.items import Judge
 from ...cache.pending import count_pending
 from ...config.load import load, load_places
 from ...config.places import Places
 from ...config.schema import Cache
-from ...errors import ConfigErrors
+from ...errors import ConfigErrors, FastdnsError
 from ..output import warn
 from ..owner import become_owner
 from ..running import holder
 from . import progress
+from .access import check_access
+from .counted import counted
 
 NUDGE_SECONDS = 0.1
 LONG_WORK_NICENESS = 10
+WHICH_ONE = "(say which one with -c or --state)"
 
 
 @attrs.frozen
@@ -51,8 +55,22 @@ class Site:
     def reading(self) -> Iterator[Reader]:
         """Have the keeper take in what is new, say so if it does not, and open the cache."""
         self.take_in()
-        with Reader(self.path) as reader:
+        try:
+            reader = Reader(self.path)
+        except CacheAbsent:
+            raise self.absent() from None
+        with reader:
             yield reader
+
+    def absent(self) -> CacheAbsent:
+        """Return what is to be raised where there is no cache."""
+        return CacheAbsent(f"there is no disk cache at {self.path} {WHICH_ONE}")
+
+    def cannot_tell(self) -> FastdnsError:
+        """Return what is to be raised when the daemon that runs has no control page for us."""
+        return FastdnsError(
+            f"the running daemon cannot be told: {self.places.control} is not there or not readable"
+        )
 
     def take_in(self) -> bool:
         """Return True when everything that was answered until now is on disk; warn when not."""
@@ -63,13 +81,16 @@ class Site:
             return False
         waiting = sum(map(count_pending, sorted(self.places.run_dir.glob("ring.*"))))
         if waiting:
-            warn(f"{waiting} answers of the daemon that ran wait for its next start to be taken in")
+            answers = counted(waiting, "answer", "answers")
+            verb = "waits" if waiting == 1 else "wait"
+            warn(f"{answers} of the daemon that ran {verb} for its next start to be taken in")
         return not waiting
 
 
 def find_site(path: Path | None, state: str | None, *, shows_records: bool = False) -> Site:
     """Return the cache of this configuration; as root, become its owner.
 
+    FastdnsError says whose it is when this user may not look into it.
     Whatever is imported later has to be imported by now, when root can still read where it lies.
     """
     places, stale = _settings(path, state)
@@ -79,10 +100,14 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
         if progress.on_terminal():
             progress.import_all()
     become_owner(places.state_dir)
+    check_access(places.control, os.R_OK | os.W_OK)
     control = _control(places)
+    cache = Path(control.cache_path) if control else places.cache
+    check_access(cache / DATA, os.R_OK)
+    check_access(cache / LOCK, os.R_OK | os.W_OK)
     return Site(
         places=places,
-        path=Path(control.cache_path) if control else places.cache,
+        path=cache,
         stale=stale,
         daemon=holder(places.lock),
         control=control,

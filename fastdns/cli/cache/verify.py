@@ -9,6 +9,7 @@ import click
 from ...cache.verify import find_damage
 from .. import options
 from ..output import emit, fail
+from .counted import counted
 from .progress import progress
 from .site import find_site, step_back
 from .survivor import leave_note
@@ -43,5 +44,5 @@ def verify(path: Path | None, state: str | None) -> int:
                 click.echo(line, err=True)
     if damaged:
         return fail(f"{damaged} of {read} entries of {site.path} are damaged")
-    emit(f"{read} entries, all sound\n")
+    emit(f"{counted(read)}, all sound\n")
     return 0

@@ -1,0 +1,124 @@
+"""A file that is replaced when all of the new one is there, or stays as it is."""
+
+from __future__ import annotations
+
+import errno
+import os
+import signal
+import stat
+import tempfile
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO, NoReturn
+
+_ALL_IS_THERE = b"1"
+
+
+class InPlace:
+    """A device or a pipe, written as it is; what was written stays, whatever happens."""
+
+    def __init__(self, file: str) -> None:
+        # Appended: what is standard output may be a file that holds something.
+        self.stream: BinaryIO = open(file, "ab")  # noqa: SIM115 - `close` does
+
+    def finish(self) -> None:
+        self.stream.flush()
+
+    def close(self) -> None:
+        with suppress(OSError):  # told by what came before
+            self.stream.close()
+
+
+class Replacement:
+    """A new file beside the one that it replaces when it is finished; else it goes.
+
+    A process of its own does both. It outlives ours, should a damaged cache kill that, and it may
+    still rename where we gave up root meanwhile.
+    """
+
+    def __init__(self, file: str) -> None:
+        if not os.path.basename(file):
+            number = errno.EISDIR if file else errno.ENOENT
+            raise OSError(number, os.strerror(number))
+        target = os.path.realpath(file)
+        if os.path.exists(target) and not os.access(target, os.W_OK, effective_ids=True):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        descriptor, temporary = tempfile.mkstemp(
+            prefix=".fastdns-export-", suffix=".tmp", dir=os.path.dirname(target)
+        )
+        self.stream: BinaryIO = os.fdopen(descriptor, "wb")
+        try:
+            self._pipe, self._child = _start(temporary, target)
+        except OSError:
+            Path(temporary).unlink()
+            raise
+
+    def finish(self) -> None:
+        """Have the file on disk and under its name; OSError: it is not."""
+        self.stream.flush()
+        os.fsync(self.stream.fileno())
+        os.write(self._pipe, _ALL_IS_THERE)
+        if failed := self._end():
+            raise OSError(failed, os.strerror(failed))
+
+    def close(self) -> None:
+        """Leave nothing of it, unless it was finished."""
+        if self._child:
+            self._end()
+        with suppress(OSError):  # what does not fit any more
+            self.stream.close()
+
+    def _end(self) -> int:
+        os.close(self._pipe)
+        child, self._child = self._child, 0
+        return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def is_written_in_place(file: str) -> bool:
+    """Return True for what cannot be replaced: devices, pipes, what a descriptor stands for."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return False
+    if not stat.S_ISREG(found.st_mode):
+        return True
+    while os.path.islink(file):  # /dev/stdout leads to /proc/self/fd/1, and that to any file
+        directory = os.path.dirname(file)
+        if os.path.realpath(directory).startswith("/proc/"):
+            return True
+        file = os.path.join(directory, os.readlink(file))
+    return False
+
+
+def _start(temporary: str, target: str) -> tuple[int, int]:
+    """Start the process that renames when it hears that all is there; return pipe and pid."""
+    reading, writing = os.pipe()
+    try:
+        child = os.fork()
+    except OSError:
+        os.close(reading)
+        os.close(writing)
+        raise
+    if child == 0:
+        _replace(temporary, target, reading, writing)
+    os.close(reading)
+    return writing, child
+
+
+def _replace(temporary: str, target: str, reading: int, writing: int) -> NoReturn:
+    status = errno.EIO
+    try:
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
+            signal.signal(number, signal.SIG_IGN)  # the terminal sends them to all; ours tells us
+        os.close(writing)
+        if os.read(reading, 1) == _ALL_IS_THERE:
+            os.replace(temporary, target)
+        else:
+            os.unlink(temporary)
+        status = 0
+    except OSError as error:
+        status = error.errno or status
+        with suppress(OSError):
+            os.unlink(temporary)
+    finally:
+        os._exit(status)
