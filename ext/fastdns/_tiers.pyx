@@ -117,6 +117,7 @@ cdef class Tiers:
         cdef uint64_t epoch = self.control.epoch_now()
         if epoch != self.epoch:
             self.apply_changes(epoch)
+            self.follow_disk()      # the change was made in the file that is there now: that one has to be read
         if self.control.generation_now() != self.generation or (self.control.is_suspect() and self.disk.is_open):
             self.follow_disk()
         return len(self.wanted) != 0

@@ -671,6 +671,21 @@ def test_file_whose_map_was_enlarged_is_opened_again(place: Path) -> None:
     assert front.ask(query()) is not None
 
 
+def test_change_made_in_a_file_that_is_not_yet_announced_counts(
+    tmp_path: Path, place: Path
+) -> None:
+    """The keeper has put another file in its place, and a command was faster than its word of that."""
+    write_disk(place, {key(): value_of(good(), ago(1))})
+    front = front_on(place)
+    place.rename(tmp_path / "former")
+    place.mkdir()
+    write_disk(place, {})
+    front.control.post(CHANGE_NAME, name("www.example"))
+    assert front.ask(query()) is None
+    front.control.advance_generation()
+    assert front.ask(query()) is None
+
+
 def test_thread_that_finds_the_map_enlarged_has_the_file_opened_again(place: Path) -> None:
     write_raw(place, {disk_key(key()): value_of(good(), ago(1))}, map_octets=1 << 20)
     front = front_on(place, warm=False)
