@@ -77,18 +77,23 @@ def check_length(env: Any, place: Path) -> None:
         raise CutOff(f"is cut off: it has {length} octets of {wanted}")
 
 
-def fill_up(env: Any, place: Path) -> None:
-    """Have the file reach to the end of the last page (see CutOff); under the writer lock."""
+def fill_up(env: Any, place: Path) -> int:
+    """Have the file reach to the end of the last page (see CutOff); return its length.
+
+    For who holds the writer lock.
+    """
     wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     path = place / DATA
     length = path.stat().st_size
-    if length < wanted:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-        try:
-            with suppress(OSError):  # a full disk; then it is examined at the next opening
-                os.posix_fallocate(descriptor, length, wanted - length)
-        finally:
-            os.close(descriptor)
+    if length >= wanted:
+        return length
+    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # a full disk; then it is examined at the next opening
+            os.posix_fallocate(descriptor, length, wanted - length)
+        return os.fstat(descriptor).st_size
+    finally:
+        os.close(descriptor)
 
 
 def check_head(place: Path) -> None:

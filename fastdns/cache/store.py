@@ -23,6 +23,7 @@ from .files import (
     DATA,
     FRESH,
     LOCK,
+    CutOff,
     Damaged,
     allocate_lock,
     check_head,
@@ -36,7 +37,7 @@ ABOUT = b"about"
 FORMAT = b"1"  # of keys and values; another one is another version's cache
 SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
 STEP_LIMIT = 20_000  # entries a transaction
-OVERSIZE = 1.25  # times the size of the map; a little more than `grow` makes of it
+OVERSIZE = 1.25  # times the size of the map: `grow` makes less of it
 SLICE = 1_000  # entries that are read in one go
 T = TypeVar("T")
 Item = tuple[bytes, bytes]
@@ -84,7 +85,9 @@ class Store:
         pages = size // self.page_size
         self.step = min(STEP_LIMIT, max(16, pages // 16))
         self.is_new = False
+        self._has_grown = False
         self._identity = identity(place)
+        self._length = (place / DATA).stat().st_size
 
     @classmethod
     def open(cls, place: Path, size: int, *, examined: bool = False) -> Store:
@@ -152,11 +155,14 @@ class Store:
         except (FileNotFoundError, NotADirectoryError):
             return False
         check_head(self.place)
-        check_length(self.env, self.place)
+        length = (self.place / DATA).stat().st_size
+        if length < self._length:  # it never gets shorter by itself
+            raise CutOff(f"is cut off: it has {length} octets of {self._length}")
+        self._length = length
         return True
 
     def usage(self) -> Usage:
-        with self.env.begin() as transaction:
+        with _damage_is_told(), self.env.begin() as transaction:
             pages = 0
             for database in (self.entries, self.about):
                 found = transaction.stat(database)
@@ -166,15 +172,16 @@ class Store:
         return Usage(count, octets, octets / self.size)
 
     def grow(self) -> bool:
-        """Let the map be a little larger than it should be; False: it is already.
+        """Let the map be a little larger than it should be; False: that was done before.
 
         A page that is freed can be used by the next but one transaction. So an environment whose
         last page went to a transaction stays full for ever: no other will succeed.
         """
-        larger = self.size + max(self.size // 16, 64 * self.page_size)
-        if self.env.info()["map_size"] >= larger:
+        if self._has_grown:
             return False
-        self.env.set_mapsize(larger)
+        some = max(self.size // 16, 64 * self.page_size)
+        self.env.set_mapsize(self.env.info()["map_size"] + some)
+        self._has_grown = True
         return True
 
     def is_oversized(self) -> bool:
@@ -295,7 +302,7 @@ class Store:
                     raise
                 step = max(1, step // 4)
                 continue
-            fill_up(self.env, self.place)
+            self._length = fill_up(self.env, self.place)
             about = None
             at += len(part)
             yield changed
@@ -355,7 +362,12 @@ def _update(transaction: Any, update: Update, now: Moment) -> bool:
             return False
         before = (before or 0) + peek(value)[4]
     hits = before + update.hits
-    return bool(transaction.put(update.disk_key, with_hits(value, hits) if hits else value))
+    if hits:
+        try:
+            value = with_hits(value, hits)
+        except ValueError as error:  # never a new checksum over what is wrong
+            raise Damaged(f"holds an entry that cannot be read: {error}") from error
+    return bool(transaction.put(update.disk_key, value))
 
 
 def _hits_of(value: bytes | memoryview | None) -> int | None:

@@ -85,7 +85,10 @@ class Sweeper:
 
     def _rank(self, value: bytes, now: Moment) -> int:
         """Return the place in the order of removal: expired, fewest hits, oldest."""
-        wall, boot_clock, boot, ttl, hits, _ = peek(value)
+        try:
+            wall, boot_clock, boot, ttl, hits, _ = peek(value)
+        except ValueError:  # of no use to anybody
+            return EXPIRED
         age = _age(wall, boot_clock, boot, now)
         if age is None:  # can be no judge of it; counts as old
             return hits * AGES

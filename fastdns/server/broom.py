@@ -60,18 +60,18 @@ class Broom:
         assert self._sweep is not None
         try:
             with self._disk.writes.counted():
-                freed = next(self._sweep)
-        except StopIteration:
-            self._end(store, now)
+                freed = next(self._sweep, None)
+            if freed is None:
+                self._end(store, now)
+            else:
+                self._counters.add("disk_swept_total", freed)
+                self.next_at = now if self._makes_room else now + PAUSE_SECONDS
         except lmdb.MapFullError as error:
             self._forget(now)
             self.make_room(store, error, now)
         except TROUBLE as error:
             self._forget(now)
             self._disk.failed(error, now)
-        else:
-            self._counters.add("disk_swept_total", freed)
-            self.next_at = now if self._makes_room else now + PAUSE_SECONDS
 
     def _begin(self, store: Store, now: float, *, makes_room: bool) -> None:
         if store is not self._store:

@@ -62,19 +62,16 @@ class Child:
         self._forget_readiness()
         return bool(came)
 
-    def reap(self, wait: float = 0.0) -> int | None:
+    def reap(self) -> int | None:
         """Return how it ended, if it did (negative: by that signal); a successor is due then."""
-        until = time.monotonic() + wait
-        while self.pid:
-            pid, status = os.waitpid(self.pid, os.WNOHANG)
-            if pid:
-                self._postpone()
-                self.pid, self._last = 0, pid
-                return os.waitstatus_to_exitcode(status)
-            if time.monotonic() >= until:
-                break
-            time.sleep(0.001)
-        return None
+        if not self.pid:
+            return None
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        if pid == 0:
+            return None
+        self._postpone()
+        self.pid, self._last = 0, pid
+        return os.waitstatus_to_exitcode(status)
 
     def tell_end(self, code: int) -> None:
         """Log how it ended."""

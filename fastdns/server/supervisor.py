@@ -151,8 +151,8 @@ class Supervisor:
             child.start()
             if child.is_ready(READY_SECONDS):
                 return
-            code = child.reap(wait=1.0)
-            if code is None or -code not in CRASHES:
+            code = child.give_up()
+            if -code not in CRASHES:
                 break
             self._take_note(child, code)  # the next one leaves the disk alone
         self._stop()

@@ -12,8 +12,7 @@ import lmdb
 import pytest
 from messages import address, answer_from, answer_of_size, key, reply
 
-from fastdns._entry import Entry, Moment, pack, peek
-from fastdns._keys import disk_key
+from fastdns._entry import Entry, Moment, disk_key, pack, peek
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
 from fastdns.cache.files import CutOff, Damaged, check_length, put_aside
@@ -104,6 +103,18 @@ def test_hits_alone_are_added_to_an_entry_and_make_none(store: Store) -> None:
     assert hits(store, "a.test") == 42
     assert store.get(place_of("b.test")) is None
     assert Entry.parse(store.get(place_of("a.test"))).ttl == 300
+
+
+def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
+    """It would pass for a sound one from then on."""
+    apply(store, update("a.test", hits=1))
+    value = bytearray(store.get(place_of("a.test")))
+    value[-1] ^= 1
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(place_of("a.test"), bytes(value))
+    with pytest.raises(Damaged):
+        apply(store, Update(place_of("a.test"), None, 5))
+    assert store.get(place_of("a.test")) == bytes(value)
 
 
 def test_hits_of_an_imported_value_count(store: Store) -> None:
@@ -295,6 +306,46 @@ def test_commit_leaves_the_file_as_long_as_its_pages(store: Store) -> None:
             transaction.delete(b"k%d" % ((round_ * 3) % 5))
         fill(store, 1)
         check_length(store.env, store.place)
+
+
+def test_short_file_that_was_found_whole_is_in_order_until_it_gets_shorter(tmp_path: Path) -> None:
+    """Also where no disk has the room to fill it up."""
+    store = Store.open(tmp_path / "cache", MIB)
+    fill(store, 1000)
+    store.close()
+    data = tmp_path / "cache" / "data.mdb"
+    octets = data.stat().st_size
+    os.truncate(data, octets - 4096)
+    with pytest.raises(CutOff):
+        Store.open(tmp_path / "cache", MIB)
+    store = Store.open(tmp_path / "cache", MIB, examined=True)
+    assert store.is_in_place()
+    os.truncate(data, octets - 8192)
+    with pytest.raises(CutOff):
+        store.is_in_place()
+    store.close()
+
+
+def test_copy_without_free_pages_takes_the_place_of_the_file(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    store = Store.open(place, 4 * MIB)
+    fill(store, 15_000)
+    store.close()
+    store = Store.open(place, MIB)
+    assert store.is_oversized()
+    assert store.grow()  # it has not one page left
+    store.delete([disk_place for found in store.slices() for disk_place, _ in found][100:])
+    assert store.is_oversized()  # LMDB gives nothing back by itself
+    store.write_compact()
+    store.close()
+    files.exchange(place)
+    store = Store.open(place, MIB)
+    assert not store.is_oversized()
+    assert store.usage().entries == 100
+    fill(store, 200)
+    assert store.usage().entries >= 200
+    store.close()
+    assert examine(place) is None
 
 
 def test_only_the_newest_is_kept_aside(tmp_path: Path) -> None:

@@ -139,6 +139,15 @@ def test_sweeps_of_entries_that_rank_alike_go_around(store: Store) -> None:
     assert first <= left(store)
 
 
+def test_entry_that_cannot_be_read_makes_room_first(store: Store) -> None:
+    fill_up(store, hits=5)
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(place_of("n7.test"), b"garbage")
+    sum(sweeper(store).make_room())
+    assert place_of("n7.test") not in left(store)
+    assert store.usage().share <= ROOMY
+
+
 def test_sweep_yields_after_every_slice_so_that_others_can_write(store: Store) -> None:
     fill_up(store)
     sweep = sweeper(store).make_room()
