@@ -788,10 +788,20 @@ def test_export_into_import_moves_a_cache_and_keeps_ages(state: Path, tmp_path: 
 
 def test_import_never_replaces_what_is_newer(state: Path, tmp_path: Path) -> None:
     lines = cache(state, "export", "-").stdout
-    fill(state, [entry("www.example", "A", "192.0.2.77")])
-    done = cache(state, "import", "-", text_in=lines)
+    other = tmp_path / "other"
+    cache(other, "import", "-", text_in=lines)
+    newer = exported(other)[-1] | {"hits": 77, "age": 0.0, "stored_at": time.time()}
+    assert cache(other, "import", "-", text_in=json.dumps(newer)).stdout.startswith("imported 1 ")
+    done = cache(other, "import", "-", text_in=lines)
     assert done.stdout.startswith("imported 0 entries, 6 were not newer than ours")
-    assert "192.0.2.77" in cache(state, "get", "www.example", "A").stdout
+    assert exported(other)[-1]["hits"] >= 77
+
+
+def test_import_takes_the_place_of_what_other_upstreams_gave(state: Path) -> None:
+    lines = cache(state, "export", "-").stdout
+    fill(state, [entry("www.example", "A", "192.0.2.77")])
+    assert cache(state, "import", "-", text_in=lines).stdout.startswith("imported 6 entries")
+    assert "192.0.2.77" not in cache(state, "get", "www.example", "A").stdout
 
 
 def test_import_of_an_age_that_is_unknown_makes_a_stale_entry(state: Path, tmp_path: Path) -> None:

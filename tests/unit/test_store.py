@@ -12,7 +12,8 @@ import lmdb
 import pytest
 from messages import address, answer_from, answer_of_size, key, reply
 
-from fastdns._entry import Entry, Moment, disk_key, pack, peek
+from fastdns._entry import Entry, Moment, pack, peek
+from fastdns._keys import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
 from fastdns.cache.files import CutOff, Damaged, check_length, put_aside

@@ -674,7 +674,7 @@ def test_file_whose_map_was_enlarged_is_opened_again(place: Path) -> None:
 def test_change_made_in_a_file_that_is_not_yet_announced_counts(
     tmp_path: Path, place: Path
 ) -> None:
-    """The keeper has put another file in its place, and a command was faster than its word of that."""
+    """The keeper has exchanged the file, and a command was faster than its word of that."""
     write_disk(place, {key(): value_of(good(), ago(1))})
     front = front_on(place)
     place.rename(tmp_path / "former")

@@ -198,7 +198,7 @@ def extended_errors(message: dns.message.Message) -> list[int]:
     return [option.code for option in message.options if option.otype == dns.edns.OptionType.EDE]
 
 
-def eventually(look: Callable[[], T], holds: Callable[[T], bool], timeout: float = 5.0) -> T:
+def eventually(look: Callable[[], T], holds: Callable[[T], bool], timeout: float = 15.0) -> T:
     """Look until it holds, for what only time brings about; return the last look."""
     end = time.monotonic() + timeout
     while not holds(seen := look()):
