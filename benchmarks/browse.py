@@ -1,5 +1,6 @@
 """Scenario "browse": `fastdns cache ls`, alone and while hits are served."""
 
+import os
 import time
 from pathlib import Path
 from statistics import median
@@ -11,6 +12,7 @@ from stock import Stocks
 
 TIMES = 3
 LOOK = ("cache", "ls", "--limit", "10")
+ANY_CORE = f"0-{(os.cpu_count() or 1) - 1}"  # the kernel finds it a place, as it does for a user's
 
 
 def measure(stocks: Stocks, scratch: Path) -> dict[str, Any]:
@@ -31,7 +33,7 @@ def measure(stocks: Stocks, scratch: Path) -> dict[str, Any]:
         quiet = daemon.session.load(seconds, *rate)
         before, commits = stock.last_page(), daemon.totals()["disk_commits_total"]
         began = time.monotonic()
-        listing = stock.command(settings.server_core, "cache", "ls")
+        listing = stock.command(ANY_CORE, "cache", "ls")
         busy = daemon.session.load(seconds, *rate)
         ended_under_load = listing.poll() is not None
         _, errors = listing.communicate(timeout=WARM_SECONDS * 10)

@@ -57,8 +57,8 @@ def tree(root: int) -> list[Stat]:
     return found
 
 
-def pinned(core: int, command: list[str]) -> list[str]:
-    """Return the command that runs `command` on this core, under the same pid.
+def pinned(core: int | str, command: list[str]) -> list[str]:
+    """Return the command that runs `command` on this core (or "0-3"), under the same pid.
 
     It dies with us even when we are killed with -9; otherwise its Server or caller ends it.
     """

@@ -84,7 +84,7 @@ class Stock:
         with lmdb.open(str(self.cache), readonly=True, max_dbs=2) as environment:
             return environment.info()["last_pgno"]
 
-    def command(self, core: int, *arguments: str) -> subprocess.Popen[bytes]:
+    def command(self, core: int | str, *arguments: str) -> subprocess.Popen[bytes]:
         """Start a command of fastdns that looks at this daemon; what it prints is thrown away."""
         command = [*own_command(), *arguments, "--state", str(self.state)]
         return subprocess.Popen(
