@@ -74,14 +74,14 @@ class Sweeper:
         """
         start = self._position
         for found in self._store.slices(start):
-            self._position = found[-1][0]
+            self._position = found[-1][0] + b"\0"
             yield found
         for found in self._store.slices():
-            self._position = found[-1][0]
-            if self._position >= start:
-                yield [item for item in found if item[0] < start]
+            before = [item for item in found if item[0] < start]
+            if not before:
                 return
-            yield found
+            self._position = before[-1][0] + b"\0"
+            yield before
 
     def _rank(self, value: bytes, now: Moment) -> int:
         """Return the place in the order of removal: expired, fewest hits, oldest."""

@@ -259,6 +259,8 @@ def test_new_environment_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) ->
     )
     for limit in (4096, 8192, 12288):
         place = tmp_path / str(limit)
+        place.mkdir()
+        files.allocate_lock(place / "lock.mdb")  # which would not fit, either
         done = subprocess.run(
             [sys.executable, "-c", script, str(place), str(limit)],
             capture_output=True,

@@ -103,19 +103,21 @@ def test_sweep_ends_when_there_is_room(store: Store) -> None:
 
 
 def test_entries_used_most_stay(store: Store) -> None:
-    for number in range(100):
-        put(store, f"used{number}.test", hits=1 + number, stored=ago(10_000), ttl=86400)
-    fill_up(store)
+    used = [f"n{number}.{domain}" for number in range(50) for domain in ("aaa", "zzz")]
+    for name in used:
+        put(store, name, hits=1, stored=ago(10_000), ttl=86400)
+    fill_up(store, "middle")
     sum(sweeper(store).make_room())
-    assert {place_of(f"used{number}.test") for number in range(100)} <= left(store)
+    assert set(map(place_of, used)) <= left(store)
 
 
 def test_of_entries_used_alike_the_oldest_go_first(store: Store) -> None:
-    for number in range(100):
-        put(store, f"new{number}.test")
-    fill_up(store, stored=ago(7200), ttl=86400)
+    new = [f"n{number}.{domain}" for number in range(50) for domain in ("aaa", "zzz")]
+    for name in new:
+        put(store, name)
+    fill_up(store, "middle", stored=ago(7200), ttl=86400)
     sum(sweeper(store).make_room())
-    assert {place_of(f"new{number}.test") for number in range(100)} <= left(store)
+    assert set(map(place_of, new)) <= left(store)
 
 
 def test_expired_entries_go_before_any_other(store: Store) -> None:
