@@ -23,6 +23,7 @@ LOCK_OCTETS = 16 * 1024
 # bounds; magic, version, address, size of the map, size of a page.
 META = struct.Struct("@NHHIIIPNI")
 META_PAGES = 2
+GAP_PAGES = 8  # that LMDB may have given out and taken back at the end of the file, without a doubt
 META_MAGIC = 0xBEEFC0DE
 META_VERSION = 1
 PAGE_SIZES = {512 << shift for shift in range(8)}
@@ -94,6 +95,18 @@ def fill_up(env: Any, place: Path) -> int:
         return os.fstat(descriptor).st_size
     finally:
         os.close(descriptor)
+
+
+def close_gap(env: Any, place: Path) -> None:
+    """Fill up a file that lacks a few pages: whoever wrote it was killed before (see CutOff).
+
+    Should they have held something after all, the first look at them finds damage.
+    """
+    info = env.info()
+    page_size = env.stat()["psize"]
+    missing = (info["last_pgno"] + 1) * page_size - (place / DATA).stat().st_size
+    if 0 < missing <= GAP_PAGES * page_size:
+        fill_up(env, place)
 
 
 def check_head(place: Path) -> None:

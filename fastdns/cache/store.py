@@ -28,6 +28,7 @@ from .files import (
     allocate_lock,
     check_head,
     check_length,
+    close_gap,
     fill_up,
     identity,
 )
@@ -137,6 +138,7 @@ class Store:
             )
             try:
                 if not examined:
+                    close_gap(env, place)
                     check_length(env, place)
                 entries, about = _open_databases(env, create)
                 return cls(place, env, size or env.info()["map_size"], entries, about)

@@ -37,7 +37,8 @@ LOOK_SECONDS = 2.0  # at files that somebody may have removed
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
-NICE = 10
+NICE = 5
+EXAMINATION_SECONDS = 1.5  # that a start waits for it: clients do, too
 
 # How many hit counts a commit may write that no answer takes along.
 COUNTS_REGULAR = 512
@@ -92,6 +93,12 @@ class Keeper:
         now = time.monotonic()
         self._desk.open()  # who knocks from now on is heard afterwards
         self._commit(now)
+        # Workers do not read what is examined, and would ask upstreams for all of it.
+        until = now + EXAMINATION_SECONDS
+        while self._disk.examination is not None and time.monotonic() < until:
+            if self._listen(until):
+                break
+            self._tick(time.monotonic())
 
     def run(self) -> None:
         """Work until there is no supervisor any more, or it wants us to end; then write all."""
@@ -102,10 +109,10 @@ class Keeper:
         self._desk.close()
         self._disk.close()
 
-    def _listen(self) -> bool:
-        """Wait for what is to be done; True: the end."""
+    def _listen(self, until: float = math.inf) -> bool:
+        """Wait for what is to be done, or until then; True: the end."""
         self._watch_examination()
-        wait = max(0.0, self._next_at() - time.monotonic())
+        wait = max(0.0, min(self._next_at(), until) - time.monotonic())
         is_end = False
         for descriptor, _ in self._poll.poll(wait * 1000):
             if descriptor == self._inheritance.lifeline:
@@ -271,8 +278,9 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
 def _step_back() -> None:
     """Let workers have the processor first.
 
-    SCHED_BATCH: waking up never takes it from whoever runs. Nice 10: a tenth of it is left to us
-    where workers want all; with less (SCHED_IDLE), the write lock would be held for seconds.
+    SCHED_BATCH: waking up never takes it from whoever runs. Nice 5: a worker on the same processor
+    gets three times of what we get, which suffices for all that one can learn in that time; with
+    less, rings would fill, and the write lock be held for long.
     """
     os.nice(NICE)
     with suppress(OSError):

@@ -35,8 +35,7 @@ WORKER = "worker"
 WORKERS = 1  # more are not in this version
 READY_SECONDS = 10.0
 START_TRIES = 5
-KEEPER_READY_SECONDS = 5.0  # with answers of the last run to take in
-KEEPER_USUAL_SECONDS = 1.0
+KEEPER_READY_SECONDS = 5.0  # commonly milliseconds
 INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
 LONGEST_WAIT_SECONDS = 3600.0
 CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
@@ -136,14 +135,12 @@ class Supervisor:
             self._look_after_children()
 
     def _start(self) -> None:
-        behind = self._shared.is_behind
+        # What workers of the last run told has to be on disk, and the disk known to be sound,
+        # before these look there. Commands find the keeper, too, when the daemon says it is ready.
         self._keeper.start()
-        if behind:  # what workers of the last run told has to be on disk before these look there
-            self._keeper.is_ready(KEEPER_READY_SECONDS)
+        self._keeper.is_ready(KEEPER_READY_SECONDS)
         for child in self._workers:
             self._start_worker(child)
-        if not behind:  # it answers already; commands find the cache, too, when it says so
-            self._keeper.is_ready(KEEPER_USUAL_SECONDS)
 
     def _start_worker(self, child: Child) -> None:
         """Start one; StartError when it cannot be, other than because the disk is damaged."""

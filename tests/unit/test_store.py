@@ -16,7 +16,7 @@ from fastdns._entry import Entry, Moment, pack, peek
 from fastdns._keys import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
-from fastdns.cache.files import CutOff, Damaged, check_length, put_aside
+from fastdns.cache.files import GAP_PAGES, CutOff, Damaged, check_length, put_aside
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store, Update
 
@@ -318,15 +318,28 @@ def test_short_file_that_was_found_whole_is_in_order_until_it_gets_shorter(tmp_p
     store.close()
     data = tmp_path / "cache" / "data.mdb"
     octets = data.stat().st_size
-    os.truncate(data, octets - 4096)
+    cut = octets - (GAP_PAGES + 1) * 4096
+    os.truncate(data, cut)
     with pytest.raises(CutOff):
         Store.open(tmp_path / "cache", MIB)
     store = Store.open(tmp_path / "cache", MIB, examined=True)
     assert store.is_in_place()
-    os.truncate(data, octets - 8192)
+    os.truncate(data, cut - 4096)
     with pytest.raises(CutOff):
         store.is_in_place()
     store.close()
+
+
+def test_file_that_lacks_a_few_pages_at_its_end_is_filled_up(tmp_path: Path) -> None:
+    """LMDB had given them out and taken them back, when its writer was killed."""
+    place = tmp_path / "cache"
+    store = Store.open(place, MIB)
+    fill(store, 1000)
+    store.close()
+    octets = (place / "data.mdb").stat().st_size
+    os.truncate(place / "data.mdb", octets - GAP_PAGES * 4096)
+    Store.open(place, MIB).close()
+    assert (place / "data.mdb").stat().st_size == octets
 
 
 def test_copy_without_free_pages_takes_the_place_of_the_file(tmp_path: Path) -> None:
