@@ -1,0 +1,156 @@
+"""What the keeper makes of errors: wait, examine, or begin anew; and when it says so."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import select
+from collections.abc import Iterator
+from pathlib import Path
+
+import lmdb
+import pytest
+from test_store import MIB, fill
+
+from fastdns._control import Control
+from fastdns._shared import Pages
+from fastdns.cache.files import Damaged
+from fastdns.cache.lock import LockHeld
+from fastdns.server.disk import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, Disk
+
+NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+ODD = lmdb.Error("mdb_put: MDB_PROBLEM: something that should not be")
+
+
+class Bench:
+    """A disk of a keeper's, and what is seen of it from outside."""
+
+    def __init__(self, place: Path) -> None:
+        self.place = place
+        self.control = Control.open(None, place)
+        self.pages = Pages.create(None, slots=1, started_at=0.0)
+        self.disk = Disk(place, MIB, self.control, self.pages.counters(0), crashes=0)
+        self.now = 100.0
+        store = self.disk.store(self.now)
+        assert store is not None
+        fill(store, 100)
+
+    def fail(self, error: Exception) -> None:
+        """One more attempt that ends like this, when it is time for one."""
+        self.now += 10
+        self.disk.store(self.now)
+        self.disk.failed(error, self.now)
+
+    def examine(self) -> None:
+        select.select([self.disk.examination.descriptor], [], [], 10)
+        self.disk.judge(self.now)
+
+    @property
+    def entries(self) -> int:
+        self.now += 10
+        store = self.disk.store(self.now)
+        assert store is not None
+        return store.usage().entries
+
+
+@pytest.fixture
+def bench(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Iterator[Bench]:
+    logger = logging.getLogger("fastdns")
+    before = logger.propagate
+    logger.propagate = True
+    caplog.set_level(logging.INFO)
+    made = Bench(tmp_path / "cache")
+    yield made
+    made.disk.close()
+    logger.propagate = before
+
+
+def test_attempts_get_rarer_up_to_five_seconds_apart(bench: Bench) -> None:
+    pauses = []
+    for _ in range(5):
+        bench.disk.failed(NO_ROOM, bench.now)
+        pauses.append(bench.disk.next_at - bench.now)
+        assert bench.disk.store(bench.now + pauses[-1] - 0.01) is None
+        bench.now += pauses[-1]
+    assert pauses == [1, 2, 4, 5, 5]
+    assert bench.entries == 100
+    assert bench.pages.total("disk_errors_total") == 5
+
+
+def test_trouble_is_told_once_a_minute_and_so_is_its_end(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for second in range(150):
+        bench.disk.failed(NO_ROOM, 100.0 + second)
+    assert len(caplog.messages) == 3
+    assert all("No space left on device" in line for line in caplog.messages)
+    bench.now = 250.0
+    assert bench.entries == 100
+    assert caplog.messages[3:] == [f"disk cache works again: {bench.place}"]
+    bench.disk.failed(NO_ROOM, bench.now)  # within the minute
+    assert bench.entries == 100
+    assert len(caplog.messages) == 4
+
+
+def test_lock_of_a_command_that_takes_a_moment_is_not_worth_a_line(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    held = LockHeld(bench.place / "writer", 4711)
+    bench.fail(held)
+    bench.disk.succeeded()
+    bench.fail(held)
+    assert caplog.messages == []
+    bench.fail(held)
+    assert "pid 4711" in caplog.text
+
+
+def test_errors_of_lmdb_s_own_are_looked_into_and_do_not_go_on_for_ever(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    for _ in range(ODDITIES_SUSPICIOUS):
+        assert bench.disk.examination is None
+        bench.fail(ODD)
+    assert bench.control.suspect
+    bench.examine()
+    assert "it has none" in caplog.text
+    assert not bench.control.suspect
+    assert bench.entries == 100
+    for _ in range(ODDITIES_BORNE - ODDITIES_SUSPICIOUS):
+        assert bench.entries == 100
+        bench.fail(ODD)
+    assert bench.entries == 0
+    assert (bench.place / "data.mdb.damaged").exists()
+    assert bench.pages.total("disk_set_aside_total") == 1
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+def test_errors_of_the_system_are_only_waited_for_however_many(bench: Bench, number: int) -> None:
+    for _ in range(3 * ODDITIES_BORNE):
+        bench.fail(lmdb.Error(f"mdb_txn_commit: {os.strerror(number)}"))
+    assert bench.disk.examination is None
+    assert bench.entries == 100
+
+
+def test_damage_makes_another_generation_and_an_empty_cache(bench: Bench) -> None:
+    generation = bench.control.generation
+    bench.fail(Damaged("holds an entry that cannot be read"))
+    assert bench.control.generation > generation
+    assert bench.entries == 0
+
+
+def test_suspicion_closes_the_environment_until_it_has_been_examined(bench: Bench) -> None:
+    generation = bench.control.generation
+    bench.control.suspect = True
+    assert bench.disk.store(bench.now) is None
+    bench.examine()
+    assert bench.entries == 100
+    assert bench.control.generation > generation
+    assert not bench.control.suspect
+
+
+def test_environment_that_was_being_examined_at_the_end_stays_suspect(bench: Bench) -> None:
+    bench.control.suspect = True
+    assert bench.disk.store(bench.now) is None
+    bench.disk.close()
+    assert bench.control.suspect
