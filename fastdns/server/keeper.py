@@ -37,7 +37,7 @@ LOOK_SECONDS = 2.0  # at files that somebody may have removed
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
-NICE = 5
+NICE = 10
 EXAMINATION_SECONDS = 1.5  # that a start waits for it: clients do, too
 
 # How many hit counts a commit may write that no answer takes along.
@@ -278,9 +278,9 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
 def _step_back() -> None:
     """Let workers have the processor first.
 
-    SCHED_BATCH: waking up never takes it from whoever runs. Nice 5: a worker on the same processor
-    gets three times of what we get, which suffices for all that one can learn in that time; with
-    less, rings would fill, and the write lock be held for long.
+    SCHED_BATCH: waking up never takes it from whoever runs. Nice 10: a tenth of it is left to us
+    where workers want all, and what is then written at once costs less an entry; with less
+    (SCHED_IDLE), the write lock would be held for seconds.
     """
     os.nice(NICE)
     with suppress(OSError):
