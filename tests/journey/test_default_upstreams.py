@@ -1,8 +1,8 @@
 """Without configured upstreams: the nameservers of /etc/resolv.conf, followed as it changes.
 
 The journeys run the daemon in a mount namespace with an /etc of the test's, and their nameservers
-on port 53 of loopback addresses that nobody else uses. Both take root. What another user can
-still see is the choice itself, `system_servers`, below them.
+on port 53 of loopback addresses that nobody else uses, another run of these tests neither. Both
+take root. What another user can still see is the choice itself, `system_servers`, below them.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from .support.client import ask, data, eventually
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream
 
-NEAR, FAR, OURSELVES = "127.77.0.1", "127.77.0.2", "127.77.0.5"
+OURS = f"127.{64 + os.getpid() // 250 % 128}.{1 + os.getpid() % 250}"  # runs beside each other
+NEAR, FAR, OURSELVES = f"{OURS}.1", f"{OURS}.2", f"{OURS}.5"
 NEEDED_OF_ETC = ["passwd", "group", "nsswitch.conf", "hosts", "ld.so.cache", "localtime"]
 ENTER = """
 mount --bind "$0/etc" /etc && mount -t tmpfs tmpfs /run && mkdir -p /run/systemd/resolve &&

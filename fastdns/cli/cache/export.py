@@ -17,7 +17,7 @@ from ..output import emit, warn
 from .counted import counted
 from .progress import progress
 from .replacement import InPlace, Replacement, is_written_in_place
-from .site import find_site, step_back
+from .site import find_site
 
 
 @click.command()
@@ -33,7 +33,6 @@ def export(file: str, path: Path | None, state: str | None) -> None:
     wanted = Wanted()
     with _writing(file) as write:  # before all else: root may write where the cache's owner may not
         site = find_site(path, state, shows_records=True)
-        step_back()
         with site.reading() as reader:
             entries = reader.facts().entries
             with progress("writing", entries, beside_output=file == "-") as advance:

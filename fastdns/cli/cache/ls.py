@@ -18,7 +18,7 @@ from ..output import emit, fail, warn
 from . import arguments
 from .counted import counted
 from .progress import progress
-from .site import find_site, step_back
+from .site import find_site
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -73,7 +73,6 @@ def ls(
     show = _shown_as(as_json)
     wanted = Wanted(pattern=pattern, under=under, qtype=qtype, state=state_is)
     site = find_site(path, state, shows_records=as_json)
-    step_back()
     with site.reading() as reader:
         shown = _print(_found(reader, wanted, site.judge(), sort, limit), limit, show)
     if wanted.damaged:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 import attrs
@@ -28,7 +28,6 @@ from .access import check_access
 from .counted import counted
 
 NUDGE_SECONDS = 0.1
-LONG_WORK_NICENESS = 10
 WHICH_ONE = "(say which one with -c or --state)"
 
 
@@ -112,16 +111,6 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
         daemon=holder(places.lock),
         control=control,
     )
-
-
-def step_back() -> None:
-    """Let whoever serves go first: what follows takes long, and holds nobody's lock.
-
-    With nice alone a server that wakes up beside us would still wait for milliseconds.
-    """
-    os.nice(LONG_WORK_NICENESS)
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
 
 
 def _settings(path: Path | None, state: str | None) -> tuple[Places, int]:

@@ -15,7 +15,7 @@ from .. import options
 from ..figures import in_days, in_octets, in_share
 from ..output import emit
 from .progress import progress
-from .site import find_site, step_back
+from .site import find_site
 
 BAR = 40  # characters
 
@@ -28,7 +28,6 @@ def stats(as_json: bool, path: Path | None, state: str | None) -> None:
     """Count entries by state and TTL left, and tell sizes and what is written a day."""
     show = _show_tables if sys.stdout is not None and sys.stdout.isatty() else _show_lines
     site = find_site(path, state)
-    step_back()
     with site.reading() as reader:
         facts = reader.facts()
         with progress("reading", facts.entries) as advance:

@@ -11,7 +11,7 @@ from .. import options
 from ..output import emit, fail
 from .counted import counted
 from .progress import progress
-from .site import find_site, step_back
+from .site import find_site
 from .survivor import leave_note
 
 SHOWN = 100  # damaged entries told one by one
@@ -27,7 +27,6 @@ def verify(path: Path | None, state: str | None) -> int:
     one, `flush` all.
     """
     site = find_site(path, state)
-    step_back()
     read = 0
 
     def seen(last: str, count: int) -> None:
