@@ -158,6 +158,7 @@ DISK_ROWS: tuple[tuple[str, str, str], ...] = (
     ("cache ls, s", "browse/all_seconds", ".1f"),
     ("p99 without it, µs", "browse/quiet_us/p99", ",.0f"),
     ("p99 with it, µs", "browse/busy_us/p99", ",.0f"),
+    ("p99 with a process that only counts, µs", "browse/idler_us/p99", ",.0f"),
 )
 
 
