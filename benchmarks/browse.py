@@ -22,7 +22,7 @@ ANY_CORE = f"0-{(os.cpu_count() or 1) - 1}"  # the kernel finds it a place, as i
 
 @contextmanager
 def _idler() -> Iterator[None]:
-    """Beside this, a process as patient as `cache ls` counts: what the machine makes of that alone."""
+    """Beside this, a process as patient as `cache ls` only counts: the machine's own share."""
     process = subprocess.Popen(
         pinned(ANY_CORE, ["chrt", "--idle", "0", sys.executable, "-c", "while True: pass"])
     )
