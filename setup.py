@@ -20,6 +20,9 @@ MODULES = [
     "_response",
     "_udp",
     "_tiers",
+    "_query",
+    "_flights",
+    "_forward",
     "_fastpath",
 ]
 LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with

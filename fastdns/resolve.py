@@ -10,7 +10,10 @@ import gevent
 
 from . import __version__
 from ._answer import Answer, Limits, failure, text_answer
-from ._fastpath import FastPath, Query, key_parts
+from ._fastpath import FastPath
+from ._flights import TICK_SECONDS, Flights
+from ._forward import Forward, Handover
+from ._query import Query, key_parts
 from ._shared import Counters
 from ._tiers import Tiers
 from .errors import UpstreamError
@@ -18,8 +21,7 @@ from .upstream.group import Group
 
 log = logging.getLogger(__name__)
 
-QUESTIONS_MAX = 1024  # under way at once; each costs a greenlet and a socket
-RENEWALS_BELOW = 256  # only with fewer under way something is asked that nobody waits for
+QUESTIONS_MAX = 1024  # under way here at once; each costs a greenlet
 WAITING_MAX = 8192  # queries that wait for them
 DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
 HOLD_STALE_SECONDS = 30  # until a question that has failed is tried again: RFC 8767 section 5
@@ -52,11 +54,25 @@ class _Question:
 
 
 class Resolver:
-    """Takes what the fast path could not answer. Nobody waits in here for anybody else's answer."""
+    """Takes what needs more than the cache or one reply of one upstream.
 
-    def __init__(self, group: Group, manners: Manners, tiers: Tiers, counters: Counters) -> None:
-        self.fastpath = FastPath(
+    Nobody waits in here for anybody else's answer.
+    """
+
+    def __init__(
+        self, group: Group, manners: Manners, tiers: Tiers, counters: Counters, flights: Flights
+    ) -> None:
+        self._forward = Forward(
             tiers,
+            flights,
+            manners.limits,
+            self.take_over,
+            self._keep_time,
+            stale_wait=manners.stale_wait,
+            stale_ttl=manners.stale_ttl,
+        )
+        self.fastpath = FastPath(
+            self._forward,
             self.handle,
             self.renew,
             stale_ttl=manners.stale_ttl,
@@ -69,7 +85,10 @@ class Resolver:
         self._hub = gevent.get_hub()
         self._questions: dict[bytes, _Question] = {}
         self._waiting = 0
-        counters.set("in_flight", 0)
+        self._replies = self._hub.loop.io(flights.descriptor, 1)
+        self._replies.start(self._forward.read_replies)
+        self._clock = self._hub.loop.timer(TICK_SECONDS, TICK_SECONDS)
+        group.lend(self._forward)
 
     def handle(self, query: Query) -> None:
         """Take a query; its `reply` or its `drop` will be called. Never blocks."""
@@ -89,34 +108,51 @@ class Resolver:
             question.waiting.append(query)
             self._counters.add("coalesced_total")
         self._waiting += 1
-        while self._waiting > WAITING_MAX or len(self._questions) > QUESTIONS_MAX:
-            self._shed_oldest()
-        self._counters.set("in_flight", len(self._questions))
+        self._make_room()
+
+    def take_over(self, handover: Handover) -> None:
+        """Go on with a question that is more than the common case."""
+        self._start(handover.key, handover.queries, handover)
+        self._waiting += len(handover.queries)
+        self._make_room()
 
     def renew(self, key: bytes) -> bool:
         """Ask for what is still served; False: that is under way, or others need us more."""
-        if key in self._questions or len(self._questions) >= RENEWALS_BELOW:
-            return False
-        self._start(key, [])
-        self._counters.set("in_flight", len(self._questions))
-        return True
+        renewed = self._forward.renew(key)
+        if renewed is None:
+            self._start(key, [])
+        return renewed is not False
 
     @property
     def idle(self) -> bool:
-        return not self._questions
+        return self._forward.count == 0
 
-    def _start(self, key: bytes, waiting: list[Query]) -> None:
+    def _keep_time(self) -> None:
+        """Something is in flight: have the time of each looked after."""
+        self._clock.start(self._tick, update=True)
+
+    def _tick(self) -> None:
+        if not self._forward.tick():
+            self._clock.stop()
+
+    def _make_room(self) -> None:
+        while self._waiting > WAITING_MAX or len(self._questions) > QUESTIONS_MAX:
+            self._shed_oldest()
+
+    def _start(self, key: bytes, waiting: list[Query], handover: Handover | None = None) -> None:
+        self._forward.hold(key)
         question = self._questions[key] = _Question(waiting)
-        question.greenlet = gevent.spawn(self._find_out, key, question)
+        question.greenlet = gevent.spawn(self._find_out, key, question, handover)
 
-    def _find_out(self, key: bytes, question: _Question) -> None:
+    def _find_out(self, key: bytes, question: _Question, handover: Handover | None) -> None:
         """Disk, when that could not be looked at in passing; upstream; what is stale."""
         wants_disk = any(query.wants_disk for query in question.waiting)
         search = gevent.spawn(self._search_disk, key) if wants_disk else None
-        patience = self._hub.loop.timer(self._manners.stale_wait)
+        waited = handover.seconds if handover is not None else 0.0
+        patience = self._hub.loop.timer(max(self._manners.stale_wait - waited, 0.0))
         patience.start(self._lose_patience, key, question)
         try:
-            answer = self._from_disk(search, DISK_SECONDS) or self._from_upstream(key)
+            answer = self._from_disk(search, DISK_SECONDS) or self._from_upstream(key, handover)
             if answer.is_failure:
                 answer = self._from_disk(search) or self._from_stale(key, question) or answer
         except Exception as defect:  # of ours: it must not leave these clients waiting for ever
@@ -129,9 +165,12 @@ class Resolver:
                 search.kill(block=False)
         if self._questions.get(key) is not question:
             return  # shed in the moment in which the answer came
-        del self._questions[key]
-        self._counters.set("in_flight", len(self._questions))
+        self._forget(key)
         self._reply(question, answer)
+
+    def _forget(self, key: bytes) -> None:
+        del self._questions[key]
+        self._forward.release(key)
 
     def _search_disk(self, key: bytes) -> Answer | None:
         """Look on a disk that may take its time, in another thread."""
@@ -151,11 +190,11 @@ class Resolver:
         found: Answer | None = search.value
         return found
 
-    def _from_upstream(self, key: bytes) -> Answer:
-        ticket = self._tiers.ticket()
+    def _from_upstream(self, key: bytes, handover: Handover | None) -> Answer:
+        ticket = self._tiers.ticket() if handover is None else handover.ticket
         source, seconds = None, 0.0
         try:
-            outcome = self._group.ask(key)
+            outcome = self._group.ask(key) if handover is None else self._group.go_on(handover)
             answer, source, seconds = outcome.answer, outcome.source, outcome.seconds
         except UpstreamError as error:
             log.debug("no answer: %s", error)
@@ -201,7 +240,7 @@ class Resolver:
     def _shed_oldest(self) -> None:
         """Make room: who waits longest is told what is stale, or nothing."""
         key, question = next(iter(self._questions.items()))
-        del self._questions[key]
+        self._forget(key)
         if question.greenlet is not None:
             question.greenlet.kill(block=False)
         self._tell_stale(key, question)

@@ -23,6 +23,8 @@ LAYERS = (
     {"policy", "cache", "upstream"},
     {"_fastpath"},
     {"_forward"},
+    {"_flights"},
+    {"_query"},
     {"_tiers"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),

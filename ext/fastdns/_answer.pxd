@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from fastdns._wire cimport Reply
+
 ctypedef struct Stored:             # borrowed memory; whoever made it keeps it alive
     const uint8_t* wire
     const uint16_t* ttl_at          # where the TTLs stand in wire
@@ -13,6 +15,13 @@ ctypedef struct Stored:             # borrowed memory; whoever made it keeps it 
     uint32_t ttl                    # seconds that it may be kept; 0: not at all
     bint is_failure                 # kept for failure_ttl, never in the place of a good answer
 
+cdef enum:
+    OPTIONS_MAX = 256               # octets; the text of an EDE is the upstream's to choose, the room is ours
+
+cdef class Limits:
+    cdef readonly uint32_t min_ttl, max_ttl, negative_max_ttl, failure_ttl
+    cdef readonly bint trust_ad
+
 cdef class Answer:
     cdef Stored stored
     cdef bytes wire
@@ -20,3 +29,10 @@ cdef class Answer:
     cdef bytes options
 
 cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode, uint32_t ttl, bint is_failure)
+cdef Answer copy_answer(const Stored* stored)
+cdef bint is_failure_code(uint16_t rcode) noexcept nogil
+cdef void settle(
+    uint8_t* wire, const Reply* reply, const uint16_t* ttl_at, Limits limits, uint8_t* options, Stored* out
+) noexcept nogil
+# ^ make of a reply that has been read what is kept of it, in place: out borrows wire, ttl_at and options, which has
+#   OPTIONS_MAX octets of room. What must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.

@@ -5,6 +5,7 @@ TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.string cimport memcpy
 
 from fastdns._wire cimport (
     FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_OK,
@@ -17,14 +18,12 @@ cdef enum:
     YXDOMAIN = 6
     OPTION_EDE = 15
     SERVFAIL = 2
-    OPTIONS_MAX = 256       # octets; the text of an EDE is the upstream's to choose, the room is ours
+    EDE_CODE = 2            # octets of INFO-CODE, before the text
+    OPTION_HEAD = 4
 
 
 cdef class Limits:
     """How long answers may be kept, in seconds (DESIGN "Cache rules")."""
-
-    cdef readonly uint32_t min_ttl, max_ttl, negative_max_ttl, failure_ttl
-    cdef readonly bint trust_ad
 
     def __init__(
         self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad
@@ -83,7 +82,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
     return answer
 
 
-cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, Limits limits) noexcept:
+cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, Limits limits) noexcept nogil:
     """Bring every TTL into [min_ttl, max_ttl]; return the smallest. A top bit means large (RFC 8767 section 4)."""
     cdef uint32_t smallest = limits.max_ttl
     cdef uint32_t ttl
@@ -95,7 +94,7 @@ cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, 
     return smallest
 
 
-cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noexcept:
+cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noexcept nogil:
     """Lower the SOA's TTL to min(SOA TTL, SOA MINIMUM, negative_max_ttl), RFC 2308 section 5; return it."""
     cdef uint32_t ttl
     if reply.soa_ttl_at == 0:
@@ -105,15 +104,56 @@ cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noe
     return ttl
 
 
-cdef bytes relayed_options(const uint8_t* wire, const Reply* reply):
-    """The first Extended DNS Error of the upstream's OPT, as a whole option, without its text when that is long."""
+cdef uint16_t relay_options(const uint8_t* wire, const Reply* reply, uint8_t* out) noexcept nogil:
+    """Copy the first Extended DNS Error of the upstream's OPT, a whole option, without its text when that is long."""
     cdef uint16_t value_at = 0
-    cdef uint16_t length = find_option(wire + reply.options_at, reply.options_length, OPTION_EDE, &value_at)
-    if length < 2:
-        return b""
-    if length + 4 > OPTIONS_MAX:
-        return extended_error(load16(wire + reply.options_at + value_at))
-    return PyBytes_FromStringAndSize(<const char*>wire + reply.options_at + value_at - 4, length + 4)
+    cdef uint16_t length
+    if reply.options_at == 0:
+        return 0
+    length = find_option(wire + reply.options_at, reply.options_length, OPTION_EDE, &value_at)
+    if length < EDE_CODE:
+        return 0
+    if length + OPTION_HEAD > OPTIONS_MAX:
+        length = EDE_CODE
+    memcpy(out, wire + reply.options_at + value_at - OPTION_HEAD, length + OPTION_HEAD)
+    store16(out + 2, length)
+    return length + OPTION_HEAD
+
+
+cdef bint is_failure_code(uint16_t rcode) noexcept nogil:
+    return rcode != NOERROR and rcode != NXDOMAIN and rcode != YXDOMAIN
+
+
+cdef void settle(
+    uint8_t* wire, const Reply* reply, const uint16_t* ttl_at, Limits limits, uint8_t* options, Stored* out
+) noexcept nogil:
+    cdef bint is_negative = reply.rcode == NXDOMAIN or not reply.has_data
+    out.options = options
+    out.options_length = relay_options(wire, reply, options)
+    store16(wire + 10, reply.additional)
+    if not limits.trust_ad:
+        store16(wire + 2, load16(wire + 2) & ~FLAG_AD)
+    out.wire = wire
+    out.length = reply.length
+    out.ttl_at = ttl_at
+    out.ttl_count = reply.ttl_count
+    # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
+    out.rcode = reply.rcode if reply.rcode < 16 else SERVFAIL
+    out.is_failure = is_failure_code(reply.rcode)
+    out.ttl = clamp_ttls(wire, ttl_at, reply.ttl_count, limits)
+    if out.is_failure:
+        out.ttl = limits.failure_ttl
+    elif is_negative:
+        out.ttl = min(out.ttl, negative_ttl(wire, reply, limits))
+    if reply.flags & FLAG_TC:
+        out.ttl = 0
+
+
+cdef Answer copy_answer(const Stored* stored):
+    return make_answer(
+        (<const char*>stored.wire)[:stored.length], (<const char*>stored.ttl_at)[:2 * stored.ttl_count],
+        (<const char*>stored.options)[:stored.options_length], stored.rcode, stored.ttl, stored.is_failure,
+    )
 
 
 cdef class Reading:
@@ -145,34 +185,14 @@ cdef class Reading:
 
         An answer that must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.
         """
-        cdef Reply* reply = &self.reply
-        cdef bytes kept
-        cdef uint8_t* message
-        cdef bint is_failure = reply.rcode not in (NOERROR, NXDOMAIN, YXDOMAIN)
-        cdef bint is_negative = reply.rcode == NXDOMAIN or not reply.has_data
-        cdef uint32_t ttl
-        cdef bytes options = b""
+        cdef Stored stored
+        cdef uint8_t options[OPTIONS_MAX]
+        cdef bytes copy
         if self.length == 0 or <size_t>len(wire) != self.length:
             raise ValueError("not the message that was read")
-        kept = PyBytes_FromStringAndSize(<const char*>&wire[0], reply.length)
-        message = <uint8_t*>PyBytes_AS_STRING(kept)
-        if reply.options_at:
-            options = relayed_options(&wire[0], reply)
-        store16(message + 10, reply.additional)
-        if not limits.trust_ad:
-            store16(message + 2, load16(message + 2) & ~FLAG_AD)
-        ttl = clamp_ttls(message, self.ttl_at, reply.ttl_count, limits)
-        if is_failure:
-            ttl = limits.failure_ttl
-        elif is_negative:
-            ttl = min(ttl, negative_ttl(message, reply, limits))
-        if reply.flags & FLAG_TC:
-            ttl = 0
-        return make_answer(
-            kept, PyBytes_FromStringAndSize(<const char*>self.ttl_at, 2 * reply.ttl_count), options,
-            # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
-            reply.rcode if reply.rcode < 16 else SERVFAIL, ttl, is_failure,
-        )
+        copy = PyBytes_FromStringAndSize(<const char*>&wire[0], len(wire))  # which nobody else has seen yet
+        settle(<uint8_t*>PyBytes_AS_STRING(copy), &self.reply, self.ttl_at, limits, options, &stored)
+        return copy_answer(&stored)
 
 
 def failure(bytes key not None, int rcode, ede, uint32_t ttl):

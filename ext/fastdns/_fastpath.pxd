@@ -3,10 +3,10 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._entry cimport Instant
+from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
-from fastdns._shared cimport Counters
 from fastdns._tiers cimport Tiers
-from fastdns._udp cimport BATCH, Batch, Sender
+from fastdns._udp cimport BATCH, Batch
 from fastdns._wire cimport Question
 
 cdef enum Verdict:
@@ -14,7 +14,7 @@ cdef enum Verdict:
     ANSWERED_LATE           # in the last part of its TTL: to be renewed
     DROPPED
     MISSED                  # memory has nothing to serve
-    UNCOMMON                # for the owner's callback
+    UNCOMMON                # an upstream has to be asked, or the owner's callback
 
 ctypedef struct Seen:       # a query that has been read
     const uint8_t* packet
@@ -23,11 +23,11 @@ ctypedef struct Seen:       # a query that has been read
     Question question
 
 cdef class FastPath:
+    cdef readonly Forward forward
     cdef readonly Tiers tiers
     cdef HotCache memory    # theirs
     cdef uint64_t* tally    # their counters, within reach of code without the GIL
     cdef uint64_t* hit_latency
-    cdef uint64_t* miss_latency
     cdef uint32_t stale_ttl
     cdef bint prefetch
     cdef object on_uncommon
@@ -55,17 +55,3 @@ cdef class FastPath:
     cdef list answer_missed(self, int fd, int count, list uncommon)
     cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon)
     cdef void renew(self, const Seen* seen)
-
-cdef class Query:
-    cdef Question question
-    cdef bytes spelling     # the question as the client wrote it
-    cdef uint64_t received_ns
-    cdef readonly bint wants_disk   # nobody has looked there: it might have had to wait
-    cdef FastPath home
-
-    cdef void take(self, FastPath home, const Seen* seen)
-    cdef void count_reply(self, const uint8_t* response) noexcept
-
-cdef class UdpQuery(Query):
-    cdef int fd
-    cdef Sender sender

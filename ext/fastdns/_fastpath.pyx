@@ -6,28 +6,18 @@ owner gave.
 
 from libc.stdlib cimport free, malloc
 
-from fastdns._answer cimport Answer
 from fastdns._disk cimport Found
 from fastdns._entry cimport read_moment
+from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport RESPONSE_MAX, write_answer, write_error, write_stale
 from fastdns._shared cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED, QUERIES_TCP,
-    QUERIES_UDP, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER,
-    RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SEND_ERRORS, observe,
+    QUERIES_UDP, SEND_ERRORS, observe,
 )
 from fastdns._tiers cimport DISK_FRESH
-from fastdns._udp cimport ANSWER_OCTETS, send_one
 from fastdns._wire cimport (
-    CLASS_CHAOS, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR,
-    WIRE_NOTIMP, WIRE_OK, load16, read_query,
+    CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
 )
-
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_BOOTTIME
-    int clock_gettime(int clock, timespec* now)
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
@@ -37,13 +27,6 @@ cdef enum:
     RCODE_NOTIMP = 4
     RCODE_REFUSED = 5
     RCODE_BADVERS = 16
-
-
-cdef inline uint64_t read_clock_ns() noexcept nogil:
-    """Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young."""
-    cdef timespec now
-    clock_gettime(CLOCK_BOOTTIME, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 
 cdef inline uint16_t rcode_of(int status) noexcept nogil:
@@ -56,41 +39,22 @@ cdef inline uint16_t rcode_of(int status) noexcept nogil:
     return RCODE_REFUSED
 
 
-cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogil:
-    cdef uint16_t flags = load16(response + 2)
-    cdef int rcode = flags & 15
-    if rcode == 0:
-        tally[RESPONSES_NOERROR] += 1
-    elif rcode == 3:
-        tally[RESPONSES_NXDOMAIN] += 1
-    elif rcode == 2:
-        tally[RESPONSES_SERVFAIL] += 1
-    elif rcode == 1:
-        tally[RESPONSES_FORMERR] += 1
-    elif rcode == 4:
-        tally[RESPONSES_NOTIMP] += 1
-    elif rcode == 5:
-        tally[RESPONSES_REFUSED] += 1
-    else:
-        tally[RESPONSES_OTHER] += 1
-    if flags & FLAG_TC:
-        tally[RESPONSES_TRUNCATED] += 1
-
-
 cdef class FastPath:
-    """Answers from the cache; calls `on_uncommon(query)` for each query that needs more.
+    """Answers from the cache, has `forward` ask for what is missing, calls `on_uncommon(query)` for what needs more.
 
     `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
     not. What is served past its TTL says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last
     tenth of its TTL is renewed.
     """
 
-    def __cinit__(self, Tiers tiers not None, on_uncommon, on_refresh, *, uint32_t stale_ttl=30, bint prefetch=True):
-        self.tiers = tiers
-        self.memory = tiers.memory
-        self.tally = tiers.counters.at
-        self.hit_latency = tiers.counters.hit_latency
-        self.miss_latency = tiers.counters.miss_latency
+    def __cinit__(
+        self, Forward forward not None, on_uncommon, on_refresh, *, uint32_t stale_ttl=30, bint prefetch=True
+    ):
+        self.forward = forward
+        self.tiers = forward.tiers
+        self.memory = self.tiers.memory
+        self.tally = self.tiers.counters.at
+        self.hit_latency = self.tiers.counters.hit_latency
         self.on_uncommon = on_uncommon
         self.on_refresh = on_refresh
         self.stale_ttl = stale_ttl
@@ -276,14 +240,23 @@ cdef class FastPath:
             if on_disk:     # whatever happens: it must not be renewed twice
                 self.tiers.end_disk()
         self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
+        self.forward.send()
         return uncommon
 
     cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon):
-        cdef UdpQuery query = UdpQuery.__new__(UdpQuery)
-        query.take(self, &self.seen[i])
+        """Have somebody asked; a query that needs more than that joins the uncommon ones."""
+        cdef const Seen* seen = &self.seen[i]
+        cdef const uint8_t* spelling = seen.packet + HEADER_LENGTH
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef UdpQuery query
+        if seen.question.qclass != CLASS_CHAOS and self.forward.take_udp(
+            seen.hash, &seen.question, spelling, fd, &self.batch.senders[i], now_ns, not wants_disk
+        ):
+            return uncommon
+        query = UdpQuery.__new__(UdpQuery)
+        query.take(self.tiers.counters, &seen.question, spelling, now_ns)
+        query.come_from(fd, &self.batch.senders[i])
         query.wants_disk = wants_disk
-        query.fd = fd
-        query.sender = self.batch.senders[i]
         if uncommon is None:
             uncommon = []
         uncommon.append(query)
@@ -329,75 +302,10 @@ cdef class FastPath:
             return self.stream_room[:written]
         if verdict == UNCOMMON:
             query = make_query()
-            query.take(self, &seen)
+            query.take(self.tiers.counters, &seen.question, seen.packet + HEADER_LENGTH, read_clock_ns())
             query.wants_disk = wants_disk
-            self.on_uncommon(query)
+            if seen.question.qclass != CLASS_CHAOS and self.forward.take_other(seen.hash, query, not wants_disk):
+                self.forward.send()
+            else:
+                self.on_uncommon(query)
         return None
-
-
-cdef class Query:
-    """A query that the cache could not answer. Subclasses have `reply(answer)`, which sends it to the client."""
-
-    def drop(self):
-        """Forget the query without a word: there are too many."""
-
-    cdef void take(self, FastPath home, const Seen* seen):
-        self.home = home
-        self.question = seen.question
-        self.received_ns = read_clock_ns()
-        self.spelling = seen.packet[HEADER_LENGTH:HEADER_LENGTH + seen.question.length]
-
-    cdef void count_reply(self, const uint8_t* response) noexcept:
-        count_response(self.home.tally, response)
-        observe(self.home.miss_latency, read_clock_ns() - self.received_ns, 1)
-
-    @property
-    def key(self):
-        """The canonical key: lower-cased QNAME in wire form, QTYPE 2, QCLASS 2, flags 1, view 2 octets."""
-        return self.question.key[:self.question.key_length]
-
-    @property
-    def qtype(self):
-        return self.question.qtype
-
-    @property
-    def qclass(self):
-        return self.question.qclass
-
-    def render(self, Answer answer not None):
-        """Return the whole response for this client, as it goes over a stream."""
-        if self.home is None:
-            raise ValueError("a query that no packet made")
-        cdef uint8_t* room = self.home.stream_room
-        cdef size_t written = write_answer(
-            room, self.spelling, &self.question, &answer.stored, 0, RESPONSE_MAX
-        )
-        self.count_reply(room)
-        return room[:written]
-
-
-cdef class UdpQuery(Query):
-    """A query that came over UDP."""
-
-    def reply(self, Answer answer not None):
-        """Send the answer, cut to TC=1 when it is larger than the client takes; a failure to send is counted."""
-        if self.home is None:
-            raise ValueError("a query that no packet made")
-        cdef uint8_t room[ANSWER_OCTETS]
-        cdef size_t written = write_answer(
-            room, self.spelling, &self.question, &answer.stored, 0, self.question.udp_size
-        )
-        self.count_reply(room)
-        if send_one(self.fd, room, written, &self.sender) < 0:
-            self.home.tally[SEND_ERRORS] += 1
-
-
-def key_parts(bytes key not None):
-    """Return (name in wire form, qtype, qclass, do, cd) of a canonical key."""
-    cdef const uint8_t* tail
-    if len(key) <= KEY_TAIL:
-        raise ValueError("not a key")
-    tail = <const uint8_t*>key + len(key) - KEY_TAIL
-    return (
-        key[:len(key) - KEY_TAIL], load16(tail), load16(tail + 2), bool(tail[4] & KEY_DO), bool(tail[4] & KEY_CD)
-    )

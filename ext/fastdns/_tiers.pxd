@@ -1,7 +1,8 @@
 """The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both."""
 
-from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._answer cimport Stored
 from fastdns._control cimport Change, Control
 from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport Instant, Origin
@@ -41,6 +42,16 @@ cdef class Tiers:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
     ) noexcept nogil                                # a DiskLookUp
     cdef void end_disk(self) noexcept nogil
+    cdef bint is_outdated(
+        self, uint64_t epoch, uint64_t origin, const uint8_t* key, uint16_t key_length
+    ) noexcept nogil
+    # ^ a command has removed the key, or the upstreams are others, since these were `epoch` and `origin`
+    cdef void learn(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
+        const Origin* whence, uint32_t rtt_us, const Instant* now,
+    ) noexcept nogil
+    # ^ what was asked for when these were `epoch` and `origin` comes into memory and, unless whence is NULL, on its
+    #   way to the disk; catch_up has been called
     # private
     cdef list sound_keys(self, list disk_keys)
     cdef void report_damage(self) noexcept nogil
@@ -53,7 +64,6 @@ cdef class Tiers:
     cdef int take(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
     ) noexcept nogil
-    cdef bint is_outdated(self, Ticket ticket, const uint8_t* key, uint16_t key_length) noexcept
     cdef Entry* entry_of(self, bytes key) noexcept
     cdef void bring_in(self, bytes key, const Instant* now)
-    cdef void show_memory(self) noexcept
+    cdef void show_memory(self) noexcept nogil

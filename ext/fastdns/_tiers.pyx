@@ -9,7 +9,6 @@ import logging
 import struct
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdint cimport uint32_t
 from libc.stdlib cimport free, malloc
 
 from fastdns._answer cimport Answer, make_answer
@@ -275,7 +274,7 @@ cdef class Tiers:
         cdef Entry* entry = NULL
         read_moment(&now)
         self.catch_up(now.boot_ms)
-        if value is not None and not self.is_outdated(ticket, octets, length):
+        if value is not None and not self.is_outdated(ticket.epoch, ticket.origin, octets, length):
             if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) == DISK_FOUND:
                 self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry)
         if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
@@ -327,13 +326,14 @@ cdef class Tiers:
         ticket.origin = self.origin
         return ticket
 
-    cdef bint is_outdated(self, Ticket ticket, const uint8_t* key, uint16_t key_length) noexcept:
-        """Return True when a command has removed the key, or the upstreams are others, since the ticket was drawn."""
+    cdef bint is_outdated(
+        self, uint64_t epoch, uint64_t origin, const uint8_t* key, uint16_t key_length
+    ) noexcept nogil:
         cdef Change change
         cdef uint64_t counter
-        if ticket.origin != self.origin or self.epoch - ticket.epoch > CHANGES_KEPT:
+        if origin != self.origin or self.epoch - epoch > CHANGES_KEPT:
             return True
-        for counter in range(ticket.epoch + 1, self.epoch + 1):
+        for counter in range(epoch + 1, self.epoch + 1):
             if self.control.read_change(counter, &change) != 0 or change_matches(&change, key, key_length):
                 return True
         return False
@@ -345,29 +345,38 @@ cdef class Tiers:
         """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = <uint16_t>len(key)
-        cdef size_t evictions = self.memory.evictions
         cdef Instant now
-        cdef Origin origin
         if answer.stored.ttl == 0:
             return
         read_moment(&now)
         self.catch_up(now.boot_ms)
-        if self.is_outdated(ticket, octets, length):
-            return
         if answer.stored.is_failure and self.entry_of(key) == NULL:
             self.bring_in(key, &now)    # a good answer that only the disk has is not to be hidden either
-        if self.memory.put(octets, length, &answer.stored, now.boot_ms, now.boot_ms):
+        self.learn(
+            octets, length, &answer.stored, ticket.epoch, ticket.origin, &source.origin if source is not None else NULL,
+            <uint32_t>(seconds * 1e6), &now,
+        )
+
+    cdef void learn(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
+        const Origin* whence, uint32_t rtt_us, const Instant* now,
+    ) noexcept nogil:
+        cdef size_t evictions = self.memory.evictions
+        cdef Origin origin
+        if answer.ttl == 0 or self.is_outdated(epoch, fingerprint, key, key_length):
+            return
+        if self.memory.put(key, key_length, answer, now.boot_ms, now.boot_ms):
             self.tally[CACHE_INSERTS] += 1
         else:
             self.tally[CACHE_REFUSED] += 1
         self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
         self.show_memory()
-        if answer.stored.is_failure or source is None:
+        if answer.is_failure or whence == NULL:
             return
-        origin = source.origin
+        origin = whence[0]
         origin.fingerprint = self.origin
-        origin.rtt_us = <uint32_t>(seconds * 1e6)
-        if not self.ring.put_answer(octets, length, self.epoch, &answer.stored, &now, &origin):
+        origin.rtt_us = rtt_us
+        if not self.ring.put_answer(key, key_length, self.epoch, answer, now, &origin):
             self.tally[RING_SHED] += 1
         self.warn_keeper()
 
@@ -424,6 +433,6 @@ cdef class Tiers:
                 self.report_damage()
         return keys
 
-    cdef void show_memory(self) noexcept:
+    cdef void show_memory(self) noexcept nogil:
         self.tally[CACHE_ENTRIES] = self.memory.count
         self.tally[CACHE_BYTES] = self.memory.octets

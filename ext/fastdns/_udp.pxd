@@ -30,9 +30,13 @@ cdef extern from *:
     struct mmsghdr:
         msghdr msg_hdr
         unsigned int msg_len
+    int MSG_DONTWAIT
+    int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, void* timeout) nogil
+    int sendmmsg(int fd, mmsghdr* messages, unsigned int count, int flags) nogil
 
 cdef enum:
     BATCH = 64
+    TRIES = 3               # to send: a device queue may be full again at once (ENOBUFS)
     # Odd multiples of a cache line: at a power of two all packets of a batch would want the same few lines.
     QUERY_OCTETS = 2112     # of a query that are read; whatever a client appends beyond is cut off
     ANSWER_OCTETS = 1344    # room for an answer over UDP
@@ -59,6 +63,9 @@ cdef class Batch:
     cdef const uint8_t* packet(self, int i, size_t* length) noexcept nogil
     cdef uint8_t* room(self) noexcept nogil                         # ANSWER_OCTETS for the next answer
     cdef void queue(self, int i, size_t length) noexcept nogil      # the answer in room goes to the sender of packet i
+    cdef void queue_to(self, Sender* to, size_t length) noexcept nogil  # the same for a sender of another time
     cdef int send(self, int fd) noexcept nogil                      # how many answers could not be sent
 
 cdef int send_one(int fd, const uint8_t* answer, size_t length, Sender* to) noexcept nogil    # 0, or -1
+cdef bint kernel_is_busy() noexcept nogil           # errno says so: what was to be sent may be tried again
+cdef void wait_for_room(int fd) noexcept nogil      # a few milliseconds at most

@@ -33,9 +33,6 @@ cdef extern from *:
     void fastdns_answer_from(msghdr* header) nogil
 
 cdef extern from "<sys/socket.h>" nogil:
-    int MSG_DONTWAIT
-    int recvmmsg(int fd, mmsghdr* messages, unsigned int count, int flags, void* timeout)
-    int sendmmsg(int fd, mmsghdr* messages, unsigned int count, int flags)
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
 
 cdef extern from "<poll.h>" nogil:
@@ -48,10 +45,9 @@ cdef extern from "<poll.h>" nogil:
 
 cdef enum:
     PATIENCE_MS = 5         # for a full send buffer; longer would keep the other clients waiting
-    TRIES = 3               # a device queue may be full again at once (ENOBUFS)
 
 
-cdef inline bint kernel_is_busy() noexcept nogil:
+cdef bint kernel_is_busy() noexcept nogil:
     return errno == EAGAIN or errno == ENOBUFS or errno == EINTR
 
 
@@ -125,11 +121,14 @@ cdef class Batch:
         return self.answers + self.queued * ANSWER_OCTETS
 
     cdef void queue(self, int i, size_t length) noexcept nogil:
+        self.queue_to(&self.senders[i], length)
+
+    cdef void queue_to(self, Sender* to, size_t length) noexcept nogil:
         cdef msghdr* header = &self.outbox[self.queued].msg_hdr
-        header.msg_name = &self.senders[i].address
-        header.msg_namelen = self.senders[i].address_length
-        header.msg_control = self.senders[i].control if self.senders[i].control_length else NULL
-        header.msg_controllen = self.senders[i].control_length
+        header.msg_name = &to.address
+        header.msg_namelen = to.address_length
+        header.msg_control = to.control if to.control_length else NULL
+        header.msg_controllen = to.control_length
         header.msg_iov.iov_len = length
         self.queued += 1
 

@@ -21,6 +21,7 @@ from gevent.event import Event
 from .._answer import Limits
 from .._control import Control
 from .._disk import Disk
+from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
 from .._shared import Counters
@@ -76,9 +77,9 @@ class Worker:
         self._control = inheritance.control
         self._stop = Event()
         manners = _manners(config)
-        self._group = Group(
-            config.upstream, inheritance.sources.servers, Desk(Reader(manners.limits), counters)
-        )
+        flights = Flights(counters, wants_ad=config.upstream.trust_ad)
+        desk = Desk(Reader(manners.limits), counters, flights)
+        self._group = Group(config.upstream, inheritance.sources.servers, desk)
         self._tiers = Tiers(
             HotCache(config.cache.memory, int(config.cache.stale * 1000)),
             counters,
@@ -88,7 +89,7 @@ class Worker:
             fingerprint(config.upstream, inheritance.sources.servers),
             inheritance.keeper_bell,
         )
-        self._resolver = Resolver(self._group, manners, self._tiers, counters)
+        self._resolver = Resolver(self._group, manners, self._tiers, counters, flights)
         self._fastpath = self._resolver.fastpath
         self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
         self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]

@@ -9,6 +9,7 @@ import gevent
 from gevent.queue import Queue
 
 from .._answer import Answer
+from .._flights import Flights
 from .._shared import Counters
 from ..config.schema import Address
 from ..errors import UpstreamError, UpstreamTimeout
@@ -35,9 +36,10 @@ def new_arrivals() -> Arrivals:
 class Desk:
     """What all exchanges of a process share."""
 
-    def __init__(self, reader: Reader, counters: Counters) -> None:
+    def __init__(self, reader: Reader, counters: Counters, flights: Flights) -> None:
         self.lingering = 0  # exchanges that nobody waits for any more
         self.reader = reader
+        self.flights = flights
         self.counters = counters
         self.loop = gevent.get_hub().loop
 
@@ -57,8 +59,8 @@ class Asked(Protocol):
     def answered(self, seconds: float) -> None:
         """It replied after that time."""
 
-    def failed(self, sent_at: float, error: UpstreamError) -> None:
-        """What was sent then was not answered in time, or it could not be reached."""
+    def failed(self, seconds: float, error: UpstreamError) -> None:
+        """What was sent so long ago was not answered in time, or it could not be reached."""
 
 
 class Exchange:
@@ -68,28 +70,40 @@ class Exchange:
     a slow upstream is told from a dead one. `close` ends it at once.
     """
 
-    def __init__(self, upstream: Asked, request: Request, arrivals: Arrivals) -> None:
+    def __init__(
+        self, upstream: Asked, request: Request, arrivals: Arrivals, seconds: float = 0.0
+    ) -> None:
+        """Wait for the outcome of what was sent so many seconds ago."""
         self.upstream = upstream
         self.desk = upstream.desk
         self.request = request
         self.arrivals: Arrivals | None = arrivals
         self.done = False
-        self.sent_at = time.monotonic()
-        self._timer = self.desk.loop.timer(upstream.timeout)
-        self._timer.start(self._expired)
+        self.sent_at = time.monotonic() - seconds
 
     def arrived(self, answer: Answer) -> None:
         """A reply that counts has come."""
         if not self.done:
-            self.upstream.answered(time.monotonic() - self.sent_at)
+            self.upstream.answered(self.seconds)
             self._finish(answer)
 
     def broken(self, error: UpstreamError) -> None:
         """The network or the upstream refused."""
         if not self.done:
             self.desk.counters.add("upstream_errors_total")
-            self.upstream.failed(self.sent_at, error)
+            self.upstream.failed(self.seconds, error)
             self._finish(error)
+
+    def expired(self) -> None:
+        """There was no reply in time."""
+        error = UpstreamTimeout("no reply in time")
+        self.upstream.failed(self.seconds, error)
+        self._finish(error)
+
+    @property
+    def seconds(self) -> float:
+        """How long it has been under way."""
+        return time.monotonic() - self.sent_at
 
     def release(self) -> None:
         if self.desk.lingering >= LINGERING_MAX:
@@ -104,18 +118,10 @@ class Exchange:
         self.done = True
         if self.arrivals is None:
             self.desk.lingering -= 1
-        self._timer.stop()
-        self._timer.close()
         self._end()
 
     def _end(self) -> None:
         """Give back what the transport holds."""
-
-    def _expired(self) -> None:
-        self.desk.counters.add("upstream_timeouts_total")
-        error = UpstreamTimeout("no reply in time")
-        self.upstream.failed(self.sent_at, error)
-        self._finish(error)
 
     def _finish(self, outcome: Answer | UpstreamError) -> None:
         self.close()

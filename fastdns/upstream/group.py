@@ -12,6 +12,7 @@ from gevent import GreenletExit
 from gevent.queue import Empty
 
 from .._answer import Answer
+from .._forward import Forward, Handover
 from .._shared import Counters
 from .._tiers import Source
 from ..config.schema import Server, Upstream
@@ -41,7 +42,7 @@ class Group:
         self._settings = settings
         self._desk = desk
         self._endpoints: list[Endpoint] = []
-        self._turn = 0
+        self._forward: Forward | None = None
         # What the worker before us has counted: totals go on when a worker is replaced.
         self._earlier = {state.name: state for state in desk.counters.shown_upstreams()}
         self.replace(servers)
@@ -56,7 +57,12 @@ class Group:
         for endpoint in known.values():
             endpoint.close()
             self._earlier[endpoint.state.name] = endpoint.state
-        self.show(self._desk.counters)
+        self._turned()
+
+    def lend(self, forward: Forward) -> None:
+        """Have it ask those upstreams, from now on, that are to be asked first."""
+        self._forward = forward
+        self._turned()
 
     def show(self, counters: Counters) -> None:
         """Show how the upstreams are in the shared pages; to be called about once a second."""
@@ -68,34 +74,71 @@ class Group:
         When every upstream answers with an error, that of the last one is the answer. UpstreamError
         when there is none at all, at the latest after BUDGET seconds.
         """
-        return _Inquiry(Request(key, self._settings.trust_ad), self._budget()).run(self._plan())
+        request = Request(key, self._settings.trust_ad)
+        return _Inquiry(request, self._budget()).run(self._plan(self._first()))
+
+    def go_on(self, handover: Handover) -> Outcome:
+        """The same for a question that one of them has been asked already."""
+        asked = [one for one in self._endpoints if one.by_udp is handover.upstream]
+        if not asked:  # it is no upstream of ours any more
+            handover.sent.cancel()
+            return self.ask(handover.key)
+        request = Request(handover.key, self._settings.trust_ad)
+        inquiry = _Inquiry(request, self._budget() - handover.seconds, handover)
+        return inquiry.run(self._plan(asked[0]))
 
     def _new_endpoint(self, server: Server) -> Endpoint:
         endpoint = Endpoint(server, self._settings.timeout, self._desk)
-        endpoint.turned = lambda: self.show(self._desk.counters)
+        endpoint.turned = self._turned
         earlier = self._earlier.get(str(server))
         if earlier is not None:
-            endpoint.queries, endpoint.failures = earlier.queries, earlier.failures
+            known = endpoint.by_udp
+            known.queries, known.failures = earlier.queries, earlier.failures
         return endpoint
+
+    def _turned(self) -> None:
+        """Show and use what is known of the upstreams now."""
+        self.show(self._desk.counters)
+        if self._forward is None:
+            return
+        # When all are dead, whoever asks needs more than one of them.
+        alive = [endpoint for endpoint in self._endpoints if endpoint.alive]
+        self._forward.use(
+            [one.by_udp if one.server.transport == "udp" else None for one in alive],
+            in_turn=self._settings.strategy == "round-robin",
+            is_alone=len(alive) < 2,
+        )
 
     def _budget(self) -> float:
         return min(self._settings.timeout * self._settings.attempts, BUDGET)
 
-    def _plan(self) -> Iterator[Endpoint]:
+    def _first(self) -> Endpoint | None:
+        """The upstream that is to be asked first; None: there is none."""
+        usable = self._usable()
+        if self._settings.strategy != "round-robin" or self._forward is None:
+            return next(iter(usable), None)
+        return usable[self._forward.take_turn() % len(usable)] if usable else None
+
+    def _plan(self, first: Endpoint | None) -> Iterator[Endpoint]:
         """The upstreams in the order in which they are to be tried, at most `attempts` of them."""
-        usable = [endpoint for endpoint in self._endpoints if endpoint.alive] or self._endpoints
-        if self._settings.strategy == "round-robin" and usable:
-            first = self._turn % len(usable)
-            self._turn += 1
-            usable = usable[first:] + usable[:first]
+        usable = self._usable()
+        if first in usable:
+            at = usable.index(first)
+            usable = usable[at:] + usable[:at]
+        elif first is not None:
+            usable = [first, *usable]
         return islice(cycle(usable), self._settings.attempts)
+
+    def _usable(self) -> list[Endpoint]:
+        return [endpoint for endpoint in self._endpoints if endpoint.alive] or self._endpoints
 
 
 class _Inquiry:
     """One question on its way through the upstreams."""
 
-    def __init__(self, request: Request, budget: float) -> None:
+    def __init__(self, request: Request, budget: float, handover: Handover | None = None) -> None:
         self._request = request
+        self._handover = handover  # what the first of the plan has been asked already
         self._arrivals = new_arrivals()
         self._deadline = time.monotonic() + budget
         self._under_way: dict[Exchange, Endpoint] = {}
@@ -119,12 +162,14 @@ class _Inquiry:
             if endpoint in self._erring:
                 continue
             try:
-                self._under_way[endpoint.ask(self._request, self._arrivals)] = endpoint
+                exchange = self._begin(endpoint)
             except UpstreamError as error:
                 self._failure = error
                 continue
+            self._under_way[exchange] = endpoint
             others = any(other is not endpoint for other in plan[position + 1 :])
-            outcome = self._wait(endpoint.patience if others else None)
+            patience = max(endpoint.patience - exchange.seconds, 0.0)
+            outcome = self._wait(patience if others else None)
             if outcome is not None:
                 return outcome
         outcome = self._wait(None)
@@ -133,6 +178,12 @@ class _Inquiry:
         if self._last_error is not None:
             return self._last_error
         raise self._failure
+
+    def _begin(self, endpoint: Endpoint) -> Exchange:
+        handover, self._handover = self._handover, None
+        if handover is not None:
+            return endpoint.take_over(self._request, self._arrivals, handover)
+        return endpoint.ask(self._request, self._arrivals)
 
     def _wait(self, patience: float | None) -> Outcome | None:
         """Wait for a good answer.
@@ -159,8 +210,7 @@ class _Inquiry:
                 self._under_way[again] = endpoint
                 continue
             else:
-                seconds = time.monotonic() - exchange.sent_at
-                outcome = Outcome(arrival, endpoint.source, seconds)
+                outcome = Outcome(arrival, endpoint.source, exchange.seconds)
                 if not arrival.is_failure:
                     return outcome
                 self._last_error = outcome

@@ -6,40 +6,26 @@ import struct
 
 from dnslib import DNSLabel
 
-from .._fastpath import key_parts
-
-UDP_SIZE = 1232  # what arrives whole over any IPv6 path (DNS flag day 2020)
-
-_TYPE_OPT = 41
-_FLAG_RD = 0x0100
-_FLAG_AD = 0x0020
-_FLAG_CD = 0x0010
-_DO = 0x8000
+from .._flights import query_message
+from .._query import key_parts
 
 
 class Request:
     """One question, ready to be sent under any id; nothing of the client but DO and CD is in it."""
 
-    __slots__ = ("_qtype", "_tail", "key", "name")
+    __slots__ = ("_trust_ad", "key")
 
     def __init__(self, key: bytes, trust_ad: bool) -> None:
         self.key = key
-        self.name, self._qtype, qclass, dnssec_ok, checking_disabled = key_parts(key)
-        flags = _FLAG_RD
-        if trust_ad:  # asks for the AD bit in return: RFC 6840 section 5.7
-            flags |= _FLAG_AD
-        if checking_disabled:
-            flags |= _FLAG_CD
-        opt = struct.pack("!BHHBBHH", 0, _TYPE_OPT, UDP_SIZE, 0, 0, _DO if dnssec_ok else 0, 0)
-        counts = struct.pack("!HHHHH", flags, 1, 0, 0, 1)
-        self._tail = counts + self.name + struct.pack("!HH", self._qtype, qclass) + opt
+        self._trust_ad = trust_ad
 
     def __str__(self) -> str:
-        return f"{DNSLabel(_labels(self.name))} TYPE{self._qtype}"
+        name, qtype, *_ = key_parts(self.key)
+        return f"{DNSLabel(_labels(name))} TYPE{qtype}"
 
     def message(self, query_id: int) -> bytes:
         """The query in wire form."""
-        return query_id.to_bytes(2, "big") + self._tail
+        return query_message(query_id, self.key, self._trust_ad)
 
 
 def _labels(name: bytes) -> list[bytes]:

@@ -27,6 +27,8 @@ class TcpExchange(Exchange):
         self, upstream: Asked, channel: TcpChannel, request: Request, arrivals: Arrivals
     ) -> None:
         super().__init__(upstream, request, arrivals)
+        self._timer = self.desk.loop.timer(upstream.timeout)
+        self._timer.start(self.expired)
         self.channel = channel
         self.query_id = -1
         self.resent = False
@@ -34,12 +36,15 @@ class TcpExchange(Exchange):
         self.desk.counters.add("upstream_queries_tcp_total")
         channel.send(self)
 
-    def _end(self) -> None:
-        self.channel.forget(self)
-
-    def _expired(self) -> None:
-        super()._expired()
+    def expired(self) -> None:
+        self.desk.counters.add("upstream_timeouts_total")
+        super().expired()
         self.channel.suspect(self.sent_at)
+
+    def _end(self) -> None:
+        self._timer.stop()
+        self._timer.close()
+        self.channel.forget(self)
 
 
 class TcpChannel:

@@ -1,4 +1,4 @@
-"""Asking an upstream over UDP: a socket, a random port and a random id a query (RFC 5452)."""
+"""Asking an upstream over UDP: what `_forward` leaves to Python, and the sockets of both."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import errno
 import os
 import socket
 
+from .._flights import Sent, Upstream
 from ..config.schema import Address
 from ..errors import LocalShortage, UpstreamError, UpstreamUnreachable
 from .exchange import Arrivals, Asked, Exchange
@@ -16,56 +17,57 @@ PORT_MIN = (
 )
 BIND_TRIES = 16
 SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-REPLIES_A_WAKEUP = 16  # so that a flood of forged ones leaves time for other work
-
-_room = memoryview(bytearray(65535))
 
 
 class UdpExchange(Exchange):
-    """One query over a connected socket of its own, so that the kernel holds off other senders."""
+    """One query under way; `_flights` has matched what it is told."""
 
-    def __init__(self, upstream: Asked, request: Request, arrivals: Arrivals) -> None:
-        """Send the query. UpstreamUnreachable: the network does not take it."""
-        self._id = int.from_bytes(os.urandom(2), "big")
-        self._socket = _open(upstream.address)
-        try:
-            self._socket.send(request.message(self._id))
-        except OSError as error:
-            self._socket.close()
-            raise _failure(error) from error
-        super().__init__(upstream, request, arrivals)
-        self.desk.counters.add("upstream_queries_total")
-        self._watcher = self.desk.loop.io(self._socket.fileno(), 1)
-        self._watcher.start(self._readable)
+    def __init__(
+        self,
+        upstream: Asked,
+        request: Request,
+        arrivals: Arrivals,
+        sent: Sent,
+        seconds: float = 0.0,
+    ) -> None:
+        """Wait for what was sent so many seconds ago."""
+        super().__init__(upstream, request, arrivals, seconds)
+        self._sent = sent
+        sent.listener = self
 
-    def _end(self) -> None:
-        self._watcher.stop()
-        self._watcher.close()
-        self._socket.close()
-
-    def _readable(self) -> None:
-        for _ in range(REPLIES_A_WAKEUP):
-            try:
-                length = self._socket.recv_into(_room)
-            except BlockingIOError:
-                return
-            except OSError as error:
-                self.broken(_failure(error))
-                return
-            answer = self.desk.reader.read(_room[:length], self._id, self.request.key)
-            if answer is not None:
-                self.arrived(answer)
-                return
-            # The true reply may still come: only a matching one ends the wait.
+    def received(self, wire: bytes) -> None:
+        """Take a reply with the right id and question: it ends the wait if it may be used."""
+        answer = self.desk.reader.read(wire, self._sent.id, self.request.key)
+        if answer is not None:
+            self.arrived(answer)
+        else:
             self.desk.counters.add("upstream_bad_replies_total")
 
+    def failed(self, number: int) -> None:
+        """Take the errno of what became of it."""
+        if number == errno.ETIMEDOUT:
+            self.expired()
+        else:
+            self.broken(failure_of(OSError(number, os.strerror(number))))
 
-def _open(address: Address) -> socket.socket:
-    """Return a socket connected to the address from a port that nobody can guess."""
+    def _end(self) -> None:
+        self._sent.cancel()
+
+
+def send(
+    upstream: Asked, wire_upstream: Upstream, request: Request, arrivals: Arrivals
+) -> UdpExchange:
+    """Send the request. UpstreamUnreachable: the network does not take it."""
     try:
-        opened = socket.socket(address.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+        sent = upstream.desk.flights.ask(wire_upstream, request.key)
     except OSError as error:
-        raise _failure(error) from error
+        raise failure_of(error) from error
+    return UdpExchange(upstream, request, arrivals, sent)
+
+
+def open_socket(address: Address) -> int:
+    """Return a socket connected to the address from a port that nobody can guess."""
+    opened = socket.socket(address.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     anywhere = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
     try:
         for _ in range(BIND_TRIES):
@@ -76,13 +78,13 @@ def _open(address: Address) -> socket.socket:
                 if error.errno != errno.EADDRINUSE:
                     raise
         opened.connect(address.sockaddr)  # after BIND_TRIES ports in use the kernel chooses one
-    except OSError as error:
+    except OSError:
         opened.close()
-        raise _failure(error) from error
-    return opened
+        raise
+    return opened.detach()
 
 
-def _failure(error: OSError) -> UpstreamError:
+def failure_of(error: OSError) -> UpstreamError:
     kind = LocalShortage if error.errno in SHORTAGES else UpstreamUnreachable
     return kind(str(error.strerror))
 

@@ -9,8 +9,11 @@ from pathlib import Path
 from fastdns._answer import Answer, Limits, Reading
 from fastdns._control import Control
 from fastdns._disk import Disk
-from fastdns._fastpath import FastPath, Query
+from fastdns._fastpath import FastPath
+from fastdns._flights import Flights
+from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
+from fastdns._query import Query
 from fastdns._ring import Ring
 from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
@@ -141,7 +144,15 @@ class Front:
         )
         self.uncommon: list[Query] = []
         self.refreshed: list[bytes] = []
-        self.fastpath = FastPath(self.tiers, self.uncommon.append, self.refreshed.append)
+        self.handed_over: list[Handover] = []
+        self.forward = Forward(
+            self.tiers,
+            Flights(self.pages.counters(0)),
+            GENEROUS,
+            self.handed_over.append,
+            lambda: None,
+        )
+        self.fastpath = FastPath(self.forward, self.uncommon.append, self.refreshed.append)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""

@@ -35,7 +35,8 @@ from messages import (
 )
 
 from fastdns._answer import failure
-from fastdns._fastpath import FastPath, Query, UdpQuery
+from fastdns._fastpath import FastPath
+from fastdns._query import Query, UdpQuery
 
 BATCH = 64
 OPT_LENGTH = len(opt())
@@ -185,7 +186,7 @@ def test_hits_leave_before_any_miss_is_looked_at(tmp_path: Path) -> None:
     front = Front(tmp_path)
     front.keep(answer_from(reply(address())))
     wire = Wire(front, socket.AF_INET, "127.0.0.1")
-    front.fastpath = FastPath(front.tiers, lambda _: seen.append(wire.received()), print)
+    front.fastpath = FastPath(front.forward, lambda _: seen.append(wire.received()), print)
     wire.send(query("miss"), query(message_id=5))
     assert [response[:2] for response in seen[0]] == [b"\0\5"]
     wire.close()

@@ -17,8 +17,10 @@ from fastdns import resolve
 from fastdns._answer import Answer, Limits, failure, text_answer
 from fastdns._control import CHANGE_NAME, Control
 from fastdns._disk import Disk
-from fastdns._fastpath import Query
+from fastdns._flights import Flights
+from fastdns._forward import Forward
 from fastdns._hotcache import HotCache
+from fastdns._query import Query
 from fastdns._ring import Ring
 from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
@@ -38,6 +40,9 @@ class HeldGroup(Group):
         answers = Queue()
         self.asked.append((key, answers))
         return Outcome(answers.get(), Source("192.0.2.1:53"), 0.01)
+
+    def lend(self, forward: Forward) -> None:
+        """Keep every question for ourselves."""
 
     def answer(self, position: int) -> None:
         key, _ = self.asked[position]
@@ -94,7 +99,7 @@ def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> As
         HotCache(1 << 20), counters, Disk(tmp_path), Ring.open(None), Control.open(None, tmp_path)
     )
     manners = resolve.Manners(Limits(0, 86400, 3600, 5, False))
-    resolver = resolve.Resolver(group, manners, tiers, counters)
+    resolver = resolve.Resolver(group, manners, tiers, counters, Flights(counters))
 
     def ask(name: str) -> Client:
         client = Client()
@@ -157,7 +162,7 @@ class Scene:
         self.control = Control.open(None, directory)
         self.tiers = tiers(self.memory, counters, Disk(directory), Ring.open(None), self.control)
         manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=0.02)
-        self.resolver = resolve.Resolver(group, manners, self.tiers, counters)
+        self.resolver = resolve.Resolver(group, manners, self.tiers, counters, Flights(counters))
 
     def hold(self, qname: str, *, ttl: int, age_ms: int) -> None:
         """Have memory hold an answer that came so long ago."""

@@ -38,7 +38,7 @@ from messages import (
 )
 
 from fastdns._answer import Limits, failure
-from fastdns._fastpath import Query
+from fastdns._query import Query
 
 HEADER_AND_QUESTION = HEADER + len(question())
 OPT_LENGTH = len(opt())

@@ -46,7 +46,7 @@ from messages import (
 )
 
 from fastdns._answer import Limits, Reading, failure
-from fastdns._fastpath import key_parts
+from fastdns._query import key_parts
 
 CORPUS = {
     file.stem: file.read_bytes()

@@ -1,0 +1,87 @@
+"""The common miss: asked upstream over UDP, answered to all who wait for it, kept; no Python object on its way."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastdns._answer cimport Limits, Stored
+from fastdns._entry cimport Instant
+from fastdns._flights cimport Flight, Flights, Landing, Upstream
+from fastdns._query cimport Query
+from fastdns._tiers cimport Tiers
+from fastdns._udp cimport Batch, Sender
+from fastdns._wire cimport KEY_MAX, Question
+
+cdef enum:
+    SHELVES = 4096
+
+cdef struct Waiter:         # a client that asked over UDP; its spelling of the question follows
+    Waiter* next
+    uint64_t received_ns
+    int fd
+    Question question
+    Sender sender
+
+cdef struct Pending:        # a question under way
+    Pending* next_on_shelf
+    Pending* older          # of those that are in flight
+    Pending* newer
+    Flight* flight          # NULL: it has been handed over, or never was ours: `on_uncommon` takes who asks for it
+    Waiter* first
+    Waiter* last
+    void* others            # a list of Query objects that came by other ways, or NULL
+    uint64_t hash
+    uint64_t began_ns
+    uint64_t epoch          # of the tiers, when it was asked
+    uint64_t origin
+    uint16_t key_length
+    uint8_t key[KEY_MAX]
+
+cdef class Forward:
+    cdef readonly Tiers tiers
+    cdef readonly Flights flights
+    cdef readonly int count             # questions under way, those handed over included
+    cdef int in_flight                  # of them, those that have not been
+    cdef uint64_t* tally
+    cdef Limits limits
+    cdef int64_t stale_wait_ms
+    cdef uint32_t stale_ttl
+    cdef object on_handover
+    cdef list upstreams                 # that may be asked; None: one that is no matter of ours
+    cdef bint in_turn
+    cdef bint is_alone                  # there is no other that could be asked
+    cdef int turn
+    cdef int waiting                    # clients
+    cdef Pending* shelves[SHELVES]
+    cdef Pending* oldest
+    cdef Pending* newest
+    cdef Batch batch
+    cdef int fd                         # that the batch is for
+    cdef Waiter* answered               # to be freed when it has left
+
+    # Each returns False when the query is `on_uncommon`'s.
+    cdef bint take_udp(
+        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
+        uint64_t received_ns, bint may_start
+    )
+    cdef bint take_other(self, uint64_t hash, Query query, bint may_start)
+    cdef void send(self)                # what has been taken
+    # private
+    cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns)
+    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns)
+    cdef void remove(self, Pending* pending)
+    cdef void leave_queue(self, Pending* pending) noexcept
+    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now)
+    cdef Upstream next_upstream(self)
+    cpdef int take_turn(self)
+    cdef void make_room(self)
+    cdef void give_up(self, Pending* pending, uint64_t now_ns)
+    cdef bint knows_better(self, const Pending* pending, int64_t now_ms) noexcept nogil
+    cdef void drop(self, Pending* pending)
+    cdef void land(self, Landing* landing, const Instant* now)
+    cdef void settle(self, Landing* landing, const Instant* now)
+    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns)
+    cdef void flush(self)
+    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns)
+    cdef list clients_of(self, Pending* pending)
+    cdef void overdue(self, Flight* flight, uint64_t now_ns)
+    cdef void tell(self, call, argument)

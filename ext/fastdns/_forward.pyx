@@ -1,0 +1,505 @@
+"""The common miss: a question of UDP clients that an upstream answers in time, over UDP, with an answer to be kept.
+
+Whatever is not that is handed over, with all that is known of it by then, to who has more patience (`on_handover`):
+another upstream has to be asked, the answer came cut or is an error, nobody answers. From then on, until `release`,
+who asks the same is told to go there.
+"""
+
+import logging
+
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.errno cimport ETIMEDOUT
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from fastdns._answer cimport OPTIONS_MAX, Stored, copy_answer, is_failure_code
+from fastdns._answer cimport settle as settle_reply
+from fastdns._entry cimport read_moment
+from fastdns._flights cimport Sent, sent_of
+from fastdns._hotcache cimport Entry
+from fastdns._query cimport UdpQuery, count_response, read_clock_ns
+from fastdns._response cimport write_answer, write_stale
+from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_TIMEOUTS, observe
+from fastdns._tiers cimport Ticket
+from fastdns._udp cimport BATCH
+from fastdns._wire cimport FLAG_TC
+
+log = logging.getLogger("fastdns.forward")
+
+cdef enum:
+    QUESTIONS_MAX = 4096    # in flight at once
+    HELD_MAX = 1024         # that have been handed over: each costs much more
+    WAITING_MAX = 8192      # clients that wait for them
+    RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
+
+
+IN_FLIGHT_MAX = QUESTIONS_MAX
+
+
+cdef class Handover:
+    """A question that needs more than one reply of one upstream, and how far it has come."""
+
+    cdef readonly bytes key
+    cdef readonly list queries      # that wait for it
+    cdef readonly Upstream upstream     # that has been asked
+    cdef readonly Sent sent         # how: its listener is still to be set
+    cdef readonly bytes wire        # a matching reply that is not the end of it, or None
+    cdef readonly int error         # errno of what became of it; ETIMEDOUT: no reply in time; 0: nothing yet
+    cdef readonly double seconds    # since it was asked
+    cdef readonly Ticket ticket
+
+
+cdef class Forward:
+    """The questions of one process that are under way.
+
+    `on_handover(handover)` is called for what needs more than this. With nobody in flight no time has to be kept:
+    `on_busy()` is called when that begins, and then `tick` is to be called every TICK_MS until it returns False.
+    What is stale is hoped to be renewed for `stale_wait` seconds.
+    """
+
+    def __cinit__(
+        self, Tiers tiers not None, Flights flights not None, Limits limits not None, on_handover, on_busy, *,
+        double stale_wait=1.8, uint32_t stale_ttl=30,
+    ):
+        self.tiers = tiers
+        self.flights = flights
+        self.limits = limits
+        self.tally = tiers.counters.at
+        self.on_handover = on_handover
+        flights.on_busy = on_busy
+        self.stale_wait_ms = <int64_t>(stale_wait * 1000)
+        self.stale_ttl = stale_ttl
+        self.upstreams = []
+        self.batch = Batch()
+        self.fd = -1
+        self.tally[IN_FLIGHT] = 0
+
+    def __dealloc__(self):
+        cdef int i
+        cdef Pending* pending
+        cdef Pending* after
+        for i in range(SHELVES):
+            pending = self.shelves[i]
+            while pending != NULL:
+                after = pending.next_on_shelf
+                if pending.others != NULL:
+                    Py_DECREF(<object>pending.others)
+                free_waiters(pending.first)
+                free(pending)
+                pending = after
+
+    def use(self, upstreams, *, bint in_turn, bint is_alone):
+        """Ask these from now on: the first, or each in turn. None stands for one that is not asked over UDP."""
+        self.upstreams = list(upstreams)
+        self.in_turn = in_turn
+        self.is_alone = is_alone
+
+    # --- taking -----------------------------------------------------------------------------------------
+
+    cdef bint take_udp(
+        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
+        uint64_t received_ns, bint may_start
+    ):
+        cdef Pending* pending = self.find(hash, question.key, question.key_length)
+        cdef Waiter* waiter
+        if pending == NULL:
+            pending = self.start(hash, question.key, question.key_length, received_ns) if may_start else NULL
+        elif pending.flight != NULL:
+            self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5, no birthday attack
+        if pending == NULL or pending.flight == NULL:
+            return False
+        waiter = <Waiter*>malloc(sizeof(Waiter) + question.length)
+        if waiter == NULL:
+            return True     # as if it had been lost on its way: who has no memory cannot do better
+        waiter.next = NULL
+        waiter.received_ns = received_ns
+        waiter.fd = fd
+        waiter.question = question[0]
+        waiter.sender = sender[0]
+        memcpy(waiter + 1, spelling, question.length)
+        if pending.first == NULL:
+            pending.first = waiter
+        else:
+            pending.last.next = waiter
+        pending.last = waiter
+        self.waiting += 1
+        self.make_room()
+        return True
+
+    cdef bint take_other(self, uint64_t hash, Query query, bint may_start):
+        cdef const Question* question = &query.question
+        cdef Pending* pending = self.find(hash, question.key, question.key_length)
+        if pending == NULL:
+            pending = self.start(hash, question.key, question.key_length, query.received_ns) if may_start else NULL
+        elif pending.flight != NULL:
+            self.tally[COALESCED] += 1
+        if pending == NULL or pending.flight == NULL:
+            return False
+        if pending.others == NULL:
+            others = []
+            Py_INCREF(others)
+            pending.others = <void*>others
+        (<list>pending.others).append(query)
+        self.waiting += 1
+        self.make_room()
+        return True
+
+    def renew(self, bytes key not None):
+        """Ask for what nobody waits for. False: that is under way, or others need us more; None: not ours to do."""
+        cdef const uint8_t* octets = key
+        cdef uint64_t hash = self.tiers.memory.hash_of(octets, <uint16_t>len(key))
+        if self.count >= RENEWALS_BELOW or self.find(hash, octets, <uint16_t>len(key)) != NULL:
+            return False
+        if self.start(hash, octets, <uint16_t>len(key), read_clock_ns()) == NULL:
+            return None
+        self.send()
+        return True
+
+    def hold(self, bytes key not None):
+        """Have `on_uncommon` take who asks for this key, until `release`."""
+        cdef uint64_t hash = self.tiers.memory.hash_of(key, <uint16_t>len(key))
+        if self.find(hash, key, <uint16_t>len(key)) == NULL and (
+            self.shelve(hash, key, <uint16_t>len(key), read_clock_ns()) == NULL
+        ):
+            raise MemoryError
+
+    def release(self, bytes key not None):
+        """The question of this key is over."""
+        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, <uint16_t>len(key)), key, <uint16_t>len(key))
+        if pending != NULL and pending.flight == NULL:
+            self.remove(pending)
+
+    cdef Upstream next_upstream(self):
+        if not self.upstreams:
+            return None
+        if not self.in_turn:
+            return self.upstreams[0]
+        return self.upstreams[self.take_turn() % <int>len(self.upstreams)]
+
+    cpdef int take_turn(self):
+        """Return whose turn it is, counted through: who asks upstreams in turn beside us does not disturb the order."""
+        self.turn = (self.turn + 1) & 0x3fffffff
+        return self.turn
+
+    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+        """Begin to ask; NULL: it is not ours to do, or cannot be done."""
+        cdef Upstream upstream = self.next_upstream()
+        cdef Pending* pending
+        cdef Flight* flight
+        cdef int64_t wait_ms
+        if upstream is None:
+            return NULL
+        wait_ms = self.wait_ms(upstream, hash, key, key_length, <int64_t>(now_ns // 1000000))
+        if wait_ms <= 0:
+            return NULL
+        flight = self.flights.start(upstream, key, key_length, now_ns, wait_ms)
+        if flight == NULL:
+            return NULL
+        pending = self.shelve(hash, key, key_length, now_ns)
+        if pending == NULL:
+            self.flights.end(flight)
+            return NULL
+        pending.flight = flight
+        self.in_flight += 1
+        pending.older = self.newest
+        if self.newest != NULL:
+            self.newest.newer = pending
+        else:
+            self.oldest = pending
+        self.newest = pending
+        flight.owner = pending
+        return pending
+
+    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now):
+        """Until when a reply is all that is hoped for."""
+        cdef int64_t wait = <int64_t>(upstream.timeout * 1000)
+        cdef Entry* entry
+        if not self.is_alone:
+            wait = min(wait, <int64_t>(upstream.patience_ns() // 1000000))
+        if self.stale_wait_ms < wait:
+            entry = self.tiers.memory.find_any(hash, key, key_length)
+            if entry != NULL and self.tiers.memory.is_stale(entry, now):
+                wait = self.stale_wait_ms
+        return wait
+
+    cdef void send(self):
+        for upstream in self.upstreams:
+            if upstream is not None:
+                self.flights.send(<Upstream>upstream)
+
+    # --- what is under way ------------------------------------------------------------------------------
+
+    cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        cdef Pending* pending = self.shelves[hash % SHELVES]
+        while pending != NULL and (
+            pending.hash != hash or pending.key_length != key_length or memcmp(pending.key, key, key_length) != 0
+        ):
+            pending = pending.next_on_shelf
+        return pending
+
+    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+        cdef Pending* pending = <Pending*>malloc(sizeof(Pending))
+        if pending == NULL:
+            return NULL
+        memset(pending, 0, sizeof(Pending) - KEY_MAX)
+        pending.hash = hash
+        pending.began_ns = now_ns
+        pending.epoch = self.tiers.epoch
+        pending.origin = self.tiers.origin
+        pending.key_length = key_length
+        memcpy(pending.key, key, key_length)
+        pending.next_on_shelf = self.shelves[hash % SHELVES]
+        self.shelves[hash % SHELVES] = pending
+        self.count += 1
+        self.tally[IN_FLIGHT] = <unsigned int>self.count
+        return pending
+
+    cdef void leave_queue(self, Pending* pending) noexcept:
+        if pending.older != NULL:
+            pending.older.newer = pending.newer
+        elif self.oldest == pending:
+            self.oldest = pending.newer
+        if pending.newer != NULL:
+            pending.newer.older = pending.older
+        elif self.newest == pending:
+            self.newest = pending.older
+        pending.older = pending.newer = NULL
+
+    cdef void remove(self, Pending* pending):
+        """Take it from the shelf; nobody waits for it any more."""
+        cdef Pending** link = &self.shelves[pending.hash % SHELVES]
+        if pending.flight != NULL:
+            self.leave_queue(pending)
+            self.in_flight -= 1
+        while link[0] != pending:
+            link = &link[0].next_on_shelf
+        link[0] = pending.next_on_shelf
+        if pending.others != NULL:
+            Py_DECREF(<object>pending.others)
+        free(pending)
+        self.count -= 1
+        self.tally[IN_FLIGHT] = <unsigned int>self.count
+
+    cdef void make_room(self):
+        """Drop the oldest questions while there are too many: who waits is told what is stale, or nothing."""
+        cdef Pending* pending
+        while self.waiting > WAITING_MAX or self.flights.count > QUESTIONS_MAX:
+            pending = self.oldest
+            if pending == NULL:
+                return
+            self.give_up(pending, read_clock_ns())
+
+    cdef void give_up(self, Pending* pending, uint64_t now_ns):
+        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
+            self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
+            self.flush()
+        self.flights.end(pending.flight)
+        self.drop(pending)
+        self.remove(pending)
+
+    cdef void drop(self, Pending* pending):
+        """Forget who still waits for it."""
+        cdef Waiter* waiter
+        while pending.first != NULL:
+            waiter = pending.first
+            pending.first = waiter.next
+            free(waiter)
+            self.waiting -= 1
+            self.tally[SHED] += 1
+        if pending.others != NULL:
+            for query in <list>pending.others:
+                self.waiting -= 1
+                self.tally[SHED] += 1
+                query.drop()
+            (<list>pending.others).clear()
+
+    # --- replies ----------------------------------------------------------------------------------------
+
+    def read_replies(self):
+        """Take the replies that wait, a bounded number, and answer who waits for them."""
+        cdef Landing landing
+        cdef Instant now
+        read_moment(&now)
+        self.tiers.catch_up(now.boot_ms)
+        self.flights.look()
+        while self.flights.next_reply(&landing):
+            self.land(&landing, &now)
+        self.flush()
+
+    cdef void land(self, Landing* landing, const Instant* now):
+        cdef Flight* flight = landing.flight
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef Sent sent = sent_of(flight)
+        if sent is not None:
+            if sent.listener is not None:
+                self.tell(sent.listener.received, landing.wire[:landing.length])
+        elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
+            is_failure_code(landing.reply.rcode) and self.knows_better(pending, now.boot_ms)
+        ):
+            self.hand_over(pending, landing, 0, read_clock_ns())
+        else:
+            self.settle(landing, now)
+
+    cdef bint knows_better(self, const Pending* pending, int64_t now_ms) noexcept nogil:
+        """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
+        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        return not self.is_alone or (entry != NULL and self.tiers.memory.is_stale(entry, now_ms))
+
+    cdef void settle(self, Landing* landing, const Instant* now):
+        """Keep the answer, and tell it to all who wait for it."""
+        cdef Flight* flight = landing.flight
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef uint8_t options[OPTIONS_MAX]
+        cdef Stored stored
+        settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.limits, options, &stored)
+        self.tiers.learn(
+            pending.key, pending.key_length, &stored, pending.epoch, pending.origin, &upstream.source.origin,
+            <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+        )
+        upstream.note_reply(flight.sent_ns, now_ns)
+        self.flights.end(flight)
+        self.answer(pending, &stored, 0, now_ns)
+        self.remove(pending)
+
+    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns):
+        """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
+        cdef const uint8_t* spelling
+        cdef uint8_t* room
+        cdef Waiter* waiter
+        cdef size_t written
+        while pending.first != NULL:
+            waiter = pending.first
+            pending.first = waiter.next
+            if self.batch.queued == BATCH or waiter.fd != self.fd:
+                self.flush()
+            self.fd = waiter.fd
+            room = self.batch.room()
+            spelling = <const uint8_t*>(waiter + 1)
+            if stale_ttl:
+                written = write_stale(
+                    room, spelling, &waiter.question, stored, stale_ttl, waiter.question.udp_size
+                )
+                self.tally[CACHE_STALE] += 1
+            else:
+                written = write_answer(room, spelling, &waiter.question, stored, 0, waiter.question.udp_size)
+            count_response(self.tally, room)
+            observe(self.tiers.counters.miss_latency, now_ns - waiter.received_ns, 1)
+            self.batch.queue_to(&waiter.sender, written)
+            waiter.next = self.answered
+            self.answered = waiter
+            self.waiting -= 1
+        if pending.others != NULL and len(<list>pending.others):
+            if stale_ttl:
+                copy = self.tiers.stale_answer(pending.key[:pending.key_length], stale_ttl)
+            else:
+                copy = copy_answer(stored)
+            self.waiting -= <int>len(<list>pending.others)
+            for query in <list>pending.others:
+                self.tell(query.reply, copy)
+            (<list>pending.others).clear()
+
+    cdef void flush(self):
+        """Send the answers that are queued."""
+        if self.batch.queued:
+            self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
+        free_waiters(self.answered)
+        self.answered = NULL
+
+    cdef void tell(self, call, argument):
+        """Call into Python: a defect there must not keep the others from their answers."""
+        try:
+            call(argument)
+        except Exception as defect:
+            log.exception("defect: %s", defect)
+
+    # --- what is not the common case --------------------------------------------------------------------
+
+    def tick(self):
+        """Take care of those whose time is over; return False when nothing is in flight any more."""
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef Flight* flight
+        while True:
+            flight = self.flights.next_due(<int64_t>(now_ns // 1000000))
+            if flight == NULL:
+                return self.flights.count != 0
+            self.overdue(flight, now_ns)
+
+    cdef void overdue(self, Flight* flight, uint64_t now_ns):
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t late_ns = flight.sent_ns + <uint64_t>(upstream.timeout * 1e9)
+        cdef int error = flight.error
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef Sent sent = sent_of(flight)
+        if error == 0 and now_ns >= late_ns:
+            error = ETIMEDOUT
+            self.tally[UPSTREAM_TIMEOUTS] += 1
+        if sent is None:
+            self.hand_over(pending, NULL, error, now_ns)
+        elif error:
+            self.flights.end(flight)
+            if sent.listener is not None:
+                self.tell(sent.listener.failed, error)
+        else:
+            self.flights.wait_until(flight, <int64_t>(late_ns // 1000000))
+
+    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns):
+        """Leave a question to Python, with its flight unless that has ended by an error."""
+        cdef Flight* flight = pending.flight
+        cdef Handover handover
+        if self.count - self.in_flight >= HELD_MAX:
+            self.give_up(pending, now_ns)
+            return
+        handover = Handover.__new__(Handover)
+        handover.key = pending.key[:pending.key_length]
+        handover.queries = self.clients_of(pending)
+        handover.upstream = <Upstream>flight.upstream
+        handover.error = error
+        handover.seconds = (now_ns - pending.began_ns) / 1e9
+        handover.ticket = self.tiers.ticket()
+        handover.ticket.epoch = pending.epoch
+        handover.ticket.origin = pending.origin
+        handover.sent = Sent()
+        if landing != NULL:
+            handover.wire = landing.wire[:landing.length]
+        if error:
+            self.flights.end(flight)
+        else:
+            self.flights.wait_until(
+                flight, <int64_t>(flight.sent_ns // 1000000) + <int64_t>(handover.upstream.timeout * 1000)
+            )
+            flight.owner = NULL
+            handover.sent.adopt(self.flights, flight)
+        self.leave_queue(pending)
+        pending.flight = NULL
+        self.in_flight -= 1
+        self.tell(self.on_handover, handover)
+
+    cdef list clients_of(self, Pending* pending):
+        """Return who waits as Query objects; nobody waits here any more."""
+        cdef list queries = []
+        cdef Waiter* waiter
+        cdef UdpQuery query
+        while pending.first != NULL:
+            waiter = pending.first
+            pending.first = waiter.next
+            query = UdpQuery.__new__(UdpQuery)
+            query.take(self.tiers.counters, &waiter.question, <const uint8_t*>(waiter + 1), waiter.received_ns)
+            query.come_from(waiter.fd, &waiter.sender)
+            queries.append(query)
+            free(waiter)
+        if pending.others != NULL:
+            queries += <list>pending.others
+            (<list>pending.others).clear()
+        self.waiting -= <int>len(queries)
+        return queries
+
+
+cdef void free_waiters(Waiter* waiter) noexcept nogil:
+    cdef Waiter* after
+    while waiter != NULL:
+        after = waiter.next
+        free(waiter)
+        waiter = after

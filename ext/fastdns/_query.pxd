@@ -1,0 +1,38 @@
+"""A client's query that the cache could not answer, and the ways to answer it later."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
+
+from fastdns._shared cimport Counters
+from fastdns._udp cimport Sender
+from fastdns._wire cimport Question
+
+cdef extern from "<time.h>" nogil:
+    struct timespec:
+        long tv_sec
+        long tv_nsec
+    int CLOCK_BOOTTIME
+    int clock_gettime(int clock, timespec* now)
+
+cdef inline uint64_t read_clock_ns() noexcept nogil:
+    # Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young.
+    cdef timespec now
+    clock_gettime(CLOCK_BOOTTIME, &now)
+    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogil
+
+cdef class Query:
+    cdef Question question
+    cdef bytes spelling     # the question as the client wrote it
+    cdef uint64_t received_ns
+    cdef readonly bint wants_disk   # nobody has looked there: it might have had to wait
+    cdef Counters counters
+
+    cdef void take(self, Counters counters, const Question* question, const uint8_t* spelling, uint64_t received_ns)
+    cdef void count_reply(self, const uint8_t* response) noexcept
+
+cdef class UdpQuery(Query):
+    cdef int fd
+    cdef Sender sender
+
+    cdef void come_from(self, int fd, const Sender* sender) noexcept
