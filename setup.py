@@ -21,6 +21,8 @@ MODULES = [
     "_udp",
     "_tiers",
     "_query",
+    "_upstream",
+    "_ports",
     "_flights",
     "_forward",
     "_fastpath",

@@ -1,8 +1,7 @@
-from collections.abc import Callable
 from typing import Protocol
 
 from ._shared import Counters
-from ._tiers import Source
+from ._upstream import Upstream
 
 TICK_SECONDS: float
 
@@ -23,31 +22,6 @@ class Sent:
     def id(self) -> int: ...
     def cancel(self) -> None: ...
 
-class Upstream:
-    """One upstream as UDP sees it: its ports, its round trip, whether it is alive."""
-
-    queries: int
-    failures: int
-    @property
-    def source(self) -> Source: ...
-    @property
-    def alive(self) -> bool: ...
-    @property
-    def timeout(self) -> float: ...
-    @property
-    def rtt(self) -> float | None: ...
-    @property
-    def patience(self) -> float: ...
-    def __init__(
-        self,
-        source: Source,
-        timeout: float,
-        open_socket: Callable[[], int],
-        on_turn: Callable[[], None],
-    ) -> None: ...
-    def answered(self, seconds: float) -> None: ...
-    def failed(self, seconds: float) -> None: ...
-
 class Flights:
     """All queries of one process to upstreams over UDP."""
 
@@ -58,5 +32,3 @@ class Flights:
     def __init__(self, counters: Counters, *, wants_ad: bool = False) -> None: ...
     def ask(self, upstream: Upstream, key: bytes) -> Sent: ...
     def forget(self, upstream: Upstream) -> None: ...
-
-def query_message(query_id: int, key: bytes, wants_ad: bool) -> bytes: ...

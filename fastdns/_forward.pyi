@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterable
 
 from ._answer import Limits
-from ._flights import Flights, Sent, Upstream
+from ._flights import Flights, Sent
 from ._query import Query
 from ._tiers import Ticket, Tiers
+from ._upstream import Upstream
 
 IN_FLIGHT_MAX: int
 

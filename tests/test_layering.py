@@ -24,6 +24,8 @@ LAYERS = (
     {"_fastpath"},
     {"_forward"},
     {"_flights"},
+    {"_ports"},
+    {"_upstream"},
     {"_query"},
     {"_tiers"},
     {

@@ -6,20 +6,17 @@ a query that is waited for there. Everything is bounded; nothing in here waits.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._ports cimport EVENTS, PORTS_MAX, Ports
 from fastdns._shared cimport Counters
-from fastdns._tiers cimport Source
 from fastdns._udp cimport BATCH, iovec, mmsghdr
+from fastdns._upstream cimport Upstream
 from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Reply
 
 cdef enum:
     FLIGHTS_MAX = 8192
-    PORTS_MAX = 512         # open at once, of all upstreams
-    POOL = 32               # ports of one upstream among which each burst of queries chooses
     WHEEL_SLOTS = 1024
     TICK_MS = 16
     BUCKETS = 4096
-    QUERY_MAX = 288         # header, question and OPT
-    EVENTS = 32
 
 cdef struct Flight:         # one query under way
     Flight* next_in_bucket
@@ -39,63 +36,25 @@ cdef struct Flight:         # one query under way
     uint16_t key_length
     uint8_t key[KEY_MAX]
 
-cdef struct Port:           # a connected socket
-    int fd                  # -1: free
-    uint32_t serial         # of this use of the index
-    int uses                # queries that it sent
-    int waiting             # of them under way
-    uint64_t opened_ns
-    bint is_retired         # sends no more
-    Flight* flights
-    void* upstream
-
 cdef struct Landing:        # a reply that counts
     Flight* flight
     uint8_t* wire
     size_t length
     Reply reply
 
-cdef class Upstream:
-    cdef readonly Source source
-    cdef public uint64_t queries
-    cdef public uint64_t failures       # without a reply in time, or that the network refused
-    cdef readonly bint alive
-    cdef readonly double timeout        # seconds
-    cdef object open_socket             # returns a descriptor, or raises OSError
-    cdef object on_turn                 # called when it dies, and when it answers again
-    cdef uint64_t last_reply_ns
-    cdef uint64_t last_failure_ns
-    cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
-    cdef uint64_t deviation_ns
-    cdef int in_a_row                   # failures
-    cdef int pool[POOL]                 # indices of ports, -1: none
-    cdef int port                       # of the burst that is being collected; -1: to be chosen
-    cdef int queued
-    cdef mmsghdr outbox[BATCH]
-    cdef iovec parts[BATCH]
-    cdef Flight* queue[BATCH]
-    cdef uint8_t rooms[BATCH * QUERY_MAX]
-
-    cdef uint64_t patience_ns(self) noexcept nogil
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns)
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns)
-
 cdef class Flights:
-    cdef readonly int descriptor        # an epoll: readable when a reply waits
     cdef readonly int count
+    cdef Ports ports
     cdef object on_busy                 # called when there is one where there was none: its time has to be kept
     cdef uint64_t* tally
     cdef bint wants_ad
     cdef Counters counters
-    cdef Port ports[PORTS_MAX]
-    cdef list owners                    # of the ports: keeps upstreams alive
+    cdef Flight* of_port[PORTS_MAX]
     cdef Flight* buckets[BUCKETS]
     cdef Flight* wheel[WHEEL_SLOTS]
     cdef int64_t tick                   # the last one that was looked at
     cdef Flight* idle                   # to be used again, linked by next_in_bucket
     cdef int idle_count
-    cdef uint16_t random[512]
-    cdef int random_left
     # of a wake-up
     cdef int ready[EVENTS]              # ports with replies
     cdef int ready_count
@@ -119,11 +78,6 @@ cdef class Flights:
     cdef bint next_reply(self, Landing* out)    # of those; a bounded number
     cdef Flight* next_due(self, int64_t now_ms) noexcept nogil      # whose time is over; NULL: none any more
     # private
-    cdef uint16_t draw(self) noexcept
-    cdef int choose_port(self, Upstream upstream, uint64_t now_ns)
-    cdef int open_port(self, Upstream upstream, uint64_t now_ns)
-    cdef void retire(self, int port) noexcept
-    cdef void close_port(self, int port) noexcept
     cdef Flight* flight_of(self, int port, uint16_t query_id) noexcept nogil
     cdef void refuse(self, int port, int error) noexcept nogil
     cdef void leave_wheel(self, Flight* flight) noexcept nogil

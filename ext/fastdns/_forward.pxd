@@ -4,10 +4,11 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Limits, Stored
 from fastdns._entry cimport Instant
-from fastdns._flights cimport Flight, Flights, Landing, Upstream
+from fastdns._flights cimport Flight, Flights, Landing
 from fastdns._query cimport Query
 from fastdns._tiers cimport Tiers
 from fastdns._udp cimport Batch, Sender
+from fastdns._upstream cimport Upstream
 from fastdns._wire cimport KEY_MAX, Question
 
 cdef enum:

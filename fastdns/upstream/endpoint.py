@@ -9,10 +9,10 @@ from functools import partial
 import gevent
 
 from .._answer import Answer
-from .._flights import Upstream
 from .._forward import Handover
 from .._shared import UpstreamState
 from .._tiers import Source
+from .._upstream import Upstream
 from ..config.schema import Server
 from ..errors import LocalShortage, UpstreamError
 from . import udp

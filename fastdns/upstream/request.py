@@ -6,8 +6,8 @@ import struct
 
 from dnslib import DNSLabel
 
-from .._flights import query_message
 from .._query import key_parts
+from .._upstream import query_message
 
 
 class Request:

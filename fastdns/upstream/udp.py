@@ -6,7 +6,8 @@ import errno
 import os
 import socket
 
-from .._flights import Sent, Upstream
+from .._flights import Sent
+from .._upstream import Upstream
 from ..config.schema import Address
 from ..errors import LocalShortage, UpstreamError, UpstreamUnreachable
 from .exchange import Arrivals, Asked, Exchange

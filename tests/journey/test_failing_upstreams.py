@@ -14,9 +14,9 @@ import dns.message
 import dns.rcode
 import pytest
 
+from fastdns import _forward, resolve
 from fastdns._shared import Pages
 from fastdns.config.places import Places
-from fastdns import _forward, resolve
 
 from .support.client import (
     ask,
