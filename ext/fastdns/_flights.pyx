@@ -97,7 +97,7 @@ cdef class Flights:
     # --- sending ----------------------------------------------------------------------------------------
 
     def ask(self, Upstream upstream not None, bytes key not None):
-        """Send the question of a key; what becomes of it in `upstream.timeout` seconds is the Sent's. OSError: not sent."""
+        """Send the question of a key. What becomes of it within the timeout is the Sent's; OSError: not sent."""
         cdef Flight* flight
         cdef Sent sent = Sent()
         cdef int error

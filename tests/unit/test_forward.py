@@ -1,0 +1,493 @@
+"""The common miss, over real sockets: a client, the forwarder, an upstream played by the test."""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import time
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+
+import dns.message
+import pytest
+from messages import (
+    DO,
+    HEADER,
+    QR,
+    RA,
+    RD,
+    REPLY,
+    SOURCE,
+    TC,
+    Front,
+    address,
+    answer_of_size,
+    key,
+    name,
+    opt,
+    query,
+    record,
+    reply,
+)
+
+from fastdns._answer import Answer
+from fastdns._control import CHANGE_NAME
+from fastdns._forward import IN_FLIGHT_MAX, Handover
+from fastdns._query import Query
+from fastdns._upstream import Upstream, query_message
+from fastdns.config.schema import Address
+from fastdns.upstream.udp import PORT_MIN, open_socket
+
+SERVFAIL = 2
+TIMEOUT = 0.4
+POOL = 32
+QUERIES_OF_A_PORT = 256
+Peer = tuple[str, int]
+
+
+class Scene:
+    """A client and an upstream of a forwarder, which moves when the test says so."""
+
+    def __init__(self, directory: Path) -> None:
+        self.front = Front(directory, stale=3600)
+        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+        self.server, self.client, self.upstream, self.second = self.sockets
+        for one in (self.server, self.upstream, self.second):
+            one.bind(("127.0.0.1", 0))
+        self.client.connect(self.server.getsockname())
+        self.upstream.settimeout(5)
+        self.turned = 0
+        self.known = self.make_upstream(self.upstream)
+        self.use(self.known)
+
+    def make_upstream(self, at: socket.socket) -> Upstream:
+        place = Address(*at.getsockname())
+        return Upstream(SOURCE, TIMEOUT, partial(open_socket, place), self._turn)
+
+    def _turn(self) -> None:
+        self.turned += 1
+
+    def use(self, *upstreams: Upstream | None, in_turn: bool = False) -> None:
+        self.front.forward.use(upstreams, in_turn=in_turn, is_alone=len(upstreams) < 2)
+
+    def close(self) -> None:
+        for one in self.sockets:
+            one.close()
+
+    def ask(self, *packets: bytes) -> None:
+        """Let the client send these and the forwarder look at them."""
+        for packet in packets:
+            self.client.send(packet)
+        self.front.fastpath.drain(self.server.fileno())
+
+    def asked(self) -> tuple[bytes, Peer]:
+        """The next query that the upstream gets, and from where."""
+        return self.upstream.recvfrom(4096)
+
+    def not_asked(self) -> bool:
+        return not select.select([self.upstream, self.second], [], [], 0)[0]
+
+    def say(self, wire: bytes, to: Peer) -> None:
+        """Let the upstream send this and the forwarder look at it."""
+        self.upstream.sendto(wire, to)
+        assert select.select([self.front.forward.flights.descriptor], [], [], 5)[0]
+        self.front.forward.read_replies()
+
+    def answer(self, *records: bytes, flags: int = REPLY, qname: str = "www.example") -> None:
+        """Answer the next query of the upstream."""
+        asked, peer = self.asked()
+        self.say(asked[:2] + reply(*records, flags=flags, qname=qname)[2:], peer)
+
+    def heard(self) -> list[bytes]:
+        """What the client has been sent."""
+        packets = []
+        while select.select([self.client], [], [], 0)[0]:
+            packets.append(self.client.recv(65535))
+        return packets
+
+    def tick_until_handed_over(self) -> tuple[Handover, float]:
+        """The next question that is handed over, and after how many seconds."""
+        began = time.monotonic()
+        while not self.front.handed_over and time.monotonic() < began + 5:
+            self.front.forward.tick()
+            time.sleep(0.002)
+        return self.front.handed_over.pop(), time.monotonic() - began
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.close()
+
+
+class Elsewhere(Query):
+    """A client that did not come over UDP."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    def reply(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+
+# ---- asking
+
+
+def test_upstream_is_asked_the_question_and_nothing_else_of_the_client(scene: Scene) -> None:
+    scene.ask(query("wWw.example", 1, 1, opt(b"\0\3\0\4priv", ttl=DO), flags=RD | 0x0010))
+    asked, _ = scene.asked()
+    assert asked[2:] == query("www.example", 1, 1, opt(ttl=DO), flags=RD | 0x0010)[2:]
+    assert asked == query_message(int.from_bytes(asked[:2], "big"), key(do=True, cd=True), False)
+
+
+def test_ids_and_ports_differ_from_query_to_query(scene: Scene) -> None:
+    seen = []
+    for number in range(200):
+        scene.ask(query(f"n{number}.example"))
+        asked, (_, port) = scene.asked()
+        seen.append((asked[:2], port))
+    assert len({number for number, _ in seen}) > 190
+    assert len({port for _, port in seen}) == POOL
+    assert min(port for _, port in seen) >= PORT_MIN
+
+
+def test_port_is_given_up_after_so_many_queries(scene: Scene) -> None:
+    ports = []
+    for number in range(POOL * QUERIES_OF_A_PORT + 1):
+        scene.ask(query(f"n{number}.example"))
+        _, peer = scene.asked()
+        ports.append(peer[1])
+        scene.say(b"", peer)  # no reply, but the kernel's buffers stay empty
+        if number % 1000 == 999:
+            scene.front.forward.tick()
+    assert max(ports.count(port) for port in set(ports)) <= QUERIES_OF_A_PORT
+    assert len(set(ports)) > POOL
+
+
+def test_upstreams_are_asked_in_turn(scene: Scene) -> None:
+    scene.use(scene.known, scene.make_upstream(scene.second), in_turn=True)
+    for number in range(10):
+        scene.ask(query(f"n{number}.example"))
+    for place in (scene.upstream, scene.second):
+        for _ in range(5):
+            place.recv(4096)
+    assert scene.not_asked()
+
+
+def test_who_asks_for_what_is_no_matter_of_udp_goes_elsewhere(scene: Scene) -> None:
+    scene.use(None)
+    scene.ask(query())
+    assert len(scene.front.uncommon) == 1
+    assert scene.not_asked()
+
+
+def test_query_that_the_network_refuses_is_handed_over_with_the_reason(scene: Scene) -> None:
+    scene.upstream.close()
+    scene.ask(query())
+    assert select.select([scene.front.forward.flights.descriptor], [], [], 5)[0]
+    scene.front.forward.read_replies()
+    handover, _ = scene.tick_until_handed_over()
+    assert handover.error == errno.ECONNREFUSED
+    assert handover.key == key()
+    assert [one.key for one in handover.queries] == [key()]
+
+
+def test_without_a_port_to_be_had_the_question_goes_elsewhere(scene: Scene) -> None:
+    def refuse() -> int:
+        raise OSError(errno.EMFILE, "too many")
+
+    scene.use(Upstream(SOURCE, TIMEOUT, refuse, print))
+    scene.ask(query())
+    assert len(scene.front.uncommon) == 1
+    assert scene.front.forward.count == 0
+
+
+# ---- answering
+
+
+def test_all_who_wait_for_a_question_are_answered_by_one_reply_each_in_its_spelling(
+    scene: Scene,
+) -> None:
+    spellings = ["www.example", "WWW.example", "www.EXAMPLE"]
+    scene.ask(*(query(one, message_id=number) for number, one in enumerate(spellings)))
+    elsewhere = Elsewhere()
+    assert scene.front.fastpath.answer_stream(query(), lambda: elsewhere) is None
+    scene.answer(address())
+    assert scene.not_asked()
+    assert sorted(scene.heard()) == [
+        number.to_bytes(2, "big") + reply(address(), qname=one)[2:]
+        for number, one in enumerate(spellings)
+    ]
+    assert [answer.message[HEADER:] for answer in elsewhere.answers] == [reply(address())[HEADER:]]
+    assert scene.front.count("coalesced_total") == 3
+    assert scene.front.forward.count == scene.front.count("in_flight") == 0
+
+
+def test_answer_is_kept_in_memory_and_sent_towards_the_disk(scene: Scene) -> None:
+    scene.ask(query())
+    scene.answer(address())
+    scene.heard()
+    scene.ask(query())
+    assert len(scene.heard()) == 1
+    assert scene.not_asked()
+    assert scene.front.ring.used > 0
+    assert scene.front.count("upstream_queries_total") == 1
+
+
+def test_answer_larger_than_the_client_takes_is_cut_for_it_and_whole_in_the_cache(
+    scene: Scene,
+) -> None:
+    scene.ask(query("www.example", 65280))
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + answer_of_size(1100).message[2:], peer)
+    (cut,) = scene.heard()
+    assert dns.message.from_wire(cut).flags & TC
+    scene.ask(query("www.example", 65280, 1, opt()))
+    assert len(scene.heard()[0]) > 1100
+
+
+def test_reply_that_does_not_match_is_counted_and_the_true_one_still_taken(scene: Scene) -> None:
+    scene.ask(query())
+    asked, peer = scene.asked()
+    true = asked[:2] + reply(address())[2:]
+    wrong_id = bytes((asked[0], asked[1] ^ 1))
+    scene.say(wrong_id + true[2:], peer)
+    scene.say(asked[:2] + reply(address(), qname="xyz.example")[2:], peer)
+    scene.say(true[:-1], peer)
+    scene.say(b"", peer)
+    assert scene.heard() == []
+    scene.say(true, peer)
+    assert len(scene.heard()) == 1
+    assert scene.front.count("upstream_bad_replies_total") == 4
+
+
+def test_reply_to_another_port_than_the_one_that_asked_does_not_count(scene: Scene) -> None:
+    peers: dict[Peer, bytes] = {}
+    while len(peers) < 2:
+        scene.ask(query(f"n{len(peers)}.example"))
+        asked, peer = scene.asked()
+        peers.setdefault(peer, asked)
+    (here, asked), (there, _) = peers.items()
+    scene.say(asked[:2] + reply(address(), qname="n0.example")[2:], there)
+    assert scene.heard() == []
+    scene.say(asked[:2] + reply(address(), qname="n0.example")[2:], here)
+    assert len(scene.heard()) == 1
+
+
+def test_answer_to_a_question_that_a_command_has_removed_meanwhile_is_told_and_not_kept(
+    scene: Scene,
+) -> None:
+    scene.ask(query())
+    scene.front.control.post(CHANGE_NAME, name("www.example"))
+    scene.answer(address())
+    assert len(scene.heard()) == 1
+    assert scene.front.cache.count == 0
+    assert scene.front.ring.used == 0
+
+
+def test_answer_of_an_upstream_of_before_is_told_and_not_kept(scene: Scene) -> None:
+    scene.ask(query())
+    scene.front.tiers.change_origin(77)
+    scene.answer(address())
+    assert len(scene.heard()) == 1
+    assert scene.front.cache.count == 0
+
+
+def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -> None:
+    scene.ask(query())
+    scene.answer(flags=REPLY | SERVFAIL)
+    (told,) = scene.heard()
+    assert told[3] & 15 == SERVFAIL
+    scene.ask(query())
+    assert len(scene.heard()) == 1
+    assert scene.not_asked()
+    assert scene.front.ring.used == 0
+
+
+# ---- what is not the common case
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: reply(flags=REPLY | TC),
+        lambda: reply(address(), record(1, bytes(4), owner=name("stranger.example"))),
+    ],
+    ids=["cut", "with a stranger"],
+)
+def test_reply_that_is_not_the_end_is_handed_over_with_the_clients(
+    scene: Scene, make: partial[bytes]
+) -> None:
+    scene.ask(query())
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + make()[2:], peer)
+    (handover,) = scene.front.handed_over
+    assert handover.wire == asked[:2] + make()[2:]
+    assert (handover.error, len(handover.queries)) == (0, 1)
+    assert handover.upstream is scene.known
+    assert handover.sent.id == int.from_bytes(asked[:2], "big")
+
+
+def test_error_is_handed_over_where_another_upstream_can_be_asked(scene: Scene) -> None:
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.ask(query())
+    scene.answer(flags=REPLY | SERVFAIL)
+    assert len(scene.front.handed_over) == 1
+    assert scene.heard() == []
+
+
+def test_error_is_handed_over_where_there_is_a_stale_answer(scene: Scene) -> None:
+    scene.front.keep(answer_of_size(100, ttl=1), age_ms=2000)
+    scene.ask(query())
+    scene.answer(flags=REPLY | SERVFAIL)
+    assert len(scene.front.handed_over) == 1
+
+
+def test_silence_is_handed_over_at_the_timeout_when_there_is_no_other_upstream(
+    scene: Scene,
+) -> None:
+    scene.ask(query())
+    handover, seconds = scene.tick_until_handed_over()
+    assert handover.error == errno.ETIMEDOUT
+    assert seconds >= TIMEOUT - 0.01
+    assert scene.front.forward.flights.count == 0
+    assert scene.front.count("upstream_timeouts_total") == 1
+
+
+def test_silence_is_handed_over_early_when_there_is_another_upstream_and_the_reply_still_counts(
+    scene: Scene,
+) -> None:
+    heard: list[bytes] = []
+
+    class Patient:
+        def received(self, wire: bytes) -> None:
+            heard.append(wire)
+
+        def failed(self, number: int) -> None:
+            raise AssertionError
+
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.known.answered(0.01)  # its patience is short now
+    scene.ask(query())
+    handover, seconds = scene.tick_until_handed_over()
+    assert handover.error == 0
+    assert scene.known.patience - 0.01 <= seconds < TIMEOUT
+    handover.sent.listener = Patient()
+    scene.answer(address())
+    assert len(heard) == 1
+    handover.sent.cancel()
+    assert scene.front.forward.flights.count == 0
+
+
+def test_who_asks_what_has_been_handed_over_goes_there_until_it_is_over(scene: Scene) -> None:
+    scene.ask(query())
+    scene.answer(flags=REPLY | TC)
+    scene.ask(query())
+    assert len(scene.front.uncommon) == 1
+    assert scene.not_asked()
+    scene.front.forward.release(key())
+    scene.ask(query())
+    scene.asked()
+    assert len(scene.front.uncommon) == 1
+
+
+def test_question_that_is_held_is_not_asked(scene: Scene) -> None:
+    scene.front.forward.hold(key())
+    scene.ask(query())
+    assert len(scene.front.uncommon) == 1
+    assert scene.front.forward.renew(key()) is False
+
+
+# ---- too much
+
+
+def test_oldest_questions_are_dropped_when_there_are_too_many(scene: Scene) -> None:
+    for number in range(0, IN_FLIGHT_MAX + 64, 32):
+        scene.ask(*(query(f"n{one}.example") for one in range(number, number + 32)))
+    assert scene.front.forward.count == IN_FLIGHT_MAX
+    assert scene.front.count("shed_total") == 64
+    assert scene.front.forward.renew(key("n0.example")) is False  # there is no room for it either
+
+
+def test_who_is_dropped_is_told_what_is_stale(scene: Scene) -> None:
+    scene.front.keep(
+        answer_of_size(100, ttl=1, qname="old.example"), key("old.example", 65280), age_ms=2000
+    )
+    scene.ask(query("old.example", 65280))
+    for number in range(0, IN_FLIGHT_MAX, 32):
+        scene.ask(*(query(f"n{one}.example") for one in range(number, number + 32)))
+    (told,) = scene.heard()
+    assert dns.message.from_wire(told).question[0].rdtype == 65280
+    assert scene.front.count("shed_total") == 0
+    assert scene.front.count("cache_stale_total") == 1
+
+
+def test_hits_leave_before_a_batch_of_misses_is_asked_for(scene: Scene) -> None:
+    scene.ask(query("hit.example"))
+    scene.answer(address(), qname="hit.example")
+    scene.heard()
+    order: list[str] = []
+
+    def note() -> int:
+        order.append("asked" if not select.select([scene.client], [], [], 0)[0] else "hit first")
+        return open_socket(Address(*scene.upstream.getsockname()))
+
+    scene.use(Upstream(SOURCE, TIMEOUT, note, print))
+    scene.ask(*(query(f"n{number}.example") for number in range(20)), query("hit.example"))
+    assert order == ["hit first"]
+
+
+# ---- renewing, and health
+
+
+def test_renewal_is_asked_once_and_kept(scene: Scene) -> None:
+    assert scene.front.forward.renew(key()) is True
+    assert scene.front.forward.renew(key()) is False
+    scene.answer(address())
+    assert scene.heard() == []
+    assert scene.front.cache.count == 1
+
+
+def test_renewal_without_an_upstream_for_it_is_left_to_others(scene: Scene) -> None:
+    scene.use()
+    assert scene.front.forward.renew(key()) is None
+
+
+def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(scene: Scene) -> None:
+    scene.known.failed(0.1)
+    assert scene.known.alive
+    scene.known.failed(0.1)
+    assert not scene.known.alive
+    scene.ask(query())
+    scene.answer(address())
+    assert scene.known.alive
+    assert scene.turned == 2
+    assert scene.known.failures == 2
+
+
+def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scene: Scene) -> None:
+    scene.known.answered(0.01)
+    for _ in range(5):
+        scene.known.failed(1.0)
+    assert scene.known.alive
+    assert scene.known.failures == 5
+
+
+def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
+    before = set()
+    for number in range(100):
+        scene.ask(query(f"n{number}.example"))
+        before.add(scene.asked()[1])
+    scene.known.failed(0.1)
+    for number in range(100):
+        scene.ask(query(f"m{number}.example"))
+        assert scene.asked()[1] not in before
+
+
+def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:
+    scene.ask(query())
+    scene.answer(address(), flags=QR | RD | RA)
+    assert len(scene.heard()) == 1
