@@ -9,11 +9,14 @@ The journey of a query, and where each step is written:
    `listen.tcp` brings the queries of its connections through the same steps.
 3. What memory does not hold `_tiers` looks for on disk (`_disk`, in place), unless that would have
    to be waited for; `_entry` says whether it is whole and how old.
-4. What neither holds goes to `resolve`: identical questions wait for one upstream query, and are
-   told what is stale when that fails.
-5. `upstream.group` chooses an upstream, `upstream.udp` and `upstream.tcp` ask it, `upstream.reply`
-   accepts or refuses what comes back, `_answer` gives it the form in which it is kept.
-6. The answer enters `_hotcache` and, by a `_ring`, leaves for the disk; it goes to all who wait.
+4. What neither holds `_forward` has asked: identical questions wait for one upstream query, which
+   leaves by one of the `_ports` of an `_upstream`; `_flights` matches what comes back and knows what
+   is late. A good reply enters `_hotcache` and, by a `_ring`, leaves for the disk; all who wait are
+   answered. Still there was no Python object.
+5. What needs more is handed over to `resolve`: a disk that has to be waited for, an upstream that
+   is silent, errs or cuts its answer, one over TCP. `upstream.group` chooses who is asked next,
+   `upstream.udp` and `upstream.tcp` ask, `upstream.reply` accepts or refuses what comes back,
+   `_answer` gives it the form in which it is kept. When all fails, what is stale is told.
 
 Beside it, `server.keeper` takes answers from the rings and writes them with `cache.store`. Commands
 (`cli.cache`) read the disk themselves; what they change they write there, and tell workers and
