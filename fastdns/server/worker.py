@@ -198,7 +198,7 @@ def _manners(config: Config) -> Manners:
 
 
 def _allow_many_descriptors() -> None:
-    """Each question under way has a socket; the usual 1,024 are for programs with select."""
+    """Connections and ports take one each; the usual 1,024 are for programs with select."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
