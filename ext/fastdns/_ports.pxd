@@ -6,7 +6,7 @@ from fastdns._upstream cimport POOL, Upstream
 
 cdef enum:
     PORTS_MAX = 512         # open at once, of all upstreams
-    EVENTS = 32
+    EVENTS = 8              # looked at in one go: others want their turn, too
 
 cdef struct Port:           # a connected socket
     int fd                  # -1: there is none
