@@ -30,6 +30,7 @@ cdef enum:
     QUESTIONS_MAX = 4096    # in flight at once
     HELD_MAX = 1024         # that have been handed over: each costs much more
     WAITING_MAX = 8192      # clients that wait for them
+    OVERDUE_A_TICK = 64     # so that hits get their turn; the others' time comes with the next tick
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
 
 
@@ -418,14 +419,16 @@ cdef class Forward:
     # --- what is not the common case --------------------------------------------------------------------
 
     def tick(self):
-        """Take care of those whose time is over; return False when nothing is in flight any more."""
+        """Take care of some whose time is over; return False when nothing is in flight any more."""
         cdef uint64_t now_ns = read_clock_ns()
         cdef Flight* flight
-        while True:
+        cdef int _one
+        for _one in range(OVERDUE_A_TICK):
             flight = self.flights.next_due(<int64_t>(now_ns // 1000000))
             if flight == NULL:
-                return self.flights.count != 0
+                break
             self.overdue(flight, now_ns)
+        return self.flights.count != 0
 
     cdef void overdue(self, Flight* flight, uint64_t now_ns):
         cdef Upstream upstream = <Upstream>flight.upstream
