@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -22,6 +20,7 @@ from fastdns.cache.store import Store
 
 from .support import stock
 from .support.client import ask, data, eventually, ttls
+from .support.commands import cache
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, in_turn
 from .support.nsd import Nsd
@@ -40,22 +39,6 @@ ASKED = [
     ("empty.non.terminal.example.test", "A"),
     ("non.terminal.example.test", "A"),
 ]
-
-
-def cache(
-    state: Path, *arguments: str, status: int | None = 0, text_in: str = ""
-) -> subprocess.CompletedProcess[str]:
-    done = subprocess.run(
-        [sys.executable, "-m", "fastdns", "cache", *arguments, "--state", str(state)],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        input=text_in,
-    )
-    assert "Traceback" not in done.stderr
-    assert status is None or done.returncode == status, done.stderr + done.stdout
-    return done
 
 
 @pytest.fixture
@@ -214,12 +197,7 @@ def test_imported_entries_are_served_by_a_daemon_that_runs(
     for name in names:
         ask(source, name)
     lines = cache(source.state_dir, "export", "-").stdout
-    done = cache(
-        target.state_dir,
-        "import",
-        "-",
-        text_in=lines,
-    )
+    done = cache(target.state_dir, "import", "-", text_in=lines)
     assert done.stdout == "imported 20 entries\n"
     asked = [len(upstream.asked(name)) for name in names]
     for name in names:
@@ -246,12 +224,7 @@ def test_dump_of_unbound_is_served_as_its_source_would(
             ask(unbound, name, rtype)
         dump = unbound.dump()
     daemon = start_fastdns(upstream=[upstream])  # which knows none of these names
-    done = cache(
-        daemon.state_dir,
-        "import",
-        "-",
-        text_in=dump,
-    )
+    done = cache(daemon.state_dir, "import", "-", text_in=dump)
     assert (done.stderr, done.stdout.startswith("imported 2")) == ("", True)
     for name, rtype in ASKED:
         expected = ask(nsd, name, rtype)
