@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import fcntl
 import itertools
+import os
 import signal
 import tempfile
 from collections.abc import Callable, Iterator
@@ -13,6 +15,7 @@ import pytest
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 from .support.nsd import Nsd
+from .support.stock import SOA, entry, fill
 from .support.zones import ZONES
 
 # Whoever runs the tests in the background may have had SIGINT ignored, and what is started here
@@ -91,6 +94,35 @@ def start_fastdns(tmp_path: Path) -> Iterator[Callable[..., Fastdns]]:
     finally:
         for daemon in running:
             daemon.kill()
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    """The directory of a daemon that was stopped, with seven entries, some of them not fresh."""
+    directory = tmp_path / "state"
+    fill(
+        directory,
+        [
+            entry("example", "SOA", f"{SOA} 60", ttl=3600, age=10),
+            entry("www.example", "A", "192.0.2.1", "192.0.2.2", ttl=300, age=100, hits=7),
+            entry("www.example", "AAAA", "2001:db8::1", ttl=60, age=100, hits=2),
+            entry("mail.example", "MX", "10 mx.example.", ttl=600, age=90_000),
+            entry("gone.example", "A", ttl=60, age=5, rcode="NXDOMAIN", hits=40),
+            entry("notexample", "A", "192.0.2.3", ttl=900, age=1),
+            entry("www.test", "TXT", '"one" "two"', ttl=120, age=20),
+        ],
+    )
+    return directory
+
+
+@pytest.fixture
+def hung(state: Path) -> Iterator[Path]:
+    """The directory of a daemon that runs, by its lock, and does not answer."""
+    with (state / "lock").open("w") as lock:
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield state
 
 
 @pytest.hookimpl(hookwrapper=True)

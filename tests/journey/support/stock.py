@@ -86,6 +86,11 @@ def entry(
     return disk_key(key), value
 
 
+def many(count: int) -> list[Entry]:
+    """So many small entries, each of a name under many."""
+    return [entry(f"n{number}.many", "A", "192.0.2.1", age=1) for number in range(count)]
+
+
 def fill(state_dir: Path, entries: Iterable[Entry], size: int = MAP_OCTETS) -> Path:
     """Put entries into the cache of a daemon of this state_dir; return its directory."""
     place = state_dir / "cache"

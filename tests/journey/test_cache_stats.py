@@ -1,0 +1,36 @@
+"""`fastdns cache stats`: a cache summed up, as JSON, as lines and as tables."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from .support import stock
+from .support.commands import cache, on_terminal
+
+
+def test_stats_sums_up_as_json(state: Path) -> None:
+    found = json.loads(cache(state, "stats", "--json").stdout)
+    assert found["path"] == str(state / "cache")
+    assert [found[name] for name in ("entries", "fresh", "stale", "expired")] == [7, 5, 1, 1]
+    assert (found["negative"], found["negative_share"]) == (1, round(1 / 7, 4))
+    assert (found["hits"], found["damaged"]) == (49, 0)
+    assert 90_000 <= found["oldest_seconds"] < 90_060
+    assert found["map_bytes"] == stock.MAP_OCTETS
+    assert 0 < found["live_bytes"] <= found["file_bytes"]
+    histogram = {one["from"]: one["entries"] for one in found["ttl_histogram"]}
+    assert histogram == {0: 1, 60: 2, 300: 1, 900: 1, 3600: 0, 21600: 0, 86400: 0}
+    assert found["origins"] == [{"origin": "0000000000000001", "entries": 7}]
+
+
+def test_stats_prints_a_name_and_a_value_a_line_into_a_pipe(state: Path) -> None:
+    lines = dict(line.split() for line in cache(state, "stats").stdout.splitlines())
+    assert (lines["entries"], lines["stale"], lines["ttl_from_60"]) == ("7", "1", "2")
+
+
+def test_stats_draws_tables_on_a_terminal(state: Path) -> None:
+    status, seen = on_terminal(state, "stats")
+    assert status == 0
+    assert re.search(r"entries\W+7\W", seen)
+    assert re.search(r"under 60\W+1\W+#", seen)
