@@ -115,12 +115,28 @@ def answer_from(
     return reading.answer(wire, limits)
 
 
+def good(ttl: int = 300) -> Answer:
+    """An address, as the answer to NAME."""
+    return answer_from(reply(address(ttl)))
+
+
+def answer_for(qname: str, ttl: int = 300) -> Answer:
+    """An address, as the answer to another name."""
+    return answer_from(reply(address(ttl), qname=qname), of=key(qname))
+
+
 def answer_of_size(octets: int, ttl: int = 300, *, qname: str = NAME, filler: int = 0) -> Answer:
     """An answer whose message has exactly that many octets."""
     empty = reply(record(OPAQUE, b""), qname=qname, qtype=OPAQUE)
     rdata = bytes([filler]) * (octets - len(empty))
     wire = reply(record(OPAQUE, rdata, ttl), qname=qname, qtype=OPAQUE)
     return answer_from(wire, of=key(qname, OPAQUE))
+
+
+def ttl_of(response: bytes) -> int:
+    """The TTL of the first record, whose owner is a pointer to the question."""
+    at = response.index(TO_QUESTION, HEADER) + len(TO_QUESTION) + 4
+    return int(struct.unpack_from("!I", response, at)[0])
 
 
 def now_ms() -> int:

@@ -25,13 +25,6 @@ def wire(*labels: bytes) -> bytes:
     return b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
 
 
-@pytest.fixture
-def place(tmp_path: Path) -> Path:
-    directory = tmp_path / "cache"
-    directory.mkdir()
-    return directory
-
-
 def test_walk_yields_every_entry_once_and_in_order(place: Path) -> None:
     keys = sorted(disk_key(key(f"n{number}.example")) for number in range(3 * inspect.BATCH + 1))
     write_raw(place, dict.fromkeys(keys, VALUE))
