@@ -27,7 +27,8 @@ from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 from .test_keeper import OFTEN, SELDOM, counter, is_gone, names
 
-Start = Callable[..., Fastdns]
+Start = Callable[[str], tuple[Fastdns, Disk]]
+Again = Callable[..., Fastdns]
 ROOT = os.geteuid() == 0
 PAGE = 4096
 
@@ -98,11 +99,46 @@ def assert_works(daemon: Fastdns, disk: Disk, upstream: FalseUpstream) -> None:
     eventually(lambda: disk.nudge() and disk.holds(name), bool, 15)
 
 
-def filled(daemon: Fastdns) -> Disk:
-    disk = Disk(daemon)
-    disk.put(*names(2000))
-    assert disk.nudge()
+@pytest.fixture
+def start(start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream) -> Start:
+    """Start a daemon with this configuration; return it and its disk."""
+
+    def start(config: str) -> tuple[Fastdns, Disk]:
+        daemon = start_fastdns(upstream=[upstream], config=config)
+        return daemon, Disk(daemon)
+
+    return start
+
+
+@pytest.fixture
+def start_filled(start: Start) -> Start:
+    """Start a daemon as `start` does, and have names(2000) on its disk."""
+
+    def start_filled(config: str) -> tuple[Fastdns, Disk]:
+        daemon, disk = start(config)
+        disk.put(*names(2000))
+        assert disk.nudge()
+        return daemon, disk
+
+    return start_filled
+
+
+@pytest.fixture
+def disk(start_filled: Start) -> Disk:
+    """The disk, with names(2000) on it, of a daemon that was stopped."""
+    daemon, disk = start_filled(SELDOM)
+    daemon.stop()
     return disk
+
+
+@pytest.fixture
+def again(disk: Disk, upstream: FalseUpstream) -> Again:
+    """That daemon (of the fixture `disk`) once more, to be entered in a `with` block."""
+
+    def again(config: str = SELDOM) -> Fastdns:
+        return Fastdns(disk.place.parent, upstream=[upstream], config=config)
+
+    return again
 
 
 # Damage
@@ -110,14 +146,11 @@ def filled(daemon: Fastdns) -> Disk:
 
 @pytest.mark.parametrize("where", ["start", "middle", "end", "all", "cut"])
 def test_damaged_file_is_put_aside_at_the_start(
-    start_fastdns: Start, upstream: FalseUpstream, where: str
+    disk: Disk, again: Again, upstream: FalseUpstream, where: str
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
-    daemon.stop()
     overwrite(disk.data, where)
     damaged = disk.data.read_bytes()
-    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+    with again() as fresh:
         told = fresh.wait_for_log("put aside", 10)
         assert f"{disk.data}.damaged" in told.string
         assert Path(f"{disk.data}.damaged").read_bytes()[:PAGE] == damaged[:PAGE]
@@ -138,13 +171,10 @@ def test_damaged_file_is_put_aside_at_the_start(
     ],
 )
 def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(
-    start_fastdns: Start, upstream: FalseUpstream, what: str, reason: str
+    disk: Disk, again: Again, upstream: FalseUpstream, what: str, reason: str
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
-    daemon.stop()
     replace_by(disk.data, what)
-    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+    with again() as fresh:
         assert reason in fresh.wait_for_log("put aside").string
         assert Path(f"{disk.data}.damaged").exists()
         assert_works(fresh, disk, upstream)
@@ -152,24 +182,20 @@ def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(
 
 
 def test_file_in_place_of_the_directory_is_put_aside(
-    start_fastdns: Start, upstream: FalseUpstream
+    disk: Disk, again: Again, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
-    daemon.stop()
     shutil.rmtree(disk.place)
     disk.place.write_text("a file")
-    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+    with again() as fresh:
         fresh.wait_for_log("put aside")
         assert_works(fresh, disk, upstream)
 
 
 @pytest.mark.parametrize("where", ["start", "middle", "end", "all", "cut"])
 def test_damage_while_running_ends_in_a_new_cache(
-    start_fastdns: Start, upstream: FalseUpstream, where: str
+    start_filled: Start, upstream: FalseUpstream, where: str
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
-    disk = filled(daemon)
+    daemon, disk = start_filled(OFTEN)
     generation = disk.control().generation
     overwrite(disk.data, where)
     for name in names(2000, "again.test"):  # touches every page
@@ -183,15 +209,12 @@ def test_damage_while_running_ends_in_a_new_cache(
 
 
 def test_only_the_newest_damaged_file_is_kept(
-    start_fastdns: Start, upstream: FalseUpstream
+    disk: Disk, again: Again, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
-    daemon.stop()
     for content in ("first", "second"):
         replace_by(disk.data, "text")
         disk.data.write_text(content * 2000)
-        with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+        with again() as fresh:
             fresh.wait_for_log("put aside")
     assert Path(f"{disk.data}.damaged").read_text().startswith("second")
     assert sorted(path.name for path in disk.place.iterdir()) == [
@@ -203,12 +226,9 @@ def test_only_the_newest_damaged_file_is_kept(
     ]
 
 
-def test_suspicion_of_a_worker_is_looked_into(
-    start_fastdns: Start, upstream: FalseUpstream
-) -> None:
+def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: FalseUpstream) -> None:
     """A sound cache stays, one with an entry that fails its checksum goes."""
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
+    daemon, disk = start_filled(SELDOM)
     control, generation = disk.control(), disk.control().generation
     control.suspect = True
     disk.nudge()
@@ -229,22 +249,20 @@ def test_suspicion_of_a_worker_is_looked_into(
 
 
 def test_cache_over_which_a_worker_crashed_is_looked_into(
-    start_fastdns: Start, upstream: FalseUpstream
+    start_filled: Start, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk, worker = filled(daemon), daemon.worker
-    os.kill(worker, signal.SIGBUS)
+    daemon, disk = start_filled(SELDOM)
+    os.kill(daemon.worker, signal.SIGBUS)
     daemon.wait_for_log("has none")
     assert disk.holds(*names(2000))
     assert_works(daemon, disk, upstream)
 
 
 def test_cache_over_which_keepers_crash_again_and_again_is_put_aside(
-    start_fastdns: Start, upstream: FalseUpstream
+    start_filled: Start, upstream: FalseUpstream
 ) -> None:
     """Though nothing is found in it: LMDB's list of free pages is not shown to anybody."""
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
+    daemon, disk = start_filled(SELDOM)
     os.kill(daemon.keeper, signal.SIGSEGV)
     daemon.wait_for_log("has none")
     assert disk.holds(*names(2000))
@@ -254,15 +272,12 @@ def test_cache_over_which_keepers_crash_again_and_again_is_put_aside(
 
 
 def test_file_that_is_shorter_than_lmdb_has_given_out_pages_is_no_damage(
-    start_fastdns: Start, upstream: FalseUpstream
+    disk: Disk, again: Again, upstream: FalseUpstream
 ) -> None:
     """LMDB does not write pages that one transaction took and gave back."""
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
-    daemon.stop()
     reached = shorten(disk)
     assert disk.data.stat().st_size < reached
-    with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
+    with again() as fresh:
         eventually(lambda: disk.data.stat().st_size >= reached, bool)
         assert_works(fresh, disk, upstream)
         assert disk.holds(*names(2000))
@@ -289,10 +304,9 @@ def shorten(disk: Disk) -> int:
 
 @pytest.mark.parametrize("what", ["data.mdb", "lock.mdb", "everything", "the directory"])
 def test_files_that_somebody_removed_come_back(
-    start_fastdns: Start, upstream: FalseUpstream, what: str
+    start_filled: Start, upstream: FalseUpstream, what: str
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
-    disk = filled(daemon)
+    daemon, disk = start_filled(OFTEN)
     generation = disk.control().generation
     if what == "the directory":
         shutil.rmtree(disk.place)
@@ -307,14 +321,12 @@ def test_files_that_somebody_removed_come_back(
 
 
 def test_file_that_somebody_exchanged_is_used(
-    start_fastdns: Start, upstream: FalseUpstream
+    start: Start, start_filled: Start, upstream: FalseUpstream
 ) -> None:
-    other = start_fastdns(upstream=[upstream], config=OFTEN)
-    theirs = Disk(other)
+    other, theirs = start(OFTEN)
     theirs.put("theirs.test")
     other.stop()
-    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
-    disk = filled(daemon)
+    daemon, disk = start_filled(OFTEN)
     os.replace(theirs.data, disk.data)
     eventually(lambda: disk.holds("theirs.test"), bool)
     eventually(lambda: disk.nudge() and any("replaced" in line for line in daemon.log), bool, 15)
@@ -338,16 +350,13 @@ def allow(directory: Path, owner: os.stat_result) -> None:
 
 
 def test_directory_that_cannot_be_written_is_waited_for(
-    start_fastdns: Start, upstream: FalseUpstream
+    disk: Disk, again: Again, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = filled(daemon)
     owner = disk.place.stat()
-    daemon.stop()
     for path in disk.place.iterdir():
         path.unlink()
     forbid(disk.place)
-    with Fastdns(daemon.state_dir, upstream=[upstream], config=OFTEN) as fresh:
+    with again(OFTEN) as fresh:
         told = fresh.wait_for_log("kept in memory only")
         assert str(disk.place) in told.string
         assert data(ask(fresh, upstream.new_name())) == ["192.0.2.1"]
@@ -412,11 +421,23 @@ class OnSmallDisk(Fastdns):
         (self.inside / "filler").unlink()
 
 
-@pytest.mark.usefixtures("needs_namespace")
+Small = Callable[..., OnSmallDisk]
+
+
+@pytest.fixture
+def small_disk(needs_namespace: None, tmp_path: Path, upstream: FalseUpstream) -> Small:
+    """A daemon on such a disk, maybe full from its start, to be entered in a `with` block."""
+
+    def small_disk(*, full: bool = False) -> OnSmallDisk:
+        return OnSmallDisk(tmp_path / "small", full=full, upstream=[upstream], config=OFTEN)
+
+    return small_disk
+
+
 def test_daemon_starts_on_a_full_file_system_and_uses_it_when_there_is_room(
-    tmp_path: Path, upstream: FalseUpstream
+    small_disk: Small, upstream: FalseUpstream
 ) -> None:
-    with OnSmallDisk(tmp_path / "small", full=True, upstream=[upstream], config=OFTEN) as daemon:
+    with small_disk(full=True) as daemon:
         for _ in range(3):
             assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
         daemon.wait_for_log("No space left on device")
@@ -429,11 +450,10 @@ def test_daemon_starts_on_a_full_file_system_and_uses_it_when_there_is_room(
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 
 
-@pytest.mark.usefixtures("needs_namespace")
 def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
-    tmp_path: Path, upstream: FalseUpstream
+    small_disk: Small, upstream: FalseUpstream
 ) -> None:
-    with OnSmallDisk(tmp_path / "small", upstream=[upstream], config=OFTEN) as daemon:
+    with small_disk() as daemon:
         disk = daemon.disk()
         disk.put(*names(100))
         assert disk.nudge()
@@ -449,12 +469,11 @@ def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 
 
-@pytest.mark.usefixtures("needs_namespace")
 @pytest.mark.parametrize("where", ["start", "middle", "cut"])
 def test_damage_on_a_full_file_system_is_survived(
-    tmp_path: Path, upstream: FalseUpstream, where: str
+    small_disk: Small, upstream: FalseUpstream, where: str
 ) -> None:
-    with OnSmallDisk(tmp_path / "small", upstream=[upstream], config=OFTEN) as daemon:
+    with small_disk() as daemon:
         disk = daemon.disk()
         disk.put(*names(500))
         assert disk.nudge()
@@ -473,11 +492,8 @@ def test_damage_on_a_full_file_system_is_survived(
 # A map at its limit
 
 
-def test_cache_at_its_limit_keeps_what_is_used_most(
-    start_fastdns: Start, upstream: FalseUpstream
-) -> None:
-    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "1MiB"\n')
-    disk = Disk(daemon)
+def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: FalseUpstream) -> None:
+    daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     used = names(50, "used.test")
     disk.put(*used)
     for name in used:
@@ -498,11 +514,8 @@ def test_cache_at_its_limit_keeps_what_is_used_most(
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
-def test_smaller_cache_is_brought_down_to_its_size(
-    start_fastdns: Start, upstream: FalseUpstream
-) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = Disk(daemon)
+def test_smaller_cache_is_brought_down_to_its_size(start: Start, upstream: FalseUpstream) -> None:
+    daemon, disk = start(SELDOM)
     for batch in range(4):
         disk.put(*names(2000, f"batch{batch}.test"), padding=500)
         assert disk.nudge()
@@ -520,10 +533,9 @@ def test_smaller_cache_is_brought_down_to_its_size(
 
 
 def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
-    start_fastdns: Start, upstream: FalseUpstream
+    start: Start, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "1MiB"\n')
-    disk = Disk(daemon)
+    daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     disk.put(*names(500))
     assert disk.nudge()
     with lmdb.open(str(disk.place), map_size=0, max_dbs=2, readonly=True) as env, env.begin():
@@ -543,10 +555,9 @@ def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
 
 
 def test_keeper_killed_at_random_moments_loses_nothing_and_damages_nothing(
-    start_fastdns: Start, upstream: FalseUpstream
+    start: Start, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
-    disk = Disk(daemon)
+    daemon, disk = start(OFTEN)
     ring, control, rng = disk.ring(), disk.control(), random.Random(3)
     put = []
     for round_ in range(7):
