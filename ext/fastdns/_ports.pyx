@@ -72,6 +72,9 @@ cdef class Ports:
             upstream.pool[slot] = -1
             self.retire(port)
         port = self.open(upstream, now_ns)
+        if port >= 0 and upstream.is_forgotten:
+            self.at[port].is_retired = True     # nobody will come to close it: it is closed when this burst is over
+            return port
         if port >= 0:
             upstream.pool[slot] = port
             return port
@@ -137,6 +140,7 @@ cdef class Ports:
     def forget(self, Upstream upstream not None):
         """Send nothing more to it; what is under way may still be answered."""
         cdef int i
+        upstream.is_forgotten = True
         for i in range(POOL):
             if upstream.pool[i] >= 0:
                 self.retire(upstream.pool[i])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import time
@@ -485,6 +486,16 @@ def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
     for number in range(100):
         scene.ask(query(f"m{number}.example"))
         assert scene.asked()[1] not in before
+
+
+def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
+    flights = scene.front.forward.flights
+    flights.forget(scene.known)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(POOL):
+        flights.ask(scene.known, key(f"n{number}.example")).cancel()
+        scene.asked()
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:
