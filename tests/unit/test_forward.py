@@ -44,6 +44,7 @@ from fastdns.upstream.udp import PORT_MIN, open_socket
 SERVFAIL = 2
 TIMEOUT = 0.4
 POOL = 32
+PORTS_MAX = 512
 QUERIES_OF_A_PORT = 256
 Peer = tuple[str, int]
 
@@ -486,6 +487,28 @@ def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
     for number in range(100):
         scene.ask(query(f"m{number}.example"))
         assert scene.asked()[1] not in before
+
+
+def test_slow_name_of_an_upstream_that_answers_others_costs_no_port(scene: Scene) -> None:
+    ports = set()
+    for number in range(100):
+        scene.ask(query(f"n{number}.example"))
+        asked, peer = scene.asked()
+        scene.say(asked[:2] + reply(address(), qname=f"n{number}.example")[2:], peer)
+        scene.known.failed(5.0)
+        ports.add(peer)
+    assert len(ports) <= POOL
+
+
+def test_upstream_that_comes_when_all_ports_are_taken_gets_some(scene: Scene) -> None:
+    flights = scene.front.forward.flights
+    others = [scene.make_upstream(scene.second) for _ in range(PORTS_MAX // POOL)]
+    for other in others:
+        for _ in range(POOL * 8):
+            flights.ask(other, key()).cancel()
+    for _ in range(POOL * 8):
+        flights.ask(scene.known, key()).cancel()
+    assert len({scene.asked()[1] for _ in range(POOL * 8)}) == POOL
 
 
 def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
