@@ -43,7 +43,7 @@ cdef class Handover:
     cdef readonly bytes key
     cdef readonly list queries      # that wait for it
     cdef readonly Upstream upstream     # that has been asked
-    cdef readonly Sent sent         # how: its listener is still to be set
+    cdef readonly Sent sent         # how: it is still to be listened to
     cdef readonly bytes wire        # a matching reply that is not the end of it, or None
     cdef readonly int error         # errno of what became of it; ETIMEDOUT: no reply in time; 0: nothing yet
     cdef readonly double seconds    # since it was asked
@@ -335,6 +335,8 @@ cdef class Forward:
         if sent is not None:
             if sent.listener is not None:
                 self.tell(sent.listener.received, landing.wire[:landing.length])
+            elif sent.early is None:
+                sent.early = landing.wire[:landing.length]
         elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
             is_failure_code(landing.reply.rcode) and self.knows_better(pending, now.boot_ms)
         ):
@@ -445,6 +447,8 @@ cdef class Forward:
             self.flights.end(flight)
             if sent.listener is not None:
                 self.tell(sent.listener.failed, error)
+            else:
+                sent.error = error
         else:
             self.flights.wait_until(flight, <int64_t>(late_ns // 1000000))
 

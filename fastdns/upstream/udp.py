@@ -34,7 +34,7 @@ class UdpExchange(Exchange):
         """Wait for what was sent so many seconds ago."""
         super().__init__(upstream, request, arrivals, seconds)
         self._sent = sent
-        sent.listener = self
+        sent.listen(self)
 
     def received(self, wire: bytes) -> None:
         """Take a reply with the right id and question: it ends the wait if it may be used."""

@@ -135,6 +135,20 @@ class Elsewhere(Query):
         self.answers.append(answer)
 
 
+class Patient:
+    """Who waits for what has been handed over."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.errors: list[int] = []
+
+    def received(self, wire: bytes) -> None:
+        self.heard.append(wire)
+
+    def failed(self, number: int) -> None:
+        self.errors.append(number)
+
+
 # ---- asking
 
 
@@ -362,26 +376,40 @@ def test_silence_is_handed_over_at_the_timeout_when_there_is_no_other_upstream(
 def test_silence_is_handed_over_early_when_there_is_another_upstream_and_the_reply_still_counts(
     scene: Scene,
 ) -> None:
-    heard: list[bytes] = []
-
-    class Patient:
-        def received(self, wire: bytes) -> None:
-            heard.append(wire)
-
-        def failed(self, number: int) -> None:
-            raise AssertionError
-
+    patient = Patient()
     scene.use(scene.known, scene.make_upstream(scene.second))
     scene.known.answered(0.01)  # its patience is short now
     scene.ask(query())
     handover, seconds = scene.tick_until_handed_over()
     assert handover.error == 0
     assert scene.known.patience - 0.01 <= seconds < TIMEOUT
-    handover.sent.listener = Patient()
+    handover.sent.listen(patient)
     scene.answer(address())
-    assert len(heard) == 1
+    assert len(patient.heard) == 1
     handover.sent.cancel()
     assert scene.front.forward.flights.count == 0
+
+
+def test_reply_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
+    patient = Patient()
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    scene.answer(address())
+    handover.sent.listen(patient)
+    assert len(patient.heard) == 1
+    assert patient.errors == []
+
+
+def test_end_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
+    patient = Patient()
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    while scene.front.forward.tick():
+        time.sleep(0.01)
+    handover.sent.listen(patient)
+    assert (patient.heard, patient.errors) == ([], [errno.ETIMEDOUT])
 
 
 def test_who_asks_what_has_been_handed_over_goes_there_until_it_is_over(scene: Scene) -> None:
