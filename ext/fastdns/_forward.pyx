@@ -31,6 +31,7 @@ cdef enum:
     HELD_MAX = 1024         # that have been handed over: each costs much more
     WAITING_MAX = 8192      # clients that wait for them
     OVERDUE_A_TICK = 64     # so that hits get their turn; the others' time comes with the next tick
+    TURNS = 0x3fffffff      # are counted so far
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
 
 
@@ -175,11 +176,14 @@ cdef class Forward:
             return None
         if not self.in_turn:
             return self.upstreams[0]
-        return self.upstreams[self.take_turn() % <int>len(self.upstreams)]
+        upstream = self.upstreams[((self.turn + 1) & TURNS) % <int>len(self.upstreams)]
+        if upstream is not None:
+            self.take_turn()    # else it is for who asks that one to take it
+        return upstream
 
     cpdef int take_turn(self):
         """Return whose turn it is, counted through: who asks upstreams in turn beside us does not disturb the order."""
-        self.turn = (self.turn + 1) & 0x3fffffff
+        self.turn = (self.turn + 1) & TURNS
         return self.turn
 
     cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):

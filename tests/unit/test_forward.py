@@ -193,6 +193,19 @@ def test_upstreams_are_asked_in_turn(scene: Scene) -> None:
     assert scene.not_asked()
 
 
+def test_turn_of_what_is_no_matter_of_udp_is_left_to_who_asks_it(scene: Scene) -> None:
+    scene.use(scene.known, None, in_turn=True)
+    whose = []
+    for number in range(6):
+        scene.ask(query(f"n{number}.example"))
+        if scene.front.uncommon:
+            scene.front.uncommon.clear()
+            whose.append(scene.front.forward.take_turn() % 2)
+        else:
+            whose.append(0)
+    assert sorted(whose) == [0, 0, 0, 1, 1, 1]
+
+
 def test_who_asks_for_what_is_no_matter_of_udp_goes_elsewhere(scene: Scene) -> None:
     scene.use(None)
     scene.ask(query())
