@@ -342,16 +342,22 @@ cdef class Forward:
             elif sent.early is None:
                 sent.early = landing.wire[:landing.length]
         elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
-            is_failure_code(landing.reply.rcode) and self.knows_better(pending, now.boot_ms)
+            is_failure_code(landing.reply.rcode) and self.knows_better(pending, now)
         ):
             self.hand_over(pending, landing, 0, read_clock_ns())
         else:
             self.settle(landing, now)
 
-    cdef bint knows_better(self, const Pending* pending, int64_t now_ms) noexcept nogil:
+    cdef bint knows_better(self, const Pending* pending, const Instant* now):
         """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
-        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
-        return not self.is_alone or (entry != NULL and self.tiers.memory.is_stale(entry, now_ms))
+        cdef Entry* entry
+        if not self.is_alone:
+            return True
+        entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        if entry == NULL:   # a good answer that only the disk has is not to be hidden either
+            self.tiers.bring_in(pending.key[:pending.key_length], now)
+            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        return entry != NULL and self.tiers.memory.is_stale(entry, now.boot_ms)
 
     cdef void settle(self, Landing* landing, const Instant* now):
         """Keep the answer, and tell it to all who wait for it."""

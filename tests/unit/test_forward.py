@@ -13,6 +13,7 @@ from pathlib import Path
 
 import dns.message
 import pytest
+from environments import ago, value_of, write_disk
 from messages import (
     DO,
     HEADER,
@@ -24,6 +25,7 @@ from messages import (
     TC,
     Front,
     address,
+    answer_from,
     answer_of_size,
     key,
     name,
@@ -334,6 +336,19 @@ def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -
     assert len(scene.heard()) == 1
     assert scene.not_asked()
     assert scene.front.ring.used == 0
+
+
+def test_error_hides_no_good_answer_that_only_the_disk_has(tmp_path: Path) -> None:
+    write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(1))})
+    scene = Scene(tmp_path)
+    while scene.front.tiers.disk.is_cold:
+        scene.front.tiers.disk.fetch(key("nothing"))
+    scene.front.forward.renew(key())
+    scene.answer(flags=REPLY | SERVFAIL)
+    scene.ask(query())
+    (heard,) = scene.heard()
+    assert dns.message.from_wire(heard).rcode() == 0
+    scene.close()
 
 
 # ---- what is not the common case
