@@ -316,7 +316,7 @@ cdef class Forward:
             for query in <list>pending.others:
                 self.waiting -= 1
                 self.tally[SHED] += 1
-                query.drop()
+                self.tell(type(query).drop, query)
             (<list>pending.others).clear()
 
     # --- replies ----------------------------------------------------------------------------------------
@@ -329,7 +329,10 @@ cdef class Forward:
         self.tiers.catch_up(now.boot_ms)
         self.flights.look()
         while self.flights.next_reply(&landing):
-            self.land(&landing, &now)
+            try:
+                self.land(&landing, &now)
+            except Exception as defect:     # gevent would never again call who reads replies
+                log.exception("defect: %s", defect)
         self.flush()
 
     cdef void land(self, Landing* landing, const Instant* now):
@@ -406,6 +409,7 @@ cdef class Forward:
             self.waiting -= 1
         if pending.others != NULL and len(<list>pending.others):
             if stale_ttl:
+                self.tally[CACHE_STALE] += <unsigned int>len(<list>pending.others)
                 copy = self.tiers.stale_answer(pending.key[:pending.key_length], stale_ttl)
             else:
                 copy = copy_answer(stored)

@@ -8,6 +8,7 @@ import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -575,6 +576,24 @@ def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Sc
         flights.ask(scene.known, key(f"n{number}.example")).cancel()
         scene.asked()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+    def defect() -> None:
+        raise ValueError("a defect")
+
+    at = Address(*scene.upstream.getsockname())
+    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
+    scene.use(known)
+    scene.ask(query())
+    for _ in range(2):
+        with suppress(ValueError):
+            known.failed(0.0)
+    assert not known.alive
+    scene.answer(address())
+    scene.ask(query("n1.example"))
+    scene.answer(address(), qname="n1.example")
+    assert len(scene.heard()) == 1
 
 
 def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:
