@@ -17,7 +17,8 @@ PORT_MIN = (
     16384  # below stand the ports of services, which may want them while a query is under way
 )
 BIND_TRIES = 16
-SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# EAGAIN: the kernel's queue towards the network stays full.
+SHORTAGES = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class UdpExchange(Exchange):

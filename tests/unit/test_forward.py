@@ -17,6 +17,7 @@ import pytest
 from environments import ago, value_of, write_disk
 from messages import (
     DO,
+    GENEROUS,
     HEADER,
     QR,
     RA,
@@ -41,7 +42,11 @@ from fastdns._control import CHANGE_NAME
 from fastdns._forward import IN_FLIGHT_MAX, Handover
 from fastdns._query import Query
 from fastdns._upstream import Upstream, query_message
-from fastdns.config.schema import Address
+from fastdns.config.schema import Address, Server
+from fastdns.upstream.endpoint import Endpoint
+from fastdns.upstream.exchange import Desk, new_arrivals
+from fastdns.upstream.reply import Reader
+from fastdns.upstream.request import Request
 from fastdns.upstream.udp import PORT_MIN, open_socket
 
 SERVFAIL = 2
@@ -533,6 +538,23 @@ def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scen
         scene.known.failed(1.0)
     assert scene.known.alive
     assert scene.known.failures == 5
+
+
+@pytest.mark.parametrize(
+    ("number", "failures"),
+    [(errno.EAGAIN, 0), (errno.ENOBUFS, 0), (errno.ECONNREFUSED, 1), (errno.ETIMEDOUT, 1)],
+)
+def test_query_that_this_machine_could_not_send_is_no_failure_of_the_upstream(
+    scene: Scene, number: int, failures: int
+) -> None:
+    desk = Desk(Reader(GENEROUS), scene.front.pages.counters(0), scene.front.forward.flights)
+    place = Address(*scene.upstream.getsockname())
+    upstream = Endpoint(Server("udp", place), TIMEOUT, desk)
+    arrivals = new_arrivals()
+    exchange = upstream.ask(Request(key(), False), arrivals)
+    exchange.failed(number)
+    assert upstream.by_udp.failures == failures
+    assert arrivals.get()[0] is exchange
 
 
 def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
