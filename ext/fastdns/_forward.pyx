@@ -92,6 +92,7 @@ cdef class Forward:
 
     def use(self, upstreams, *, bint in_turn, bint is_alone):
         """Ask these from now on: the first, or each in turn. None stands for one that is not asked over UDP."""
+        self.send()     # what has been taken for those of before
         self.upstreams = list(upstreams)
         self.in_turn = in_turn
         self.is_alone = is_alone
@@ -292,16 +293,26 @@ cdef class Forward:
             pending = self.oldest
             if pending == NULL:
                 return
-            self.give_up(pending, read_clock_ns())
+            self.give_up(pending, True, read_clock_ns())
 
-    cdef void give_up(self, Pending* pending, uint64_t now_ns):
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns):
+        cdef Flight* flight = pending.flight
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t sent_ns = flight.sent_ns
+        # Under a flood nobody may be waited for to the end of his time: the dead would never be known.
+        in_vain = in_vain and flight.is_sent and now_ns - sent_ns >= upstream.patience_ns()
         cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
             self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
             self.flush()
-        self.flights.end(pending.flight)
+        self.flights.end(flight)
         self.drop(pending)
         self.remove(pending)
+        if in_vain and sent_ns >= upstream.last_reply_ns:
+            try:
+                upstream.note_failure(sent_ns, now_ns)
+            except Exception as defect:
+                log.exception("defect: %s", defect)
 
     cdef void drop(self, Pending* pending):
         """Forget who still waits for it."""
@@ -471,7 +482,7 @@ cdef class Forward:
         cdef Flight* flight = pending.flight
         cdef Handover handover
         if self.count - self.in_flight >= HELD_MAX:
-            self.give_up(pending, now_ns)
+            self.give_up(pending, landing == NULL, now_ns)
             return
         handover = Handover.__new__(Handover)
         handover.key = pending.key[:pending.key_length]

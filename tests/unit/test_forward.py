@@ -70,6 +70,7 @@ class Scene:
         self.upstream.settimeout(5)
         self.turned = 0
         self.known = self.make_upstream(self.upstream)
+        self.second_known = self.make_upstream(self.second)
         self.use(self.known)
 
     def make_upstream(self, at: socket.socket) -> Upstream:
@@ -474,6 +475,21 @@ def test_oldest_questions_are_dropped_when_there_are_too_many(scene: Scene) -> N
     assert scene.front.forward.count == IN_FLIGHT_MAX
     assert scene.front.count("shed_total") == 64
     assert scene.front.forward.renew(key("n0.example")) is False  # there is no room for it either
+
+
+def test_silent_upstream_is_known_to_be_dead_when_nobody_waits_to_the_end(scene: Scene) -> None:
+    for number in range(IN_FLIGHT_MAX):
+        scene.ask(query(f"n{number}.example"))
+    scene.answer(address(), qname="n0.example")
+    for number in range(IN_FLIGHT_MAX, IN_FLIGHT_MAX + 3):
+        scene.ask(query(f"n{number}.example"))
+    assert scene.known.alive  # what is dropped was sent before its last reply
+    scene.use(scene.second_known)
+    for number in range(IN_FLIGHT_MAX + 10):
+        scene.ask(query(f"m{number}.example"))
+        if number == 10:
+            time.sleep(scene.second_known.patience)
+    assert not scene.second_known.alive
 
 
 def test_who_is_dropped_is_told_what_is_stale(scene: Scene) -> None:
