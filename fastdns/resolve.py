@@ -112,7 +112,12 @@ class Resolver:
 
     def take_over(self, handover: Handover) -> None:
         """Go on with a question that is more than the common case."""
-        self._start(handover.key, handover.queries, handover)
+        question = self._questions.get(handover.key)
+        if question is None:
+            self._start(handover.key, handover.queries, handover)
+        else:  # the same was asked when `_forward` could not, in the moment before it could
+            handover.sent.cancel()
+            question.waiting += handover.queries
         self._waiting += len(handover.queries)
         self._make_room()
 

@@ -85,7 +85,9 @@ cdef class Flights:
 cdef class Sent:            # a query under way that Python waits for
     cdef Flight* flight     # NULL: it is over
     cdef Flights flights
-    cdef public object listener
+    cdef readonly object listener
+    cdef bytes early        # a reply that came when nobody listened yet
+    cdef int error          # and how it ended by then
     cdef readonly uint16_t id
 
     cdef void adopt(self, Flights flights, Flight* flight)

@@ -27,7 +27,7 @@ TICK_SECONDS = 0.001 * TICK_MS
 
 
 cdef class Sent:
-    """A query under way. Each reply that matches is told to `listener`: `received(wire)`; to end it is the listener's.
+    """A query under way. Each reply that matches is told to the listener: `received(wire)`; to end it is the listener's.
 
     When it ends without one, that is told by `failed(errno)`; ETIMEDOUT: no reply in time.
     """
@@ -38,6 +38,15 @@ cdef class Sent:
         self.id = flight.id
         flight.listener = <void*>self
         Py_INCREF(self)
+
+    def listen(self, listener not None):
+        """Tell this one what comes, and at once what has come already."""
+        self.listener = listener
+        early, self.early = self.early, None
+        if early is not None:
+            listener.received(early)
+        elif self.error:
+            listener.failed(self.error)
 
     def cancel(self):
         """Wait no longer."""

@@ -75,8 +75,8 @@ cdef class Forward:
     cdef Upstream next_upstream(self)
     cpdef int take_turn(self)
     cdef void make_room(self)
-    cdef void give_up(self, Pending* pending, uint64_t now_ns)
-    cdef bint knows_better(self, const Pending* pending, int64_t now_ms) noexcept nogil
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns)
+    cdef bint knows_better(self, const Pending* pending, const Instant* now)
     cdef void drop(self, Pending* pending)
     cdef void land(self, Landing* landing, const Instant* now)
     cdef void settle(self, Landing* landing, const Instant* now)

@@ -31,6 +31,7 @@ cdef enum:
     HELD_MAX = 1024         # that have been handed over: each costs much more
     WAITING_MAX = 8192      # clients that wait for them
     OVERDUE_A_TICK = 64     # so that hits get their turn; the others' time comes with the next tick
+    TURNS = 0x3fffffff      # are counted so far
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
 
 
@@ -43,7 +44,7 @@ cdef class Handover:
     cdef readonly bytes key
     cdef readonly list queries      # that wait for it
     cdef readonly Upstream upstream     # that has been asked
-    cdef readonly Sent sent         # how: its listener is still to be set
+    cdef readonly Sent sent         # how: it is still to be listened to
     cdef readonly bytes wire        # a matching reply that is not the end of it, or None
     cdef readonly int error         # errno of what became of it; ETIMEDOUT: no reply in time; 0: nothing yet
     cdef readonly double seconds    # since it was asked
@@ -91,6 +92,7 @@ cdef class Forward:
 
     def use(self, upstreams, *, bint in_turn, bint is_alone):
         """Ask these from now on: the first, or each in turn. None stands for one that is not asked over UDP."""
+        self.send()     # what has been taken for those of before
         self.upstreams = list(upstreams)
         self.in_turn = in_turn
         self.is_alone = is_alone
@@ -175,11 +177,14 @@ cdef class Forward:
             return None
         if not self.in_turn:
             return self.upstreams[0]
-        return self.upstreams[self.take_turn() % <int>len(self.upstreams)]
+        upstream = self.upstreams[((self.turn + 1) & TURNS) % <int>len(self.upstreams)]
+        if upstream is not None:
+            self.take_turn()    # else it is for who asks that one to take it
+        return upstream
 
     cpdef int take_turn(self):
         """Return whose turn it is, counted through: who asks upstreams in turn beside us does not disturb the order."""
-        self.turn = (self.turn + 1) & 0x3fffffff
+        self.turn = (self.turn + 1) & TURNS
         return self.turn
 
     cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
@@ -288,16 +293,26 @@ cdef class Forward:
             pending = self.oldest
             if pending == NULL:
                 return
-            self.give_up(pending, read_clock_ns())
+            self.give_up(pending, True, read_clock_ns())
 
-    cdef void give_up(self, Pending* pending, uint64_t now_ns):
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns):
+        cdef Flight* flight = pending.flight
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t sent_ns = flight.sent_ns
+        # Under a flood nobody may be waited for to the end of his time: the dead would never be known.
+        in_vain = in_vain and flight.is_sent and now_ns - sent_ns >= upstream.patience_ns()
         cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
             self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
             self.flush()
-        self.flights.end(pending.flight)
+        self.flights.end(flight)
         self.drop(pending)
         self.remove(pending)
+        if in_vain and sent_ns >= upstream.last_reply_ns:
+            try:
+                upstream.note_failure(sent_ns, now_ns)
+            except Exception as defect:
+                log.exception("defect: %s", defect)
 
     cdef void drop(self, Pending* pending):
         """Forget who still waits for it."""
@@ -312,7 +327,7 @@ cdef class Forward:
             for query in <list>pending.others:
                 self.waiting -= 1
                 self.tally[SHED] += 1
-                query.drop()
+                self.tell(type(query).drop, query)
             (<list>pending.others).clear()
 
     # --- replies ----------------------------------------------------------------------------------------
@@ -325,7 +340,10 @@ cdef class Forward:
         self.tiers.catch_up(now.boot_ms)
         self.flights.look()
         while self.flights.next_reply(&landing):
-            self.land(&landing, &now)
+            try:
+                self.land(&landing, &now)
+            except Exception as defect:     # gevent would never again call who reads replies
+                log.exception("defect: %s", defect)
         self.flush()
 
     cdef void land(self, Landing* landing, const Instant* now):
@@ -335,17 +353,25 @@ cdef class Forward:
         if sent is not None:
             if sent.listener is not None:
                 self.tell(sent.listener.received, landing.wire[:landing.length])
+            elif sent.early is None:
+                sent.early = landing.wire[:landing.length]
         elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
-            is_failure_code(landing.reply.rcode) and self.knows_better(pending, now.boot_ms)
+            is_failure_code(landing.reply.rcode) and self.knows_better(pending, now)
         ):
             self.hand_over(pending, landing, 0, read_clock_ns())
         else:
             self.settle(landing, now)
 
-    cdef bint knows_better(self, const Pending* pending, int64_t now_ms) noexcept nogil:
+    cdef bint knows_better(self, const Pending* pending, const Instant* now):
         """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
-        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
-        return not self.is_alone or (entry != NULL and self.tiers.memory.is_stale(entry, now_ms))
+        cdef Entry* entry
+        if not self.is_alone:
+            return True
+        entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        if entry == NULL:   # a good answer that only the disk has is not to be hidden either
+            self.tiers.bring_in(pending.key[:pending.key_length], now)
+            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        return entry != NULL and self.tiers.memory.is_stale(entry, now.boot_ms)
 
     cdef void settle(self, Landing* landing, const Instant* now):
         """Keep the answer, and tell it to all who wait for it."""
@@ -394,6 +420,7 @@ cdef class Forward:
             self.waiting -= 1
         if pending.others != NULL and len(<list>pending.others):
             if stale_ttl:
+                self.tally[CACHE_STALE] += <unsigned int>len(<list>pending.others)
                 copy = self.tiers.stale_answer(pending.key[:pending.key_length], stale_ttl)
             else:
                 copy = copy_answer(stored)
@@ -445,6 +472,8 @@ cdef class Forward:
             self.flights.end(flight)
             if sent.listener is not None:
                 self.tell(sent.listener.failed, error)
+            else:
+                sent.error = error
         else:
             self.flights.wait_until(flight, <int64_t>(late_ns // 1000000))
 
@@ -453,7 +482,7 @@ cdef class Forward:
         cdef Flight* flight = pending.flight
         cdef Handover handover
         if self.count - self.in_flight >= HELD_MAX:
-            self.give_up(pending, now_ns)
+            self.give_up(pending, landing == NULL, now_ns)
             return
         handover = Handover.__new__(Handover)
         handover.key = pending.key[:pending.key_length]

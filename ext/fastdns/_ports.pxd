@@ -29,5 +29,6 @@ cdef class Ports:
     cdef int look(self, int* ready) noexcept    # the indices of those with replies, at most EVENTS
     # private
     cdef int open(self, Upstream upstream, uint64_t now_ns)
+    cdef int take_idle(self) noexcept
     cdef void retire(self, int port) noexcept
     cdef void close(self, int port) noexcept

@@ -61,6 +61,7 @@ cdef class Ports:
         """Return the index of a random port of the pool, a new one when it has served its time; -1 with errno."""
         cdef int slot = self.draw() % POOL
         cdef int port = upstream.pool[slot]
+        cdef int former
         cdef int i
         if port >= 0:
             if (
@@ -69,11 +70,15 @@ cdef class Ports:
                 and self.at[port].opened_ns >= upstream.last_failure_ns
             ):
                 return port
-            upstream.pool[slot] = -1
-            self.retire(port)
         port = self.open(upstream, now_ns)
+        if port >= 0 and upstream.is_forgotten:
+            self.at[port].is_retired = True     # nobody will come to close it: it is closed when this burst is over
+            return port
         if port >= 0:
+            former = upstream.pool[slot]    # it may have been closed for this one
             upstream.pool[slot] = port
+            if former >= 0:
+                self.retire(former)
             return port
         for i in range(POOL):
             if upstream.pool[i] >= 0:
@@ -87,6 +92,8 @@ cdef class Ports:
         while port < PORTS_MAX and self.at[port].fd >= 0:
             port += 1
         if port == PORTS_MAX:
+            port = self.take_idle()
+        if port < 0:
             (&errno)[0] = ENOBUFS
             return -1
         try:
@@ -108,6 +115,24 @@ cdef class Ports:
         self.at[port].is_retired = False
         self.owners[port] = upstream
         return port
+
+    cdef int take_idle(self) noexcept:
+        """Close the oldest port where nothing is waited for and return its index; -1: there is none."""
+        cdef Upstream owner
+        cdef int found = -1
+        cdef int i
+        for i in range(PORTS_MAX):
+            if self.at[i].waiting == 0 and (found < 0 or self.at[i].opened_ns < self.at[found].opened_ns):
+                owner = self.owners[i]
+                if owner.queued == 0 or owner.port != i:
+                    found = i
+        if found >= 0:
+            owner = self.owners[found]
+            for i in range(POOL):
+                if owner.pool[i] == found:
+                    owner.pool[i] = -1
+            self.close(found)
+        return found
 
     cdef void retire(self, int port) noexcept:
         """Let a port send no more, and close it when nothing is waited for there."""
@@ -137,6 +162,7 @@ cdef class Ports:
     def forget(self, Upstream upstream not None):
         """Send nothing more to it; what is under way may still be answered."""
         cdef int i
+        upstream.is_forgotten = True
         for i in range(POOL):
             if upstream.pool[i] >= 0:
                 self.retire(upstream.pool[i])

@@ -15,6 +15,7 @@ cdef class Upstream:
     cdef public uint64_t failures       # without a reply in time, or that the network refused
     cdef readonly bint alive
     cdef readonly double timeout        # seconds
+    cdef bint is_forgotten              # an inquiry that began before may still ask it
     cdef object open_socket             # returns a descriptor, or raises OSError
     cdef object on_turn                 # called when it dies, and when it answers again
     cdef uint64_t last_reply_ns

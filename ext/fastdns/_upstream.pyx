@@ -111,9 +111,9 @@ cdef class Upstream:
 
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
         self.failures += 1
-        self.last_failure_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
+        self.last_failure_ns = now_ns
         self.in_a_row += 1
         if self.alive and self.in_a_row >= DEADLY_FAILURES:
             self.alive = False

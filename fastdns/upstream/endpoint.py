@@ -108,7 +108,7 @@ class Endpoint:
             log.warning(
                 "upstream %s does not answer (%s); it is tried now and then",
                 self.server,
-                self._error,
+                self._error or "no reply in time",
             )
             self._prober = gevent.spawn(self._probe)
         self.turned()

@@ -12,7 +12,7 @@ from .._answer import Answer
 from .._flights import Flights
 from .._shared import Counters
 from ..config.schema import Address
-from ..errors import UpstreamError, UpstreamTimeout
+from ..errors import LocalShortage, UpstreamError, UpstreamTimeout
 from .reply import Reader
 from .request import Request
 
@@ -91,7 +91,8 @@ class Exchange:
         """The network or the upstream refused."""
         if not self.done:
             self.desk.counters.add("upstream_errors_total")
-            self.upstream.failed(self.seconds, error)
+            if not isinstance(error, LocalShortage):
+                self.upstream.failed(self.seconds, error)
             self._finish(error)
 
     def expired(self) -> None:

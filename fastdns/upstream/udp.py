@@ -17,7 +17,8 @@ PORT_MIN = (
     16384  # below stand the ports of services, which may want them while a query is under way
 )
 BIND_TRIES = 16
-SHORTAGES = {errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# EAGAIN: the kernel's queue towards the network stays full.
+SHORTAGES = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
 
 
 class UdpExchange(Exchange):
@@ -34,7 +35,7 @@ class UdpExchange(Exchange):
         """Wait for what was sent so many seconds ago."""
         super().__init__(upstream, request, arrivals, seconds)
         self._sent = sent
-        sent.listener = self
+        sent.listen(self)
 
     def received(self, wire: bytes) -> None:
         """Take a reply with the right id and question: it ends the wait if it may be used."""

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 import select
 import socket
 import time
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
 import dns.message
 import pytest
+from environments import ago, value_of, write_disk
 from messages import (
     DO,
+    GENEROUS,
     HEADER,
     QR,
     RA,
@@ -23,6 +27,7 @@ from messages import (
     TC,
     Front,
     address,
+    answer_from,
     answer_of_size,
     key,
     name,
@@ -37,12 +42,17 @@ from fastdns._control import CHANGE_NAME
 from fastdns._forward import IN_FLIGHT_MAX, Handover
 from fastdns._query import Query
 from fastdns._upstream import Upstream, query_message
-from fastdns.config.schema import Address
+from fastdns.config.schema import Address, Server
+from fastdns.upstream.endpoint import Endpoint
+from fastdns.upstream.exchange import Desk, new_arrivals
+from fastdns.upstream.reply import Reader
+from fastdns.upstream.request import Request
 from fastdns.upstream.udp import PORT_MIN, open_socket
 
 SERVFAIL = 2
 TIMEOUT = 0.4
 POOL = 32
+PORTS_MAX = 512
 QUERIES_OF_A_PORT = 256
 Peer = tuple[str, int]
 
@@ -60,6 +70,7 @@ class Scene:
         self.upstream.settimeout(5)
         self.turned = 0
         self.known = self.make_upstream(self.upstream)
+        self.second_known = self.make_upstream(self.second)
         self.use(self.known)
 
     def make_upstream(self, at: socket.socket) -> Upstream:
@@ -133,6 +144,20 @@ class Elsewhere(Query):
         self.answers.append(answer)
 
 
+class Patient:
+    """Who waits for what has been handed over."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.errors: list[int] = []
+
+    def received(self, wire: bytes) -> None:
+        self.heard.append(wire)
+
+    def failed(self, number: int) -> None:
+        self.errors.append(number)
+
+
 # ---- asking
 
 
@@ -175,6 +200,19 @@ def test_upstreams_are_asked_in_turn(scene: Scene) -> None:
         for _ in range(5):
             place.recv(4096)
     assert scene.not_asked()
+
+
+def test_turn_of_what_is_no_matter_of_udp_is_left_to_who_asks_it(scene: Scene) -> None:
+    scene.use(scene.known, None, in_turn=True)
+    whose = []
+    for number in range(6):
+        scene.ask(query(f"n{number}.example"))
+        if scene.front.uncommon:
+            scene.front.uncommon.clear()
+            whose.append(scene.front.forward.take_turn() % 2)
+        else:
+            whose.append(0)
+    assert sorted(whose) == [0, 0, 0, 1, 1, 1]
 
 
 def test_who_asks_for_what_is_no_matter_of_udp_goes_elsewhere(scene: Scene) -> None:
@@ -307,6 +345,19 @@ def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -
     assert scene.front.ring.used == 0
 
 
+def test_error_hides_no_good_answer_that_only_the_disk_has(tmp_path: Path) -> None:
+    write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(1))})
+    scene = Scene(tmp_path)
+    while scene.front.tiers.disk.is_cold:
+        scene.front.tiers.disk.fetch(key("nothing"))
+    scene.front.forward.renew(key())
+    scene.answer(flags=REPLY | SERVFAIL)
+    scene.ask(query())
+    (heard,) = scene.heard()
+    assert dns.message.from_wire(heard).rcode() == 0
+    scene.close()
+
+
 # ---- what is not the common case
 
 
@@ -360,26 +411,40 @@ def test_silence_is_handed_over_at_the_timeout_when_there_is_no_other_upstream(
 def test_silence_is_handed_over_early_when_there_is_another_upstream_and_the_reply_still_counts(
     scene: Scene,
 ) -> None:
-    heard: list[bytes] = []
-
-    class Patient:
-        def received(self, wire: bytes) -> None:
-            heard.append(wire)
-
-        def failed(self, number: int) -> None:
-            raise AssertionError
-
+    patient = Patient()
     scene.use(scene.known, scene.make_upstream(scene.second))
     scene.known.answered(0.01)  # its patience is short now
     scene.ask(query())
     handover, seconds = scene.tick_until_handed_over()
     assert handover.error == 0
     assert scene.known.patience - 0.01 <= seconds < TIMEOUT
-    handover.sent.listener = Patient()
+    handover.sent.listen(patient)
     scene.answer(address())
-    assert len(heard) == 1
+    assert len(patient.heard) == 1
     handover.sent.cancel()
     assert scene.front.forward.flights.count == 0
+
+
+def test_reply_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
+    patient = Patient()
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    scene.answer(address())
+    handover.sent.listen(patient)
+    assert len(patient.heard) == 1
+    assert patient.errors == []
+
+
+def test_end_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
+    patient = Patient()
+    scene.use(scene.known, scene.make_upstream(scene.second))
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    while scene.front.forward.tick():
+        time.sleep(0.01)
+    handover.sent.listen(patient)
+    assert (patient.heard, patient.errors) == ([], [errno.ETIMEDOUT])
 
 
 def test_who_asks_what_has_been_handed_over_goes_there_until_it_is_over(scene: Scene) -> None:
@@ -410,6 +475,21 @@ def test_oldest_questions_are_dropped_when_there_are_too_many(scene: Scene) -> N
     assert scene.front.forward.count == IN_FLIGHT_MAX
     assert scene.front.count("shed_total") == 64
     assert scene.front.forward.renew(key("n0.example")) is False  # there is no room for it either
+
+
+def test_silent_upstream_is_known_to_be_dead_when_nobody_waits_to_the_end(scene: Scene) -> None:
+    for number in range(IN_FLIGHT_MAX):
+        scene.ask(query(f"n{number}.example"))
+    scene.answer(address(), qname="n0.example")
+    for number in range(IN_FLIGHT_MAX, IN_FLIGHT_MAX + 3):
+        scene.ask(query(f"n{number}.example"))
+    assert scene.known.alive  # what is dropped was sent before its last reply
+    scene.use(scene.second_known)
+    for number in range(IN_FLIGHT_MAX + 10):
+        scene.ask(query(f"m{number}.example"))
+        if number == 10:
+            time.sleep(scene.second_known.patience)
+    assert not scene.second_known.alive
 
 
 def test_who_is_dropped_is_told_what_is_stale(scene: Scene) -> None:
@@ -476,6 +556,23 @@ def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scen
     assert scene.known.failures == 5
 
 
+@pytest.mark.parametrize(
+    ("number", "failures"),
+    [(errno.EAGAIN, 0), (errno.ENOBUFS, 0), (errno.ECONNREFUSED, 1), (errno.ETIMEDOUT, 1)],
+)
+def test_query_that_this_machine_could_not_send_is_no_failure_of_the_upstream(
+    scene: Scene, number: int, failures: int
+) -> None:
+    desk = Desk(Reader(GENEROUS), scene.front.pages.counters(0), scene.front.forward.flights)
+    place = Address(*scene.upstream.getsockname())
+    upstream = Endpoint(Server("udp", place), TIMEOUT, desk)
+    arrivals = new_arrivals()
+    exchange = upstream.ask(Request(key(), False), arrivals)
+    exchange.failed(number)
+    assert upstream.by_udp.failures == failures
+    assert arrivals.get()[0] is exchange
+
+
 def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
     before = set()
     for number in range(100):
@@ -485,6 +582,56 @@ def test_port_of_before_a_failure_is_not_used_again(scene: Scene) -> None:
     for number in range(100):
         scene.ask(query(f"m{number}.example"))
         assert scene.asked()[1] not in before
+
+
+def test_slow_name_of_an_upstream_that_answers_others_costs_no_port(scene: Scene) -> None:
+    ports = set()
+    for number in range(100):
+        scene.ask(query(f"n{number}.example"))
+        asked, peer = scene.asked()
+        scene.say(asked[:2] + reply(address(), qname=f"n{number}.example")[2:], peer)
+        scene.known.failed(5.0)
+        ports.add(peer)
+    assert len(ports) <= POOL
+
+
+def test_upstream_that_comes_when_all_ports_are_taken_gets_some(scene: Scene) -> None:
+    flights = scene.front.forward.flights
+    others = [scene.make_upstream(scene.second) for _ in range(PORTS_MAX // POOL)]
+    for other in others:
+        for _ in range(POOL * 8):
+            flights.ask(other, key()).cancel()
+    for _ in range(POOL * 8):
+        flights.ask(scene.known, key()).cancel()
+    assert len({scene.asked()[1] for _ in range(POOL * 8)}) == POOL
+
+
+def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
+    flights = scene.front.forward.flights
+    flights.forget(scene.known)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(POOL):
+        flights.ask(scene.known, key(f"n{number}.example")).cancel()
+        scene.asked()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+    def defect() -> None:
+        raise ValueError("a defect")
+
+    at = Address(*scene.upstream.getsockname())
+    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
+    scene.use(known)
+    scene.ask(query())
+    for _ in range(2):
+        with suppress(ValueError):
+            known.failed(0.0)
+    assert not known.alive
+    scene.answer(address())
+    scene.ask(query("n1.example"))
+    scene.answer(address(), qname="n1.example")
+    assert len(scene.heard()) == 1
 
 
 def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:

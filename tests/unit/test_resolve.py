@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,12 +20,15 @@ from fastdns._answer import Answer, Limits, failure, text_answer
 from fastdns._control import CHANGE_NAME, Control
 from fastdns._disk import Disk
 from fastdns._flights import Flights
-from fastdns._forward import Forward
+from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
 from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
+from fastdns._upstream import Upstream
+from fastdns.config.schema import Address
+from fastdns.upstream import udp
 from fastdns.upstream.group import Group, Outcome
 
 STALE = option(EDE, b"\0\3")
@@ -43,6 +48,10 @@ class HeldGroup(Group):
 
     def lend(self, forward: Forward) -> None:
         """Keep every question for ourselves."""
+        self.forward = forward
+
+    def go_on(self, handover: Handover) -> Outcome:
+        return self.ask(handover.key)
 
     def answer(self, position: int) -> None:
         key, _ = self.asked[position]
@@ -100,6 +109,7 @@ def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> As
     )
     manners = resolve.Manners(Limits(0, 86400, 3600, 5, False))
     resolver = resolve.Resolver(group, manners, tiers, counters, Flights(counters))
+    group.fastpath = resolver.fastpath
 
     def ask(name: str) -> Client:
         client = Client()
@@ -118,6 +128,37 @@ def test_identical_questions_wait_for_one_upstream_query(ask: Ask, group: HeldGr
     group.answer(0)
     gevent.idle()
     assert [client.heard for client in clients] == [["reply"]] * 3
+
+
+def test_who_waits_here_and_who_is_handed_over_later_with_the_same_question_are_answered(
+    ask: Ask, group: HeldGroup
+) -> None:
+    shortages = [OSError(errno.EMFILE, "too many")]
+
+    def open_socket() -> int:
+        if shortages:
+            raise shortages.pop()
+        return udp.open_socket(Address(*silent.getsockname()))
+
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server,
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client,
+    ):
+        silent.bind(("127.0.0.1", 0))
+        server.bind(("127.0.0.1", 0))
+        client.connect(server.getsockname())
+        upstream = Upstream(Source("192.0.2.1:53"), 0.05, open_socket, lambda: None)
+        group.forward.use([upstream], in_turn=False, is_alone=True)
+        client.send(query("k", message_id=1))
+        client.send(query("k", message_id=2))
+        group.fastpath.drain(server.fileno())
+        gevent.sleep(0.3)  # the second one is handed over: nobody answers
+        group.answer(0)
+        gevent.idle()
+        client.settimeout(1)
+        assert {client.recv(512)[:2] for _ in range(2)} == {b"\0\1", b"\0\2"}
+    assert len(group.asked) == 1
 
 
 def test_oldest_question_is_dropped_when_there_are_too_many(ask: Ask, group: HeldGroup) -> None:
