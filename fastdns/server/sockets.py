@@ -1,4 +1,9 @@
-"""The listening sockets: bound once, by the supervisor, and served by whoever it forks."""
+"""The listening sockets: bound once, by the supervisor, and served by whoever it forks.
+
+Each worker has a UDP socket of its own for each address, among which the kernel shares out what
+comes (SO_REUSEPORT). They are numbered as the workers are, and only ever closed from the last one
+on, so that the kernel's numbers of them are ours. A TCP socket is every worker's.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +12,10 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -21,39 +29,117 @@ RECEIVE_BUFFER = 4 * 1024 * 1024  # octets: what queues while a worker is replac
 BACKLOG = 256
 PORT_TRIES = 16
 
-# Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>.
+# Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>,
+# <linux/filter.h>.
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_SO_DETACH_REUSEPORT_BPF = 68
 _PMTUDISC_OMIT = 5  # no path MTU learned from forged ICMP: RFC 9715 section 3.1
+_INSTRUCTION = struct.Struct("@HBBI")  # code, two jumps, operand
+_BPF_LOAD_WORD = 0x20
+_BPF_MODULO = 0x94
+_BPF_RETURN_IT = 0x16
+_BPF_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
 @attrs.frozen
 class Listeners:
     """The sockets of one listen address."""
 
+    asked: Address  # as it was asked for: with port 0 the kernel chooses one
     address: Address
-    udp: socket.socket
+    udp: Sequence[socket.socket]  # of a worker each; a single one, that others made, is all's
     tcp: socket.socket
 
+    def udp_of(self, worker: int) -> socket.socket:
+        """Return the socket from which this worker is to read."""
+        return self.udp[worker % len(self.udp)]
 
-def bind_all(listen: Listen) -> list[Listeners]:
-    """Bind every listen address, UDP and TCP. StartError names what is in the way and the remedy.
+    def close_others(self, worker: int) -> None:
+        """In a worker: close what others read, or it would stay open when those are gone."""
+        for other in self.udp:
+            if other is not self.udp_of(worker):
+                other.close()
 
-    A machine without IPv6 is no reason not to start with the default addresses.
+    def close(self) -> None:
+        for one in (*self.udp, self.tcp):
+            one.close()
+
+
+def bind_all(listen: Listen, workers: int) -> list[Listeners]:
+    """Bind every listen address, TCP and UDP for so many workers.
+
+    StartError names what is in the way and the remedy. A machine without IPv6 is no reason not to
+    start with the default addresses.
     """
     bound: list[Listeners] = []
     for address in listen.dns:
         try:
-            bound.append(_bind(address))
+            bound.append(bind(address, workers))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
                 log.warning("no IPv6 here: not listening on %s", address)
                 continue
-            raise StartError(_why_not(address, error)) from error
+            raise StartError(why_not(address, error)) from error
     return bound
+
+
+def bind(address: Address, workers: int) -> Listeners:
+    """Bind one address. OSError: that cannot be; `why_not` says it in words."""
+    tries = PORT_TRIES if address.port == 0 else 1
+    while True:
+        tries -= 1
+        tcp = _open(address, socket.SOCK_STREAM)
+        udp: list[socket.socket] = []
+        try:
+            # With port 0 the kernel chooses; UDP then takes the same number.
+            chosen = attrs.evolve(address, port=tcp.getsockname()[1])
+            # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
+            udp.append(_open(chosen, socket.SOCK_DGRAM))
+            udp[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            udp += bind_more(chosen, workers - 1)
+        except OSError:
+            for one in (tcp, *udp):
+                one.close()
+            if tries == 0:
+                raise
+            continue
+        tcp.listen(BACKLOG)
+        return Listeners(address, chosen, udp, tcp)
+
+
+def bind_more(address: Address, count: int) -> list[socket.socket]:
+    """Bind so many more UDP sockets beside those that are there. OSError: that cannot be."""
+    bound: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            bound.append(_open(address, socket.SOCK_DGRAM, shared=True))
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def steer(listener: Listeners, workers: int) -> None:
+    """Let new queries reach the sockets of the first so many workers only."""
+    if len(listener.udp) > 1:
+        program = _random_below(workers)
+        address, count = program.buffer_info()
+        length = count * program.itemsize // _INSTRUCTION.size
+        listener.udp[0].setsockopt(
+            socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", length, address)
+        )
+
+
+def end_steering(listener: Listeners) -> None:
+    """Let the kernel share out queries as it does by itself: a client's by its address and port."""
+    with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which does no harm
+        listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
 
 
 def granted_receive_buffer() -> int:
@@ -62,25 +148,17 @@ def granted_receive_buffer() -> int:
         return _enlarge_receive_buffer(probe)
 
 
-def _bind(address: Address) -> Listeners:
-    tries = PORT_TRIES if address.port == 0 else 1
-    while True:
-        tries -= 1
-        tcp = _open(address, socket.SOCK_STREAM)
-        try:
-            # With port 0 the kernel chooses; UDP then takes the same number.
-            chosen = attrs.evolve(address, port=tcp.getsockname()[1])
-            udp = _open(chosen, socket.SOCK_DGRAM)
-        except OSError:
-            tcp.close()
-            if tries == 0:
-                raise
-            continue
-        tcp.listen(BACKLOG)
-        return Listeners(chosen, udp, tcp)
+def _random_below(limit: int) -> array[int]:
+    """Return a classic BPF program that returns a random number less than that."""
+    instructions = (
+        (_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM),
+        (_BPF_MODULO, 0, 0, limit),
+        (_BPF_RETURN_IT, 0, 0, 0),
+    )
+    return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 
-def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
+def _open(address: Address, kind: socket.SocketKind, *, shared: bool = False) -> socket.socket:
     opened = socket.socket(address.family, kind | socket.SOCK_NONBLOCK)
     try:
         if address.family is socket.AF_INET6:
@@ -89,6 +167,7 @@ def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             _prepare_udp(opened, address)
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
         opened.bind(address.sockaddr)
     except OSError:
         opened.close()
@@ -117,7 +196,8 @@ def _enlarge_receive_buffer(opened: socket.socket) -> int:
     return opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
-def _why_not(address: Address, error: OSError) -> str:
+def why_not(address: Address, error: OSError) -> str:
+    """Return what is in the way of listening there, and the remedy."""
     if error.errno == errno.EADDRINUSE:
         holder = _holder(address.port)
         remedy = f"stop it, or choose another address with --listen {address.host}:PORT"

@@ -1,4 +1,4 @@
-"""The supervisor: owns the sockets, forks keeper and worker, replaces who dies, gives up root.
+"""The supervisor: owns the sockets, forks keeper and workers, replaces who dies, gives up root.
 
 It has no hub, no thread and opens no database: what it forks must not share them.
 """
@@ -13,30 +13,27 @@ import signal
 import time
 from collections.abc import Sequence
 from contextlib import suppress
-from functools import partial
 
 from .. import __version__
-from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
+from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT
 from ..cache.store import SMALL_MAP
 from ..config.places import Places
 from ..config.schema import Config
 from ..errors import StartError
 from ..upstream.sources import Sources
 from . import ground, keeper, worker
-from .children import CRASHES, Child
+from .children import READY_SECONDS, Child, Post, name_process
+from .crew import STANDBY, WORKER, Crew, await_order
 from .log import start_log
+from .loop import Loop
 from .shared import Maker, Shared
 from .sockets import Listeners, bind_all
 
 log = logging.getLogger(__name__)
 
 KEEPER = "keeper"
-WORKER = "worker"
-WORKERS = 1  # more are not in this version
-READY_SECONDS = 10.0
 START_TRIES = 5
 KEEPER_READY_SECONDS = 5.0  # commonly milliseconds
-INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
 LONGEST_WAIT_SECONDS = 3600.0
 CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
 CRASHES_KEPT = 10
@@ -48,9 +45,8 @@ IMPORTED_LATE = (
     *("pprint", "pickle", "concurrent.futures"),
     *("gevent.monkey", "gevent.threadpool", "gevent.util"),
     "lmdb._envid",
+    "encodings.utf_8_sig",  # for a configuration that is read again
 )
-STOPPING = {signal.SIGTERM, signal.SIGINT}
-SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
 
 
 def run(config: Config) -> int:
@@ -60,16 +56,13 @@ def run(config: Config) -> int:
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
     ground.lock(places, account)
-    listeners = bind_all(config.listen)
-    for address in config.listen.dns:
-        if address == address.wildcard:
-            log.warning(
-                "%s serves anybody who can reach it: there are no access rules yet", address
-            )
+    listeners = bind_all(config.listen, config.worker_count)
+    warn_of_open_addresses(config)
     sources = Sources(config)
     if not sources.servers:
-        raise StartError(_no_upstream(config))
-    _prepare_signals()
+        raise StartError(no_upstream(config))
+    for unused in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
     for name in IMPORTED_LATE:
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
@@ -77,7 +70,10 @@ def run(config: Config) -> int:
         ground.become(account)
     ground.check(places)
     sources.warn_of_closed_files()
-    shared = Maker(places).make(places.environment(config.cache.disk), WORKERS)
+    maker = Maker(places)
+    most_workers = max(config.worker_count, os.cpu_count() or 1)
+    environment = places.environment(config.cache.disk)
+    shared = maker.make(environment, config.worker_count, most_workers)
     try:
         return Supervisor(config, places, sources, listeners, shared).run()
     finally:
@@ -102,12 +98,15 @@ class Supervisor:
         self._listeners = listeners
         self._shared = shared
         self._counters = shared.pages.counters(SUPERVISOR_SLOT)
-        self._lifelines = {KEEPER: os.pipe(), WORKER: os.pipe()}
-        self._keeper = Child(KEEPER, self._be_keeper)
-        self._workers = [
-            Child(WORKER, partial(self._be_worker, number)) for number in range(WORKERS)
-        ]
+        self._loop = Loop()
+        self._crew = Crew(shared, self._be_worker, self._loop, self._mourn)
+        self._keeper = Post()
         self._keeper_crashes: list[float] = []
+        self._is_to_end = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.on_signal(number, self._end)
+        self._loop.on_signal(signal.SIGCHLD, _look)
+        self._loop.on_signal(signal.SIGHUP, self._hang_up)
 
     def run(self) -> int:
         """Serve until told to stop."""
@@ -120,110 +119,100 @@ class Supervisor:
             __version__,
             ", ".join(str(server) for server in self._sources.servers),
         )
-        while True:
-            due = min(child.due for child in self._children)
-            wait = min(max(due - time.monotonic(), 0.0), LONGEST_WAIT_SECONDS)
-            caught = signal.sigtimedwait(SIGNALS, wait)
-            if caught is not None and caught.si_signo in STOPPING:
-                log.info("stopping")
-                self._stop()
-                return 0
-            if caught is not None and caught.si_signo == signal.SIGHUP:
-                log.warning(
-                    "SIGHUP: this version cannot reload; restart it for a new configuration"
-                )
-            self._look_after_children()
+        while not self._is_to_end:
+            due = min(self._keeper.due, self._crew.due)
+            self._loop.turn(min(due - time.monotonic(), LONGEST_WAIT_SECONDS))
+            if not self._is_to_end:
+                self._look_after_children()
+        log.info("stopping")
+        self._stop()
+        return 0
+
+    def _end(self) -> None:
+        self._is_to_end = True
+
+    def _hang_up(self) -> None:
+        log.warning("SIGHUP: this version cannot reload; restart it for a new configuration")
 
     def _start(self) -> None:
-        # What workers of the last run told has to be on disk, and the disk known to be sound,
-        # before these look there. Commands find the keeper, too, when the daemon says it is ready.
-        self._keeper.start()
-        self._keeper.is_ready(KEEPER_READY_SECONDS)
-        for child in self._workers:
-            self._start_worker(child)
+        """Start keeper and workers; StartError when they cannot be."""
+        try:
+            # What workers of the last run told has to be on disk, and the disk known to be sound,
+            # before these look there. Commands find the keeper when the daemon says it is ready.
+            self._start_keeper().await_ready(KEEPER_READY_SECONDS)
+            for number in range(self._config.worker_count):
+                self._crew.enlist(number)
+            for number in range(self._config.worker_count):
+                self._await_worker(number)
+        except OSError as error:
+            self._stop()
+            raise StartError(f"cannot start a process: {error.strerror}") from error
+        self._crew.stand_by()
 
-    def _start_worker(self, child: Child) -> None:
-        """Start one; StartError when it cannot be, other than because the disk is damaged."""
+    def _start_keeper(self) -> Child:
+        child = Child(KEEPER, self._be_keeper, self._loop)
+        self._keeper.take(child)
+        return child
+
+    def _await_worker(self, number: int) -> None:
+        """Wait for one to serve; StartError when it cannot, other than for a damaged disk."""
         for _ in range(START_TRIES):
-            child.start()
-            if child.is_ready(READY_SECONDS):
+            child = self._crew.posts[number].child
+            assert child is not None
+            if child.await_ready(READY_SECONDS):
                 return
-            code = child.give_up()
-            if -code not in CRASHES:
+            self._crew.give_up(child)
+            if not child.has_crashed:
                 break
-            self._take_note(child, code)  # the next one leaves the disk alone
+            self._mourn(child)  # the next one leaves the disk alone
+            self._crew.enlist(number)
         self._stop()
         raise StartError("the worker did not start; its last lines above say why")
 
-    @property
-    def _children(self) -> list[Child]:
-        return [self._keeper, *self._workers]
-
     def _look_after_children(self) -> None:
-        for child in self._children:
-            code = child.reap()
-            if code is not None:
-                self._take_note(child, code)
-        for child in self._children:
-            if child.due <= time.monotonic():
-                self._replace(child)
+        keeper_ = self._keeper.child
+        if keeper_ is not None and keeper_.reap():
+            self._mourn(keeper_)
+            self._keeper.vacate(time.monotonic() - keeper_.began_at)
+        if self._keeper.due <= time.monotonic():
+            self._replace_keeper()
+        self._crew.look()
 
-    def _take_note(self, child: Child, code: int) -> None:
+    def _replace_keeper(self) -> None:
+        try:
+            log.info("%s works in its place", self._start_keeper())
+        except OSError as error:
+            log.error("no %s: %s", KEEPER, error)
+            self._keeper.vacate(0.0)
+
+    def _mourn(self, child: Child) -> None:
         """Tell of a death, count it, and let the keeper know what it has to do about it."""
-        child.tell_end(code)
+        if child.name != WORKER or child.is_ready or child.has_crashed:
+            child.tell_end()
+        if child.name == STANDBY:
+            return
         self._counters.add(f"{child.name}_restarts_total")
-        crashed = -code in CRASHES
-        if crashed:
+        if child.has_crashed:
             self._shared.control.suspect = True  # the environment may be what it died of
-        if child is self._keeper:
-            if crashed:
-                self._keeper_crashes.append(time.monotonic())
-        else:
+        if child.name == WORKER:
             with suppress(BlockingIOError):  # its successor finds on disk what this one knew
                 os.eventfd_write(self._shared.keeper_bell, keeper.BELL_TAKE_IN)
-
-    def _replace(self, child: Child) -> None:
-        try:
-            if child is self._keeper:
-                child.start()
-                log.info("%s (pid %d) works in its place", child.name, child.pid)
-                return
-            self._await_intake()
-            self._sources.refresh()  # a successor must not begin with an old list
-            child.start()
-            if child.is_ready(READY_SECONDS):
-                log.info("%s (pid %d) serves in its place", child.name, child.pid)
-                return
-            code = child.give_up()
-            log.error("no %s: it did not start; its last lines above say why", child.name)
-            if -code in CRASHES:
-                self._take_note(child, code)  # the next one leaves the disk alone
-        except OSError as error:
-            log.error("no %s: %s", child.name, error)
-
-    def _await_intake(self) -> None:
-        """Give the keeper a moment to bring to disk what the dead worker had learned."""
-        until = time.monotonic() + INTAKE_SECONDS
-        while self._keeper.pid and self._shared.is_behind and time.monotonic() < until:
-            time.sleep(INTAKE_SECONDS / 50)
+        elif child.has_crashed:
+            self._keeper_crashes.append(time.monotonic())
 
     def _stop(self) -> None:
         """Let workers send what is under way, then the keeper write what they have told."""
-        for child in self._workers:
-            if child.pid:
-                os.kill(child.pid, signal.SIGTERM)
-        for child in self._workers:
-            child.wait()
-        os.close(self._lifelines[KEEPER][1])
-        self._keeper.wait()
+        self._crew.stop()
+        if self._keeper.child is not None:
+            self._keeper.child.release()
+            self._keeper.child.await_end()
+            self._keeper = Post()
 
     # In the children
 
-    def _be_keeper(self, ready: int) -> None:
-        lifeline = self._inherit(KEEPER)
+    def _be_keeper(self, order: int, ready: int) -> None:
         for listener in self._listeners:
-            listener.udp.close()
-            listener.tcp.close()
+            listener.close()
         cache = self._config.cache
         inheritance = keeper.KeeperInheritance(
             place=self._places.environment(cache.disk),
@@ -235,36 +224,56 @@ class Supervisor:
             control=self._shared.control,
             counters=self._shared.pages.counters(KEEPER_SLOT),
             bell=self._shared.keeper_bell,
-            worker_bells=self._shared.worker_bells,
-            lifeline=lifeline,
+            berths=self._shared.berths,
+            lifeline=order,
         )
         keeper.main(inheritance, ready, self._crashes_lately())
 
-    def _be_worker(self, number: int, ready: int) -> None:
-        lifeline = self._inherit(WORKER)
+    def _be_worker(self, order: int, ready: int) -> None:
+        """Wait for the order to be a worker, and be it."""
+        told = await_order(order)
+        if told is None:
+            return
+        number, berth_number, with_intake = told
+        name_process(WORKER)
+        berth = self._shared.berths[berth_number]
+        if with_intake:
+            berth.await_intake()
+        self._sources.refresh()  # a successor must not begin with an old list
+        for listener in self._listeners:
+            listener.close_others(number)
         inheritance = worker.Inheritance(
+            number=number,
             config=self._config,
+            memory=self._config.worker_memory,
             sources=self._sources,
             listeners=self._listeners,
-            counters=self._shared.pages.counters(WORKER_SLOT + number),
-            lifeline=lifeline,
-            ring=self._shared.rings[number],
+            counters=berth.counters,
+            lifeline=order,
+            ring=berth.ring,
             control=self._shared.control,
-            bell=self._shared.worker_bells[number],
+            bell=berth.bell,
             keeper_bell=self._shared.keeper_bell,
             cache=self._places.environment(self._config.cache.disk),
         )
         worker.main(inheritance, ready)
 
-    def _inherit(self, name: str) -> int:
-        """Return the child's end of its lifeline; the supervisor's ends must be nobody else's."""
-        for _, ours in self._lifelines.values():
-            os.close(ours)
-        return self._lifelines[name][0]
-
     def _crashes_lately(self) -> int:
         now = time.monotonic()
         return sum(now - at < CRASHES_SECONDS for at in self._keeper_crashes[-CRASHES_KEPT:])
+
+
+def warn_of_open_addresses(config: Config) -> None:
+    """Say which addresses serve more than this machine."""
+    for address in config.listen.dns:
+        if address == address.wildcard:
+            log.warning(
+                "%s serves anybody who can reach it: there are no access rules yet", address
+            )
+
+
+def _look() -> None:
+    """Wake up: after each turn the children are looked after."""
 
 
 def _fill_standard_descriptors() -> None:
@@ -276,15 +285,8 @@ def _fill_standard_descriptors() -> None:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
 
 
-def _prepare_signals() -> None:
-    """Have those that we wait for come, and stray ones do no harm, whatever the starter set."""
-    for unused in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(unused, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it never comes, and nobody can wait
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
-
-
-def _no_upstream(config: Config) -> str:
+def no_upstream(config: Config) -> str:
+    """Return why there is nobody to ask, and the remedy."""
     if config.upstream.servers:
         return "no upstream is left; name another resolver with --upstream ADDRESS"
     return (

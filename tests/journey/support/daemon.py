@@ -38,7 +38,9 @@ class Fastdns:
         listen: Sequence[str] = ("127.0.0.1:0",),
         config: str = "",
         arguments: Sequence[str] = (),
+        workers: int | None = 1,
     ) -> None:
+        """With more than one worker, whose cache has what depends on the client's port."""
         self.command = [sys.executable, "-m", "fastdns", "serve", "--state", str(state_dir)]
         if config:
             config_file = state_dir.with_suffix(
@@ -50,6 +52,8 @@ class Fastdns:
             self.command += ["--listen", address]
         for server in upstream:
             self.command += ["--upstream", address_of(server)]
+        if workers is not None:
+            self.command += ["--workers", str(workers)]
         self.command += arguments
         self.state_dir = state_dir
         self.log: list[str] = []
@@ -130,6 +134,16 @@ class Fastdns:
         return self._wait_for_process("fastdns-worker")
 
     @property
+    def workers(self) -> list[int]:
+        """The process ids of all that answer just now."""
+        return self._processes("fastdns-worker")
+
+    @property
+    def standby(self) -> int:
+        """The process id of the one that takes over from a worker that dies."""
+        return self._wait_for_process("fastdns-standby")
+
+    @property
     def keeper(self) -> int:
         """The process id of the one that writes the cache on disk."""
         return self._wait_for_process("fastdns-keeper")
@@ -137,13 +151,20 @@ class Fastdns:
     def _wait_for_process(self, name: str) -> int:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            for pid in self.process_ids()[1:]:
-                with contextlib.suppress(OSError):
-                    found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
-                    if found.endswith(f"({name}") and rest[0] not in "ZX":
-                        return pid
+            if found := self._processes(name):
+                return found[0]
             time.sleep(0.01)
         raise AssertionError(f"no {name}\n{self.tail()}")
+
+    def _processes(self, name: str) -> list[int]:
+        """The ids of those of that name that have not ended."""
+        living = []
+        for pid in self.process_ids()[1:]:
+            with contextlib.suppress(OSError):
+                found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+                if found.endswith(f"({name}") and rest[0] not in "ZX":
+                    living.append(pid)
+        return living
 
     def memory(self, pid: int | None = None) -> int:
         """Proportional set size of all its processes together, or of one, in octets."""
