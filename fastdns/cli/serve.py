@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -25,5 +26,5 @@ def serve(
     workers: int | None,
 ) -> int:
     """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
-    config = load(path, listen=listen, upstream=upstream, state=state, workers=workers)
-    return supervisor.run(config)
+    given = partial(load, path, listen=listen, upstream=upstream, state=state, workers=workers)
+    return supervisor.run(given(), partial(given, again=True))

@@ -39,6 +39,7 @@ class Child:
         self.pid = 0
         self.began_at = time.monotonic()
         self.is_ready = False
+        self.late_at = math.inf  # when it has taken too long to be ready, or to end
         self.code: int | None = None  # how it ended (negative: by that signal), if it has
         self.settled: Callable[[], None] = _nothing  # called when it is ready, or never will be
         self._loop = loop
@@ -64,12 +65,12 @@ class Child:
         """Send it a line. BrokenPipeError: it is gone."""
         os.write(self._order, f"{order}\n".encode())
         self.began_at = time.monotonic()
+        self.late_at = self.began_at + READY_SECONDS
 
     @property
-    def late_at(self) -> float:
-        """When it takes too long to be ready."""
-        is_settled = self.is_ready or self.code is not None
-        return math.inf if is_settled else self.began_at + READY_SECONDS
+    def is_settled(self) -> bool:
+        """Whether it is ready, or never will be."""
+        return self.is_ready or self.code is not None
 
     def await_ready(self, seconds: float) -> bool:
         """Return whether it is ready, waiting so long for it, or until it never will be."""
@@ -86,6 +87,7 @@ class Child:
             self._loop.forget(self._order)
             os.close(self._order)
             self._order = -1
+            self.late_at = time.monotonic() + STOP_SECONDS
 
     def kill(self) -> None:
         """End it now."""
@@ -107,14 +109,12 @@ class Child:
 
     def await_end(self) -> None:
         """Wait for its end after a release; end it when that takes too long."""
-        until = time.monotonic() + STOP_SECONDS
         with self._loop.signals_held():
-            while not self.reap() and self.code is None:
-                if time.monotonic() >= until:
-                    log.error("the %s does not stop and is killed", self)
+            while self.code is None and not self.reap():
+                if time.monotonic() >= self.late_at:
+                    log.error("the %s takes too long to end and is killed", self)
                     self.kill()
-                    self.reap(wait=True)
-                    return
+                    self.late_at = math.inf
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
             signal.raise_signal(signal.SIGCHLD)  # one that we have taken may have been another's
 
@@ -136,6 +136,8 @@ class Child:
         self._loop.forget(self._answered)
         os.close(self._answered)
         self._answered = -1
+        if self.is_ready and self._order >= 0:
+            self.late_at = math.inf
         self.settled()
 
     def _live(self, work: Callable[[int, int], None], order: int, ready: int) -> NoReturn:

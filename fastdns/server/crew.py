@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from .children import Child, Post
 from .loop import Loop
@@ -47,7 +47,7 @@ class Crew:
         """When `look` has to be called although nothing has happened."""
         return min(
             *(post.due for post in (*self.posts, self._standby)),
-            *(child.late_at for child in self._berths),
+            *(child.late_at for child in self.everybody),
             math.inf,
         )
 
@@ -58,6 +58,12 @@ class Crew:
         serving = [child for post in posts for child in (post.child, post.successor)]
         return [*filter(None, serving), *self._leaving]
 
+    def has_untold(self, number: int) -> bool:
+        """Whether what this worker has learned is not all on disk."""
+        child = self.posts[number].child if number < len(self.posts) else None
+        berth = self._berths.get(child) if child is not None else None
+        return berth is not None and berth.ring.used > 0
+
     def enlist(self, number: int) -> None:
         """Start a worker at the start of all. OSError: this system lets us fork no more."""
         while len(self.posts) <= number:
@@ -66,6 +72,8 @@ class Crew:
 
     def stand_by(self) -> None:
         """Have somebody ready for when a worker dies."""
+        if self._standby.child is not None:
+            return
         try:
             self._standby.take(Child(STANDBY, self._work, self._loop))
         except OSError as error:
@@ -76,8 +84,8 @@ class Crew:
         """Take note of who has ended, and fill the posts that are due."""
         now = time.monotonic()
         for child in self.everybody:
-            if now >= child.late_at and child in self._berths:
-                log.error("the %s is not ready after a long time and is killed", child)
+            if now >= child.late_at:
+                log.error("the %s takes too long and is killed", child)
                 self.give_up(child)
                 self._lose(child)
             elif child.reap():
@@ -87,6 +95,53 @@ class Crew:
                 self._fill(number, post)
         if self._standby.due <= now:
             self.stand_by()
+
+    # A step at a time: each of these yields until when it waits, and goes on after whatever happens
+
+    def exchange(self, number: int) -> Iterator[float]:
+        """Have a new process serve this number; the former one leaves when that one serves.
+
+        OSError: it could not be started, or did not start; the former one goes on.
+        """
+        while self._shared.free_berth is None:
+            yield math.inf
+        while len(self.posts) <= number:
+            self.posts.append(Post())
+        post = self.posts[number]
+        successor = self._recruit(number, self._free_berth(), with_intake=False)
+        if post.child is None:
+            post.take(successor)
+        else:
+            post.successor = successor
+        while not successor.is_settled:
+            yield math.inf
+        if not successor.is_ready:
+            raise OSError("it did not start; its last lines above say why")
+        if post.successor is successor:
+            former = post.child
+            post.take(successor)
+            post.successor = None
+            self._let_go(former)
+
+    def dismiss(self, first: int) -> Iterator[float]:
+        """Let the workers from this number on go, and whoever stands by; wait for their end."""
+        for post in self.posts[first:]:
+            self._let_go(post.child)
+            self._let_go(post.successor)
+        del self.posts[first:]
+        self.dismiss_standby()
+        while self._leaving:
+            yield math.inf
+
+    def dismiss_standby(self) -> None:
+        """Have nobody stand by: who does was forked with other settings."""
+        self._let_go(self._standby.child)
+        self._standby = Post()
+
+    def _let_go(self, child: Child | None) -> None:
+        if child is not None:
+            child.release()
+            self._leaving.append(child)
 
     def give_up(self, child: Child) -> None:
         """End one that is not ready, for whose post another will be enlisted."""

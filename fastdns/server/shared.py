@@ -85,6 +85,11 @@ class Shared:
         self.berths.append(Berth(number, counters, ring, _bell(), self._manned))
 
     @property
+    def most_workers(self) -> int:
+        """How many workers there may be while this daemon runs."""
+        return self.pages.slots - WORKER_SLOT - SPARE_BERTHS
+
+    @property
     def rings(self) -> list[Ring]:
         """All that the keeper is to empty."""
         return [*(berth.ring for berth in self.berths), *self.old_rings.values()]

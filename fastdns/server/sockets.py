@@ -54,6 +54,16 @@ class Listeners:
     udp: Sequence[socket.socket]  # of a worker each; a single one, that others made, is all's
     tcp: socket.socket
 
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """All of them."""
+        return [self.tcp, *self.udp]
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether each worker has a socket of its own, or may have."""
+        return bool(self.udp[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+
     def udp_of(self, worker: int) -> socket.socket:
         """Return the socket from which this worker is to read."""
         return self.udp[worker % len(self.udp)]
@@ -65,7 +75,7 @@ class Listeners:
                 other.close()
 
     def close(self) -> None:
-        for one in (*self.udp, self.tcp):
+        for one in self.sockets:
             one.close()
 
 
