@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 READY_SECONDS = 10.0  # who takes longer before it can do its work is given up
 STOP_SECONDS = 6.0  # longer than a worker takes for its last answers
-SHORT_LIFE_SECONDS = 5.0  # who dies younger is replaced more slowly each time
+SHORT_LIFE_SECONDS = 1.0  # who dies younger is replaced more slowly each time
 PAUSE_SECONDS = 0.05
 PAUSE_MAX_SECONDS = 5.0
 CRASHES = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT}  # what damaged memory or files lead to

@@ -38,6 +38,7 @@ class Staff:
     def __init__(self, settings: Settings, places: Places, maker: Maker, loop: Loop) -> None:
         config = settings.config
         self.settings = settings
+        self._former = settings  # until the sockets are closed that only these have
         self._places = places
         self._maker = maker
         self._loop = loop
@@ -104,7 +105,8 @@ class Staff:
         A step at a time: it yields until when it waits, and goes on after whatever happens.
         OSError: some could not be replaced and go on as they are; if all of them, nothing changes.
         """
-        former, self.settings = self.settings, settings
+        former = self._former = self.settings
+        self.settings = settings
         count = settings.config.worker_count
         has_grown = self._maker.extend(self._shared, count)
         gc.collect()
@@ -140,6 +142,7 @@ class Staff:
         self.settings = trimmed(self.settings)
         for settings in once:
             close_unused(settings, self.settings)
+        self._former = self.settings
         for listener in self.settings.listeners:
             end_steering(listener)
 
@@ -218,7 +221,7 @@ class Staff:
     # In the children
 
     def _be_keeper(self, order: int, ready: int) -> None:
-        for listener in self.settings.listeners:
+        for listener in (*self.settings.listeners, *self._former.listeners):
             listener.close()
         cache = self.settings.config.cache
         inheritance = keeper.KeeperInheritance(
@@ -247,6 +250,7 @@ class Staff:
         if with_intake:
             berth.await_intake()
         self.settings.sources.refresh()  # a successor must not begin with an old list
+        close_unused(self._former, self.settings)
         for listener in self.settings.listeners:
             listener.close_others(number)
         inheritance = worker.Inheritance(

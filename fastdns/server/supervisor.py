@@ -40,7 +40,7 @@ IMPORTED_LATE = (
     *("pprint", "pickle", "concurrent.futures"),
     *("gevent.monkey", "gevent.threadpool", "gevent.util"),
     "lmdb._envid",
-    "encodings.utf_8_sig",  # for a configuration that is read again
+    *("encodings.ascii", "encodings.utf_8_sig"),  # of what a reload reads
 )
 
 

@@ -39,9 +39,21 @@ class Fastdns:
         config: str = "",
         arguments: Sequence[str] = (),
         workers: int | None = 1,
+        prefix: Sequence[str] = (),
     ) -> None:
-        """With more than one worker, whose cache has what depends on the client's port."""
-        self.command = [sys.executable, "-m", "fastdns", "serve", "--state", str(state_dir)]
+        """`prefix`: a command that becomes the one that follows it.
+
+        With more than one worker, whose memory holds what depends on the client's port.
+        """
+        self.command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "fastdns",
+            "serve",
+            "--state",
+            str(state_dir),
+        ]
         if config:
             config_file = state_dir.with_suffix(
                 ".toml"
@@ -177,6 +189,20 @@ class Fastdns:
     def counter(self, name: str) -> int:
         """What one of its counters says now."""
         return Pages.attach(self.state_dir / "run" / "counters").total(name)
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """What `fastdns reload` did."""
+        return subprocess.run(
+            [sys.executable, "-m", "fastdns", "reload", "--state", str(self.state_dir)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def configure(self, text: str) -> None:
+        """Write its configuration anew."""
+        self.state_dir.with_suffix(".toml").write_text(text)
 
     def stop(self) -> None:
         """SIGTERM; the promise is exit status 0, soon, and no traceback in all of the log."""
