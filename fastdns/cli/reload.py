@@ -10,7 +10,7 @@ from ..config.load import load_places
 from ..errors import FastdnsError
 from ..server.reception import OK, WRONG, ask
 from . import options
-from .output import fail
+from .output import emit, fail
 from .running import NotRunning, holder
 
 RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstream's last answer
@@ -42,4 +42,7 @@ def reload(path: Path | None, state: str | None) -> int:
             click.echo(line, err=True)
         return 2
     refused = [text for word, text in answer if word != OK]
-    return fail("; ".join(refused)) if refused else 0
+    if refused:
+        return fail("; ".join(refused))
+    emit("".join(f"{text}\n" for _, text in answer))
+    return 0

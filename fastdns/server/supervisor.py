@@ -113,13 +113,14 @@ class Supervisor:
         return 0
 
     def _tell_ready(self) -> None:
+        log.info("ready on %s", self._description)
+
+    @property
+    def _description(self) -> str:
         settings = self._staff.settings
-        log.info(
-            "ready on %s (fastdns %s, upstreams %s)",
-            ", ".join(str(one.address) for one in settings.listeners),
-            __version__,
-            ", ".join(str(server) for server in settings.sources.servers),
-        )
+        addresses = ", ".join(str(one.address) for one in settings.listeners)
+        upstreams = ", ".join(str(server) for server in settings.sources.servers)
+        return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
     def _end(self) -> None:
         self._is_to_end = True
@@ -153,9 +154,9 @@ class Supervisor:
         """Read the configuration again, have it used, and tell whoever has asked for that."""
         self._is_reload_due = False  # who asks from now on wants what is read after that
         petitioners, self._petitioners = self._petitioners, []
-        word, lines = OK, ["reloaded"]
         try:
             yield from self._adopt(self._reread())
+            word, lines = OK, [f"reloaded: ready on {self._description}"]
         except ConfigErrors as errors:
             word, lines = WRONG, errors.lines
         except Refused as refused:
