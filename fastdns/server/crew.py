@@ -58,6 +58,12 @@ class Crew:
         serving = [child for post in posts for child in (post.child, post.successor)]
         return [*filter(None, serving), *self._leaving]
 
+    @property
+    def serving(self) -> list[int]:
+        """The numbers for which there is somebody who answers now."""
+        serving = enumerate(post.child for post in self.posts)
+        return [number for number, child in serving if child is not None and child.is_ready]
+
     def has_untold(self, number: int) -> bool:
         """Whether what this worker has learned is not all on disk."""
         child = self.posts[number].child if number < len(self.posts) else None

@@ -30,6 +30,7 @@ LINE_MAX = 256  # octets of a request
 ANSWER_MAX = 1024 * 1024
 VISITORS_MAX = 8
 SILENT_SECONDS = 2.0
+LOOK_SECONDS = 30.0  # at the socket's file, which somebody may have removed
 _CREDENTIALS = struct.Struct("@iII")  # pid, uid, gid
 
 
@@ -68,38 +69,56 @@ class Reception:
         self._requests = requests
         self._listener: socket.socket | None = None
         self._visitors: list[Visitor] = []  # who have not yet said what they want
+        self._look_at = math.inf
+        self._has_complained = False
 
     def open(self) -> None:
-        """Listen. Without a socket the daemon serves all the same."""
+        """Listen, if it does not yet, or if its socket has been removed.
+
+        Without one the daemon serves all the same, and tries again now and then.
+        """
+        self._look_at = time.monotonic() + LOOK_SECONDS
+        if self._listener is not None and self._path.is_socket():
+            return
+        self._close_listener()
         try:
             self._listener = listen_at(self._path)
         except OSError as error:
-            log.warning("%s: %s; this daemon cannot be told to reload", self._path, error.strerror)
+            if not self._has_complained:
+                self._has_complained = True
+                log.warning("%s: %s; SIGHUP still reloads", self._path, error.strerror)
             return
         self._loop.watch(self._listener.fileno(), self._admit)
 
     def close(self) -> None:
         """Hang up; the name goes, too, so that nobody knocks at a door without a house."""
+        self._look_at = math.inf
         for visitor in list(self._visitors):
             self._dismiss(visitor)
         if self._listener is not None:
-            self._loop.forget(self._listener.fileno())
-            self._listener.close()
-            self._listener = None
+            self._close_listener()
             with suppress(OSError):
                 self._path.unlink()
 
     @property
     def due(self) -> float:
         """When `look` has to be called."""
-        return min((visitor.until for visitor in self._visitors), default=math.inf)
+        return min((self._look_at, *(visitor.until for visitor in self._visitors)))
 
     def look(self) -> None:
-        """Hang up on who has been silent for too long."""
+        """Hang up on who has been silent for too long, and see to the socket."""
         now = time.monotonic()
         for visitor in list(self._visitors):
             if visitor.until <= now:
                 self._dismiss(visitor)
+        if self._look_at <= now:
+            self.open()
+
+    def _close_listener(self) -> None:
+        if self._listener is not None:
+            self._loop.forget(self._listener.fileno())
+            self._listener.close()
+            self._listener = None
 
     def _admit(self) -> None:
         assert self._listener is not None

@@ -142,7 +142,7 @@ def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
     count = len(known.udp)
     if workers <= count or not known.is_divided:
         return known
-    steer(known, count)
+    steer(known, range(count))
     undo.callback(end_steering, known)
     try:
         added = bind_more(known.address, workers - count)
@@ -154,5 +154,5 @@ def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
     for one in added:
         undo.callback(one.close)
     widened = attrs.evolve(known, udp=[*known.udp, *added])
-    steer(widened, count)  # a single socket could not be told before there was another one
+    steer(widened, range(count))  # a single socket could not be told before there was another one
     return widened

@@ -41,7 +41,8 @@ _PMTUDISC_OMIT = 5  # no path MTU learned from forged ICMP: RFC 9715 section 3.1
 _INSTRUCTION = struct.Struct("@HBBI")  # code, two jumps, operand
 _BPF_LOAD_WORD = 0x20
 _BPF_MODULO = 0x94
-_BPF_RETURN_IT = 0x16
+_BPF_UNLESS = 0x15  # is equal: else so many instructions are left out
+_BPF_RETURN = 0x06
 _BPF_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
@@ -135,15 +136,17 @@ def bind_more(address: Address, count: int) -> list[socket.socket]:
     return bound
 
 
-def steer(listener: Listeners, workers: int) -> None:
-    """Let new queries reach the sockets of the first so many workers only."""
+def steer(listener: Listeners, workers: Sequence[int]) -> None:
+    """Let new queries reach the sockets of these workers only, by chance."""
     if len(listener.udp) > 1:
-        program = _random_below(workers)
-        address, count = program.buffer_info()
-        length = count * program.itemsize // _INSTRUCTION.size
-        listener.udp[0].setsockopt(
-            socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, struct.pack("@HP", length, address)
-        )
+        program = _one_of(workers)
+        address, octets = program.buffer_info()
+        length = octets // _INSTRUCTION.size
+        attached = struct.pack("@HP", length, address)
+        try:
+            listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, attached)
+        except OSError as error:  # then what others are sent waits until somebody reads it
+            log.warning("%s: cannot steer queries to workers: %s", listener.address, error.strerror)
 
 
 def end_steering(listener: Listeners) -> None:
@@ -158,13 +161,12 @@ def granted_receive_buffer() -> int:
         return _enlarge_receive_buffer(probe)
 
 
-def _random_below(limit: int) -> array[int]:
-    """Return a classic BPF program that returns a random number less than that."""
-    instructions = (
-        (_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM),
-        (_BPF_MODULO, 0, 0, limit),
-        (_BPF_RETURN_IT, 0, 0, 0),
-    )
+def _one_of(numbers: Sequence[int]) -> array[int]:
+    """Return a classic BPF program that returns any of these numbers."""
+    instructions = [(_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM), (_BPF_MODULO, 0, 0, len(numbers))]
+    for place, number in enumerate(numbers):
+        instructions += [(_BPF_UNLESS, 0, 1, place), (_BPF_RETURN, 0, 0, number)]
+    instructions.append((_BPF_RETURN, 0, 0, numbers[0]))  # a program has to end with one
     return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 

@@ -6,7 +6,7 @@ import gc
 import logging
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 
 from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT
@@ -38,6 +38,8 @@ class Staff:
     def __init__(self, settings: Settings, places: Places, maker: Maker, loop: Loop) -> None:
         config = settings.config
         self.settings = settings
+        self._is_changing = False
+        self._serving: list[int] = []  # to whom queries are steered; none: to all
         self._former = settings  # until the sockets are closed that only these have
         self._places = places
         self._maker = maker
@@ -90,6 +92,8 @@ class Staff:
         if self._keeper.due <= time.monotonic():
             self._replace_keeper()
         self._crew.look()
+        if not self._is_changing:
+            self._steer_to_serving()
 
     def stop(self) -> None:
         """Let workers send what is under way, then the keeper write what they have told."""
@@ -107,42 +111,68 @@ class Staff:
         """
         former = self._former = self.settings
         self.settings = settings
-        count = settings.config.worker_count
-        has_grown = self._maker.extend(self._shared, count)
+        self._is_changing = True
+        has_grown = self._maker.extend(self._shared, settings.config.worker_count)
         gc.collect()
         gc.freeze()
         self._crew.dismiss_standby()
-        failures = []
-        for number in range(count):
-            yield from self._await_intake(number)
-            try:
-                yield from self._crew.exchange(number)
-            except OSError as error:
-                failures.append(error)
-        if len(failures) == count:
-            self.settings = former
-        yield from self._leave_what_is_too_much(former, settings)
+        try:
+            failures = yield from self._exchange_workers()
+            if len(failures) == settings.config.worker_count:
+                self.settings = former
+            yield from self._leave_what_is_too_much(former, settings)
+        finally:
+            self._is_changing = False
         # Whichever worker has said it last: these are the upstreams whose answers count now.
         now = self.settings
         self._shared.control.origin = fingerprint(now.config.upstream, now.sources.servers)
-        if has_grown or keeper_has_to_change(former.config, self.settings.config):
+        if has_grown or keeper_has_to_change(former.config, now.config):
             yield from self._exchange_keeper()
             self._shared.control.advance_generation()  # workers open it anew, with its new size
         self._crew.stand_by()
         if failures:
             raise failures[0]
 
+    def _exchange_workers(self) -> Generator[float, None, list[OSError]]:
+        """Replace each by a new process; return why some could not be."""
+        failures = []
+        for number in range(self.settings.config.worker_count):
+            yield from self._await_intake(number)
+            try:
+                yield from self._crew.exchange(number)
+            except OSError as error:
+                failures.append(error)
+        return failures
+
     def _leave_what_is_too_much(self, *once: Settings) -> Iterator[float]:
         """Send workers away for whom there is no work, and close the sockets that nobody reads."""
         count = self.settings.config.worker_count
         for listener in self.settings.listeners:
-            steer(listener, count)
+            steer(listener, range(count))
         yield from _pause(STEERING_SECONDS)
         yield from self._crew.dismiss(count)
         self.settings = trimmed(self.settings)
         for settings in once:
             close_unused(settings, self.settings)
         self._former = self.settings
+        self._end_steering()
+
+    def _steer_to_serving(self) -> None:
+        """Let queries reach workers that answer; what queued for another one waits for the next."""
+        serving = self._crew.serving
+        if len(serving) in (0, len(self._crew.posts)):
+            serving = []
+        if serving == self._serving:
+            return
+        if not serving:
+            self._end_steering()
+        else:
+            for listener in self.settings.listeners:
+                steer(listener, serving)
+            self._serving = serving
+
+    def _end_steering(self) -> None:
+        self._serving = []
         for listener in self.settings.listeners:
             end_steering(listener)
 

@@ -124,6 +124,29 @@ def test_worker_goes_on_while_another_is_dead_and_what_that_one_was_sent_is_answ
     assert sum(queries_of(daemon)) == 20
 
 
+def test_clients_of_a_dead_worker_are_answered_by_the_others_until_it_is_replaced(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=3)
+    name = upstream.new_name()
+    dead, standby = daemon.workers[1], daemon.standby
+    os.kill(standby, signal.SIGSTOP)
+    try:
+        os.kill(dead, signal.SIGKILL)
+        daemon.wait_for_log(f"worker .pid {dead}. ended")
+        assert data(ask(daemon, name, tcp=True)) == ["192.0.2.1"]
+        for _ in range(40):
+            assert data(ask(daemon, name, timeout=2)) == ["192.0.2.1"]
+    finally:
+        os.kill(standby, signal.SIGCONT)
+    eventually(lambda: len(daemon.workers), lambda count: count == 3)
+    before = queries_of(daemon)
+    for _ in range(60):
+        ask(daemon, name)
+    shares = [now - then for now, then in zip(queries_of(daemon), before, strict=True)]
+    assert len([share for share in shares if share]) == 3
+
+
 def test_who_stands_by_becomes_the_worker_and_another_one_stands_by(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
