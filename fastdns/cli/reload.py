@@ -7,10 +7,12 @@ from pathlib import Path
 import click
 
 from ..config.load import load_places
+from ..config.text import path_text
 from ..errors import FastdnsError
 from ..server.reception import OK, WRONG, ask
 from . import options
 from .output import emit, fail
+from .owner import become_owner
 from .running import NotRunning, holder
 
 RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstream's last answer
@@ -31,11 +33,13 @@ def reload(path: Path | None, state: str | None) -> int:
             f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
         )
     try:
+        become_owner(places.state_dir)
         answer = ask(places.supervisor, "reload", RELOAD_SECONDS)
     except OSError as error:
         raise FastdnsError(
             f"the running daemon does not answer at {places.supervisor}: {error.strerror or error}"
         ) from None
+    answer = [(word, path_text(text)) for word, text in answer]  # what a terminal can show
     wrong = [text for word, text in answer if word == WRONG]
     if wrong:
         for line in wrong:

@@ -103,6 +103,8 @@ class Child:
             return False
         if self._answered >= 0:
             self._hear()  # it may have been ready before it ended
+        if self._answered >= 0:
+            self._settle()  # a child of its own holds the other end
         self.code = os.waitstatus_to_exitcode(status)
         self.release()
         return True
@@ -131,13 +133,18 @@ class Child:
 
     def _hear(self) -> None:
         """Take note that it is ready, or of the silence of one that has given up."""
-        with suppress(BlockingIOError):  # children of its own may hold the other end
+        try:
             self.is_ready = bool(os.read(self._answered, 1))
+        except BlockingIOError:
+            return
+        if self.is_ready and self._order >= 0:
+            self.late_at = math.inf
+        self._settle()
+
+    def _settle(self) -> None:
         self._loop.forget(self._answered)
         os.close(self._answered)
         self._answered = -1
-        if self.is_ready and self._order >= 0:
-            self.late_at = math.inf
         self.settled()
 
     def _live(self, work: Callable[[int, int], None], order: int, ready: int) -> NoReturn:

@@ -70,10 +70,11 @@ def close_unused(former: Settings, settings: Settings) -> None:
                 one.close()
 
 
-def warn_of_open_addresses(config: Config) -> None:
-    """Say which addresses serve more than this machine."""
+def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:
+    """Say which addresses serve more than this machine, if they did not before."""
+    before = former.listen.dns if former else ()
     for address in config.listen.dns:
-        if address == address.wildcard:
+        if address == address.wildcard and address not in before:
             log.warning(
                 "%s serves anybody who can reach it: there are no access rules yet", address
             )

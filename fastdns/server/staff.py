@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import logging
+import math
 import os
 import time
 from collections.abc import Generator, Iterator
@@ -205,7 +206,9 @@ class Staff:
             former.release()
             while not former.reap():
                 if time.monotonic() >= former.late_at:
+                    log.error("the %s takes too long to end and is killed", former)
                     former.kill()
+                    former.late_at = math.inf
                 yield former.late_at
             if former.code != 0:
                 self._mourn(former)

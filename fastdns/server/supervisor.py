@@ -175,6 +175,7 @@ class Supervisor:
         settings = settings_for(self._staff.settings, config, self._staff.most_workers)
         start_log(config.log_level)
         log.info("reloading")
+        warn_of_open_addresses(config, self._staff.settings.config)
         try:
             yield from self._staff.adopt(settings)
         finally:
