@@ -235,6 +235,38 @@ def test_query_under_way_to_an_upstream_is_answered_over_udp_and_tcp(
     eventually(lambda: daemon.workers, lambda now: worker not in now)
 
 
+def test_what_a_worker_held_that_has_left_is_not_counted_any_more(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    worker = daemon.worker
+    query = make_query(upstream.new_name()).to_wire()
+    with TcpClient(daemon) as client:
+        client.send(query)
+        read_answer(query, client.receive())
+        assert daemon.counter("tcp_connections") == 1
+        assert daemon.reload().returncode == 0
+        assert client.receive() is None
+    eventually(lambda: daemon.workers, lambda now: worker not in now)
+    eventually(lambda: daemon.counter("tcp_connections"), lambda count: count == 0, 1)
+    assert daemon.counter("queries_tcp_total") == 1
+
+
+def test_sigterm_in_a_reload_ends_all_processes_with_status_0(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    for moment in (0.0, 0.01, 0.03, 0.06):
+        daemon = start_fastdns(upstream=[upstream], workers=2)
+        process_ids = daemon.process_ids()
+        daemon.process.send_signal(signal.SIGHUP)
+        time.sleep(moment)  # wherever that is in the reload
+        process_ids += daemon.process_ids()
+        daemon.process.send_signal(signal.SIGTERM)
+        assert daemon.process.wait(8) == 0
+        assert not [pid for pid in process_ids if Path(f"/proc/{pid}/exe").exists()]
+        assert not [line for line in daemon.log if "ERROR" in line]
+
+
 def test_worker_killed_in_a_reload_is_replaced_and_the_reload_ends(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
