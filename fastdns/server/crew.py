@@ -122,7 +122,7 @@ class Crew:
         while not successor.is_settled:
             yield math.inf
         if not successor.is_ready:
-            raise OSError("it did not start; its last lines above say why")
+            raise OSError("a new one did not start; the log says why")
         if post.successor is successor:
             former = post.child
             post.take(successor)

@@ -132,7 +132,11 @@ class Staff:
             self._shared.control.advance_generation()  # workers open it anew, with its new size
         self._crew.stand_by()
         if failures:
-            raise failures[0]
+            count, first = settings.config.worker_count, failures[0]
+            raise OSError(
+                f"{len(failures)} of {count} workers could not be replaced: "
+                f"{first.strerror or first}; try again"
+            )
 
     def _exchange_workers(self) -> Generator[float, None, list[OSError]]:
         """Replace each by a new process; return why some could not be."""

@@ -162,7 +162,7 @@ class Supervisor:
         except Refused as refused:
             word, lines = ERROR, [str(refused)]
         except OSError as error:
-            word, lines = ERROR, [f"a worker was not replaced: {error}"]
+            word, lines = ERROR, [str(error)]
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import stat
@@ -407,6 +408,41 @@ def test_what_a_running_daemon_cannot_change_is_told_in_a_line(
     (line,) = refused(daemon, 1)
     assert told in line
     assert "restart it" in line
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_daemon_goes_on_as_it_is_when_no_new_worker_can_be_started(
+    start_fastdns: Start, upstream: FalseUpstream, as_plain_user: list[str], workers: int
+) -> None:
+    daemon = start_fastdns(
+        upstream=[upstream],
+        listen=(),
+        config=f'[listen]\ndns = ["127.0.0.1:{free_port()}"]\n',
+        workers=workers,
+        prefix=as_plain_user,
+    )
+    fresh = free_port()
+    both = [f"127.0.0.1:{port}" for port in (daemon.port, fresh)]
+    daemon.configure(f"[listen]\ndns = {both}\n[cache]\nmax_ttl = '7s'\n")
+
+    def allow_processes(number: str) -> None:
+        limit = ["prlimit", "--pid", str(daemon.pid), f"--nproc={number}:"]
+        subprocess.run([*as_plain_user, *limit], check=True)
+
+    (before,) = re.findall(
+        r"^Max processes +(\S+)", Path(f"/proc/{daemon.pid}/limits").read_text(), re.M
+    )
+    allow_processes("1")
+    (line,) = refused(daemon, 1)
+    assert f"{workers} of {workers} workers could not be replaced" in line
+    assert udp_sockets(fresh) == []
+    assert ttls(ask(daemon, upstream.new_name()))[0] == 300
+    allow_processes(before)
+    assert daemon.standby
+    assert daemon.reload().returncode == 0
+    assert ttls(ask(daemon, upstream.new_name()))[0] == 7
+    daemon.port = fresh
+    assert ttls(ask(daemon, upstream.new_name()))[0] == 7
 
 
 def test_directories_cannot_change(
