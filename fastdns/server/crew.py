@@ -52,6 +52,12 @@ class Crew:
         )
 
     @property
+    def serving(self) -> list[tuple[Child, Berth]]:
+        """Who answers queries, and where that shows."""
+        children = [post.child for post in self.posts]
+        return [(one, self._berths[one]) for one in children if one and one.is_ready]
+
+    @property
     def everybody(self) -> list[Child]:
         """All processes of the crew that have not been seen to end."""
         posts = (*self.posts, self._standby)

@@ -57,8 +57,20 @@ def trimmed(settings: Settings) -> Settings:
     count = settings.config.worker_count
     return attrs.evolve(
         settings,
-        listeners=[attrs.evolve(one, udp=one.udp[:count]) for one in settings.listeners],
+        listeners=[
+            attrs.evolve(one, udp=one.udp[:count]) if one.is_divided else one
+            for one in settings.listeners
+        ],
     )
+
+
+def without_former(settings: Settings) -> Settings:
+    """Close what workers of the last run read, in which somebody reads what is left."""
+    for listener in settings.listeners:
+        for one in listener.former:
+            one.close()
+    listeners = [attrs.evolve(one, former=()) for one in settings.listeners]
+    return attrs.evolve(settings, listeners=listeners)
 
 
 def close_unused(former: Settings, settings: Settings) -> None:

@@ -22,6 +22,7 @@ import attrs
 
 from ..config.schema import Address, Listen
 from ..errors import StartError
+from .handed import Pool, store_name
 
 log = logging.getLogger(__name__)
 
@@ -52,36 +53,40 @@ class Listeners:
 
     asked: Address  # as it was asked for: with port 0 the kernel chooses one
     address: Address
-    udp: Sequence[socket.socket]  # of a worker each; a single one, that others made, is all's
-    tcp: socket.socket
+    udp: Sequence[socket.socket]  # of a worker each; those that others made are all's
+    tcp: socket.socket | None  # None: others made UDP only
+    # Of workers that the last run had and this one has not: what waits there is to be answered.
+    former: Sequence[socket.socket] = ()
+    made_as: str | None = None  # the name that others, who made them, have for them
 
     @property
     def sockets(self) -> list[socket.socket]:
         """All of them."""
-        return [self.tcp, *self.udp]
+        return [*([] if self.tcp is None else [self.tcp]), *self.udp, *self.former]
 
     @property
     def is_divided(self) -> bool:
-        """Whether each worker has a socket of its own, or may have."""
-        return bool(self.udp[0].getsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT))
+        """Whether each worker has a UDP socket of its own."""
+        return self.made_as is None
 
-    def udp_of(self, worker: int) -> socket.socket:
-        """Return the socket from which this worker is to read."""
-        return self.udp[worker % len(self.udp)]
+    def udp_of(self, worker: int) -> list[socket.socket]:
+        """Return the sockets from which this worker is to read."""
+        if not self.is_divided:
+            return list(self.udp)
+        return [self.udp[worker], *(self.former if worker == 0 else ())]
 
     def close_others(self, worker: int) -> None:
         """In a worker: close what others read, or it would stay open when those are gone."""
-        for other in self.udp:
-            if other is not self.udp_of(worker):
-                other.close()
+        for other in {*self.udp, *self.former}.difference(self.udp_of(worker)):
+            other.close()
 
     def close(self) -> None:
         for one in self.sockets:
             one.close()
 
 
-def bind_all(listen: Listen, workers: int) -> list[Listeners]:
-    """Bind every listen address, TCP and UDP for so many workers.
+def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listeners]:
+    """Have every listen address bound, TCP and UDP for so many workers, as the pool has it or anew.
 
     StartError names what is in the way and the remedy. A machine without IPv6 is no reason not to
     start with the default addresses.
@@ -89,7 +94,7 @@ def bind_all(listen: Listen, workers: int) -> list[Listeners]:
     bound: list[Listeners] = []
     for address in listen.dns:
         try:
-            bound.append(bind(address, workers))
+            bound.append(_adopt(pool, listen, address, workers) or bind(address, workers))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
@@ -99,19 +104,48 @@ def bind_all(listen: Listen, workers: int) -> list[Listeners]:
     return bound
 
 
+def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listeners | None:
+    """Return an address with what the pool has of it; None: nothing.
+
+    OSError: what it lacks cannot be bound.
+    """
+    address = pool.last(asked, listen)
+    udp, tcp = (pool.take(address, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+    if not udp and not tcp:
+        return None
+    for one in udp:
+        _prepare_udp(one.bound, address)
+    bound = [one.bound for one in udp]
+    strange = [one.name for one in (*udp, *tcp) if not one.is_ours]
+    if strange:
+        if not (udp and tcp):
+            log.warning(
+                "%s: who opened it has opened no %s socket", address, "TCP" if udp else "UDP"
+            )
+        return Listeners(asked, address, bound, tcp[0].bound if tcp else None, (), strange[0])
+    listening = tcp[0].bound if tcp else _listen(address)
+    if not bound:
+        bound = _bind_first(address)
+    bound += bind_more(address, workers - len(bound))
+    listener = Listeners(asked, address, bound, listening)
+    if len(bound) > workers:
+        steer(listener, range(workers))  # nothing new comes to the others
+    else:
+        end_steering(listener)
+    return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
+
+
 def bind(address: Address, workers: int) -> Listeners:
     """Bind one address. OSError: that cannot be; `why_not` says it in words."""
     tries = PORT_TRIES if address.port == 0 else 1
     while True:
         tries -= 1
-        tcp = _open(address, socket.SOCK_STREAM)
+        tcp = _listen(address)
         udp: list[socket.socket] = []
         try:
             # With port 0 the kernel chooses; UDP then takes the same number.
             chosen = attrs.evolve(address, port=tcp.getsockname()[1])
-            # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
-            udp.append(_open(chosen, socket.SOCK_DGRAM))
-            udp[0].setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            udp = _bind_first(chosen)
             udp += bind_more(chosen, workers - 1)
         except OSError:
             for one in (tcp, *udp):
@@ -119,8 +153,21 @@ def bind(address: Address, workers: int) -> Listeners:
             if tries == 0:
                 raise
             continue
-        tcp.listen(BACKLOG)
         return Listeners(address, chosen, udp, tcp)
+
+
+def _listen(address: Address) -> socket.socket:
+    tcp = _open(address, socket.SOCK_STREAM)
+    tcp.listen(BACKLOG)
+    return tcp
+
+
+def _bind_first(address: Address) -> list[socket.socket]:
+    """Bind the first UDP socket of an address, beside which there may be others then."""
+    # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
+    first = _open(address, socket.SOCK_DGRAM)
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return [first]
 
 
 def bind_more(address: Address, count: int) -> list[socket.socket]:
@@ -138,7 +185,7 @@ def bind_more(address: Address, count: int) -> list[socket.socket]:
 
 def steer(listener: Listeners, workers: Sequence[int]) -> None:
     """Let new queries reach the sockets of these workers only, by chance."""
-    if len(listener.udp) > 1:
+    if len(listener.udp) > 1 and listener.is_divided:
         program = _one_of(workers)
         address, octets = program.buffer_info()
         length = octets // _INSTRUCTION.size
@@ -151,8 +198,24 @@ def steer(listener: Listeners, workers: Sequence[int]) -> None:
 
 def end_steering(listener: Listeners) -> None:
     """Let the kernel share out queries as it does by itself: a client's by its address and port."""
+    if not listener.is_divided:
+        return
     with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which does no harm
         listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+
+
+def to_hand_over(listeners: Sequence[Listeners]) -> list[tuple[str, socket.socket]]:
+    """Return all sockets, under the names by which whoever gets them knows what they are."""
+    named: list[tuple[str, socket.socket]] = []
+    for listener in listeners:
+        if listener.made_as is not None:
+            named += [(listener.made_as, one) for one in listener.sockets]
+            continue
+        for number, one in [*enumerate(listener.udp), (0, listener.tcp)]:
+            if one is not None:
+                kind = socket.SocketKind(one.type)
+                named.append((store_name(listener.address, kind, number), one))
+    return named
 
 
 def granted_receive_buffer() -> int:

@@ -10,7 +10,7 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
-from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT
+from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
 from ..cache.store import SMALL_MAP
 from ..config.places import Places
 from ..errors import StartError
@@ -19,7 +19,7 @@ from . import keeper, worker
 from .children import READY_SECONDS, Child, Post, name_process
 from .crew import STANDBY, WORKER, Crew, await_order
 from .loop import Loop
-from .settings import Settings, close_unused, keeper_has_to_change, trimmed
+from .settings import Settings, close_unused, keeper_has_to_change, trimmed, without_former
 from .shared import INTAKE_SECONDS, Maker, Shared
 from .sockets import end_steering, steer
 
@@ -82,7 +82,13 @@ class Staff:
         except OSError as error:
             self.stop()
             raise StartError(f"cannot start a process: {error.strerror}") from error
+        self.settings = without_former(self.settings)
         self._crew.stand_by()
+
+    def signs_of_life(self) -> dict[str, float]:
+        """Return when each worker that serves has last looked around, by time.monotonic."""
+        shown = [shown_at for shown_at, _ in self._shared.pages.upstream_tables()]
+        return {str(one): shown[WORKER_SLOT + berth.number] for one, berth in self._crew.serving}
 
     def look(self) -> None:
         """Take note of who has ended, and have their work done by others."""

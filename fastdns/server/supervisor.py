@@ -16,18 +16,23 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 
 from .. import __version__
+from .._shared import Pages
 from ..config.places import Places
 from ..config.schema import Config
 from ..errors import ConfigErrors, StartError
 from ..upstream.sources import Sources
 from . import ground
+from .heritage import Heritage
 from .log import start_log
 from .loop import Loop
 from .reception import ERROR, OK, WRONG, Reception, Visitor
 from .settings import Refused, Settings, no_upstream, settings_for, warn_of_open_addresses
 from .shared import Maker
-from .sockets import bind_all
+from .sockets import to_hand_over
 from .staff import Staff
+from .succession import Succession, Successor
+from .systemd import Watchdog
+from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
 
@@ -44,17 +49,19 @@ IMPORTED_LATE = (
 )
 
 
-def run(config: Config, reread: Callable[[], Config]) -> int:
+def run(config: Config, reread: Callable[[], Config], *, take_over: bool = False) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
 
-    `reread` returns the configuration as it is when a reload is asked for.
+    `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
+    instance that runs hands over to this one, if one does.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
-    ground.lock(places, account)
-    listeners = bind_all(config.listen, config.worker_count)
+    heritage = Heritage(places, account, take_over=take_over)
+    config = heritage.with_opened(config)
+    listeners = heritage.bind(config)
     warn_of_open_addresses(config)
     sources = Sources(config)
     if not sources.servers:
@@ -68,21 +75,35 @@ def run(config: Config, reread: Callable[[], Config]) -> int:
         ground.become(account)
     ground.check(places)
     sources.warn_of_closed_files()
+    heritage.stop_predecessor()
     try:
-        return Supervisor(Settings(config, sources, listeners), places, reread).run()
+        return Supervisor(Settings(config, sources, listeners), places, heritage, reread).run()
     finally:
-        with suppress(OSError):
-            places.counters.unlink()
+        with suppress(OSError, ValueError):
+            if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
+                places.counters.unlink()
 
 
 class Supervisor:
     """Waits for signals, children and visitors, and has done what they are about."""
 
-    def __init__(self, settings: Settings, places: Places, reread: Callable[[], Config]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        heritage: Heritage,
+        reread: Callable[[], Config],
+    ) -> None:
+        self._places = places
+        self._heritage = heritage
+        self._manager = heritage.manager
         self._reread = reread
         self._loop = Loop()
         self._staff = Staff(settings, places, Maker(places), self._loop)
-        self._reception = Reception(places.supervisor, self._loop, {"reload": self._ask_reload})
+        self._watchdog = Watchdog(self._manager, self._signs_of_life)
+        requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
+        self._reception = Reception(places.supervisor, self._loop, requests)
+        self._succession = Succession(self._loop, heritage.lock, self._want_hand_over)
         self._petitioners: list[Visitor] = []  # who wait for the next reload
         self._is_reload_due = False
         # What takes several steps, of which only the first one is under way: each says until when
@@ -90,6 +111,7 @@ class Supervisor:
         self._procedures: deque[Iterator[float]] = deque()
         self._procedure_due = math.inf
         self._is_to_end = False
+        self._is_succeeded = False
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.on_signal(number, self._end)
         self._loop.on_signal(signal.SIGCHLD, _look)
@@ -98,18 +120,25 @@ class Supervisor:
     def run(self) -> int:
         """Serve until told to stop."""
         self._staff.start()
+        self._heritage.release_predecessor()
         self._reception.open()
+        self._tell_manager()
         self._tell_ready()
         while not self._is_to_end:
-            due = min(self._staff.due, self._reception.due, self._procedure_due)
+            due = min(
+                *(self._staff.due, self._reception.due, self._procedure_due, self._watchdog.due)
+            )
             self._loop.turn(min(due - time.monotonic(), LONGEST_WAIT_SECONDS))
             if not self._is_to_end:
                 self._staff.look()
                 self._reception.look()
                 self._go_on()
-        log.info("stopping")
-        self._reception.close()
-        self._staff.stop()
+                self._watchdog.look()
+        if not self._is_succeeded:
+            log.info("stopping")
+            self._manager.stopping()
+            self._reception.close()
+            self._staff.stop()
         return 0
 
     def _tell_ready(self) -> None:
@@ -122,6 +151,16 @@ class Supervisor:
         upstreams = ", ".join(str(server) for server in settings.sources.servers)
         return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
+    def _tell_manager(self, problem: str = "") -> None:
+        """Tell the service manager that we serve, and have it keep our sockets."""
+        listeners = self._staff.settings.listeners
+        self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
+        addresses = ", ".join(str(one.address) for one in listeners)
+        self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
+
+    def _signs_of_life(self) -> dict[str, float]:
+        return self._staff.signs_of_life()
+
     def _end(self) -> None:
         self._is_to_end = True
 
@@ -132,6 +171,8 @@ class Supervisor:
                 self._procedure_due = next(self._procedures[0])
             except StopIteration:
                 self._procedures.popleft()
+            except StartError:
+                raise  # nobody serves any more
             except Exception as error:  # a defect of ours must not end a daemon that serves
                 log.error("defect: %s: %s", type(error).__name__, error)
                 self._procedures.popleft()
@@ -153,9 +194,11 @@ class Supervisor:
     def _reload(self) -> Iterator[float]:
         """Read the configuration again, have it used, and tell whoever has asked for that."""
         self._is_reload_due = False  # who asks from now on wants what is read after that
+        self._succession.end()  # the sockets that it was given may not be all any more
+        self._manager.reloading()
         petitioners, self._petitioners = self._petitioners, []
         try:
-            yield from self._adopt(self._reread())
+            yield from self._adopt(self._heritage.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
         except ConfigErrors as errors:
             word, lines = WRONG, errors.lines
@@ -163,6 +206,7 @@ class Supervisor:
             word, lines = ERROR, [str(refused)]
         except OSError as error:
             word, lines = ERROR, [str(error)]
+        self._tell_manager("" if word == OK else lines[0])
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)
@@ -181,6 +225,40 @@ class Supervisor:
         finally:
             start_log(self._staff.settings.config.log_level)
         self._tell_ready()
+
+    # Another instance in our place
+
+    def _meet_successor(self, visitor: Visitor) -> None:
+        sockets = to_hand_over(self._staff.settings.listeners)
+        self._succession.begin(visitor, sockets, self._manager.environment)
+
+    def _want_hand_over(self, successor: Successor) -> None:
+        self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
+
+    def _hand_over(self, successor: Successor) -> Iterator[float]:
+        """Let another instance serve; if it does not, serve again."""
+        log.info("pid %d takes over", successor.pid)
+        self._manager.alive()
+        self._reception.close()
+        self._staff.stop()
+        if successor.serves():
+            log.info("pid %d serves; this one ends", successor.pid)
+            self._manager.succeeded_by(successor.pid)
+            successor.dismiss()
+            self._is_to_end = self._is_succeeded = True
+        else:
+            log.error("pid %d does not serve: serving again", successor.pid)
+            self._serve_again()
+        successor.close()
+        yield from ()
+
+    def _serve_again(self) -> None:
+        """Be as after a start: what lies in run_dir is another's work now."""
+        ground.sign(self._heritage.lock)
+        settings = self._staff.settings
+        self._staff = Staff(settings, self._places, Maker(self._places), self._loop)
+        self._staff.start()
+        self._reception.open()
 
 
 def _look() -> None:

@@ -93,12 +93,10 @@ class Worker:
         )
         self._resolver = Resolver(self._group, manners, self._tiers, counters)
         self._fastpath = self._resolver.fastpath
-        sockets = [listener.udp_of(inheritance.number) for listener in inheritance.listeners]
-        self._udp = [one.fileno() for one in sockets]
+        listeners, number = inheritance.listeners, inheritance.number
+        self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
         self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = TcpListener(
-            (one.tcp for one in inheritance.listeners), self._fastpath, counters
-        )
+        self._tcp = TcpListener((one.tcp for one in listeners if one.tcp), self._fastpath, counters)
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)

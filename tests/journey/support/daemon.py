@@ -16,6 +16,8 @@ from typing import ClassVar
 
 from fastdns._shared import Pages
 
+from .manager import ServiceManager
+
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -40,8 +42,10 @@ class Fastdns:
         arguments: Sequence[str] = (),
         workers: int | None = 1,
         prefix: Sequence[str] = (),
+        manager: ServiceManager | None = None,
     ) -> None:
-        """`prefix`: a command that becomes the one that follows it.
+        """`prefix`: a command that becomes the one that follows it. `manager` starts it as systemd
+        would, with what it has stored or opened.
 
         With more than one worker, whose memory holds what depends on the client's port.
         """
@@ -68,13 +72,15 @@ class Fastdns:
             self.command += ["--workers", str(workers)]
         self.command += arguments
         self.state_dir = state_dir
+        self.manager = manager
         self.log: list[str] = []
         self._log_grew = threading.Condition()
         self._log_ended = False
 
     def start(self) -> Fastdns:
         """Return when the ready line stands in the log; fail, with the log, when it ends first."""
-        self.process = subprocess.Popen(
+        start = subprocess.Popen if self.manager is None else self.manager.start
+        self.process = start(
             self.command,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
