@@ -52,7 +52,7 @@ class Crew:
         )
 
     @property
-    def serving(self) -> list[tuple[Child, Berth]]:
+    def berths(self) -> list[tuple[Child, Berth]]:
         """Who answers queries, and where that shows."""
         children = [post.child for post in self.posts]
         return [(one, self._berths[one]) for one in children if one and one.is_ready]

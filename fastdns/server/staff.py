@@ -88,7 +88,7 @@ class Staff:
     def signs_of_life(self) -> dict[str, float]:
         """Return when each worker that serves has last looked around, by time.monotonic."""
         shown = [shown_at for shown_at, _ in self._shared.pages.upstream_tables()]
-        return {str(one): shown[WORKER_SLOT + berth.number] for one, berth in self._crew.serving}
+        return {str(one): shown[WORKER_SLOT + berth.number] for one, berth in self._crew.berths}
 
     def look(self) -> None:
         """Take note of who has ended, and have their work done by others."""

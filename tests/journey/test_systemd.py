@@ -188,6 +188,99 @@ def test_a_worker_that_dies_is_replaced_on_sockets_that_came_back(
         assert data(ask(second, upstream.new_name())) == ["192.0.2.1"]
 
 
+# A reload
+
+
+def write_config(daemon: Fastdns, *, workers: int = 1, listen: Sequence[int] = ()) -> None:
+    addresses = ", ".join(f'"127.0.0.1:{port}"' for port in listen)
+    daemon.state_dir.with_suffix(".toml").write_text(
+        f"workers = {workers}\n" + (f"[listen]\ndns = [{addresses}]\n" if listen else "")
+    )
+
+
+def reload(daemon: Fastdns) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "fastdns", "reload", "--state", str(daemon.state_dir)],
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+
+@pytest.fixture
+def ports() -> list[int]:
+    return [free_port(), free_port()]
+
+
+@pytest.fixture
+def configured(
+    start_fastdns: Start, upstream: FalseUpstream, systemd: ServiceManager, ports: list[int]
+) -> Fastdns:
+    """A daemon that gets workers and addresses from its file: one worker and the first port."""
+    return start_fastdns(
+        upstream=[upstream],
+        listen=(),
+        workers=None,
+        manager=systemd,
+        config=f'workers = 1\n[listen]\ndns = ["127.0.0.1:{ports[0]}"]\n',
+    )
+
+
+def test_a_reload_is_told_from_its_beginning_to_its_end(
+    configured: Fastdns, systemd: ServiceManager
+) -> None:
+    told = len(systemd.messages)
+    before = time.monotonic_ns() // 1000
+    os.kill(configured.pid, signal.SIGHUP)
+    systemd.wait_for("READY=1", after=told)
+    reloading, ready = systemd.messages[told:]
+    assert reloading["RELOADING"] == "1"
+    assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
+    assert "not reloaded" not in ready["STATUS"]
+
+
+def test_a_reload_of_a_wrong_file_ends_ready_and_the_status_says_why(
+    configured: Fastdns, systemd: ServiceManager
+) -> None:
+    told = len(systemd.messages)
+    configured.state_dir.with_suffix(".toml").write_text("workers = 'many'\n")
+    os.kill(configured.pid, signal.SIGHUP)
+    ready = systemd.wait_for("READY=1", after=told)
+    assert systemd.messages[told]["RELOADING"] == "1"
+    assert "not reloaded" in ready["STATUS"]
+    assert "workers" in ready["STATUS"]
+
+
+def test_the_store_follows_workers_and_addresses_of_a_reload(
+    configured: Fastdns, systemd: ServiceManager, ports: list[int]
+) -> None:
+    for workers, listen in [(2, ports), (1, ports), (2, ports[1:]), (1, ports[:1])]:
+        told = len(systemd.messages)
+        write_config(configured, workers=workers, listen=listen)
+        assert reload(configured).returncode == 0
+        systemd.wait_for("READY=1", after=told)
+        assert stored_names(systemd) == sorted(
+            [f"tcp/127.0.0.1/{port}/0" for port in listen]
+            + [f"udp/127.0.0.1/{port}/{number}" for port in listen for number in range(workers)]
+        )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sockets_of_a_socket_unit_are_served_on_after_a_reload(
+    start_fastdns: Start, upstream: FalseUpstream, socket_unit: SocketUnit, workers: int
+) -> None:
+    systemd = socket_unit("127.0.0.1")
+    daemon = start_fastdns(
+        upstream=[upstream], listen=(), workers=None, manager=systemd, config="workers = 1\n"
+    )
+    write_config(daemon, workers=workers)
+    assert reload(daemon).returncode == 0
+    for tcp in (False, False, False, True):
+        assert data(ask(daemon, upstream.new_name(), tcp=tcp)) == ["192.0.2.1"]
+    assert len(daemon.workers) == workers
+
+
 # What it has opened: socket activation
 
 
