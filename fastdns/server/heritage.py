@@ -12,7 +12,7 @@ from ..config.schema import Config
 from . import ground, takeover
 from .ground import Account
 from .handed import Handed, Pool, where_to_listen
-from .sockets import Listeners, bind_all
+from .sockets import Listeners, bind_all, give_away
 from .systemd import Manager
 
 log = logging.getLogger(__name__)
@@ -25,6 +25,7 @@ class Heritage:
         """Take what there is. StartError: the place is taken, or is not handed over."""
         self.manager = Manager()
         self._places = places
+        self._account = account
         self._predecessor = takeover.find(places) if take_over else None
         handed = list(self.manager.handed)
         if self._predecessor is None:
@@ -46,6 +47,8 @@ class Heritage:
         """Have all listen addresses bound, which some are already; StartError: that cannot be."""
         listeners = bind_all(config.listen, config.worker_count, self._pool)
         self._pool.close()
+        if self._account is not None:
+            give_away(listeners, self._account.uid)
         return listeners
 
     def stop_predecessor(self) -> None:

@@ -158,7 +158,7 @@ def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
     steer(known, range(count))
     undo.callback(end_steering, known)
     try:
-        added = bind_more(known.address, workers - count)
+        added = bind_more(known.address, known.udp[0], workers - count)
     except OSError as error:
         raise Refused(
             f"workers: another socket for {known.address} cannot be bound ({error.strerror}) "

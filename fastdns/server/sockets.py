@@ -126,7 +126,7 @@ def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listener
     listening = tcp[0].bound if tcp else _listen(address)
     if not bound:
         bound = _bind_first(address)
-    bound += bind_more(address, workers - len(bound))
+    bound += bind_more(address, bound[0], workers - len(bound))
     listener = Listeners(asked, address, bound, listening)
     if len(bound) > workers:
         steer(listener, range(workers))  # nothing new comes to the others
@@ -146,7 +146,7 @@ def bind(address: Address, workers: int) -> Listeners:
             # With port 0 the kernel chooses; UDP then takes the same number.
             chosen = attrs.evolve(address, port=tcp.getsockname()[1])
             udp = _bind_first(chosen)
-            udp += bind_more(chosen, workers - 1)
+            udp += bind_more(chosen, udp[0], workers - 1)
         except OSError:
             for one in (tcp, *udp):
                 one.close()
@@ -170,12 +170,12 @@ def _bind_first(address: Address) -> list[socket.socket]:
     return [first]
 
 
-def bind_more(address: Address, count: int) -> list[socket.socket]:
-    """Bind so many more UDP sockets beside those that are there. OSError: that cannot be."""
+def bind_more(address: Address, first: socket.socket, count: int) -> list[socket.socket]:
+    """Bind so many more UDP sockets beside the first one. OSError: that cannot be."""
     bound: list[socket.socket] = []
     try:
         for _ in range(count):
-            bound.append(_open(address, socket.SOCK_DGRAM, shared=True))
+            bound.append(_open(address, socket.SOCK_DGRAM, beside=first))
     except OSError:
         for one in bound:
             one.close()
@@ -233,7 +233,16 @@ def _one_of(numbers: Sequence[int]) -> array[int]:
     return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 
-def _open(address: Address, kind: socket.SocketKind, *, shared: bool = False) -> socket.socket:
+def give_away(listeners: Sequence[Listeners], uid: int) -> None:
+    """Let that user bind others beside our sockets, which only their owner may."""
+    for listener in listeners:
+        for one in listener.sockets:
+            os.fchown(one.fileno(), uid, -1)
+
+
+def _open(
+    address: Address, kind: socket.SocketKind, *, beside: socket.socket | None = None
+) -> socket.socket:
     opened = socket.socket(address.family, kind | socket.SOCK_NONBLOCK)
     try:
         if address.family is socket.AF_INET6:
@@ -242,12 +251,22 @@ def _open(address: Address, kind: socket.SocketKind, *, shared: bool = False) ->
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             _prepare_udp(opened, address)
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, int(shared))
+            if beside is not None:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                _own_like(opened, beside)
         opened.bind(address.sockaddr)
     except OSError:
         opened.close()
         raise
     return opened
+
+
+def _own_like(opened: socket.socket, beside: socket.socket) -> None:
+    """Make the owner of a socket that of another one: SO_REUSEPORT works among one user's only."""
+    owner = os.fstat(beside.fileno()).st_uid
+    if owner != os.fstat(opened.fileno()).st_uid:
+        with suppress(PermissionError):  # then it cannot be bound, which is told
+            os.fchown(opened.fileno(), owner, -1)
 
 
 def _prepare_udp(opened: socket.socket, address: Address) -> None:
