@@ -124,14 +124,13 @@ def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listener
             )
         return Listeners(asked, address, bound, tcp[0].bound if tcp else None, (), strange[0])
     listening = tcp[0].bound if tcp else _listen(address)
+    read = len(bound)  # so many are read now, if by anybody
     if not bound:
         bound = _bind_first(address)
     bound += bind_more(address, bound[0], workers - len(bound))
     listener = Listeners(asked, address, bound, listening)
-    if len(bound) > workers:
-        steer(listener, range(workers))  # nothing new comes to the others
-    else:
-        end_steering(listener)
+    if read and read != workers:  # until all workers serve, the others need not get anything
+        steer(listener, range(min(read, workers)))
     return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
 
 
@@ -235,7 +234,7 @@ def _one_of(numbers: Sequence[int]) -> array[int]:
 
 def give_away(listeners: Sequence[Listeners], uid: int) -> None:
     """Let that user bind others beside our sockets, which only their owner may."""
-    for listener in listeners:
+    for listener in filter(lambda listener: listener.is_divided, listeners):
         for one in listener.sockets:
             os.fchown(one.fileno(), uid, -1)
 

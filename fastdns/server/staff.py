@@ -82,6 +82,9 @@ class Staff:
         except OSError as error:
             self.stop()
             raise StartError(f"cannot start a process: {error.strerror}") from error
+        for listener in self.settings.listeners:
+            if not listener.former:  # else nothing new is to come there
+                end_steering(listener)
         self.settings = without_former(self.settings)
         self._crew.stand_by()
 
@@ -166,7 +169,7 @@ class Staff:
         for settings in once:
             close_unused(settings, self.settings)
         self._former = self.settings
-        self._end_steering()
+        self.end_steering()
 
     def _steer_to_serving(self) -> None:
         """Let queries reach workers that answer; what queued for another one waits for the next."""
@@ -176,13 +179,14 @@ class Staff:
         if serving == self._serving:
             return
         if not serving:
-            self._end_steering()
+            self.end_steering()
         else:
             for listener in self.settings.listeners:
                 steer(listener, serving)
             self._serving = serving
 
-    def _end_steering(self) -> None:
+    def end_steering(self) -> None:
+        """Let the kernel share out queries among all workers."""
         self._serving = []
         for listener in self.settings.listeners:
             end_steering(listener)

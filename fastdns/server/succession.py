@@ -11,6 +11,7 @@ import socket
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 
 from .loop import Loop
 from .reception import ERROR, OK, Visitor
@@ -114,18 +115,30 @@ class Successor:
 class Succession:
     """Whoever wants to take over just now: from the first request until it serves, or gives up."""
 
-    def __init__(self, loop: Loop, lock: int, hand_over: Callable[[Successor], None]) -> None:
+    def __init__(
+        self,
+        loop: Loop,
+        lock: int,
+        *,
+        hand_over: Callable[[Successor], None],
+        give_up: Callable[[], None],
+    ) -> None:
         """`lock` is the one on state_dir. `hand_over` is called when the successor wants us to stop
-        serving; closing it is up to whoever is called.
+        serving; closing it is up to whoever is called. `give_up`: it ended before that.
         """
         self._loop = loop
         self._lock = lock
         self._hand_over = hand_over
+        self._give_up = give_up
         self._successor: Successor | None = None
 
     def begin(self, visitor: Visitor, sockets: Named, environment: Mapping[str, str]) -> None:
         """Answer a request; who has asked earlier and not gone on is forgotten."""
         self.end()
+        if environment and not _is_in_our_unit(visitor.pid):
+            visitor.say(ERROR, "its service manager would not accept it: restart the unit there")
+            visitor.close()
+            return
         try:
             successor = Successor(visitor)
         except OSError:
@@ -150,6 +163,7 @@ class Succession:
         if said != STOP:
             log.warning("pid %d gave up taking over", successor.pid)
             self.end()
+            self._give_up()
             return
         self._successor = None
         self._loop.forget(successor.fileno())
@@ -161,3 +175,12 @@ class Succession:
         if self._successor is not None:
             self._successor.close()
             self._successor = None
+
+
+def _is_in_our_unit(pid: int) -> bool:
+    """Whether a service manager takes that process for one of ours: it goes by control groups."""
+    try:
+        theirs = Path(f"/proc/{pid}/cgroup").read_text()
+        return theirs == Path("/proc/self/cgroup").read_text()
+    except OSError:
+        return True

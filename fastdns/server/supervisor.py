@@ -103,7 +103,12 @@ class Supervisor:
         self._watchdog = Watchdog(self._manager, self._signs_of_life)
         requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
         self._reception = Reception(places.supervisor, self._loop, requests)
-        self._succession = Succession(self._loop, heritage.lock, self._want_hand_over)
+        self._succession = Succession(
+            self._loop,
+            heritage.lock,
+            hand_over=self._want_hand_over,
+            give_up=self._share_out,
+        )
         self._petitioners: list[Visitor] = []  # who wait for the next reload
         self._is_reload_due = False
         # What takes several steps, of which only the first one is under way: each says until when
@@ -234,6 +239,9 @@ class Supervisor:
 
     def _want_hand_over(self, successor: Successor) -> None:
         self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
+
+    def _share_out(self) -> None:
+        self._staff.end_steering()  # who gave up may have begun to steer
 
     def _hand_over(self, successor: Successor) -> Iterator[float]:
         """Let another instance serve; if it does not, serve again."""

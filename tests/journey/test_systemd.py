@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dns.message
@@ -279,6 +279,24 @@ def test_sockets_of_a_socket_unit_are_served_on_after_a_reload(
     for tcp in (False, False, False, True):
         assert data(ask(daemon, upstream.new_name(), tcp=tcp)) == ["192.0.2.1"]
     assert len(daemon.workers) == workers
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root gets so large a buffer for sure")
+def test_a_socket_holds_ten_thousand_queries_while_nobody_reads(
+    start_fastdns: Start, upstream: FalseUpstream, systemd: ServiceManager
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], manager=systemd)
+    daemon.stop()
+    (waiting,) = systemd.stored[f"fastdns/udp/127.0.0.1/{daemon.port}/0"]
+    query = make_query("www.a-name-of-some-length.example").to_wire()
+    with udp_socket(daemon) as client:
+        for _ in range(10_000):
+            client.send(query)
+    received = 0
+    with suppress(BlockingIOError):
+        while waiting.recv(4096, socket.MSG_DONTWAIT):
+            received += 1
+    assert received == 10_000
 
 
 # What it has opened: socket activation

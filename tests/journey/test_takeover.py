@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -11,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import dns.message
@@ -229,6 +230,38 @@ def test_successor_that_cannot_start_changes_nothing(
     first.wait_for_log("gave up taking over")
     assert first.process_ids() == process_ids
     assert data(ask(first, upstream.new_name())) == ["192.0.2.1"]
+
+
+def test_after_a_successor_that_could_not_start_every_worker_is_asked(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """It would have had fewer workers, and so has taken its place with fewer sockets."""
+    first = start_fastdns(upstream=[upstream], workers=2)
+    with socket.create_server(("127.0.0.1", 0)) as holder:
+        busy = f"127.0.0.1:{holder.getsockname()[1]}"
+        done = run(
+            *("serve", "--takeover", "--state", str(first.state_dir), "--workers", "1"),
+            *("--listen", f"127.0.0.1:{first.port}", "--listen", busy, "--upstream", "192.0.2.1"),
+        )
+    assert done.returncode == 1
+    first.wait_for_log("gave up taking over")
+    for worker in first.workers:
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert 0 < answers_to_many(first, upstream.new_name()) < 40
+        finally:
+            os.kill(worker, signal.SIGCONT)
+
+
+def answers_to_many(daemon: Fastdns, name: str) -> int:
+    """How many of 40 clients are answered within a second."""
+    query = make_query(name).to_wire()
+    with ExitStack() as stack:
+        clients = [stack.enter_context(udp_socket(daemon, 1.0)) for _ in range(40)]
+        for client in clients:
+            client.send(query)
+        time.sleep(1)
+        return len(select.select(clients, [], [], 0)[0])
 
 
 class SlowSuccessor:

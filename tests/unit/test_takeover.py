@@ -16,7 +16,7 @@ from fastdns.errors import StartError
 from fastdns.server import succession
 from fastdns.server.loop import Loop
 from fastdns.server.reception import Visitor
-from fastdns.server.succession import Successor
+from fastdns.server.succession import Succession, Successor
 from fastdns.server.takeover import READY, STOP, TAKEOVER, Predecessor, find
 
 LOOP = Loop()
@@ -199,6 +199,20 @@ def test_an_instance_that_hangs_up_instead_of_stopping_is_said(
     assert found is not None
     assert not found.stop()
     close(found)
+
+
+def test_who_is_not_of_our_unit_is_told_to_restart_that(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(succession, "_is_in_our_unit", lambda pid: pid != os.getpid())
+    ours, theirs = socket.socketpair()
+    begun = Succession(LOOP, -1, hand_over=lambda _: None, give_up=lambda: None)
+    begun.begin(visitor(ours), [], {"NOTIFY_SOCKET": "@x"})
+    with theirs:
+        assert b"restart the unit" in theirs.recv(1000)
+        assert theirs.recv(1000) == b""
+
+
+def test_every_process_is_in_its_own_unit() -> None:
+    assert succession._is_in_our_unit(os.getpid())
 
 
 # The successor fails
