@@ -87,7 +87,8 @@ def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
     """
     if opened and listen == Listen():
         return Listen(dns=opened)
-    return Listen(dns=(*listen.dns, *(one for one in opened if one not in listen.dns)))
+    others = (one for one in opened if not any(_same(one, known) for known in listen.dns))
+    return Listen(dns=(*listen.dns, *others))
 
 
 def handed(name: str, descriptor: int) -> Handed | None:

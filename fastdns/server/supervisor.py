@@ -246,9 +246,10 @@ class Supervisor:
     def _hand_over(self, successor: Successor) -> Iterator[float]:
         """Let another instance serve; if it does not, serve again."""
         log.info("pid %d takes over", successor.pid)
-        self._manager.alive()
+        self._manager.alive()  # each of the two waits that follow may take its time
         self._reception.close()
         self._staff.stop()
+        self._manager.alive()
         if successor.serves():
             log.info("pid %d serves; this one ends", successor.pid)
             self._manager.succeeded_by(successor.pid)

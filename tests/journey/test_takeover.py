@@ -22,6 +22,7 @@ from .support.client import TcpClient, ask, data, eventually, make_query, read_a
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, silence
 from .support.manager import ServiceManager
+from .support.ports import bind_pair
 
 Start = Callable[..., Fastdns]
 
@@ -406,3 +407,18 @@ def test_service_manager_goes_over_to_the_successor(
         told = len(systemd.messages)
         systemd.wait_for("WATCHDOG=1", after=told)
         assert sum(map(len, systemd.stored.values())) == 2
+
+
+def test_sockets_of_a_socket_unit_go_over_too(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    udp, tcp = bind_pair()
+    opened = [("dns.socket", udp), ("dns.socket", tcp)]
+    with udp, tcp, ServiceManager(tmp_path, opened=opened) as systemd:
+        first = start_fastdns(upstream=[upstream], listen=(), manager=systemd)
+        with successor(first, upstream=[upstream], listen=()) as second:
+            has_ended(first)
+            assert second.addresses == [udp.getsockname()]
+            assert data(ask(second, upstream.new_name())) == ["192.0.2.1"]
+            assert data(ask(second, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
+            assert not systemd.stored

@@ -108,6 +108,12 @@ def test_a_socket_of_somebody_else_at_a_configured_address_is_that_address(give:
     assert where_to_listen(listen, Pool([foreign]).opened) == listen
 
 
+def test_a_configured_address_may_be_spelled_in_another_way(give: Give) -> None:
+    foreign = give(host="::1", name="dns.socket")
+    listen = Listen(dns=(Address("0:0::1", foreign.address.port),))
+    assert where_to_listen(listen, Pool([foreign]).opened) == listen
+
+
 def test_a_socket_of_ours_does_not_stand_in_for_the_default(give: Give) -> None:
     assert Pool([give()]).opened == ()
 
