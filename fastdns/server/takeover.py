@@ -75,6 +75,7 @@ class Predecessor:
 def find(places: Places) -> Predecessor | None:
     """Return the instance that runs, which has given us what it holds; None: there is none.
 
+    None, too, when it hangs or ends meanwhile: whoever takes the lock then finds out which.
     StartError: it does not hand anything over.
     """
     connection = socket.socket(socket.AF_UNIX)
@@ -91,10 +92,13 @@ def find(places: Places) -> Predecessor | None:
         ) from error
     pid, _, _ = _peer(connection)
     answer = _exchange(connection, TAKEOVER)
+    if not answer:
+        connection.close()
+        return None
     word, _, text = answer.partition(" ")
     if word != OK:
         raise StartError(
-            f"the running fastdns (pid {pid}) does not hand over ({text or 'no answer'}); "
+            f"the running fastdns (pid {pid}) does not hand over ({text}); "
             f"stop it, then start without --takeover"
         )
     return _accept(places, pid, text, connection)
