@@ -157,7 +157,11 @@ def bind(address: Address, workers: int) -> Listeners:
 
 def _listen(address: Address) -> socket.socket:
     tcp = _open(address, socket.SOCK_STREAM)
-    tcp.listen(BACKLOG)
+    try:
+        tcp.listen(BACKLOG)
+    except OSError:
+        tcp.close()
+        raise
     return tcp
 
 
