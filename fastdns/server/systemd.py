@@ -34,7 +34,7 @@ class Manager:
         self.watchdog_seconds = _take_watchdog(environment)  # it wants to hear from us as often
         self._address = _take_address(environment)
         self._socket: socket.socket | None = None
-        self._has_complained = False
+        self._is_deaf = False  # it did not take what it was told last
         self._kept: dict[str, int] = {}  # what it keeps, by name: which socket that is
         self.remember(self.handed)
         if self._address:
@@ -86,19 +86,19 @@ class Manager:
     def keep(self, sockets: Mapping[str, socket.socket]) -> None:
         """Have it keep these by name, and no others of ours: the next start gets them back."""
         wanted = {name: _identity(one) for name, one in sockets.items()}
-        for name, identity in self._kept.items():
-            if wanted.get(name) != identity:
-                self._tell("FDSTOREREMOVE=1", f"FDNAME={name}")
+        for name, identity in list(self._kept.items()):
+            if wanted.get(name) != identity and self._tell("FDSTOREREMOVE=1", f"FDNAME={name}"):
+                del self._kept[name]
         for name, identity in wanted.items():
-            if self._kept.get(name) != identity:
-                # It would let go of one with an error pending, as a UDP socket may have.
-                store = ("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0")
-                self._tell(*store, descriptor=sockets[name].fileno())
-        self._kept = wanted
+            # It would let go of one with an error pending, as a UDP socket may have.
+            store = ("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0")
+            if name not in self._kept and self._tell(*store, descriptor=sockets[name].fileno()):
+                self._kept[name] = identity
 
-    def _tell(self, *lines: str, descriptor: int | None = None) -> None:
+    def _tell(self, *lines: str, descriptor: int | None = None) -> bool:
+        """Return whether it was told, or nobody wants to be."""
         if not self._address:
-            return
+            return True
         message = ["\n".join(lines).encode("utf-8", "replace")]
         descriptors = [] if descriptor is None else [descriptor]
         try:
@@ -108,15 +108,20 @@ class Manager:
                 self._forget()
                 socket.send_fds(self._connect(), message, descriptors)
         except OSError as error:
-            if not self._has_complained:
-                self._has_complained = True
-                log.warning("the service manager cannot be told anything: %s", error.strerror)
+            if not self._is_deaf:
+                log.warning(
+                    "the service manager cannot be told anything: %s", error.strerror or error
+                )
+            self._is_deaf = True
+            return False
+        self._is_deaf = False
+        return True
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
-            self._socket.settimeout(SEND_SECONDS)
             self._socket.connect(self._address)
+        self._socket.settimeout(0.0 if self._is_deaf else SEND_SECONDS)
         return self._socket
 
     def _forget(self) -> None:

@@ -7,6 +7,7 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
@@ -116,6 +117,26 @@ def test_a_manager_that_has_gone_is_told_of_once(caplog: pytest.LogCaptureFixtur
     manager.ready("serving")
     manager.alive()
     assert len(caplog.records) == 1
+
+
+def test_a_manager_that_hangs_holds_nobody_up_and_gets_the_sockets_later(
+    tmp_path: Path, bound: Callable[..., socket.socket]
+) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as hung:
+        hung.bind(str(tmp_path / "notify"))
+        manager = Manager({"NOTIFY_SOCKET": str(tmp_path / "notify")})
+        hung.setblocking(False)
+        start = time.monotonic()
+        for _ in range(2000):
+            manager.alive()
+        kept = {"fastdns/a": bound()}
+        manager.keep(kept)
+        assert time.monotonic() - start < 3
+        with suppress(BlockingIOError):
+            while hung.recv(4096):
+                pass
+        manager.keep(kept)
+        assert hung.recv(4096).startswith(b"FDSTORE=1\nFDNAME=fastdns/a")
 
 
 def test_a_manager_that_has_made_its_socket_anew_is_found_again(tmp_path: Path) -> None:
