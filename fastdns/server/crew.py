@@ -54,8 +54,8 @@ class Crew:
     @property
     def berths(self) -> list[tuple[Child, Berth]]:
         """Who answers queries, and where that shows."""
-        children = [post.child for post in self.posts]
-        return [(one, self._berths[one]) for one in children if one and one.is_ready]
+        posted = {post.child for post in self.posts}
+        return [pair for pair in self._berths.items() if pair[0] in posted and pair[0].is_ready]
 
     @property
     def everybody(self) -> list[Child]:
