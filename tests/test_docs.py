@@ -32,7 +32,7 @@ ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
 # Commands that look at a daemon: they get the test's.
-LOOKS = re.compile(r"fastdns (?:stats|top|cache [a-z]+)")
+LOOKS = re.compile(r"fastdns (?:reload|stats|top|cache [a-z]+)")
 NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
 # Each takes one value; a test gives values of its own, and `check` judges the README's.
 PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")

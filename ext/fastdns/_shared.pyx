@@ -72,6 +72,8 @@ COUNTERS = (
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError("COUNTERS and the enumeration in _shared.pxd differ")
+# Of these, what says how things stand now in a process, and not what it has done.
+GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
 cdef dict INDEX = {name: index for index, (name, _) in enumerate(COUNTERS)}
 
 SUPERVISOR_SLOT = 0
@@ -109,7 +111,7 @@ ctypedef struct Row:
 ctypedef struct Table:
     uint32_t sequence           # odd while it is being written
     uint32_t count              # of the rows
-    double shown_at             # time.monotonic() of the writer
+    double shown_at             # time.monotonic() of the writer; 0: it is gone
     Row rows[UPSTREAMS_MAX]
 
 
@@ -163,16 +165,36 @@ cdef class Counters:
             row.failures = failures
             fresh.count += 1
         fresh.shown_at = time.monotonic()
-        # Who died while writing has left an odd number: it stays one until this table is whole.
-        fresh.sequence = table.sequence | 1
-        store(&table.sequence, fresh.sequence, RELAXED)
-        fence(RELEASE)
-        memcpy(table, &fresh, sizeof(Table))
-        store(&table.sequence, fresh.sequence + 1, RELEASE)
+        publish(table, &fresh)
 
     def shown_upstreams(self):
         """What was shown last, by this process or by the one that had the slot before it."""
         return read_table(<const Table*>self.upstreams)[1]
+
+    def retire(self):
+        """Let the slot of a process that is gone say what it has done, and nothing of how things stand."""
+        cdef Table* table = <Table*>self.upstreams
+        cdef Table fresh
+        cdef size_t i
+        for name in GAUGES:
+            self.set(name, 0)
+        memcpy(&fresh, table, sizeof(Table))
+        fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
+        for i in range(fresh.count):
+            fresh.rows[i].alive = 0
+            fresh.rows[i].rtt_us = 0
+        fresh.shown_at = 0
+        publish(table, &fresh)
+
+
+cdef void publish(Table* table, Table* fresh) noexcept:
+    """Put a table in the place of another one, which says meanwhile that it is being written."""
+    # Who died while writing has left an odd number: it stays one until this table is whole.
+    fresh.sequence = table.sequence | 1
+    store(&table.sequence, fresh.sequence, RELAXED)
+    fence(RELEASE)
+    memcpy(table, fresh, sizeof(Table))
+    store(&table.sequence, fresh.sequence + 1, RELEASE)
 
 
 cdef uint64_t nanoseconds(double seconds) noexcept nogil:
@@ -308,10 +330,17 @@ class Pages:
         ]
 
     def upstreams(self):
-        """The same, put together: who answers one of the processes is alive."""
+        """The same, put together: who answers one of the processes is alive.
+
+        Those that only processes asked that are gone are left out, unless all are gone.
+        """
         together = {}
-        for _, states in self.upstream_tables():
+        tables = self.upstream_tables()
+        asked = {state.name for shown_at, states in tables if shown_at for state in states}
+        for _, states in tables:
             for state in states:
+                if asked and state.name not in asked:
+                    continue
                 known = together.get(state.name)
                 together[state.name] = state if known is None else _merge(known, state)
         return list(together.values())

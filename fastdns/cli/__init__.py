@@ -11,6 +11,7 @@ from .output import fail
 
 COMMANDS = {
     "serve": "Answer queries until told to stop.",
+    "reload": "Have the running daemon read its configuration again.",
     "check": "Judge a configuration and print what it comes to.",
     "cache": "Look into the cache on disk and change it.",
     "stats": "Print the counters of the running daemon.",

@@ -167,7 +167,7 @@ def measure(names: int, delay_ms: int) -> Outcome:
         upstream_port = stack.enter_context(
             running(["fastdns.cli.demo_server", str(delay_ms / 1e3)], place / "upstream.log")
         )
-        serve = ["fastdns", "serve", "-c", str(empty), "--state", str(state)]
+        serve = ["fastdns", "serve", "-c", str(empty), "--state", str(state), "--workers", "1"]
         serve += ["--listen", "127.0.0.1:0", "--upstream", f"127.0.0.1:{upstream_port}"]
         port = stack.enter_context(running(serve, place / "fastdns.log"))
         if not progress.disable:  # rich writes an empty line into a pipe even when disabled

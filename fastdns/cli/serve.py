@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import click
@@ -17,13 +18,16 @@ from . import options
 @options.upstream
 @options.state
 @click.option("--workers", metavar="N", type=int, help="Processes that answer queries.")
+@click.option("--takeover", is_flag=True, help="Come in the place of the instance that runs.")
 def serve(
     path: Path | None,
     listen: tuple[str, ...],
     upstream: tuple[str, ...],
     state: str | None,
+    *,
     workers: int | None,
+    takeover: bool,
 ) -> int:
     """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
-    config = load(path, listen=listen, upstream=upstream, state=state, workers=workers)
-    return supervisor.run(config)
+    given = partial(load, path, listen=listen, upstream=upstream, state=state, workers=workers)
+    return supervisor.run(given(), partial(given, again=True), take_over=takeover)

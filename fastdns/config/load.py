@@ -28,14 +28,16 @@ def load(
     upstream: Sequence[str] = (),
     state: str | Path | None = None,
     workers: int | None = None,
+    again: bool = False,
 ) -> Config:
     """Return the effective configuration: the flags, else the file, else the defaults.
 
     Without a path it is /etc/fastdns/fastdns.toml when that exists. ConfigErrors names a flag or
     the file and the key for each wrong value; what a flag replaces is not looked at. A file of
     upstreams must exist and name at least one; its other lines may be wrong (`read_server_file`).
+    With `again`, the file has to be one that can be read twice, and nothing here can block.
     """
-    source, data = _read(path)
+    source, data = _read(path, regular=again)
     flags: dict[str, str] = {}
     for table, key, flag, given in (
         ("listen", "dns", "--listen", listen),
@@ -74,13 +76,13 @@ def load_places(path: Path | None, *, state: str | Path | None = None) -> Places
         ) from None
 
 
-def _read(path: Path | None) -> tuple[str | None, dict[str, Any]]:
+def _read(path: Path | None, *, regular: bool = False) -> tuple[str | None, dict[str, Any]]:
     """Return how messages name the file (None: there is none) and what it says."""
     if path is None and not os.path.exists(DEFAULT_FILE):
         return None, {}
     source = path_text(path or DEFAULT_FILE)
     try:
-        text = read_text(path or DEFAULT_FILE, regular=False)
+        text = read_text(path or DEFAULT_FILE, regular=regular)
     except ValueError as error:
         raise ConfigErrors([f"{source}: {error}"]) from None
     try:

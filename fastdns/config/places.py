@@ -11,7 +11,7 @@ from .schema import Section
 
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
-OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper"}
+OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper", "supervisor"}
 
 
 @attrs.frozen
@@ -43,6 +43,11 @@ class Places(Section):
     def keeper(self) -> Path:
         """The keeper's socket."""
         return self.run_dir / "keeper"
+
+    @property
+    def supervisor(self) -> Path:
+        """The supervisor's socket."""
+        return self.run_dir / "supervisor"
 
     @property
     def cache(self) -> Path:

@@ -5,6 +5,7 @@ last. Field types are real objects here (no postponed annotations), because `str
 on them.
 """
 
+import os
 import socket
 import sys
 from collections.abc import Callable, Iterator
@@ -31,6 +32,8 @@ ADDRESS_SPACE = Octets(
 # Of one file, beside everything else that lies there.
 LARGEST_MAP = Octets(1 << 30 if sys.maxsize < 1 << 32 else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
+WORKERS_MAX = 256
+WORKER_MEMORY_MIN = 64 << 10  # octets
 
 _T = TypeVar("_T", int, float)
 
@@ -117,13 +120,6 @@ def _disk_size(instance: Any, attribute: Any, value: Octets) -> None:
         least = spell_size(MIB)
         raise ValueError(f'is {spell_size(value)}; must be at least {least} (or "0": not kept)')
     between(Octets(0), LARGEST_MAP, spell_size)(instance, attribute, value)
-
-
-def _one_worker(_instance: Any, _attribute: Any, value: int) -> None:
-    if value < 0:
-        raise ValueError(f"is {value}; must be at least 0")
-    if value > 1:
-        raise ValueError("more than one worker is not in this version of fastdns (try 1)")
 
 
 def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> None:
@@ -213,13 +209,23 @@ class Cache(Section):
 class Config(Section):
     """The whole of it, as the daemon and the commands see it."""
 
-    workers: int = attrs.field(default=0, validator=_one_worker)
+    workers: int = attrs.field(default=0, validator=between(0, WORKERS_MAX, str))  # 0: one a CPU
     state_dir: Path  # both have a default, which depends on who asks: places.decide
     run_dir: Path
     log_level: LogLevel = "info"
     listen: Listen = Listen()
     upstream: Upstream = Upstream()
     cache: Cache = Cache()
+
+    @property
+    def worker_count(self) -> int:
+        """How many workers that is on this machine."""
+        return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+    @property
+    def worker_memory(self) -> int:
+        """What each of them gets of cache.memory."""
+        return max(self.cache.memory // self.worker_count, WORKER_MEMORY_MIN)
 
     def contradictions(self) -> Iterator[ConfigError]:
         for server in self.upstream.servers:

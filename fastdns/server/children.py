@@ -1,4 +1,4 @@
-"""A process that the supervisor forks: started, watched, replaced when it dies, ended."""
+"""A process that the supervisor forks, and a post that is never to be without one."""
 
 from __future__ import annotations
 
@@ -9,121 +9,152 @@ import select
 import signal
 import time
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from .loop import Loop
+
 log = logging.getLogger(__name__)
 
+READY_SECONDS = 10.0  # who takes longer before it can do its work is given up
 STOP_SECONDS = 6.0  # longer than a worker takes for its last answers
-SHORT_LIFE_SECONDS = 5.0  # who dies younger is replaced more slowly each time
+SHORT_LIFE_SECONDS = 1.0  # who dies younger is replaced more slowly each time
 PAUSE_SECONDS = 0.05
 PAUSE_MAX_SECONDS = 5.0
 CRASHES = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT}  # what damaged memory or files lead to
 
 
 class Child:
-    """One kind of work, and the process that does it just now."""
+    """One process: how it is told what to do, what it answers, how it ends."""
 
-    def __init__(self, name: str, work: Callable[[int], None]) -> None:
-        """`work` is done in the child. To the descriptor that it gets, it writes when ready."""
+    def __init__(self, name: str, work: Callable[[int, int], None], loop: Loop) -> None:
+        """Fork. OSError: this system lets us fork no more, or has no descriptors left.
+
+        `work` is done in the child, with two descriptors. The first one can be read when there is
+        an order, and ends when the child is to end: the supervisor wants it to, or is gone. To the
+        second one it writes an octet when it can do its work.
+        """
         self.name = name
-        self._work = work
-        self._pause = 0.0
-        self._started = 0.0
-        self._answered = -1
-        self._last = 0  # the pid of the one that ended
-        self.pid = 0  # 0: there is none
-        self.due = math.inf  # when one has to be started
-
-    def start(self) -> None:
-        """Fork. OSError: this system lets us fork no more; then it is due again after a pause."""
-        self._started, self.due = time.monotonic(), math.inf
-        self._forget_readiness()
-        self._answered, ready = os.pipe()
-        pid = -1
-        try:
-            pid = os.fork()
-        except OSError:
-            self._postpone()
-            raise
-        finally:
-            if pid:
-                os.close(ready)
-        if pid == 0:
-            os.close(self._answered)
-            self._live(ready)
-        self.pid = pid
-
-    def is_ready(self, wait: float) -> bool:
-        """Return whether it has said that it is, waiting so long for it. To be asked once."""
-        answered = self._answered
-        came = select.select([answered], [], [], wait)[0] and os.read(answered, 1)
-        self._forget_readiness()
-        return bool(came)
-
-    def reap(self) -> int | None:
-        """Return how it ended, if it did (negative: by that signal); a successor is due then."""
-        if not self.pid:
-            return None
-        pid, status = os.waitpid(self.pid, os.WNOHANG)
-        if pid == 0:
-            return None
-        self._postpone()
-        self.pid, self._last = 0, pid
-        return os.waitstatus_to_exitcode(status)
-
-    def tell_end(self, code: int) -> None:
-        """Log how it ended."""
-        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        log.error("the %s (pid %d) ended %s; another takes over", self.name, self._last, how)
-
-    def give_up(self) -> int:
-        """End one that is not ready, and return how it has ended; another is due after a pause."""
-        code = self.kill()
-        self._postpone()
-        return code
-
-    def kill(self) -> int:
-        """End it and return how it has ended (negative: by that signal, perhaps an earlier one)."""
-        if not self.pid:
-            return 0
-        os.kill(self.pid, signal.SIGKILL)
-        self._last, status = os.waitpid(self.pid, 0)
         self.pid = 0
-        return os.waitstatus_to_exitcode(status)
+        self.began_at = time.monotonic()
+        self.is_ready = False
+        self.late_at = math.inf  # when it has taken too long to be ready, or to end
+        self.code: int | None = None  # how it ended (negative: by that signal), if it has
+        self.settled: Callable[[], None] = _nothing  # called when it is ready, or never will be
+        self._loop = loop
+        with ExitStack() as failed:
+            order, self._order = _pipe(failed)
+            self._answered, ready = _pipe(failed)
+            os.set_blocking(self._answered, False)
+            loop.keep(self._order)
+            failed.callback(loop.forget, self._order)
+            with loop.signals_held():
+                self.pid = os.fork()
+                if self.pid == 0:
+                    self._live(work, order, ready)
+            failed.pop_all()
+        os.close(order)
+        os.close(ready)
+        loop.watch(self._answered, self._hear)
 
-    def wait(self) -> None:
-        """Wait for its end, for which it has been asked; end it when that takes too long."""
-        until = time.monotonic() + STOP_SECONDS
-        while self.pid and os.waitpid(self.pid, os.WNOHANG)[0] == 0:
-            if time.monotonic() >= until:
-                log.error("the %s (pid %d) does not stop and is killed", self.name, self.pid)
-                self.kill()
-                return
-            signal.sigtimedwait({signal.SIGCHLD}, 0.1)
-        self.pid = 0
+    def __str__(self) -> str:
+        return f"{self.name} (pid {self.pid})"
 
-    def _forget_readiness(self) -> None:
+    def tell(self, order: str) -> None:
+        """Send it a line. BrokenPipeError: it is gone."""
+        os.write(self._order, f"{order}\n".encode())
+        self.began_at = time.monotonic()
+        self.late_at = self.began_at + READY_SECONDS
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it is ready, or never will be."""
+        return self.is_ready or self.code is not None
+
+    def await_ready(self, seconds: float) -> bool:
+        """Return whether it is ready, waiting so long for it, or until it never will be."""
         if self._answered >= 0:
-            os.close(self._answered)
-            self._answered = -1
+            poll = select.poll()
+            poll.register(self._answered, select.POLLIN)
+            if poll.poll(seconds * 1000):
+                self._hear()
+        return self.is_ready
 
-    def _postpone(self) -> None:
-        """Let a successor be due: at once, or later when they die young."""
-        lived = time.monotonic() - self._started
-        if lived > SHORT_LIFE_SECONDS:
-            self._pause = 0.0
-        else:
-            self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
-        self.due = time.monotonic() + self._pause
+    def release(self) -> None:
+        """Let it end in its own time."""
+        if self._order >= 0:
+            self._loop.forget(self._order)
+            os.close(self._order)
+            self._order = -1
+            self.late_at = time.monotonic() + STOP_SECONDS
 
-    def _live(self, ready: int) -> NoReturn:
+    def kill(self) -> None:
+        """End it now."""
+        if self.code is None:
+            os.kill(self.pid, signal.SIGKILL)
+
+    def reap(self, *, wait: bool = False) -> bool:
+        """Return True once, when it has ended; `code` says how."""
+        if self.code is not None:
+            return False
+        pid, status = os.waitpid(self.pid, 0 if wait else os.WNOHANG)
+        if pid == 0:
+            return False
+        if self._answered >= 0:
+            self._hear()  # it may have been ready before it ended
+        if self._answered >= 0:
+            self._settle()  # a child of its own holds the other end
+        self.code = os.waitstatus_to_exitcode(status)
+        self.release()
+        return True
+
+    def await_end(self) -> None:
+        """Wait for its end after a release; end it when that takes too long."""
+        with self._loop.signals_held():
+            while self.code is None and not self.reap():
+                if time.monotonic() >= self.late_at:
+                    log.error("the %s takes too long to end and is killed", self)
+                    self.kill()
+                    self.late_at = math.inf
+                signal.sigtimedwait({signal.SIGCHLD}, 0.1)
+            signal.raise_signal(signal.SIGCHLD)  # one that we have taken may have been another's
+
+    def tell_end(self) -> None:
+        """Log how it ended."""
+        code = self.code or 0
+        how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
+        log.error("the %s ended %s; another takes over", self, how)
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether it ended in a way in which damaged memory or files end a process."""
+        return self.code is not None and -self.code in CRASHES
+
+    def _hear(self) -> None:
+        """Take note that it is ready, or of the silence of one that has given up."""
+        try:
+            self.is_ready = bool(os.read(self._answered, 1))
+        except BlockingIOError:
+            return
+        if self.is_ready and self._order >= 0:
+            self.late_at = math.inf
+        self._settle()
+
+    def _settle(self) -> None:
+        self._loop.forget(self._answered)
+        os.close(self._answered)
+        self._answered = -1
+        self.settled()
+
+    def _live(self, work: Callable[[int, int], None], order: int, ready: int) -> NoReturn:
         """Be the child, and end without what the supervisor would do at its end."""
         status = 1
         try:
-            _name_process(f"fastdns-{self.name}")
-            self._work(ready)
+            name_process(self.name)
+            os.close(self._answered)
+            self._loop.leave()
+            work(order, ready)
             status = 0
         except BaseException as error:  # whatever it is, it must not unwind into the supervisor
             log.error("%s: %s: %s", self.name, type(error).__name__, error)
@@ -131,8 +162,43 @@ class Child:
             os._exit(status)
 
 
-def _name_process(name: str) -> None:
+class Post:
+    """One kind of work, and the process that does it just now."""
+
+    def __init__(self) -> None:
+        self.child: Child | None = None
+        self.successor: Child | None = None  # that is to take over from a child that still serves
+        self.due = math.inf  # when it has to be filled
+        self._pause = 0.0
+
+    def take(self, child: Child) -> None:
+        """Have this one do the work."""
+        self.child, self.due = child, math.inf
+
+    def vacate(self, lived: float) -> None:
+        """It is due to be filled: at once, or later when they die young."""
+        self.child = None
+        if lived > SHORT_LIFE_SECONDS:
+            self._pause = 0.0
+        else:
+            self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
+        self.due = time.monotonic() + self._pause
+
+
+def name_process(name: str) -> None:
     """Let `ps` and `top` show which process is which."""
     # Under this path, also who has given up root may write its own.
     with suppress(OSError):
-        Path(f"/proc/self/task/{os.getpid()}/comm").write_text(name)
+        Path(f"/proc/self/task/{os.getpid()}/comm").write_text(f"fastdns-{name}")
+
+
+def _pipe(failed: ExitStack) -> tuple[int, int]:
+    """Return both ends of a pipe that is closed again when what it is for fails."""
+    ends = os.pipe()
+    for end in ends:
+        failed.callback(os.close, end)
+    return ends
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

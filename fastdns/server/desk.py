@@ -37,7 +37,7 @@ class Desk:
                 return
             self.close()
         try:
-            self._listener = self._listen()
+            self._listener = listen_at(self._path)
         except OSError as error:
             if not self._has_complained:
                 self._has_complained = True
@@ -65,22 +65,6 @@ class Desk:
         else:
             return False
         return True
-
-    def _listen(self) -> socket.socket:
-        with suppress(FileNotFoundError):
-            self._path.unlink()  # a predecessor's
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o177)
-        try:
-            with short_path(self._path) as name:
-                listener.bind(name)
-            listener.listen(BACKLOG)
-        except BaseException:
-            listener.close()
-            raise
-        finally:
-            os.umask(before)
-        return listener
 
     def _admit(self) -> None:
         assert self._listener is not None
@@ -124,3 +108,21 @@ class Desk:
         visitor, _ = self._visitors.pop(descriptor)
         self._poll.unregister(visitor)
         visitor.close()
+
+
+def listen_at(path: Path) -> socket.socket:
+    """Return a socket that listens there for processes of our user (OSError: it cannot be)."""
+    with suppress(FileNotFoundError):
+        path.unlink()  # a predecessor's
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        with short_path(path) as name:
+            listener.bind(name)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener

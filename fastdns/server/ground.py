@@ -92,10 +92,15 @@ def lock(places: Places, account: Account | None) -> int:
             )
     if account is not None:
         os.fchown(descriptor, account.uid, account.gid)
+    sign(descriptor)
+    return descriptor
+
+
+def sign(descriptor: int) -> None:
+    """Say in the locked file who holds the lock: we."""
     with suppress(OSError):  # the lock holds without the pid, too: the disk may be full
         os.ftruncate(descriptor, 0)
-        os.write(descriptor, f"{os.getpid()}\n".encode())
-    return descriptor
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _try_lock(descriptor: int, seconds: float = LOCK_SECONDS) -> bool:

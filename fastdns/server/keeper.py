@@ -30,6 +30,7 @@ from ..cache.store import Store, Update
 from .broom import Broom
 from .desk import Desk
 from .disk import TROUBLE, Disk
+from .shared import Berth
 
 log = logging.getLogger(__name__)
 
@@ -61,8 +62,8 @@ class KeeperInheritance:
     control: Control
     counters: Counters
     bell: int
-    worker_bells: Sequence[int]
-    lifeline: int  # readable when the supervisor is gone, or wants us to end
+    berths: Sequence[Berth]  # of the workers
+    lifeline: int  # ends when the supervisor is gone, or wants us to end
 
 
 class Keeper:
@@ -206,8 +207,7 @@ class Keeper:
         """Have workers tell their hit counts, and wait a moment for it."""
         self._tallied_at = now
         self._control.ask_tally()
-        self._ring_workers()
-        left = len(self._inheritance.worker_bells)
+        left = self._ring_workers()
         until = now + TALLY_SECONDS
         while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
             rings = _rings(self._inheritance.bell)
@@ -215,10 +215,13 @@ class Keeper:
             left -= rings % BELL_TAKE_IN
         self._intake.take(now)
 
-    def _ring_workers(self) -> None:
-        for bell in self._inheritance.worker_bells:
+    def _ring_workers(self) -> int:
+        """Have all workers look at the control page; return how many there are."""
+        manned = [berth for berth in self._inheritance.berths if berth.is_manned]
+        for berth in manned:
             with suppress(BlockingIOError):
-                os.eventfd_write(bell, 1)
+                os.eventfd_write(berth.bell, 1)
+        return len(manned)
 
     # Whoever asks
 

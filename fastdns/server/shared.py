@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -13,31 +15,88 @@ import attrs
 
 from .._control import Control
 from .._ring import RING_OCTETS, Ring
-from .._shared import Pages
+from .._shared import WORKER_SLOT, Counters, Pages
 from ..config.places import Places
 
 log = logging.getLogger(__name__)
 
-RING_SIZES = (RING_OCTETS, RING_OCTETS // 4, RING_OCTETS // 16)
+RING_SIZES = tuple(RING_OCTETS >> halvings for halvings in range(5))
+RINGS_TOGETHER = 4 * RING_OCTETS  # more of them are smaller, but not too small
+RING_MIN_OF_MANY = RING_OCTETS // 4
 RING_HEAD = 4096  # octets of the file that are not the ring's
 ROOM_SHARE = 4  # a ring takes at most one of so many octets that are free
+INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
+SPARE_BERTHS = 1  # of who is being replaced while its successor serves already
 T = TypeVar("T")
 
 
 @attrs.frozen
+class Berth:
+    """What one worker at a time tells others by, and how the keeper calls it."""
+
+    number: int
+    counters: Counters
+    ring: Ring  # towards the keeper
+    bell: int  # rung by the keeper
+    _manned: mmap.mmap  # an octet a berth, which all processes see
+
+    @property
+    def is_manned(self) -> bool:
+        """Whether a worker has it."""
+        return self._manned[self.number] != 0
+
+    def man(self) -> None:
+        """Give it to a worker."""
+        self._manned[self.number] = 1
+
+    def vacate(self) -> None:
+        """Take it back from a worker that is gone; what that one has told stays."""
+        with suppress(BlockingIOError):
+            os.eventfd_read(self.bell)
+        self.counters.retire()
+        self._manned[self.number] = 0
+
+    def await_intake(self) -> None:
+        """Give the keeper a moment to bring to disk what the last one here had learned."""
+        until = time.monotonic() + INTAKE_SECONDS
+        while self.ring.used and time.monotonic() < until:
+            time.sleep(INTAKE_SECONDS / 50)
+
+
 class Shared:
     """All of it, made before there is a child."""
 
-    pages: Pages
-    control: Control
-    rings: Sequence[Ring]  # of a worker each
-    keeper_bell: int
-    worker_bells: Sequence[int]
+    def __init__(
+        self, pages: Pages, control: Control, rings: Sequence[Ring], old_rings: dict[Path, Ring]
+    ) -> None:
+        """`old_rings`: what workers of an earlier run have told that nobody has taken in yet."""
+        self.pages = pages
+        self.control = control
+        self.keeper_bell = _bell()
+        self.berths: list[Berth] = []
+        self.old_rings = old_rings
+        self._manned = mmap.mmap(-1, pages.slots)
+        for ring in rings:
+            self.add_berth(ring)
+
+    def add_berth(self, ring: Ring) -> None:
+        number = len(self.berths)
+        counters = self.pages.counters(WORKER_SLOT + number)
+        self.berths.append(Berth(number, counters, ring, _bell(), self._manned))
 
     @property
-    def is_behind(self) -> bool:
-        """Whether answers of the last run are still to be taken in."""
-        return any(ring.used for ring in self.rings)
+    def most_workers(self) -> int:
+        """How many workers there may be while this daemon runs."""
+        return self.pages.slots - WORKER_SLOT - SPARE_BERTHS
+
+    @property
+    def rings(self) -> list[Ring]:
+        """All that the keeper is to empty."""
+        return [*(berth.ring for berth in self.berths), *self.old_rings.values()]
+
+    @property
+    def free_berth(self) -> Berth | None:
+        return next((berth for berth in self.berths if not berth.is_manned), None)
 
 
 class Maker:
@@ -47,18 +106,35 @@ class Maker:
         self._places = places
         self._has_warned = False
 
-    def make(self, environment: Path, workers: int) -> Shared:
+    def make(self, environment: Path, workers: int, most_workers: int) -> Shared:
+        """Make them for so many workers, and counters for as many as there may ever be."""
         places = self._places
+        slots = WORKER_SLOT + max(workers, most_workers) + SPARE_BERTHS
         pages = self.in_file(
-            lambda path: Pages.create(path, slots=2 + workers, started_at=time.time()),
+            lambda path: Pages.create(path, slots=slots, started_at=time.time()),
             places.counters,
         )
         control = self.in_file(lambda path: Control.open(path, environment), places.control)
-        rings = [self.in_file(_open_ring, places.ring(number)) for number in range(workers)]
+        count = workers + SPARE_BERTHS
+        rings = [self._ring(number, count) for number in range(count)]
+        old_rings = dict(_old_rings(places, count))
         if control.is_new:  # what is in rings may have been overtaken by changes that it forgot
-            for ring in rings:
+            for ring in [*rings, *old_rings.values()]:
                 _empty(ring)
-        return Shared(pages, control, rings, _bell(), [_bell() for _ in rings])
+        return Shared(pages, control, rings, old_rings)
+
+    def extend(self, shared: Shared, workers: int) -> bool:
+        """Make what so many workers need beyond what there is; return True when it was anything."""
+        count = workers + SPARE_BERTHS
+        former = len(shared.berths)
+        for number in range(former, count):
+            old = shared.old_rings.pop(self._places.ring(number), None)
+            shared.add_berth(old or self._ring(number, count))
+        return count > former
+
+    def _ring(self, number: int, count: int) -> Ring:
+        most = max(RINGS_TOGETHER // count, RING_MIN_OF_MANY)
+        return self.in_file(lambda path: _open_ring(path, most), self._places.ring(number))
 
     def in_file(self, make: Callable[[Path | None], T], path: Path) -> T:
         try:
@@ -75,19 +151,35 @@ class Maker:
             return make(None)
 
 
-def _open_ring(path: Path | None) -> Ring:
+def _open_ring(path: Path | None, most: int) -> Ring:
     """Return the ring that is there if it holds anything, else one for which there is room."""
+    sizes = [size for size in RING_SIZES if size <= most]
     if path is None:
-        return Ring.open(None)
+        return Ring.open(None, sizes[0])
     size = _size_of(path) - RING_HEAD
     if size in RING_SIZES:
         ring = Ring.open(path, size)
-        if ring.used or size == RING_OCTETS:
+        if ring.used or size == sizes[0]:
             return ring
     found = os.statvfs(path.parent)
     room = found.f_bavail * found.f_frsize + max(size, 0)
-    fitting = [size for size in RING_SIZES if size * ROOM_SHARE <= room]
+    fitting = [size for size in sizes if size * ROOM_SHARE <= room]
     return Ring.open(path, max(fitting, default=min(RING_SIZES)))
+
+
+def _old_rings(places: Places, count: int) -> Iterator[tuple[Path, Ring]]:
+    """Yield the rings of a run with more workers that hold anything, and remove the others."""
+    current = {places.ring(number) for number in range(count)}
+    for path in sorted(places.run_dir.glob("ring.*")):
+        if path in current or path.name.endswith(".new"):
+            continue
+        size = _size_of(path) - RING_HEAD
+        with suppress(OSError):
+            ring = Ring.open(path, size) if size in RING_SIZES else None
+            if ring is not None and ring.used:
+                yield path, ring
+            else:
+                path.unlink()
 
 
 def _size_of(path: Path) -> int:

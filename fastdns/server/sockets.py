@@ -1,4 +1,9 @@
-"""The listening sockets: bound once, by the supervisor, and served by whoever it forks."""
+"""The listening sockets: bound once, by the supervisor, and served by whoever it forks.
+
+Each worker has a UDP socket of its own for each address, among which the kernel shares out what
+comes (SO_REUSEPORT). They are numbered as the workers are, and only ever closed from the last one
+on, so that the kernel's numbers of them are ours. A TCP socket is every worker's.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +12,17 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterator
+import struct
+from array import array
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
 
 from ..config.schema import Address, Listen
 from ..errors import StartError
+from .handed import Pool, store_name
 
 log = logging.getLogger(__name__)
 
@@ -21,39 +30,195 @@ RECEIVE_BUFFER = 4 * 1024 * 1024  # octets: what queues while a worker is replac
 BACKLOG = 256
 PORT_TRIES = 16
 
-# Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>.
+# Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>,
+# <linux/filter.h>.
 _SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
+_SO_ATTACH_REUSEPORT_CBPF = 51
+_SO_DETACH_REUSEPORT_BPF = 68
 _PMTUDISC_OMIT = 5  # no path MTU learned from forged ICMP: RFC 9715 section 3.1
+_INSTRUCTION = struct.Struct("@HBBI")  # code, two jumps, operand
+_BPF_LOAD_WORD = 0x20
+_BPF_MODULO = 0x94
+_BPF_UNLESS = 0x15  # is equal: else so many instructions are left out
+_BPF_RETURN = 0x06
+_BPF_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
 @attrs.frozen
 class Listeners:
     """The sockets of one listen address."""
 
+    asked: Address  # as it was asked for: with port 0 the kernel chooses one
     address: Address
-    udp: socket.socket
-    tcp: socket.socket
+    udp: Sequence[socket.socket]  # of a worker each; those that others made are all's
+    tcp: socket.socket | None  # None: others made UDP only
+    # Of workers that the last run had and this one has not: what waits there is to be answered.
+    former: Sequence[socket.socket] = ()
+    made_as: str | None = None  # the name that others, who made them, have for them
+
+    @property
+    def sockets(self) -> list[socket.socket]:
+        """All of them."""
+        return [*([] if self.tcp is None else [self.tcp]), *self.udp, *self.former]
+
+    @property
+    def is_divided(self) -> bool:
+        """Whether each worker has a UDP socket of its own."""
+        return self.made_as is None
+
+    def udp_of(self, worker: int) -> list[socket.socket]:
+        """Return the sockets from which this worker is to read."""
+        if not self.is_divided:
+            return list(self.udp)
+        return [self.udp[worker], *(self.former if worker == 0 else ())]
+
+    def close_others(self, worker: int) -> None:
+        """In a worker: close what others read, or it would stay open when those are gone."""
+        for other in {*self.udp, *self.former}.difference(self.udp_of(worker)):
+            other.close()
+
+    def close(self) -> None:
+        for one in self.sockets:
+            one.close()
 
 
-def bind_all(listen: Listen) -> list[Listeners]:
-    """Bind every listen address, UDP and TCP. StartError names what is in the way and the remedy.
+def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listeners]:
+    """Have every listen address bound, TCP and UDP for so many workers, as the pool has it or anew.
 
-    A machine without IPv6 is no reason not to start with the default addresses.
+    StartError names what is in the way and the remedy. A machine without IPv6 is no reason not to
+    start with the default addresses.
     """
     bound: list[Listeners] = []
     for address in listen.dns:
         try:
-            bound.append(_bind(address))
+            bound.append(_adopt(pool, listen, address, workers) or bind(address, workers))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
                 log.warning("no IPv6 here: not listening on %s", address)
                 continue
-            raise StartError(_why_not(address, error)) from error
+            raise StartError(why_not(address, error)) from error
     return bound
+
+
+def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listeners | None:
+    """Return an address with what the pool has of it; None: nothing.
+
+    OSError: what it lacks cannot be bound.
+    """
+    address = pool.last(asked, listen)
+    udp, tcp = (pool.take(address, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+    if not udp and not tcp:
+        return None
+    for one in udp:
+        _prepare_udp(one.bound, address)
+    bound = [one.bound for one in udp]
+    strange = [one.name for one in (*udp, *tcp) if not one.is_ours]
+    if strange:
+        if not (udp and tcp):
+            log.warning(
+                "%s: who opened it has opened no %s socket", address, "TCP" if udp else "UDP"
+            )
+        return Listeners(asked, address, bound, tcp[0].bound if tcp else None, (), strange[0])
+    listening = tcp[0].bound if tcp else _listen(address)
+    read = len(bound)  # so many are read now, if by anybody
+    if not bound:
+        bound = _bind_first(address)
+    bound += bind_more(address, bound[0], workers - len(bound))
+    listener = Listeners(asked, address, bound, listening)
+    if read and read != workers:  # until all workers serve, the others need not get anything
+        steer(listener, range(min(read, workers)))
+    return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
+
+
+def bind(address: Address, workers: int) -> Listeners:
+    """Bind one address. OSError: that cannot be; `why_not` says it in words."""
+    tries = PORT_TRIES if address.port == 0 else 1
+    while True:
+        tries -= 1
+        tcp = _listen(address)
+        udp: list[socket.socket] = []
+        try:
+            # With port 0 the kernel chooses; UDP then takes the same number.
+            chosen = attrs.evolve(address, port=tcp.getsockname()[1])
+            udp = _bind_first(chosen)
+            udp += bind_more(chosen, udp[0], workers - 1)
+        except OSError:
+            for one in (tcp, *udp):
+                one.close()
+            if tries == 0:
+                raise
+            continue
+        return Listeners(address, chosen, udp, tcp)
+
+
+def _listen(address: Address) -> socket.socket:
+    tcp = _open(address, socket.SOCK_STREAM)
+    try:
+        tcp.listen(BACKLOG)
+    except OSError:
+        tcp.close()
+        raise
+    return tcp
+
+
+def _bind_first(address: Address) -> list[socket.socket]:
+    """Bind the first UDP socket of an address, beside which there may be others then."""
+    # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
+    first = _open(address, socket.SOCK_DGRAM)
+    first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    return [first]
+
+
+def bind_more(address: Address, first: socket.socket, count: int) -> list[socket.socket]:
+    """Bind so many more UDP sockets beside the first one. OSError: that cannot be."""
+    bound: list[socket.socket] = []
+    try:
+        for _ in range(count):
+            bound.append(_open(address, socket.SOCK_DGRAM, beside=first))
+    except OSError:
+        for one in bound:
+            one.close()
+        raise
+    return bound
+
+
+def steer(listener: Listeners, workers: Sequence[int]) -> None:
+    """Let new queries reach the sockets of these workers only, by chance."""
+    if len(listener.udp) > 1 and listener.is_divided:
+        program = _one_of(workers)
+        address, octets = program.buffer_info()
+        length = octets // _INSTRUCTION.size
+        attached = struct.pack("@HP", length, address)
+        try:
+            listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, attached)
+        except OSError as error:  # then what others are sent waits until somebody reads it
+            log.warning("%s: cannot steer queries to workers: %s", listener.address, error.strerror)
+
+
+def end_steering(listener: Listeners) -> None:
+    """Let the kernel share out queries as it does by itself: a client's by its address and port."""
+    if not listener.is_divided:
+        return
+    with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which does no harm
+        listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
+
+
+def to_hand_over(listeners: Sequence[Listeners]) -> list[tuple[str, socket.socket]]:
+    """Return all sockets, under the names by which whoever gets them knows what they are."""
+    named: list[tuple[str, socket.socket]] = []
+    for listener in listeners:
+        if listener.made_as is not None:
+            named += [(listener.made_as, one) for one in listener.sockets]
+            continue
+        for number, one in [*enumerate(listener.udp), (0, listener.tcp)]:
+            if one is not None:
+                kind = socket.SocketKind(one.type)
+                named.append((store_name(listener.address, kind, number), one))
+    return named
 
 
 def granted_receive_buffer() -> int:
@@ -62,25 +227,25 @@ def granted_receive_buffer() -> int:
         return _enlarge_receive_buffer(probe)
 
 
-def _bind(address: Address) -> Listeners:
-    tries = PORT_TRIES if address.port == 0 else 1
-    while True:
-        tries -= 1
-        tcp = _open(address, socket.SOCK_STREAM)
-        try:
-            # With port 0 the kernel chooses; UDP then takes the same number.
-            chosen = attrs.evolve(address, port=tcp.getsockname()[1])
-            udp = _open(chosen, socket.SOCK_DGRAM)
-        except OSError:
-            tcp.close()
-            if tries == 0:
-                raise
-            continue
-        tcp.listen(BACKLOG)
-        return Listeners(chosen, udp, tcp)
+def _one_of(numbers: Sequence[int]) -> array[int]:
+    """Return a classic BPF program that returns any of these numbers."""
+    instructions = [(_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM), (_BPF_MODULO, 0, 0, len(numbers))]
+    for place, number in enumerate(numbers):
+        instructions += [(_BPF_UNLESS, 0, 1, place), (_BPF_RETURN, 0, 0, number)]
+    instructions.append((_BPF_RETURN, 0, 0, numbers[0]))  # a program has to end with one
+    return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 
-def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
+def give_away(listeners: Sequence[Listeners], uid: int) -> None:
+    """Let that user bind others beside our sockets, which only their owner may."""
+    for listener in filter(lambda listener: listener.is_divided, listeners):
+        for one in listener.sockets:
+            os.fchown(one.fileno(), uid, -1)
+
+
+def _open(
+    address: Address, kind: socket.SocketKind, *, beside: socket.socket | None = None
+) -> socket.socket:
     opened = socket.socket(address.family, kind | socket.SOCK_NONBLOCK)
     try:
         if address.family is socket.AF_INET6:
@@ -89,11 +254,22 @@ def _open(address: Address, kind: socket.SocketKind) -> socket.socket:
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             _prepare_udp(opened, address)
+            if beside is not None:
+                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+                _own_like(opened, beside)
         opened.bind(address.sockaddr)
     except OSError:
         opened.close()
         raise
     return opened
+
+
+def _own_like(opened: socket.socket, beside: socket.socket) -> None:
+    """Make the owner of a socket that of another one: SO_REUSEPORT works among one user's only."""
+    owner = os.fstat(beside.fileno()).st_uid
+    if owner != os.fstat(opened.fileno()).st_uid:
+        with suppress(PermissionError):  # then it cannot be bound, which is told
+            os.fchown(opened.fileno(), owner, -1)
 
 
 def _prepare_udp(opened: socket.socket, address: Address) -> None:
@@ -117,7 +293,8 @@ def _enlarge_receive_buffer(opened: socket.socket) -> int:
     return opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
-def _why_not(address: Address, error: OSError) -> str:
+def why_not(address: Address, error: OSError) -> str:
+    """Return what is in the way of listening there, and the remedy."""
     if error.errno == errno.EADDRINUSE:
         holder = _holder(address.port)
         remedy = f"stop it, or choose another address with --listen {address.host}:PORT"

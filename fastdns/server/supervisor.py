@@ -1,45 +1,42 @@
-"""The supervisor: owns the sockets, forks keeper and worker, replaces who dies, gives up root.
+"""The supervisor: owns the sockets, forks keeper and workers, replaces who dies, gives up root.
 
 It has no hub, no thread and opens no database: what it forks must not share them.
 """
 
 from __future__ import annotations
 
-import gc
 import importlib
 import logging
+import math
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Iterator
 from contextlib import suppress
-from functools import partial
 
 from .. import __version__
-from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
-from ..cache.store import SMALL_MAP
+from .._shared import Pages
 from ..config.places import Places
 from ..config.schema import Config
-from ..errors import StartError
+from ..errors import ConfigErrors, StartError
 from ..upstream.sources import Sources
-from . import ground, keeper, worker
-from .children import CRASHES, Child
+from . import ground
+from .heritage import Heritage
 from .log import start_log
-from .shared import Maker, Shared
-from .sockets import Listeners, bind_all
+from .loop import Loop
+from .reception import ERROR, OK, WRONG, Reception, Visitor
+from .settings import Refused, Settings, no_upstream, settings_for, warn_of_open_addresses
+from .shared import Maker
+from .sockets import to_hand_over
+from .staff import Staff
+from .succession import Succession, Successor
+from .systemd import Watchdog
+from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
 
-KEEPER = "keeper"
-WORKER = "worker"
-WORKERS = 1  # more are not in this version
-READY_SECONDS = 10.0
-START_TRIES = 5
-KEEPER_READY_SECONDS = 5.0  # commonly milliseconds
-INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
 LONGEST_WAIT_SECONDS = 3600.0
-CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
-CRASHES_KEPT = 10
 # What gevent imports with its first hub, its first threads and the first exception in one, and
 # py-lmdb (3.0; Debian 12's does not have it) with the first environment. Who has given up root may
 # not be able to read the files of the interpreter any more (they may lie in root's home), so
@@ -48,28 +45,29 @@ IMPORTED_LATE = (
     *("pprint", "pickle", "concurrent.futures"),
     *("gevent.monkey", "gevent.threadpool", "gevent.util"),
     "lmdb._envid",
+    *("encodings.ascii", "encodings.utf_8_sig"),  # of what a reload reads
 )
-STOPPING = {signal.SIGTERM, signal.SIGINT}
-SIGNALS = STOPPING | {signal.SIGHUP, signal.SIGCHLD}
 
 
-def run(config: Config) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin."""
+def run(config: Config, reread: Callable[[], Config], *, take_over: bool = False) -> int:
+    """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
+
+    `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
+    instance that runs hands over to this one, if one does.
+    """
     _fill_standard_descriptors()
     start_log(config.log_level)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
-    ground.lock(places, account)
-    listeners = bind_all(config.listen)
-    for address in config.listen.dns:
-        if address == address.wildcard:
-            log.warning(
-                "%s serves anybody who can reach it: there are no access rules yet", address
-            )
+    heritage = Heritage(places, account, take_over=take_over)
+    config = heritage.with_opened(config)
+    listeners = heritage.bind(config)
+    warn_of_open_addresses(config)
     sources = Sources(config)
     if not sources.servers:
-        raise StartError(_no_upstream(config))
-    _prepare_signals()
+        raise StartError(no_upstream(config))
+    for unused in (signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
     for name in IMPORTED_LATE:
         with suppress(ModuleNotFoundError):
             importlib.import_module(name)
@@ -77,194 +75,203 @@ def run(config: Config) -> int:
         ground.become(account)
     ground.check(places)
     sources.warn_of_closed_files()
-    shared = Maker(places).make(places.environment(config.cache.disk), WORKERS)
+    heritage.stop_predecessor()
     try:
-        return Supervisor(config, places, sources, listeners, shared).run()
+        return Supervisor(Settings(config, sources, listeners), places, heritage, reread).run()
     finally:
-        with suppress(OSError):
-            places.counters.unlink()
+        with suppress(OSError, ValueError):
+            if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
+                places.counters.unlink()
 
 
 class Supervisor:
-    """The keeper, the workers, and the successors of both, on the same sockets and pages."""
+    """Waits for signals, children and visitors, and has done what they are about."""
 
     def __init__(
         self,
-        config: Config,
+        settings: Settings,
         places: Places,
-        sources: Sources,
-        listeners: Sequence[Listeners],
-        shared: Shared,
+        heritage: Heritage,
+        reread: Callable[[], Config],
     ) -> None:
-        self._config = config
         self._places = places
-        self._sources = sources
-        self._listeners = listeners
-        self._shared = shared
-        self._counters = shared.pages.counters(SUPERVISOR_SLOT)
-        self._lifelines = {KEEPER: os.pipe(), WORKER: os.pipe()}
-        self._keeper = Child(KEEPER, self._be_keeper)
-        self._workers = [
-            Child(WORKER, partial(self._be_worker, number)) for number in range(WORKERS)
-        ]
-        self._keeper_crashes: list[float] = []
+        self._heritage = heritage
+        self._manager = heritage.manager
+        self._reread = reread
+        self._loop = Loop()
+        self._staff = Staff(settings, places, Maker(places), self._loop)
+        self._watchdog = Watchdog(self._manager, self._signs_of_life)
+        requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
+        self._reception = Reception(places.supervisor, self._loop, requests)
+        self._succession = Succession(
+            self._loop,
+            heritage.lock,
+            hand_over=self._want_hand_over,
+            give_up=self._share_out,
+        )
+        self._petitioners: list[Visitor] = []  # who wait for the next reload
+        self._is_reload_due = False
+        # What takes several steps, of which only the first one is under way: each says until when
+        # it waits, and goes on after whatever happens.
+        self._procedures: deque[Iterator[float]] = deque()
+        self._procedure_due = math.inf
+        self._is_to_end = False
+        self._is_succeeded = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.on_signal(number, self._end)
+        self._loop.on_signal(signal.SIGCHLD, _look)
+        self._loop.on_signal(signal.SIGHUP, self._want_reload)
 
     def run(self) -> int:
         """Serve until told to stop."""
-        gc.collect()
-        gc.freeze()  # what was imported stays shared with children, untouched by their collectors
-        self._start()
-        log.info(
-            "ready on %s (fastdns %s, upstreams %s)",
-            ", ".join(str(one.address) for one in self._listeners),
-            __version__,
-            ", ".join(str(server) for server in self._sources.servers),
-        )
-        while True:
-            due = min(child.due for child in self._children)
-            wait = min(max(due - time.monotonic(), 0.0), LONGEST_WAIT_SECONDS)
-            caught = signal.sigtimedwait(SIGNALS, wait)
-            if caught is not None and caught.si_signo in STOPPING:
-                log.info("stopping")
-                self._stop()
-                return 0
-            if caught is not None and caught.si_signo == signal.SIGHUP:
-                log.warning(
-                    "SIGHUP: this version cannot reload; restart it for a new configuration"
-                )
-            self._look_after_children()
+        self._staff.start()
+        self._heritage.release_predecessor()
+        self._reception.open()
+        self._tell_manager()
+        self._tell_ready()
+        while not self._is_to_end:
+            due = min(
+                *(self._staff.due, self._reception.due, self._procedure_due, self._watchdog.due)
+            )
+            self._loop.turn(min(due - time.monotonic(), LONGEST_WAIT_SECONDS))
+            if not self._is_to_end:
+                self._staff.look()
+                self._reception.look()
+                self._go_on()
+                self._watchdog.look()
+        if not self._is_succeeded:
+            log.info("stopping")
+            self._manager.stopping()
+            self._reception.close()
+            self._staff.stop()
+        return 0
 
-    def _start(self) -> None:
-        # What workers of the last run told has to be on disk, and the disk known to be sound,
-        # before these look there. Commands find the keeper, too, when the daemon says it is ready.
-        self._keeper.start()
-        self._keeper.is_ready(KEEPER_READY_SECONDS)
-        for child in self._workers:
-            self._start_worker(child)
-
-    def _start_worker(self, child: Child) -> None:
-        """Start one; StartError when it cannot be, other than because the disk is damaged."""
-        for _ in range(START_TRIES):
-            child.start()
-            if child.is_ready(READY_SECONDS):
-                return
-            code = child.give_up()
-            if -code not in CRASHES:
-                break
-            self._take_note(child, code)  # the next one leaves the disk alone
-        self._stop()
-        raise StartError("the worker did not start; its last lines above say why")
+    def _tell_ready(self) -> None:
+        log.info("ready on %s", self._description)
 
     @property
-    def _children(self) -> list[Child]:
-        return [self._keeper, *self._workers]
+    def _description(self) -> str:
+        settings = self._staff.settings
+        addresses = ", ".join(str(one.address) for one in settings.listeners)
+        upstreams = ", ".join(str(server) for server in settings.sources.servers)
+        return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
-    def _look_after_children(self) -> None:
-        for child in self._children:
-            code = child.reap()
-            if code is not None:
-                self._take_note(child, code)
-        for child in self._children:
-            if child.due <= time.monotonic():
-                self._replace(child)
+    def _tell_manager(self, problem: str = "") -> None:
+        """Tell the service manager that we serve, and have it keep our sockets."""
+        listeners = self._staff.settings.listeners
+        self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
+        addresses = ", ".join(str(one.address) for one in listeners)
+        self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
 
-    def _take_note(self, child: Child, code: int) -> None:
-        """Tell of a death, count it, and let the keeper know what it has to do about it."""
-        child.tell_end(code)
-        self._counters.add(f"{child.name}_restarts_total")
-        crashed = -code in CRASHES
-        if crashed:
-            self._shared.control.suspect = True  # the environment may be what it died of
-        if child is self._keeper:
-            if crashed:
-                self._keeper_crashes.append(time.monotonic())
-        else:
-            with suppress(BlockingIOError):  # its successor finds on disk what this one knew
-                os.eventfd_write(self._shared.keeper_bell, keeper.BELL_TAKE_IN)
+    def _signs_of_life(self) -> dict[str, float]:
+        return self._staff.signs_of_life()
 
-    def _replace(self, child: Child) -> None:
+    def _end(self) -> None:
+        self._is_to_end = True
+
+    def _go_on(self) -> None:
+        """Do the next step of what is under way."""
+        while self._procedures:
+            try:
+                self._procedure_due = next(self._procedures[0])
+            except StopIteration:
+                self._procedures.popleft()
+            except StartError:
+                raise  # nobody serves any more
+            except Exception as error:  # a defect of ours must not end a daemon that serves
+                log.error("defect: %s: %s", type(error).__name__, error)
+                self._procedures.popleft()
+            else:
+                return
+        self._procedure_due = math.inf
+
+    # Another configuration
+
+    def _ask_reload(self, visitor: Visitor) -> None:
+        self._petitioners.append(visitor)
+        self._want_reload()
+
+    def _want_reload(self) -> None:
+        if not self._is_reload_due:
+            self._is_reload_due = True
+            self._procedures.append(self._reload())
+
+    def _reload(self) -> Iterator[float]:
+        """Read the configuration again, have it used, and tell whoever has asked for that."""
+        self._is_reload_due = False  # who asks from now on wants what is read after that
+        self._succession.end()  # the sockets that it was given may not be all any more
+        self._manager.reloading()
+        petitioners, self._petitioners = self._petitioners, []
         try:
-            if child is self._keeper:
-                child.start()
-                log.info("%s (pid %d) works in its place", child.name, child.pid)
-                return
-            self._await_intake()
-            self._sources.refresh()  # a successor must not begin with an old list
-            child.start()
-            if child.is_ready(READY_SECONDS):
-                log.info("%s (pid %d) serves in its place", child.name, child.pid)
-                return
-            code = child.give_up()
-            log.error("no %s: it did not start; its last lines above say why", child.name)
-            if -code in CRASHES:
-                self._take_note(child, code)  # the next one leaves the disk alone
+            yield from self._adopt(self._heritage.with_opened(self._reread()))
+            word, lines = OK, [f"reloaded: ready on {self._description}"]
+        except ConfigErrors as errors:
+            word, lines = WRONG, errors.lines
+        except Refused as refused:
+            word, lines = ERROR, [str(refused)]
         except OSError as error:
-            log.error("no %s: %s", child.name, error)
+            word, lines = ERROR, [str(error)]
+        self._tell_manager("" if word == OK else lines[0])
+        for line in lines:
+            if word != OK:
+                log.error("reload: %s", line)
+            for visitor in petitioners:
+                visitor.say(word, line)
+        for visitor in petitioners:
+            visitor.close()
 
-    def _await_intake(self) -> None:
-        """Give the keeper a moment to bring to disk what the dead worker had learned."""
-        until = time.monotonic() + INTAKE_SECONDS
-        while self._keeper.pid and self._shared.is_behind and time.monotonic() < until:
-            time.sleep(INTAKE_SECONDS / 50)
+    def _adopt(self, config: Config) -> Iterator[float]:
+        settings = settings_for(self._staff.settings, config, self._staff.most_workers)
+        start_log(config.log_level)
+        log.info("reloading")
+        warn_of_open_addresses(config, self._staff.settings.config)
+        try:
+            yield from self._staff.adopt(settings)
+        finally:
+            start_log(self._staff.settings.config.log_level)
+        self._tell_ready()
 
-    def _stop(self) -> None:
-        """Let workers send what is under way, then the keeper write what they have told."""
-        for child in self._workers:
-            if child.pid:
-                os.kill(child.pid, signal.SIGTERM)
-        for child in self._workers:
-            child.wait()
-        os.close(self._lifelines[KEEPER][1])
-        self._keeper.wait()
+    # Another instance in our place
 
-    # In the children
+    def _meet_successor(self, visitor: Visitor) -> None:
+        sockets = to_hand_over(self._staff.settings.listeners)
+        self._succession.begin(visitor, sockets, self._manager.environment)
 
-    def _be_keeper(self, ready: int) -> None:
-        lifeline = self._inherit(KEEPER)
-        for listener in self._listeners:
-            listener.udp.close()
-            listener.tcp.close()
-        cache = self._config.cache
-        inheritance = keeper.KeeperInheritance(
-            place=self._places.environment(cache.disk),
-            size=cache.disk or SMALL_MAP,
-            stale=int(cache.stale),
-            commit_interval=cache.commit_interval,
-            socket=self._places.keeper,
-            rings=self._shared.rings,
-            control=self._shared.control,
-            counters=self._shared.pages.counters(KEEPER_SLOT),
-            bell=self._shared.keeper_bell,
-            worker_bells=self._shared.worker_bells,
-            lifeline=lifeline,
-        )
-        keeper.main(inheritance, ready, self._crashes_lately())
+    def _want_hand_over(self, successor: Successor) -> None:
+        self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
 
-    def _be_worker(self, number: int, ready: int) -> None:
-        lifeline = self._inherit(WORKER)
-        inheritance = worker.Inheritance(
-            config=self._config,
-            sources=self._sources,
-            listeners=self._listeners,
-            counters=self._shared.pages.counters(WORKER_SLOT + number),
-            lifeline=lifeline,
-            ring=self._shared.rings[number],
-            control=self._shared.control,
-            bell=self._shared.worker_bells[number],
-            keeper_bell=self._shared.keeper_bell,
-            cache=self._places.environment(self._config.cache.disk),
-        )
-        worker.main(inheritance, ready)
+    def _share_out(self) -> None:
+        self._staff.end_steering()  # who gave up may have begun to steer
 
-    def _inherit(self, name: str) -> int:
-        """Return the child's end of its lifeline; the supervisor's ends must be nobody else's."""
-        for _, ours in self._lifelines.values():
-            os.close(ours)
-        return self._lifelines[name][0]
+    def _hand_over(self, successor: Successor) -> Iterator[float]:
+        """Let another instance serve; if it does not, serve again."""
+        log.info("pid %d takes over", successor.pid)
+        self._manager.alive()  # each of the two waits that follow may take its time
+        self._reception.close()
+        self._staff.stop()
+        self._manager.alive()
+        if successor.serves():
+            log.info("pid %d serves; this one ends", successor.pid)
+            self._manager.succeeded_by(successor.pid)
+            successor.dismiss()
+            self._is_to_end = self._is_succeeded = True
+        else:
+            log.error("pid %d does not serve: serving again", successor.pid)
+            self._serve_again()
+        successor.close()
+        yield from ()
 
-    def _crashes_lately(self) -> int:
-        now = time.monotonic()
-        return sum(now - at < CRASHES_SECONDS for at in self._keeper_crashes[-CRASHES_KEPT:])
+    def _serve_again(self) -> None:
+        """Be as after a start: what lies in run_dir is another's work now."""
+        ground.sign(self._heritage.lock)
+        settings = self._staff.settings
+        self._staff = Staff(settings, self._places, Maker(self._places), self._loop)
+        self._staff.start()
+        self._reception.open()
+
+
+def _look() -> None:
+    """Wake up: after each turn the children are looked after."""
 
 
 def _fill_standard_descriptors() -> None:
@@ -274,20 +281,3 @@ def _fill_standard_descriptors() -> None:
             os.fstat(descriptor)
         except OSError:
             os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
-
-
-def _prepare_signals() -> None:
-    """Have those that we wait for come, and stray ones do no harm, whatever the starter set."""
-    for unused in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(unused, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)  # ignored, it never comes, and nobody can wait
-    signal.pthread_sigmask(signal.SIG_BLOCK, SIGNALS)  # before there is a child to miss
-
-
-def _no_upstream(config: Config) -> str:
-    if config.upstream.servers:
-        return "no upstream is left; name another resolver with --upstream ADDRESS"
-    return (
-        "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
-        "name one with --upstream ADDRESS, or upstream.servers in the configuration"
-    )

@@ -51,11 +51,13 @@ OCTETS_A_WARMED_ENTRY = 512  # what an entry takes in memory, about: how many ar
 class Inheritance:
     """What a worker gets from the supervisor that forks it."""
 
+    number: int  # among the workers: which of the sockets are its
     config: Config
+    memory: int  # octets of cache.memory that are its share
     sources: Sources
     listeners: Sequence[Listeners]
     counters: Counters
-    lifeline: int  # readable when the supervisor is gone
+    lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
     control: Control
     bell: int  # an eventfd: the keeper wants us to look at the control pages
@@ -72,6 +74,7 @@ class Worker:
         self._hub.handle_error = _log_error
         loop = self._hub.loop
         self._config = config
+        self._memory = inheritance.memory
         self._counters = counters
         self._sources = inheritance.sources
         self._control = inheritance.control
@@ -81,7 +84,7 @@ class Worker:
         desk = Desk(Reader(manners.limits), counters, flights)
         self._group = Group(config.upstream, inheritance.sources.servers, desk)
         self._tiers = Tiers(
-            HotCache(config.cache.memory, int(config.cache.stale * 1000)),
+            HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
             Disk(inheritance.cache),
             inheritance.ring,
@@ -91,13 +94,12 @@ class Worker:
         )
         self._resolver = Resolver(self._group, manners, self._tiers, counters, flights)
         self._fastpath = self._resolver.fastpath
-        self._udp = [listener.udp.fileno() for listener in inheritance.listeners]
+        listeners, number = inheritance.listeners, inheritance.number
+        self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
         self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = TcpListener(
-            (one.tcp for one in inheritance.listeners), self._fastpath, counters
-        )
+        self._tcp = TcpListener((one.tcp for one in listeners if one.tcp), self._fastpath, counters)
         self._term = loop.signal(signal.SIGTERM)
-        # The supervisor holds the other end: when it dies of any cause, this one can be read.
+        # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)
         self._bell = inheritance.bell
         self._called = loop.io(self._bell, 1)
@@ -106,6 +108,7 @@ class Worker:
     def run(self) -> None:
         """Serve until told to stop; then send what is under way."""
         self._term.start(self._stop.set)
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # one that came before waits until here
         self._orphaned.start(self._stop.set)
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
@@ -160,7 +163,7 @@ class Worker:
         disk = self._tiers.disk
         while not disk.is_open:  # the keeper may have to make or mend it first
             gevent.sleep(LOOK_AROUND_SECONDS)
-        limit = self._config.cache.memory // OCTETS_A_WARMED_ENTRY
+        limit = self._memory // OCTETS_A_WARMED_ENTRY
         # Reading the whole file may take its time: another thread's, in which the lock of the
         # interpreter is not held.
         keys = iter(self._hub.threadpool.apply(most_used, (disk, limit)))
@@ -176,7 +179,6 @@ def main(inheritance: Inheritance, ready: int) -> None:
     """Run one worker in this process; writes an octet to `ready` when it serves."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to everybody
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_SETMASK, [])
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_descriptors()
     worker = Worker(inheritance)

@@ -344,7 +344,7 @@ def test_counts_of_upstreams_go_on_when_a_worker_is_replaced(
         for _ in range(5):
             ask(daemon, good.new_name())
         eventually(lambda: upstreams(daemon)[name][2], lambda queries: queries == 5)
-        os.kill(daemon.process_ids()[-1], signal.SIGKILL)
+        os.kill(daemon.worker, signal.SIGKILL)
         daemon.wait_for_log("serves in its place")
         assert upstreams(daemon)[name][2] == 5
         ask(daemon, good.new_name())

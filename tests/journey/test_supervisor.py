@@ -377,12 +377,18 @@ def test_worker_is_replaced_though_the_starter_ignored_its_children(
 # Keeper and worker
 
 
+def comm(pid: int) -> str:
+    return Path(f"/proc/{pid}/comm").read_text().strip()
+
+
 def test_processes_are_told_apart_by_their_names(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
-    found = {Path(f"/proc/{pid}/comm").read_text().strip() for pid in daemon.process_ids()[1:]}
-    assert found == {"fastdns-keeper", "fastdns-worker"}
+    names = {"fastdns-keeper", "fastdns-worker", "fastdns-standby"}
+    eventually(
+        lambda: {comm(pid) for pid in daemon.process_ids()[1:]}, lambda found: found == names
+    )
 
 
 def test_keeper_holds_no_socket_of_clients(start_fastdns: Start, upstream: FalseUpstream) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -95,6 +96,7 @@ def test_empty_file_is_valid_and_means_the_defaults(
     ("key", "written", "value"),
     [
         ("workers", "1", 1),
+        ("workers", "256", 256),
         ("state_dir", '"/srv/dns"', Path("/srv/dns")),
         ("run_dir", '"/run/dns"', Path("/run/dns")),
         ("log_level", '"debug"', "debug"),
@@ -141,7 +143,7 @@ def test_key_takes_its_value(
 @pytest.mark.parametrize(
     ("key", "written", "problem"),
     [
-        ("workers", "2", "more than one worker is not in this version of fastdns (try 1)"),
+        ("workers", "257", "is 257; must be at most 256"),
         ("workers", "-1", "is -1; must be at least 0"),
         ("workers", "3.9", "3.9 is not an integer (try 1)"),
         ("workers", "true", "true is not an integer (try 1)"),
@@ -391,10 +393,7 @@ def test_flags_win_over_the_file(loaded: Callable[..., Config]) -> None:
         ),
         ({"state": ""}, '--state: "" is not an absolute path (begin it with /)'),
         ({"state": "/a\udcff"}, '--state: "/a\\udcff" is not UTF-8 text'),
-        (
-            {"workers": 4},
-            "--workers: more than one worker is not in this version of fastdns (try 1)",
-        ),
+        ({"workers": -4}, "--workers: is -4; must be at least 0"),
     ],
 )
 def test_wrong_flag_is_one_line_with_the_flag(
@@ -529,3 +528,25 @@ def test_places_that_are_wrong_are_refused(tmp_path: Path) -> None:
         f'{path}: run_dir: "run" is not an absolute path (begin it with /)',
         f'{path}: state_dir: 5 is not a path in quotes (try "/var/lib/fastdns")',
     ]
+
+
+def test_workers_0_is_one_for_each_cpu_that_this_process_may_use(tmp_path: Path) -> None:
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert load(None, state=tmp_path).worker_count == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert load(None, state=tmp_path).worker_count == len(allowed)
+    assert load(None, state=tmp_path, workers=3).worker_count == 3
+
+
+@pytest.mark.parametrize(
+    ("memory", "workers", "share"),
+    [("64MiB", 1, 64 << 20), ("64MiB", 4, 16 << 20), ("1MiB", 200, 64 << 10)],
+)
+def test_memory_is_shared_out_among_workers_but_not_in_shares_too_small_to_use(
+    loaded: Callable[..., Config], memory: str, workers: int, share: int
+) -> None:
+    config = loaded(f'workers = {workers}\n[cache]\nmemory = "{memory}"\n')
+    assert config.worker_memory == share

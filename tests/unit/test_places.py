@@ -88,6 +88,7 @@ def test_environment_lies_in_the_state_directory_and_without_a_disk_in_the_other
 def test_every_file_of_a_daemon_is_known_as_its_own() -> None:
     places = Places(Path("/a"), Path("/b"))
     made = [places.lock, places.cache, places.counters, places.control, places.ring(12)]
+    made += [places.keeper, places.supervisor]
     assert all(is_own_name(path.name) for path in (*made, places.keeper, places.small_cache))
     assert is_own_name("control.new")  # half made, when it was killed
     assert not any(map(is_own_name, ["notes.txt", "ring", "cache.old", ""]))

@@ -16,6 +16,7 @@ import pytest
 
 from fastdns._shared import COUNTERS, LATENCY_BOUNDS, Counters, Pages, UpstreamState, quantile
 
+UPSTREAMS_AT = 4096 + 512 + 2 * 96 * 8  # in the file: the table of the first slot
 CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_shared.pxd"
 
 
@@ -332,17 +333,57 @@ def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
     assert shown == [("u", True, None, 1, 0)]
 
 
+def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_stand() -> None:
+    pages = Pages.create(None, 2, 0.0)
+    gone, living = pages.counters(0), pages.counters(1)
+    for name in ("cache_entries", "cache_bytes", "tcp_connections", "in_flight"):
+        gone.set(name, 7)
+    gone.add("queries_udp_total", 5)
+    gone.observe_hit(0.001)
+    gone.show_upstreams([("u", True, 0.01, 10, 1), ("removed", True, 0.01, 20, 2)])
+    living.show_upstreams([("u", False, 0.5, 4, 3)])
+    gone.retire()
+    totals = pages.totals()
+    assert totals["queries_udp_total"] == 5
+    assert sum(pages.latency()[0]) == 1
+    assert not any(totals[name] for name in ("cache_entries", "cache_bytes", "tcp_connections"))
+    assert totals["in_flight"] == 0
+    assert pages.upstreams() == [("u", False, 0.5, 14, 4)]
+
+
+def test_upstreams_stay_to_be_seen_while_no_process_asks_any() -> None:
+    pages = Pages.create(None, 1, 0.0)
+    pages.counters(0).show_upstreams([("u", True, 0.01, 10, 1)])
+    pages.counters(0).retire()
+    assert pages.upstreams() == [("u", False, None, 10, 1)]
+    assert pages.counters(0).shown_upstreams() == [("u", False, None, 10, 1)]
+
+
+def test_slot_of_one_that_died_while_writing_its_table_can_be_read_at_once(path: Path) -> None:
+    counters = Pages.create(path, 1, 0.0).counters(0)
+    counters.show_upstreams([("u", True, None, 1, 0)])
+    with path.open("r+b") as file:
+        file.seek(UPSTREAMS_AT)
+        file.write(struct.pack("=II", 7, 99))
+    counters.retire()
+    reader = Pages.attach(path)
+    start = time.monotonic()
+    assert len(reader.upstream_tables()[0][1]) == 16
+    assert path.read_bytes()[UPSTREAMS_AT] % 2 == 0
+    assert time.monotonic() - start < 0.02
+
+
 def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path: Path) -> None:
     counters = Pages.create(path, 1, 0.0).counters(0)
     counters.show_upstreams([("u", True, None, 1, 0)])
     with path.open("r+b") as file:
-        file.seek(4096 + 512 + 2 * 96 * 8)
+        file.seek(UPSTREAMS_AT)
         file.write(struct.pack("=II", 7, 99))  # being written, and more rows than there can be
     reader = Pages.attach(path)
     assert reader.upstreams()[0] == ("u", True, None, 1, 0)
     counters.show_upstreams([("v", True, None, 2, 0)])
     assert reader.upstreams() == [("v", True, None, 2, 0)]
-    assert path.read_bytes()[4096 + 512 + 2 * 96 * 8] == 8
+    assert path.read_bytes()[UPSTREAMS_AT] == 8
 
 
 def test_reader_never_sees_half_of_a_table() -> None:

@@ -16,6 +16,8 @@ from typing import ClassVar
 
 from fastdns._shared import Pages
 
+from .manager import ServiceManager
+
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
 STOP_SECONDS = 10.0
@@ -38,8 +40,24 @@ class Fastdns:
         listen: Sequence[str] = ("127.0.0.1:0",),
         config: str = "",
         arguments: Sequence[str] = (),
+        workers: int | None = 1,
+        prefix: Sequence[str] = (),
+        manager: ServiceManager | None = None,
     ) -> None:
-        self.command = [sys.executable, "-m", "fastdns", "serve", "--state", str(state_dir)]
+        """`prefix`: a command that becomes the one that follows it. `manager` starts it as systemd
+        would, with what it has stored or opened.
+
+        With more than one worker, whose memory holds what depends on the client's port.
+        """
+        self.command = [
+            *prefix,
+            sys.executable,
+            "-m",
+            "fastdns",
+            "serve",
+            "--state",
+            str(state_dir),
+        ]
         if config:
             config_file = state_dir.with_suffix(
                 ".toml"
@@ -50,15 +68,19 @@ class Fastdns:
             self.command += ["--listen", address]
         for server in upstream:
             self.command += ["--upstream", address_of(server)]
+        if workers is not None:
+            self.command += ["--workers", str(workers)]
         self.command += arguments
         self.state_dir = state_dir
+        self.manager = manager
         self.log: list[str] = []
         self._log_grew = threading.Condition()
         self._log_ended = False
 
     def start(self) -> Fastdns:
         """Return when the ready line stands in the log; fail, with the log, when it ends first."""
-        self.process = subprocess.Popen(
+        start = subprocess.Popen if self.manager is None else self.manager.start
+        self.process = start(
             self.command,
             stdin=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
@@ -130,6 +152,16 @@ class Fastdns:
         return self._wait_for_process("fastdns-worker")
 
     @property
+    def workers(self) -> list[int]:
+        """The process ids of all that answer just now."""
+        return self._processes("fastdns-worker")
+
+    @property
+    def standby(self) -> int:
+        """The process id of the one that takes over from a worker that dies."""
+        return self._wait_for_process("fastdns-standby")
+
+    @property
     def keeper(self) -> int:
         """The process id of the one that writes the cache on disk."""
         return self._wait_for_process("fastdns-keeper")
@@ -137,13 +169,20 @@ class Fastdns:
     def _wait_for_process(self, name: str) -> int:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            for pid in self.process_ids()[1:]:
-                with contextlib.suppress(OSError):
-                    found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
-                    if found.endswith(f"({name}") and rest[0] not in "ZX":
-                        return pid
+            if found := self._processes(name):
+                return found[0]
             time.sleep(0.01)
         raise AssertionError(f"no {name}\n{self.tail()}")
+
+    def _processes(self, name: str) -> list[int]:
+        """The ids of those of that name that have not ended."""
+        living = []
+        for pid in self.process_ids()[1:]:
+            with contextlib.suppress(OSError):
+                found, _, rest = Path(f"/proc/{pid}/stat").read_text().rpartition(") ")
+                if found.endswith(f"({name}") and rest[0] not in "ZX":
+                    living.append(pid)
+        return living
 
     def memory(self, pid: int | None = None) -> int:
         """Proportional set size of all its processes together, or of one, in octets."""
@@ -156,6 +195,20 @@ class Fastdns:
     def counter(self, name: str) -> int:
         """What one of its counters says now."""
         return Pages.attach(self.state_dir / "run" / "counters").total(name)
+
+    def reload(self) -> subprocess.CompletedProcess[str]:
+        """What `fastdns reload` did."""
+        return subprocess.run(
+            [sys.executable, "-m", "fastdns", "reload", "--state", str(self.state_dir)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def configure(self, text: str) -> None:
+        """Write its configuration anew."""
+        self.state_dir.with_suffix(".toml").write_text(text)
 
     def stop(self) -> None:
         """SIGTERM; the promise is exit status 0, soon, and no traceback in all of the log."""

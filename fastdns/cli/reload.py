@@ -1,0 +1,52 @@
+"""`fastdns reload`: the running daemon reads its configuration again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ..config.load import load_places
+from ..config.text import path_text
+from ..errors import FastdnsError
+from ..server.reception import OK, WRONG, ask
+from . import options
+from .output import emit, fail
+from .owner import become_owner
+from .running import NotRunning, holder
+
+RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstream's last answer
+
+
+@click.command()
+@options.config_file
+@options.state
+def reload(path: Path | None, state: str | None) -> int:
+    """Have the running daemon use its configuration as it is now; no query is lost.
+
+    It reads the file that `serve` was given, with the same flags on top. Exit status 2: that is
+    wrong, and 1: the daemon cannot do this while it runs, or none runs; then nothing changes.
+    """
+    places = load_places(path, state=state)
+    if holder(places.lock) is None:
+        raise NotRunning(
+            f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
+        )
+    try:
+        become_owner(places.state_dir)
+        answer = ask(places.supervisor, "reload", RELOAD_SECONDS)
+    except OSError as error:
+        raise FastdnsError(
+            f"the running daemon does not answer at {places.supervisor}: {error.strerror or error}"
+        ) from None
+    answer = [(word, path_text(text)) for word, text in answer]  # what a terminal can show
+    wrong = [text for word, text in answer if word == WRONG]
+    if wrong:
+        for line in wrong:
+            click.echo(line, err=True)
+        return 2
+    refused = [text for word, text in answer if word != OK]
+    if refused:
+        return fail("; ".join(refused))
+    emit("".join(f"{text}\n" for _, text in answer))
+    return 0

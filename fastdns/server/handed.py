@@ -1,0 +1,161 @@
+"""Bound sockets that we were handed: by a service manager, or by the instance that we succeed.
+
+Those that an earlier fastdns has bound bear names of ours, which say what it used them for. Others
+were opened by somebody else (socket activation) and are served as they are.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import socket
+from collections.abc import Iterable
+from ipaddress import ip_address
+
+import attrs
+
+from ..config.schema import Address, Listen
+
+log = logging.getLogger(__name__)
+
+OURS = "fastdns/"
+_KINDS = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
+_UNFIT = re.compile(r"[^!-9;-~]")  # of a name: systemd allows printable ASCII without ":"
+
+
+@attrs.frozen(eq=False)
+class Handed:
+    """A bound socket, and the name under which it was handed over."""
+
+    name: str
+    bound: socket.socket
+    address: Address
+
+    @property
+    def is_ours(self) -> bool:
+        return self.name.startswith(OURS)
+
+    @property
+    def kind(self) -> socket.SocketKind:
+        return socket.SocketKind(self.bound.type)
+
+    def __str__(self) -> str:
+        return f"{self.address} ({_KINDS[self.kind].upper()})"
+
+
+class Pool:
+    """Sockets that we were handed and that nobody has taken into use yet."""
+
+    def __init__(self, handed: Iterable[Handed] = ()) -> None:
+        self._handed = list(handed)
+
+    @property
+    def opened(self) -> tuple[Address, ...]:
+        """Where somebody else has opened sockets that are here."""
+        return tuple(dict.fromkeys(one.address for one in self._handed if not one.is_ours))
+
+    def last(self, address: Address, listen: Listen) -> Address:
+        """Return the address with the port, for port 0, that it had for whoever had our sockets."""
+        if address.port:
+            return address
+        named = {one.port for one in listen.dns}
+        for one in self._handed:
+            candidate = attrs.evolve(address, port=one.address.port)
+            if one.is_ours and candidate.port not in named and _same(one.address, candidate):
+                return candidate
+        return address
+
+    def take(self, address: Address, kind: socket.SocketKind) -> list[Handed]:
+        """Return those of an address, in the order of their numbers; they are not ours any more."""
+        found = [one for one in self._handed if one.kind == kind and _same(one.address, address)]
+        self._handed = [one for one in self._handed if one not in found]
+        return sorted(found, key=lambda one: (not one.is_ours, _number(one.name)))
+
+    def close(self) -> None:
+        """Close what nobody has taken: no configuration asks for it any more."""
+        for one in self._handed:
+            log.info("%s is closed: the configuration does not name it any more", one)
+            one.bound.close()
+        self._handed = []
+
+
+def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
+    """Return where to listen when somebody else has opened sockets at these addresses.
+
+    The default addresses are meant for who has said nothing, and such a socket says something.
+    """
+    if opened and listen == Listen():
+        return Listen(dns=opened)
+    others = (one for one in opened if not any(_same(one, known) for known in listen.dns))
+    return Listen(dns=(*listen.dns, *others))
+
+
+def handed(name: str, descriptor: int) -> Handed | None:
+    """Return what is behind a descriptor; None, with a line in the log: nothing for us.
+
+    The descriptor belongs to the result, or is closed.
+    """
+    os.set_inheritable(descriptor, False)
+    try:
+        found = socket.socket(fileno=descriptor)
+    except OSError:
+        os.close(descriptor)
+        log.warning("%s: is no socket, and is closed", name)
+        return None
+    if problem := _problem(found):
+        found.close()
+        log.warning("%s: %s, and is closed", name, problem)
+        return None
+    found.setblocking(False)
+    return Handed(name, found, bound_address(found))
+
+
+def bound_address(bound: socket.socket) -> Address:
+    """Return where it is bound, spelled as in a configuration."""
+    host, port, *rest = bound.getsockname()
+    scope = rest[1] if rest else 0
+    text = str(ip_address(host.partition("%")[0]))
+    return Address(f"{text}%{_interface(scope)}" if scope else text, port)
+
+
+def store_name(address: Address, kind: socket.SocketKind, number: int) -> str:
+    """Return the name under which a socket of ours is handed over."""
+    return _UNFIT.sub("-", f"{OURS}{_KINDS[kind]}/{address.host}/{address.port}/{number}")
+
+
+def _problem(found: socket.socket) -> str:
+    if found.family not in (socket.AF_INET, socket.AF_INET6):
+        return "is no socket of IPv4 or IPv6"
+    if found.type not in _KINDS:
+        return "is neither a UDP nor a TCP socket"
+    if found.type == socket.SOCK_STREAM and not found.getsockopt(
+        socket.SOL_SOCKET, socket.SO_ACCEPTCONN
+    ):
+        return "is a TCP socket that does not listen"
+    return "" if found.getsockname()[1] else "is not bound"
+
+
+def _same(one: Address, other: Address) -> bool:
+    """Whether both are the same place; an interface that is not there is no place."""
+    try:
+        return (one.family, _packed(one)) == (other.family, _packed(other))
+    except OSError:
+        return False
+
+
+def _packed(address: Address) -> tuple[bytes, int, int]:
+    host, port, *rest = address.sockaddr
+    return socket.inet_pton(address.family, host), port, int(rest[1]) if rest else 0
+
+
+def _number(name: str) -> int:
+    number = name.rpartition("/")[2]
+    return int(number) if number.isdecimal() else 0
+
+
+def _interface(scope: int) -> str:
+    try:
+        return socket.if_indextoname(scope)
+    except OSError:
+        return str(scope)

@@ -1,0 +1,82 @@
+"""What a start gets from before it: of a service manager, or of the instance that it succeeds."""
+
+from __future__ import annotations
+
+import logging
+import os
+
+import attrs
+
+from ..config.places import Places
+from ..config.schema import Config
+from . import ground, takeover
+from .ground import Account
+from .handed import Handed, Pool, where_to_listen
+from .sockets import Listeners, bind_all, give_away
+from .systemd import Manager
+
+log = logging.getLogger(__name__)
+
+
+class Heritage:
+    """The lock on state_dir, sockets that are there already, and who is to be told of us."""
+
+    def __init__(self, places: Places, account: Account | None, *, take_over: bool) -> None:
+        """Take what there is. StartError: the place is taken, or is not handed over."""
+        self.manager = Manager()
+        self._places = places
+        self._account = account
+        self._predecessor = takeover.find(places) if take_over else None
+        handed = list(self.manager.handed)
+        if self._predecessor is None:
+            self.lock = ground.lock(places, account)
+        else:
+            self.lock = self._predecessor.lock
+            handed = _joined(self._predecessor.handed, handed)
+            if not self.manager.is_there:
+                self.manager = Manager(dict(self._predecessor.environment))
+            self.manager.remember(self._predecessor.handed)
+        self._pool = Pool(handed)
+        self._opened = self._pool.opened
+
+    def with_opened(self, config: Config) -> Config:
+        """Return the configuration with the addresses at which others have opened our sockets."""
+        return attrs.evolve(config, listen=where_to_listen(config.listen, self._opened))
+
+    def bind(self, config: Config) -> list[Listeners]:
+        """Have all listen addresses bound, which some are already; StartError: that cannot be."""
+        listeners = bind_all(config.listen, config.worker_count, self._pool)
+        self._pool.close()
+        if self._account is not None:
+            give_away(listeners, self._account.uid)
+        return listeners
+
+    def stop_predecessor(self) -> None:
+        """Have nobody else serve; all that may fail has been done before. StartError: it does."""
+        if self._predecessor is None or self._predecessor.stop():
+            return
+        # It is gone, or hangs: as at any other start, the lock tells which, when its children have
+        # ended, too. While we hold what it gave us, the lock tells nothing.
+        os.close(self.lock)
+        self._predecessor.forget()
+        self._predecessor = None
+        self.lock = ground.lock(self._places, None)
+
+    def release_predecessor(self) -> None:
+        """Let it end: we serve."""
+        if self._predecessor is not None:
+            ground.sign(self.lock)
+            self._predecessor.dismiss()
+            self._predecessor = None
+
+
+def _joined(first: list[Handed], others: list[Handed]) -> list[Handed]:
+    """Return all of the first, and what is not the same socket of the others."""
+    known = {os.fstat(one.bound.fileno()).st_ino for one in first}
+    joined = list(first)
+    for one in others:
+        if os.fstat(one.bound.fileno()).st_ino in known:
+            one.bound.close()
+        else:
+            joined.append(one)
+    return joined

@@ -1,0 +1,171 @@
+"""What keeper and workers work with, and what another configuration makes of that.
+
+Everything that a running daemon may have to refuse is tried before anything changes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+
+import attrs
+
+from ..config.schema import Address, Config
+from ..errors import FastdnsError
+from ..upstream.sources import Sources
+from .sockets import Listeners, bind, bind_more, end_steering, steer, why_not
+
+log = logging.getLogger(__name__)
+
+
+class Refused(FastdnsError):
+    """A running daemon cannot do this; the text says what, and what to do."""
+
+
+@attrs.frozen
+class Settings:
+    """What keeper and workers that are forked now work with."""
+
+    config: Config
+    sources: Sources
+    listeners: Sequence[Listeners]
+
+
+def settings_for(former: Settings, config: Config, most_workers: int) -> Settings:
+    """Return what the daemon works with from now on; Refused: nothing has changed."""
+    _refuse_what_cannot_change(former.config, config, most_workers)
+    sources = former.sources
+    if (config.upstream.servers, config.listen) != (
+        former.config.upstream.servers,
+        former.config.listen,
+    ):
+        sources = Sources(config)
+    sources.refresh()
+    if not sources.servers:
+        raise Refused(no_upstream(config))
+    return Settings(config, sources, _listeners_for(former, config))
+
+
+def keeper_has_to_change(former: Config, config: Config) -> bool:
+    """Whether the keeper was forked with other settings than it should have."""
+    return _for_keeper(former) != _for_keeper(config)
+
+
+def trimmed(settings: Settings) -> Settings:
+    """Return the settings without the UDP sockets for which there is no worker."""
+    count = settings.config.worker_count
+    return attrs.evolve(
+        settings,
+        listeners=[
+            attrs.evolve(one, udp=one.udp[:count]) if one.is_divided else one
+            for one in settings.listeners
+        ],
+    )
+
+
+def without_former(settings: Settings) -> Settings:
+    """Close what workers of the last run read, in which somebody reads what is left."""
+    for listener in settings.listeners:
+        for one in listener.former:
+            one.close()
+    listeners = [attrs.evolve(one, former=()) for one in settings.listeners]
+    return attrs.evolve(settings, listeners=listeners)
+
+
+def close_unused(former: Settings, settings: Settings) -> None:
+    """Close the sockets that these settings do not have any more; no child may hold them either."""
+    used = {one for listener in settings.listeners for one in listener.sockets}
+    for listener in former.listeners:
+        for one in reversed(listener.sockets):
+            if one not in used:
+                one.close()
+
+
+def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:
+    """Say which addresses serve more than this machine, if they did not before."""
+    before = former.listen.dns if former else ()
+    for address in config.listen.dns:
+        if address == address.wildcard and address not in before:
+            log.warning(
+                "%s serves anybody who can reach it: there are no access rules yet", address
+            )
+
+
+def no_upstream(config: Config) -> str:
+    """Return why there is nobody to ask, and the remedy."""
+    if config.upstream.servers:
+        return "no upstream is left; name another resolver with --upstream ADDRESS"
+    return (
+        "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
+        "name one with --upstream ADDRESS, or upstream.servers in the configuration"
+    )
+
+
+def _for_keeper(config: Config) -> tuple[object, ...]:
+    return config.cache.disk, config.cache.stale, config.cache.commit_interval, config.log_level
+
+
+def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:
+    for key in ("state_dir", "run_dir"):
+        if getattr(former, key) != getattr(config, key):
+            raise Refused(f"{key} cannot change while fastdns runs; restart it")
+    if bool(former.cache.disk) != bool(config.cache.disk):
+        raise Refused('cache.disk cannot change from or to "0" while fastdns runs; restart it')
+    if config.worker_count > most_workers:
+        raise Refused(
+            f"workers: {config.worker_count} are more than the {most_workers} for which there is "
+            "room while fastdns runs; restart it"
+        )
+
+
+def _listeners_for(former: Settings, config: Config) -> list[Listeners]:
+    """Return the sockets for a configuration: those that are there, and new ones beside them."""
+    with ExitStack() as undo:
+        listeners = list(_matched(former, config, undo))
+        undo.pop_all()
+    return listeners
+
+
+def _matched(former: Settings, config: Config, undo: ExitStack) -> Iterator[Listeners]:
+    there = list(former.listeners)
+    for address in config.listen.dns:
+        known = next((one for one in there if one.asked == address), None)
+        if known is not None:
+            there.remove(known)
+            yield _widened(known, config.worker_count, undo)
+        elif config.listen != former.config.listen:  # else it was left out at the start, too
+            yield _bound(address, config.worker_count, undo)
+
+
+def _bound(address: Address, workers: int, undo: ExitStack) -> Listeners:
+    try:
+        listener = bind(address, workers)
+    except OSError as error:
+        raise Refused(f"listen.dns: {why_not(address, error)}") from error
+    undo.callback(listener.close)
+    return listener
+
+
+def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
+    """Return the listener with as many UDP sockets as there are to be workers, or more.
+
+    Nothing reaches those that are new before somebody reads them.
+    """
+    count = len(known.udp)
+    if workers <= count or not known.is_divided:
+        return known
+    steer(known, range(count))
+    undo.callback(end_steering, known)
+    try:
+        added = bind_more(known.address, known.udp[0], workers - count)
+    except OSError as error:
+        raise Refused(
+            f"workers: another socket for {known.address} cannot be bound ({error.strerror}) "
+            "while fastdns runs; restart it"
+        ) from error
+    for one in added:
+        undo.callback(one.close)
+    widened = attrs.evolve(known, udp=[*known.udp, *added])
+    steer(widened, range(count))  # a single socket could not be told before there was another one
+    return widened

@@ -1,0 +1,207 @@
+"""The service manager that has started us, if one has: what it hands us, what we tell it.
+
+See sd_notify(3), sd_listen_fds(3) and, about the sockets that it keeps for us over a restart,
+FileDescriptorStoreMax= in systemd.service(5). Without NOTIFY_SOCKET nobody is told anything.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import os
+import socket
+import time
+from collections.abc import Callable, Mapping, MutableMapping, Sequence
+from contextlib import suppress
+
+from .handed import Handed, handed
+
+log = logging.getLogger(__name__)
+
+FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+SEND_SECONDS = 1.0  # a manager that does not listen must not hold up answers for longer
+SILENT_SECONDS = 5.0  # workers show each second how the upstreams are
+FORGOTTEN = -1
+
+
+class Manager:
+    """The service manager of this process."""
+
+    def __init__(self, environment: MutableMapping[str, str] | None = None) -> None:
+        """Take what it has to say out of the environment: our children are not its business."""
+        environment = os.environ if environment is None else environment
+        self.handed: Sequence[Handed] = _take_handed(environment)
+        self.watchdog_seconds = _take_watchdog(environment)  # it wants to hear from us as often
+        self._address = _take_address(environment)
+        self._socket: socket.socket | None = None
+        self._is_deaf = False  # it did not take what it was told last
+        self._kept: dict[str, int] = {}  # what it keeps, by name: which socket that is
+        self.remember(self.handed)
+        if self._address:
+            with suppress(OSError):  # which is told with the first message
+                self._connect()  # as long as we may: who has given up root may not reach it
+
+    @property
+    def is_there(self) -> bool:
+        """Whether it wants to be told anything."""
+        return bool(self._address)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What makes another process talk to it as we do."""
+        if not self._address:
+            return {}
+        told = {"NOTIFY_SOCKET": self._address.replace("\0", "@", 1)}
+        if self.watchdog_seconds < math.inf:
+            told["WATCHDOG_USEC"] = str(round(self.watchdog_seconds * 1e6))
+        return told
+
+    def remember(self, handed_over: Sequence[Handed]) -> None:
+        """Take note that it keeps those of ours among these."""
+        for one in handed_over:
+            if one.is_ours:  # of two under one name only that is known: they have to go
+                is_first = one.name not in self._kept
+                self._kept[one.name] = _identity(one.bound) if is_first else FORGOTTEN
+
+    def ready(self, status: str) -> None:
+        """We serve, or serve again after a reload."""
+        self._tell("READY=1", f"STATUS={status}")
+
+    def reloading(self) -> None:
+        """We change to another configuration; `ready` ends it."""
+        self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+
+    def stopping(self) -> None:
+        """We have been told to stop."""
+        self._tell("STOPPING=1", "STATUS=sending what is under way")
+
+    def alive(self) -> None:
+        """The watchdog's: we serve still."""
+        self._tell("WATCHDOG=1")
+
+    def succeeded_by(self, pid: int) -> None:
+        """That process is the daemon from now on."""
+        self._tell(f"MAINPID={pid}")
+
+    def keep(self, sockets: Mapping[str, socket.socket]) -> None:
+        """Have it keep these by name, and no others of ours: the next start gets them back."""
+        wanted = {name: _identity(one) for name, one in sockets.items()}
+        for name, identity in list(self._kept.items()):
+            if wanted.get(name) != identity and self._tell("FDSTOREREMOVE=1", f"FDNAME={name}"):
+                del self._kept[name]
+        for name, identity in wanted.items():
+            # It would let go of one with an error pending, as a UDP socket may have.
+            store = ("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0")
+            if name not in self._kept and self._tell(*store, descriptor=sockets[name].fileno()):
+                self._kept[name] = identity
+
+    def _tell(self, *lines: str, descriptor: int | None = None) -> bool:
+        """Return whether it was told, or nobody wants to be."""
+        if not self._address:
+            return True
+        message = ["\n".join(lines).encode("utf-8", "replace")]
+        descriptors = [] if descriptor is None else [descriptor]
+        try:
+            try:
+                socket.send_fds(self._connect(), message, descriptors)
+            except (ConnectionRefusedError, ConnectionResetError):  # it has made itself anew
+                self._forget()
+                socket.send_fds(self._connect(), message, descriptors)
+        except OSError as error:
+            if not self._is_deaf:
+                log.warning(
+                    "the service manager cannot be told anything: %s", error.strerror or error
+                )
+            self._is_deaf = True
+            return False
+        self._is_deaf = False
+        return True
+
+    def _connect(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+            self._socket.connect(self._address)
+        self._socket.settimeout(0.0 if self._is_deaf else SEND_SECONDS)
+        return self._socket
+
+    def _forget(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+
+class Watchdog:
+    """Lets the manager hear of us in half its time, as long as every worker shows signs of life.
+
+    A hung one keeps answers from some of the clients for ever; the manager then starts us anew.
+    """
+
+    def __init__(self, manager: Manager, signs: Callable[[], Mapping[str, float]]) -> None:
+        """`signs`: when each of the workers that serve has last shown one, by time.monotonic."""
+        self._manager = manager
+        self._signs = signs
+        self._half = manager.watchdog_seconds / 2
+        self._seen: dict[str, float] = {}  # since when: a new one has to come round to it first
+        self._is_waiting = False
+        self.due = -math.inf if manager.is_there and self._half < math.inf else math.inf
+
+    def look(self) -> None:
+        """Tell the manager if that is due, and if we serve."""
+        now = time.monotonic()
+        if now < self.due:
+            return
+        signs = self._signs()
+        self._seen = {name: self._seen.get(name, now) for name in signs}
+        silent = [
+            name
+            for name, shown_at in signs.items()
+            if now - max(shown_at, self._seen[name]) > SILENT_SECONDS
+        ]
+        if signs and not silent:
+            self._manager.alive()
+            self.due = now + self._half
+        else:  # look again soon: it may have been very busy
+            self.due = now + min(self._half, 1.0)
+        if silent and not self._is_waiting:
+            log.error("the %s shows no sign of life; the service manager may act", silent[0])
+        self._is_waiting = bool(silent)
+
+
+def _take_address(environment: MutableMapping[str, str]) -> str:
+    given = environment.pop("NOTIFY_SOCKET", "")
+    if given.startswith("@"):
+        return f"\0{given[1:]}"  # unix(7): the abstract namespace
+    if given and not given.startswith("/"):
+        log.warning("NOTIFY_SOCKET=%s: is neither a path nor an abstract name; not used", given)
+        return ""
+    return given
+
+
+def _take_watchdog(environment: MutableMapping[str, str]) -> float:
+    """Return how often it wants to hear from us, in seconds; infinity: not at all."""
+    microseconds = environment.pop("WATCHDOG_USEC", "")
+    pid = environment.pop("WATCHDOG_PID", "") or str(os.getpid())
+    if pid != str(os.getpid()) or not microseconds.isdecimal() or not int(microseconds):
+        return math.inf
+    return int(microseconds) / 1e6
+
+
+def _take_handed(environment: MutableMapping[str, str]) -> list[Handed]:
+    count = environment.pop("LISTEN_FDS", "")
+    pid = environment.pop("LISTEN_PID", "")
+    names = environment.pop("LISTEN_FDNAMES", "").split(":")
+    environment.pop("LISTEN_PIDFDID", None)  # systemd 258: that same process, in another way
+    if pid != str(os.getpid()) or not count.isdecimal():
+        return []  # meant for somebody else, whose environment we got
+    found = []
+    for number in range(int(count)):
+        name = names[number] if number < len(names) else "unknown"
+        try:
+            found.append(handed(name, FIRST_DESCRIPTOR + number))
+        except OSError as error:
+            log.warning("descriptor %d (%s): %s", FIRST_DESCRIPTOR + number, name, error.strerror)
+    return [one for one in found if one is not None]
+
+
+def _identity(one: socket.socket) -> int:
+    return os.fstat(one.fileno()).st_ino

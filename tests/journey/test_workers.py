@@ -1,0 +1,247 @@
+"""Several workers: who gets which query, who stands by, what of a dead one goes on."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import struct
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import pytest
+
+from fastdns._entry import Moment
+from fastdns._ring import Ring
+
+from .support.cache import Disk, answer, cache_key
+from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
+from .support.daemon import Fastdns
+from .support.false_upstream import FalseUpstream
+from .support.udp_table import udp_sockets
+
+Start = Callable[..., Fastdns]
+FIRST_WORKER = 2  # the slot of its counters
+SLOT = 4096
+
+
+@contextmanager
+def clients(daemon: Fastdns, count: int) -> Iterator[list[UdpClient]]:
+    """So many clients, of a port each."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(UdpClient(daemon)) for _ in range(count)]
+
+
+def answered(client: UdpClient, query: bytes) -> bool:
+    """Whether the answer to this query has come to this client."""
+    return data(read_answer(query, client.receive())) == ["192.0.2.1"]
+
+
+def queries_of(daemon: Fastdns) -> list[int]:
+    """How many queries over UDP each berth has counted."""
+    counters = (daemon.state_dir / "run" / "counters").read_bytes()
+    slots = len(counters) // SLOT - 1
+    return [
+        struct.unpack_from("=Q", counters, SLOT * (slot + 1))[0]
+        for slot in range(FIRST_WORKER, slots)
+    ]
+
+
+def gone(pid: int) -> None:
+    eventually(lambda: Path(f"/proc/{pid}/exe").exists(), lambda is_there: not is_there)
+
+
+def test_there_is_a_worker_for_each_cpu_unless_told_otherwise(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=None)
+    assert len(daemon.workers) == len(os.sched_getaffinity(0))
+    assert len(start_fastdns(upstream=[upstream], workers=3).workers) == 3
+
+
+def test_queries_of_many_clients_are_shared_out_among_workers_with_a_socket_each(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    assert len(udp_sockets(daemon.port)) == 2
+    name = upstream.new_name()
+    for _ in range(40):
+        assert data(ask(daemon, name)) == ["192.0.2.1"]
+    shares = [count for count in queries_of(daemon) if count]
+    assert len(shares) == 2
+    assert sum(shares) == 40
+
+
+def test_each_worker_answers_tcp(start_fastdns: Start, upstream: FalseUpstream) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    for worker in daemon.workers:
+        os.kill(worker, signal.SIGSTOP)
+        try:
+            assert data(ask(daemon, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
+        finally:
+            os.kill(worker, signal.SIGCONT)
+
+
+def test_stranger_who_would_share_the_queries_with_us_is_found(
+    upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    """Of the same user and with SO_REUSEPORT on both sides, the kernel would let both bind."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+        stranger.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        stranger.bind(("127.0.0.1", 0))
+        listen = f"127.0.0.1:{stranger.getsockname()[1]}"
+        daemon = Fastdns(tmp_path / "state", upstream=[upstream], listen=[listen], workers=2)
+        with pytest.raises(AssertionError, match=rf"{listen} is in use by \S+ \(pid {os.getpid()}"):
+            daemon.start()
+
+
+# A worker of two dies
+
+
+def test_worker_goes_on_while_another_is_dead_and_what_that_one_was_sent_is_answered_by_the_next(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    dead, alive = daemon.workers
+    query = make_query(upstream.new_name()).to_wire()
+    with clients(daemon, 20) as asking:
+        daemon.process.send_signal(signal.SIGSTOP)
+        try:
+            os.kill(dead, signal.SIGKILL)
+            before = sum(queries_of(daemon))
+            for client in asking:
+                client.send(query)
+            meanwhile = eventually(
+                lambda: sum(queries_of(daemon)) - before, lambda count: count > 0
+            )
+            assert meanwhile < 20
+        finally:
+            daemon.process.send_signal(signal.SIGCONT)
+        assert all(answered(client, query) for client in asking)
+    assert alive in daemon.workers
+    assert sum(queries_of(daemon)) == 20
+
+
+def test_clients_of_a_dead_worker_are_answered_by_the_others_until_it_is_replaced(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=3)
+    name = upstream.new_name()
+    dead, standby = daemon.workers[1], daemon.standby
+    os.kill(standby, signal.SIGSTOP)
+    try:
+        os.kill(dead, signal.SIGKILL)
+        daemon.wait_for_log(f"worker .pid {dead}. ended")
+        assert data(ask(daemon, name, tcp=True)) == ["192.0.2.1"]
+        for _ in range(40):
+            assert data(ask(daemon, name, timeout=2)) == ["192.0.2.1"]
+    finally:
+        os.kill(standby, signal.SIGCONT)
+    eventually(lambda: len(daemon.workers), lambda count: count == 3)
+    before = queries_of(daemon)
+    for _ in range(60):
+        ask(daemon, name)
+    shares = [now - then for now, then in zip(queries_of(daemon), before, strict=True)]
+    assert len([share for share in shares if share]) == 3
+
+
+def test_who_stands_by_becomes_the_worker_and_another_one_stands_by(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    worker, standby = daemon.worker, daemon.standby
+    os.kill(worker, signal.SIGKILL)
+    eventually(lambda: daemon.workers, lambda now: now == [standby])
+    assert daemon.standby not in (worker, standby)
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+def test_who_stands_by_is_replaced_when_it_dies(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    worker, standby = daemon.worker, daemon.standby
+    os.kill(standby, signal.SIGKILL)
+    gone(standby)
+    assert daemon.standby != standby
+    assert daemon.workers == [worker]
+    assert daemon.counter("worker_restarts_total") == 0
+
+
+def test_who_stands_by_ends_with_a_supervisor_that_was_killed(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    standby = daemon.standby
+    daemon.process.kill()
+    daemon.process.wait()
+    gone(standby)
+    daemon.kill()
+
+
+def test_ctrl_c_does_not_end_who_stands_by_before_the_daemon(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """A terminal sends it to all processes: the end of one would be told as an error."""
+    daemon = start_fastdns(upstream=[upstream])
+    assert daemon.standby
+    os.killpg(daemon.pid, signal.SIGINT)
+    assert daemon.process.wait(5) == 0
+    assert not [line for line in daemon.log if "ERROR" in line]
+
+
+def test_counters_never_go_backwards_when_workers_die(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    names = [upstream.new_name() for _ in range(20)]
+    totals = ("queries_udp_total", "upstream_queries_total", "cache_inserts_total")
+    seen = [0] * len(totals)
+    for _ in range(3):
+        for name in names:
+            ask(daemon, name)
+        now = [daemon.counter(name) for name in totals]
+        assert all(after >= before for before, after in zip(seen, now, strict=True))
+        seen = now
+        for worker in daemon.workers:
+            os.kill(worker, signal.SIGKILL)
+            gone(worker)
+        eventually(lambda: len(daemon.workers), lambda count: count == 2)
+    assert daemon.counter("queries_udp_total") == 60
+    assert daemon.counter("worker_restarts_total") == 6
+    assert daemon.counter("cache_entries") <= 2 * len(names)
+
+
+# Rings
+
+
+def test_ring_of_a_run_with_more_workers_is_taken_in(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=3)
+    disk = Disk(daemon)
+    name = "learned.by.the.fourth.test"
+    daemon.kill()
+    path = disk.run_dir / "ring.3"
+    ring = Ring.open(path, path.stat().st_size - 4096)
+    assert ring.put(cache_key(name), answer(name), disk.control().epoch, Moment.now())
+    with Fastdns(daemon.state_dir, upstream=[upstream]):
+        assert disk.holds(name)
+    with Fastdns(daemon.state_dir, upstream=[upstream]):
+        assert {one.name for one in disk.run_dir.glob("ring.*")} == {"ring.0", "ring.1"}
+
+
+def test_commands_do_not_wait_for_workers_that_there_are_not(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """The keeper waits for the hits of every worker, but not of every place for one."""
+    disk = Disk(start_fastdns(upstream=[upstream]))
+
+    def seconds() -> float:
+        start = time.monotonic()
+        assert disk.nudge()
+        return time.monotonic() - start
+
+    assert min(seconds() for _ in range(10)) < 0.04
