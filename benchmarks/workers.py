@@ -1,0 +1,101 @@
+"""Scenario "workers": hits answered by one worker and by two, and what each further one takes.
+
+Servers and loads share all cores when there are fewer than four: two workers then cannot answer
+twice as much, as the loads take their part. So beside the ratio stands what the machine allows,
+from what a query costs either side.
+"""
+
+import os
+from pathlib import Path
+from statistics import mean
+from typing import Any
+
+import tools
+import upstream
+from peers import PEERS, Peer, Place
+from processes import BenchmarkError, Server, free_port, tree
+from session import KEEPER, Session, Settings
+
+COUNTS = (1, 2)
+LOADS = 2
+FLOWS = ("--sockets", "32")  # each load's, for the kernel to spread over the workers
+
+
+def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
+    one, two = (serve(count, settings, nsd, directory / str(count)) for count in COUNTS)
+    ratio, most = two["qps"] / one["qps"], allowed(one)
+    return {
+        "one": one,
+        "two": two,
+        "ratio": ratio,
+        "allowed": most,
+        "share": ratio / most,
+        "further_pss": two["memory"]["pss"] - one["memory"]["pss"],
+    }
+
+
+def cores() -> tuple[list[int], list[int]]:
+    """Return the cores of the server and those of the loads: the same ones when there are few."""
+    every = sorted(os.sched_getaffinity(0))
+    half = len(every) // 2
+    return (every[:half], every[half:]) if half >= max(COUNTS) else (every, every)
+
+
+def allowed(one: dict[str, Any]) -> float:
+    """Return how many times one worker's hits two can answer here at most.
+
+    From the CPU of a query on both sides: a core has a million microseconds a second.
+    """
+    server, load = one["cpu_us"], one["load_us"]
+    servers, loads = cores()
+    if servers == loads:
+        most = len(servers) / (server + load)
+    else:
+        most = min(len(servers) / server, min(len(loads), LOADS) / load)
+    first, second = (min(count / server, most) for count in COUNTS)
+    return second / first
+
+
+def serve(count: int, settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
+    """Start fastdns with so many workers; have all ask for all names; return what that cost."""
+    directory.mkdir(mode=0o755)
+    [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
+    place = Place(directory, directory, free_port(), nsd.port, settings.names * 2)
+    command = peer.command(program_of(peer), place, workers=count)
+    on, by = (",".join(map(str, one)) for one in cores())
+    with Server("fastdns", command, place.port, on, directory / "log") as server:
+        server.wait_until_it_answers(f"h00000.{upstream.ZONE}")
+        session = Session(peer, server, settings, directory)
+        session.warm()
+        session.load(0.5, *session.names(), *FLOWS)  # until every worker has every name in memory
+        before = {stat.pid: stat for stat in tree(server.process.pid)}
+        options = (*session.names(), *FLOWS)
+        running = [
+            tools.start_load(place.port, by, settings.seconds, *options, "--seed", str(seed))
+            for seed in range(1, LOADS + 1)
+        ]
+        results = [tools.finish_load(one, settings.seconds) for one in running]
+        spent = {
+            stat.pid: stat.seconds - before[stat.pid].seconds
+            for stat in tree(server.process.pid)
+            if stat.pid in before and stat.name != KEEPER
+        }
+        memory = server.memory()
+    answered = sum(result["answered"] for result in results)
+    if not answered or any(set(result["rcodes"]) != {"0"} for result in results):
+        raise BenchmarkError(f"fastdns with {count} workers: wrong answers, or none: {results}")
+    return {
+        "qps": answered / mean(result["seconds"] for result in results),
+        "cpu_us": sum(spent.values()) / answered * 1e6,
+        "load_us": sum(result["load_cpu_seconds"] for result in results) / answered * 1e6,
+        "lost": sum(result["lost"] for result in results),
+        "processes_seconds": sorted(spent.values(), reverse=True),
+        "memory": memory,
+    }
+
+
+def program_of(peer: Peer) -> str:
+    program = peer.program()
+    if program is None:
+        raise BenchmarkError("fastdns is not installed: make dev")
+    return program
