@@ -222,7 +222,7 @@ def options() -> argparse.Namespace:
         name for name in SCENARIOS if chosen.full or name not in MILLION
     ]
     if not all(text.strip().isdigit() for text in chosen.rates.split(",")):
-        parser.error("--rates must be numbers with commas: 5000,20000")
+        parser.error(f"--rates {chosen.rates}: must be numbers with commas: 5000,20000")
     chosen.rates = sorted({chosen.rate, *(int(text) for text in chosen.rates.split(","))})
     if not 1 <= chosen.names <= upstream.MOST_NAMES:
         parser.error(f"--names must be from 1 to {upstream.MOST_NAMES}")
