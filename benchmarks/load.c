@@ -1,6 +1,7 @@
 /* load: asks a DNS server on this machine as fast as it answers, or at a fixed rate, and says what came back.
 
-   closed loop (default)   a fixed window of queries is outstanding; each answer makes room for the next query
+   closed loop (default)   a fixed window of queries is outstanding; each answer makes room for the next query. Each of
+                           several sockets has its part of the window, so that a slow worker behind one delays no other
    open loop (--rate)      one query each 1/rate seconds, whatever the server does; an answer's latency counts from the
                            moment its query was due, so that a server that stalls is not spared the queries that waited
    --each-once             closed loop over the names in order, each asked again until it was answered with NOERROR
@@ -50,6 +51,7 @@ static uint32_t *again;         /* --each-once: names to ask once more */
 static uint32_t again_count, next_name;
 
 static int sockets[MOST_SOCKETS];
+static uint64_t live_on[MOST_SOCKETS];
 static struct pollfd readable[MOST_SOCKETS];
 static int turn;                /* the socket of the next batch */
 
@@ -81,7 +83,21 @@ static void send_all(int s, struct mmsghdr *messages, unsigned count)
     }
 }
 
-/* Send `count` queries (at most BATCH) by the next socket; with a rate each has its own due time. */
+/* Choose the socket of the next batch; return how many of `left` queries it takes. */
+static unsigned next_batch(uint64_t left)
+{
+    turn = (turn + 1) % option.sockets;
+    if (!option.rate) {
+        for (int s = 0; s < option.sockets; s++)
+            if (live_on[s] < live_on[turn])
+                turn = s;
+        uint64_t part = (option.window + (uint64_t)option.sockets - 1) / (uint64_t)option.sockets - live_on[turn];
+        left = part < left ? part : left;
+    }
+    return left < BATCH ? (unsigned)left : BATCH;
+}
+
+/* Send `count` queries by the socket whose turn it is; with a rate each has its own due time. */
 static void send_batch(unsigned count, uint64_t start, uint64_t at)
 {
     static uint8_t packets[BATCH][LONGEST_QUERY];
@@ -101,8 +117,8 @@ static void send_batch(unsigned count, uint64_t start, uint64_t at)
     }
     send_all(sockets[turn], messages, count);
     live += count;
+    live_on[turn] += count;
     seen.sent += count;
-    turn = (turn + 1) % option.sockets;
 }
 
 /* How many queries may be sent now. */
@@ -129,6 +145,13 @@ static void ask_again(uint32_t name)
         again[again_count++] = name;
 }
 
+static void end_flight(struct flight *flight)
+{
+    flight->live = false;
+    live--;
+    live_on[flight->socket]--;
+}
+
 static void take_answer(const uint8_t *p, size_t n, int socket, uint64_t at)
 {
     uint8_t question[LONGEST_QUESTION];
@@ -142,8 +165,7 @@ static void take_answer(const uint8_t *p, size_t n, int socket, uint64_t at)
         seen.unmatched++;
         return;
     }
-    flight->live = false;
-    live--;
+    end_flight(flight);
     if (!count_answer(p, n, flight->due, at))
         ask_again(flight->name);
 }
@@ -190,8 +212,7 @@ static void give_up_late_ones(uint64_t at)
     for (uint32_t id = 0; id < IDS && live; id++) {
         struct flight *flight = &flights[id];
         if (flight->live && at > flight->due + option.timeout) {
-            flight->live = false;
-            live--;
+            end_flight(flight);
             seen.lost++;
             ask_again(flight->name);
         }
@@ -221,7 +242,7 @@ static uint64_t run(void)
         if (ending && live == 0)
             return start;
         for (uint64_t left = ending ? 0 : room(start, at); left;) {
-            unsigned count = left < BATCH ? (unsigned)left : BATCH;
+            unsigned count = next_batch(left);
             send_batch(count, start, at);
             left -= count;
         }

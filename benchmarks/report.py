@@ -167,6 +167,13 @@ def bars_alone(rounds: list[Round]) -> list[Bar]:
             figures(rounds, "fastdns", "workers/share"),
             at_least=True,
         ),
+        Bar(
+            "the same with a quarter of a core granted to each",
+            "times",
+            1.7,
+            figures(rounds, "fastdns", "workers/granted_ratio"),
+            at_least=True,
+        ),
         Bar("PSS with all names warm", "MiB", 48.0, mebibytes("memory/pss")),
         Bar("PSS of each further worker", "MiB", 15.0, mebibytes("workers/further_pss")),
     ]
@@ -198,6 +205,8 @@ OWN_ROWS: tuple[tuple[str, str, str], ...] = (
     ("times one worker's", "workers/ratio", ".2f"),
     ("times that this machine allows", "workers/allowed", ".2f"),
     ("two workers, CPU µs a hit", "workers/two/cpu_us", ".2f"),
+    ("one, a quarter of a core granted, a second", "workers/one/granted/qps", ",.0f"),
+    ("two, a quarter of a core for each, a second", "workers/two/granted/qps", ",.0f"),
     ("start, many entries, ms", "start/many_ms", ",.0f"),
     ("start, few, ms", "start/few_ms", ",.0f"),
     ("start, many, file not in memory, ms", "start/cold_ms", ",.0f"),

@@ -18,7 +18,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -46,16 +46,17 @@ from session import Session, Settings
 from stock import MOST_ENTRIES, Stocks, make_two
 
 RESULTS = Path(__file__).resolve().parent / "results"
+Scenario = Callable[[Session], dict[str, Any] | None]
 TMPFS = Path("/dev/shm")
 # Of every server; "memory" first, before anything has pressed it.
-SMALL = {
+SMALL: dict[str, Scenario] = {
     "memory": memory.measure,
     "hits": hits.measure,
     "latency": latency.measure,
     "tcp": tcp.measure,
 }
-LARGE = {"miss": miss.measure, "mixed": mixed.measure}
-MILLION = {"million": million.measure}
+LARGE: dict[str, Scenario] = {"miss": miss.measure, "mixed": mixed.measure}
+MILLION: dict[str, Scenario] = {"million": million.measure}
 # Of fastdns alone; they start and end it themselves.
 OWN = {"workers": workers.measure}
 DISK = {
@@ -74,14 +75,9 @@ def measure(
 ) -> dict[str, Any]:
     """Measure the peer in the wanted scenarios, with one start for each size of its cache."""
     measured: dict[str, Any] = {}
-    for group, answers in (
-        (SMALL, settings.names * 2),
-        (LARGE, settings.zipf_names + MOST_NEW),
-        (MILLION, settings.million + settings.million // 2),
-    ):
+    for group, answers in groups_of(peer, settings):
         scenarios = {name: run for name, run in group.items() if name in wanted}
-        takes_part = {"miss": peer.forwards, "million": peer.large}.get(next(iter(group)), True)
-        if not (scenarios and takes_part):
+        if not scenarios:
             continue
         with running(peer, program, settings, nsd, answers) as session:
             answer = session.server.wait_until_it_answers(FIRST)
@@ -93,6 +89,15 @@ def measure(
             for name, run in scenarios.items():
                 measured[name] = run(session)
     return measured
+
+
+def groups_of(peer: Peer, settings: Settings) -> Iterator[tuple[dict[str, Scenario], int]]:
+    """Yield what the peer takes part in, and how many answers it has to have room for."""
+    yield SMALL, settings.names * 2
+    if peer.forwards:
+        yield LARGE, settings.zipf_names + MOST_NEW
+    if peer.large:
+        yield MILLION, settings.million + settings.million // 2
 
 
 def check_size(peer: Peer, octets: int, truth: int) -> None:

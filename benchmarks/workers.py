@@ -2,29 +2,33 @@
 
 Servers and loads share all cores when there are fewer than four: two workers then cannot answer
 twice as much, as the loads take their part. So beside the ratio stands what the machine allows,
-from what a query costs either side.
+from what a query costs either side; and, where cgroups can be had, the ratio once more with a
+quarter of a core granted to each worker, so that the loads have what they need.
 """
 
 import os
 from pathlib import Path
-from statistics import mean
 from typing import Any
 
 import tools
 import upstream
 from peers import PEERS, Peer, Place
 from processes import BenchmarkError, Server, free_port, tree
+from quota import limited
 from session import KEEPER, Session, Settings
 
 COUNTS = (1, 2)
 LOADS = 2
 FLOWS = ("--sockets", "32")  # each load's, for the kernel to spread over the workers
+WINDOW = ("--window", "1024")
+GRANTED = 0.25  # of a core
+WORKER = "fastdns-worker"
 
 
 def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
     one, two = (serve(count, settings, nsd, directory / str(count)) for count in COUNTS)
     ratio, most = two["qps"] / one["qps"], allowed(one)
-    return {
+    found = {
         "one": one,
         "two": two,
         "ratio": ratio,
@@ -32,6 +36,9 @@ def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
         "share": ratio / most,
         "further_pss": two["memory"]["pss"] - one["memory"]["pss"],
     }
+    if one["granted"] and two["granted"]:
+        found["granted_ratio"] = two["granted"]["qps"] / one["granted"]["qps"]
+    return found
 
 
 def cores() -> tuple[list[int], list[int]]:
@@ -62,35 +69,44 @@ def serve(count: int, settings: Settings, nsd: Server, directory: Path) -> dict[
     [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
     place = Place(directory, directory, free_port(), nsd.port, settings.names * 2)
     command = peer.command(program_of(peer), place, workers=count)
-    on, by = (",".join(map(str, one)) for one in cores())
+    on = ",".join(map(str, cores()[0]))
     with Server("fastdns", command, place.port, on, directory / "log") as server:
         server.wait_until_it_answers(f"h00000.{upstream.ZONE}")
         session = Session(peer, server, settings, directory)
         session.warm()
         session.load(0.5, *session.names(), *FLOWS)  # until every worker has every name in memory
-        before = {stat.pid: stat for stat in tree(server.process.pid)}
-        options = (*session.names(), *FLOWS)
-        running = [
-            tools.start_load(place.port, by, settings.seconds, *options, "--seed", str(seed))
-            for seed in range(1, LOADS + 1)
-        ]
-        results = [tools.finish_load(one, settings.seconds) for one in running]
-        spent = {
-            stat.pid: stat.seconds - before[stat.pid].seconds
-            for stat in tree(server.process.pid)
-            if stat.pid in before and stat.name != KEEPER
-        }
-        memory = server.memory()
+        found = load(session) | {"memory": server.memory(), "granted": None}
+        workers = [stat.pid for stat in tree(server.process.pid) if stat.name == WORKER]
+        with limited(workers, GRANTED) as is_limited:
+            if is_limited:
+                found["granted"] = load(session)
+    return found
+
+
+def load(session: Session) -> dict[str, Any]:
+    """Return what two loads at once get, and what that cost all but the keeper."""
+    server, seconds = session.server, session.seconds
+    by = ",".join(map(str, cores()[1]))
+    before = {stat.pid: stat for stat in tree(server.process.pid)}
+    running = [
+        tools.start_load(server.port, by, seconds, *session.names(), *FLOWS, *WINDOW, *seed)
+        for seed in (("--seed", str(number + 1)) for number in range(LOADS))
+    ]
+    results = [tools.finish_load(one, seconds) for one in running]
+    spent = {
+        stat.pid: stat.seconds - before[stat.pid].seconds
+        for stat in tree(server.process.pid)
+        if stat.pid in before and stat.name != KEEPER
+    }
     answered = sum(result["answered"] for result in results)
     if not answered or any(set(result["rcodes"]) != {"0"} for result in results):
-        raise BenchmarkError(f"fastdns with {count} workers: wrong answers, or none: {results}")
+        raise BenchmarkError(f"fastdns: wrong answers, or none: {results}\n{server.last_words()}")
     return {
-        "qps": answered / mean(result["seconds"] for result in results),
+        "qps": sum(result["qps"] for result in results),
         "cpu_us": sum(spent.values()) / answered * 1e6,
         "load_us": sum(result["load_cpu_seconds"] for result in results) / answered * 1e6,
         "lost": sum(result["lost"] for result in results),
         "processes_seconds": sorted(spent.values(), reverse=True),
-        "memory": memory,
     }
 
 
