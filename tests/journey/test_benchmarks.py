@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -40,19 +42,55 @@ def measured(written: Path, *options: str) -> tuple[dict[str, Any], str]:
     return one, result.stdout
 
 
+def compile_command(name: str, program: Path) -> list[str]:
+    """Return how the benchmark compiles one of its tools."""
+    show = "import sys, tools; print(*tools.compile_command(*sys.argv[1:]), sep='\\n')"
+    command = [sys.executable, "-c", show, name, str(program)]
+    return subprocess.check_output(command, cwd=BENCHMARKS, text=True).splitlines()
+
+
+def build_load(directory: Path) -> str:
+    program = directory / "load"
+    subprocess.run(compile_command("load", program), check=True)
+    return str(program)
+
+
 @needs_cc
 @pytest.mark.parametrize("name", ["load", "load_tcp", "floor"])
 def test_tools_compile_without_a_warning(name: str, tmp_path: Path) -> None:
-    show = "import sys, tools; print(*tools.compile_command(*sys.argv[1:]), sep='\\n')"
-    told = subprocess.check_output(
-        [sys.executable, "-c", show, name, str(tmp_path / name)], cwd=BENCHMARKS, text=True
-    )
+    command = [*compile_command(name, tmp_path / name), "-Werror"]
 
-    result = subprocess.run(
-        [*told.splitlines(), "-Werror"], capture_output=True, text=True, check=False
-    )
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
 
     assert (result.returncode, result.stderr) == (0, "")
+
+
+@needs_cc
+def test_names_are_asked_as_zipf_has_it_and_fresh_ones_once(tmp_path: Path) -> None:
+    asked: Counter[int] = Counter()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
+        server.bind(("127.0.0.1", 0))
+        server.settimeout(10)
+        options = ["--zipf", "1", "--fresh", "10", "--names", "100", "--digits", "5"]
+        command = [build_load(tmp_path), "--server", f"127.0.0.1:{server.getsockname()[1]}"]
+        with subprocess.Popen(
+            [*command, *options, "--queries", "20000", "--window", "64"], stdout=subprocess.PIPE
+        ) as load:
+            for _ in range(20_000):
+                message, client = server.recvfrom(512)
+                asked[int(message[14:19])] += 1  # behind header, length and "h"
+                server.sendto(message[:2] + b"\x80" + message[3:7] + b"\1" + message[8:], client)
+            output, _ = load.communicate(timeout=10)
+
+    assert json.loads(output)["answered"] == 20_000
+    old = {name: count for name, count in asked.items() if name < 100}
+    harmonic = sum(1 / rank for rank in range(1, 101))
+    for rank in (1, 2, 10):
+        share = old[rank - 1] / sum(old.values())
+        assert share == pytest.approx(1 / rank / harmonic, rel=0.2)
+    fresh = [count for name, count in asked.items() if name >= 100]
+    assert set(fresh) == {1}
+    assert len(fresh) == pytest.approx(2000, rel=0.1)
 
 
 @needs_cc
