@@ -115,7 +115,7 @@ def running(
         command = peer.command(program, place)
         log = place.directory / "log"
         with Server(peer.name, command, place.port, settings.server_core, log) as server:
-            yield Session(peer, server, settings, directory)
+            yield Session(peer, server, settings, directory, nsd)
 
 
 @contextmanager

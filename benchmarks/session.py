@@ -32,6 +32,7 @@ class Session:
     server: Server
     settings: Settings
     directory: Path
+    upstream: Server
 
     @property
     def seconds(self) -> float:
@@ -60,13 +61,15 @@ class Session:
     ) -> dict[str, Any]:
         """Run load.c for the session's seconds; add what that cost the server's tree.
 
-        For fastdns: its keeper apart, too, and how many answers did not reach that one.
+        Beside it what that cost the upstream: of a hit, nothing. For fastdns: its keeper apart,
+        too, and how many answers did not reach that one.
         """
         inside = Inside(self.directory / "state" / "run") if self.peer.keeper else None
         if inside:
             inside.take_in()  # what waited was no part of this
         totals = inside.totals() if inside else {}
         members, before = self.server.members(), self.server.cpu_by_name()
+        upstream_before = self.upstream.cpu_seconds()
         result = self.load(self.seconds, *options, program=program, most_bad=most_bad)
         after = self.server.cpu_by_name()
         if self.server.members() != members:
@@ -75,6 +78,8 @@ class Session:
         result["cpu_seconds"] = spent
         result["cpu_us"] = spent / result["answered"] * 1e6
         result["busy"] = spent / result["seconds"]
+        asked = self.upstream.cpu_seconds() - upstream_before
+        result["upstream_us"] = asked / result["answered"] * 1e6
         if inside:
             workers = spent - (after[KEEPER] - before[KEEPER])
             inside.take_in()  # what it has put off was asked of it here all the same

@@ -51,7 +51,7 @@ class Stock:
     directory: Path
     entries: int
     settings: Settings
-    upstream: int
+    upstream: Server
 
     @property
     def state(self) -> Path:
@@ -68,7 +68,7 @@ class Stock:
         command = [
             *(*own_command(), "serve", "--workers", "1", "-c", str(config)),
             *("--state", str(self.state), "--listen", f"127.0.0.1:{port}"),
-            *("--upstream", f"127.0.0.1:{self.upstream}"),
+            *("--upstream", f"127.0.0.1:{self.upstream.port}"),
         ]
         return Daemon(self, command, port)
 
@@ -121,7 +121,7 @@ class Daemon(Server):
         self.stock = stock
         self.inside = Inside(stock.state / "run")
         [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
-        self.session = Session(peer, self, stock.settings, stock.directory)
+        self.session = Session(peer, self, stock.settings, stock.directory, stock.upstream)
 
     def totals(self) -> dict[str, int]:
         return self.inside.totals()
@@ -162,7 +162,7 @@ def make(directory: Path, entries: int, settings: Settings, nsd: Server) -> Stoc
     """
     directory.mkdir()
     directory.chmod(0o755)
-    stock = Stock(directory, entries, settings, nsd.port)
+    stock = Stock(directory, entries, settings, nsd)
     with stock.serve() as daemon:
         daemon.wait_until_it_answers(FIRST)
         daemon.take_in()

@@ -72,7 +72,7 @@ def serve(count: int, settings: Settings, nsd: Server, directory: Path) -> dict[
     on = ",".join(map(str, cores()[0]))
     with Server("fastdns", command, place.port, on, directory / "log") as server:
         server.wait_until_it_answers(f"h00000.{upstream.ZONE}")
-        session = Session(peer, server, settings, directory)
+        session = Session(peer, server, settings, directory, nsd)
         session.warm()
         session.load(0.5, *session.names(), *FLOWS)  # until every worker has every name in memory
         found = load(session) | {"memory": server.memory(), "granted": None}
