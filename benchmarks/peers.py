@@ -163,6 +163,7 @@ net.ipv6 = false
 net.outgoing_v4("127.0.0.1")
 net.listen("127.0.0.1", {place.port}, {{kind = "dns"}})
 cache.open({octets}, "lmdb://{place.memory}")
+cache.min_ttl(3600)  -- without it, what STUB brings is kept for five seconds
 policy.add(policy.all(policy.STUB({{"127.0.0.1@{place.upstream}"}})))
 """
 
@@ -214,7 +215,6 @@ server 127.0.0.1:{place.upstream}
 cache-size {place.answers}
 cache-persist no
 speed-check-mode none
-response-mode fastest-response
 dualstack-ip-selection no
 prefetch-domain no
 serve-expired no
@@ -225,7 +225,10 @@ audit-enable no
 
 
 def smartdns(program: str, place: Place) -> list[str]:
-    """Without what it is known for: it does not look which of several addresses is near."""
+    """Without what it is known for: it does not look which of several addresses is near.
+
+    Nor with its response-mode fastest-response, which keeps an answer for three seconds.
+    """
     config = place.directory / "smartdns.conf"
     config.write_text(SMARTDNS.format(place=place))
     return [program, "-f", "-c", str(config), "-p", "-"]

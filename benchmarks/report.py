@@ -235,6 +235,20 @@ def own_table(rounds: list[Round]) -> str:
     return "".join(lines)
 
 
+MOST_UPSTREAM_US = 0.2  # of nsd's CPU a hit: checks of its health, a packet lost while warming
+
+
+def no_hits(rounds: list[Round], servers: Iterable[str]) -> list[str]:
+    """Return a line for each server that asked upstream for what it should have had."""
+    lines = []
+    for server in servers:
+        for scenario in ("hits", "tcp", "million"):
+            asked = figures(rounds, server, f"{scenario}/upstream_us")
+            if asked and median(asked) > MOST_UPSTREAM_US:
+                lines.append(f"{server}, {scenario}: not all hits; it asked the upstream again")
+    return lines
+
+
 Column = tuple[str, str, str, float]  # heading, path, form, scale
 
 

@@ -296,6 +296,7 @@ def benchmark(chosen: argparse.Namespace) -> list[str]:
     bars = report.bars(rounds, chosen.rate, chosen.entries)
     result |= {
         "seconds": round(time.monotonic() - began, 1),
+        "no_hits": report.no_hits(rounds, servers),
         "failures": failures,
         "bars": [bar.summary() for bar in bars],
         "ratios": report.ratios(rounds, servers),
@@ -314,6 +315,7 @@ def benchmark(chosen: argparse.Namespace) -> list[str]:
         print("one CPU only: server and load share it, so queries a second and latency mislead")
     print("\n" + report.table(rounds, servers, settings.rates) + "\n")
     print(report.own_table(rounds))
+    print("\n".join(result["no_hits"]))
     for name in absent:
         print(f"  {name} is not installed: left out (make bench-peers installs it)")
     print("\n".join(bar.line() for bar in bars))

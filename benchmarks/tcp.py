@@ -4,6 +4,7 @@ from typing import Any
 
 from session import Session
 
+WARM_SECONDS = 1.0
 CONNECTIONS = ("--connections", "8", "--pipeline", "16")  # 128 outstanding, as for hits over UDP
 
 
@@ -11,4 +12,6 @@ def measure(session: Session) -> dict[str, Any] | None:
     """Return None for what does not keep connections."""
     if not session.peer.tcp:
         return None
+    # Some keep what they give over TCP apart.
+    session.load(WARM_SECONDS, *session.names(), *CONNECTIONS, "--sequential", program="load_tcp")
     return session.load_with_cpu(*session.names(), *CONNECTIONS, program="load_tcp")
