@@ -93,7 +93,7 @@ def measure(
 
 def groups_of(peer: Peer, settings: Settings) -> Iterator[tuple[dict[str, Scenario], int]]:
     """Yield what the peer takes part in, and how many answers it has to have room for."""
-    yield SMALL, settings.names * 2
+    yield SMALL, settings.names * 4  # who keeps TCP apart needs twice the room, and some to spare
     if peer.forwards:
         yield LARGE, settings.zipf_names + MOST_NEW
     if peer.large:
