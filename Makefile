@@ -17,7 +17,7 @@ LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basen
 # nsd lives in sbin, which a plain user's PATH lacks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help dev run test lint bench FORCE
+.PHONY: help dev run test lint bench bench-peers FORCE
 
 help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
@@ -25,6 +25,7 @@ help:
 	@echo "make test    run the tests                     (ARGS=\"-k cache\")"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
+	@echo "make bench-peers   install those of Debian; none is started"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
 
@@ -62,6 +63,15 @@ lint: dev
 	PATH="$(CURDIR)/$(BIN):$$PATH" cython-lint ext # it looks for pycodestyle there
 	$(BIN)/mypy
 
-bench: dev
+bench: dev .venv/.plots
 	@sh packaging/apt-packages.sh bench
 	$(BIN)/python benchmarks/run.py $(ARGS)
+
+bench-peers:
+	@sh packaging/apt-packages.sh bench peers
+
+# A benchmark without plots is one all the same.
+.venv/.plots: pyproject.toml | dev
+	-@$(PIP) install $$($(BIN)/python -c 'import tomllib; \
+		print(*tomllib.load(open("pyproject.toml", "rb"))["project"]["optional-dependencies"]["bench"])') \
+		&& touch $@ || echo "fastdns: no matplotlib, so no plots"

@@ -22,6 +22,7 @@ class Stat:
     """What one line of /proc/PID/stat says."""
 
     pid: int
+    name: str
     parent: int
     ticks: int  # utime + stime
     started: int  # with the pid it names a process for good: pids come back
@@ -37,10 +38,12 @@ class Stat:
             text = Path(f"/proc/{pid}/stat").read_text()
         except OSError:
             return None
-        fields = text.rpartition(")")[2].split()  # the name before it may hold anything
+        before, _, after = text.rpartition(")")  # the name before it may hold anything
+        fields = after.split()
         if fields[0] in "ZX":
             return None
-        return cls(pid, int(fields[1]), int(fields[11]) + int(fields[12]), int(fields[19]))
+        ticks = int(fields[11]) + int(fields[12])
+        return cls(pid, before.partition("(")[2], int(fields[1]), ticks, int(fields[19]))
 
 
 def tree(root: int) -> list[Stat]:
@@ -105,7 +108,9 @@ def ask(port: int, name: str, timeout: float = 0.5) -> bytes | None:
 class Server:
     """A running server on `port` of 127.0.0.1; as a context manager it is ended in any case."""
 
-    def __init__(self, name: str, command: list[str], port: int, core: int, log: Path) -> None:
+    def __init__(
+        self, name: str, command: list[str], port: int, core: int | str, log: Path
+    ) -> None:
         self.name, self.command, self.port, self.log = name, command, port, log
 
         with log.open("wb") as output:
@@ -157,6 +162,13 @@ class Server:
     def cpu_seconds(self) -> float:
         """Return utime + stime of the tree until now."""
         return sum(stat.ticks for stat in tree(self.process.pid)) / TICKS
+
+    def cpu_by_name(self) -> dict[str, float]:
+        """Return the same apart for processes of one name; one process: all its threads."""
+        seconds: dict[str, float] = {}
+        for stat in tree(self.process.pid):
+            seconds[stat.name] = seconds.get(stat.name, 0.0) + stat.seconds
+        return seconds
 
     def members(self) -> list[int]:
         return [stat.pid for stat in tree(self.process.pid)]

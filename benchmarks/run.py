@@ -1,11 +1,12 @@
 """Measure fastdns beside the floor, its peers and the plain forwarder: `make bench`.
 
-Server under test on one core, nsd and load.c on another. In each round each server is started,
-warmed, measured and ended in turn; the order moves on by one a round. Restarted, because a server
-that idles beside the one under test takes timer wake-ups from its core and lowers its PSS (shared
-pages are divided), and because one start's memory layout or hash key would colour every round: so
-it shows up as spread. Ratios are taken within a round. The exit status says whether the run went
-well, not whether the bars were met.
+Server under test on one core, nsd and the load on another. In each round each server is started,
+warmed, measured and ended in turn, once with a cache for the names of the zone and once with one
+for many; the order moves on by one a round. Restarted, because a server that idles beside the one
+under test takes timer wake-ups from its core and lowers its PSS (shared pages are divided), and
+because one start's memory layout or hash key would colour every round: so it shows up as spread.
+Ratios are taken within a round. The exit status says whether the run went well, not whether the
+bars were met.
 """
 
 import argparse
@@ -17,6 +18,9 @@ import signal
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
@@ -26,78 +30,141 @@ import disk_hits
 import hits
 import keeper
 import latency
+import memory
+import million
 import miss
+import mixed
+import plots
 import report
 import start
+import tcp
 import upstream
+import workers
 from peers import PEERS, Peer, Place, first_line
 from processes import BenchmarkError, Server, free_port
 from session import Session, Settings
 from stock import MOST_ENTRIES, Stocks, make_two
 
 RESULTS = Path(__file__).resolve().parent / "results"
-SCENARIOS = {"hits": hits.measure, "latency": latency.measure, "miss": miss.measure}
-DISK_SCENARIOS = {
+Scenario = Callable[[Session], dict[str, Any] | None]
+TMPFS = Path("/dev/shm")
+# Of every server; "memory" first, before anything has pressed it.
+SMALL: dict[str, Scenario] = {
+    "memory": memory.measure,
+    "hits": hits.measure,
+    "latency": latency.measure,
+    "tcp": tcp.measure,
+}
+LARGE: dict[str, Scenario] = {"miss": miss.measure, "mixed": mixed.measure}
+MILLION: dict[str, Scenario] = {"million": million.measure}
+# Of fastdns alone; they start and end it themselves.
+OWN = {"workers": workers.measure}
+DISK = {
     "start": start.measure,
     "disk_hits": disk_hits.measure,
     "keeper": keeper.measure,
     "browse": browse.measure,
 }
+SCENARIOS = (*SMALL, *LARGE, *OWN, *DISK, *MILLION)
+FIRST = f"h00000.{upstream.ZONE}"
+MOST_NEW = 1_000_000  # answers that miss and mixed may bring
 
 
 def measure(
-    peer: Peer, program: str, settings: Settings, nsd: Server, octets: int
+    peer: Peer, program: str, settings: Settings, nsd: Server, wanted: list[str]
 ) -> dict[str, Any]:
-    """Start the peer, warm it, measure it in every scenario, end it."""
-    with tempfile.TemporaryDirectory(prefix="fastdns-bench-") as name:
-        os.chmod(name, 0o755)  # servers that root starts become another user
-        place = Place(Path(name), free_port(), nsd.port)
+    """Measure the peer in the wanted scenarios, with one start for each size of its cache."""
+    measured: dict[str, Any] = {}
+    for group, answers in groups_of(peer, settings):
+        scenarios = {name: run for name, run in group.items() if name in wanted}
+        if not scenarios:
+            continue
+        with running(peer, program, settings, nsd, answers) as session:
+            answer = session.server.wait_until_it_answers(FIRST)
+            check_size(peer, len(answer), len(nsd.wait_until_it_answers(FIRST)))
+            if group is SMALL:
+                measured["command"] = shlex.join(session.server.command)
+                measured["answer_octets"] = len(answer)
+                measured["warm"] = session.warm()
+            for name, run in scenarios.items():
+                measured[name] = run(session)
+    return measured
+
+
+def groups_of(peer: Peer, settings: Settings) -> Iterator[tuple[dict[str, Scenario], int]]:
+    """Yield what the peer takes part in, and how many answers it has to have room for."""
+    yield SMALL, settings.names * 4  # who keeps TCP apart needs twice the room, and some to spare
+    if peer.forwards:
+        yield LARGE, settings.zipf_names + MOST_NEW
+    if peer.large:
+        yield MILLION, settings.million + settings.million // 2
+
+
+def check_size(peer: Peer, octets: int, truth: int) -> None:
+    """Raise when what makes answers up makes them of another size: that would flatter it."""
+    if not peer.forwards and octets != truth:
+        raise BenchmarkError(f"{peer.name}: {octets} octets an answer, nsd {truth}")
+
+
+@contextmanager
+def running(
+    peer: Peer, program: str, settings: Settings, nsd: Server, answers: int
+) -> Iterator[Session]:
+    with scratch() as directory, scratch(TMPFS if TMPFS.is_dir() else None) as ram:
+        place = Place(directory, ram, free_port(), nsd.port, answers)
         command = peer.command(program, place)
         log = place.directory / "log"
         with Server(peer.name, command, place.port, settings.server_core, log) as server:
-            answer = server.wait_until_it_answers(f"h00000.{upstream.ZONE}")
-            if not peer.forwards and len(answer) != octets:
-                raise BenchmarkError(f"{peer.name}: {len(answer)} octets an answer, nsd {octets}")
-            session = Session(peer, server, settings)
-            measured: dict[str, Any] = {
-                "command": shlex.join(command),
-                "answer_octets": len(answer),
-                "warm": session.warm(),
-                "memory": server.memory(),
-            }
-            for scenario, run in SCENARIOS.items():
-                measured[scenario] = run(session)
-            return measured
+            yield Session(peer, server, settings, directory, nsd)
 
 
-def measure_disk(stocks: Stocks) -> dict[str, Any]:
-    """Run the scenarios of fastdns alone: they start and end it themselves."""
+@contextmanager
+def scratch(inside: Path | None = None) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory(prefix="fastdns-bench-", dir=inside) as name:
+        os.chmod(name, 0o755)  # servers that root starts become another user
+        yield Path(name)
+
+
+def measure_own(
+    settings: Settings, nsd: Server, stocks: Stocks | None, wanted: list[str]
+) -> dict[str, Any]:
+    """Run the scenarios of fastdns alone."""
     measured = {}
-    for scenario, run in DISK_SCENARIOS.items():
-        with tempfile.TemporaryDirectory(prefix="fastdns-bench-") as name:
-            os.chmod(name, 0o755)
-            measured[scenario] = run(stocks, Path(name))
+    for name in wanted:
+        if name in OWN:
+            with scratch() as directory:
+                measured[name] = OWN[name](settings, nsd, directory)
+        elif name in DISK and stocks:
+            with scratch() as directory:
+                measured[name] = DISK[name](stocks, directory)
     return measured
 
 
 def run_rounds(
-    count: int, found: dict[Peer, str], settings: Settings, nsd: Server, stocks: Stocks | None
-) -> list[report.Round]:
-    octets = len(nsd.wait_until_it_answers(f"h00000.{upstream.ZONE}"))
-    rounds = []
-    for number in range(count):
+    chosen: argparse.Namespace,
+    found: dict[Peer, str],
+    settings: Settings,
+    nsd: Server,
+    stocks: Stocks | None,
+) -> tuple[list[report.Round], list[str]]:
+    """Return what was measured, and in a line each what could not be: the others go on."""
+    wanted, rounds, failures = chosen.scenarios, [], []
+    for number in range(chosen.rounds):
         shift = number % max(len(found), 1)
-        order = [*list(found)[shift:], *list(found)[:shift]]
-        one = {}
-        for peer in order:
-            tell(f"round {number + 1} of {count}: {peer.name}")
-            one[peer.name] = measure(peer, found[peer], settings, nsd, octets)
-        if stocks:
-            tell(f"round {number + 1} of {count}: the disk cache of fastdns")
-            one.setdefault("fastdns", {}).update(measure_disk(stocks))
+        one: report.Round = {}
+        for peer in [*list(found)[shift:], *list(found)[:shift]]:
+            tell(f"round {number + 1} of {chosen.rounds}: {peer.name}")
+            one[peer.name] = {}
+            try:
+                one[peer.name] = measure(peer, found[peer], settings, nsd, wanted)
+            except BenchmarkError as error:
+                failures.append(f"round {number + 1}, {peer.name}: {error}")
+        if any(peer.name == "fastdns" for peer in found):
+            tell(f"round {number + 1} of {chosen.rounds}: fastdns alone")
+            one["fastdns"].update(measure_own(settings, nsd, stocks, wanted))
         rounds.append(one)
     tell("")
-    return rounds
+    return rounds, failures
 
 
 def tell(text: str) -> None:
@@ -132,77 +199,107 @@ def machine() -> dict[str, Any]:
 
 def options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="run.py", description=__doc__.partition("\n")[0])
-    names = ", ".join(peer.name for peer in PEERS)
-    parser.add_argument("--rounds", type=int, default=5)
-    parser.add_argument("--seconds", type=float, default=5.0, help="each scenario (default 5)")
+    peers = ", ".join(peer.name for peer in PEERS)
+    scenarios = ", ".join(SCENARIOS)
+    parser.add_argument("--rounds", type=int, default=3, help="(default 3)")
+    parser.add_argument("--seconds", type=float, default=2.0, help="each scenario (default 2)")
     parser.add_argument("--names", type=int, default=10_000, help="in the zone (default 10000)")
-    parser.add_argument("--rate", type=int, default=20_000, help="of the scenario latency")
+    parser.add_argument(
+        "--rates", default="5000,20000,100000", help="of the scenario latency (default %(default)s)"
+    )
+    parser.add_argument(
+        "--rate", type=int, default=20_000, help="another, beside which fastdns commits (20000)"
+    )
     parser.add_argument(
         "--entries", type=int, default=1_000_000, help="on disk; 0: leave the disk cache out"
     )
-    parser.add_argument("--only", default="", help=f"some of: {names}; with commas")
+    parser.add_argument("--only", default="", help=f"some of: {peers}; with commas")
+    parser.add_argument("--scenarios", default="", help=f"some of: {scenarios}; with commas")
+    parser.add_argument("--full", action="store_true", help="the scenario million, too")
     parser.add_argument("--quick", action="store_true", help="one round of a second: a look only")
     parser.add_argument("--json", type=Path, help="where to write (default benchmarks/results/)")
     chosen = parser.parse_args()
     if chosen.quick:
         chosen.rounds, chosen.seconds = 1, 1.0
         chosen.entries = min(chosen.entries, 100_000)
-    chosen.only = [name.strip() for name in chosen.only.split(",") if name.strip()]
-    unknown = set(chosen.only) - {peer.name for peer in PEERS}
-    if unknown:
-        parser.error(f"--only {', '.join(sorted(unknown))}: known are {names}")
+    chosen.only = some_of(parser, "--only", chosen.only, [peer.name for peer in PEERS])
+    chosen.scenarios = some_of(parser, "--scenarios", chosen.scenarios, list(SCENARIOS)) or [
+        name for name in SCENARIOS if chosen.full or name not in MILLION
+    ]
+    if not all(text.strip().isdigit() for text in chosen.rates.split(",")):
+        parser.error(f"--rates {chosen.rates}: must be numbers with commas: 5000,20000")
+    chosen.rates = sorted({chosen.rate, *(int(text) for text in chosen.rates.split(","))})
     if not 1 <= chosen.names <= upstream.MOST_NAMES:
         parser.error(f"--names must be from 1 to {upstream.MOST_NAMES}")
     if not 0 <= chosen.entries <= MOST_ENTRIES:
         parser.error(f"--entries must be from 0 to {MOST_ENTRIES}")
-    if not (chosen.rounds >= 1 and 0.1 <= chosen.seconds <= 600 and 1 <= chosen.rate <= 1_000_000):
-        parser.error("--rounds from 1, --seconds from 0.1 to 600, --rate from 1 to 1000000")
+    if not (chosen.rounds >= 1 and 0.1 <= chosen.seconds <= 600):
+        parser.error("--rounds from 1, --seconds from 0.1 to 600")
+    if not all(1 <= rate <= 1_000_000 for rate in (chosen.rate, *chosen.rates)):
+        parser.error("--rate and --rates from 1 to 1000000")
     return chosen
+
+
+def some_of(parser: argparse.ArgumentParser, option: str, text: str, known: list[str]) -> list[str]:
+    """Return the known names of a list with commas; end with a line on any other."""
+    named = [name.strip() for name in text.split(",") if name.strip()]
+    if unknown := [name for name in named if name not in known]:
+        parser.error(f"{option} {', '.join(unknown)}: known are {', '.join(known)}")
+    return named
+
+
+def settings_of(chosen: argparse.Namespace) -> Settings:
+    cores = sorted(os.sched_getaffinity(0))
+    scale = 10 if chosen.quick else 1
+    return Settings(
+        names=chosen.names,
+        zipf_names=200_000 // scale,
+        million=1_000_000 // scale,
+        seconds=chosen.seconds,
+        rate=chosen.rate,
+        rates=tuple(chosen.rates),
+        server_core=cores[0],
+        load_core=cores[-1],
+    )
 
 
 def where_to_write(chosen: argparse.Namespace, started: datetime) -> Path:
     return chosen.json or RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}{'-quick' * chosen.quick}.json"
 
 
-def benchmark(chosen: argparse.Namespace) -> None:
+def benchmark(chosen: argparse.Namespace) -> list[str]:
+    """Run, write and print everything; return what failed."""
     started = datetime.now(UTC)
     found, absent = find_peers(chosen.only)
-    cores = sorted(os.sched_getaffinity(0))
-    settings = Settings(chosen.names, chosen.seconds, chosen.rate, cores[0], cores[-1])
+    settings = settings_of(chosen)
     result: dict[str, Any] = {
         "date": started.isoformat(timespec="seconds"),
         "command": shlex.join(["benchmarks/run.py", *sys.argv[1:]]),
         "machine": machine(),
-        "settings": {**vars(settings), "rounds": chosen.rounds, "entries": chosen.entries},
+        "settings": {**asdict(settings), "rounds": chosen.rounds, "entries": chosen.entries},
         "versions": {peer.name: peer.version(program) for peer, program in found.items()},
         "not_installed": absent,
     }
     began = time.monotonic()
     with (
-        tempfile.TemporaryDirectory(prefix="fastdns-bench-") as directory,
-        upstream.start(Path(directory) / "nsd", settings.load_core, chosen.names) as nsd,
+        scratch() as directory,
+        upstream.start(directory / "nsd", settings.load_core, chosen.names) as nsd,
     ):
-        os.chmod(directory, 0o755)  # the daemons on the stocks become another user
         result["versions"]["nsd"] = first_line("-v")(nsd.command[0])
         stocks = None
-        if chosen.entries and ("fastdns" in chosen.only or not chosen.only):
+        on_disk = chosen.entries and set(DISK) & set(chosen.scenarios)
+        if on_disk and any(peer.name == "fastdns" for peer in found):
             tell(f"putting {chosen.entries:,} entries on disk")
-            stocks = make_two(Path(directory), chosen.entries, settings, nsd)
-        rounds = run_rounds(chosen.rounds, found, settings, nsd, stocks)
+            stocks = make_two(directory, chosen.entries, settings, nsd)
+        rounds, failures = run_rounds(chosen, found, settings, nsd, stocks)
     servers = [peer.name for peer in found]
     bars = report.bars(rounds, chosen.rate, chosen.entries)
     result |= {
         "seconds": round(time.monotonic() - began, 1),
-        "bars": [
-            {
-                "bar": bar.text,
-                **(report.spread(bar.numbers) or {}),
-                "limit": bar.limit,
-                "met": bar.met,
-            }
-            for bar in bars
-        ],
-        "ratios_to_floor": report.ratios(rounds, servers),
+        "no_hits": report.no_hits(rounds, servers),
+        "failures": failures,
+        "bars": [bar.summary() for bar in bars],
+        "ratios": report.ratios(rounds, servers),
         "rounds": rounds,
     }
     path = where_to_write(chosen, started)
@@ -210,15 +307,22 @@ def benchmark(chosen: argparse.Namespace) -> None:
     path.write_text(json.dumps(result, indent=1) + "\n")
 
     print(f"{result['machine']['cpu']}, {result['machine']['kernel']}, {result['date']}")
-    print(f"{result['command']}: {chosen.rounds} rounds, {chosen.names:,} names; medians")
-    if len(cores) == 1:
+    print(
+        f"{result['command']}: {chosen.rounds} rounds, {chosen.names:,} names; medians; "
+        f"{result['seconds'] / 60:.1f} minutes"
+    )
+    if settings.server_core == settings.load_core:
         print("one CPU only: server and load share it, so queries a second and latency mislead")
-    print("\n" + report.table(rounds, servers) + "\n")
-    print(report.disk_table(rounds))
+    print("\n" + report.table(rounds, servers, settings.rates) + "\n")
+    print(report.own_table(rounds))
+    print("\n".join(result["no_hits"]))
     for name in absent:
-        print(f"  {name} is not installed: left out")
+        print(f"  {name} is not installed: left out (make bench-peers installs it)")
     print("\n".join(bar.line() for bar in bars))
-    print(f"\nwritten to {path}")
+    print("\n".join(f"failed: {failure}" for failure in failures))
+    print(f"written to {path}")
+    print(plots.draw(result, path.with_suffix("")))
+    return failures
 
 
 def leave(*_: object) -> NoReturn:
@@ -231,10 +335,12 @@ def main() -> None:
     for number in (signal.SIGTERM, signal.SIGINT):  # so that what was started is ended then too
         signal.signal(number, leave)
     try:
-        benchmark(chosen)
+        failures = benchmark(chosen)
     except BenchmarkError as error:
         tell("")
         raise SystemExit(f"benchmark: {error}") from None
+    if failures:
+        raise SystemExit(1)
 
 
 if __name__ == "__main__":

@@ -1,21 +1,27 @@
 """One server under test, running and about to be measured: what every scenario is given."""
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import tools
 import upstream
+from inside import Inside
 from peers import Peer
 from processes import BenchmarkError, Server
 
-WARM_SECONDS = 60
+WARM_SECONDS = 300  # at most
+KEEPER = "fastdns-keeper"
 
 
 @dataclass(frozen=True)
 class Settings:
     names: int
+    zipf_names: int  # of the scenario mixed
+    million: int  # names of the scenario million
     seconds: float
-    rate: int
+    rate: int  # beside which fastdns commits, lists …
+    rates: tuple[int, ...]  # of the scenario latency
     server_core: int
     load_core: int  # nsd's too: hits leave it idle
 
@@ -25,6 +31,8 @@ class Session:
     peer: Peer
     server: Server
     settings: Settings
+    directory: Path
+    upstream: Server
 
     @property
     def seconds(self) -> float:
@@ -34,31 +42,59 @@ class Session:
         """Return the options of load.c for the names of nsd's zone."""
         return ["--names", str(self.settings.names), "--domain", upstream.ZONE]
 
-    def load(self, seconds: float, *options: str) -> dict[str, Any]:
-        """Run load.c; raise when the server ended or its answers were not all good ones."""
-        result = tools.load(self.server.port, self.settings.load_core, seconds, *options)
+    def load(
+        self, seconds: float, *options: str, program: str = "load", most_bad: float = 0.0
+    ) -> dict[str, Any]:
+        """Run load.c; raise when the server ended or more answers than `most_bad` were no good."""
+        core = self.settings.load_core
+        result = tools.load(self.server.port, core, seconds, *options, program=program)
         self.server.check()
-        bad = {rcode: count for rcode, count in result["rcodes"].items() if rcode != "0"}
-        if bad or result["empty"] or not result["answered"]:
+        bad = sum(count for rcode, count in result["rcodes"].items() if rcode != "0")
+        result["bad"] = bad + result["empty"]
+        if not result["answered"] or result["bad"] > result["answered"] * most_bad:
             raise BenchmarkError(f"{self.peer.name}: wrong answers, or none: {result}")
-        return result
-
-    def load_with_cpu(self, *options: str) -> dict[str, Any]:
-        """Run load.c for the session's seconds; add what that cost the server's tree."""
-        members, before = self.server.members(), self.server.cpu_seconds()
-        result = self.load(self.seconds, *options)
-        spent = self.server.cpu_seconds() - before
-        if self.server.members() != members:
-            raise BenchmarkError(f"{self.peer.name} replaced a process while it was measured")
-        result["cpu_seconds"] = spent
-        result["cpu_us"] = spent / result["answered"] * 1e6
-        result["busy"] = spent / result["seconds"]
         result["lost_share"] = result["lost"] / result["sent"]
         return result
 
-    def warm(self) -> dict[str, Any]:
+    def load_with_cpu(
+        self, *options: str, program: str = "load", most_bad: float = 0.0
+    ) -> dict[str, Any]:
+        """Run load.c for the session's seconds; add what that cost the server's tree.
+
+        Beside it what that cost the upstream: of a hit, nothing. For fastdns: its keeper apart,
+        too, and how many answers did not reach that one.
+        """
+        inside = Inside(self.directory / "state" / "run") if self.peer.keeper else None
+        if inside:
+            inside.take_in()  # what waited was no part of this
+        totals = inside.totals() if inside else {}
+        members, before = self.server.members(), self.server.cpu_by_name()
+        upstream_before = self.upstream.cpu_seconds()
+        result = self.load(self.seconds, *options, program=program, most_bad=most_bad)
+        after = self.server.cpu_by_name()
+        if self.server.members() != members:
+            raise BenchmarkError(f"{self.peer.name} replaced a process while it was measured")
+        spent = sum(after.values()) - sum(before.values())
+        result["cpu_seconds"] = spent
+        result["cpu_us"] = spent / result["answered"] * 1e6
+        result["busy"] = spent / result["seconds"]
+        asked = self.upstream.cpu_seconds() - upstream_before
+        result["upstream_us"] = asked / result["answered"] * 1e6
+        if inside:
+            workers = spent - (after[KEEPER] - before[KEEPER])
+            inside.take_in()  # what it has put off was asked of it here all the same
+            keeper = self.server.cpu_by_name()[KEEPER] - before[KEEPER]
+            now_totals = inside.totals()
+            result["workers_us"] = workers / result["answered"] * 1e6
+            result["keeper_us"] = keeper / result["answered"] * 1e6
+            for name in ("ring_shed_total", "shed_total", "disk_writes_total"):
+                result[name] = now_totals[name] - totals[name]
+        return result
+
+    def warm(self, *names: str) -> dict[str, Any]:
         """Have every name asked until it was answered, so that from then on each is a hit."""
-        result = self.load(WARM_SECONDS, *self.names(), "--each-once", "--window", "32")
-        if result["answered"] < self.settings.names:
+        names = names or tuple(self.names())
+        result = self.load(WARM_SECONDS, *names, "--each-once", "--window", "32", most_bad=0.01)
+        if result["answered"] - result["bad"] < int(names[names.index("--names") + 1]):
             raise BenchmarkError(f"{self.peer.name} did not get warm: {result}")
         return result

@@ -1,6 +1,5 @@
 """A daemon's disk cache that holds as many entries as wanted, and the daemon when it is to run."""
 
-import socket
 import subprocess
 import sys
 import time
@@ -10,21 +9,20 @@ from pathlib import Path
 
 import lmdb
 import upstream
+from inside import Inside
 from peers import PEERS, own_script
-from processes import BenchmarkError, Server, Stat, free_port, pinned, query
-from session import Session, Settings
+from processes import BenchmarkError, Server, free_port, pinned, query
+from session import KEEPER, Session, Settings
 
 from fastdns._answer import Limits, Reading
 from fastdns._entry import Moment, pack, peek
 from fastdns._keys import disk_key
-from fastdns._shared import Pages
 
 PREFIX, DIGITS = "s", 7
 FIRST = f"h00000.{upstream.ZONE}"
 MAP_OCTETS = 1 << 30
 MOST_ENTRIES = 4_000_000  # that fit below where the sweep begins
 TTL = 86400
-TAKE_IN_SECONDS = 60.0
 CONFIG = """\
 [cache]
 memory = "128MiB"
@@ -53,7 +51,7 @@ class Stock:
     directory: Path
     entries: int
     settings: Settings
-    upstream: int
+    upstream: Server
 
     @property
     def state(self) -> Path:
@@ -70,7 +68,7 @@ class Stock:
         command = [
             *(*own_command(), "serve", "--workers", "1", "-c", str(config)),
             *("--state", str(self.state), "--listen", f"127.0.0.1:{port}"),
-            *("--upstream", f"127.0.0.1:{self.upstream}"),
+            *("--upstream", f"127.0.0.1:{self.upstream.port}"),
         ]
         return Daemon(self, command, port)
 
@@ -121,49 +119,24 @@ class Daemon(Server):
             "fastdns", command, port, stock.settings.server_core, stock.directory / "log"
         )
         self.stock = stock
+        self.inside = Inside(stock.state / "run")
         [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
-        self.session = Session(peer, self, stock.settings)
+        self.session = Session(peer, self, stock.settings, stock.directory, stock.upstream)
 
     def totals(self) -> dict[str, int]:
-        return Pages.attach(self.stock.state / "run" / "counters").totals()
+        return self.inside.totals()
 
     def take_in(self) -> float:
         """Have the keeper commit all that waits; return the seconds that took."""
-        began = time.monotonic()
-        with socket.socket(socket.AF_UNIX) as keeper:
-            keeper.settimeout(TAKE_IN_SECONDS)
-            self._connect(keeper)
-            keeper.sendall(b"take-in\n")
-            answer = keeper.recv(4096)
-        if not answer.startswith(b"ok"):
-            raise BenchmarkError(f"the keeper says {answer!r}\n{self.last_words()}")
-        return time.monotonic() - began
-
-    def _connect(self, keeper: socket.socket) -> None:
-        """Connect to the keeper, which has its socket a moment after workers answer."""
-        deadline = time.monotonic() + TAKE_IN_SECONDS
-        while True:
-            try:
-                keeper.connect(str(self.stock.state / "run" / "keeper"))
-            except (FileNotFoundError, ConnectionRefusedError):
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(0.01)
-            else:
-                return
-
-    def keeper(self) -> int:
-        """Return the pid of the keeper."""
-        for pid in self.members():
-            if Path(f"/proc/{pid}/comm").read_text().strip() == "fastdns-keeper":
-                return pid
-        raise BenchmarkError(f"there is no keeper\n{self.last_words()}")
+        self.check()
+        return self.inside.take_in()
 
     def cpu_by_role(self) -> dict[str, float]:
         """Return the CPU seconds of the keeper and of all others until now."""
-        keeper = Stat.of(self.keeper())
-        seconds = keeper.seconds if keeper else 0.0
-        return {"keeper": seconds, "others": self.cpu_seconds() - seconds}
+        seconds = self.cpu_by_name()
+        if KEEPER not in seconds:
+            raise BenchmarkError(f"there is no keeper\n{self.last_words()}")
+        return {"keeper": seconds[KEEPER], "others": sum(seconds.values()) - seconds[KEEPER]}
 
     def wait_until_idle(self) -> None:
         """Return when what goes on after a start has ended."""
@@ -189,7 +162,7 @@ def make(directory: Path, entries: int, settings: Settings, nsd: Server) -> Stoc
     """
     directory.mkdir()
     directory.chmod(0o755)
-    stock = Stock(directory, entries, settings, nsd.port)
+    stock = Stock(directory, entries, settings, nsd)
     with stock.serve() as daemon:
         daemon.wait_until_it_answers(FIRST)
         daemon.take_in()

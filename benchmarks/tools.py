@@ -1,6 +1,7 @@
-"""The two C programs beside this file: compiled when their source is newer; load.c called."""
+"""The C programs beside this file: compiled when a source is newer; the two loads called."""
 
 import json
+import shlex
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,35 +12,59 @@ from processes import BenchmarkError, pinned
 HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "bench"
 COMPILE = ["cc", "-O2", "-Wall", "-Wextra"]
+LOAD = ("measure.c", "questions.c")
+SOURCES = {
+    "floor": ("floor.c",),
+    "load": ("load.c", *LOAD),
+    "load_tcp": ("load_tcp.c", *LOAD),
+}
+
+
+def compile_command(name: str, program: Path) -> list[str]:
+    return [*COMPILE, "-o", str(program), *(str(HERE / source) for source in SOURCES[name]), "-lm"]
 
 
 def build(name: str) -> Path:
-    """Return the compiled program, compiled anew when it is older than its source."""
-    source, program = HERE / f"{name}.c", BUILD / name
-    if program.exists() and program.stat().st_mtime > source.stat().st_mtime:
+    """Return the compiled program, compiled anew when it is older than a source or header."""
+    program = BUILD / name
+    sources = [*(HERE / source for source in SOURCES[name]), *HERE.glob("*.h")]
+    newest = max(source.stat().st_mtime for source in sources)
+    if program.exists() and program.stat().st_mtime > newest:
         return program
     if not shutil.which(COMPILE[0]):
         raise BenchmarkError("no C compiler: install gcc (apt install gcc libc6-dev)")
     BUILD.mkdir(parents=True, exist_ok=True)
     made = subprocess.run(
-        [*COMPILE, "-o", program, source], capture_output=True, text=True, check=False
+        compile_command(name, program), capture_output=True, text=True, check=False
     )
     if made.returncode:
-        raise BenchmarkError(f"{source} does not compile:\n{made.stderr}")
+        raise BenchmarkError(f"{name} does not compile:\n{made.stderr}")
     return program
 
 
-def load(port: int, core: int, seconds: float, *more: str) -> dict[str, Any]:
-    """Run load.c on `core` against the server on `port`; return what it prints."""
+def start_load(
+    port: int, core: int | str, seconds: float, *more: str, program: str = "load"
+) -> subprocess.Popen[str]:
+    """Start load.c (or load_tcp.c) on `core` against the server on `port`."""
     server = ["--server", f"127.0.0.1:{port}", "--seconds", f"{seconds:g}"]
-    command = pinned(core, [str(build("load")), *server, *more])
-    result = subprocess.run(
-        command,
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=seconds + 30,
-    )
-    if not result.stdout:
-        raise BenchmarkError(f"{' '.join(command)}: {result.stderr.strip()}")
-    return json.loads(result.stdout)
+    command = pinned(core, [str(build(program)), *server, *more])
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def finish_load(running: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
+    """Return what it prints; its own end is `seconds` and its time-outs away at most."""
+    try:
+        output, errors = running.communicate(timeout=seconds + 90)
+    except subprocess.TimeoutExpired:
+        running.kill()
+        raise
+    if not output:
+        raise BenchmarkError(f"{shlex.join(running.args)}: {errors.strip()}")
+    return json.loads(output)
+
+
+def load(
+    port: int, core: int | str, seconds: float, *more: str, program: str = "load"
+) -> dict[str, Any]:
+    """Run it to its end; return what it prints."""
+    return finish_load(start_load(port, core, seconds, *more, program=program), seconds)

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|debian …
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian …
 #
 # What is needed is tried first (a command, a header, a Python module), so a machine that has it,
 # from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
@@ -14,8 +14,8 @@ say() { echo "fastdns: $*" >&2; }
 
 # --- the part that runs as root -------------------------------------------------------------------
 
-# Debian starts a daemon as it installs it. We want the programs of nsd and unbound, not a name
-# server on port 53, so for the time of the installation a policy says no. One that the owner has
+# Debian starts a daemon as it installs it. We want the programs of nsd, unbound and others, not a
+# name server on port 53, so for the time of the installation a policy says no. One that the owner has
 # put there stays.
 forbid_services() {
     if [ -f "$POLICY" ] && grep -qxF "$MARK" "$POLICY"; then
@@ -49,8 +49,11 @@ install() {
     fi
     rm -f "$log"
     # Nor shall they start at the next boot.
-    for daemon in nsd unbound; do
-        case " $* " in *" $daemon "*) disable "$daemon.service" ;; esac
+    for package; do
+        case $package in
+        nsd | unbound | dnsdist | pdns-recursor | smartdns) disable "$package.service" ;;
+        knot-resolver) disable kresd@1.service && disable kres-cache-gc.service && disable kresd.target ;;
+        esac
     done
 }
 
@@ -117,6 +120,14 @@ for task; do
         need_command kdig knot-dnsutils
         ;;
     bench) need_command nsd nsd ;;
+    peers) # what `make bench` can set fastdns beside
+        need_command dnsdist dnsdist
+        need_command dnsmasq dnsmasq-base # the program without the service
+        need_command kresd knot-resolver
+        need_command pdns_recursor pdns-recursor
+        need_command smartdns smartdns
+        need_command unbound unbound
+        ;;
     debian) # fastdns as Debian 12 would build and run it: its Python, its Cython, its libraries
         for package in gcc cython3 liblmdb-dev python3 python3-attr python3-cattr python3-click python3-dev \
             python3-dnslib python3-dnspython python3-gevent python3-lmdb python3-pytest \
