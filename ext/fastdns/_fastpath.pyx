@@ -4,6 +4,8 @@ A hit makes no Python object. What neither memory nor disk hold becomes a `Query
 owner gave.
 """
 
+import logging
+
 from libc.stdlib cimport free, malloc
 
 from fastdns._disk cimport Found
@@ -18,6 +20,8 @@ from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
 )
+
+log = logging.getLogger("fastdns.fastpath")
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
@@ -212,7 +216,10 @@ cdef class FastPath:
                 break
         if uncommon is not None:
             for query in uncommon:
-                self.on_uncommon(query)
+                try:
+                    self.on_uncommon(query)
+                except Exception as defect:     # gevent would never again call who drains this socket
+                    log.exception("defect: %s", defect)
 
     cdef list answer_missed(self, int fd, int count, list uncommon):
         """Answer from disk those of the batch that memory could not; return them that need more."""
@@ -263,8 +270,11 @@ cdef class FastPath:
         return uncommon
 
     cdef void renew(self, const Seen* seen):
-        if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
-            self.tally[PREFETCHES] += 1
+        try:
+            if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
+                self.tally[PREFETCHES] += 1
+        except Exception as defect:
+            log.exception("defect: %s", defect)
 
     def renew_wanted(self):
         """Have renewed what commands want renewed."""

@@ -27,7 +27,7 @@ TICK_SECONDS = 0.001 * TICK_MS
 
 
 cdef class Sent:
-    """A query under way. Each reply that matches is told to the listener: `received(wire)`; to end it is the listener's.
+    """A query under way. Each reply that matches is told to the listener: `received(wire)`, which may then end it.
 
     When it ends without one, that is told by `failed(errno)`; ETIMEDOUT: no reply in time.
     """

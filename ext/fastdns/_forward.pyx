@@ -289,7 +289,7 @@ cdef class Forward:
     cdef void make_room(self):
         """Drop the oldest questions while there are too many: who waits is told what is stale, or nothing."""
         cdef Pending* pending
-        while self.waiting > WAITING_MAX or self.flights.count > QUESTIONS_MAX:
+        while self.waiting > WAITING_MAX or self.in_flight > QUESTIONS_MAX:
             pending = self.oldest
             if pending == NULL:
                 return

@@ -98,8 +98,8 @@ cdef class Ports:
             return -1
         try:
             fd = upstream.open_socket()
-        except OSError as error:
-            (&errno)[0] = <int>(error.errno or ENOBUFS)
+        except Exception as error:
+            (&errno)[0] = <int>(getattr(error, "errno", None) or ENOBUFS)
             return -1
         memset(&event, 0, sizeof(event))
         event.events = EPOLLIN

@@ -12,6 +12,8 @@ cdef enum:
     KEPT_OF_TAIL = 4        # type and class: what follows in a key is no part of the question
     DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
 
+# Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
+cdef uint64_t ONE_EVENT = 10000000
 cdef uint64_t PATIENCE_MIN = 150000000
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
@@ -110,10 +112,13 @@ cdef class Upstream:
             self.on_turn()
 
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
+        cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
         self.last_failure_ns = now_ns
+        if not is_another:
+            return
         self.in_a_row += 1
         if self.alive and self.in_a_row >= DEADLY_FAILURES:
             self.alive = False

@@ -230,6 +230,7 @@ def configured(
 def test_a_reload_is_told_from_its_beginning_to_its_end(
     configured: Fastdns, systemd: ServiceManager
 ) -> None:
+    systemd.wait_for("READY=1")
     told = len(systemd.messages)
     before = time.monotonic_ns() // 1000
     os.kill(configured.pid, signal.SIGHUP)
