@@ -56,6 +56,10 @@ class Visitor:
         self._loop.forget(self.socket.fileno())
         self.socket.close()
 
+    def __del__(self) -> None:
+        # Whoever has it may fail: its number must not stay known as ours when another one has it.
+        self.close()
+
 
 class Reception:
     """Admits root and the user whose daemon it is, and hands each request to whom it is for."""
