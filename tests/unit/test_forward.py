@@ -489,6 +489,9 @@ def test_silent_upstream_is_known_to_be_dead_when_nobody_waits_to_the_end(scene:
         scene.ask(query(f"m{number}.example"))
         if number == 10:
             time.sleep(scene.second_known.patience)
+    assert scene.second_known.alive  # all that was at one moment
+    time.sleep(0.02)
+    scene.ask(query("later.example"))
     assert not scene.second_known.alive
 
 
