@@ -50,7 +50,7 @@ dev:
 run: dev
 	@echo "Try: dig @$(firstword $(subst :, ,$(LISTEN))) -p $(lastword $(subst :, ,$(LISTEN))) example.com"
 	@echo "And: $(BIN)/fastdns cache ls --state $(STATE)"
-	@echo "     $(BIN)/fastdns top --state $(STATE)"
+	@echo "     $(BIN)/fastdns top --state $(STATE)   (stats, reload: the same way)"
 	@exec $(BIN)/fastdns serve --listen $(LISTEN) --state $(STATE) $(ARGS)
 
 test: dev

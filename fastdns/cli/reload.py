@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from threading import Timer
 
 import click
 
@@ -11,10 +14,11 @@ from ..config.text import path_text
 from ..errors import FastdnsError
 from ..server.reception import OK, WRONG, ask
 from . import options
-from .output import emit, fail
+from .output import emit, fail, warn
 from .owner import become_owner
 from .running import NotRunning, holder
 
+SILENCE_SECONDS = 5.0
 RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstream's last answer
 
 
@@ -28,13 +32,19 @@ def reload(path: Path | None, state: str | None) -> int:
     wrong, and 1: the daemon cannot do this while it runs, or none runs; then nothing changes.
     """
     places = load_places(path, state=state)
-    if holder(places.lock) is None:
+    pid = holder(places.lock)
+    if pid is None:
         raise NotRunning(
             f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
         )
     try:
         become_owner(places.state_dir)
-        answer = ask(places.supervisor, "reload", RELOAD_SECONDS)
+        with _told_to_wait(pid):
+            answer = ask(places.supervisor, "reload", RELOAD_SECONDS)
+    except PermissionError:
+        raise FastdnsError(
+            f"{places.supervisor}: Permission denied; reload as the daemon's user, or as root"
+        ) from None
     except OSError as error:
         raise FastdnsError(
             f"the running daemon does not answer at {places.supervisor}: {error.strerror or error}"
@@ -50,3 +60,17 @@ def reload(path: Path | None, state: str | None) -> int:
         return fail("; ".join(refused))
     emit("".join(f"{text}\n" for _, text in answer))
     return 0
+
+
+@contextmanager
+def _told_to_wait(pid: int) -> Iterator[None]:
+    """Say after a while that the daemon takes its time, or hangs."""
+    said = Timer(
+        SILENCE_SECONDS, warn, [f"the daemon (pid {pid}) has not answered yet; it may hang"]
+    )
+    said.daemon = True
+    said.start()
+    try:
+        yield
+    finally:
+        said.cancel()

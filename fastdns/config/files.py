@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import stat
 from pathlib import Path
 
@@ -41,6 +42,10 @@ def read_text(path: Path, *, regular: bool) -> str:
             if regular and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
                 raise ValueError("is not a regular file")
             content = stream.read(MAX_OCTETS + 1)
+    except PermissionError:
+        raise ValueError(
+            f"cannot be read by user {_own_name()}: Permission denied (let that user read it)"
+        ) from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
     if len(content) > MAX_OCTETS:
@@ -49,3 +54,10 @@ def read_text(path: Path, *, regular: bool) -> str:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise ValueError(f"is not UTF-8 text (octet {error.start + 1})") from None
+
+
+def _own_name() -> str:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        return str(os.geteuid())

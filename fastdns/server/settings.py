@@ -19,6 +19,9 @@ from .sockets import Listeners, bind, bind_more, end_steering, steer, why_not
 log = logging.getLogger(__name__)
 
 
+RESTART = "restart it, or start one that takes over (serve --takeover)"
+
+
 class Refused(FastdnsError):
     """A running daemon cannot do this; the text says what, and what to do."""
 
@@ -109,13 +112,13 @@ def _for_keeper(config: Config) -> tuple[object, ...]:
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:
     for key in ("state_dir", "run_dir"):
         if getattr(former, key) != getattr(config, key):
-            raise Refused(f"{key} cannot change while fastdns runs; restart it")
+            raise Refused(f"{key} cannot change while fastdns runs; {RESTART}")
     if bool(former.cache.disk) != bool(config.cache.disk):
-        raise Refused('cache.disk cannot change from or to "0" while fastdns runs; restart it')
+        raise Refused('cache.disk cannot change from or to "0" while fastdns runs; ' + RESTART)
     if config.worker_count > most_workers:
         raise Refused(
             f"workers: {config.worker_count} are more than the {most_workers} for which there is "
-            "room while fastdns runs; restart it"
+            f"room while fastdns runs; {RESTART}"
         )
 
 
@@ -162,7 +165,7 @@ def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
     except OSError as error:
         raise Refused(
             f"workers: another socket for {known.address} cannot be bound ({error.strerror}) "
-            "while fastdns runs; restart it"
+            f"while fastdns runs; {RESTART}"
         ) from error
     for one in added:
         undo.callback(one.close)

@@ -22,6 +22,7 @@ from .loop import Loop
 from .settings import Settings, close_unused, keeper_has_to_change, trimmed, without_former
 from .shared import INTAKE_SECONDS, Maker, Shared
 from .sockets import end_steering, steer
+from .vigil import SILENT_SECONDS, Vigil
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +53,7 @@ class Staff:
         )
         self._counters = self._shared.pages.counters(SUPERVISOR_SLOT)
         self._crew = Crew(self._shared, self._be_worker, loop, self._mourn)
+        self._vigil = Vigil()
         self._keeper = Post()
         self._leaving_keeper: Child | None = None
         self._keeper_crashes: list[float] = []
@@ -59,7 +61,7 @@ class Staff:
     @property
     def due(self) -> float:
         """When `look` has to be called although nothing has happened."""
-        return min(self._keeper.due, self._crew.due)
+        return min(self._keeper.due, self._crew.due, self._vigil.due)
 
     @property
     def most_workers(self) -> int:
@@ -90,8 +92,11 @@ class Staff:
 
     def signs_of_life(self) -> dict[str, float]:
         """Return when each worker that serves has last looked around, by time.monotonic."""
+        return {str(one): shown_at for one, shown_at in self._signs().items()}
+
+    def _signs(self) -> dict[Child, float]:
         shown = [shown_at for shown_at, _ in self._shared.pages.upstream_tables()]
-        return {str(one): shown[WORKER_SLOT + berth.number] for one, berth in self._crew.berths}
+        return {one: shown[WORKER_SLOT + berth.number] for one, berth in self._crew.berths}
 
     def look(self) -> None:
         """Take note of who has ended, and have their work done by others."""
@@ -101,6 +106,11 @@ class Staff:
             self._keeper.vacate(time.monotonic() - keeper_.began_at)
         if self._keeper.due <= time.monotonic():
             self._replace_keeper()
+        now = time.monotonic()
+        if now >= self._vigil.due:
+            for hung in self._vigil.silent(self._signs(), now):
+                log.error("the %s hangs for %d s and is killed", hung, SILENT_SECONDS)
+                hung.kill()
         self._crew.look()
         if not self._is_changing:
             self._steer_to_serving()

@@ -93,6 +93,7 @@ def find(places: Places) -> Predecessor | None:
     pid, _, _ = _peer(connection)
     answer = _exchange(connection, TAKEOVER)
     if not answer:
+        log.warning("fastdns (pid %d) does not answer; if it hangs, end it with kill -9", pid)
         connection.close()
         return None
     word, _, text = answer.partition(" ")

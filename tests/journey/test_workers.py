@@ -270,3 +270,12 @@ def test_commands_do_not_wait_for_workers_that_there_are_not(
         return time.monotonic() - start
 
     assert min(seconds() for _ in range(10)) < 0.04
+
+
+def test_worker_that_hangs_is_replaced(start_fastdns: Start, upstream: FalseUpstream) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    hung = daemon.worker
+    os.kill(hung, signal.SIGSTOP)
+    daemon.wait_for_log(rf"worker \(pid {hung}\) hangs", timeout=40)
+    eventually(lambda: daemon.worker, lambda worker: worker != hung, 10)
+    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
