@@ -71,13 +71,13 @@ disk = "{disk}MiB"
 """
 
 
-def fastdns(program: str, place: Place, workers: int = 1) -> list[str]:
+def fastdns(_program: str, place: Place, workers: int = 1) -> list[str]:
     """With its defaults as long as those hold the answers."""
     config = place.directory / "fastdns.toml"
     memory, disk = (place.answers * octets >> 20 for octets in (320, 640))
     config.write_text(FASTDNS.format(memory=max(memory, 64), disk=max(disk, 256)))
     return [
-        *(program, "serve", "--workers", str(workers), "-c", str(config)),
+        *(*own_command(), "serve", "--workers", str(workers), "-c", str(config)),
         *("--state", str(place.directory / "state")),
         *("--listen", f"127.0.0.1:{place.port}", "--upstream", f"127.0.0.1:{place.upstream}"),
     ]
@@ -241,9 +241,11 @@ def baseline(program: str, place: Place) -> list[str]:
     return [program, str(BASELINE), "--listen", listen, "--upstreams", str(upstreams)]
 
 
-def own_script() -> str | None:
+def own_command() -> list[str]:
+    """Return how fastdns is started here: by its script, or by Python where none is installed."""
     script = SCRIPTS / "fastdns"
-    return str(script) if script.exists() else upstream.find("fastdns")
+    found = str(script) if script.exists() else upstream.find("fastdns")
+    return [found] if found else [sys.executable, "-m", "fastdns"]
 
 
 VERSIONS = "import sys, dnslib, gevent; print('Python', sys.version.split()[0]" + (
@@ -266,9 +268,9 @@ PEERS = (
     ),
     Peer(
         "fastdns",
-        program=own_script,
+        program=lambda: own_command()[0],
         command=fastdns,
-        version=first_line("--version"),
+        version=lambda _: first_line(*own_command()[1:], "--version")(own_command()[0]),
         keeper=True,
     ),
     Peer("dnsdist", program=daemon("dnsdist"), command=dnsdist, version=first_line("--version")),

@@ -26,9 +26,9 @@ from typing import Any
 import tools
 import upstream
 from inside import Inside
+from peers import own_command
 from processes import BenchmarkError, free_port, pinned, query, tree
 from run import FIRST, RESULTS, leave, machine, some_of, tell
-from stock import own_command
 
 from fastdns.server.sockets import granted_receive_buffer
 

@@ -1,7 +1,6 @@
 """A daemon's disk cache that holds as many entries as wanted, and the daemon when it is to run."""
 
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,7 +9,7 @@ from pathlib import Path
 import lmdb
 import upstream
 from inside import Inside
-from peers import PEERS, own_script
+from peers import PEERS, own_command
 from processes import BenchmarkError, Server, free_port, pinned, query
 from session import KEEPER, Session, Settings
 
@@ -29,11 +28,6 @@ memory = "128MiB"
 disk = "1GiB"
 commit_interval = "{commit_interval}"
 """
-
-
-def own_command() -> list[str]:
-    script = own_script()
-    return [script] if script else [sys.executable, "-m", "fastdns"]
 
 
 def stored_name(number: int) -> str:
