@@ -17,6 +17,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 DAEMONS = os.environ.get("PATH", "") + ":/usr/sbin"
 CACHED = ["--scenarios", "memory,hits,latency"]
+LEISURELY = "--queries 20000 --window 64 --seconds 60 --timeout-ms 9000".split()
 
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 needs_nsd = pytest.mark.skipif(not shutil.which("nsd", path=DAEMONS), reason="no nsd")
@@ -73,9 +74,7 @@ def test_names_are_asked_as_zipf_has_it_and_fresh_ones_once(tmp_path: Path) -> N
         server.settimeout(10)
         options = ["--zipf", "1", "--fresh", "10", "--names", "100", "--digits", "5"]
         command = [build_load(tmp_path), "--server", f"127.0.0.1:{server.getsockname()[1]}"]
-        with subprocess.Popen(
-            [*command, *options, "--queries", "20000", "--window", "64"], stdout=subprocess.PIPE
-        ) as load:
+        with subprocess.Popen([*command, *options, *LEISURELY], stdout=subprocess.PIPE) as load:
             for _ in range(20_000):
                 message, client = server.recvfrom(512)
                 asked[int(message[14:19])] += 1  # behind header, length and "h"
