@@ -17,7 +17,7 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 DAEMONS = os.environ.get("PATH", "") + ":/usr/sbin"
 CACHED = ["--scenarios", "memory,hits,latency"]
-LEISURELY = "--queries 20000 --window 64 --seconds 60 --timeout-ms 9000".split()
+LEISURELY = ["--queries", "20000", "--window", "64", "--seconds", "60", "--timeout-ms", "9000"]
 
 needs_cc = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 needs_nsd = pytest.mark.skipif(not shutil.which("nsd", path=DAEMONS), reason="no nsd")
