@@ -1,7 +1,7 @@
-"""Put a run's figures into the README: readme.py RESULT.json [RESTART.json].
+"""Put the figures of runs into the README: readme.py RESULT.json … (also of restart_under_load.py).
 
 What stands between the two marks there is written anew, with command, machine and date; the plots
-that run.py has drawn beside RESULT.json are shown.
+that run.py has drawn beside a result are shown.
 """
 
 import json
@@ -112,29 +112,29 @@ def restarts(result: Result) -> list[str]:
     return lines
 
 
-def section(path: Path, restarted: Path | None) -> str:
+def section(path: Path) -> str:
     result = json.loads(path.read_text())
+    if "events" in result:
+        return "\n".join(restarts(result))
     intro = f"{said(result)}; {result['settings']['names']:,} names, medians of "
-    lines = [f"{intro}{len(result['rounds'])} rounds:", "", *servers(result), ""]
+    lines = [f"{intro}{len(result['rounds'])} rounds:", ""]
+    if len(result["versions"]) > 2:  # fastdns is not alone with nsd
+        lines += [*servers(result), ""]
     for name in SHOWN:
         drawn = path.with_name(f"{path.stem}-{name}.svg").resolve()
         if drawn.exists():
             lines.append(f"![{plots.PLOTS[name][0]}]({drawn.relative_to(README.parent)})")
-    lines += ["", *own(result)]
-    if restarted:
-        lines += ["", *restarts(json.loads(restarted.read_text()))]
-    return "\n".join(lines).strip()
+    return "\n".join([*lines, "", *own(result)]).strip()
 
 
 def main() -> None:
-    if len(sys.argv) not in {2, 3}:
-        raise SystemExit("usage: readme.py RESULT.json [RESTART.json]")
-    run, *restarted = map(Path, sys.argv[1:])
+    if len(sys.argv) < 2:
+        raise SystemExit("usage: readme.py RESULT.json …")
     before, begin, rest = README.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
         raise SystemExit(f"readme: {README} has not the lines {BEGIN} and {END}")
-    text = section(run, restarted[0] if restarted else None)
+    text = "\n\n".join(section(Path(name)) for name in sys.argv[1:])
     README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
