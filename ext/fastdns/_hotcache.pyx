@@ -13,6 +13,10 @@ cdef extern from "<malloc.h>" nogil:
 cdef extern from *:
     void __builtin_prefetch(const void* at) nogil
 
+cdef extern from "<sys/mman.h>" nogil:
+    int MADV_HUGEPAGE
+    int madvise(void* start, size_t length, int advice)
+
 cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
 
@@ -21,6 +25,7 @@ cdef enum:
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
     LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost
+    PAGE_OCTETS = 4096
     ADDRESS_BITS = 48       # of a user-space address on every 64-bit Linux unless larger ones are asked for
 
 
@@ -75,6 +80,7 @@ cdef class HotCache:
     """
 
     def __cinit__(self, size_t capacity, int64_t stale_ms=0):
+        cdef size_t page
         if capacity < 65536:
             raise ValueError("a memory cache has at least 65,536 octets")
         self.capacity = capacity
@@ -84,6 +90,9 @@ cdef class HotCache:
         if self.table == NULL:
             raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} octets")
         self.octets = self.slots * sizeof(uint64_t)
+        # Slots are visited at random, so that with small pages each look-up would have the CPU look for the page, too.
+        page = (<size_t>self.table + PAGE_OCTETS - 1) & ~<size_t>(PAGE_OCTETS - 1)
+        madvise(<void*>page, self.octets - min(page - <size_t>self.table, self.octets), MADV_HUGEPAGE)
         if getrandom(&self.hash_key, sizeof(SipKey), 0) != sizeof(SipKey):
             raise OSError("the kernel gives no random octets")
 
@@ -133,6 +142,7 @@ cdef class HotCache:
                 __builtin_prefetch(at)
                 __builtin_prefetch(at + 64)
                 __builtin_prefetch(at + 128)
+                __builtin_prefetch(at + 192)
                 return
             slot = slot + 1 if slot + 1 < self.slots else 0
 
