@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -25,6 +26,13 @@ def as_user(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("as_root")
 def test_root_has_the_system_directories() -> None:
+    assert decide(environment=HOME) == Places(Path("/var/lib/fastdns"), Path("/run/fastdns"))
+
+
+@pytest.mark.usefixtures("as_user")
+def test_account_of_the_system_has_the_system_directories(monkeypatch: pytest.MonkeyPatch) -> None:
+    its = pwd.struct_passwd(("fastdns", "x", 1000, 1000, "", "/var/lib/fastdns", ""))
+    monkeypatch.setattr(pwd, "getpwuid", {1000: its}.__getitem__)
     assert decide(environment=HOME) == Places(Path("/var/lib/fastdns"), Path("/run/fastdns"))
 
 
