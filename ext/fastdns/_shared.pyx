@@ -9,7 +9,7 @@ import struct
 import time
 from collections import namedtuple
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef extern from *:
@@ -127,12 +127,12 @@ cdef class Counters:
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
         self.upstreams = start + UPSTREAMS_AT
 
-    def add(self, str name, long amount=1):
+    def add(self, str name, int64_t amount=1):
         """Add to a counter (KeyError: there is none of that name)."""
         cdef size_t index = INDEX[name]
         self.at[index] += <uint64_t>amount
 
-    def set(self, str name, size_t value):
+    def set(self, str name, uint64_t value):
         """Set a gauge."""
         cdef size_t index = INDEX[name]
         self.at[index] = value
