@@ -114,6 +114,7 @@ for task; do
     make) need_command make make ;;
     dev) need_compiler && need_python ;;
     test)
+        need_command dnsmasq dnsmasq-base # the program without the service
         need_command nsd nsd
         need_command unbound unbound
         need_command dig bind9-dnsutils
