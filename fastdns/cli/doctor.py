@@ -29,7 +29,9 @@ ROUNDS = 3  # of repairs: one may bring to light what the next one is for
 @options.state
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @click.option("--fix", is_flag=True, help="Put right what can be, asking before each step.")
-@click.option("--resolver", "point", is_flag=True, help="With --fix: have this machine ask fastdns.")
+@click.option(
+    "--resolver", "point", is_flag=True, help="With --fix: have this machine ask fastdns."
+)
 @click.option("--undo", "back", is_flag=True, help="Take back all that --fix has changed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def doctor(

@@ -164,7 +164,11 @@ def _dns_off(configuration: str) -> list[str]:
     """
     if _DNS_OPTION.search(configuration):
         return ["port=0"]
-    return ["port=0", "dhcp-option=option:dns-server,0.0.0.0", "dhcp-option=option6:dns-server,[::]"]
+    return [
+        "port=0",
+        "dhcp-option=option:dns-server,0.0.0.0",
+        "dhcp-option=option6:dns-server,[::]",
+    ]
 
 
 def _dnsmasq_configuration() -> str:
