@@ -119,6 +119,7 @@ for task; do
         need_command unbound unbound
         need_command dig bind9-dnsutils
         need_command kdig knot-dnsutils
+        need_command man man-db
         ;;
     bench) need_command nsd nsd ;;
     peers) # what `make bench` can set fastdns beside
