@@ -22,6 +22,7 @@ log = logging.getLogger(__name__)
 SETTLE_SECONDS = 0.1  # changes come in swarms: an interface, its addresses, its routes
 REST_SECONDS = 0.4  # and however many there are, they are not all we do
 TELL_SECONDS = 5.0  # between two lines in the log
+TOLD_MAX = 20  # prefixes in such a line
 
 
 class Admission:
@@ -100,5 +101,12 @@ class Admission:
 
     def _tell(self) -> None:
         if self._changes is not None and self._seconds_to_tell() == 0.0:
-            log.info("lan is %s%s", "now " if self._told else "", self._lan)
+            log.info("lan is %s%s", "now " if self._told else "", _brief(self._lan))
             self._told, self._told_at = self._lan, time.monotonic()
+
+
+def _brief(lan: Lan) -> str:
+    """Return its prefixes on a line of bounded length: a host of containers may have hundreds."""
+    shown = str(lan).split(", ")
+    more = len(shown) - TOLD_MAX
+    return ", ".join(shown[:TOLD_MAX]) + (f" and {more} more" if more > 0 else "")

@@ -201,6 +201,15 @@ def test_many_changes_are_told_in_few_lines(
     assert len(told) <= 2 + (time.monotonic() - began) / 5
 
 
+def test_line_about_a_large_lan_is_bounded(
+    box: Namespace, neighbour: Namespace, serve: Serve
+) -> None:
+    box.connect("eth0", neighbour, *(f"10.{number}.0.1/16" for number in range(30)))
+    line = serve(box).wait_for_log("INFO: lan is (.*)")[1]
+    assert line.startswith("10.0.0.0/16, 10.1.0.0/16, ")
+    assert line.endswith(" and 11 more")
+
+
 def test_more_news_than_the_socket_holds_is_news(box: Namespace, neighbour: Namespace) -> None:
     box.connect("eth0", neighbour)
     with box.inside():
