@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import select
 import time
 from collections.abc import Callable
 
@@ -124,6 +126,17 @@ def test_refused_connections_take_nobody_s_place(daemon: Fastdns) -> None:
     assert daemon.counter("tcp_rejected_total") == 0
     for sock in sockets:
         sock.close()
+
+
+def test_refused_connections_that_say_nothing_are_few(daemon: Fastdns) -> None:
+    with contextlib.ExitStack() as opened:
+        silent = [
+            opened.enter_context(connected(STRANGER, daemon.host, daemon.port, tcp=True))
+            for _ in range(20)
+        ]
+        eventually(lambda: daemon.counter("tcp_refused_total"), (20).__eq__)
+        closed = eventually(lambda: select.select(silent, [], [], 0)[0], lambda seen: len(seen) > 3)
+    assert len(closed) == 4
 
 
 def test_strangers_get_silence_when_they_are_to_be_dropped(dropping: Fastdns) -> None:
