@@ -28,6 +28,7 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
+	@echo "make documents   renew fastdns.toml and the README's keys after a change of the schema"
 	@echo "make deb     build the Debian package: dist/fastdns_*.deb"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
@@ -59,6 +60,10 @@ run: dev
 test: dev
 	@sh packaging/apt-packages.sh test
 	$(BIN)/python -m pytest $(ARGS)
+
+.PHONY: documents
+documents: dev
+	$(BIN)/python packaging/documents.py --committed
 
 lint: dev
 	$(BIN)/ruff check .

@@ -3,9 +3,9 @@
 The journey of a query, and where each step is written:
 
 1. `server.supervisor` binds the sockets and forks; `server.worker` hangs them on a gevent hub.
-2. `_fastpath` drains a UDP socket: `_udp` receives a batch, `_wire` reads each question,
-   `_hotcache` finds the answer, `_response` fits it to the client, `_udp` sends the batch. A hit
-   ends here and has made no Python object.
+2. `_fastpath` drains a UDP socket: `_udp` receives a batch, `_access` knows who may ask, `_wire`
+   reads each question, `_hotcache` finds the answer, `_response` fits it to the client, `_udp`
+   sends the batch. A hit ends here and has made no Python object.
    `listen.tcp` brings the queries of its connections through the same steps.
 3. What memory does not hold `_tiers` looks for on disk (`_disk`, in place), unless that would have
    to be waited for; `_entry` says whether it is whole and how old.
@@ -18,9 +18,10 @@ The journey of a query, and where each step is written:
    `upstream.udp` and `upstream.tcp` ask, `upstream.reply` accepts or refuses what comes back,
    `_answer` gives it the form in which it is kept. When all fails, what is stale is told.
 
-Beside it, `server.keeper` takes answers from the rings and writes them with `cache.store`. Commands
-(`cli.cache`) read the disk themselves; what they change they write there, and tell workers and
-keeper by `_control`.
+Beside it, `server.admission` compiles for `_access` what the configuration and, by netlink, the
+network say (`policy.access`, `server.lan`), and `server.keeper` takes answers from the rings and
+writes them with `cache.store`. Commands (`cli.cache`) read the disk themselves; what they change
+they write there, and tell workers and keeper by `_control`.
 """
 
 __version__ = "0.1.0"

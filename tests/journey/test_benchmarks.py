@@ -164,6 +164,16 @@ def test_a_second_worker_is_measured_beside_the_first(tmp_path: Path) -> None:
 
 @needs_cc
 @needs_nsd
+def test_hits_are_measured_under_few_rules_and_under_many(tmp_path: Path) -> None:
+    one, printed = measured(tmp_path / "result.json", "--only", "fastdns", "--scenarios", "access")
+
+    rules = one["fastdns"]["access"]
+    assert all(rules[name]["cpu_us"] > 0 for name in ("everybody", "default", "prefixes"))
+    assert "under ten thousand prefixes" in printed
+
+
+@needs_cc
+@needs_nsd
 def test_what_cannot_be_measured_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     written = tmp_path / "result.json"
     options = ["--only", "floor,baseline", *CACHED, "--rounds", "1", "--seconds", "0.3"]
@@ -211,6 +221,20 @@ def test_a_killed_worker_under_load_is_counted(tmp_path: Path) -> None:
     [one] = json.loads(written.read_text())["trials"]["kill"]
     assert one["queries"] == 3000
     assert "of these queries" in result.stdout
+
+
+def test_a_simulated_day_writes_less_with_a_longer_commit_interval(tmp_path: Path) -> None:
+    written = tmp_path / "result.json"
+    day = ["--queries", "300", "--names", "30", "--intervals", "10m,1h"]
+
+    result = run("flash.py", "--plain", *day, "--json", str(written))
+
+    assert result.returncode == 0, result.stderr
+    short, long, memory = json.loads(written.read_text())["cases"]
+    assert [case["queries"] for case in (short, long, memory)] == [300] * 3
+    assert 0 < long["disk_commits_total"] <= 25 < short["disk_commits_total"] <= 145
+    assert 0 < long["disk_written_bytes_total"] < short["disk_written_bytes_total"]
+    assert '| `commit_interval = "1h"` |' in result.stdout
 
 
 @pytest.mark.parametrize(
