@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from tell import Wrong, run, until
-from tree import ENVIRONMENT
+from tree import DEVICES, ENVIRONMENT
 
 UNIT = "fastdns.service"
 DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
@@ -18,7 +18,7 @@ START = 'echo $$ >"$1/cgroup.procs"; shift; exec unshare --fork --kill-child=KIL
 
 # /proc/sys is this machine's but for the network's part; so are /sys and the devices. The cgroups
 # are a branch of this machine's, which --cgroup makes look like the whole tree.
-BOOT = """
+BOOT = f"""
 mount --make-rprivate /
 mount --bind "$1" "$1"
 cd "$1"
@@ -29,16 +29,8 @@ mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
 mount -t tmpfs -o mode=755 tmpfs run
-mount -t tmpfs -o mode=755 tmpfs dev
-for name in null zero full random urandom tty; do
-    : >dev/$name
-    mount --bind /dev/$name dev/$name
-done
-mkdir dev/pts dev/shm
-mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
-mount -t tmpfs -o mode=1777 tmpfs dev/shm
-ln -s pts/ptmx dev/ptmx
-ln -s /proc/self/fd dev/fd
+mount -t tmpfs -o mode=1777 tmpfs tmp
+{DEVICES}
 hostname box
 mkdir -p run/old
 pivot_root . run/old

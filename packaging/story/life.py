@@ -41,6 +41,7 @@ OF_OTHERS = (
     "/var/log/alternatives.log",
     "/var/log/journal/*",
     "/var/lib/systemd/timers/*",  # when its own timers last ran
+    "/var/tmp/systemd-private-*",  # named anew at each boot
     "/etc/passwd-",  # the accounts as they were one change ago
     "/etc/group-",
     "/etc/shadow-",

@@ -31,10 +31,25 @@ ENVIRONMENT = {
 }
 PROXIES = {name: os.environ[name] for name in ("http_proxy", "https_proxy") if name in os.environ}
 MOUNTED = ("/proc", "/sys", "/dev", "/run")
-INSIDE = """
+# A few devices of this machine and nothing else of its files: what deletes in a tree must not come
+# by anything outside of it.
+DEVICES = """
+mount -t tmpfs -o mode=755 tmpfs dev
+for name in null zero full random urandom tty; do
+    : >dev/$name
+    mount --bind /dev/$name dev/$name
+done
+mkdir dev/pts dev/shm
+mount -t devpts -o newinstance,ptmxmode=0666,mode=620 devpts dev/pts
+mount -t tmpfs -o mode=1777 tmpfs dev/shm
+ln -s pts/ptmx dev/ptmx
+ln -s /proc/self/fd dev/fd
+"""
+INSIDE = f"""
 mount --make-rprivate /
-mount --bind /dev "$1/dev"
-mount -t proc proc "$1/proc"
+cd "$1"
+mount -t proc proc proc
+{DEVICES}
 exec chroot "$@"
 """
 
