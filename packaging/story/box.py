@@ -145,10 +145,10 @@ class Box:
         units = ", ".join(line.split()[0] for line in failed.splitlines())
         return f"{words} ({units})" if units else words
 
-    def journal(self) -> str:
-        """Return what the unit and systemd said of it."""
-        lines = ("journalctl", "--no-pager", "-q", "-n", "40", "-u", UNIT)
-        return f"journalctl -u {UNIT}\n{self.run(*lines, status=None)}"
+    def journal(self, unit: str = UNIT) -> str:
+        """Return what the unit said, and systemd of it."""
+        lines = ("journalctl", "--no-pager", "-q", "-n", "40", "-u", unit)
+        return f"journalctl -u {unit}\n{self.run(*lines, status=None)}"
 
 
 def children(pid: int) -> list[int]:

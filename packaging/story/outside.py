@@ -5,10 +5,12 @@ import signal
 import subprocess
 import time
 from pathlib import Path
+from typing import Any
 
 from box import DIE_WITH_US, Box, children, end, signal_tree
 from tell import Wrong, run, until
 
+FASTDNS = "127.0.0.1"
 RESOLVER = "10.53.0.1"
 ADDRESS = "10.53.0.2"
 NAMES = 200
@@ -118,7 +120,7 @@ class Silence:
 
 
 def ask(
-    box: Box, name: str, *, server: str = "127.0.0.1", from_port: int = 0, tcp: bool = False
+    box: Box, name: str, *, server: str = FASTDNS, from_port: int = 0, tcp: bool = False
 ) -> tuple[str, float] | None:
     """Return the address that dig gets and the milliseconds that it took; it asks once."""
     began = time.monotonic()
@@ -131,13 +133,11 @@ def ask(
     return answer[1], int(took[1]) / 1000 if took else (time.monotonic() - began) * 1000
 
 
-def must_answer(
-    box: Box, name: str = "www.example", *, from_port: int = 0, tcp: bool = False
-) -> str:
+def must_answer(box: Box, name: str = "www.example", *, server: str = FASTDNS, **how: Any) -> str:
     """Return the answer in words; raise when there is none."""
-    found = ask(box, name, from_port=from_port, tcp=tcp)
+    found = ask(box, name, server=server, **how)
     if not found:
-        dig = run(box.on_its_network("dig", "@127.0.0.1", "+tries=1", name), status=None).stdout
-        raise Wrong(f"no answer for {name}{' over TCP' * tcp}; asked once more:", dig)
+        dig = run(box.on_its_network("dig", f"@{server}", "+tries=1", name), status=None).stdout
+        raise Wrong(f"no answer for {name} ({how}); asked once more:", dig)
     address, took = found
     return f"{name} is {address}, {took:.1f} ms"
