@@ -2,9 +2,11 @@
 #   PYTHON=python3.12   the Python that .venv is made with (default: python3)
 #   ARGS="…"            more arguments for run, test or bench
 #   LISTEN=127.0.0.1:53530   where `make run` listens
+#   VERSION_SUFFIX=+test1    makes `make deb` build a higher version, to try an upgrade with
 
 PYTHON ?= python3
 ARGS ?=
+VERSION_SUFFIX ?=
 LISTEN ?= 127.0.0.1:5353
 # Root's daemon becomes another user, to whom a checkout in root's home is closed.
 STATE := $(if $(filter 0,$(shell id -u)),/run/fastdns-run,.run)
@@ -17,7 +19,7 @@ LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basen
 # nsd lives in sbin, which a plain user's PATH lacks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help dev run test lint bench bench-peers FORCE
+.PHONY: help dev run test lint bench bench-peers deb FORCE
 
 help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
@@ -26,6 +28,7 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
+	@echo "make deb     build the Debian package: dist/fastdns_*.deb"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
 
@@ -69,6 +72,10 @@ bench: dev .venv/.plots
 
 bench-peers:
 	@sh packaging/apt-packages.sh bench peers
+
+deb:
+	@sh packaging/apt-packages.sh deb
+	@sh packaging/build-deb.sh $(VERSION_SUFFIX)
 
 # A benchmark without plots is one all the same.
 .venv/.plots: pyproject.toml | dev

@@ -15,4 +15,5 @@ def measure(session: Session) -> dict[str, Any] | None:
         *("--names", str(session.settings.million)),
     )
     session.warm(*names)
+    session.wait_for_keeper()
     return session.load_with_cpu(*names) | {"memory": session.server.memory()}

@@ -1,5 +1,6 @@
 """One server under test, running and about to be measured: what every scenario is given."""
 
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from peers import Peer
 from processes import BenchmarkError, Server
 
 WARM_SECONDS = 300  # at most
+REST_SECONDS = 0.5  # a keeper that spends nothing for so long has nothing left to do
 KEEPER = "fastdns-keeper"
 
 
@@ -98,3 +100,17 @@ class Session:
         if result["answered"] - result["bad"] < int(names[names.index("--names") + 1]):
             raise BenchmarkError(f"{self.peer.name} did not get warm: {result}")
         return result
+
+    def wait_for_keeper(self) -> None:
+        """Wait until fastdns has written what was asked first: that is no part of a hit."""
+        if not self.peer.keeper:
+            return
+        Inside(self.directory / "state" / "run").take_in()
+        deadline = time.monotonic() + WARM_SECONDS
+        spent = self.server.cpu_by_name()[KEEPER]
+        while time.monotonic() < deadline:
+            time.sleep(REST_SECONDS)
+            before, spent = spent, self.server.cpu_by_name()[KEEPER]
+            if spent - before < REST_SECONDS / 50:
+                return
+        raise BenchmarkError(f"{self.peer.name}: the keeper does not come to rest")

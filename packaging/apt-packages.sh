@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian …
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian|deb …
 #
 # What is needed is tried first (a command, a header, a Python module), so a machine that has it,
 # from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
@@ -133,6 +133,16 @@ for task; do
             python3-dnslib python3-dnspython python3-gevent python3-lmdb python3-pytest \
             python3-rich python3-setuptools; do
             dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing "$package"
+        done
+        ;;
+    deb) # the package: what its own control file says that a build needs
+        need_command git git
+        need_command dpkg-buildpackage dpkg-dev
+        wanted=$(sed -n '/^Build-Depends:/,/^[^ ]*:/{s/^ \([^, ]*\).*/\1/p}' packaging/debian/control)
+        for package in build-essential $wanted; do
+            # A virtual package is there by the one that provides it.
+            dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
+                grep -q " installed .*\b$package\b" || missing "$package"
         done
         ;;
     *)

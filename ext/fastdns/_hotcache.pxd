@@ -10,9 +10,12 @@ from fastdns._answer cimport Stored
 from fastdns._siphash cimport SipKey
 
 cdef struct Entry:
+    # what a hit has no use for
     Entry* newer
     Entry* older
     uint64_t hash
+    int64_t hold_stale_ms   # until then it is served past its TTL without asking anybody
+    # what each hit reads or writes
     int64_t stored_ms       # times are milliseconds of one clock, the caller's
     int64_t expires_ms
     Stored answer           # points into this very block: TTL offsets, key, message, options
@@ -20,9 +23,11 @@ cdef struct Entry:
     uint8_t visited
     uint8_t refreshing      # somebody has been told to renew it
     uint32_t hits           # since they were last reported
-    int64_t hold_stale_ms   # until then it is served past its TTL without asking anybody
     Entry* next_hit         # the list of those with hits to report
     Entry* previous_hit
+
+cdef enum:
+    HIT_FROM = 32           # octets of an Entry before what a hit needs
 
 cdef class HotCache:
     # settings
@@ -38,6 +43,7 @@ cdef class HotCache:
     cdef Entry* newest
     cdef Entry* oldest
     cdef Entry* hand
+    cdef size_t heap_end                    # how far large pages have been asked for; 0: the cache is small
     cdef Entry* first_hit                   # entries with hits to report, in no order that matters
 
     cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
@@ -59,6 +65,7 @@ cdef class HotCache:
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void enqueue(self, Entry* entry) noexcept nogil
+    cdef void follow_heap(self) noexcept nogil
     cdef void list_hits(self, Entry* entry) noexcept nogil
     cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil
 

@@ -8,7 +8,12 @@ from fastdns._answer cimport Answer
 from fastdns._siphash cimport siphash13
 
 cdef extern from "<malloc.h>" nogil:
+    int M_TOP_PAD
+    int mallopt(int parameter, int value)
     size_t malloc_usable_size(void* block)
+
+cdef extern from "<unistd.h>" nogil:
+    void* sbrk(ssize_t increment)
 
 cdef extern from *:
     void __builtin_prefetch(const void* at) nogil
@@ -21,11 +26,13 @@ cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
 
 cdef enum:
-    OCTETS_A_SLOT = 128     # of capacity; the smallest entry takes about that, so the table never fills first
+    OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill memory and table alike
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
     LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost
     PAGE_OCTETS = 4096
+    LARGE_FROM = 16 << 20   # octets of a cache from which on large pages are worth what their rounding takes
+    HEAP_STEP = 16 << 20    # by which the heap then grows: address space, memory only as it is used
     ADDRESS_BITS = 48       # of a user-space address on every 64-bit Linux unless larger ones are asked for
 
 
@@ -44,6 +51,13 @@ cdef inline size_t home(uint64_t hash, size_t slots) noexcept nogil:
 
 cdef inline size_t weight(Entry* entry) noexcept nogil:
     return malloc_usable_size(entry) + BLOCK_OVERHEAD
+
+
+cdef void want_large_pages(size_t start, size_t end) noexcept nogil:
+    """What is visited at random costs the CPU a look for the page, too, when pages are small."""
+    start = (start + PAGE_OCTETS - 1) & ~<size_t>(PAGE_OCTETS - 1)
+    if start < end:
+        madvise(<void*>start, end - start, MADV_HUGEPAGE)
 
 
 cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* answer) noexcept nogil:
@@ -80,7 +94,6 @@ cdef class HotCache:
     """
 
     def __cinit__(self, size_t capacity, int64_t stale_ms=0):
-        cdef size_t page
         if capacity < 65536:
             raise ValueError("a memory cache has at least 65,536 octets")
         self.capacity = capacity
@@ -90,9 +103,8 @@ cdef class HotCache:
         if self.table == NULL:
             raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} octets")
         self.octets = self.slots * sizeof(uint64_t)
-        # Slots are visited at random, so that with small pages each look-up would have the CPU look for the page, too.
-        page = (<size_t>self.table + PAGE_OCTETS - 1) & ~<size_t>(PAGE_OCTETS - 1)
-        madvise(<void*>page, self.octets - min(page - <size_t>self.table, self.octets), MADV_HUGEPAGE)
+        want_large_pages(<size_t>self.table, <size_t>self.table + self.octets)
+        self.heap_end = 0
         if getrandom(&self.hash_key, sizeof(SipKey), 0) != sizeof(SipKey):
             raise OSError("the kernel gives no random octets")
 
@@ -138,7 +150,7 @@ cdef class HotCache:
             if value == 0:
                 return
             if value >> ADDRESS_BITS == hash >> ADDRESS_BITS:
-                at = <const char*>entry_at(value)
+                at = <const char*>entry_at(value) + HIT_FROM
                 __builtin_prefetch(at)
                 __builtin_prefetch(at + 64)
                 __builtin_prefetch(at + 128)
@@ -198,6 +210,18 @@ cdef class HotCache:
         self.newest = entry
         self.count += 1
         self.octets += weight(entry)
+        if self.octets >= LARGE_FROM and <size_t>sbrk(0) != self.heap_end:
+            self.follow_heap()
+
+    cdef void follow_heap(self) noexcept nogil:
+        """Have the entries to come, those of a large cache, lie in large pages."""
+        cdef size_t end = <size_t>sbrk(0)
+        if self.heap_end == 0:
+            mallopt(M_TOP_PAD, HEAP_STEP)
+            self.heap_end = end
+        if self.heap_end < end:
+            want_large_pages(self.heap_end, end)
+        self.heap_end = end
 
     cdef void remove(self, Entry* entry) noexcept nogil:
         """Take an entry out of queue and table and free it; those that probed past it move up (no tombstones)."""

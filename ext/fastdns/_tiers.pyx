@@ -208,8 +208,8 @@ cdef class Tiers:
         self.ring_keeper()
 
     cdef void ring_keeper(self) noexcept nogil:
-        if self.keeper_bell >= 0:
-            write(self.keeper_bell, &ONE, sizeof(ONE))
+        if self.keeper_bell >= 0 and write(self.keeper_bell, &ONE, sizeof(ONE)) < 0:
+            return  # its counter is full: so it was rung
 
     def disk_is_damaged(self):
         """Stop reading the disk cache until the keeper has looked at it."""

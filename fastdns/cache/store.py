@@ -37,7 +37,9 @@ ENTRIES = b"entries"
 ABOUT = b"about"
 FORMAT = b"1"  # of keys and values; another one is another version's cache
 SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
-STEP_LIMIT = 20_000  # entries a transaction
+STEP_LIMIT = (
+    2_000  # entries a transaction: LMDB keeps the memory of the most pages that one has changed
+)
 OVERSIZE = 1.25  # times the size of the map: `grow` makes less of it
 SLICE = 1_000  # entries that are read in one go
 T = TypeVar("T")

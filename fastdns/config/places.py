@@ -1,6 +1,7 @@
 """Where a daemon keeps what must last (state_dir) and what need not (run_dir)."""
 
 import os
+import pwd
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from .schema import Section
 
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
+SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
 OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper", "supervisor"}
 
 
@@ -80,7 +82,7 @@ def decide(
         return Places(flag, flag / "run")
     if state_dir:
         return Places(state_dir, run_dir or state_dir / "run")
-    if os.geteuid() == 0:
+    if os.geteuid() == 0 or _is_system_account():
         return Places(SYSTEM_STATE, run_dir or SYSTEM_RUN)
     own = _state_home(environment) / "fastdns"
     return Places(own, run_dir or own / "run")
@@ -90,6 +92,13 @@ def is_own_name(name: str) -> bool:
     """Return True for a file or directory that a daemon makes in state_dir or run_dir."""
     name = name.removesuffix(".new").removesuffix(".damaged")
     return name in OWN_NAMES or name.startswith("ring.")
+
+
+def _is_system_account() -> bool:
+    try:
+        return pwd.getpwuid(os.geteuid()).pw_name == SYSTEM_ACCOUNT
+    except KeyError:
+        return False
 
 
 def _state_home(environment: Mapping[str, str]) -> Path:

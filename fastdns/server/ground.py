@@ -12,7 +12,7 @@ from pathlib import Path
 
 import attrs
 
-from ..config.places import Places, is_own_name
+from ..config.places import SYSTEM_ACCOUNT, Places, is_own_name
 from ..errors import StartError
 
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
@@ -22,7 +22,7 @@ LOCK_PAUSE_SECONDS = 0.02
 # rings and cache of theirs in use, another one must not begin.
 ORPHANS_SECONDS = 6.0
 NOBODY = 65534
-ACCOUNTS = ("fastdns", "nobody")  # for a daemon started by root: the first that exists
+ACCOUNTS = (SYSTEM_ACCOUNT, "nobody")  # for a daemon started by root: the first that exists
 
 
 @attrs.frozen

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
 from .handed import Handed, handed
+from .vigil import Silence
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +142,7 @@ class Watchdog:
         self._manager = manager
         self._signs = signs
         self._half = manager.watchdog_seconds / 2
-        self._seen: dict[str, float] = {}  # since when: a new one has to come round to it first
+        self._silence = Silence(SILENT_SECONDS)
         self._is_waiting = False
         self.due = -math.inf if manager.is_there and self._half < math.inf else math.inf
 
@@ -151,12 +152,7 @@ class Watchdog:
         if now < self.due:
             return
         signs = self._signs()
-        self._seen = {name: self._seen.get(name, now) for name in signs}
-        silent = [
-            name
-            for name, shown_at in signs.items()
-            if now - max(shown_at, self._seen[name]) > SILENT_SECONDS
-        ]
+        silent = self._silence.of(signs, now)
         if signs and not silent:
             self._manager.alive()
             self.due = now + self._half

@@ -274,7 +274,7 @@ def test_full_table_of_smallest_entries_still_takes_and_finds() -> None:
         assert cache.insert(one, tiny, 0)
         assert cache.look_up(one, 0) == (tiny.message, 0)
     assert cache.count == len(keys) - cache.evictions
-    assert cache.count <= slots * 3 // 4  # more, and looking up takes long
+    assert cache.count <= slots - slots // 4  # more, and looking up takes long
     assert cache.look_up(b"never", 0) is None
 
 
