@@ -43,7 +43,7 @@ def lacking() -> str:
         run(["unshare", "--fork", *NAMESPACES, "mount", "-t", "tmpfs", "tmpfs", "/mnt"])
     except (OSError, Wrong) as error:
         return f"it needs namespaces and mounts of its own: {error}"
-    return ""
+    return "" if shutil.which("apt-get") else missing_programs()
 
 
 def missing_programs() -> str:
