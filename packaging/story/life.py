@@ -98,7 +98,12 @@ class Life:
         with self.story.step("the first answer, without an edit") as step:
             step.tell(must_answer(self.box, from_port=SAME_WORKER))
             must_answer(self.box, tcp=True)
-        self.untouched = self.read_config()
+        with self.story.step(f"its {CONFIG}") as step:
+            self.untouched = self.read_config()
+            lines = self.untouched.splitlines()
+            set_ = [line for line in lines if line.strip() and line[0] not in "#["]
+            must(not set_, "something is set in it", "\n".join(set_))
+            step.tell(f"{len(lines)} lines, nothing is set in it")
 
     def answers(self) -> None:
         with self.story.step("the second, with a silent resolver") as step, self.outside.silent():
