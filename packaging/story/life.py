@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from box import UNIT, Box
-from outside import NAMES, Outside, must_answer
+from outside import NAMES, NEIGHBOUR, STRANGER, Outside, must_answer
 from tell import Story, mebibytes, must, until
 from tree import HERE, differences, files, used
 
@@ -19,6 +19,7 @@ RATE = 500  # queries a second while it is upgraded
 SAME_WORKER = 40053  # clients are shared out among workers by their address and port
 
 CONFIG = "/etc/fastdns/fastdns.toml"
+OPENS = 'dns = ["0.0.0.0:53", "[::]:53"]'
 CONFIG_MARK = "# The owner's own.\n"
 DATABASE = "/var/lib/fastdns/cache/data.mdb"
 INSTALL = ("apt-get", "-q", "-y", "install")
@@ -74,6 +75,7 @@ class Life:
         self.switched_off()
         self.reloaded()
         self.reload_refused()
+        self.opened()
         self.upgraded()
         self.upgrade_fails_once()
         self.removed()
@@ -171,6 +173,23 @@ class Life:
             must(self.box.processes() == before, "other processes run")
             step.tell(f"refused, and it serves on: {must_answer(self.box)}")
             self.box.path(CONFIG).write_text(good)
+
+    def opened(self) -> None:
+        with self.story.step("the line that opens it to the LAN, and systemctl reload") as step:
+            good = self.read_config()
+            before = self.outside.asks("www.example", by=NEIGHBOUR)
+            must(before == "", f"a neighbour is answered {before} without it")
+            self.box.path(CONFIG).write_text(uncommented(good, OPENS))
+            self.box.run("systemctl", "restart", UNIT)
+            for who, address, wanted in (
+                ("a neighbour", NEIGHBOUR, "NOERROR"),
+                ("a stranger", STRANGER, "REFUSED"),
+            ):
+                found = self.outside.asks("www.example", by=address)
+                must(found == wanted, f"{who} is answered {found or 'nothing'}, not {wanted}")
+                step.tell(f"{who} ({address}) gets {found}")
+            self.box.path(CONFIG).write_text(good)
+            self.box.run("systemctl", "reload", UNIT)
 
     # ---- upgraded
 
@@ -272,6 +291,13 @@ class Load:
     def __exit__(self, *_: object) -> None:
         self._asker.kill()
         self._asker.wait()
+
+
+def uncommented(text: str, line: str, put: str | None = None) -> str:
+    """Return the configuration with the "#" taken away from this line, or another put there."""
+    wanted = re.compile(rf"^# ?{re.escape(line)}", re.M)
+    must(len(wanted.findall(text)) == 1, f"{CONFIG} does not have one line `#{line}`", text)
+    return wanted.sub(lambda _: put or line, text)
 
 
 def sizes(box: Box) -> dict[str, int]:

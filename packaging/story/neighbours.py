@@ -4,7 +4,7 @@ import json
 import re
 
 from box import UNIT, Box
-from life import CONFIG, INSTALL
+from life import CONFIG, INSTALL, uncommented
 from outside import RESOLVER, must_answer
 from tell import Story, must
 
@@ -63,7 +63,7 @@ def resolver_is_pointed(story: Story, box: Box) -> None:
     """Have the box itself ask fastdns, which then needs to know whom to ask."""
     with story.step("fastdns doctor --fix --resolver --yes, with upstream.servers set") as step:
         text = box.path(CONFIG).read_text()
-        box.path(CONFIG).write_text(f'{text}\n[upstream]\nservers = ["{RESOLVER}"]\n')
+        box.path(CONFIG).write_text(uncommented(text, "servers = []", f'servers = ["{RESOLVER}"]'))
         box.run("systemctl", "reload", UNIT)
         box.run("fastdns", "doctor", "--fix", "--resolver", "--yes")
         now = box.path(RESOLV_CONF).read_text()

@@ -13,6 +13,8 @@ from tell import Wrong, run, until
 FASTDNS = "127.0.0.1"
 RESOLVER = "10.53.0.1"
 ADDRESS = "10.53.0.2"
+NEIGHBOUR = "10.53.0.3"
+STRANGER = "198.51.100.1"
 NAMES = 200
 TTL = 3600
 
@@ -94,6 +96,14 @@ class Outside:
             run([*ip, "link", "set", "eth0", "up"])
         run([*here, "route", "add", "default", "via", RESOLVER])
 
+    def asks(self, name: str, *, by: str) -> str:
+        """Return the RCODE that the box gives to a neighbour (or stranger) with this address."""
+        there = ["nsenter", "-t", str(children(self._unshare.pid)[0]), "-n"]
+        run([*there, "ip", "address", "replace", f"{by}/24", "dev", "eth0"])
+        return status_of(
+            run([*there, "dig", "-b", by, f"@{ADDRESS}", "+tries=1", name], status=None).stdout
+        )
+
     def silent(self) -> "Silence":
         return Silence(children(self._unshare.pid)[0])
 
@@ -127,10 +137,15 @@ def ask(
     dig = ["dig", "-u", "-b", f"0.0.0.0#{from_port}", f"@{server}", "+tries=1", "+time=3", name]
     said = run(box.on_its_network(*dig, *["+tcp"] * tcp), status=None).stdout
     answer = re.search(r"^[^;\s]\S*\s+\d+\s+IN\s+A\s+(\S+)$", said, re.M)
-    if not answer or "status: NOERROR" not in said:
+    if not answer or status_of(said) != "NOERROR":
         return None
     took = re.search(r"Query time: (\d+) usec", said)
     return answer[1], int(took[1]) / 1000 if took else (time.monotonic() - began) * 1000
+
+
+def status_of(said: str) -> str:
+    """Return the RCODE in what dig has printed; nothing when there was no answer."""
+    return "".join(re.findall(r", status: (\w+),", said))
 
 
 def must_answer(box: Box, name: str = "www.example", *, server: str = FASTDNS, **how: Any) -> str:
