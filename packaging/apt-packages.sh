@@ -114,10 +114,12 @@ for task; do
     make) need_command make make ;;
     dev) need_compiler && need_python ;;
     test)
+        need_command dnsmasq dnsmasq-base # the program without the service
         need_command nsd nsd
         need_command unbound unbound
         need_command dig bind9-dnsutils
         need_command kdig knot-dnsutils
+        need_command man man-db
         ;;
     bench) need_command nsd nsd ;;
     peers) # what `make bench` can set fastdns beside

@@ -1,4 +1,4 @@
-"""The README tells the truth: its samples run, and its configuration is the one that there is.
+"""README and docs/ tell the truth: their samples run, their configuration is the one that there is.
 
 CONTRIBUTING.md, "Documents", says what of a sample is run and what is put in the place of what.
 """
@@ -28,6 +28,8 @@ from journey.support.false_upstream import FalseUpstream
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text()
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+DOCUMENTS = "\n".join([README, *(page.read_text() for page in PAGES)])
 ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
@@ -51,11 +53,11 @@ def commands(document: str) -> list[str]:
 
 
 def blocks(language: str) -> list[str]:
-    return [body for kind, body in BLOCK.findall(README) if kind == language]
+    return [body for kind, body in BLOCK.findall(DOCUMENTS) if kind == language]
 
 
 def starting_with(*words: str) -> list[str]:
-    return [command for command in commands(README) if command.split()[0] in words]
+    return [command for command in commands(DOCUMENTS) if command.split()[0] in words]
 
 
 SERVE = [command for command in starting_with("fastdns") if " serve" in command]
@@ -158,6 +160,15 @@ def test_the_readme_shows_how_to_serve_ask_and_see_the_demo() -> None:
     assert "fastdns demo" in ASK
 
 
+@pytest.mark.parametrize(
+    "document", [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "CHANGELOG.md", *PAGES]
+)
+def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", document.read_text())
+
+    assert [link for link in links if not (document.parent / link).exists()] == []
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_the_make_targets_of_a_document_exist(document: str) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)
@@ -199,7 +210,7 @@ def flat(table: dict[str, Any]) -> dict[str, Any]:
 
 def documented_defaults() -> dict[str, str]:
     """Return what the README's tables of `key | default` say, both without their backticks."""
-    rows = "".join(KEY_TABLE.findall(README)).splitlines()
+    rows = "".join(KEY_TABLE.findall(DOCUMENTS)).splitlines()
     cells = [[cell.strip(" `") for cell in row.split("|")[1:3]] for row in rows]
     return dict(cells)
 

@@ -17,6 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"__main__"},
     {"cli"},
+    {"doctor"},
     {"server"},
     {"listen"},
     {"resolve"},

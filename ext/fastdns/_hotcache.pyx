@@ -26,7 +26,7 @@ cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
 
 cdef enum:
-    OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill memory and table alike
+    OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill both alike
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
     LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost

@@ -16,6 +16,7 @@ COMMANDS = {
     "cache": "Look into the cache on disk and change it.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show live what the running daemon does.",
+    "doctor": "Say what keeps fastdns from serving, and put it right.",
     "demo": "Show what the cache does, without network or root.",
 }
 

@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import click
+from click.shell_completion import CompletionItem
+
+Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem]]
+
+
+def of_kind(kind: str) -> Completion:
+    """Return what has a shell complete names of files ("file") or of directories ("dir")."""
+    return lambda ctx, param, incomplete: [CompletionItem(incomplete, type=kind)]
+
 
 config_file = click.option(
     "-c",
@@ -29,5 +39,6 @@ upstream = click.option(
 state = click.option(
     "--state",
     metavar="DIR",
+    shell_complete=of_kind("dir"),
     help="Directory of the daemon, in place of state_dir (DIR) and run_dir (DIR/run).",
 )

@@ -12,11 +12,12 @@ import click
 from ..config.load import load_places
 from ..config.text import path_text
 from ..errors import FastdnsError
+from ..server.ground import holder
 from ..server.reception import OK, WRONG, ask
 from . import options
 from .output import emit, fail, warn
 from .owner import become_owner
-from .running import NotRunning, holder
+from .running import NotRunning
 
 SILENCE_SECONDS = 5.0
 RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstream's last answer

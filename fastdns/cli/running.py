@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
-from pathlib import Path
-
 from .._shared import Pages
 from ..config.places import Places
 from ..errors import FastdnsError
+from ..server.ground import holder
 
 
 class NotRunning(FastdnsError):
@@ -36,21 +33,3 @@ def pages_of_running(places: Places) -> Pages:
             "it has just started, or found no room for its own there"
         )
     return pages
-
-
-def holder(lock: Path) -> int | None:
-    """Return the pid of who holds the lock, 0: it has not said, None: nobody; creates nothing."""
-    try:
-        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise FastdnsError(f"cannot read {lock}: {error.strerror}") from None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        said = os.read(descriptor, 32).strip()
-        return int(said) if said.isdigit() else 0
-    finally:
-        os.close(descriptor)
-    return None

@@ -15,10 +15,14 @@ from ..config.load import load_places
 from ..config.text import escape
 from . import options
 from .console import plain_console
-from .figures import QUANTILES, in_a_word, in_time
+from .figures import QUANTILES, in_a_word, in_octets, in_time
 from .output import emit
 from .owner import become_owner
 from .running import pages_of_running
+
+A_DAY = "disk_written_bytes_per_day"
+DAY = 86400.0
+KNOWN_AFTER_SECONDS = 600.0  # before, a day at this rate would be a guess
 
 
 @click.command()
@@ -33,12 +37,26 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
     totals = pages.totals()
     if as_json:
         about = {"pid": pages.pid, "start_time_seconds": pages.started_at}
-        figures = about | totals | _latency(pages) | {"upstreams": _upstreams(pages)}
+        figures = (
+            about
+            | totals
+            | _written(pages, totals)
+            | _latency(pages)
+            | {"upstreams": _upstreams(pages)}
+        )
         emit(json.dumps(figures) + "\n")
     elif sys.stdout.isatty():
         _print_tables(pages, totals)
     else:
         emit("".join(f"{name} {value}\n" for name, value in _lines(pages, totals)))
+
+
+def _written(pages: Pages, totals: dict[str, int]) -> dict[str, float | None]:
+    """What a day at the rate since the start writes to disk, by metric name; None: not known."""
+    seconds = time.time() - pages.started_at
+    if seconds < KNOWN_AFTER_SECONDS:
+        return {A_DAY: None}
+    return {A_DAY: round(totals["disk_written_bytes_total"] / seconds * DAY)}
 
 
 def _latency(pages: Pages) -> dict[str, float | None]:
@@ -68,7 +86,11 @@ def _upstreams(pages: Pages) -> list[dict[str, str | float | None]]:
 
 def _lines(pages: Pages, totals: dict[str, int]) -> list[tuple[str, str]]:
     """Names, padded to a column, and values."""
-    figures: dict[str, str | float | None] = {**totals, **_latency(pages)}
+    figures: dict[str, str | float | None] = {
+        **totals,
+        **_written(pages, totals),
+        **_latency(pages),
+    }
     for upstream in _upstreams(pages):
         label = f'{{upstream="{escape(str(upstream.pop("name")))}"}}'
         figures |= {f"upstream_{name}{label}": value for name, value in upstream.items()}
@@ -92,6 +114,9 @@ def _print_tables(pages: Pages, totals: dict[str, int]) -> None:
     meanings = dict(COUNTERS)
     for name, value in totals.items():
         counters.add_row(name, f"{value:,}", meanings[name])
+    written = _written(pages, totals)[A_DAY]
+    meaning = "what a day at this rate writes to disk"
+    counters.add_row(A_DAY, "-" if written is None else in_octets(written), meaning)
     console = plain_console()
     for table in (counters, _latency_table(pages), _upstreams_table(pages)):
         console.print(table)

@@ -13,7 +13,7 @@ from pathlib import Path
 import attrs
 
 from ..config.places import SYSTEM_ACCOUNT, Places, is_own_name
-from ..errors import StartError
+from ..errors import FastdnsError, StartError
 
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 LOCK_SECONDS = 0.1
@@ -95,6 +95,24 @@ def lock(places: Places, account: Account | None) -> int:
         os.fchown(descriptor, account.uid, account.gid)
     sign(descriptor)
     return descriptor
+
+
+def holder(lock: Path) -> int | None:
+    """Return the pid of who holds the lock, 0: it has not said, None: nobody; creates nothing."""
+    try:
+        descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FastdnsError(f"cannot read {lock}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        said = os.read(descriptor, 32).strip()
+        return int(said) if said.isdigit() else 0
+    finally:
+        os.close(descriptor)
+    return None
 
 
 def sign(descriptor: int) -> None:

@@ -10,19 +10,18 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import re
 import socket
 import struct
 from array import array
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
-from pathlib import Path
 
 import attrs
 
 from ..config.schema import Address, Listen
 from ..errors import StartError
 from .handed import Pool, store_name
+from .holders import holder_of
 
 log = logging.getLogger(__name__)
 
@@ -296,11 +295,12 @@ def _enlarge_receive_buffer(opened: socket.socket) -> int:
 def why_not(address: Address, error: OSError) -> str:
     """Return what is in the way of listening there, and the remedy."""
     if error.errno == errno.EADDRINUSE:
-        holder = _holder(address.port)
-        remedy = f"stop it, or choose another address with --listen {address.host}:PORT"
-        if holder.startswith("systemd-resolve"):
-            remedy = "set DNSStubListener=no in /etc/systemd/resolved.conf and restart it"
-        return f"{address} is in use by {holder}; {remedy}"
+        holder = holder_of(address)
+        who = holder or "another process (root can see which: run this as root, or `ss -lunp`)"
+        return (
+            f"{address} is in use by {who}; stop it (`fastdns doctor` says how), "
+            f"or choose another address with --listen {address.host}:PORT"
+        )
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
             f"{address}: a port below 1024 needs root or CAP_NET_BIND_SERVICE; "
@@ -309,33 +309,3 @@ def why_not(address: Address, error: OSError) -> str:
     if error.errno == errno.EADDRNOTAVAIL:
         return f"{address}: no interface has this address; name another one with --listen"
     return f"{address}: {error.strerror}; choose another address with --listen"
-
-
-def _holder(port: int) -> str:
-    """Name the process that has bound the port, as well as we may see it."""
-    inodes = set(_inodes_on(port))
-    for entry in os.scandir("/proc"):
-        if not entry.name.isdigit():
-            continue
-        try:
-            for descriptor in os.scandir(f"/proc/{entry.name}/fd"):
-                target = re.fullmatch(r"socket:\[(\d+)\]", os.readlink(descriptor.path))
-                if target and target[1] in inodes:
-                    name = Path(f"/proc/{entry.name}/comm").read_text(encoding="utf-8").strip()
-                    return f"{name} (pid {entry.name})"
-        except OSError:
-            continue  # it ended meanwhile, or is not ours to look at
-    return "another process (root can see which: run this as root, or `ss -lunp`)"
-
-
-def _inodes_on(port: int) -> Iterator[str]:
-    for table in ("udp", "udp6", "tcp", "tcp6"):
-        try:
-            lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
-        except OSError:
-            continue
-        for line in lines:
-            fields = line.split()
-            listening = table.startswith("udp") or fields[3] == "0A"
-            if listening and int(fields[1].rpartition(":")[2], 16) == port:
-                yield fields[9]

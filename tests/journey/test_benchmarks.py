@@ -213,6 +213,20 @@ def test_a_killed_worker_under_load_is_counted(tmp_path: Path) -> None:
     assert "of these queries" in result.stdout
 
 
+def test_a_simulated_day_writes_less_with_a_longer_commit_interval(tmp_path: Path) -> None:
+    written = tmp_path / "result.json"
+    day = ["--queries", "300", "--names", "30", "--intervals", "10m,1h"]
+
+    result = run("flash.py", "--plain", *day, "--json", str(written))
+
+    assert result.returncode == 0, result.stderr
+    short, long, memory = json.loads(written.read_text())["cases"]
+    assert [case["queries"] for case in (short, long, memory)] == [300] * 3
+    assert 0 < long["disk_commits_total"] <= 25 < short["disk_commits_total"] <= 145
+    assert 0 < long["disk_written_bytes_total"] < short["disk_written_bytes_total"]
+    assert '| `commit_interval = "1h"` |' in result.stdout
+
+
 @pytest.mark.parametrize(
     ("option", "word"), [("--only", "florr"), ("--scenarios", "mis"), ("--rates", "2k")]
 )

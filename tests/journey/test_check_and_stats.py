@@ -76,6 +76,7 @@ def state(tmp_path: Path) -> Iterator[Path]:
     counters = Pages.create(str(directory / "run" / "counters"), 2, STARTED_AT)
     counters.counters(0).add("cache_hits_total", 1000)
     counters.counters(1).add("cache_hits_total", 234)
+    counters.counters(1).add("disk_written_bytes_total", 1 << 40)
     counters.counters(1).observe_miss(0.25)
     # A name that would clear the screen of whoever looks, as somebody who is not root may leave it.
     counters.counters(1).show_upstreams(
@@ -155,6 +156,7 @@ def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> Non
     lines = [line.split() for line in outcome.stdout.splitlines()]
     assert [name for name, _ in lines] == [
         *(name for name, _ in COUNTERS),
+        "disk_written_bytes_per_day",
         *LATENCIES,
         'upstream_alive{upstream="192.0.2.1:53"}',
         'upstream_rtt_seconds{upstream="192.0.2.1:53"}',
@@ -203,7 +205,8 @@ def test_stats_prints_one_json_object(state: Path) -> None:
     assert counters["latency_misses_count"] == 1
     assert counters["latency_misses_p99_seconds"] == pytest.approx(0.25, rel=0.25)
     assert counters["latency_hits_p50_seconds"] is None
-    assert list(counters) == [*(name for name, _ in COUNTERS), *LATENCIES]
+    names = [name for name, _ in COUNTERS]
+    assert list(counters) == [*names, "disk_written_bytes_per_day", *LATENCIES]
 
 
 def test_stats_draws_a_table_with_meanings_on_a_terminal(state: Path) -> None:
@@ -213,6 +216,27 @@ def test_stats_draws_a_table_with_meanings_on_a_terminal(state: Path) -> None:
     assert re.search(r"misses\W+1\W+2\d\d ms\W+2\d\d ms\W+2\d\d ms", drawn)
     assert re.search(r"192\.0\.2\.1:53\W+alive\W+12 ms\W+50\W+2\W", drawn)
     assert re.search(r"tcp://\\u001b\[2J\W+dead\W+7\W+7\W", drawn)
+
+
+def test_stats_tells_what_is_written_to_disk_a_day(state: Path) -> None:
+    days = (time.time() - STARTED_AT) / 86400
+
+    told = json.loads(run("stats", "--state", str(state), "--json").stdout)
+    drawn = run_on_terminal("stats", "--state", str(state))
+
+    assert told["disk_written_bytes_per_day"] == pytest.approx((1 << 40) / days, rel=0.01)
+    assert re.search(r"disk_written_bytes_per_day\W+[\d.,]+ [KMG]iB\W+what a day", drawn)
+
+
+def test_stats_does_not_guess_what_a_day_writes_right_after_a_start(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    state_dir = str(start_fastdns(upstream=["192.0.2.1"]).state_dir)
+
+    told = json.loads(run("stats", "--state", state_dir, "--json").stdout)
+
+    assert told["disk_written_bytes_per_day"] is None
+    assert re.search("disk_written_bytes_per_day +NaN", run("stats", "--state", state_dir).stdout)
 
 
 def test_stats_finds_the_daemon_through_its_configuration(state: Path, config_file: Path) -> None:

@@ -6,8 +6,9 @@ from collections.abc import Callable
 from typing import Any
 
 import click
+from click.shell_completion import CompletionItem
 
-from ...cache.keys import parse_name, parse_type
+from ...cache.keys import TYPES, parse_name, parse_type
 from ...config.text import describe, path_text, shorten
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
@@ -27,10 +28,25 @@ def _parsed(parse: Callable[[str], Any]) -> Callback:
     return convert
 
 
+def _types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    return [CompletionItem(name) for name in TYPES if name.startswith(incomplete.upper())]
+
+
 name = click.argument("name", callback=_parsed(parse_name))
-qtype = click.argument("qtype", metavar="[TYPE]", required=False, callback=_parsed(parse_type))
+qtype = click.argument(
+    "qtype",
+    metavar="[TYPE]",
+    required=False,
+    callback=_parsed(parse_type),
+    shell_complete=_types,
+)
 qtype_option = click.option(
-    "--type", "qtype", metavar="T", callback=_parsed(parse_type), help="Only this type."
+    "--type",
+    "qtype",
+    metavar="T",
+    callback=_parsed(parse_type),
+    shell_complete=_types,
+    help="Only this type.",
 )
 under = click.option(
     "--under",

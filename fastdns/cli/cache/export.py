@@ -21,7 +21,7 @@ from .site import find_site
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=options.of_kind("file"))
 @options.config_file
 @options.state
 def export(file: str, path: Path | None, state: str | None) -> None:

@@ -58,7 +58,7 @@ class Tally:
 
 
 @click.command()
-@click.argument("file")
+@click.argument("file", shell_complete=options.of_kind("file"))
 @options.upstream
 @options.config_file
 @options.state

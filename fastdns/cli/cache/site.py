@@ -20,9 +20,9 @@ from ...config.load import load, load_places
 from ...config.places import Places
 from ...config.schema import Cache
 from ...errors import ConfigErrors, FastdnsError
+from ...server.ground import holder
 from ..output import warn
 from ..owner import become_owner
-from ..running import holder
 from . import progress
 from .access import check_access
 from .counted import counted

@@ -1,0 +1,174 @@
+"""`fastdns doctor`: what keeps this machine from being served, and what can be done about it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import click
+
+from ..doctor import resolver
+from ..doctor.examine import Patient, admit, examine
+from ..doctor.findings import Finding, Remedy
+from ..doctor.record import RECORD, Record, only_one
+from ..doctor.undo import undo
+from ..errors import FastdnsError
+from . import options
+from .output import emit, fail
+
+COLOURS = {"ok": "green", "hint": "yellow", "wrong": "red"}
+INDENT = 7  # columns of a state and what follows it
+ROUNDS = 3  # of repairs: one may bring to light what the next one is for
+
+
+@click.command()
+@options.config_file
+@options.state
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@click.option("--fix", is_flag=True, help="Put right what can be, asking before each step.")
+@click.option(
+    "--resolver", "point", is_flag=True, help="With --fix: have this machine ask fastdns."
+)
+@click.option("--undo", "back", is_flag=True, help="Take back all that --fix has changed.")
+@click.option("--yes", is_flag=True, help="Do not ask.")
+def doctor(
+    path: Path | None,
+    state: str | None,
+    *,
+    as_json: bool,
+    fix: bool,
+    point: bool,
+    back: bool,
+    yes: bool,
+) -> int:
+    """Say what keeps fastdns from serving this machine, and what to do about each thing.
+
+    Looks only, unless told to --fix or to --undo. Exit status 1: there is something to do.
+    """
+    _check_use(as_json=as_json, fix=fix, point=point, back=back, yes=yes)
+    if not (fix or back):
+        return _tell(list(examine(admit(path, state))), as_json=as_json)
+    if os.geteuid() != 0:
+        raise FastdnsError(f"only root can do that: sudo fastdns doctor {_flag(fix=fix)}")
+    with only_one() as record:
+        if back:
+            return _undo(record, admit(path, state), yes=yes)
+        _repair(record, path, state, yes=yes)
+        pointed = _point(record, admit(path, state), wanted=point, yes=yes)
+    status = _tell(list(examine(admit(path, state))), as_json=False)
+    return status if pointed else 1
+
+
+def _check_use(*, as_json: bool, fix: bool, point: bool, back: bool, yes: bool) -> None:
+    if fix and back:
+        raise click.UsageError("--fix and --undo are opposites: say one of them")
+    if as_json and (fix or back):
+        raise click.UsageError("--json is for looking only")
+    if point and not fix:
+        raise click.UsageError("--resolver goes with --fix")
+    if yes and not (fix or back):
+        raise click.UsageError("--yes goes with --fix or --undo")
+    if (fix or back) and not yes and not _may_ask():
+        raise click.UsageError(f"nobody can be asked here: say {_flag(fix=fix)} --yes")
+
+
+def _flag(*, fix: bool) -> str:
+    return "--fix" if fix else "--undo"
+
+
+def _may_ask() -> bool:
+    return all(stream is not None and stream.isatty() for stream in (sys.stdin, sys.stderr))
+
+
+def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
+    is_well = all(finding.state != "wrong" for finding in findings)
+    if as_json:
+        told = [
+            {
+                "about": one.about,
+                "state": one.state,
+                "text": one.text,
+                "do": one.do or None,
+                "fixable": one.remedy is not None,
+            }
+            for one in findings
+        ]
+        emit(json.dumps({"ok": is_well, "findings": told}) + "\n")
+    else:
+        emit("".join(_spell(one) for one in findings))
+        if any(one.remedy is not None for one in findings):
+            emit("`fastdns doctor --fix`, as root, does what it can of that, asking first\n")
+    return 0 if is_well else 1
+
+
+def _spell(finding: Finding) -> str:
+    word = click.style(f"{finding.state:<{INDENT}}", fg=COLOURS[finding.state])
+    do = f"{'':{INDENT}}  do: {finding.do}\n" if finding.do else ""
+    return f"{word}{finding.about}: {finding.text}\n{do}"
+
+
+# Repairs
+
+
+def _repair(record: Record, path: Path | None, state: str | None, *, yes: bool) -> None:
+    """Apply remedies until there is none that was not tried."""
+    tried: set[str] = set()
+    for _ in range(ROUNDS):
+        found = [one for one in examine(admit(path, state)) if one.remedy is not None]
+        new = [one for one in found if one.remedy is not None and one.remedy.asks not in tried]
+        if not new:
+            return
+        for finding in new:
+            assert finding.remedy is not None
+            tried.add(finding.remedy.asks)
+            emit(_spell(finding))
+            _apply(record, finding.remedy, yes=yes)
+
+
+def _apply(record: Record, remedy: Remedy, *, yes: bool) -> bool:
+    if not _agreed(remedy.asks, yes=yes):
+        return False
+    try:
+        emit(f"done: {remedy.apply(record)}\n")
+    except FastdnsError as error:
+        fail(str(error))
+        return False
+    return True
+
+
+def _agreed(what: str, *, yes: bool) -> bool:
+    if yes:
+        emit(f"{what}\n")
+        return True
+    return click.confirm(f"{what}?", err=True)
+
+
+def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool:
+    """Have this machine ask fastdns, if that is wanted; return whether all went as wanted.
+
+    Nobody has asked for it who says only --fix --yes.
+    """
+    if patient.config is None or resolver.is_pointed(patient.config):
+        return True
+    if not wanted and (yes or patient.daemon is None):
+        return True
+    try:
+        remedy = resolver.pointing(patient.config)
+    except FastdnsError as error:
+        if wanted:
+            fail(str(error))
+        return not wanted
+    return _apply(record, remedy, yes=yes) or not wanted
+
+
+def _undo(record: Record, patient: Patient, *, yes: bool) -> int:
+    if not record.changes:
+        emit(f"there is nothing to take back: no {RECORD}\n")
+        return 0
+    named = ", ".join(dict.fromkeys(map(str, reversed(record.changes))))
+    if not _agreed(f"take back what was changed: {named}", yes=yes):
+        return fail("nothing was taken back")
+    return 0 if undo(record, patient.daemon, lambda line: emit(f"{line}\n")) else 1

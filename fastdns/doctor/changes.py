@@ -1,0 +1,179 @@
+"""The kinds of changes that the doctor makes. Each knows what was before, and how to go back."""
+
+from __future__ import annotations
+
+import os
+import stat
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..config.text import path_text
+from ..errors import FastdnsError
+from . import units
+
+READ_MAX = 1 << 20
+FILE_MODE = 0o644
+
+
+@attrs.frozen
+class Content:
+    """What stands at a path: a file's text, or where a symbolic link points."""
+
+    text: str | None = None
+    link: str | None = None
+    mode: int = attrs.field(default=FILE_MODE, eq=False)
+
+
+@attrs.frozen
+class FileChange:
+    """A file has other content, or is new. The unit that reads it is restarted if it runs."""
+
+    path: str
+    before: Content | None  # None: nothing stood there
+    after: Content
+    made: tuple[str, ...] = ()  # directories that had to be made, outermost first
+    reader: str | None = None
+    needs_port: bool = False  # whether its reader wants the port back once this is undone
+
+    @classmethod
+    def of(cls, path: Path, after: Content, **more: Any) -> FileChange:
+        """Return what changes the path as it is now."""
+        missing = [str(one) for one in reversed(path.parents) if not one.exists()]
+        return cls(str(path), look(path), after, tuple(missing), **more)
+
+    def __str__(self) -> str:
+        return path_text(self.path)
+
+    def make(self) -> None:
+        """Write it; FastdnsError: that cannot be, or its reader does not start again."""
+        for directory in self.made:
+            with suppress(FileExistsError):
+                os.mkdir(directory, 0o755)
+        put(Path(self.path), self.after)
+        self._tell_reader()
+
+    def undo(self) -> str:
+        """Bring back what was, unless somebody has changed it since; return what was done."""
+        now = look(Path(self.path))
+        if now == self.before:
+            done = f"{self} is as it was before"
+        elif now != self.after:
+            return f"left {self} alone: somebody has changed it since"
+        elif self.before is None:
+            os.unlink(self.path)
+            done = f"removed {self}"
+        else:
+            put(Path(self.path), self.before)
+            done = f"brought back {self}"
+        for directory in reversed(self.made):
+            with suppress(OSError):  # others have put something there
+                os.rmdir(directory)
+        self._tell_reader()
+        return done
+
+    def _tell_reader(self) -> None:
+        if self.reader is not None and units.systemd_runs():
+            with suppress(FastdnsError):  # it may have started too often for systemd
+                units.change("reset-failed", self.reader)
+            if units.is_active(self.reader) or units.is_enabled(self.reader):
+                units.change("restart", self.reader)
+
+
+@attrs.frozen
+class UnitChange:
+    """A unit is stopped and does not start with the system."""
+
+    unit: str
+    enabled: bool
+    active: bool
+    needs_port: bool = True
+
+    @classmethod
+    def of(cls, unit: str) -> UnitChange:
+        """Return what changes the unit as it is now."""
+        return cls(unit, units.is_enabled(unit), units.is_active(unit))
+
+    def __str__(self) -> str:
+        return self.unit
+
+    def make(self) -> None:
+        """Stop it for good."""
+        units.change("disable", "--now", self.unit)
+
+    def undo(self) -> str:
+        """Have it run again as it did; return what was done."""
+        if not units.systemd_runs():
+            return f"left {self.unit} stopped, because systemd does not run here: {self._by_hand()}"
+        if not units.is_known(self.unit):
+            return f"left {self.unit} alone: it has been removed or masked since"
+        if units.is_enabled(self.unit) and self.enabled and units.is_active(self.unit):
+            return f"{self.unit} runs as it did before"
+        if self.enabled:
+            units.change("enable", self.unit)
+        if self.active:
+            units.change("start", self.unit)
+        return f"{self.unit} runs again" if self.active else f"{self.unit} is enabled again"
+
+    def _by_hand(self) -> str:
+        if not self.enabled:
+            return f"systemctl start {self.unit}"
+        return f"systemctl enable {'--now ' if self.active else ''}{self.unit}"
+
+
+Change = FileChange | UnitChange
+
+
+def look(path: Path) -> Content | None:
+    """Return what stands there; FastdnsError when it is neither a text of 1 MiB nor a link."""
+    try:
+        found = os.lstat(path)
+        if stat.S_ISLNK(found.st_mode):
+            return Content(link=os.readlink(path))
+        if not stat.S_ISREG(found.st_mode) or found.st_size > READ_MAX:
+            raise FastdnsError(f"{path_text(path)}: is not a small file; it is left alone")
+        text = path.read_bytes().decode("utf-8", "surrogateescape")
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise FastdnsError(f"{path_text(path)}: {error.strerror}") from None
+    return Content(text=text, mode=stat.S_IMODE(found.st_mode))
+
+
+def put(path: Path, content: Content) -> None:
+    """Have it stand there, the old or the new one at any moment; FastdnsError: it cannot be."""
+    fresh = path.with_name(f".{path.name}.fastdns")
+    try:
+        with suppress(FileNotFoundError):
+            os.unlink(fresh)
+        if content.link is not None:
+            os.symlink(content.link, fresh)
+        else:
+            write_synced(fresh, (content.text or "").encode("utf-8", "surrogateescape"))
+            os.chmod(fresh, content.mode)
+        os.replace(fresh, path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            os.unlink(fresh)
+        raise FastdnsError(f"{path_text(path)}: cannot be changed: {error.strerror}") from None
+
+
+def write_synced(path: Path, content: bytes) -> None:
+    """Write a new file of root's own, and have it on the disk."""
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o600), "wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def sync_directory(path: Path) -> None:
+    """Have it on the disk what the directory holds."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,95 @@
+"""The listen addresses: free, ours, or whose."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+import attrs
+
+from ..config.schema import Address, Config
+from ..server.holders import Bound, Port, Process, leader
+from ..upstream.sources import Sources
+from .findings import Finding, ok, wrong
+from .services import way_out
+
+ABOUT = "port"
+
+
+@attrs.frozen
+class Claim:
+    """Sockets of one process, and which of the addresses that we want they are in the way of."""
+
+    process: Process | None  # None: not ours to see
+    wanted: tuple[Address, ...]
+    held: tuple[Bound, ...]
+
+
+def look(config: Config, daemon: int | None) -> Iterator[Finding]:
+    """Say who holds each listen address, and who else is at the port; `daemon`: our own pid."""
+    for number in dict.fromkeys(one.port for one in config.listen.dns):
+        if number == 0:
+            continue  # any free one
+        wanted = [one for one in config.listen.dns if one.port == number]
+        port = Port.look(number)
+        claims = _claims(port, wanted, daemon)
+        yield from (_taken(claim, config) for claim in claims)
+        taken = {address for claim in claims for address in claim.wanted}
+        free = [address for address in wanted if address not in taken]
+        if free and daemon is None:
+            yield ok(ABOUT, f"{_listed(free)}: nobody else is there")
+        yield from _neighbours(port, wanted, daemon)
+
+
+def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[Claim]:
+    found: dict[int, Claim] = {}
+    for address in wanted:
+        for one in port.clashing(address):
+            pids = port.pids([one])
+            if daemon in pids:
+                continue
+            process = leader(pids)
+            key = process.pid if process else 0
+            before = found.get(key, Claim(process, (), ()))
+            found[key] = Claim(
+                process,
+                tuple(dict.fromkeys((*before.wanted, address))),
+                tuple(dict.fromkeys((*before.held, one))),
+            )
+    return list(found.values())
+
+
+def _taken(claim: Claim, config: Config) -> Finding:
+    where = f"{_listed(claim.wanted)} ({_protocols(claim.held)})"
+    if claim.process is None:
+        return wrong(ABOUT, f"somebody holds {where}", "run this as root to see who")
+    text = f"{claim.process} holds {where}"
+    held = [one.address for one in claim.held]
+    if not set(held) <= set(claim.wanted):
+        text = f"{claim.process} has {_listed(held)}, in the way of {where}"
+    way = way_out(claim.process, held, config.listen.dns)
+    if way.remedy is not None and not Sources(config).servers:
+        first = "fastdns would have no upstream: first name one in upstream.servers, then"
+        return wrong(ABOUT, text, f"{first} {way.do}")
+    return wrong(ABOUT, text, way.do, way.remedy)
+
+
+def _neighbours(port: Port, wanted: Iterable[Address], daemon: int | None) -> Iterator[Finding]:
+    """Name those who have the same port at other addresses, which is no harm."""
+    clashing = {one for address in wanted for one in port.clashing(address)}
+    beside: dict[Process, list[Address]] = {}
+    for one in port.bound:
+        pids = port.pids([one])
+        process = leader(pids)
+        if one not in clashing and process is not None and daemon not in pids:
+            beside.setdefault(process, []).append(one.address)
+    for process, addresses in beside.items():
+        yield ok(ABOUT, f"{process} has {_listed(addresses)}, which is no clash")
+
+
+def _listed(addresses: Iterable[Address]) -> str:
+    *others, last = dict.fromkeys(map(str, addresses))
+    return f"{', '.join(others)} and {last}" if others else last
+
+
+def _protocols(bound: Iterable[Bound]) -> str:
+    return " and ".join(sorted({one.protocol for one in bound}, reverse=True))

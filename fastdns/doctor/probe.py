@@ -1,0 +1,81 @@
+"""One question to one server, over UDP or TCP: does it answer?"""
+
+from __future__ import annotations
+
+import os
+import socket
+import struct
+import time
+
+import attrs
+
+from ..config.schema import Address
+
+ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
+VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
+RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
+_HEADER = struct.Struct("!HHHHHH")
+_RD = 0x0100
+_QR = 0x8000
+
+
+@attrs.frozen
+class Reply:
+    """What came back."""
+
+    rcode: int
+    seconds: float
+
+    @property
+    def is_good(self) -> bool:
+        """Whether the server does its work; some deny the root itself, and resolve all else."""
+        return self.rcode in (0, 3)
+
+    def __str__(self) -> str:
+        return RCODES.get(self.rcode, f"RCODE {self.rcode}")
+
+
+def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:
+    """Return the reply to the question; OSError: there is none, in time or at all."""
+    kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+    number = int.from_bytes(os.urandom(2), "big")
+    query = _HEADER.pack(number, _RD, 1, 0, 0, 0) + question
+    begun = time.monotonic()
+    with socket.socket(address.family, kind) as connection:
+        connection.settimeout(timeout)
+        connection.connect(address.sockaddr)
+        connection.sendall(struct.pack("!H", len(query)) + query if tcp else query)
+        while True:
+            connection.settimeout(max(begun + timeout - time.monotonic(), 0.001))
+            reply = _frame(connection) if tcp else connection.recv(65535)
+            if (rcode := _read(reply, number, question)) is not None:
+                return Reply(rcode, time.monotonic() - begun)
+
+
+def resolves(address: Address, timeout: float = 5.0) -> bool:
+    """Return True when the server knows what only an upstream or its cache can have told it."""
+    try:
+        return ask(address, ROOT_NS, tcp=False, timeout=timeout).is_good
+    except OSError:
+        return False
+
+
+def _frame(connection: socket.socket) -> bytes:
+    with connection.makefile("rb") as stream:
+        length = stream.read(2)
+        reply = stream.read(int.from_bytes(length, "big"))
+    if not reply:
+        raise ConnectionError("it hung up")
+    return reply
+
+
+def _read(reply: bytes, number: int, question: bytes) -> int | None:
+    """Return the RCODE; None: this is no reply to what was asked."""
+    if len(reply) < _HEADER.size:
+        return None
+    found, flags, questions, *_ = _HEADER.unpack_from(reply)
+    if found != number or not flags & _QR:
+        return None
+    if questions and reply[_HEADER.size :][: len(question)].lower() != question.lower():
+        return None
+    return int(flags & 0xF)

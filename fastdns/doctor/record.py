@@ -1,0 +1,140 @@
+"""The record of what was changed, in a file that only root can write.
+
+Each change stands in it before it is made, so that one that was cut short can be taken back, too.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import FastdnsError
+from .changes import Change, Content, FileChange, UnitChange, sync_directory, write_synced
+
+RECORD = Path("/etc/fastdns/doctor.json")
+VERSION = 1
+KINDS: dict[str, type[Change]] = {"file": FileChange, "unit": UnitChange}
+
+
+class Record:
+    """The changes that are to be taken back one day, oldest first."""
+
+    def __init__(self, path: Path = RECORD) -> None:
+        """Read it. FastdnsError: what stands there is not a record of ours."""
+        self._path = path
+        self.changes: list[Change] = _read(path)
+
+    def make(self, change: Change) -> None:
+        """Record a change and make it; FastdnsError: it did not work, and is recorded."""
+        self.changes.append(change)
+        self._write()
+        try:
+            change.make()
+        except OSError as error:
+            raise FastdnsError(f"{change}: {error.strerror}") from None
+
+    def take_back(self, change: Change) -> str:
+        """Undo a change and forget it; return what was done. FastdnsError: it stays recorded."""
+        try:
+            done = change.undo()
+        except OSError as error:
+            raise FastdnsError(f"{change}: {error.strerror}") from None
+        self.changes.remove(change)
+        self._write()
+        return done
+
+    @contextmanager
+    def all_or_nothing(self) -> Iterator[None]:
+        """Take back what a block has changed when it ends with FastdnsError."""
+        before = len(self.changes)
+        try:
+            yield
+        except FastdnsError:
+            for change in reversed(self.changes[before:]):
+                with suppress(FastdnsError):  # then it stays recorded
+                    self.take_back(change)
+            raise
+
+    def _write(self) -> None:
+        fresh = self._path.with_name(f".{self._path.name}.new")
+        try:
+            if not self.changes:
+                self._path.unlink(missing_ok=True)
+                with suppress(OSError):  # others have files there
+                    self._path.parent.rmdir()
+                return
+            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            fresh.unlink(missing_ok=True)
+            write_synced(fresh, json.dumps(_as_data(self.changes), indent=1).encode() + b"\n")
+            os.replace(fresh, self._path)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            raise FastdnsError(
+                f"{self._path}: cannot be written: {error.strerror}; nothing more is changed"
+            ) from None
+
+
+@contextmanager
+def only_one(path: Path = RECORD) -> Iterator[Record]:
+    """Give the record to one process at a time; FastdnsError: another one has it."""
+    # On /etc: the file is replaced with each change, and its directory comes and goes.
+    descriptor = os.open(path.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise FastdnsError("another `fastdns doctor` is making changes; wait for it") from None
+        yield Record(path)
+    finally:
+        os.close(descriptor)
+
+
+def _as_data(changes: list[Change]) -> dict[str, Any]:
+    names = {kind: name for name, kind in KINDS.items()}
+    return {
+        "version": VERSION,
+        "changes": [{"kind": names[type(one)], **attrs.asdict(one)} for one in changes],
+    }
+
+
+def _read(path: Path) -> list[Change]:
+    try:
+        with open(path, "rb") as stream:
+            found = os.fstat(stream.fileno())
+            # It says what root is to write where: it has to be root's own.
+            if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+                raise FastdnsError(f"{path}: others than root can write it; look at it, remove it")
+            data = json.loads(stream.read())
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise FastdnsError(f"{path}: {error.strerror}") from None
+    except ValueError:
+        data = None
+    try:
+        if data["version"] != VERSION:
+            raise ValueError
+        return [_change(one) for one in data["changes"]]
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise FastdnsError(
+            f"{path}: is not a record of this version of `fastdns doctor`; "
+            "look what it names, undo that by hand, and remove the file"
+        ) from None
+
+
+def _change(data: dict[str, Any]) -> Change:
+    kind = KINDS[data.pop("kind")]
+    for key in ("before", "after"):
+        if data.get(key) is not None:
+            data[key] = Content(**data[key])
+    if "made" in data:
+        data["made"] = tuple(data["made"])
+    return kind(**data)

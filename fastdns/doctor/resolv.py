@@ -1,0 +1,86 @@
+"""/etc/resolv.conf: whom the programs of this machine ask, and who writes it."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+from ..upstream.sources import RESOLV_CONF, STUB_RESOLV_CONF
+from ..upstream.system import STUBS
+
+__all__ = ["RESOLV_CONF", "UPLINK_RESOLV_CONF", "manager", "names_stub", "nameservers", "pointed"]
+
+UPLINK_RESOLV_CONF = STUB_RESOLV_CONF  # the real ones, behind the stub
+RESOLVED = "systemd-resolved"
+# What stands in the path that the file links to, or in its comments.
+_MANAGERS = {
+    "/systemd/resolve": RESOLVED,
+    "systemd-resolved": RESOLVED,
+    "NetworkManager": "NetworkManager",
+    "resolvconf": "resolvconf",
+    "connman": "connman",
+    "dhcpcd": "dhcpcd",
+    "dhclient": "dhclient",
+}
+
+
+def nameservers(path: Path = RESOLV_CONF) -> list[str]:
+    """Return the addresses that the file names, as they stand there."""
+    lines = (line.split() for line in _text(path).splitlines())
+    return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
+
+
+def names_stub(path: Path = RESOLV_CONF) -> bool:
+    """Return True when the file names systemd-resolved's stub."""
+    return not STUBS.isdisjoint(nameservers(path))
+
+
+def manager(path: Path = RESOLV_CONF) -> str | None:
+    """Return which program writes the file; None: whoever administers this machine."""
+    target = os.path.realpath(path)
+    comments = "\n".join(re.findall(r"^\s*[#;].*", _text(path), re.M))
+    for where in (target if path.is_symlink() else "", comments):
+        for mark, name in _MANAGERS.items():
+            if mark.lower() in where.lower():
+                return name
+    if path.is_symlink():
+        return f"whoever writes {target}"
+    if names_stub(path):
+        return RESOLVED
+    return _dhcp_client()
+
+
+def pointed(text: str, host: str, others: Sequence[str]) -> str:
+    """Return the text with these nameservers in place of all that it names."""
+    lines = text.splitlines()
+    kept = [line for line in lines if line.split()[:1] != ["nameserver"]]
+    at = next((n for n, line in enumerate(lines) if line not in kept), len(kept))
+    named = [f"nameserver {one}" for one in (host, *others)]
+    return "".join(f"{line}\n" for line in [*kept[:at], *named, *kept[at:]])
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape")
+    except OSError:
+        return ""
+
+
+def _dhcp_client() -> str | None:
+    """Return a DHCP client that runs here and writes the file without a word about it."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        name = _text(Path(entry.path, "comm")).strip()
+        if name in ("dhclient", "dhcpcd", "udhcpc") and _is_of_this_network(entry.path):
+            return name
+    return None
+
+
+def _is_of_this_network(process: str) -> bool:
+    try:
+        return os.readlink(f"{process}/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:
+        return True

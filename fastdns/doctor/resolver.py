@@ -1,0 +1,189 @@
+"""Having this machine's own programs ask fastdns, and never so that fastdns asks itself.
+
+fastdns without configured upstreams reads the nameservers of resolv.conf. They stay there, behind
+fastdns's own address, which it leaves out: the upstreams remain known and followed, and the C
+library falls back on them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from ..config.schema import Address, Config
+from ..errors import FastdnsError
+from ..upstream.system import is_ourselves, system_servers
+from . import probe, resolv, units
+from .changes import Content, FileChange
+from .findings import Finding, Remedy, hint, ok, wrong
+from .record import Record
+from .services import MARK, RESOLVED
+
+ABOUT = "resolver"
+DROP_IN = Path("/etc/systemd/resolved.conf.d/fastdns-resolver.conf")
+RESOLVED_SECONDS = 5.0
+ANSWER_SECONDS = 2.0
+STUB = Address("127.0.0.53", 53)
+POINT = "fastdns doctor --fix --resolver"
+_HOW = {
+    "NetworkManager": "dns=none under [main] in /etc/NetworkManager/conf.d/fastdns.conf and "
+    "nameserver {host} in /etc/resolv.conf, then systemctl reload NetworkManager",
+    "resolvconf": "nameserver {host} in /etc/resolvconf/resolv.conf.d/head, then resolvconf -u "
+    "(openresolv: name_servers={host} in /etc/resolvconf.conf)",
+    "dhclient": "prepend domain-name-servers {host}; in /etc/dhcp/dhclient.conf, "
+    "then ifdown and ifup the interface",
+    "dhcpcd": "static domain_name_servers={host} in /etc/dhcpcd.conf, then restart dhcpcd",
+}
+
+
+def look(config: Config, daemon: int | None) -> Finding:
+    """Say whom this machine's own programs ask; `daemon`: the pid of fastdns."""
+    named = resolv.nameservers()
+    if not named:
+        return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", POINT)
+    if resolv.names_stub() and not units.is_active(RESOLVED) and not _answers(STUB.host):
+        do = f"ln -sf {resolv.UPLINK_RESOLV_CONF} {resolv.RESOLV_CONF}"
+        text = f"{resolv.RESOLV_CONF} names systemd-resolved's stub, where nobody answers"
+        return wrong(ABOUT, text, do)
+    host = _host_in_use(config)
+    if host is None:
+        text = f"this machine itself asks {named[0]}, not fastdns (to change: {POINT})"
+        return ok(ABOUT, text)
+    if daemon is not None:
+        through = ", through systemd-resolved" if host not in named else ""
+        return ok(ABOUT, f"this machine itself asks fastdns ({host}){through}")
+    if _answers(host):
+        return ok(ABOUT, f"this machine itself asks {host}, where another program answers now")
+    do = "start fastdns, or take that back: fastdns doctor --undo"
+    return wrong(ABOUT, f"this machine itself asks {host}, where nobody answers", do)
+
+
+def is_pointed(config: Config) -> bool:
+    """Return True when this machine's own programs ask where fastdns is to be."""
+    return _host_in_use(config) is not None
+
+
+def pointing(config: Config) -> Remedy:
+    """Return how they are made to; FastdnsError says why they cannot be, and what can be done."""
+    host = _own_host(config)
+    if not probe.resolves(Address(host, 53)):
+        raise FastdnsError(
+            f"fastdns at {host}:53 does not answer from an upstream yet: nothing is pointed there"
+        )
+    manager = resolv.manager()
+    if manager == resolv.RESOLVED:
+        return _by_resolved(config, host)
+    if manager is not None:
+        how = _HOW.get(manager, "nameserver {host} as that program's settings allow it")
+        first = "" if config.upstream.servers else f"{_keep_upstreams(config)}; then "
+        raise FastdnsError(
+            f"{resolv.RESOLV_CONF} is written by {manager}, which would undo a change: "
+            f"{first}{how.format(host=host)}"
+        )
+    return _by_file(config, host)
+
+
+def _by_file(config: Config, host: str) -> Remedy:
+    others: list[str] = []
+    if not config.upstream.servers:
+        own = config.listen.dns
+        servers = system_servers(resolv.RESOLV_CONF, resolv.UPLINK_RESOLV_CONF, own)
+        others = [one.address.host for one in servers]
+    keep = _keep_upstreams(config)
+
+    def apply(record: Record) -> str:
+        now = FileChange.of(resolv.RESOLV_CONF, Content())
+        text = now.before.text if now.before is not None and now.before.text else ""
+        after = Content(MARK + resolv.pointed(text, host, others))
+        with record.all_or_nothing():
+            record.make(FileChange.of(resolv.RESOLV_CONF, after))
+            _check_upstreams(config, keep)
+        return f"{resolv.RESOLV_CONF} names {host}"
+
+    behind = f"; behind it stays {', '.join(others)}, which fastdns asks" if others else ""
+    return Remedy(f"write nameserver {host} into {resolv.RESOLV_CONF}{behind}", apply)
+
+
+def _by_resolved(config: Config, host: str) -> Remedy:
+    if not units.is_active(RESOLVED):
+        raise FastdnsError(
+            f"{resolv.RESOLV_CONF} is systemd-resolved's, which does not run: "
+            f"systemctl start {RESOLVED}, or replace {resolv.RESOLV_CONF} by a file"
+        )
+    keep = _keep_upstreams(config)
+
+    def apply(record: Record) -> str:
+        # The empty one takes back what other files set; servers of links stay known.
+        text = f"{MARK}[Resolve]\nDNS=\nDNS={host}\nDomains=~.\n"
+        with record.all_or_nothing():
+            record.make(FileChange.of(DROP_IN, Content(text), reader=RESOLVED))
+            if not _in_time(lambda: host in resolv.nameservers(resolv.UPLINK_RESOLV_CONF)):
+                raise FastdnsError(f"systemd-resolved has not taken {DROP_IN}: taken back")
+            _check_upstreams(config, keep)
+            if resolv.names_stub() and not _in_time(lambda: probe.resolves(STUB)):
+                raise FastdnsError("systemd-resolved does not get answers like that: taken back")
+        return f"systemd-resolved asks {host}"
+
+    return Remedy(f"have systemd-resolved ask {host} for all names ({DROP_IN})", apply)
+
+
+def _check_upstreams(config: Config, keep: str) -> None:
+    """Make sure that fastdns still finds whom to ask, at its next start as well.
+
+    FastdnsError ends with what keeps them.
+    """
+    if config.upstream.servers:
+        return
+    own = config.listen.dns
+    if not system_servers(resolv.RESOLV_CONF, resolv.UPLINK_RESOLV_CONF, own):
+        raise FastdnsError(f"fastdns would lose its upstreams, so that was taken back: {keep}")
+
+
+def _keep_upstreams(config: Config) -> str:
+    own = config.listen.dns
+    servers = system_servers(resolv.RESOLV_CONF, resolv.UPLINK_RESOLV_CONF, own)
+    named = ", ".join(f'"{one.address.host}"' for one in servers) or '"9.9.9.9"'
+    return f"first name them in the configuration, servers = [{named}] under [upstream]"
+
+
+def _own_host(config: Config) -> str:
+    """Return the address by which this machine reaches fastdns; resolv.conf has no ports."""
+    at_port = [one for one in config.listen.dns if one.port == 53 and "%" not in one.host]
+    near = {"0.0.0.0": "127.0.0.1", "::": "::1"}
+    hosts = [near.get(one.host, one.host) for one in at_port]
+    if not hosts:
+        raise FastdnsError("fastdns listens on no address at port 53: nothing can be pointed there")
+    return next((one for one in hosts if one in near.values()), hosts[0])
+
+
+def _host_in_use(config: Config) -> str | None:
+    """Return the address by which this machine asks us, if it does."""
+    path = resolv.UPLINK_RESOLV_CONF if resolv.names_stub() else resolv.RESOLV_CONF
+    named = resolv.nameservers(path)
+    return named[0] if named and _is_fastdns(named[0], config) else None
+
+
+def _is_fastdns(host: str, config: Config) -> bool:
+    try:
+        return is_ourselves(Address(host, 53), config.listen.dns)
+    except ValueError:
+        return False
+
+
+def _answers(host: str) -> bool:
+    try:
+        probe.ask(Address(host, 53), probe.ROOT_NS, tcp=False, timeout=ANSWER_SECONDS)
+    except OSError:
+        return False
+    return True
+
+
+def _in_time(holds: Callable[[], bool]) -> bool:
+    """Wait until it holds; systemd-resolved writes its files soon after it has started."""
+    until = time.monotonic() + RESOLVED_SECONDS
+    while not holds():
+        if time.monotonic() > until:
+            return False
+        time.sleep(0.1)
+    return True

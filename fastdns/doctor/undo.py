@@ -1,0 +1,41 @@
+"""Taking back what was changed, the last change first."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ..errors import FastdnsError
+from . import units
+from .changes import Change
+from .record import Record
+
+
+def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool:
+    """Take back all that is recorded, saying line by line what was done; True: nothing is left.
+
+    Whoever is to have the port again can only start when fastdns does not run: it is stopped for
+    that, if it is systemd's to stop. `daemon`: the pid of the one that runs.
+    """
+    failed: list[str] = []
+    for change in reversed(list(record.changes)):
+        try:
+            if change.needs_port and daemon is not None:
+                say(_stop(daemon, change))
+                daemon = None
+            say(record.take_back(change))
+        except FastdnsError as error:
+            failed.append(str(error))
+            say(f"not undone: {error}")
+    return not failed
+
+
+def _stop(daemon: int, change: Change) -> str:
+    if not units.is_active(units.FASTDNS):
+        raise FastdnsError(
+            f"{change}: fastdns (pid {daemon}) runs and has the port; stop it, then undo again"
+        )
+    units.change("stop", units.FASTDNS)
+    later = ""
+    if units.is_enabled(units.FASTDNS):
+        later = f"; it will start with the system, unless: systemctl disable {units.FASTDNS}"
+    return f"stopped {units.FASTDNS}, so that the port is free{later}"

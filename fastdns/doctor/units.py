@@ -1,0 +1,61 @@
+"""Units of systemd, by systemctl, which is never waited for longer than a while."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+from ..errors import FastdnsError
+
+FASTDNS = "fastdns.service"
+SECONDS = 60.0
+
+
+def systemd_runs() -> bool:
+    """Return True when there is a systemd to ask: sd_booted(3)."""
+    return Path("/run/systemd/system").is_dir()
+
+
+def is_active(unit: str) -> bool:
+    """Return True when the unit runs, or is about to."""
+    return _ask("is-active", unit) in ("active", "activating", "reloading")
+
+
+def is_enabled(unit: str) -> bool:
+    """Return True when the unit starts with the system."""
+    return _ask("is-enabled", unit) in ("enabled", "enabled-runtime")
+
+
+def is_known(unit: str) -> bool:
+    """Return True when systemd has the unit and may start it."""
+    return _ask("show", "--property=LoadState", "--value", unit) == "loaded"
+
+
+def change(*arguments: str) -> None:
+    """Have systemctl do it; FastdnsError says why it did not."""
+    done = _run(*arguments)
+    if done.returncode != 0:
+        lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()
+        raise FastdnsError(f"systemctl {' '.join(arguments)}: {lines[0]}")
+
+
+def _ask(*arguments: str) -> str:
+    """Return systemctl's one word; none when systemd does not run."""
+    return _run(*arguments).stdout.strip() if systemd_runs() else ""
+
+
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(
+            ["systemctl", "--no-pager", "--no-ask-password", *arguments],
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=SECONDS,
+            check=False,
+            stdin=subprocess.DEVNULL,
+        )
+    except subprocess.TimeoutExpired:
+        raise FastdnsError(f"systemctl {' '.join(arguments)}: no end after {SECONDS:g} s") from None
+    except OSError as error:
+        raise FastdnsError(f"cannot run systemctl: {error.strerror}") from None

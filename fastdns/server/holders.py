@@ -1,0 +1,176 @@
+"""Who has bound a port: the kernel's tables of sockets, and whose descriptors those are.
+
+Only root sees the descriptors of other users' processes.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+from collections.abc import Collection, Iterable, Iterator, Mapping, Set
+from contextlib import suppress
+from ipaddress import IPv6Address, ip_address
+from pathlib import Path
+from socket import AF_INET
+
+import attrs
+
+from ..config.schema import Address
+from ..config.text import path_text
+
+_TABLES = ("udp", "udp6", "tcp", "tcp6")
+_LISTENING = "0A"  # the state of a TCP socket: <net/tcp_states.h>
+_INIT = 1
+_SOCKET = re.compile(r"socket:\[(\d+)\]")
+_UNIT = re.compile(r"/([^/]+\.(?:service|socket|scope))(?:/|$)", re.M)
+
+
+@attrs.frozen
+class Bound:
+    """A socket that is bound to a port; those of TCP listen."""
+
+    protocol: str  # "UDP" or "TCP"
+    address: Address
+    inode: int
+
+
+@attrs.frozen
+class Process:
+    """Who holds a socket."""
+
+    pid: int
+    name: str
+    command: str = ""
+    unit: str | None = None  # that systemd runs it in
+
+    def __str__(self) -> str:
+        """What messages call it: "named (pid 412, named.service)"."""
+        unit = "" if self.unit is None else f", {self.unit}"
+        return f"{self.name} (pid {self.pid}{unit})"
+
+
+@attrs.frozen
+class Port:
+    """All that is bound to a port in this network namespace, and who holds it."""
+
+    bound: tuple[Bound, ...]
+    holders: Mapping[int, Set[int]]  # by inode, the ids of all processes that we may see
+
+    @classmethod
+    def look(cls, number: int) -> Port:
+        """Return the port as it is now."""
+        bound = tuple(_bound_to(number))
+        return cls(bound, processes_of({one.inode for one in bound}))
+
+    def clashing(self, wanted: Address) -> list[Bound]:
+        """Return the sockets beside which nobody can bind the address.
+
+        The tables do not say which sockets for all of IPv6 take IPv4 as well: those whose holder
+        has none for IPv4 do.
+        """
+        found = []
+        for one in self.bound:
+            wildcard = one.address == one.address.wildcard
+            if one.address.family is not wanted.family:
+                clashes = wanted.family is AF_INET and wildcard and not self._has_ipv4(one)
+            else:
+                clashes = wildcard or wanted == wanted.wildcard or _plain(wanted) == one.address
+            if clashes:
+                found.append(one)
+        return found
+
+    def pids(self, bound: Iterable[Bound]) -> set[int]:
+        """Return the ids of all who hold one of the sockets."""
+        return {pid for one in bound for pid in self.holders.get(one.inode, ())}
+
+    def _has_ipv4(self, one: Bound) -> bool:
+        """Return True when all who hold the socket hold one for IPv4 beside it.
+
+        Of processes that are not ours to look at nothing is known: then any other one counts.
+        """
+        return any(
+            other.address.family is AF_INET
+            and other.protocol == one.protocol
+            and self.pids([one]) <= self.pids([other])
+            for other in self.bound
+        )
+
+
+def processes_of(inodes: Collection[int]) -> dict[int, set[int]]:
+    """Return, by socket, the ids of all processes that hold it, as far as we may see them."""
+    found: dict[int, set[int]] = {}
+    wanted = set(inodes)
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError):  # it ended meanwhile, or is not ours to look at
+            for descriptor in os.scandir(f"/proc/{entry.name}/fd"):
+                with suppress(OSError):
+                    target = _SOCKET.fullmatch(os.readlink(descriptor.path))
+                    if target and int(target[1]) in wanted:
+                        found.setdefault(int(target[1]), set()).add(int(entry.name))
+    return found
+
+
+def leader(pids: Collection[int]) -> Process | None:
+    """Return the one of these that began it: the parent of the others, and not systemd's store."""
+    others = {pid for pid in pids if pid != _INIT} or set(pids)
+    for pid in sorted(others):
+        if _parent(pid) not in others and (process := read_process(pid)) is not None:
+            return process
+    return None
+
+
+def read_process(pid: int) -> Process | None:
+    """Return what the process is called and runs in; None: it has ended."""
+    place = Path(f"/proc/{pid}")
+    try:
+        name = (place / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        groups = (place / "cgroup").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None
+    units = _UNIT.findall(groups)  # the outermost: below user@1000.service lie a user's own
+    return Process(pid, path_text(name), command.strip(), path_text(units[0]) if units else None)
+
+
+def holder_of(wanted: Address) -> Process | None:
+    """Return who is in the way of binding the address; None: it is not ours to see."""
+    port = Port.look(wanted.port)
+    return leader(port.pids(port.clashing(wanted)))
+
+
+def _bound_to(port: int) -> Iterator[Bound]:
+    for table in _TABLES:
+        try:
+            lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
+        except OSError:  # the kernel has no IPv6
+            continue
+        for line in lines:
+            _, local, _, state, *rest = line.split()
+            host, _, number = local.rpartition(":")
+            if int(number, 16) == port and (table.startswith("udp") or state == _LISTENING):
+                yield Bound(table[:3].upper(), Address(_host(host), port), int(rest[5]))
+
+
+def _host(digits: str) -> str:
+    """Return the address that the kernel prints as native 32-bit words of what is on the wire."""
+    words = (digits[at : at + 8] for at in range(0, len(digits), 8))
+    address = ip_address(b"".join(struct.pack("=I", int(word, 16)) for word in words))
+    if isinstance(address, IPv6Address) and address.ipv4_mapped:
+        return str(address.ipv4_mapped)
+    return str(address)
+
+
+def _plain(address: Address) -> Address:
+    """Return a link-local address without its interface, which the tables do not name."""
+    return attrs.evolve(address, host=address.host.partition("%")[0])
+
+
+def _parent(pid: int) -> int:
+    try:
+        line = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(line.rpartition(") ")[2].split()[1])

@@ -1,0 +1,100 @@
+"""The keys of the configuration with default and meaning: fastdns.toml, the README's table."""
+
+import os
+import re
+import tempfile
+import textwrap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from fastdns.config.meanings import KEYS, TABLES
+from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
+from fastdns.config.render import render
+from fastdns.config.schema import Config
+
+WIDTH = 100
+HEAD = """\
+# What can be set of fastdns. Every key stands below with its default: take away the "#" in front of
+# one to change it. fastdns.toml(5) says more.
+#
+#   fastdns check     is this file valid, and what would be in effect?
+#   fastdns reload    use it now, without losing a query (or: systemctl reload fastdns)
+"""
+EXAMPLES = {
+    "listen.dns": 'dns = ["0.0.0.0:53", "[::]:53"]   # the whole LAN; [access] says who may ask'
+}
+KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n(?:\|.*\n)+", re.M)
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One key: its table ("" for none), its name there and its default as TOML."""
+
+    table: str
+    name: str
+    default: str
+
+    @property
+    def path(self) -> str:
+        return f"{self.table}.{self.name}" if self.table else self.name
+
+    @property
+    def meaning(self) -> str:
+        return KEYS[self.path]
+
+
+def settings() -> Iterator[Setting]:
+    """Yield all keys in the order of the schema, with the defaults that root has."""
+    table = ""
+    for line in render(Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)).splitlines():
+        if line.startswith("["):
+            table = line.strip("[]")
+        elif line:
+            name, _, default = line.partition(" = ")
+            yield Setting(table, name, default)
+
+
+def toml() -> str:
+    """Return fastdns.toml: every key commented out; taken in, they change nothing."""
+    parts, table = [HEAD], ""
+    for setting in settings():
+        if setting.table != table:
+            table = setting.table
+            parts.append(_comment(TABLES[table]) + f"[{table}]\n")
+        text = _comment(sentence(setting.meaning)) + f"#{setting.name} = {setting.default}\n"
+        if example := EXAMPLES.get(setting.path):
+            text += f"# {example}\n"
+        parts.append(text)
+    return "\n".join(parts)
+
+
+def _comment(text: str) -> str:
+    text = re.sub(r'`("[^`]*")`', r"\1", text)  # one kind of quotes is enough
+    lines = textwrap.wrap(text, WIDTH - 2, break_on_hyphens=False)
+    return "".join(f"# {line}\n" for line in lines)
+
+
+def sentence(text: str) -> str:
+    """Return a meaning with a capital and a full stop."""
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def key_table() -> str:
+    """Return the README's table of keys."""
+    rows = [f"| `{one.path}` | `{one.default}` | {one.meaning} |\n" for one in settings()]
+    return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
+
+
+def with_key_table(document: str) -> str:
+    """Return a document whose first table of keys is the one that there should be."""
+    return KEY_TABLE.sub(lambda _: key_table(), document, count=1)
+
+
+def replace(file: Path, text: str) -> None:
+    """Write a file at once or not at all."""
+    descriptor, name = tempfile.mkstemp(dir=file.parent, prefix=f".{file.name}.")
+    with os.fdopen(descriptor, "w", encoding="utf-8") as stream:
+        stream.write(text)
+    os.chmod(name, 0o644)
+    os.replace(name, file)

@@ -1,0 +1,279 @@
+"""`fastdns doctor` on a machine of its own: what it finds, puts right and takes back.
+
+Without systemd, which these machines do not run.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from .support.box import UPSTREAM, Box
+from .support.client import eventually
+
+pytestmark = pytest.mark.skipif(
+    os.geteuid() != 0, reason="port 53 and namespaces of its own take root"
+)
+RESOLV_CONF = f"search lan.test\noptions edns0\nnameserver {UPSTREAM}\n"
+DNSMASQ = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--address=/#/192.0.2.1"]
+
+
+@pytest.fixture
+def box(tmp_path: Path) -> Iterator[Box]:
+    with Box(tmp_path) as machine:
+        machine.write("resolv.conf", RESOLV_CONF)
+        yield machine
+
+
+@pytest.fixture
+def served(box: Box) -> Box:
+    """A machine on which all is well: fastdns on port 53, in front of the machine's resolver."""
+    box.start_upstream()
+    box.start_fastdns()
+    return box
+
+
+# What it finds
+
+
+def test_machine_on_which_all_is_well_has_status_0(served: Box) -> None:
+    told = json.loads(served.doctor("--json", status=0))
+
+    assert told["ok"]
+    assert {one["state"] for one in told["findings"]} <= {"ok", "hint"}
+    assert "wrong" not in served.doctor(status=0)
+
+
+def test_holder_of_the_port_is_named_with_its_pid(box: Box) -> None:
+    box.start_upstream()
+    pid = box.start(*DNSMASQ, "--bind-interfaces", "--listen-address=127.0.0.1")
+    eventually(lambda: box.resolves("@127.0.0.1", "x.example"), bool)
+
+    (found,) = (one for one in box.findings("port", status=1) if one["state"] == "wrong")
+
+    assert found["text"].startswith(f"dnsmasq (pid {pid}")
+    assert "127.0.0.1:53 (UDP and TCP)" in found["text"]
+    assert found["do"]
+
+
+def test_holder_of_a_wildcard_is_in_the_way_of_every_address(box: Box) -> None:
+    pid = box.start(*DNSMASQ)
+    eventually(lambda: box.resolves("@127.0.0.1", "x.example"), bool)
+
+    (found,) = (one for one in box.findings("port", status=1) if one["state"] == "wrong")
+
+    assert f"(pid {pid}" in found["text"]
+    assert "in the way of 127.0.0.1:53 and [::1]:53" in found["text"]
+
+
+def test_others_on_the_same_port_of_other_addresses_do_no_harm(served: Box) -> None:
+    (found,) = served.findings("port", status=0)
+
+    assert found["state"] == "ok"
+    assert found["text"].startswith("unbound (pid ")
+    assert f"has {UPSTREAM}:53, which is no clash" in found["text"]
+
+
+def test_daemon_that_hangs_is_found_to_be_silent(served: Box) -> None:
+    os.killpg(served.started[-1].pid, signal.SIGSTOP)
+
+    silent = [one["text"] for one in served.findings("daemon", status=1)]
+
+    assert any("does not answer on 127.0.0.1:53 over UDP: no answer in time" in s for s in silent)
+
+
+def test_daemon_that_does_not_run_is_said_to_be_missing(box: Box) -> None:
+    box.start_upstream()
+    (found,) = box.findings("daemon", status=1)
+    assert (found["state"], found["do"]) == ("wrong", "fastdns serve")
+
+
+def test_upstream_that_is_dead_is_named(box: Box) -> None:
+    (found,) = box.findings("upstream", status=1)
+    assert found["state"] == "wrong"
+    assert found["text"] == f"{UPSTREAM}:53 does not answer: Connection refused"
+
+
+def test_dead_upstream_beside_one_that_answers_is_only_a_hint(served: Box) -> None:
+    served.write("resolv.conf", f"{RESOLV_CONF}nameserver 127.0.9.8\n")
+    assert [one["state"] for one in served.findings("upstream", status=0)] == ["ok", "hint"]
+
+
+def test_every_error_of_a_configuration_is_told(box: Box) -> None:
+    box.write("fastdns/fastdns.toml", 'workers = "x"\n[cache]\nmemory = 7\n')
+
+    found = box.findings("configuration", status=1)
+
+    assert ["workers" in found[0]["text"], "cache.memory" in found[1]["text"]] == [True, True]
+    assert len(found) == 2
+
+
+def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
+    box.write("resolv.conf", "nameserver 127.0.0.1\n")
+    (found,) = box.findings("resolver", status=1)
+    assert "127.0.0.1, where nobody answers" in found["text"]
+
+
+def test_looking_changes_nothing(served: Box) -> None:
+    before = {file: file.stat().st_mtime_ns for file in served.etc.rglob("*")}
+    served.doctor(status=0)
+    assert {file: file.stat().st_mtime_ns for file in served.etc.rglob("*")} == before
+
+
+# What it puts right, and takes back
+
+
+def test_machine_is_pointed_at_fastdns_and_back(served: Box) -> None:
+    served.doctor("--fix", "--resolver", "--yes", status=0)
+
+    lines = (served.etc / "resolv.conf").read_text().splitlines()
+    assert lines[1:] == [
+        "search lan.test",
+        "options edns0",
+        "nameserver 127.0.0.1",
+        f"nameserver {UPSTREAM}",
+    ]
+    assert served.findings("resolver", status=0)[0]["text"].endswith("asks fastdns (127.0.0.1)")
+
+    served.doctor("--undo", "--yes", status=0)
+
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+    assert not (served.etc / "fastdns").exists()
+    assert "nothing to take back" in served.doctor("--undo", "--yes", status=0)
+
+
+def test_fastdns_that_is_asked_by_its_machine_still_knows_its_upstreams(served: Box) -> None:
+    served.doctor("--fix", "--resolver", "--yes", status=0)
+    served.end(served.started[-1])
+
+    served.start_fastdns()
+
+    assert served.resolves("new.example")  # by resolv.conf
+    assert served.findings("upstream", status=0)[0]["text"].startswith(f"{UPSTREAM}:53 answers")
+
+
+def test_configured_upstreams_leave_only_fastdns_in_resolv_conf(box: Box) -> None:
+    box.start_upstream()
+    box.write("fastdns/fastdns.toml", f'[upstream]\nservers = ["{UPSTREAM}"]\n')
+    box.start_fastdns()
+
+    box.doctor("--fix", "--resolver", "--yes", status=0)
+
+    assert (box.etc / "resolv.conf").read_text().count("nameserver") == 1
+
+
+def test_fix_alone_does_not_point_the_machine_at_fastdns(served: Box) -> None:
+    served.doctor("--fix", "--yes", status=0)
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_nothing_is_pointed_at_fastdns_that_does_not_answer(box: Box) -> None:
+    box.start_upstream()
+    told = box.doctor("--fix", "--resolver", "--yes", status=1)
+    assert "does not answer from an upstream yet" in told
+    assert (box.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+@pytest.mark.parametrize("manager", ["NetworkManager", "resolvconf"])
+def test_resolv_conf_of_another_program_is_left_to_it(served: Box, manager: str) -> None:
+    text = f"# Generated by {manager}\nnameserver {UPSTREAM}\n"
+    served.write("resolv.conf", text)
+
+    told = served.doctor("--fix", "--resolver", "--yes", status=1)
+
+    assert f"is written by {manager}" in told
+    assert f'servers = ["{UPSTREAM}"]' in told
+    assert (served.etc / "resolv.conf").read_text() == text
+
+
+def test_what_somebody_has_changed_since_is_left_alone(served: Box) -> None:
+    served.doctor("--fix", "--resolver", "--yes", status=0)
+    served.write("resolv.conf", "nameserver 127.0.9.7\n")
+
+    told = served.doctor("--undo", "--yes", status=0)
+
+    assert "left /etc/resolv.conf alone: somebody has changed it since" in told
+    assert (served.etc / "resolv.conf").read_text() == "nameserver 127.0.9.7\n"
+    assert not (served.etc / "fastdns").exists()
+
+
+def test_undo_works_when_fastdns_is_gone(served: Box) -> None:
+    served.doctor("--fix", "--resolver", "--yes", status=0)
+    served.end(served.started[-1])
+    served.write("fastdns/fastdns.toml", "this is no TOML")
+
+    served.doctor("--undo", "--yes", status=0)
+
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_unit_that_was_stopped_is_named_where_systemd_does_not_run(served: Box) -> None:
+    unit = {"kind": "unit", "unit": "named.service", "enabled": True, "active": True}
+    record = {"version": 1, "changes": [unit | {"needs_port": False}]}
+    served.write("fastdns/doctor.json", json.dumps(record))
+
+    told = served.doctor("--undo", "--yes", status=0)
+
+    assert "left named.service stopped, because systemd does not run here" in told
+    assert "systemctl enable --now named.service" in told
+    assert not (served.etc / "fastdns" / "doctor.json").exists()
+
+
+def test_port_is_not_given_back_under_a_daemon_that_nobody_can_stop(served: Box) -> None:
+    unit = {"kind": "unit", "unit": "named.service", "enabled": True, "active": True}
+    record = {"version": 1, "changes": [unit | {"needs_port": True}]}
+    served.write("fastdns/doctor.json", json.dumps(record))
+
+    told = served.doctor("--undo", "--yes", status=1)
+
+    assert "not undone: named.service: fastdns (pid " in told
+    assert (served.etc / "fastdns" / "doctor.json").exists()
+
+
+def test_record_is_roots_alone(served: Box) -> None:
+    served.doctor("--fix", "--resolver", "--yes", status=0)
+    assert (served.etc / "fastdns" / "doctor.json").stat().st_mode & 0o777 == 0o600
+
+
+# Asking
+
+
+def test_answer_no_leaves_everything_as_it_is(served: Box) -> None:
+    _, seen = served.doctor_on_terminal("--fix", "--resolver", typed="n\n")
+    assert f"nameserver 127.0.0.1 into /etc/resolv.conf; behind it stays {UPSTREAM}" in seen
+    assert "[y/N]" in seen
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_answer_yes_does_it(served: Box) -> None:
+    status, _ = served.doctor_on_terminal("--fix", typed="y\n")  # the resolver is asked about, too
+    assert status == 0
+    assert "nameserver 127.0.0.1\n" in (served.etc / "resolv.conf").read_text()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["--fix", "--undo"], "opposites"),
+        (["--fix"], "say --fix --yes"),
+        (["--undo"], "say --undo --yes"),
+        (["--resolver"], "goes with --fix"),
+        (["--yes"], "goes with --fix or --undo"),
+        (["--json", "--fix"], "for looking only"),
+        (["x"], "unexpected extra argument"),
+    ],
+)
+def test_bad_use_has_status_2(box: Box, arguments: list[str], problem: str) -> None:
+    assert problem in box.doctor(*arguments, status=2)
+
+
+def test_record_that_is_damaged_is_named_and_nothing_done(served: Box) -> None:
+    served.write("fastdns/doctor.json", '{"version": 1, "changes": [{"kind": "x"}]}')
+    told = served.doctor("--fix", "--resolver", "--yes", status=1)
+    assert "/etc/fastdns/doctor.json: is not a record" in told
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
