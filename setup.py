@@ -19,6 +19,7 @@ MODULES = [
     "_shared",
     "_response",
     "_udp",
+    "_access",
     "_tiers",
     "_query",
     "_upstream",

@@ -25,6 +25,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import access
 import browse
 import disk_hits
 import hits
@@ -58,7 +59,7 @@ SMALL: dict[str, Scenario] = {
 LARGE: dict[str, Scenario] = {"miss": miss.measure, "mixed": mixed.measure}
 MILLION: dict[str, Scenario] = {"million": million.measure}
 # Of fastdns alone; they start and end it themselves.
-OWN = {"workers": workers.measure}
+OWN = {"workers": workers.measure, "access": access.measure}
 DISK = {
     "start": start.measure,
     "disk_hits": disk_hits.measure,

@@ -9,6 +9,7 @@ import attrs
 import gevent
 
 from . import __version__
+from ._access import Access
 from ._answer import Answer, Limits, failure, text_answer
 from ._fastpath import FastPath
 from ._flights import TICK_SECONDS, Flights
@@ -60,7 +61,14 @@ class Resolver:
     """
 
     def __init__(
-        self, group: Group, manners: Manners, tiers: Tiers, counters: Counters, flights: Flights
+        self,
+        group: Group,
+        manners: Manners,
+        tiers: Tiers,
+        counters: Counters,
+        flights: Flights,
+        *,
+        access: Access,
     ) -> None:
         self._forward = Forward(
             tiers,
@@ -73,6 +81,7 @@ class Resolver:
         )
         self.fastpath = FastPath(
             self._forward,
+            access,
             self.handle,
             self.renew,
             stale_ttl=manners.stale_ttl,

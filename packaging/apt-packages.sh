@@ -120,6 +120,7 @@ for task; do
         need_command dig bind9-dnsutils
         need_command kdig knot-dnsutils
         need_command man man-db
+        need_command ip iproute2
         ;;
     bench) need_command nsd nsd ;;
     peers) # what `make bench` can set fastdns beside

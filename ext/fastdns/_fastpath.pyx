@@ -8,13 +8,14 @@ import logging
 
 from libc.stdlib cimport free, malloc
 
+from fastdns._access cimport Access
 from fastdns._disk cimport Found
 from fastdns._entry cimport read_moment
 from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
-from fastdns._response cimport RESPONSE_MAX, write_answer, write_error, write_stale
+from fastdns._response cimport EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale
 from fastdns._shared cimport (
-    CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED, QUERIES_TCP,
-    QUERIES_UDP, SEND_ERRORS, observe,
+    CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
+    QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
 )
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
@@ -48,13 +49,15 @@ cdef class FastPath:
 
     `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
     not. What is served past its TTL says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last
-    tenth of its TTL is renewed.
+    tenth of its TTL is renewed. `access` says who may ask.
     """
 
     def __cinit__(
-        self, Forward forward not None, on_uncommon, on_refresh, *, uint32_t stale_ttl=30, bint prefetch=True
+        self, Forward forward not None, Access access not None, on_uncommon, on_refresh, *,
+        uint32_t stale_ttl=30, bint prefetch=True,
     ):
         self.forward = forward
+        self.access = access
         self.tiers = forward.tiers
         self.memory = self.tiers.memory
         self.tally = self.tiers.counters.at
@@ -77,24 +80,46 @@ cdef class FastPath:
 
     # --- the stages, in their order -----------------------------------------------------------------------
 
-    cdef void look_at(self, Seen* seen, const uint8_t* packet, size_t length) noexcept nogil:
+    cdef void look_at(self, Seen* seen, const uint8_t* packet, size_t length, const void* client) noexcept nogil:
         seen.packet = packet
+        # First of all: who may not ask shall cost as little as can be.
+        if client != NULL and not self.access.admits(client):
+            seen.status = self.look_at_stranger(packet, length, &seen.question)
+            return
         seen.status = read_query(packet, length, &seen.question)
         if seen.status == WIRE_OK:
             seen.hash = self.memory.hash_of(seen.question.key, seen.question.key_length)
             self.memory.expect(seen.hash)
+
+    cdef int look_at_stranger(self, const uint8_t* packet, size_t length, Question* question) noexcept nogil:
+        """The status of a query whose sender may not ask, read as far as a refusal needs it."""
+        cdef int status
+        self.tally[QUERIES_REFUSED] += 1
+        if self.access.drops:
+            return STRANGER_IGNORED
+        status = read_query(packet, length, question)
+        return STRANGER_IGNORED if status == WIRE_DROP or status == WIRE_FORMERR else STRANGER
+
+    cdef int decline(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
+        """Answer what is no question for the cache."""
+        if seen.status == STRANGER_IGNORED:
+            return DROPPED
+        if seen.status == WIRE_DROP:
+            self.tally[QUERIES_DROPPED] += 1
+            return DROPPED
+        if seen.status == STRANGER:
+            written[0] = self.refuse(seen, out, RCODE_REFUSED, EDE_PROHIBITED)
+            return REFUSED
+        written[0] = self.refuse(seen, out, rcode_of(seen.status))
+        return ANSWERED
 
     cdef int from_memory(
         self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil:
         cdef const Question* question = &seen.question
         cdef Entry* entry
-        if seen.status == WIRE_DROP:
-            self.tally[QUERIES_DROPPED] += 1
-            return DROPPED
         if seen.status != WIRE_OK:
-            written[0] = self.refuse(seen, out, rcode_of(seen.status))
-            return ANSWERED
+            return self.decline(seen, out, written)
         if question.qclass == CLASS_CHAOS:
             return UNCOMMON
         entry = self.memory.find_any(seen.hash, question.key, question.key_length)
@@ -163,10 +188,14 @@ cdef class FastPath:
             return ANSWERED_LATE
         return ANSWERED
 
-    cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode) noexcept nogil:
-        cdef size_t written = write_error(out, seen.packet + HEADER_LENGTH, &seen.question, rcode)
+    cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode, int ede=-1) noexcept nogil:
+        cdef size_t written = write_error(out, seen.packet + HEADER_LENGTH, &seen.question, rcode, ede)
         count_response(self.tally, out)
         return written
+
+    def admit_by(self, Access access not None):
+        """Let this one say from now on who may ask."""
+        self.access = access
 
     # --- the journeys -------------------------------------------------------------------------------------
 
@@ -188,7 +217,7 @@ cdef class FastPath:
             # Memory is slow: while one query is read, what the one before needs is on its way.
             for i in range(count):
                 packet = self.batch.packet(i, &length)
-                self.look_at(&self.seen[i], packet, length)
+                self.look_at(&self.seen[i], packet, length, &self.batch.senders[i].address)
             for i in range(count):
                 if self.seen[i].status == WIRE_OK:
                     self.memory.expect_entry(self.seen[i].hash)
@@ -201,6 +230,8 @@ cdef class FastPath:
                     self.batch.queue(i, written)
                     if verdict == ANSWERED_LATE:
                         self.renew(&self.seen[i])
+                elif verdict == REFUSED:
+                    self.batch.queue(i, written)
                 elif verdict == MISSED:
                     self.missed[missed] = i
                     missed += 1
@@ -281,6 +312,16 @@ cdef class FastPath:
         for key in self.tiers.take_wanted():
             self.on_refresh(key)
 
+    def refuse_stream(self, bytes packet not None):
+        """Return what a client that may not ask is told of one message of a stream, or None for nothing."""
+        cdef uint8_t room[ERROR_MAX]
+        cdef size_t written = 0
+        cdef Seen seen
+        self.tally[QUERIES_TCP] += 1
+        seen.packet = packet
+        seen.status = self.look_at_stranger(packet, len(packet), &seen.question)
+        return room[:written] if self.decline(&seen, room, &written) == REFUSED else None
+
     def answer_stream(self, bytes packet not None, make_query):
         """Return the response to one message of a stream, or None when it has none or will have it later.
 
@@ -296,7 +337,7 @@ cdef class FastPath:
         read_moment(&now)
         if self.tiers.catch_up(now.boot_ms):
             self.renew_wanted()
-        self.look_at(&seen, packet, len(packet))
+        self.look_at(&seen, packet, len(packet), NULL)
         verdict = self.from_memory(&seen, self.stream_room, RESPONSE_MAX, now.boot_ms, &written)
         wants_disk = False
         if verdict == MISSED:

@@ -25,11 +25,12 @@ cdef size_t write_stale(
 cdef enum:
     EDE_STALE_ANSWER = 3
     EDE_STALE_NXDOMAIN = 19
-
-cdef size_t write_error(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode
-) noexcept nogil
-# ^ octets written, at most ERROR_MAX: an RCODE and no records
+    EDE_PROHIBITED = 18     # RFC 8914 section 4.19
 
 cdef enum:
-    ERROR_MAX = 282         # header 12, question 255 + 4, OPT 11
+    ERROR_MAX = 288         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6
+
+cdef size_t write_error(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode, int ede=*
+) noexcept nogil
+# ^ octets written, at most ERROR_MAX: an RCODE and no records; with an Extended DNS Error to who sent OPT (-1: none)

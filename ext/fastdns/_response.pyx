@@ -30,6 +30,13 @@ cdef size_t write_opt(
     return OPT_LENGTH + options_length
 
 
+cdef inline void write_ede(uint8_t* out, uint16_t code) noexcept nogil:
+    """Write an Extended DNS Error without a text (RFC 8914 section 2)."""
+    store16(out, OPTION_EDE)
+    store16(out + 2, 2)
+    store16(out + 4, code)
+
+
 cdef inline uint16_t response_flags(const Question* question, uint16_t rcode) noexcept nogil:
     return <uint16_t>(FLAG_QR | FLAG_RA | (question.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD)) | (rcode & 15))
 
@@ -86,9 +93,7 @@ cdef size_t write_stale(
     cdef Stored stale = answer[0]
     cdef size_t length
     cdef int i
-    store16(options, OPTION_EDE)
-    store16(options + 2, 2)
-    store16(options + 4, EDE_STALE_NXDOMAIN if answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER)
+    write_ede(options, EDE_STALE_NXDOMAIN if answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER)
     stale.options = options
     stale.options_length = EDE_OCTETS
     length = write_answer(out, question_wire, question, &stale, 0, limit)
@@ -99,10 +104,13 @@ cdef size_t write_stale(
 
 
 cdef size_t write_error(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode
+    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode, int ede=-1
 ) noexcept nogil:
+    cdef uint8_t options[EDE_OCTETS]
     cdef size_t length = write_head(out, question_wire, question, response_flags(question, rcode))
     if question.has_opt:
         out[11] = 1
-        length += write_opt(out + length, question, rcode, NULL, 0)
+        if ede >= 0:
+            write_ede(options, <uint16_t>ede)
+        length += write_opt(out + length, question, rcode, options, EDE_OCTETS if ede >= 0 else 0)
     return length

@@ -54,6 +54,8 @@ cdef enum:      # indices, in the order of COUNTERS
     DISK_SWEPT
     WARMED
     KEEPER_RESTARTS
+    QUERIES_REFUSED
+    TCP_REFUSED
     COUNTER_COUNT
 
 cdef enum:

@@ -69,6 +69,8 @@ COUNTERS = (
     ("disk_swept_total", "entries that made room on disk"),
     ("warmed_total", "entries brought from disk into memory after a start"),
     ("keeper_restarts_total", "keepers replaced after they died"),
+    ("queries_refused_total", "queries of clients that may not ask, refused or dropped"),
+    ("tcp_refused_total", "connections of clients that may not ask"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError("COUNTERS and the enumeration in _shared.pxd differ")

@@ -10,6 +10,7 @@ from ..config.load import load, read_server_file
 from ..config.render import render
 from ..config.schema import Config, ServerFile
 from ..config.units import spell_size
+from ..server.lan import read_lan
 from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
@@ -30,8 +31,17 @@ def check(
     if not config.upstream.servers:
         found = ", ".join(str(server) for server in Sources(config).servers)
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
+    if config.access.knows_lan:
+        emit(f"# lan now: {_lan()}\n")
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
+
+
+def _lan() -> str:
+    try:
+        return str(read_lan())
+    except OSError as error:
+        return f"nothing: netlink does not tell ({error.strerror or error})"
 
 
 def _warn_of_server_files(config: Config) -> None:

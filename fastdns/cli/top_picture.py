@@ -177,10 +177,10 @@ def _details(change: _Change) -> str:
 
 def _traffic(change: _Change) -> Block:
     udp, tcp = change.rate("queries_udp_total"), change.rate("queries_tcp_total")
-    rows = [
-        (name, in_rate(rate)) for name, rate in (("UDP", udp), ("TCP", tcp), ("all", udp + tcp))
-    ]
-    return Block(("queries", "a second"), rows)
+    rates = {"UDP": udp, "TCP": tcp, "all": udp + tcp}
+    if change.after.totals["queries_refused_total"]:
+        rates["refused"] = change.rate("queries_refused_total")
+    return Block(("queries", "a second"), [(name, in_rate(rate)) for name, rate in rates.items()])
 
 
 def _tiers(change: _Change) -> Block:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from .schema import Cache, Config, Listen, Section, Upstream
+from .schema import Access, Cache, Config, Listen, Section, Upstream
 
 NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 
 KEYS: dict[type[Section], frozenset[str]] = {
-    Config: frozenset({"access", "forward", "local", "block", "protect", "log", "admin", "client"}),
+    Config: frozenset({"forward", "local", "block", "protect", "log", "admin", "client"}),
     Listen: frozenset({"tls", "https", "cert", "key"}),
+    Access: frozenset({"rate_limit", "rate_burst"}),
     Upstream: frozenset({"ecs", "bootstrap"}),
     Cache: frozenset({"redis"}),
 }

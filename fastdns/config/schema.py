@@ -8,8 +8,9 @@ on them.
 import os
 import socket
 import sys
+from collections import Counter
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
+from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar
 
@@ -24,6 +25,10 @@ Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Strategy = Literal["failover", "round-robin"]
+Refusal = Literal["refused", "drop"]
+KnownClients = Literal["loopback", "lan"]
+Network = IPv4Network | IPv6Network
+Clients = KnownClients | Network
 
 MIB = 1 << 20
 ADDRESS_SPACE = Octets(
@@ -159,6 +164,35 @@ class Listen(Section):
         )
 
 
+def _once(_instance: Any, _attribute: Any, value: tuple[Clients, ...]) -> None:
+    for clients, count in Counter(value).items():
+        if count > 1:
+            raise ValueError(f'"{clients}" stands there more than once (leave one)')
+
+
+def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None:
+    if not value:
+        raise ValueError('is empty, so that nobody could ask (try ["loopback", "lan"])')
+    _once(instance, attribute, value)
+
+
+@attrs.frozen
+class Access(Section):
+    """Who may ask: the longest prefix that holds a client decides, at equal length `deny`.
+
+    "lan" is what is directly connected: server.lan says what counts as that.
+    """
+
+    allow: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=_somebody)
+    deny: tuple[Clients, ...] = attrs.field(default=(), validator=_once)
+    refuse: Refusal = "refused"
+
+    @property
+    def knows_lan(self) -> bool:
+        """Whether it depends on what is directly connected."""
+        return "lan" in self.allow + self.deny
+
+
 @attrs.frozen
 class Upstream(Section):
     """Whom we ask. No servers: the nameservers of /etc/resolv.conf."""
@@ -214,6 +248,7 @@ class Config(Section):
     run_dir: Path
     log_level: LogLevel = "info"
     listen: Listen = Listen()
+    access: Access = Access()
     upstream: Upstream = Upstream()
     cache: Cache = Cache()
 

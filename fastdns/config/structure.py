@@ -17,8 +17,9 @@ import cattrs
 
 from ..errors import ConfigError
 from . import later
+from .clients import parse_clients
 from .files import absolute_path
-from .schema import Address, AnyServer, Config, Octets, Seconds, Section, Strategy, Ttl
+from .schema import Address, AnyServer, Clients, Config, Octets, Seconds, Section, Strategy, Ttl
 from .servers import parse_listen, parse_server
 from .text import describe, key_text
 from .units import parse_duration, parse_size
@@ -157,6 +158,12 @@ def _structure_server(value: object, _kind: Any) -> AnyServer:
     return parse_server(value)
 
 
+def _structure_clients(value: object, _kind: Any) -> Clients:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a prefix in quotes (try "192.168.0.0/16")')
+    return parse_clients(value)
+
+
 def _origin(kind: Any) -> Any:
     return get_origin(kind)
 
@@ -170,6 +177,7 @@ def _make_converter() -> cattrs.Converter:
     by_predicate(lambda kind: _origin(kind) is Literal, _structure_word)
     by_predicate(lambda kind: kind == Strategy, _structure_strategy)
     by_predicate(lambda kind: kind == AnyServer, _structure_server)
+    by_predicate(lambda kind: kind == Clients, _structure_clients)
     by_predicate(lambda kind: kind is Octets, lambda value, _: parse_size(value))
     by_predicate(lambda kind: kind in (Seconds, Ttl), lambda value, _: parse_duration(value))
     converter.register_structure_hook(Address, _structure_address)

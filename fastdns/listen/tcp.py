@@ -27,6 +27,11 @@ CONNECTIONS_A_CLIENT = 32
 PIPELINE_MAX = 64  # queries of a connection that wait for an upstream
 UNWRITTEN_MAX = 256 * 1024  # octets of a connection; more, and no further query is read
 UNWRITTEN_MAX_IN_ALL = 8 * 1024 * 1024
+# Of clients that may not ask: they are told so, but get no share of anything above.
+STRANGERS_MAX = 16
+STRANGER_SECONDS = 2.0  # in all
+STRANGER_QUERIES = 8
+STRANGER_OCTETS = 4096  # that are read of what one has sent
 
 
 class TcpQuery(Query):
@@ -50,6 +55,7 @@ class TcpListener:
     ) -> None:
         self.fastpath = fastpath
         self.unwritten = 0
+        self._strangers = 0  # who are being told that they may not ask
         self._counters = counters
         self._clients: Counter[str] = Counter()
         self._connections: set[Connection] = set()
@@ -77,6 +83,9 @@ class TcpListener:
             max(self._connections, key=lambda one: one.unwritten).close()
 
     def _serve(self, accepted: GeventSocket, address: tuple[str, int]) -> None:
+        if not self.fastpath.access.admits_client(address):
+            self._refuse(accepted)
+            return
         client = address[0]
         if self._clients[client] >= CONNECTIONS_A_CLIENT or not self._has_room():
             self._counters.add("tcp_rejected_total")
@@ -96,6 +105,18 @@ class TcpListener:
                 del self._clients[client]
             self._counters.set("tcp_connections", len(self._connections))
 
+    def _refuse(self, accepted: GeventSocket) -> None:
+        """Tell a client that it may not ask, if it is to be told, and close."""
+        self._counters.add("tcp_refused_total")
+        if not self.fastpath.access.drops and self._strangers < STRANGERS_MAX:
+            self._strangers += 1
+            try:
+                with gevent.Timeout(STRANGER_SECONDS, False), suppress(OSError):
+                    turn_away(accepted, self.fastpath.refuse_stream)
+            finally:
+                self._strangers -= 1
+        accepted.close()
+
     def _has_room(self) -> bool:
         """Make room for one more: whoever has been idle longest goes (RFC 7766 section 6.2.3)."""
         if len(self._connections) < CONNECTIONS_MAX:
@@ -107,6 +128,26 @@ class TcpListener:
         longest.close()
         self._connections.discard(longest)
         return True
+
+
+def turn_away(accepted: GeventSocket, refuse: Callable[[bytes], bytes | None]) -> None:
+    """Answer the first queries of a connection with what `refuse` says of each, until its end."""
+    inbox = b""
+    queries = octets = 0
+    while queries < STRANGER_QUERIES:
+        while len(inbox) < 2 or len(inbox) < 2 + (inbox[0] << 8 | inbox[1]):
+            piece = accepted.recv(STRANGER_OCTETS - octets)
+            if not piece:
+                return
+            octets += len(piece)
+            inbox += piece
+        end = 2 + (inbox[0] << 8 | inbox[1])
+        message, inbox = inbox[2:end], inbox[end:]
+        queries += 1
+        response = refuse(message)
+        if response is None:
+            return
+        accepted.sendall(len(response).to_bytes(2, "big") + response)
 
 
 class Connection:

@@ -8,11 +8,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from socket import AF_INET6
 
 import attrs
 
-from ..config.schema import Address, Config
+from ..config.schema import Address, Config, Network
 from ..errors import FastdnsError
+from ..policy.access import EVERYBODY, admits_everybody
 from ..upstream.sources import Sources
 from .sockets import Listeners, bind, bind_more, end_steering, steer, why_not
 
@@ -86,13 +88,22 @@ def close_unused(former: Settings, settings: Settings) -> None:
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:
-    """Say which addresses serve more than this machine, if they did not before."""
-    before = former.listen.dns if former else ()
-    for address in config.listen.dns:
-        if address == address.wildcard and address not in before:
+    """Say which addresses serve everybody who can reach them, if they did not before."""
+    before = set(_open_addresses(former)) if former else set()
+    for address, everybody in _open_addresses(config):
+        if (address, everybody) not in before:
             log.warning(
-                "%s serves anybody who can reach it: there are no access rules yet", address
+                "%s serves anybody who can reach it: access.allow has %s", address, everybody
             )
+
+
+def _open_addresses(config: Config) -> Iterator[tuple[Address, Network]]:
+    for address in config.listen.dns:
+        for everybody in EVERYBODY:
+            is_of_family = (everybody.version == 6) == (address.family is AF_INET6)
+            is_open = address == address.wildcard and is_of_family
+            if is_open and admits_everybody(config.access, everybody):
+                yield address, everybody
 
 
 def no_upstream(config: Config) -> str:

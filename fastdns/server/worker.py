@@ -35,6 +35,7 @@ from ..upstream.group import Group
 from ..upstream.origin import fingerprint
 from ..upstream.reply import Reader
 from ..upstream.sources import Sources
+from .admission import Admission
 from .sockets import Listeners
 
 log = logging.getLogger(__name__)
@@ -92,7 +93,10 @@ class Worker:
             fingerprint(config.upstream, inheritance.sources.servers),
             inheritance.keeper_bell,
         )
-        self._resolver = Resolver(self._group, manners, self._tiers, counters, flights)
+        self._admission = Admission(config.access, tells=inheritance.number == 0)
+        self._resolver = Resolver(
+            self._group, manners, self._tiers, counters, flights, access=self._admission.access
+        )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
@@ -113,7 +117,11 @@ class Worker:
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
         self._called.start(self._answer_keeper)
-        beside = [gevent.spawn(self._look_around), gevent.spawn(self._warm_up)]
+        beside = [
+            gevent.spawn(self._look_around),
+            gevent.spawn(self._warm_up),
+            gevent.spawn(self._admission.follow, self._hub.loop, self._fastpath.admit_by),
+        ]
         self._stop.wait()
         gevent.killall(beside, block=False)
         self._tcp.stop()

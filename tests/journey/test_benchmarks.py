@@ -164,6 +164,16 @@ def test_a_second_worker_is_measured_beside_the_first(tmp_path: Path) -> None:
 
 @needs_cc
 @needs_nsd
+def test_hits_are_measured_under_few_rules_and_under_many(tmp_path: Path) -> None:
+    one, printed = measured(tmp_path / "result.json", "--only", "fastdns", "--scenarios", "access")
+
+    rules = one["fastdns"]["access"]
+    assert all(rules[name]["cpu_us"] > 0 for name in ("everybody", "default", "prefixes"))
+    assert "under ten thousand prefixes" in printed
+
+
+@needs_cc
+@needs_nsd
 def test_what_cannot_be_measured_is_named_and_the_others_go_on(tmp_path: Path) -> None:
     written = tmp_path / "result.json"
     options = ["--only", "floor,baseline", *CACHED, "--rounds", "1", "--seconds", "0.3"]

@@ -93,6 +93,17 @@ class TestAnswer:
         assert data(answer) == ["192.0.2.1"]
 
 
-def test_log_warns_that_everybody_may_ask(wildcard: Fastdns) -> None:
-    wildcard.wait_for_log(r"0\.0\.0\.0:\d+ serves anybody who can reach it")
-    wildcard.wait_for_log(r"\[::\]:\d+ serves anybody who can reach it")
+def test_log_does_not_warn_while_access_is_limited(wildcard: Fastdns) -> None:
+    wildcard.wait_for_log(r"INFO: lan is ")
+    assert not any("serves anybody" in line for line in wildcard.log)
+
+
+def test_log_warns_when_everybody_may_ask(tmp_path: Path, upstream: FalseUpstream) -> None:
+    with Fastdns(
+        tmp_path / "state",
+        upstream=[upstream],
+        listen=["0.0.0.0:0", "[::]:0"],
+        config='access.allow = ["0.0.0.0/0", "lan", "::/0"]\naccess.deny = ["::/0"]\n',
+    ) as daemon:
+        daemon.wait_for_log(r"0\.0\.0\.0:\d+ serves anybody who can reach it: .* 0\.0\.0\.0/0$")
+        assert not any("[::]:0 serves" in line for line in daemon.log)

@@ -6,6 +6,7 @@ import struct
 import time
 from pathlib import Path
 
+from fastdns._access import Access
 from fastdns._answer import Answer, Limits, Reading
 from fastdns._control import Control
 from fastdns._disk import Disk
@@ -144,6 +145,10 @@ def now_ms() -> int:
     return time.clock_gettime_ns(time.CLOCK_BOOTTIME) // 1_000_000
 
 
+# Who may ask: every IPv4 and every IPv6 address.
+EVERYBODY = Access([0], [0])
+
+
 class Front:
     """A fast path with a cache of its own, and what it could not answer by itself.
 
@@ -168,7 +173,9 @@ class Front:
             self.handed_over.append,
             lambda: None,
         )
-        self.fastpath = FastPath(self.forward, self.uncommon.append, self.refreshed.append)
+        self.fastpath = FastPath(
+            self.forward, EVERYBODY, self.uncommon.append, self.refreshed.append
+        )
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""

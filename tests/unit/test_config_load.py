@@ -257,7 +257,17 @@ def test_wrong_value_is_one_line_with_file_and_key(
 @pytest.mark.parametrize(
     "key",
     [
-        *("access", "forward", "local", "block", "protect", "log", "admin", "client"),
+        *(
+            "access.rate_limit",
+            "access.rate_burst",
+            "forward",
+            "local",
+            "block",
+            "protect",
+            "log",
+            "admin",
+            "client",
+        ),
         *("listen.tls", "listen.https", "listen.cert", "listen.key"),
         *("upstream.ecs", "upstream.bootstrap"),
         "cache.redis",

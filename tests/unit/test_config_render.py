@@ -17,6 +17,10 @@ run_dir = "/run/dns"
 log_level = "debug"
 [listen]
 dns = ["0.0.0.0:0", "[::]:5353", "[fe80::1%lo]:53"]
+[access]
+allow = ["lan", "192.0.2.1", "198.51.100.0/24", "2001:DB8::/32", "::/0", "::ffff:10.0.0.0/104"]
+deny = ["loopback", "0.0.0.0/0", "2001:db8::1"]
+refuse = "drop"
 [upstream]
 servers = ["9.9.9.9", "tcp://[2620:fe::fe]:5353", "file:SERVERS"]
 strategy = "round-robin"
@@ -57,6 +61,7 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
         "run_dir": f"{tmp_path}/run",
         "log_level": "info",
         "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
+        "access": {"allow": ["loopback", "lan"], "deny": [], "refuse": "refused"},
         "upstream": {
             "servers": [],
             "strategy": "failover",

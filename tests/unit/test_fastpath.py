@@ -14,6 +14,7 @@ from messages import (
     CHAOS,
     DO,
     EDE,
+    EVERYBODY,
     HEADER,
     IN,
     RD,
@@ -186,7 +187,9 @@ def test_hits_leave_before_any_miss_is_looked_at(tmp_path: Path) -> None:
     front = Front(tmp_path)
     front.keep(answer_from(reply(address())))
     wire = Wire(front, socket.AF_INET, "127.0.0.1")
-    front.fastpath = FastPath(front.forward, lambda _: seen.append(wire.received()), print)
+    front.fastpath = FastPath(
+        front.forward, EVERYBODY, lambda _: seen.append(wire.received()), print
+    )
     wire.send(query("miss"), query(message_id=5))
     assert [response[:2] for response in seen[0]] == [b"\0\5"]
     wire.close()

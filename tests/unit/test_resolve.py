@@ -13,7 +13,7 @@ import gevent
 import pytest
 from environments import ago, value_of, write_disk
 from gevent.queue import Queue
-from messages import EDE, address, answer_from, key, name, now_ms, option, query, reply
+from messages import EDE, EVERYBODY, address, answer_from, key, name, now_ms, option, query, reply
 
 from fastdns import resolve
 from fastdns._answer import Answer, Limits, failure, text_answer
@@ -108,7 +108,9 @@ def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> As
         HotCache(1 << 20), counters, Disk(tmp_path), Ring.open(None), Control.open(None, tmp_path)
     )
     manners = resolve.Manners(Limits(0, 86400, 3600, 5, False))
-    resolver = resolve.Resolver(group, manners, tiers, counters, Flights(counters))
+    resolver = resolve.Resolver(
+        group, manners, tiers, counters, Flights(counters), access=EVERYBODY
+    )
     group.fastpath = resolver.fastpath
 
     def ask(name: str) -> Client:
@@ -203,7 +205,9 @@ class Scene:
         self.control = Control.open(None, directory)
         self.tiers = tiers(self.memory, counters, Disk(directory), Ring.open(None), self.control)
         manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=0.02)
-        self.resolver = resolve.Resolver(group, manners, self.tiers, counters, Flights(counters))
+        self.resolver = resolve.Resolver(
+            group, manners, self.tiers, counters, Flights(counters), access=EVERYBODY
+        )
 
     def hold(self, qname: str, *, ttl: int, age_ms: int) -> None:
         """Have memory hold an answer that came so long ago."""

@@ -6,7 +6,21 @@ from pathlib import Path
 
 import pytest
 from environments import STALE, ago, fetch, front_on, value_of, write_disk
-from messages import EDE, REPLY, A, answer_from, good, key, opt, option, query, reply, soa, ttl_of
+from messages import (
+    EDE,
+    EVERYBODY,
+    REPLY,
+    A,
+    answer_from,
+    good,
+    key,
+    opt,
+    option,
+    query,
+    reply,
+    soa,
+    ttl_of,
+)
 
 from fastdns._answer import failure
 from fastdns._entry import Moment
@@ -185,7 +199,7 @@ def test_failure_is_not_renewed(place: Path) -> None:
 
 def test_renewal_that_is_declined_is_not_counted(place: Path) -> None:
     front = front_on(place)
-    front.fastpath = FastPath(front.forward, print, lambda key: False)
+    front.fastpath = FastPath(front.forward, EVERYBODY, print, lambda key: False)
     front.keep(good(300), age_ms=280_000)
     assert front.ask(query()) is not None
     assert front.count("prefetches_total") == 0

@@ -229,3 +229,11 @@ def test_rows_that_find_no_room_are_left_out(pages: Pages, height: int) -> None:
         assert "[2001:db8::3]:53" in headings  # the dead one
     if height >= 24:
         assert "busiest" in headings
+
+
+def test_refused_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
+    before = read(pages, 10)
+    assert "refused" not in left(picture(None, before, {}, Busiest()))[0]
+    pages.counters(2).add("queries_refused_total", 30)
+    shown = picture(before, read(pages, 20), {}, Busiest())
+    assert left(shown)[0]["refused"] == ("3.0",)

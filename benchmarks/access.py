@@ -1,0 +1,53 @@
+"""Scenario "access": what it costs a hit that its client is one of those who may ask.
+
+The same program under three sets of rules: everybody may ask, for which one comparison is enough;
+the default ones; and ten thousand prefixes beside that of the clients, all over the addresses. They
+take turns, and of each the least counts: a difference below the spread of the turns is none.
+"""
+
+from pathlib import Path
+from typing import Any
+
+import upstream
+from peers import PEERS, Place
+from processes import BenchmarkError, Server, free_port
+from session import Session, Settings
+
+TURNS = 2
+SPREAD = [f"{number % 125 + 1}.{number // 125}.128.0/17" for number in range(10_000)]
+RULES: dict[str, list[str]] = {
+    "everybody": ["0.0.0.0/0", "::/0"],
+    "default": ["loopback", "lan"],
+    "prefixes": ["127.0.0.0/8", *SPREAD],
+}
+
+
+def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
+    turns: dict[str, list[float]] = {name: [] for name in RULES}
+    for turn in range(TURNS):
+        for name, allow in RULES.items():
+            turns[name].append(hit(allow, settings, nsd, directory / f"{name}{turn}"))
+    least = {name: min(costs) for name, costs in turns.items()}
+    return {
+        name: {"cpu_us": cost, "ratio": cost / least["everybody"], "turns": turns[name]}
+        for name, cost in least.items()
+    }
+
+
+def hit(allow: list[str], settings: Settings, nsd: Server, directory: Path) -> float:
+    """Return the microseconds of CPU of a hit when these may ask."""
+    directory.mkdir(mode=0o755)
+    [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
+    program = peer.program()
+    if program is None:
+        raise BenchmarkError("fastdns is not installed: make dev")
+    place = Place(directory, directory, free_port(), nsd.port, settings.names * 2)
+    command = peer.command(program, place)
+    with (directory / "fastdns.toml").open("a") as config:
+        config.write(f"[access]\nallow = {allow}\n")
+    log = directory / "log"
+    with Server("fastdns", command, place.port, settings.server_core, log) as server:
+        server.wait_until_it_answers(f"h00000.{upstream.ZONE}")
+        session = Session(peer, server, settings, directory, nsd)
+        session.warm()
+        return float(session.load_with_cpu(*session.names())["cpu_us"])

@@ -1,0 +1,106 @@
+"""Who may ask: prefixes become the sorted addresses at which the answer changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from ipaddress import IPv4Network, IPv6Network
+
+import attrs
+
+from .._access import Access
+from ..config import schema
+from ..config.schema import Clients, Network
+
+LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
+LINK_LOCAL = IPv6Network("fe80::/10")
+EVERYBODY: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+
+
+@attrs.frozen
+class Lan:
+    """What is directly connected."""
+
+    prefixes: tuple[Network, ...] = ()
+    links: tuple[int, ...] = ()  # the interfaces whose link-local clients belong to it, rising
+
+    def __str__(self) -> str:
+        shown = [str(one) for one in (*self.prefixes, *([LINK_LOCAL] if self.links else []))]
+        return ", ".join(shown) or "nothing"
+
+
+def compile_access(section: schema.Access, lan: Lan) -> Access:
+    """Return what the configuration says of clients while this is the LAN.
+
+    The longest prefix decides, and at equal length `deny`.
+    """
+    verdicts: dict[Network, bool] = {}
+    of_links: list[bool] = []
+    for clients, may_ask in (
+        *((one, True) for one in section.allow),
+        *((one, False) for one in section.deny),
+    ):
+        verdicts |= dict.fromkeys(_networks(clients, lan), may_ask)
+        if clients == "lan":
+            of_links.append(may_ask)
+    near = dict(verdicts)
+    if of_links:
+        near[LINK_LOCAL] = all(of_links) and verdicts.get(LINK_LOCAL, True)
+    return Access(
+        turning_points(verdicts, IPv4Network),
+        turning_points(verdicts, IPv6Network),
+        turning_points(near, IPv6Network),
+        lan.links,
+        drops=section.refuse == "drop",
+    )
+
+
+def admits_everybody(section: schema.Access, everybody: Network) -> bool:
+    """Whether this prefix, all of IPv4 or of IPv6, may ask but for what is denied."""
+    return everybody in section.allow and everybody not in section.deny
+
+
+def turning_points(verdicts: Mapping[Network, bool], family: type[Network]) -> list[int]:
+    """Return the addresses at which the verdict on a client changes; below the first one it is no.
+
+    Of the prefixes that hold a client the longest decides.
+    """
+    points: list[int] = []
+    former = False
+    for at, may_ask in _verdicts_by_address(verdicts, family):
+        if points and points[-1] == at:  # what was said of this address so far does not count
+            points.pop()
+            former = not former
+        if may_ask != former:
+            points.append(at)
+            former = may_ask
+    return points
+
+
+def _verdicts_by_address(
+    verdicts: Mapping[Network, bool], family: type[Network]
+) -> Iterator[tuple[int, bool]]:
+    """Yield rising addresses, each with the verdict from there on; of equal ones the last is it."""
+    inside: list[tuple[int, bool]] = []  # what is around: its end, its verdict
+    wanted = [one for one in verdicts if isinstance(one, family)]
+    for network in sorted(wanted, key=lambda one: (int(one.network_address), one.prefixlen)):
+        first = int(network.network_address)
+        yield from _leave(inside, first)
+        yield first, verdicts[network]
+        inside.append((first + network.num_addresses, verdicts[network]))
+    end = 1 << max((one.max_prefixlen for one in wanted), default=0)
+    yield from _leave(inside, end - 1)  # what ends with all addresses changes none
+
+
+def _leave(inside: list[tuple[int, bool]], until: int) -> Iterator[tuple[int, bool]]:
+    """Yield where prefixes end that end there or before, with the verdict of what is around."""
+    while inside and inside[-1][0] <= until:
+        end, _ = inside.pop()
+        yield end, inside[-1][1] if inside else False
+
+
+def _networks(clients: Clients, lan: Lan) -> Iterable[Network]:
+    if clients == "loopback":
+        return LOOPBACK
+    if clients == "lan":
+        return lan.prefixes
+    return (clients,)

@@ -1,0 +1,112 @@
+"""Who may ask a worker, kept up to date with what this machine is connected to."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent.event import Event
+
+from .._access import Access
+from ..config import schema
+from ..policy.access import Lan, compile_access
+from .lan import read_lan
+from .netlink import Changes
+
+log = logging.getLogger(__name__)
+
+SETTLE_SECONDS = 0.1  # changes come in swarms: an interface, its addresses, its routes
+REST_SECONDS = 0.4  # and however many there are, they are not all we do
+TELL_SECONDS = 5.0  # between two lines in the log
+TOLD_MAX = 20  # prefixes in such a line
+
+
+class Admission:
+    """Compiles the rules of a configuration, anew whenever "lan" has become another one."""
+
+    def __init__(self, section: schema.Access, *, tells: bool) -> None:
+        """`tells`: whether this one logs what the LAN is; one of all workers does."""
+        self._section = section
+        self._tells = tells
+        self._told: Lan | None = None
+        self._told_at = -math.inf
+        self._has_complained = False
+        self._changed = Event()
+        self._changes: Changes | None = None
+        self._lan = Lan()
+        if section.knows_lan:
+            self._changes = self._listen()  # first, so that no change is missed
+            self._lan = self._read()
+        self.access = compile_access(section, self._lan)
+        self._tell()
+
+    def follow(self, loop: Any, use: Callable[[Access], None]) -> None:
+        """Have other rules used whenever the LAN changes; returns only when it never will."""
+        if self._changes is None:
+            return
+        watcher = loop.io(self._changes.descriptor, 1)
+        watcher.start(self._hear)
+        while True:
+            self._changed.wait(self._seconds_to_tell())
+            if self._changed.is_set():
+                gevent.sleep(SETTLE_SECONDS)
+                self._changed.clear()
+                self._look(use)
+                gevent.sleep(REST_SECONDS)
+            self._tell()
+
+    def _hear(self) -> None:
+        if self._changes is not None and self._changes.take():
+            self._changed.set()
+
+    def _look(self, use: Callable[[Access], None]) -> None:
+        lan = self._read()
+        if lan != self._lan:
+            self._lan = lan
+            self.access = compile_access(self._section, lan)
+            use(self.access)
+
+    def _listen(self) -> Changes | None:
+        try:
+            return Changes()
+        except OSError as error:
+            self._complain(error)
+            return None
+
+    def _read(self) -> Lan:
+        """Return what the LAN is now, and what it was when that cannot be known."""
+        try:
+            return read_lan()
+        except OSError as error:
+            self._complain(error)
+            return self._lan
+
+    def _complain(self, error: OSError) -> None:
+        if self._tells and not self._has_complained:
+            self._has_complained = True
+            log.warning(
+                '"lan" in access is %s: netlink says nothing about the network (%s)',
+                self._lan,
+                error.strerror or error,
+            )
+
+    def _seconds_to_tell(self) -> float | None:
+        if not self._tells or self._lan == self._told:
+            return None
+        return max(self._told_at + TELL_SECONDS - time.monotonic(), 0.0)
+
+    def _tell(self) -> None:
+        if self._changes is not None and self._seconds_to_tell() == 0.0:
+            log.info("lan is %s%s", "now " if self._told else "", _brief(self._lan))
+            self._told, self._told_at = self._lan, time.monotonic()
+
+
+def _brief(lan: Lan) -> str:
+    """Return its prefixes on a line of bounded length: a host of containers may have hundreds."""
+    shown = str(lan).split(", ")
+    more = len(shown) - TOLD_MAX
+    return ", ".join(shown[:TOLD_MAX]) + (f" and {more} more" if more > 0 else "")

@@ -1,0 +1,236 @@
+"""What the kernel says of interfaces, addresses and routes (rtnetlink(7)).
+
+Messages come from the kernel, and are read as if they did not: nothing is taken from beyond their
+end.
+"""
+
+from __future__ import annotations
+
+import socket
+import struct
+from collections.abc import Iterator, Mapping
+from contextlib import closing
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+import attrs
+
+Ip = IPv4Address | IPv6Address
+
+DUMP_SECONDS = 2.0  # the kernel answers at once
+DUMP_TRIES = 3
+RECEIVE_OCTETS = 1 << 16
+NEWS_AT_ONCE = 256  # what is left has the descriptor readable again
+# Of the prefixes for which a default route, or what stands for one, is; by family.
+DEFAULT_LENGTHS: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}
+
+# <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_addr.h>, <linux/if.h>
+_MESSAGE = struct.Struct("=IHHII")  # length, type, flags, sequence, port
+_ATTRIBUTE = struct.Struct("=HH")  # length, type
+_LINK = struct.Struct("=BxHiII")  # family, type, interface, flags, change
+_ADDRESS = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, interface
+_ROUTE = struct.Struct("=BBBBBBBBI")  # family, destination's length, …, type, flags
+_NEXT_HOP = struct.Struct("=HBBi")  # length, flags, hops, interface
+_ATTRIBUTE_TYPE = 0x3FFF
+_REQUEST_DUMP = 0x301
+_INTERRUPTED = 0x10
+_NLMSG_ERROR, _NLMSG_DONE = 2, 3
+_NEW_LINK, _DEL_LINK, _GET_LINK = 16, 17, 18
+_NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
+_NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_RTA_OIF, _RTA_MULTIPATH = 4, 9
+_IFF_UP, _IFF_LOOPBACK = 1, 8
+_RTN_UNICAST = 1
+_GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and routes of IPv4 and of IPv6
+
+
+@attrs.frozen
+class InterfaceAddress:
+    """An address of this machine."""
+
+    link: int  # the number of its interface
+    local: Ip
+    peer: Ip  # the same, but on a line with another end: that one's
+    length: int  # of the prefix, which is the peer's
+
+
+@attrs.frozen
+class Network:
+    """What this machine is connected to."""
+
+    links: frozenset[int]  # interfaces that are up, but for the loopback
+    addresses: tuple[InterfaceAddress, ...]
+    uplinks: frozenset[int]  # interfaces that a default route leads to
+
+
+class Interrupted(OSError):
+    """What was being listed changed meanwhile."""
+
+
+def read_network() -> Network:
+    """Return what there is now. OSError: the kernel does not tell us."""
+    for _ in range(DUMP_TRIES - 1):
+        try:
+            return _read_network()
+        except Interrupted:
+            continue
+    return _read_network()
+
+
+class Changes:
+    """Notices when `read_network` may return something else. OSError: the kernel does not tell."""
+
+    def __init__(self) -> None:
+        self._socket = _open(_GROUPS)
+        self._socket.setblocking(False)
+
+    @property
+    def descriptor(self) -> int:
+        """Can be read when there is news."""
+        return self._socket.fileno()
+
+    def take(self) -> bool:
+        """Take the news; return whether any of them matters."""
+        matter = False
+        for _ in range(NEWS_AT_ONCE):
+            try:
+                octets, sender = self._socket.recvfrom(RECEIVE_OCTETS)
+            except BlockingIOError:
+                break
+            except OSError:  # ENOBUFS: there was more than the socket holds
+                matter = True
+            else:
+                is_kernel = sender[0] == 0
+                matter |= is_kernel and any(_matters(*one) for one in _messages(octets))
+        return matter
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+def _matters(kind: int, _flags: int, body: bytes) -> bool:
+    """A router may get thousands of routes a minute, of which few are default ones."""
+    if kind in (_NEW_ROUTE, _DEL_ROUTE):
+        return len(body) >= _ROUTE.size and body[1] <= DEFAULT_LENGTHS.get(body[0], -1)
+    return kind in (_NEW_LINK, _DEL_LINK, _NEW_ADDRESS, _DEL_ADDRESS)
+
+
+def _read_network() -> Network:
+    with closing(_open(0)) as kernel:
+        kernel.settimeout(DUMP_SECONDS)
+        links = frozenset(_up(_dump(kernel, _GET_LINK, _NEW_LINK)))
+        addresses = tuple(_addresses(_dump(kernel, _GET_ADDRESS, _NEW_ADDRESS)))
+        uplinks = frozenset(_uplinks(_dump(kernel, _GET_ROUTE, _NEW_ROUTE)))
+    return Network(links, addresses, uplinks)
+
+
+def _open(groups: int) -> socket.socket:
+    opened = socket.socket(
+        socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
+    )
+    try:
+        opened.bind((0, groups))
+    except OSError:
+        opened.close()
+        raise
+    return opened
+
+
+def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
+    """Yield the bodies of all messages of a listing."""
+    body = struct.pack("=B15x", socket.AF_UNSPEC)  # long enough for each of the three
+    kernel.send(_MESSAGE.pack(_MESSAGE.size + len(body), request, _REQUEST_DUMP, request, 0) + body)
+    while True:
+        octets, sender = kernel.recvfrom(RECEIVE_OCTETS)
+        if sender[0] != 0:
+            continue  # another process's, which nobody has asked
+        for found, flags, message in _messages(octets):
+            if flags & _INTERRUPTED:
+                raise Interrupted("the network changes too fast to be read")
+            if found == _NLMSG_DONE:
+                return
+            if found == _NLMSG_ERROR:
+                code = struct.unpack_from("=i", message)[0] if len(message) >= 4 else 0
+                raise OSError(-code, "netlink")
+            if found == kind:
+                yield message
+
+
+def _messages(octets: bytes) -> Iterator[tuple[int, int, bytes]]:
+    """Yield type, flags and body of each message that is whole."""
+    at = 0
+    while len(octets) - at >= _MESSAGE.size:
+        length, kind, flags, _, _ = _MESSAGE.unpack_from(octets, at)
+        if not _MESSAGE.size <= length <= len(octets) - at:
+            return
+        yield kind, flags, octets[at + _MESSAGE.size : at + length]
+        at += _aligned(length)
+
+
+def _attributes(octets: bytes) -> Mapping[int, bytes]:
+    found = {}
+    at = 0
+    while len(octets) - at >= _ATTRIBUTE.size:
+        length, kind = _ATTRIBUTE.unpack_from(octets, at)
+        if not _ATTRIBUTE.size <= length <= len(octets) - at:
+            break
+        found[kind & _ATTRIBUTE_TYPE] = octets[at + _ATTRIBUTE.size : at + length]
+        at += _aligned(length)
+    return found
+
+
+def _aligned(length: int) -> int:
+    return (length + 3) & ~3
+
+
+def _up(bodies: Iterator[bytes]) -> Iterator[int]:
+    for body in bodies:
+        if len(body) >= _LINK.size:
+            _, _, link, flags, _ = _LINK.unpack_from(body)
+            if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
+                yield link
+
+
+def _addresses(bodies: Iterator[bytes]) -> Iterator[InterfaceAddress]:
+    for body in bodies:
+        if len(body) < _ADDRESS.size:
+            continue
+        _, length, _, _, link = _ADDRESS.unpack_from(body)
+        attributes = _attributes(body[_ADDRESS.size :])
+        peer = _ip(attributes.get(_IFA_ADDRESS))
+        local = _ip(attributes.get(_IFA_LOCAL)) or peer
+        if local is not None:
+            peer = peer or local
+            yield InterfaceAddress(link, local, peer, min(length, peer.max_prefixlen))
+
+
+def _ip(octets: bytes | None) -> Ip | None:
+    return ip_address(octets) if octets is not None and len(octets) in (4, 16) else None
+
+
+def _uplinks(bodies: Iterator[bytes]) -> Iterator[int]:
+    """Yield where default routes of any table lead, and those that stand for one.
+
+    Such are the two halves of IPv4 that VPN clients set, and 2000::/3.
+    """
+    for body in bodies:
+        if len(body) < _ROUTE.size:
+            continue
+        family, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(body)
+        if kind != _RTN_UNICAST or length > DEFAULT_LENGTHS.get(family, -1):
+            continue
+        attributes = _attributes(body[_ROUTE.size :])
+        out = attributes.get(_RTA_OIF, b"")
+        if len(out) == 4:
+            yield struct.unpack("=i", out)[0]
+        yield from _next_hops(attributes.get(_RTA_MULTIPATH, b""))
+
+
+def _next_hops(octets: bytes) -> Iterator[int]:
+    at = 0
+    while len(octets) - at >= _NEXT_HOP.size:
+        length, _, _, link = _NEXT_HOP.unpack_from(octets, at)
+        if not _NEXT_HOP.size <= length <= len(octets) - at:
+            return
+        yield link
+        at += _aligned(length)
