@@ -180,7 +180,7 @@ class Life:
             before = self.outside.asks("www.example", by=NEIGHBOUR)
             must(before == "", f"a neighbour is answered {before} without it")
             self.box.path(CONFIG).write_text(uncommented(good, OPENS))
-            self.box.run("systemctl", "restart", UNIT)
+            self.box.run("systemctl", "reload", UNIT)
             for who, address, wanted in (
                 ("a neighbour", NEIGHBOUR, "NOERROR"),
                 ("a stranger", STRANGER, "REFUSED"),
@@ -189,7 +189,9 @@ class Life:
                 must(found == wanted, f"{who} is answered {found or 'nothing'}, not {wanted}")
                 step.tell(f"{who} ({address}) gets {found}")
             self.box.path(CONFIG).write_text(good)
-            self.box.run("systemctl", "reload", UNIT)
+            self.box.run("systemctl", "restart", UNIT)
+            found = self.outside.asks("www.example", by=NEIGHBOUR)
+            must(found == "", f"closed again, a neighbour is answered {found}")
 
     # ---- upgraded
 
