@@ -1,11 +1,13 @@
 # Every target sets up what it needs, Debian packages included, and is quick when nothing changed.
 #   PYTHON=python3.12   the Python that .venv is made with (default: python3)
-#   ARGS="…"            more arguments for run, test or bench
+#   ARGS="…"            more arguments for run, test, bench or test-deb
 #   LISTEN=127.0.0.1:53530   where `make run` listens
+#   SUITE=trixie        the Debian that `make test-deb` is about (default: bookworm)
 #   VERSION_SUFFIX=+test1    makes `make deb` build a higher version, to try an upgrade with
 
 PYTHON ?= python3
 ARGS ?=
+SUITE ?= bookworm
 VERSION_SUFFIX ?=
 LISTEN ?= 127.0.0.1:5353
 # Root's daemon becomes another user, to whom a checkout in root's home is closed.
@@ -19,7 +21,7 @@ LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basen
 # nsd lives in sbin, which a plain user's PATH lacks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help dev run test lint bench bench-peers deb FORCE
+.PHONY: help dev run test lint bench bench-peers deb test-deb FORCE
 
 help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
@@ -28,8 +30,9 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
-	@echo "make documents   renew fastdns.toml and the README's keys after a change of the schema"
 	@echo "make deb     build the Debian package: dist/fastdns_*.deb"
+	@echo "make test-deb   the package's life in a bare Debian with a systemd of its own; needs root"
+	@echo "make documents   renew fastdns.toml and the README's keys after a change of the schema"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
 
@@ -81,6 +84,12 @@ bench-peers:
 deb:
 	@sh packaging/apt-packages.sh deb
 	@sh packaging/build-deb.sh $(VERSION_SUFFIX)
+
+# What the machine lacks for it is said before anything is installed.
+test-deb:
+	@$(PYTHON) packaging/story --lacking
+	@sh packaging/apt-packages.sh story
+	@$(PYTHON) packaging/story --suite $(SUITE) $(ARGS)
 
 # A benchmark without plots is one all the same.
 .venv/.plots: pyproject.toml | dev

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian|deb …
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian|deb|story …
 #
 # What is needed is tried first (a command, a header, a Python module), so a machine that has it,
 # from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
@@ -147,6 +147,12 @@ for task; do
             dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
                 grep -q " installed .*\b$package\b" || missing "$package"
         done
+        ;;
+    story) # what `make test-deb` does from outside of its boxes
+        need_command debootstrap debootstrap
+        need_command dig bind9-dnsutils
+        need_command ip iproute2
+        need_command nsd nsd
         ;;
     *)
         say "no such task: $task"

@@ -72,6 +72,14 @@ class Pool:
         self._handed = [one for one in self._handed if one not in found]
         return sorted(found, key=lambda one: (not one.is_ours, _number(one.name)))
 
+    def given_up(self, listen: Listen) -> list[socket.socket]:
+        """Return ours of addresses that are not to be listened on any more."""
+        return [
+            one.bound
+            for one in self._handed
+            if one.is_ours and not any(_same(one.address, known) for known in listen.dns)
+        ]
+
     def close(self) -> None:
         """Close what nobody has taken: no configuration asks for it any more."""
         for one in self._handed:

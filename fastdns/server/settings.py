@@ -8,7 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from socket import AF_INET6
+from socket import AF_INET6, socket
 
 import attrs
 
@@ -143,18 +143,26 @@ def _listeners_for(former: Settings, config: Config) -> list[Listeners]:
 
 def _matched(former: Settings, config: Config, undo: ExitStack) -> Iterator[Listeners]:
     there = list(former.listeners)
+    given_up = [
+        one
+        for listener in there
+        if listener.is_divided and listener.asked not in config.listen.dns
+        for one in listener.sockets
+    ]
     for address in config.listen.dns:
         known = next((one for one in there if one.asked == address), None)
         if known is not None:
             there.remove(known)
             yield _widened(known, config.worker_count, undo)
         elif config.listen != former.config.listen:  # else it was left out at the start, too
-            yield _bound(address, config.worker_count, undo)
+            yield _bound(address, config.worker_count, given_up, undo)
 
 
-def _bound(address: Address, workers: int, undo: ExitStack) -> Listeners:
+def _bound(
+    address: Address, workers: int, given_up: Sequence[socket], undo: ExitStack
+) -> Listeners:
     try:
-        listener = bind(address, workers)
+        listener = bind(address, workers, given_up)
     except OSError as error:
         raise Refused(f"listen.dns: {why_not(address, error)}") from error
     undo.callback(listener.close)

@@ -20,7 +20,7 @@ import attrs
 
 from ..config.schema import Address, Listen
 from ..errors import StartError
-from .handed import Pool, store_name
+from .handed import Pool, bound_address, store_name
 from .holders import holder_of
 
 log = logging.getLogger(__name__)
@@ -93,7 +93,9 @@ def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listeners]:
     bound: list[Listeners] = []
     for address in listen.dns:
         try:
-            bound.append(_adopt(pool, listen, address, workers) or bind(address, workers))
+            given_up = pool.given_up(listen)
+            adopted = _adopt(pool, listen, address, workers)
+            bound.append(adopted or bind(address, workers, given_up))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
@@ -133,17 +135,21 @@ def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listener
     return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
 
 
-def bind(address: Address, workers: int) -> Listeners:
-    """Bind one address. OSError: that cannot be; `why_not` says it in words."""
+def bind(address: Address, workers: int, given_up: Sequence[socket.socket] = ()) -> Listeners:
+    """Bind one address. OSError: that cannot be; `why_not` says it in words.
+
+    Sockets of ours that are `given_up`, but open still, are not in the way.
+    """
+    beside = _overlapping(address, given_up)
     tries = PORT_TRIES if address.port == 0 else 1
     while True:
         tries -= 1
-        tcp = _listen(address)
+        tcp = _listen(address, beside.get(socket.SOCK_STREAM))
         udp: list[socket.socket] = []
         try:
             # With port 0 the kernel chooses; UDP then takes the same number.
             chosen = attrs.evolve(address, port=tcp.getsockname()[1])
-            udp = _bind_first(chosen)
+            udp = _bind_first(chosen, beside.get(socket.SOCK_DGRAM))
             udp += bind_more(chosen, udp[0], workers - 1)
         except OSError:
             for one in (tcp, *udp):
@@ -154,8 +160,24 @@ def bind(address: Address, workers: int) -> Listeners:
         return Listeners(address, chosen, udp, tcp)
 
 
-def _listen(address: Address) -> socket.socket:
-    tcp = _open(address, socket.SOCK_STREAM)
+def _overlapping(
+    address: Address, given_up: Sequence[socket.socket]
+) -> dict[socket.SocketKind, socket.socket]:
+    """Return, of each kind, one that has this port at all addresses, or at one of these.
+
+    Somebody who opens fastdns to the network, or closes it, names the one in place of the other.
+    """
+    found = {}
+    for one in given_up:
+        there = bound_address(one)
+        is_wide = address == address.wildcard or there == there.wildcard
+        if is_wide and (there.family, there.port) == (address.family, address.port):
+            found[socket.SocketKind(one.type)] = one
+    return found
+
+
+def _listen(address: Address, beside: socket.socket | None = None) -> socket.socket:
+    tcp = _open(address, socket.SOCK_STREAM, beside=beside)
     try:
         tcp.listen(BACKLOG)
     except OSError:
@@ -164,10 +186,10 @@ def _listen(address: Address) -> socket.socket:
     return tcp
 
 
-def _bind_first(address: Address) -> list[socket.socket]:
+def _bind_first(address: Address, beside: socket.socket | None = None) -> list[socket.socket]:
     """Bind the first UDP socket of an address, beside which there may be others then."""
     # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
-    first = _open(address, socket.SOCK_DGRAM)
+    first = _open(address, socket.SOCK_DGRAM, beside=beside)
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return [first]
 
@@ -253,9 +275,10 @@ def _open(
             opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         else:
             _prepare_udp(opened, address)
-            if beside is not None:
-                opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-                _own_like(opened, beside)
+        if beside is not None:
+            for one in (beside, opened):  # a TCP socket that was alone has not got it yet
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            _own_like(opened, beside)
         opened.bind(address.sockaddr)
     except OSError:
         opened.close()

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -49,7 +50,7 @@ def reloaded(daemon: Fastdns, config: str) -> None:
     done = daemon.reload()
     assert (done.returncode, done.stderr) == (0, "")
     (line,) = done.stdout.splitlines()
-    assert line.startswith("reloaded: ready on 127.0.0.1:")
+    assert line.startswith("reloaded: ready on ")
 
 
 def refused(daemon: Fastdns, status: int) -> list[str]:
@@ -355,6 +356,29 @@ def test_listen_address_is_added_and_another_one_given_up(
     assert data(ask(daemon, upstream.new_name())) == ANSWER
     assert udp_sockets(first) == []
     with socket.create_server(("127.0.0.1", first)):
+        pass  # nobody listens there any more
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_reload_opens_to_all_addresses_and_closes_them_again(
+    start_fastdns: Start, upstream: FalseUpstream, workers: int
+) -> None:
+    port = free_port()
+
+    def config(host: str) -> str:
+        return f"[listen]\ndns = ['{host}:{port}']\n"
+
+    daemon = start_fastdns(
+        upstream=[upstream], listen=(), config=config("127.0.0.1"), workers=workers
+    )
+    daemon.port = port
+    other = SimpleNamespace(host="127.0.0.2", port=port)
+    for host, places in (("0.0.0.0", (daemon, other)), ("127.0.0.1", (daemon,))):
+        reloaded(daemon, config(host))
+        for place in places:
+            assert data(ask(place, upstream.new_name())) == ANSWER
+            assert data(ask(place, upstream.new_name(), tcp=True)) == ANSWER
+    with socket.create_server(("127.0.0.2", port)):
         pass  # nobody listens there any more
 
 

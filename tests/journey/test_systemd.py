@@ -178,6 +178,26 @@ def test_sockets_of_an_address_that_is_configured_no_more_are_let_go(
                 free.bind(("127.0.0.1", one))
 
 
+@pytest.mark.parametrize("hosts", [("127.0.0.1", "0.0.0.0"), ("0.0.0.0", "127.0.0.1")])
+def test_a_restart_opens_to_all_addresses_or_closes_them(
+    start_fastdns: Start, upstream: FalseUpstream, systemd: ServiceManager, hosts: tuple[str, str]
+) -> None:
+    port = free_port()
+    former, host = hosts
+    first = start_fastdns(upstream=[upstream], listen=[f"{former}:{port}"], manager=systemd)
+    first.stop()
+    told = len(systemd.messages)
+    second = Fastdns(
+        first.state_dir, upstream=[upstream], listen=[f"{host}:{port}"], manager=systemd
+    )
+    with second:
+        systemd.wait_for("READY=1", after=told)
+        assert stored_names(systemd) == [f"tcp/{host}/{port}/0", f"udp/{host}/{port}/0"]
+        second.port = port
+        assert data(ask(second, upstream.new_name())) == ["192.0.2.1"]
+        assert data(ask(second, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
+
+
 def test_a_worker_that_dies_is_replaced_on_sockets_that_came_back(
     start_fastdns: Start, upstream: FalseUpstream, systemd: ServiceManager
 ) -> None:
