@@ -18,7 +18,7 @@ from life import Life, Packages
 from outside import RESOLVER, Outside
 from package import again, built, control
 from tell import Story, Wrong, leave, mebibytes, run
-from tree import BESIDE, VARIANT, VERSIONS, bare, copy, download, remove, used
+from tree import BESIDE, VARIANT, VERSIONS, bare, copy, download, remove, remove_left_behind, used
 
 PROGRAMS = ("debootstrap", "dig", "dpkg-deb", "ip", "nsd", "nsenter", "setpriv", "unshare")
 BROKEN = "#!/bin/sh\necho 'this version cannot be configured' >&2\nexit 1\n"
@@ -140,6 +140,7 @@ def main() -> None:
         raise SystemExit(1)
     if chosen.lacking:
         return
+    remove_left_behind()
     signal.signal(signal.SIGTERM, leave)
     signal.signal(signal.SIGHUP, leave)
     with tempfile.TemporaryDirectory(prefix="fastdns-story-") as name:

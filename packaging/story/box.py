@@ -16,19 +16,23 @@ DIE_WITH_US = ("setpriv", "--pdeathsig", "KILL")
 NAMESPACES = ("--pid", "--mount", "--uts", "--ipc", "--net", "--cgroup")
 START = 'echo $$ >"$1/cgroup.procs"; shift; exec unshare --fork --kill-child=KILL "$@"'
 
-# /proc/sys is this machine's but for the network's part; so are /sys and the devices. The cgroups
-# are a branch of this machine's, which --cgroup makes look like the whole tree.
+# /proc/sys is this machine's but for the network's part and the boot's name, by which systemd and
+# fastdns know that it was switched off; so are /sys and the devices. The cgroups are a branch of
+# this machine's, which --cgroup makes look like the whole tree.
 BOOT = f"""
 mount --make-rprivate /
 mount --bind "$1" "$1"
 cd "$1"
 mount -t proc proc proc
+mount -t tmpfs -o mode=755 tmpfs run
+cat /proc/sys/kernel/random/uuid >run/boot_id
 mount --bind proc/sys proc/sys
 mount --bind proc/sys/net proc/sys/net
+mount --bind run/boot_id proc/sys/kernel/random/boot_id
+rm run/boot_id
 mount -o remount,bind,ro proc/sys
 mount -t sysfs -o ro sysfs sys
 mount -t cgroup2 cgroup2 sys/fs/cgroup
-mount -t tmpfs -o mode=755 tmpfs run
 mount -t tmpfs -o mode=1777 tmpfs tmp
 {DEVICES}
 hostname box

@@ -109,6 +109,13 @@ def remove(tree: Path) -> None:
     run(["rm", "-rf", "--one-file-system", str(tree)])
 
 
+def remove_left_behind() -> None:
+    """Remove the boxes of stories that were killed before they could."""
+    for left in BUILD.glob("box-*"):
+        if not Path("/proc", left.stem.removeprefix("box-")).exists():
+            left.unlink() if left.is_file() else remove(left)
+
+
 def files(tree: Path) -> dict[str, str]:
     """Return what each file of the tree is: kind, mode, owner; below /etc, its content, too."""
     found = {}
