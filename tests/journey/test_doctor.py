@@ -235,6 +235,24 @@ def test_port_is_not_given_back_under_a_daemon_that_nobody_can_stop(served: Box)
     assert (served.etc / "fastdns" / "doctor.json").exists()
 
 
+def test_nothing_is_taken_back_that_would_name_a_stub_that_cannot_start(served: Box) -> None:
+    drop_in = {"text": "x\n", "link": None, "mode": 0o644}
+    stub = {"text": "nameserver 127.0.0.53\n", "link": None, "mode": 0o644}
+    now = {"text": RESOLV_CONF, "link": None, "mode": 0o644}
+    served.write("drop-in.conf", "x\n")
+    changes = [
+        {"kind": "file", "path": "/etc/drop-in.conf", "before": None, "after": drop_in}
+        | {"needs_port": True},
+        {"kind": "file", "path": "/etc/resolv.conf", "before": stub, "after": now},
+    ]
+    served.write("fastdns/doctor.json", json.dumps({"version": 1, "changes": changes}))
+
+    told = served.doctor("--undo", "--yes", status=1)
+
+    assert "not undone: /etc/drop-in.conf: fastdns (pid " in told
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
 def test_record_is_roots_alone(served: Box) -> None:
     served.doctor("--fix", "--resolver", "--yes", status=0)
     assert (served.etc / "fastdns" / "doctor.json").stat().st_mode & 0o777 == 0o600
