@@ -167,6 +167,19 @@ def test_configured_upstreams_leave_only_fastdns_in_resolv_conf(box: Box) -> Non
     assert (box.etc / "resolv.conf").read_text().count("nameserver") == 1
 
 
+def test_upstream_that_asks_whom_this_machine_asks_is_no_loop_afterwards(box: Box) -> None:
+    box.start_upstream()
+    box.start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=5300")
+    box.write("fastdns/fastdns.toml", '[upstream]\nservers = ["127.0.0.1:5300"]\n')
+    box.start_fastdns()
+
+    told = box.doctor("--fix", "--resolver", "--yes", status=1)
+
+    assert "gets no answers like that, so that was taken back" in told
+    assert (box.etc / "resolv.conf").read_text() == RESOLV_CONF
+    eventually(lambda: box.resolves("@127.0.0.1", "after.example"), bool)
+
+
 def test_fix_alone_does_not_point_the_machine_at_fastdns(served: Box) -> None:
     served.doctor("--fix", "--yes", status=0)
     assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
