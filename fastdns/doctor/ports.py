@@ -49,6 +49,8 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
             if daemon in pids:
                 continue
             process = leader(pids)
+            if process is None and daemon is not None:
+                continue  # not ours to see, and it is there: whether it answers is asked
             key = process.pid if process else 0
             before = found.get(key, Claim(process, (), ()))
             found[key] = Claim(

@@ -8,7 +8,7 @@ library falls back on them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..config.schema import Address, Config
@@ -38,8 +38,12 @@ _HOW = {
 }
 
 
-def look(config: Config, daemon: int | None) -> Finding:
+def look(config: Config, daemon: int | None) -> Iterator[Finding]:
     """Say whom this machine's own programs ask; `daemon`: the pid of fastdns."""
+    yield _look(config, daemon)
+
+
+def _look(config: Config, daemon: int | None) -> Finding:
     named = resolv.nameservers()
     if not named:
         return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", POINT)

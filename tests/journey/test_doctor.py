@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +22,16 @@ pytestmark = pytest.mark.skipif(
 )
 RESOLV_CONF = f"search lan.test\noptions edns0\nnameserver {UPSTREAM}\n"
 DNSMASQ = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--address=/#/192.0.2.1"]
+
+# It knows of fastdns.service, which has never run.
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+*LoadState*) echo loaded ;;
+*reset-failed*) echo "Unit fastdns.service not loaded." >&2; exit 1 ;;
+*" start "*) echo "$4" >> "${0%/*}/started" ;;
+*) exit 3 ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -117,6 +128,48 @@ def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
     box.write("resolv.conf", "nameserver 127.0.0.1\n")
     (found,) = box.findings("resolver", status=1)
     assert "127.0.0.1, where nobody answers" in found["text"]
+
+
+def test_whoever_may_see_little_is_told_what_can_be_seen(served: Box) -> None:
+    served.write("fastdns/other", "")
+    (served.etc / "fastdns").chmod(0o700)
+
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    told = served.run(*nobody, sys.executable, "-m", "fastdns", "doctor", "--state", "/root/a/b")
+    assert "Traceback" not in told.stderr
+    assert "wrong  machine: /root/a/b: Permission denied" in told.stdout
+
+    where = ("--state", "/var/lib/fastdns")
+    seen = served.run(*nobody, sys.executable, "-m", "fastdns", "doctor", *where)
+    assert "somebody holds" not in seen.stdout
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+
+
+def test_systemctl_that_cannot_be_run_ends_no_examination(served: Box) -> None:
+    served.run("mkdir", "-p", "/run/systemd/system")
+    nowhere = ("env", "PATH=/nowhere", sys.executable, "-m", "fastdns", "doctor")
+
+    told = served.run(*nowhere)
+
+    assert "wrong  daemon: cannot run systemctl: No such file" in told.stdout
+    assert "ok     machine:" in told.stdout
+    assert told.returncode == 1
+
+
+def test_unit_that_is_not_loaded_is_started_all_the_same(box: Box) -> None:
+    box.start_upstream()
+    box.run("mkdir", "-p", "/run/systemd/system")
+    systemctl = box.place / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+
+    box.run(
+        *("env", f"PATH={systemctl.parent}:{os.environ['PATH']}"),
+        *(sys.executable, "-m", "fastdns", "doctor", "--fix", "--yes"),
+    )
+
+    assert (box.place / "bin" / "started").read_text() == "fastdns.service\n"
 
 
 def test_looking_changes_nothing(served: Box) -> None:
