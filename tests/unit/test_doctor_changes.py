@@ -137,6 +137,22 @@ def test_failure_takes_back_what_belongs_together(place: Path, record: Record) -
     assert [str(one) for one in again(record).changes] == [str(place / "kept")]
 
 
+def test_impatience_takes_back_what_belongs_together(place: Path, record: Record) -> None:
+    with pytest.raises(KeyboardInterrupt), record.all_or_nothing():
+        record.make(FileChange.of(place / "x", NEW))
+        raise KeyboardInterrupt
+
+    assert list(place.iterdir()) == []
+
+
+def test_what_cannot_be_recorded_is_not_made(place: Path, record: Record) -> None:
+    (place / "fastdns").touch()
+    with pytest.raises(FastdnsError, match="cannot be written"):
+        record.make(FileChange.of(place / "x", NEW))
+    assert not (place / "x").exists()
+    assert record.changes == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -150,6 +166,13 @@ def test_failure_takes_back_what_belongs_together(place: Path, record: Record) -
         '{"version": 1, "changes": [{"kind": "file"}]}',
         '{"version": 1, "changes": [{"kind": "unit", "unit": "x", "no": 1}]}',
         '{"version": 1, "changes": [7]}',
+        '{"version": 1, "changes": [{"kind": "unit", "unit": 7, "enabled": true, "active": true}]}',
+        '{"version": 1, "changes": [{"kind": "unit", "unit": "x", "enabled": 1, "active": true}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": 7, "before": null, "after": {}}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": 7, "after": {}}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": null, "after": null}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": {"mode": ""}}]}',
+        "[" * 100_000,
     ],
 )
 def test_damaged_record_is_named(tmp_path: Path, text: str) -> None:
