@@ -138,9 +138,14 @@ def test_failure_takes_back_what_belongs_together(place: Path, record: Record) -
 
 
 def test_impatience_takes_back_what_belongs_together(place: Path, record: Record) -> None:
-    with pytest.raises(KeyboardInterrupt), record.all_or_nothing():
-        record.make(FileChange.of(place / "x", NEW))
-        raise KeyboardInterrupt
+    class Endless(FileChange):
+        def make(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "file", Endless)
+        with pytest.raises(KeyboardInterrupt):
+            make_all(record, Endless(str(place / "x"), None, NEW))
 
     assert list(place.iterdir()) == []
 
@@ -170,7 +175,7 @@ def test_what_cannot_be_recorded_is_not_made(place: Path, record: Record) -> Non
         '{"version": 1, "changes": [{"kind": "unit", "unit": "x", "enabled": 1, "active": true}]}',
         '{"version": 1, "changes": [{"kind": "file", "path": 7, "before": null, "after": {}}]}',
         '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": 7, "after": {}}]}',
-        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": null, "after": null}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": null, "after": 7}]}',
         '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": {"mode": ""}}]}',
         "[" * 100_000,
     ],
