@@ -62,6 +62,13 @@ class FileChange:
         put(Path(self.path), self.after)
         self._tell_reader()
 
+    def wants_port(self) -> bool:
+        """Return True when undoing it has somebody take the port again."""
+        try:
+            return self.needs_port and look(Path(self.path)) == self.after
+        except FastdnsError:
+            return False
+
     def undo(self) -> str:
         """Bring back what was, unless somebody has changed it since; return what was done."""
         now = look(Path(self.path))
@@ -108,6 +115,10 @@ class UnitChange:
     def make(self) -> None:
         """Stop it for good."""
         units.change("disable", "--now", self.unit)
+
+    def wants_port(self) -> bool:
+        """Return True when undoing it has somebody take the port again."""
+        return self.needs_port and (not units.systemd_runs() or units.is_known(self.unit))
 
     def undo(self) -> str:
         """Have it run again as it did; return what was done."""

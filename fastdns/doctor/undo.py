@@ -16,8 +16,8 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
     that, if it is systemd's to stop. `daemon`: the pid of the one that runs.
     """
     changes = list(reversed(record.changes))
-    first = next((one for one in changes if one.needs_port), None)
-    if daemon is not None and first is not None and not units.is_active(units.FASTDNS):
+    first = next((one for one in changes if daemon is not None and one.wants_port()), None)
+    if first is not None and not units.is_active(units.FASTDNS):
         # Nothing at all then: what is taken back in part may name a resolver that cannot start.
         say(
             f"not undone: {first}: fastdns (pid {daemon}) runs and has the port; "
@@ -27,7 +27,7 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
     failed: list[str] = []
     for change in changes:
         try:
-            if change.needs_port and daemon is not None:
+            if daemon is not None and change.wants_port():
                 say(_stop())
                 daemon = None
             say(record.take_back(change))

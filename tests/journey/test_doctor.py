@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -317,6 +318,34 @@ def test_nothing_is_taken_back_that_would_name_a_stub_that_cannot_start(served: 
 
     assert "not undone: /etc/drop-in.conf: fastdns (pid " in told
     assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_daemon_keeps_the_port_that_nobody_wants_back(served: Box) -> None:
+    drop_in = {"text": "x\n", "link": None, "mode": 0o644}
+    change = {"kind": "file", "path": "/etc/drop-in.conf", "before": None, "after": drop_in}
+    record = {"version": 1, "changes": [change | {"needs_port": True}]}
+    served.write("drop-in.conf", "somebody's\n")
+    served.write("fastdns/doctor.json", json.dumps(record))
+
+    told = served.doctor("--undo", "--yes", status=0)
+
+    assert "somebody has changed it since" in told
+    assert served.resolves("@127.0.0.1", "after.example")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_repair_that_is_ended_leaves_nothing_half_done(served: Box, number: int) -> None:
+    words = ("doctor", "--fix", "--resolver", "--yes")
+    process = subprocess.Popen(
+        served.enter(sys.executable, "-m", "fastdns", *words), stdout=subprocess.DEVNULL
+    )
+    resolv_conf = served.etc / "resolv.conf"
+    eventually(lambda: "nameserver 127.0.0.1\n" in resolv_conf.read_text(), bool)
+    process.send_signal(number)
+
+    assert process.wait(30) == 130
+    assert resolv_conf.read_text() == RESOLV_CONF
+    assert not (served.etc / "fastdns").exists()
 
 
 def test_record_is_roots_alone(served: Box) -> None:
