@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -53,6 +54,9 @@ def doctor(
         return _tell(list(examine(admit(path, state))), as_json=as_json)
     if os.geteuid() != 0:
         raise FastdnsError(f"only root can do that: sudo fastdns doctor {_flag(fix=fix)}")
+    for number in (signal.SIGHUP, signal.SIGTERM):  # like Ctrl-C: no repair is left half done
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as nohup has it
+            signal.signal(number, signal.default_int_handler)
     with only_one() as record:
         if back:
             return _undo(record, admit(path, state), yes=yes)

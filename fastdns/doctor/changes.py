@@ -1,4 +1,7 @@
-"""The kinds of changes that the doctor makes. Each knows what was before, and how to go back."""
+"""The kinds of changes that the doctor makes. Each knows what was before, and how to go back.
+
+Types are checked: changes come from a file, which says what root is to write where.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import attrs
+from attrs.validators import deep_iterable, instance_of, optional
 
 from ..config.text import path_text
 from ..errors import FastdnsError
@@ -22,21 +26,24 @@ FILE_MODE = 0o644
 class Content:
     """What stands at a path: a file's text, or where a symbolic link points."""
 
-    text: str | None = None
-    link: str | None = None
-    mode: int = attrs.field(default=FILE_MODE, eq=False)
+    text: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    link: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    mode: int = attrs.field(default=FILE_MODE, eq=False, validator=instance_of(int))
 
 
 @attrs.frozen
 class FileChange:
     """A file has other content, or is new. The unit that reads it is restarted if it runs."""
 
-    path: str
-    before: Content | None  # None: nothing stood there
-    after: Content
-    made: tuple[str, ...] = ()  # directories that had to be made, outermost first
-    reader: str | None = None
-    needs_port: bool = False  # whether its reader wants the port back once this is undone
+    path: str = attrs.field(validator=instance_of(str))
+    # None: nothing stood there
+    before: Content | None = attrs.field(validator=optional(instance_of(Content)))
+    after: Content = attrs.field(validator=instance_of(Content))
+    # Directories that had to be made, outermost first
+    made: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(str)))
+    reader: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
+    # Whether its reader wants the port back once this is undone
+    needs_port: bool = attrs.field(default=False, validator=instance_of(bool))
 
     @classmethod
     def of(cls, path: Path, after: Content, **more: Any) -> FileChange:
@@ -54,6 +61,13 @@ class FileChange:
                 os.mkdir(directory, 0o755)
         put(Path(self.path), self.after)
         self._tell_reader()
+
+    def wants_port(self) -> bool:
+        """Return True when undoing it has somebody take the port again."""
+        try:
+            return self.needs_port and look(Path(self.path)) == self.after
+        except FastdnsError:
+            return False
 
     def undo(self) -> str:
         """Bring back what was, unless somebody has changed it since; return what was done."""
@@ -76,8 +90,7 @@ class FileChange:
 
     def _tell_reader(self) -> None:
         if self.reader is not None and units.systemd_runs():
-            with suppress(FastdnsError):  # it may have started too often for systemd
-                units.change("reset-failed", self.reader)
+            units.forgive(self.reader)
             if units.is_active(self.reader) or units.is_enabled(self.reader):
                 units.change("restart", self.reader)
 
@@ -86,10 +99,10 @@ class FileChange:
 class UnitChange:
     """A unit is stopped and does not start with the system."""
 
-    unit: str
-    enabled: bool
-    active: bool
-    needs_port: bool = True
+    unit: str = attrs.field(validator=instance_of(str))
+    enabled: bool = attrs.field(validator=instance_of(bool))
+    active: bool = attrs.field(validator=instance_of(bool))
+    needs_port: bool = attrs.field(default=True, validator=instance_of(bool))
 
     @classmethod
     def of(cls, unit: str) -> UnitChange:
@@ -102,6 +115,10 @@ class UnitChange:
     def make(self) -> None:
         """Stop it for good."""
         units.change("disable", "--now", self.unit)
+
+    def wants_port(self) -> bool:
+        """Return True when undoing it has somebody take the port again."""
+        return self.needs_port and (not units.systemd_runs() or units.is_known(self.unit))
 
     def undo(self) -> str:
         """Have it run again as it did; return what was done."""

@@ -78,7 +78,7 @@ def _absent(*, may_start: bool) -> Finding:
 
 
 def _start(_record: Record) -> str:
-    units.change("reset-failed", units.FASTDNS)
+    units.forgive(units.FASTDNS)
     units.change("start", units.FASTDNS)
     return f"started {units.FASTDNS}"
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import attrs
@@ -33,7 +34,7 @@ def admit(path: Path | None, state: str | None) -> Patient:
         do = "fastdns check tells when it is right; what else is wrong shows then"
         found = tuple(wrong("configuration", line, do) for line in errors.lines)
         return Patient(None, None, found)
-    source = path or (DEFAULT_FILE if DEFAULT_FILE.exists() else None)
+    source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
     try:
         pid = holder(Places(config.state_dir, config.run_dir).lock)
@@ -53,7 +54,15 @@ def examine(patient: Patient) -> Iterator[Finding]:
     for finding in ports.look(config, patient.daemon):
         taken = taken or finding.state == "wrong"
         yield finding
-    yield from daemon.look(config, patient.daemon, may_start=not taken)
+    yield from _as_far(daemon.ABOUT, daemon.look(config, patient.daemon, may_start=not taken))
     yield from daemon.look_at_upstreams(config)
-    yield resolver.look(config, patient.daemon)
+    yield from _as_far(resolver.ABOUT, resolver.look(config, patient.daemon))
     yield from machine.look(config)
+
+
+def _as_far(about: str, findings: Iterable[Finding]) -> Iterator[Finding]:
+    """Yield what can be found: a systemctl that hangs or is not there ends no examination."""
+    try:
+        yield from findings
+    except FastdnsError as error:
+        yield wrong(about, str(error))

@@ -41,12 +41,12 @@ def look(config: Config) -> Iterator[Finding]:
 def _directory(config: Config) -> Finding:
     place = config.state_dir
     where = path_text(place)
-    if not os.path.lexists(place):
-        above = next(one for one in place.parents if one.exists())
-        if os.statvfs(above).f_flag & os.ST_RDONLY:
-            return wrong(ABOUT, f"{where} cannot be made: {above} is read-only", ELSEWHERE)
-        return ok(ABOUT, f"{where} is not there yet; fastdns makes it")
     try:
+        if not _is_there(place):
+            above = next(one for one in place.parents if one.exists())
+            if os.statvfs(above).f_flag & os.ST_RDONLY:
+                return wrong(ABOUT, f"{where} cannot be made: {above} is read-only", ELSEWHERE)
+            return ok(ABOUT, f"{where} is not there yet; fastdns makes it")
         found = place.stat()
         room = os.statvfs(place)
     except OSError as error:
@@ -56,6 +56,15 @@ def _directory(config: Config) -> Finding:
     if found.st_mode & 0o300 != 0o300:
         return wrong(ABOUT, f"{where}: its owner may not write there", f"chmod u+rwx {where}")
     return _room(where, room, config)
+
+
+def _is_there(place: Path) -> bool:
+    """Return whether anything is; OSError: that cannot be seen."""
+    try:
+        os.lstat(place)
+    except FileNotFoundError:
+        return False
+    return True
 
 
 def _room(where: str, room: os.statvfs_result, config: Config) -> Finding:

@@ -9,6 +9,7 @@ import attrs
 from ..config.schema import Address, Config
 from ..server.holders import Bound, Port, Process, leader
 from ..upstream.sources import Sources
+from ..upstream.system import is_ourselves
 from .findings import Finding, ok, wrong
 from .services import way_out
 
@@ -32,7 +33,7 @@ def look(config: Config, daemon: int | None) -> Iterator[Finding]:
         wanted = [one for one in config.listen.dns if one.port == number]
         port = Port.look(number)
         claims = _claims(port, wanted, daemon)
-        yield from (_taken(claim, config) for claim in claims)
+        yield from (_taken(claim, config, port) for claim in claims)
         taken = {address for claim in claims for address in claim.wanted}
         free = [address for address in wanted if address not in taken]
         if free and daemon is None:
@@ -48,6 +49,8 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
             if daemon in pids:
                 continue
             process = leader(pids)
+            if process is None and daemon is not None:
+                continue  # not ours to see, and it is there: whether it answers is asked
             key = process.pid if process else 0
             before = found.get(key, Claim(process, (), ()))
             found[key] = Claim(
@@ -58,7 +61,7 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
     return list(found.values())
 
 
-def _taken(claim: Claim, config: Config) -> Finding:
+def _taken(claim: Claim, config: Config, port: Port) -> Finding:
     where = f"{_listed(claim.wanted)} ({_protocols(claim.held)})"
     if claim.process is None:
         return wrong(ABOUT, f"somebody holds {where}", "run this as root to see who")
@@ -67,7 +70,10 @@ def _taken(claim: Claim, config: Config) -> Finding:
     if not set(held) <= set(claim.wanted):
         text = f"{claim.process} has {_listed(held)}, in the way of {where}"
     way = way_out(claim.process, held, config.listen.dns)
-    if way.remedy is not None and not Sources(config).servers:
+    given_up = [one.address for one in port.bound if claim.process.pid in port.pids([one])]
+    if way.remedy is not None and all(
+        is_ourselves(server.address, given_up) for server in Sources(config).servers
+    ):
         first = "fastdns would have no upstream: first name one in upstream.servers, then"
         return wrong(ABOUT, text, f"{first} {way.do}")
     return wrong(ABOUT, text, way.do, way.remedy)

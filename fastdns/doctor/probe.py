@@ -53,9 +53,12 @@ def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Repl
 
 
 def resolves(address: Address, timeout: float = 5.0) -> bool:
-    """Return True when the server knows what only an upstream or its cache can have told it."""
+    """Return True when the server is told by others what nobody can have in a cache."""
+    # A name of the root that does not exist: a resolver that has come to ask itself knows `. NS`.
+    name = f"fastdns-doctor-{os.urandom(8).hex()}".encode()
+    question = bytes([len(name)]) + name + b"\0" + struct.pack("!HH", 1, 1)
     try:
-        return ask(address, ROOT_NS, tcp=False, timeout=timeout).is_good
+        return ask(address, question, tcp=False, timeout=timeout).is_good
     except OSError:
         return False
 

@@ -35,7 +35,11 @@ class Record:
     def make(self, change: Change) -> None:
         """Record a change and make it; FastdnsError: it did not work, and is recorded."""
         self.changes.append(change)
-        self._write()
+        try:
+            self._write()
+        except FastdnsError:
+            self.changes.pop()  # it is not made
+            raise
         try:
             change.make()
         except OSError as error:
@@ -53,11 +57,11 @@ class Record:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Take back what a block has changed when it ends with FastdnsError."""
+        """Take back what a block has changed when it does not come to its end."""
         before = len(self.changes)
         try:
             yield
-        except FastdnsError:
+        except BaseException:  # somebody may have lost patience: Ctrl-C
             for change in reversed(self.changes[before:]):
                 with suppress(FastdnsError):  # then it stays recorded
                     self.take_back(change)
@@ -117,7 +121,7 @@ def _read(path: Path) -> list[Change]:
         return []
     except OSError as error:
         raise FastdnsError(f"{path}: {error.strerror}") from None
-    except ValueError:
+    except (ValueError, RecursionError):
         data = None
     try:
         if data["version"] != VERSION:

@@ -8,7 +8,7 @@ library falls back on them.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from ..config.schema import Address, Config
@@ -24,6 +24,7 @@ ABOUT = "resolver"
 DROP_IN = Path("/etc/systemd/resolved.conf.d/fastdns-resolver.conf")
 RESOLVED_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
+TAKEN_IN_SECONDS = 1.0  # until others have read resolv.conf again
 STUB = Address("127.0.0.53", 53)
 POINT = "fastdns doctor --fix --resolver"
 _HOW = {
@@ -37,8 +38,12 @@ _HOW = {
 }
 
 
-def look(config: Config, daemon: int | None) -> Finding:
+def look(config: Config, daemon: int | None) -> Iterator[Finding]:
     """Say whom this machine's own programs ask; `daemon`: the pid of fastdns."""
+    yield _look(config, daemon)
+
+
+def _look(config: Config, daemon: int | None) -> Finding:
     named = resolv.nameservers()
     if not named:
         return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", POINT)
@@ -99,6 +104,7 @@ def _by_file(config: Config, host: str) -> Remedy:
         with record.all_or_nothing():
             record.make(FileChange.of(resolv.RESOLV_CONF, after))
             _check_upstreams(config, keep)
+            _check_for_loop(host)
         return f"{resolv.RESOLV_CONF} names {host}"
 
     behind = f"; behind it stays {', '.join(others)}, which fastdns asks" if others else ""
@@ -121,6 +127,7 @@ def _by_resolved(config: Config, host: str) -> Remedy:
             if not _in_time(lambda: host in resolv.nameservers(resolv.UPLINK_RESOLV_CONF)):
                 raise FastdnsError(f"systemd-resolved has not taken {DROP_IN}: taken back")
             _check_upstreams(config, keep)
+            _check_for_loop(host)
             if resolv.names_stub() and not _in_time(lambda: probe.resolves(STUB)):
                 raise FastdnsError("systemd-resolved does not get answers like that: taken back")
         return f"systemd-resolved asks {host}"
@@ -138,6 +145,16 @@ def _check_upstreams(config: Config, keep: str) -> None:
     own = config.listen.dns
     if not system_servers(resolv.RESOLV_CONF, resolv.UPLINK_RESOLV_CONF, own):
         raise FastdnsError(f"fastdns would lose its upstreams, so that was taken back: {keep}")
+
+
+def _check_for_loop(host: str) -> None:
+    """Make sure that fastdns still gets answers: an upstream of its may ask this machine itself."""
+    time.sleep(TAKEN_IN_SECONDS)
+    if not probe.resolves(Address(host, 53)):
+        raise FastdnsError(
+            f"fastdns at {host}:53 gets no answers like that, so that was taken back: does an "
+            "upstream of its ask whom this machine asks? Name others in upstream.servers"
+        )
 
 
 def _keep_upstreams(config: Config) -> str:

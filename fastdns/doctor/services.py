@@ -11,7 +11,7 @@ import attrs
 
 from ..config.schema import Address
 from ..errors import FastdnsError
-from ..server.holders import Port, Process
+from ..server.holders import Port, Process, read_process
 from . import units
 from .changes import Content, FileChange, UnitChange
 from .findings import Remedy
@@ -19,6 +19,7 @@ from .record import Record
 from .resolv import RESOLV_CONF, UPLINK_RESOLV_CONF, names_stub
 
 RESOLVED = "systemd-resolved.service"
+RESOLVED_NAME = "systemd-resolve"  # as far as the kernel keeps it
 DNSMASQ = "dnsmasq.service"
 RESOLVED_DROP_IN = Path("/etc/systemd/resolved.conf.d/fastdns.conf")
 DNSMASQ_DROP_IN = Path("/etc/dnsmasq.d/fastdns.conf")
@@ -46,7 +47,7 @@ class Way:
 
 def way_out(process: Process, addresses: Sequence[Address], wanted: Collection[Address]) -> Way:
     """Return how the process gives up these addresses of its, for those that we want."""
-    if process.name.startswith("systemd-resolve"):
+    if process.name.startswith(RESOLVED_NAME):
         return _resolved(addresses)
     if process.name == "dnsmasq":
         return _dnsmasq_of_others(process) or _dnsmasq(process, wanted)
@@ -99,12 +100,24 @@ def _resolved(addresses: Sequence[Address]) -> Way:
         after = Content(f"{MARK}[Resolve]\n{settings}\n")
         with record.all_or_nothing():
             record.make(FileChange.of(RESOLVED_DROP_IN, after, reader=RESOLVED, needs_port=True))
+            if not _has_left(addresses):
+                raise FastdnsError(
+                    "systemd-resolved keeps the port, so that was taken back; another file says "
+                    "so: systemd-analyze cat-config systemd/resolved.conf"
+                )
             if names_stub(RESOLV_CONF):
                 link = Content(link=str(UPLINK_RESOLV_CONF))
                 record.make(FileChange.of(RESOLV_CONF, link))
         return "systemd-resolved has no stub any more; its other work goes on"
 
     return Way(do, Remedy(f"have systemd-resolved leave the port ({shown}) and restart it", apply))
+
+
+def _has_left(addresses: Sequence[Address]) -> bool:
+    """Return True when systemd-resolved is at none of these addresses."""
+    port = Port.look(addresses[0].port)
+    pids = port.pids(one for one in port.bound if one.address in addresses)
+    return not any(one.name.startswith(RESOLVED_NAME) for one in map(read_process, pids) if one)
 
 
 # dnsmasq

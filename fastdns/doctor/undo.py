@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from ..errors import FastdnsError
 from . import units
-from .changes import Change
 from .record import Record
 
 
@@ -16,11 +15,20 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
     Whoever is to have the port again can only start when fastdns does not run: it is stopped for
     that, if it is systemd's to stop. `daemon`: the pid of the one that runs.
     """
+    changes = list(reversed(record.changes))
+    first = next((one for one in changes if daemon is not None and one.wants_port()), None)
+    if first is not None and not units.is_active(units.FASTDNS):
+        # Nothing at all then: what is taken back in part may name a resolver that cannot start.
+        say(
+            f"not undone: {first}: fastdns (pid {daemon}) runs and has the port; "
+            "stop it, then undo again"
+        )
+        return False
     failed: list[str] = []
-    for change in reversed(list(record.changes)):
+    for change in changes:
         try:
-            if change.needs_port and daemon is not None:
-                say(_stop(daemon, change))
+            if daemon is not None and change.wants_port():
+                say(_stop())
                 daemon = None
             say(record.take_back(change))
         except FastdnsError as error:
@@ -29,11 +37,7 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
     return not failed
 
 
-def _stop(daemon: int, change: Change) -> str:
-    if not units.is_active(units.FASTDNS):
-        raise FastdnsError(
-            f"{change}: fastdns (pid {daemon}) runs and has the port; stop it, then undo again"
-        )
+def _stop() -> str:
     units.change("stop", units.FASTDNS)
     later = ""
     if units.is_enabled(units.FASTDNS):

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 from ..errors import FastdnsError
 
 FASTDNS = "fastdns.service"
 SECONDS = 60.0
+ASK_SECONDS = 10.0  # nothing is changed meanwhile
 
 
 def systemd_runs() -> bool:
@@ -39,23 +41,29 @@ def change(*arguments: str) -> None:
         raise FastdnsError(f"systemctl {' '.join(arguments)}: {lines[0]}")
 
 
+def forgive(unit: str) -> None:
+    """Have systemd start it again that has started too often, if systemd remembers that."""
+    with suppress(FastdnsError):  # it knows nothing of a unit that is not loaded
+        change("reset-failed", unit)
+
+
 def _ask(*arguments: str) -> str:
     """Return systemctl's one word; none when systemd does not run."""
-    return _run(*arguments).stdout.strip() if systemd_runs() else ""
+    return _run(*arguments, seconds=ASK_SECONDS).stdout.strip() if systemd_runs() else ""
 
 
-def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+def _run(*arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProcess[str]:
     try:
         return subprocess.run(
             ["systemctl", "--no-pager", "--no-ask-password", *arguments],
             capture_output=True,
             text=True,
             errors="replace",
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise FastdnsError(f"systemctl {' '.join(arguments)}: no end after {SECONDS:g} s") from None
+        raise FastdnsError(f"systemctl {' '.join(arguments)}: no end after {seconds:g} s") from None
     except OSError as error:
         raise FastdnsError(f"cannot run systemctl: {error.strerror}") from None

@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,6 +23,16 @@ pytestmark = pytest.mark.skipif(
 )
 RESOLV_CONF = f"search lan.test\noptions edns0\nnameserver {UPSTREAM}\n"
 DNSMASQ = ["dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--address=/#/192.0.2.1"]
+
+# It knows of fastdns.service, which has never run.
+SYSTEMCTL = """#!/bin/sh
+case "$*" in
+*LoadState*) echo loaded ;;
+*reset-failed*) echo "Unit fastdns.service not loaded." >&2; exit 1 ;;
+*" start "*) echo "$4" >> "${0%/*}/started" ;;
+*) exit 3 ;;
+esac
+"""
 
 
 @pytest.fixture
@@ -119,6 +131,48 @@ def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
     assert "127.0.0.1, where nobody answers" in found["text"]
 
 
+def test_whoever_may_see_little_is_told_what_can_be_seen(served: Box) -> None:
+    served.write("fastdns/other", "")
+    (served.etc / "fastdns").chmod(0o700)
+
+    nobody = ("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups")
+    told = served.run(*nobody, sys.executable, "-m", "fastdns", "doctor", "--state", "/root/a/b")
+    assert "Traceback" not in told.stderr
+    assert "wrong  machine: /root/a/b: Permission denied" in told.stdout
+
+    where = ("--state", "/var/lib/fastdns")
+    seen = served.run(*nobody, sys.executable, "-m", "fastdns", "doctor", *where)
+    assert "somebody holds" not in seen.stdout
+    assert seen.returncode == 0, seen.stdout + seen.stderr
+
+
+def test_systemctl_that_cannot_be_run_ends_no_examination(served: Box) -> None:
+    served.run("mkdir", "-p", "/run/systemd/system")
+    nowhere = ("env", "PATH=/nowhere", sys.executable, "-m", "fastdns", "doctor")
+
+    told = served.run(*nowhere)
+
+    assert "wrong  daemon: cannot run systemctl: No such file" in told.stdout
+    assert "ok     machine:" in told.stdout
+    assert told.returncode == 1
+
+
+def test_unit_that_is_not_loaded_is_started_all_the_same(box: Box) -> None:
+    box.start_upstream()
+    box.run("mkdir", "-p", "/run/systemd/system")
+    systemctl = box.place / "bin" / "systemctl"
+    systemctl.parent.mkdir()
+    systemctl.write_text(SYSTEMCTL)
+    systemctl.chmod(0o755)
+
+    box.run(
+        *("env", f"PATH={systemctl.parent}:{os.environ['PATH']}"),
+        *(sys.executable, "-m", "fastdns", "doctor", "--fix", "--yes"),
+    )
+
+    assert (box.place / "bin" / "started").read_text() == "fastdns.service\n"
+
+
 def test_looking_changes_nothing(served: Box) -> None:
     before = {file: file.stat().st_mtime_ns for file in served.etc.rglob("*")}
     served.doctor(status=0)
@@ -165,6 +219,19 @@ def test_configured_upstreams_leave_only_fastdns_in_resolv_conf(box: Box) -> Non
     box.doctor("--fix", "--resolver", "--yes", status=0)
 
     assert (box.etc / "resolv.conf").read_text().count("nameserver") == 1
+
+
+def test_upstream_that_asks_whom_this_machine_asks_is_no_loop_afterwards(box: Box) -> None:
+    box.start_upstream()
+    box.start("dnsmasq", "--keep-in-foreground", "--conf-file=/dev/null", "--port=5300")
+    box.write("fastdns/fastdns.toml", '[upstream]\nservers = ["127.0.0.1:5300"]\n')
+    box.start_fastdns()
+
+    told = box.doctor("--fix", "--resolver", "--yes", status=1)
+
+    assert "gets no answers like that, so that was taken back" in told
+    assert (box.etc / "resolv.conf").read_text() == RESOLV_CONF
+    eventually(lambda: box.resolves("@127.0.0.1", "after.example"), bool)
 
 
 def test_fix_alone_does_not_point_the_machine_at_fastdns(served: Box) -> None:
@@ -233,6 +300,52 @@ def test_port_is_not_given_back_under_a_daemon_that_nobody_can_stop(served: Box)
 
     assert "not undone: named.service: fastdns (pid " in told
     assert (served.etc / "fastdns" / "doctor.json").exists()
+
+
+def test_nothing_is_taken_back_that_would_name_a_stub_that_cannot_start(served: Box) -> None:
+    drop_in = {"text": "x\n", "link": None, "mode": 0o644}
+    stub = {"text": "nameserver 127.0.0.53\n", "link": None, "mode": 0o644}
+    now = {"text": RESOLV_CONF, "link": None, "mode": 0o644}
+    served.write("drop-in.conf", "x\n")
+    changes = [
+        {"kind": "file", "path": "/etc/drop-in.conf", "before": None, "after": drop_in}
+        | {"needs_port": True},
+        {"kind": "file", "path": "/etc/resolv.conf", "before": stub, "after": now},
+    ]
+    served.write("fastdns/doctor.json", json.dumps({"version": 1, "changes": changes}))
+
+    told = served.doctor("--undo", "--yes", status=1)
+
+    assert "not undone: /etc/drop-in.conf: fastdns (pid " in told
+    assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_daemon_keeps_the_port_that_nobody_wants_back(served: Box) -> None:
+    drop_in = {"text": "x\n", "link": None, "mode": 0o644}
+    change = {"kind": "file", "path": "/etc/drop-in.conf", "before": None, "after": drop_in}
+    record = {"version": 1, "changes": [change | {"needs_port": True}]}
+    served.write("drop-in.conf", "somebody's\n")
+    served.write("fastdns/doctor.json", json.dumps(record))
+
+    told = served.doctor("--undo", "--yes", status=0)
+
+    assert "somebody has changed it since" in told
+    assert served.resolves("@127.0.0.1", "after.example")
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_repair_that_is_ended_leaves_nothing_half_done(served: Box, number: int) -> None:
+    words = ("doctor", "--fix", "--resolver", "--yes")
+    process = subprocess.Popen(
+        served.enter(sys.executable, "-m", "fastdns", *words), stdout=subprocess.DEVNULL
+    )
+    resolv_conf = served.etc / "resolv.conf"
+    eventually(lambda: "nameserver 127.0.0.1\n" in resolv_conf.read_text(), bool)
+    process.send_signal(number)
+
+    assert process.wait(30) == 130
+    assert resolv_conf.read_text() == RESOLV_CONF
+    assert not (served.etc / "fastdns").exists()
 
 
 def test_record_is_roots_alone(served: Box) -> None:

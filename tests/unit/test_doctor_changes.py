@@ -137,6 +137,27 @@ def test_failure_takes_back_what_belongs_together(place: Path, record: Record) -
     assert [str(one) for one in again(record).changes] == [str(place / "kept")]
 
 
+def test_impatience_takes_back_what_belongs_together(place: Path, record: Record) -> None:
+    class Endless(FileChange):
+        def make(self) -> None:
+            raise KeyboardInterrupt
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setitem(KINDS, "file", Endless)
+        with pytest.raises(KeyboardInterrupt):
+            make_all(record, Endless(str(place / "x"), None, NEW))
+
+    assert list(place.iterdir()) == []
+
+
+def test_what_cannot_be_recorded_is_not_made(place: Path, record: Record) -> None:
+    (place / "fastdns").touch()
+    with pytest.raises(FastdnsError, match="cannot be written"):
+        record.make(FileChange.of(place / "x", NEW))
+    assert not (place / "x").exists()
+    assert record.changes == []
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -150,6 +171,13 @@ def test_failure_takes_back_what_belongs_together(place: Path, record: Record) -
         '{"version": 1, "changes": [{"kind": "file"}]}',
         '{"version": 1, "changes": [{"kind": "unit", "unit": "x", "no": 1}]}',
         '{"version": 1, "changes": [7]}',
+        '{"version": 1, "changes": [{"kind": "unit", "unit": 7, "enabled": true, "active": true}]}',
+        '{"version": 1, "changes": [{"kind": "unit", "unit": "x", "enabled": 1, "active": true}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": 7, "before": null, "after": {}}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": 7, "after": {}}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": null, "after": 7}]}',
+        '{"version": 1, "changes": [{"kind": "file", "path": "/x", "before": {"mode": ""}}]}',
+        "[" * 100_000,
     ],
 )
 def test_damaged_record_is_named(tmp_path: Path, text: str) -> None:

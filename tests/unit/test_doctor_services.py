@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
+from pathlib import Path
+
 import pytest
 
 from fastdns.config.schema import Address
+from fastdns.doctor import services, units
+from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out
-from fastdns.server.holders import Process
+from fastdns.errors import FastdnsError
+from fastdns.server.holders import Bound, Port, Process
 
 EVERYWHERE = Address("0.0.0.0", 53)
 
@@ -46,6 +52,30 @@ def test_further_stubs_of_resolved_are_closed_too() -> None:
     stub = [Address("127.0.0.53", 53), Address("127.0.0.54", 53)]
     process = Process(412, "systemd-resolve", "", "systemd-resolved.service")
     assert "DNSStubListenerExtra=" not in way_out(process, stub, [EVERYWHERE]).do
+
+
+@pytest.mark.parametrize("leaves", [True, False])
+def test_resolved_that_keeps_the_port_gets_its_settings_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, leaves: bool
+) -> None:
+    stub = Address("127.0.0.53", 53)
+    process = Process(412, "systemd-resolve", "", "systemd-resolved.service")
+    bound = () if leaves else (Bound("UDP", stub, 7),)
+    file = tmp_path / "resolved.conf.d" / "fastdns.conf"
+    monkeypatch.setattr(Port, "look", lambda _: Port(bound, {7: {412}}))
+    monkeypatch.setattr(services, "read_process", lambda _: process)
+    monkeypatch.setattr(services, "names_stub", lambda _: False)
+    monkeypatch.setattr(services, "RESOLVED_DROP_IN", file)
+    monkeypatch.setattr(units, "systemd_runs", lambda: True)
+    monkeypatch.setattr(units, "is_active", lambda _: True)
+    monkeypatch.setattr(units, "change", lambda *_: None)
+    remedy = way_out(process, [stub], [EVERYWHERE]).remedy
+    assert remedy is not None
+
+    with nullcontext() if leaves else pytest.raises(FastdnsError, match="keeps the port"):
+        remedy.apply(Record(tmp_path / "fastdns" / "doctor.json"))
+
+    assert file.exists() is leaves
 
 
 @pytest.mark.parametrize("unit", ["docker.service", "AdGuardHome.service", "my-own.service"])

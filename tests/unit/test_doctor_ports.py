@@ -1,0 +1,47 @@
+"""What is said of the listen addresses, and when nobody is made to leave them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.schema import Address, Config, Server, Upstream
+from fastdns.doctor import ports, units
+from fastdns.doctor.findings import Finding
+from fastdns.server.holders import Bound, Port, Process
+
+NAMED = Process(412, "named", "", "named.service")
+Found = Callable[[list[str], list[str]], Finding]
+
+
+@pytest.fixture
+def found(monkeypatch: pytest.MonkeyPatch) -> Found:
+    """What is said when named has these addresses and fastdns these upstreams."""
+
+    def look(held: list[str], upstreams: list[str]) -> Finding:
+        bound = [Bound("UDP", Address(host, 53), n) for n, host in enumerate(held)]
+        port = Port(tuple(bound), {one.inode: {NAMED.pid} for one in bound})
+        servers = tuple(Server("udp", Address(host, 53)) for host in upstreams)
+        monkeypatch.setattr(Port, "look", lambda _: port)
+        monkeypatch.setattr(ports, "leader", lambda _: NAMED)
+        monkeypatch.setattr(units, "systemd_runs", lambda: True)
+        config = Config(
+            state_dir=Path("/x"), run_dir=Path("/x/run"), upstream=Upstream(servers=servers)
+        )
+        (wrong,) = (one for one in ports.look(config, None) if one.state == "wrong")
+        return wrong
+
+    return look
+
+
+def test_resolver_in_the_way_is_stopped_when_there_is_another_upstream(found: Found) -> None:
+    assert found(["127.0.0.1", "127.0.0.9"], ["127.0.0.9", "192.0.2.53"]).remedy is not None
+
+
+@pytest.mark.parametrize("held", [["127.0.0.1", "127.0.0.9"], ["0.0.0.0"]])
+def test_resolver_that_is_the_only_upstream_is_not_stopped(found: Found, held: list[str]) -> None:
+    wrong = found(held, ["127.0.0.9"])
+    assert wrong.remedy is None
+    assert wrong.do.startswith("fastdns would have no upstream: first name one")
