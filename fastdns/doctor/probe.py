@@ -9,11 +9,11 @@ import time
 
 import attrs
 
+from ..cache.keys import spell_rcode
 from ..config.schema import Address
 
 ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
-RCODES = {0: "NOERROR", 1: "FORMERR", 2: "SERVFAIL", 3: "NXDOMAIN", 4: "NOTIMP", 5: "REFUSED"}
 _HEADER = struct.Struct("!HHHHHH")
 _RD = 0x0100
 _QR = 0x8000
@@ -32,7 +32,7 @@ class Reply:
         return self.rcode in (0, 3)
 
     def __str__(self) -> str:
-        return RCODES.get(self.rcode, f"RCODE {self.rcode}")
+        return spell_rcode(self.rcode)
 
 
 def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:

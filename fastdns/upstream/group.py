@@ -202,7 +202,7 @@ class _Inquiry:
                     self._failure = UpstreamTimeout("no upstream answered in time")
                 return None
             endpoint = self._under_way.pop(exchange)
-            log.debug("%s, asked %s: %s", endpoint.server, self._request, arrival)
+            log.debug("%s, asked %s: %s", endpoint.server, self._request, _brief(arrival))
             if isinstance(arrival, UpstreamError):
                 self._failure = arrival
             elif arrival.truncated:
@@ -218,3 +218,7 @@ class _Inquiry:
             if patience is not None:
                 return None  # there is another one to ask, at once
         return None
+
+
+def _brief(arrival: Answer | UpstreamError) -> str:
+    return f"RCODE {arrival.rcode}" if isinstance(arrival, Answer) else str(arrival)
