@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 
 import attrs
 
 from ..config.schema import Address, Config
-from ..server.holders import Bound, Port, Process, leader
+from ..server.holders import Bound, Port, Process, leader, read_process
 from ..upstream.sources import Sources
 from ..upstream.system import is_ourselves
+from . import units
 from .findings import Finding, ok, wrong
 from .services import way_out
 
@@ -46,7 +47,7 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
     for address in wanted:
         for one in port.clashing(address):
             pids = port.pids([one])
-            if daemon in pids:
+            if daemon in pids or _is_kept_for_us(pids):
                 continue
             process = leader(pids)
             if process is None and daemon is not None:
@@ -59,6 +60,14 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
                 tuple(dict.fromkeys((*before.held, one))),
             )
     return list(found.values())
+
+
+def _is_kept_for_us(pids: Set[int]) -> bool:
+    """Whether systemd holds a socket for the next start of fastdns, with nobody else but that."""
+    if 1 not in pids or not units.keeps_sockets(units.FASTDNS):
+        return False
+    others = [process for pid in pids - {1} if (process := read_process(pid)) is not None]
+    return all(process.unit == units.FASTDNS for process in others)
 
 
 def _taken(claim: Claim, config: Config, port: Port) -> Finding:

@@ -33,6 +33,12 @@ def is_known(unit: str) -> bool:
     return _ask("show", "--property=LoadState", "--value", unit) == "loaded"
 
 
+def keeps_sockets(unit: str) -> bool:
+    """Return True when systemd keeps sockets of the unit, for its next start."""
+    kept = _ask("show", "--property=NFileDescriptorStore", "--value", unit)
+    return kept.isdigit() and int(kept) > 0
+
+
 def change(*arguments: str) -> None:
     """Have systemctl do it; FastdnsError says why it did not."""
     done = _run(*arguments)

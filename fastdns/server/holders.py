@@ -136,9 +136,10 @@ def read_process(pid: int) -> Process | None:
 
 
 def holder_of(wanted: Address) -> Process | None:
-    """Return who is in the way of binding the address; None: it is not ours to see."""
+    """Return who else is in the way of binding the address; None: it is not ours to see."""
     port = Port.look(wanted.port)
-    return leader(port.pids(port.clashing(wanted)))
+    others = [one for one in port.clashing(wanted) if os.getpid() not in port.pids([one])]
+    return leader(port.pids(others))
 
 
 def _bound_to(port: int) -> Iterator[Bound]:

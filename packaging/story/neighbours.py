@@ -4,9 +4,9 @@ import json
 import re
 
 from box import UNIT, Box
-from life import CONFIG, INSTALL, uncommented
-from outside import RESOLVER, must_answer
-from tell import Story, must
+from life import CONFIG, INSTALL, OPENS, uncommented
+from outside import RESOLVER, ask, must_answer
+from tell import Story, must, until
 
 ADVICE = ("journalctl -u fastdns", "fastdns doctor")
 RESOLV_CONF = "/etc/resolv.conf"
@@ -93,7 +93,7 @@ def beside_resolved(story: Story, box: Box, package: str) -> None:
         box.run(*INSTALL, "systemd-resolved")
         must(box.processes(RESOLVED), "it does not run", box.journal(RESOLVED))
         must(STUB in box.path(RESOLV_CONF).read_text(), "its stub is not in use")
-        step.tell(must_answer(box, server=STUB))
+        step.tell(stub_answers(box))
     with story.step(f"apt install .{package}") as step:
         box.run(*INSTALL, package)
         step.tell(f"an answer without an edit: {must_answer(box)}")
@@ -102,10 +102,33 @@ def beside_resolved(story: Story, box: Box, package: str) -> None:
         names = [upstream["name"] for upstream in upstreams]
         must(names == [f"{RESOLVER}:53"], "others", json.dumps(upstreams))
         step.tell(f"{names[0]}, the real one behind the stub")
+    stub_makes_room(story, box)
     with story.step("apt purge fastdns") as step:
         box.run("apt-get", "-q", "-y", "purge", "fastdns")
         must(STUB in box.path(RESOLV_CONF).read_text(), f"{RESOLV_CONF} is another")
-        step.tell(f"resolved serves on: {must_answer(box, server=STUB)}")
+        step.tell(f"resolved serves on: {stub_answers(box)}")
+
+
+def stub_makes_room(story: Story, box: Box) -> None:
+    """Beside all addresses of the box there is no room for the stub."""
+    with story.step("opened to all addresses, the stub in the way: fastdns doctor --fix") as step:
+        text = box.path(CONFIG).read_text()
+        servers = uncommented(text, "servers = []", f'servers = ["{RESOLVER}"]')
+        box.path(CONFIG).write_text(uncommented(servers, OPENS))
+        must(not box.succeeds("systemctl", "restart", UNIT), "it starts, so the stub is no trouble")
+        said = box.run("fastdns", "doctor", status=1)
+        must(RESOLVED in said, "it does not name systemd-resolved", said)
+        said = box.run("fastdns", "doctor", "--fix", "--yes")
+        step.tell(must_answer(box))
+    with story.step("fastdns doctor --undo --yes") as step:
+        box.run("fastdns", "doctor", "--undo", "--yes")
+        step.tell(f"the stub is back: {stub_answers(box)}")
+
+
+def stub_answers(box: Box) -> str:
+    """Return the stub's answer: for a moment after its start it knows nobody to ask."""
+    until(lambda: ask(box, "www.example", server=STUB), "an answer of systemd-resolved")
+    return must_answer(box, server=STUB)
 
 
 def is_installed(box: Box) -> bool:

@@ -102,3 +102,8 @@ def test_process_that_has_ended_is_nobody() -> None:
     child = subprocess.Popen(["true"])
     child.wait()
     assert read_process(child.pid) is None
+
+
+def test_whoever_asks_is_not_in_its_own_way() -> None:
+    with bind("127.0.0.1") as ours:
+        assert holder_of(Address("0.0.0.0", ours.getsockname()[1])) is None
