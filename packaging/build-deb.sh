@@ -32,6 +32,7 @@ if [ -n "$suffix" ]; then
 fi
 
 log=../build.log
+echo "building it takes a minute; build/deb/build.log tells how far it is"
 # Of Debian's programs alone: whoever builds may have another Python in front of them.
 if ! env -u PYTHONPATH -u PYTHONHOME PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
     dpkg-buildpackage -b -us -uc >"$log" 2>&1; then

@@ -10,6 +10,7 @@ from threading import Timer
 import click
 
 from ..config.load import load_places
+from ..config.places import which_one
 from ..config.text import path_text
 from ..errors import FastdnsError
 from ..server.ground import holder
@@ -35,9 +36,7 @@ def reload(path: Path | None, state: str | None) -> int:
     places = load_places(path, state=state)
     pid = holder(places.lock)
     if pid is None:
-        raise NotRunning(
-            f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
-        )
+        raise NotRunning(f"no daemon runs with state_dir {places.state_dir} {which_one(places)}")
     try:
         become_owner(places.state_dir)
         with _told_to_wait(pid):

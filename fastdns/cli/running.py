@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._shared import Pages
-from ..config.places import Places
+from ..config.places import Places, which_one
 from ..errors import FastdnsError
 from ..server.ground import holder
 
@@ -16,9 +16,7 @@ def pages_of_running(places: Places) -> Pages:
     """Return the pages of the daemon of these places; NotRunning, or FastdnsError: not readable."""
     pid = holder(places.lock)
     if pid is None:
-        raise NotRunning(
-            f"no daemon runs with state_dir {places.state_dir} (say which one with -c or --state)"
-        )
+        raise NotRunning(f"no daemon runs with state_dir {places.state_dir} {which_one(places)}")
     try:
         pages = Pages.attach(places.counters)
     except OSError as error:

@@ -3,6 +3,7 @@
 import os
 import pwd
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 
 import attrs
@@ -86,6 +87,14 @@ def decide(
         return Places(SYSTEM_STATE, run_dir or SYSTEM_RUN)
     own = _state_home(environment) / "fastdns"
     return Places(own, run_dir or own / "run")
+
+
+def which_one(places: Places) -> str:
+    """Return, for a message, how to name the daemon that is meant when none is in these places."""
+    with suppress(ConfigError):  # somebody without a home has named it
+        if SYSTEM_STATE.is_dir() and places == decide() != Places(SYSTEM_STATE, SYSTEM_RUN):
+            return "(that of the system is root's to look at: try sudo)"
+    return "(say which one with -c or --state)"
 
 
 def is_own_name(name: str) -> bool:

@@ -80,8 +80,8 @@ def _stop_for_good(unit: str) -> Remedy | None:
         return f"stopped {unit}, which no longer starts with the system"
 
     asks = f"stop {unit} and keep it from starting with the system"
-    if _AUTHORITATIVE.fullmatch(unit):
-        asks += " (zones of your own that it serves are gone then)"
+    its_own = "zones" if _AUTHORITATIVE.fullmatch(unit) else "local names, rules for domains, lists"
+    asks += f" (what it answers by itself is gone then: {its_own})"
     return Remedy(asks, apply)
 
 
@@ -165,7 +165,8 @@ def _dnsmasq(process: Process, wanted: Collection[Address]) -> Way:
 
     asks = (
         "have dnsmasq serve DHCP only and send its clients to fastdns "
-        f"({' and '.join(settings)}); names of DHCP clients are no longer answered"
+        f"({' and '.join(settings)}); what it answers by itself is gone then: "
+        "names of DHCP clients, local names, rules for domains"
     )
     return Way(do, Remedy(asks, apply))
 

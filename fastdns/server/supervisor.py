@@ -211,7 +211,8 @@ class Supervisor:
             word, lines = ERROR, [str(refused)]
         except OSError as error:
             word, lines = ERROR, [str(error)]
-        self._tell_manager("" if word == OK else lines[0])
+        others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
+        self._tell_manager("" if word == OK else lines[0] + others)
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)

@@ -13,6 +13,15 @@ import pytest
 from fastdns.config.schema import Address
 from fastdns.server.holders import Port, holder_of, leader, read_process
 
+# Binds a port, has a child of its own inherit that, and says which port it is.
+HOLDER = """
+import os, socket, sys
+bound = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+bound.bind(("127.0.0.1", 0))
+if os.fork():
+    print(bound.getsockname()[1], flush=True)
+sys.stdin.readline()
+"""
 HOSTS = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::"]
 
 
@@ -71,19 +80,17 @@ def test_listener_of_tcp_is_found_and_a_connection_is_not() -> None:
 
 
 def test_holder_is_the_process_that_began_it() -> None:
-    with bind("127.0.0.1") as holder:
-        number = holder.getsockname()[1]
-        child = subprocess.Popen(
-            [sys.executable, "-c", "input()"],
-            pass_fds=[holder.fileno()],
-            stdin=subprocess.PIPE,
-        )
-        found = holder_of(Address("127.0.0.1", number))
-        child.communicate(b"\n")
+    beginner = subprocess.Popen(
+        [sys.executable, "-c", HOLDER], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert beginner.stdout is not None
+    found = holder_of(Address("127.0.0.1", int(beginner.stdout.readline())))
+    name = Path(f"/proc/{beginner.pid}/comm").read_text().strip()
+    beginner.communicate(b"\n")
 
     assert found is not None
-    assert found.pid == os.getpid()
-    assert found.name == Path("/proc/self/comm").read_text().strip()
+    assert found.pid == beginner.pid
+    assert found.name == name
 
 
 def test_systemds_store_is_nobody_when_another_one_holds_it() -> None:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.places import Places, decide, is_own_name
+from fastdns.config import places
+from fastdns.config.places import Places, decide, is_own_name, which_one
 from fastdns.errors import ConfigError
 
 HOME = {"HOME": "/home/ann"}
@@ -100,3 +101,19 @@ def test_every_file_of_a_daemon_is_known_as_its_own() -> None:
     assert all(is_own_name(path.name) for path in (*made, places.keeper, places.small_cache))
     assert is_own_name("control.new")  # half made, when it was killed
     assert not any(map(is_own_name, ["notes.txt", "ring", "cache.old", ""]))
+
+
+@pytest.mark.usefixtures("as_user")
+def test_user_is_sent_to_root_for_the_daemon_of_the_system(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(places, "SYSTEM_STATE", tmp_path)
+    assert "sudo" in which_one(decide())
+    assert "sudo" not in which_one(decide(flag=tmp_path))
+    monkeypatch.setattr(places, "SYSTEM_STATE", tmp_path / "not installed")
+    assert "sudo" not in which_one(decide())
+
+
+@pytest.mark.usefixtures("as_root")
+def test_root_is_asked_which_daemon_is_meant() -> None:
+    assert which_one(decide()) == "(say which one with -c or --state)"

@@ -14,13 +14,14 @@ from ...cache import nudge
 from ...cache.inspect import Reader
 from ...cache.items import Item, read_item
 from ...cache.keys import Key, spell_name, spell_type
+from ...config.places import which_one
 from ...errors import FastdnsError
 from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import locked
 from .get import no_entry
-from .site import NUDGE_SECONDS, WHICH_ONE, Site, find_site
+from .site import NUDGE_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
@@ -40,7 +41,8 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
     site = find_site(path, state)
     if site.daemon is None:
         raise FastdnsError(
-            f"no daemon runs with state_dir {site.places.state_dir} to ask upstream {WHICH_ONE}"
+            f"no daemon runs with state_dir {site.places.state_dir} to ask upstream "
+            f"{which_one(site.places)}"
         )
     if site.control is None:
         raise site.cannot_tell()

@@ -17,7 +17,7 @@ from ...cache.inspect import CacheAbsent, Reader
 from ...cache.items import Judge
 from ...cache.pending import count_pending
 from ...config.load import load, load_places
-from ...config.places import Places
+from ...config.places import Places, which_one
 from ...config.schema import Cache
 from ...errors import ConfigErrors, FastdnsError
 from ...server.ground import holder
@@ -28,7 +28,6 @@ from .access import check_access
 from .counted import counted
 
 NUDGE_SECONDS = 0.1
-WHICH_ONE = "(say which one with -c or --state)"
 
 
 @attrs.frozen
@@ -63,7 +62,7 @@ class Site:
 
     def absent(self) -> CacheAbsent:
         """Return what is to be raised where there is no cache."""
-        return CacheAbsent(f"there is no disk cache at {self.path} {WHICH_ONE}")
+        return CacheAbsent(f"there is no disk cache at {self.path} {which_one(self.places)}")
 
     def cannot_tell(self) -> FastdnsError:
         """Return what is to be raised when the daemon that runs has no control page for us."""
