@@ -12,7 +12,6 @@ another: "200ms", "1.5s", "5m" (minutes), "1h", "1d".
 from __future__ import annotations
 
 import re
-from decimal import Decimal
 
 from .text import describe
 
@@ -22,13 +21,7 @@ _SIZE = re.compile(_NUMBER + r" ?([kmgt]i?b?|)", re.IGNORECASE)
 _DURATION = re.compile(_NUMBER + r" ?(ms|s|m|h|d)")
 
 _POWERS = {"": 0, "k": 1, "m": 2, "g": 3, "t": 4}
-_SECONDS = {
-    "ms": Decimal("0.001"),
-    "s": Decimal(1),
-    "m": Decimal(60),
-    "h": Decimal(3600),
-    "d": Decimal(86400),
-}
+_MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_000}
 
 
 def parse_size(value: object) -> int:
@@ -38,9 +31,9 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f'{describe(value)} is not a size (try "64MiB")')
-    number, unit = Decimal(match[1]), match[2].lower()
+    (number, scale), unit = _fraction(match[1]), match[2].lower()
     base = 1000 if unit.endswith("b") and "i" not in unit else 1024
-    return int(number * base ** _POWERS[unit[:1]])
+    return number * base ** _POWERS[unit[:1]] // scale
 
 
 def parse_duration(value: object) -> float:
@@ -52,7 +45,14 @@ def parse_duration(value: object) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f'{describe(value)} is not a duration (try "30s")')
-    return float(Decimal(match[1]) * _SECONDS[match[2]])
+    number, scale = _fraction(match[1])
+    return number * _MILLISECONDS[match[2]] / (scale * 1000)
+
+
+def _fraction(digits: str) -> tuple[int, int]:
+    """Return the number exactly, as numerator and denominator."""
+    whole, _, after = digits.partition(".")
+    return int(whole + after), 10 ** len(after)
 
 
 def spell_size(octets: int) -> str:
