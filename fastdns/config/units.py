@@ -31,9 +31,9 @@ def parse_size(value: object) -> int:
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f'{describe(value)} is not a size (try "64MiB")')
-    (number, scale), unit = _fraction(match[1]), match[2].lower()
+    (above, below), unit = _fraction(match[1]), match[2].lower()
     base = 1000 if unit.endswith("b") and "i" not in unit else 1024
-    return number * base ** _POWERS[unit[:1]] // scale
+    return above * int(base ** _POWERS[unit[:1]]) // below
 
 
 def parse_duration(value: object) -> float:
@@ -45,8 +45,8 @@ def parse_duration(value: object) -> float:
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
         raise ValueError(f'{describe(value)} is not a duration (try "30s")')
-    number, scale = _fraction(match[1])
-    return number * _MILLISECONDS[match[2]] / (scale * 1000)
+    above, below = _fraction(match[1])
+    return above * _MILLISECONDS[match[2]] / (below * 1000)
 
 
 def _fraction(digits: str) -> tuple[int, int]:
