@@ -52,6 +52,7 @@ from fastdns.upstream.udp import PORT_MIN, open_socket
 SERVFAIL = 2
 TIMEOUT = 0.4
 POOL = 32
+MOST_OF_POOL = POOL - 5  # ports are drawn: of hundreds of draws one may leave out a few
 PORTS_MAX = 512
 QUERIES_OF_A_PORT = 256
 Peer = tuple[str, int]
@@ -175,7 +176,7 @@ def test_ids_and_ports_differ_from_query_to_query(scene: Scene) -> None:
         asked, (_, port) = scene.asked()
         seen.append((asked[:2], port))
     assert len({number for number, _ in seen}) > 190
-    assert len({port for _, port in seen}) == POOL
+    assert MOST_OF_POOL <= len({port for _, port in seen}) <= POOL
     assert min(port for _, port in seen) >= PORT_MIN
 
 
@@ -616,7 +617,7 @@ def test_upstream_that_comes_when_all_ports_are_taken_gets_some(scene: Scene) ->
             flights.ask(other, key()).cancel()
     for _ in range(POOL * 8):
         flights.ask(scene.known, key()).cancel()
-    assert len({scene.asked()[1] for _ in range(POOL * 8)}) == POOL
+    assert MOST_OF_POOL <= len({scene.asked()[1] for _ in range(POOL * 8)}) <= POOL
 
 
 def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
