@@ -71,7 +71,9 @@ cdef class Forward:
     cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL
     cdef void remove(self, Pending* pending) except *
     cdef void leave_queue(self, Pending* pending) noexcept
-    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now) except? -1
+    cdef int64_t wait_ms(
+        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+    ) except? -1
     cdef Upstream next_upstream(self)
     cpdef int take_turn(self)
     cdef void make_room(self) except *

@@ -215,7 +215,9 @@ cdef class Forward:
         flight.owner = pending
         return pending
 
-    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now) except? -1:
+    cdef int64_t wait_ms(
+        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+    ) except? -1:
         """Until when a reply is all that is hoped for."""
         cdef int64_t wait = <int64_t>(upstream.timeout * 1000)
         cdef Entry* entry
