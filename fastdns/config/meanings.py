@@ -17,8 +17,9 @@ TABLES = {
 }
 
 KEYS = {
-    "workers": "processes that answer queries, each on a core of its own when there is one; `0`: "
-    "one for each CPU",
+    "workers": "processes that answer queries; `0`: one for each CPU. One answers hundreds of "
+    "thousands of queries a second; each further one has a share of `cache.memory` and asks "
+    "upstream for itself",
     "state_dir": "directory of what must last: the cache on disk, and the lock that keeps a second "
     "daemon away; for users other than root and fastdns `$XDG_STATE_HOME/fastdns`",
     "run_dir": "directory of what need not last: counters, sockets, answers on their way to the "
