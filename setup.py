@@ -10,6 +10,7 @@ MODULES = [
     "_wire",
     "_siphash",
     "_answer",
+    "_special_names",
     "_keys",
     "_entry",
     "_hotcache",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Collection
+from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
@@ -50,13 +51,22 @@ def _nameservers(path: Path) -> list[Server]:
         if len(words) < 2 or words[0] != "nameserver":
             continue
         try:
-            server = parse_server(words[1])
+            server = parse_server(_without_useless_scope(words[1]))
         except ValueError as problem:
             log.warning("%s: %s", path, problem)
         else:
             if isinstance(server, Server):
                 servers.append(server)
     return servers
+
+
+def _without_useless_scope(text: str) -> str:
+    """Return 2001:db8::53%eth0 without its interface, as glibc does; link-local ones need it."""
+    host, percent, _ = text.partition("%")
+    try:
+        return host if percent and not ip_address(host).is_link_local else text
+    except ValueError:
+        return text
 
 
 def _is_local(address: Address) -> bool:
