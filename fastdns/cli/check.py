@@ -26,8 +26,10 @@ def check(
     path: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], state: str | None
 ) -> None:
     """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
-    config = load(path, listen=listen, upstream=upstream, state=state)
+    notes: list[str] = []
+    config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
     emit(render(config))
+    emit("".join(f"# {note}\n" for note in notes))
     if not config.upstream.servers:
         found = ", ".join(str(server) for server in Sources(config).servers)
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")

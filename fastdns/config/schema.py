@@ -247,6 +247,7 @@ class Config(Section):
     state_dir: Path  # both have a default, which depends on who asks: places.decide
     run_dir: Path
     log_level: LogLevel = "info"
+    include: tuple[str, ...] = ()  # what these say is in here already: `documents`
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()

@@ -451,7 +451,7 @@ def test_default_file_is_used_when_it_exists(no_default_file: Path) -> None:
     ("text", "problem"),
     [
         ("workers = \n", "is not valid TOML: Invalid value (at line 1, column 11)"),
-        ("[cache]\n[cache]\n", "is not valid TOML: Cannot declare ('cache',) twice"),
+        ("[cache]\n[cache]\n", "[cache] stands there twice, in lines 1 and 2"),
         ("x = " + "[" * 100_000, "is not valid TOML: too deeply nested"),
         ("workers = " + "1" * 5000, "is not valid TOML: Exceeds the limit (4300 digits)"),
         ("#" * (2**20 + 1), "is larger than 1MiB"),

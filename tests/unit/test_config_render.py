@@ -60,6 +60,7 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
         "state_dir": str(tmp_path),
         "run_dir": f"{tmp_path}/run",
         "log_level": "info",
+        "include": [],
         "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
         "access": {"allow": ["loopback", "lan"], "deny": [], "refuse": "refused"},
         "upstream": {
