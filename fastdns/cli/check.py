@@ -11,6 +11,7 @@ from ..config.render import render
 from ..config.schema import Config, ServerFile
 from ..config.units import spell_size
 from ..server.lan import read_lan
+from ..server.settings import open_addresses
 from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
@@ -35,6 +36,11 @@ def check(
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
+    for address, everybody in open_addresses(config):
+        warn(
+            f"{address} serves anybody who can reach it, an open resolver: access.allow has "
+            f"{everybody}"
+        )
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
 

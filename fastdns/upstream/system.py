@@ -37,7 +37,7 @@ def system_servers(
 
 def is_ourselves(address: Address, own: Collection[Address]) -> bool:
     """Return True when a query sent there would come back: a loop that only time-outs would end."""
-    return address in own or (address.wildcard in own and _is_local(address))
+    return address in own or (address.wildcard in own and is_local(address))
 
 
 def _nameservers(path: Path) -> list[Server]:
@@ -69,7 +69,7 @@ def _without_useless_scope(text: str) -> str:
         return text
 
 
-def _is_local(address: Address) -> bool:
+def is_local(address: Address) -> bool:
     """Return True when an interface of this machine has the address: it can be bound to."""
     try:
         with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
