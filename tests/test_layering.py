@@ -35,6 +35,7 @@ LAYERS = (
     },
     {"_entry", "mapped"},
     {"_answer", "_keys"},
+    {"_scrub"},
     {"_siphash", "_wire"},
     {"config"},
     {"errors"},

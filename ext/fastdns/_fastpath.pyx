@@ -21,6 +21,7 @@ from fastdns._special_names cimport SpecialAnswer, is_special, make_special
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
+    read_question,
 )
 
 log = logging.getLogger("fastdns.fastpath")
@@ -98,7 +99,7 @@ cdef class FastPath:
         self.tally[QUERIES_REFUSED] += 1
         if self.access.drops:
             return STRANGER_IGNORED
-        status = read_query(packet, length, question)
+        status = read_question(packet, length, question)
         return STRANGER_IGNORED if status == WIRE_DROP or status == WIRE_FORMERR else STRANGER
 
     cdef int decline(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:

@@ -13,10 +13,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
+from fastdns._scrub cimport read_clean_reply
 from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, WIRE_OK, load16, read_reply
+from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, WIRE_OK, load16
 
 cdef enum:
     # Odd multiples of a cache line apart, like the rooms of _udp; of a page nobody has written to there is none.
@@ -308,7 +309,8 @@ cdef class Flights:
         self.ready_at = self.arrived = self.arrived_at = 0
 
     cdef bint next_reply(self, Landing* out):
-        cdef int port
+        cdef const uint8_t* wire
+        cdef int port, status
         cdef int i
         while True:
             while self.arrived_at < self.arrived:
@@ -319,11 +321,15 @@ cdef class Flights:
                 out.length = self.inbox[i].msg_len
                 if out.length >= HEADER_LENGTH and self.ports.at[port].serial == self.serial:
                     out.flight = self.flight_of(port, load16(out.wire))
-                    if out.flight != NULL and read_reply(
-                        out.wire, out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
-                        self.ttl_at
-                    ) == WIRE_OK:
-                        return True
+                    if out.flight != NULL:
+                        wire = out.wire
+                        status = read_clean_reply(
+                            &wire, &out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
+                            self.ttl_at
+                        )
+                        out.wire = <uint8_t*>wire
+                        if status == WIRE_OK:
+                            return True
                 # The true reply may still come: only a matching one ends the wait.
                 self.tally[UPSTREAM_BAD_REPLIES] += 1
             if self.ready_at >= self.ready_count:

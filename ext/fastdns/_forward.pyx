@@ -355,7 +355,7 @@ cdef class Forward:
                 self.tell(sent.listener.received, landing.wire[:landing.length])
             elif sent.early is None:
                 sent.early = landing.wire[:landing.length]
-        elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
+        elif landing.reply.flags & FLAG_TC or (
             is_failure_code(landing.reply.rcode) and self.knows_better(pending, now)
         ):
             self.hand_over(pending, landing, 0, read_clock_ns())
