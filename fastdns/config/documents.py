@@ -50,7 +50,7 @@ class Documents:
         while key:
             if place := self._places.get(key):
                 return place.file
-            key = key.rpartition(".")[0]
+            key = key.rpartition("[" if key.endswith("]") else ".")[0]
         return self.source
 
     def add(self, data: dict[str, Any], text: str, file: str) -> None:

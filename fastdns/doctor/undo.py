@@ -55,5 +55,5 @@ def _disable(say: Callable[[str], None]) -> None:
     # A package that is being removed does that itself, and a later installation knows it was on.
     if os.environ.get("DPKG_MAINTSCRIPT_PACKAGE") or not units.is_enabled(units.FASTDNS):
         return
-    units.change("disable", units.FASTDNS)
+    units.change("disable", "--now", units.FASTDNS)  # it may try again and again to start
     say(f"{units.FASTDNS} no longer starts with the system (again: fastdns doctor --fix)")

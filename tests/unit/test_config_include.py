@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastdns.config.documents import read_documents
 from fastdns.config.lines import doubles, key_lines
 from fastdns.config.load import load, load_places
 from fastdns.config.render import render
@@ -128,6 +129,15 @@ def test_errors_name_the_file_they_are_in_all_at_once(write: Write) -> None:
         *("main.toml", "main.toml", "conf.d/a.toml", "conf.d/a.toml"),
         *("conf.d/b.toml", "conf.d/b.toml"),
     ]
+
+
+def test_file_of_a_place_in_a_list_is_that_of_the_list(write: Write) -> None:
+    main = write("main.toml", CONF_D + "[upstream]\nservers = []\n")
+    write("conf.d/a.toml", 'upstream.strategy = "failover"\n')
+    documents = read_documents(main, regular=True)
+    assert documents.file_of("upstream.servers[3].name") == str(main)
+    assert documents.file_of("upstream.strategy") == f"{main.parent}/conf.d/a.toml"
+    assert documents.file_of("nothing.at.all") == str(main)
 
 
 def test_wrong_value_that_another_file_replaces_is_not_looked_at(write: Write) -> None:

@@ -103,7 +103,7 @@ def test_after_undo_nothing_of_ours_starts_with_the_system(
     assert undo(record, 7, said.append)
 
     assert systemd.enabled == {"dnsmasq.service"}
-    assert systemd.said[-1] == "disable fastdns.service"
+    assert systemd.said[-1] == "disable --now fastdns.service"
     assert "fastdns.service no longer starts with the system" in said[-1]
 
 
