@@ -1,8 +1,7 @@
 """Queries to upstreams over UDP that are under way.
 
-Each upstream has a pool of connected sockets on random ports, and a port is given up after a number of queries or
-seconds. A burst of queries leaves by one port of the pool, chosen anew each time, so that the kernel takes and brings
-it in one go; ids are random, each by itself.
+Which port a query leaves by is for _ports to say. Where some leave by the same one, the kernel takes and brings them in
+one go; ids are random, each by itself.
 """
 
 import os
@@ -104,6 +103,14 @@ cdef class Flights:
         """Send nothing more to it; what is under way may still be answered."""
         self.ports.forget(upstream)
 
+    def give_up_ports(self):
+        """Send nothing more by the ports that are open: the ways of the network are others now."""
+        self.ports.give_up()
+
+    def close_idle_ports(self):
+        """Close ports that are open in vain."""
+        self.ports.close_idle()
+
     # --- sending ----------------------------------------------------------------------------------------
 
     def ask(self, Upstream upstream not None, bytes key not None):
@@ -136,13 +143,8 @@ cdef class Flights:
         if self.count >= FLIGHTS_MAX:
             (&errno)[0] = ENOBUFS
             return NULL
-        if upstream.queued == BATCH:
+        if upstream.queued and upstream.queued >= upstream.burst:
             self.send(upstream)
-        if upstream.queued == 0:
-            upstream.port = self.ports.choose(upstream, now_ns)
-        port = upstream.port
-        if port < 0:
-            return NULL
         flight = self.idle
         if flight != NULL:
             self.idle = flight.next_in_bucket
@@ -152,6 +154,12 @@ cdef class Flights:
             if flight == NULL:
                 (&errno)[0] = ENOBUFS
                 return NULL
+        if upstream.queued == 0:
+            upstream.port = self.ports.choose(upstream, now_ns)
+        port = upstream.port
+        if port < 0:
+            free(flight)
+            return NULL
         query_id = self.ports.draw()
         while self.flight_of(port, query_id) != NULL:
             query_id = self.ports.draw()

@@ -14,6 +14,7 @@ cdef enum:
 
 # Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
 cdef uint64_t ONE_EVENT = 10000000
+cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t PATIENCE_MIN = 150000000
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
@@ -51,12 +52,17 @@ def query_message(int query_id, bytes key not None, bint wants_ad):
 cdef class Upstream:
     """One upstream as UDP sees it: its ports, its round trip, whether it is alive.
 
-    `open_socket()` returns the descriptor of a socket that is connected to it from a random port; OSError when there is
-    none to be had. `on_turn()` is called when it dies, and when it answers again.
+    `peer` is its address as a sockaddr; without one, `open_socket()` returns the descriptor of a socket that is
+    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, and
+    when it answers again.
     """
 
-    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn):
+    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn, bytes peer=b""):
         cdef int i
+        if len(peer) > PEER_MAX:
+            raise ValueError("not a sockaddr")
+        memcpy(self.peer, <const uint8_t*>peer, len(peer))
+        self.peer_length = <unsigned int>len(peer)
         self.source = source
         self.timeout = timeout
         self.open_socket = open_socket
@@ -114,6 +120,10 @@ cdef class Upstream:
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
+        # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
+        # so that a line that loses packets does not cost a new port for each.
+        if now_ns - self.given_up_ns >= GIVE_UP_AGAIN:
+            self.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
         self.last_failure_ns = now_ns

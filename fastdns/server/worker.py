@@ -81,7 +81,7 @@ class Worker:
         self._control = inheritance.control
         self._stop = Event()
         manners = _manners(config)
-        flights = Flights(counters, wants_ad=config.upstream.trust_ad)
+        flights = self._flights = Flights(counters, wants_ad=config.upstream.trust_ad)
         desk = Desk(Reader(manners.limits), counters, flights)
         self._group = Group(config.upstream, inheritance.sources.servers, desk)
         self._tiers = Tiers(
@@ -120,7 +120,12 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
-            gevent.spawn(self._admission.follow, self._hub.loop, self._fastpath.admit_by),
+            gevent.spawn(
+                self._admission.follow,
+                self._hub.loop,
+                self._fastpath.admit_by,
+                self._flights.give_up_ports,
+            ),
         ]
         self._stop.wait()
         gevent.killall(beside, block=False)
@@ -141,6 +146,7 @@ class Worker:
         while True:
             self._group.show(self._counters)
             gevent.sleep(LOOK_AROUND_SECONDS)
+            self._flights.close_idle_ports()
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
