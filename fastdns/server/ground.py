@@ -14,6 +14,7 @@ import attrs
 
 from ..config.places import SYSTEM_ACCOUNT, Places, is_own_name
 from ..errors import FastdnsError, StartError
+from . import preload
 
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 LOCK_SECONDS = 0.1
@@ -148,7 +149,8 @@ def _is_gone(pid: str) -> bool:
 
 
 def become(account: Account) -> None:
-    """Give up root for good."""
+    """Give up root for good. What is loaded by now can be used; nothing else need be readable."""
+    preload.import_late()
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)
