@@ -5,6 +5,7 @@ Looks at files only. What is wrong further inside is found by whoever reads it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
@@ -18,7 +19,9 @@ from ..errors import FastdnsError
 DATA = "data.mdb"
 LOCK = "lock.mdb"
 FRESH = "data.mdb.new"
-LOCK_OCTETS = 16 * 1024
+LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
+SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
+PAGE = 4096
 # The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
 # bounds; magic, version, address, size of the map, size of a page.
 META = struct.Struct("@NHHIIIPNI")
@@ -140,15 +143,32 @@ def check_head(place: Path) -> None:
         os.close(descriptor)
 
 
-def allocate_lock(path: Path) -> None:
-    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full."""
+def allocate_lock(path: Path, readers: int = 0) -> None:
+    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full.
+
+    Its length decides how many may read at once, for all who open it. It is made longer for so many
+    `readers` while nobody has it open: whoever has would not map the new end, but look there.
+    """
     if path.is_dir():
         _rename(path)
+    octets = max(LOCK_OCTETS, -(-SLOT_OCTETS * (readers + 2) // PAGE) * PAGE)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, LOCK_OCTETS)
+        length = os.fstat(descriptor).st_size
+        if length < octets and not _take_alone(descriptor):
+            octets = length or octets
+        os.posix_fallocate(descriptor, 0, octets)
     finally:
         os.close(descriptor)
+
+
+def _take_alone(descriptor: int) -> bool:
+    """Lock the octet by which LMDB knows whether others have its lock file open."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+    except OSError:
+        return False
+    return True
 
 
 def identity(place: Path) -> list[tuple[int, int]]:
