@@ -10,6 +10,7 @@ import os
 import shutil
 import stat
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,8 @@ FRESH = "data.mdb.new"
 LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
 SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
 PAGE = 4096
+COMMIT_SECONDS = 1.0  # that another process may take for the end of a commit
+COMMIT_LOOK_SECONDS = 0.01
 # The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
 # bounds; magic, version, address, size of the map, size of a page.
 META = struct.Struct("@NHHIIIPNI")
@@ -169,6 +172,23 @@ def _take_alone(descriptor: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def counts_for_another(env: Any) -> bool:
+    """Return True when the lock file counts the transactions of another data file.
+
+    Somebody has exchanged one of them while others had both open. By the lock's count LMDB chooses
+    which of the two states to read, and to write on, that a file has: it may be the older one.
+    """
+    until = time.monotonic() + COMMIT_SECONDS
+    while True:
+        with env.begin() as transaction:
+            counted = transaction.id()
+        ahead = env.info()["last_txnid"] - counted
+        # While another process commits, the file is ahead by that one transaction.
+        if ahead != 1 or time.monotonic() >= until:
+            return bool(ahead)
+        time.sleep(COMMIT_LOOK_SECONDS)
 
 
 def identity(place: Path) -> list[tuple[int, int]]:

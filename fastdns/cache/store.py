@@ -23,12 +23,14 @@ from .files import (
     DATA,
     FRESH,
     LOCK,
+    SLOT_OCTETS,
     CutOff,
     Damaged,
     allocate_lock,
     check_head,
     check_length,
     close_gap,
+    counts_for_another,
     fill_up,
     identity,
 )
@@ -131,16 +133,14 @@ class Store:
     @classmethod
     def _open(cls, place: Path, size: int, create: bool, examined: bool) -> Store:
         with _damage_is_told():
-            env = lmdb.open(
-                os.fspath(place),
-                map_size=size,
-                max_dbs=2,
-                mode=0o600,
-                create=create,
-                readahead=False,
-                meminit=False,
-            )
+            env = _open_env(place, size, create)
             try:
+                if counts_for_another(env):
+                    env.close()
+                    octets = (place / LOCK).stat().st_size
+                    (place / LOCK).unlink()
+                    allocate_lock(place / LOCK, octets // SLOT_OCTETS - 2)
+                    env = _open_env(place, size, create)
                 if not examined:
                     close_gap(env, place)
                     check_length(env, place)
@@ -338,6 +338,18 @@ class Store:
         """Commit as little as can be, the record of what was written: does the disk let us?"""
         with _damage_is_told(), self.env.begin(write=True, db=self.about) as transaction:
             transaction.put(b"written", _record_of(since, octets))
+
+
+def _open_env(place: Path, size: int, create: bool) -> Any:
+    return lmdb.open(
+        os.fspath(place),
+        map_size=size,
+        max_dbs=2,
+        mode=0o600,
+        create=create,
+        readahead=False,
+        meminit=False,
+    )
 
 
 def _open_databases(env: Any, create: bool) -> tuple[Any, Any]:

@@ -274,6 +274,40 @@ def test_lock_file_has_room_for_as_many_readers_as_asked(tmp_path: Path) -> None
         store.close()
 
 
+HOLD_OPEN = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=0, max_dbs=2, readonly=True)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4, 5, 6])
+def test_file_in_the_place_of_one_that_others_have_open_is_read_from_its_last_commit_on(
+    store: Store, tmp_path: Path, commits: int
+) -> None:
+    """The lock file that they share counts the former one's transactions."""
+    fill(store, 10)
+    theirs = Store.open(tmp_path / "theirs", MIB)
+    for number in range(commits):
+        apply(theirs, update(f"theirs{number}.test"))
+    theirs.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_OPEN, str(store.place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        store.close()
+        os.replace(theirs.place / "data.mdb", store.place / "data.mdb")
+        opened = Store.open(store.place, MIB)
+        assert hits(opened, f"theirs{commits - 1}.test") == 0
+        apply(opened, update("new.test"))
+        assert opened.usage().entries == commits + 1
+        opened.close()
+        other.communicate()
+
+
 def test_lock_file_that_others_have_open_keeps_its_length(store: Store) -> None:
     """They would be sent to slots behind the end of what they have mapped."""
     before = (store.place / "lock.mdb").stat()
