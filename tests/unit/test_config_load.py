@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fastdns.config import load as load_module
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
-from fastdns.config.schema import Address, Config, Listen, Server, ServerFile
+from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
+from fastdns.config.structure import Refused, structure
 from fastdns.errors import ConfigErrors
 
 
@@ -561,3 +563,28 @@ def test_memory_is_shared_out_among_workers_but_not_in_shares_too_small_to_use(
 ) -> None:
     config = loaded(f'workers = {workers}\n[cache]\nmemory = "{memory}"\n')
     assert config.worker_memory == share
+
+
+@attrs.frozen
+class _Inner(Section):
+    ports: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class _Outer(Section):
+    group: tuple[_Inner, ...] = ()
+
+
+attrs.resolve_types(_Inner, globals())
+attrs.resolve_types(_Outer, globals())
+
+
+def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
+    data = {"group": [{"ports": [1]}, {"prots": 1}, 5, {"ports": [1, "x"]}]}
+    with pytest.raises(Refused) as refused:
+        structure(data, _Outer)
+    assert [str(problem) for problem in refused.value.problems] == [
+        "group[1].prots: is not a known key (known here: ports)",
+        "group[2]: 5 is not a table (try [_inner])",
+        'group[3].ports: "x" is not an integer (try 1)',
+    ]
