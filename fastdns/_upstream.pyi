@@ -36,6 +36,7 @@ class Upstream:
         timeout: float,
         open_socket: Callable[[], int],
         on_turn: Callable[[], None],
+        peer: bytes = b"",
     ) -> None: ...
     @property
     def usual_form(self) -> int: ...

@@ -31,14 +31,14 @@ LAYERS = (
     {"_tiers"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),
-        *("_response", "_udp", "_access", "_domains"),
+        *("_response", "_udp", "_access", "_domains", "_special_names"),
     },
     {"_entry", "mapped"},
     {"_answer", "_keys"},
     {"_scrub"},
     {"_siphash", "_wire"},
     {"config"},
-    {"errors"},
+    {"errors", "defects"},
     {"fastdns"},
 )
 LEVEL = {part: level for level, line in enumerate(LAYERS) for part in line}

@@ -13,7 +13,8 @@ ctypedef struct Stored:             # borrowed memory; whoever made it keeps it 
     uint16_t options_length
     uint16_t rcode
     uint32_t ttl                    # seconds that it may be kept; 0: not at all
-    bint is_failure                 # kept for failure_ttl, never in the place of a good answer
+    uint8_t is_failure              # kept for failure_ttl, never in the place of a good answer
+    uint8_t is_authoritative        # our own word, no upstream's: told with AA=1, never on disk
 
 cdef enum:
     OPTIONS_MAX = 256               # octets; the text of an EDE is the upstream's to choose, the room is ours

@@ -49,7 +49,7 @@ cdef class Answer:
 
     @property
     def is_failure(self):
-        return self.stored.is_failure
+        return self.stored.is_failure != 0
 
     @property
     def truncated(self):
@@ -80,6 +80,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
     answer.stored.rcode = rcode
     answer.stored.ttl = ttl
     answer.stored.is_failure = is_failure
+    answer.stored.is_authoritative = False
     return answer
 
 
@@ -143,6 +144,7 @@ cdef void settle(
     # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
     out.rcode = reply.rcode if reply.rcode < 16 else SERVFAIL
     out.is_failure = is_failure_code(reply.rcode)
+    out.is_authoritative = False
     out.ttl = clamp_ttls(wire, ttl_at, reply.ttl_count, limits)
     if out.is_failure:
         out.ttl = limits.failure_ttl
@@ -153,10 +155,12 @@ cdef void settle(
 
 
 cdef Answer copy_answer(const Stored* stored):
-    return make_answer(
+    cdef Answer answer = make_answer(
         (<const char*>stored.wire)[:stored.length], (<const char*>stored.ttl_at)[:2 * stored.ttl_count],
         (<const char*>stored.options)[:stored.options_length], stored.rcode, stored.ttl, stored.is_failure,
     )
+    answer.stored.is_authoritative = stored.is_authoritative
+    return answer
 
 
 cdef class Reading:

@@ -49,6 +49,9 @@ cdef class FastPath:
     cdef int from_memory(
         self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil        # a Verdict; limit 0: what the client takes over UDP
+    cdef int from_special_names(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil        # ANSWERED, or MISSED for an ordinary name
     cdef int from_disk(
         self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
     ) noexcept nogil        # a Verdict, never MISSED; between begin_disk and end_disk
@@ -64,4 +67,5 @@ cdef class FastPath:
     cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil
     cdef list answer_missed(self, int fd, int count, list uncommon)
     cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon)
-    cdef void renew(self, const Seen* seen)
+    cdef void renew(self, const Seen* seen) except *
+    cdef void answer_waiting(self, int fd) except *

@@ -4,8 +4,6 @@ A hit makes no Python object. What neither memory nor disk hold becomes a `Query
 owner gave.
 """
 
-import logging
-
 from libc.stdlib cimport free, malloc
 
 from fastdns._access cimport Access
@@ -17,13 +15,14 @@ from fastdns._shared cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
 )
+from fastdns._special_names cimport SpecialAnswer, is_special, make_special
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
     read_question,
 )
 
-log = logging.getLogger("fastdns.fastpath")
+from fastdns.defects import report
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
@@ -142,6 +141,23 @@ cdef class FastPath:
         self.tally[CACHE_MISSES] += 1
         return MISSED
 
+    cdef int from_special_names(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil:
+        """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
+        cdef const Question* question = &seen.question
+        cdef SpecialAnswer special
+        if not make_special(&special, question.key, question.key_length):
+            return MISSED
+        self.tiers.learn(
+            question.key, question.key_length, &special.stored, self.tiers.epoch, self.tiers.origin, NULL, 0, now
+        )
+        written[0] = write_answer(
+            out, seen.packet + HEADER_LENGTH, question, &special.stored, 0, limit if limit else question.udp_size
+        )
+        count_response(self.tally, out)
+        return ANSWERED
+
     cdef int from_disk(
         self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
     ) noexcept nogil:
@@ -201,7 +217,14 @@ cdef class FastPath:
     # --- the journeys -------------------------------------------------------------------------------------
 
     def drain(self, int fd):
-        """Answer what waits in a UDP socket, a bounded amount; hits leave before any miss is looked at."""
+        """Answer what waits in a UDP socket, a bounded amount. Never raises."""
+        try:
+            self.answer_waiting(fd)
+        except Exception as defect:
+            report(defect)
+
+    cdef void answer_waiting(self, int fd) except *:
+        """Hits leave before any miss is looked at."""
         cdef int _batch, i, count, verdict, hits, missed
         cdef size_t length = 0
         cdef size_t written = 0
@@ -250,8 +273,8 @@ cdef class FastPath:
             for query in uncommon:
                 try:
                     self.on_uncommon(query)
-                except Exception as defect:     # gevent would never again call who drains this socket
-                    log.exception("defect: %s", defect)
+                except Exception as defect:     # the others are none of its
+                    report(defect)
 
     cdef list answer_missed(self, int fd, int count, list uncommon):
         """Answer from disk those of the batch that memory could not; return them that need more."""
@@ -265,7 +288,10 @@ cdef class FastPath:
             for i in range(count):
                 # A look-up that had to wait for the disk makes the others of the batch another thread's.
                 wants_disk = self.tiers.disk.would_wait()
-                if on_disk and not wants_disk:
+                verdict = self.from_special_names(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
+                if verdict != MISSED:
+                    pass
+                elif on_disk and not wants_disk:
                     verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
                 else:
                     verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
@@ -301,12 +327,14 @@ cdef class FastPath:
         uncommon.append(query)
         return uncommon
 
-    cdef void renew(self, const Seen* seen):
+    cdef void renew(self, const Seen* seen) except *:
+        if is_special(seen.question.key, seen.question.key_length):
+            return          # made anew when its TTL is over
         try:
             if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
                 self.tally[PREFETCHES] += 1
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
 
     def renew_wanted(self):
         """Have renewed what commands want renewed."""
@@ -343,7 +371,10 @@ cdef class FastPath:
         wants_disk = False
         if verdict == MISSED:
             wants_disk = self.tiers.disk.would_wait()
-            if not wants_disk and self.tiers.begin_disk() == 0:
+            verdict = self.from_special_names(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
+            if verdict != MISSED:
+                pass
+            elif not wants_disk and self.tiers.begin_disk() == 0:
                 verdict = self.from_disk(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
                 self.tiers.end_disk()
             else:

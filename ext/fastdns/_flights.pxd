@@ -81,8 +81,8 @@ cdef class Flights:
     cdef void send(self, Upstream upstream)
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
     # ^ the same question from the same port under the same id: a reply to either counts
-    cdef void note_reply(self, Flight* flight, uint64_t now_ns)
-    cdef void note_late(self, Flight* flight, uint64_t now_ns)      # once; it is still listened to
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *      # once; it is still listened to
     cdef void end(self, Flight* flight) noexcept
     cdef void wait_until(self, Flight* flight, int64_t due_ms) noexcept nogil
     cdef void look(self) noexcept               # which ports have replies

@@ -1,8 +1,7 @@
 """Queries to upstreams over UDP that are under way.
 
-Each upstream has a pool of connected sockets on random ports, and a port is given up after a number of queries or
-seconds. A burst of queries leaves by one port of the pool, chosen anew each time, so that the kernel takes and brings
-it in one go; ids are random, each by itself.
+Which port a query leaves by is for _ports to say. Where some leave by the same one, the kernel takes and brings them in
+one go; ids are random, each by itself.
 """
 
 import os
@@ -17,7 +16,7 @@ from fastdns._scrub cimport read_clean_reply
 from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, WIRE_BAD_REPLY, load16
+from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16
 
 cdef extern from "<sys/socket.h>":
     ssize_t send_octets "send"(int fd, const void* octets, size_t length, int flags)
@@ -110,6 +109,14 @@ cdef class Flights:
         """Send nothing more to it; what is under way may still be answered."""
         self.ports.forget(upstream)
 
+    def give_up_ports(self):
+        """Send nothing more by the ports that are open: the ways of the network are others now."""
+        self.ports.give_up()
+
+    def close_idle_ports(self):
+        """Close ports that are open in vain."""
+        self.ports.close_idle()
+
     # --- sending ----------------------------------------------------------------------------------------
 
     def ask(self, Upstream upstream not None, bytes key not None, *, bint is_trial=False, bint is_probe=False):
@@ -120,10 +127,8 @@ cdef class Flights:
         cdef Flight* flight
         cdef Sent sent = Sent()
         cdef int error
-        if not KEY_TAIL < len(key) <= KEY_MAX:
-            raise ValueError("not a key")
         flight = self.start(
-            upstream, key, <uint16_t>len(key),
+            upstream, key, key_length_of(key),
             FORM_TRIAL if is_trial and upstream.form() == FORM_OPT else FORM_PROBE if is_probe else upstream.form(),
             read_clock_ns(), <int64_t>(upstream.timeout_ns() // 1000000),
         )
@@ -147,13 +152,8 @@ cdef class Flights:
         if self.count >= FLIGHTS_MAX:
             (&errno)[0] = ENOBUFS
             return NULL
-        if upstream.queued == BATCH:
+        if upstream.queued and upstream.queued >= upstream.burst:
             self.send(upstream)
-        if upstream.queued == 0:
-            upstream.port = self.ports.choose(upstream, now_ns)
-        port = upstream.port
-        if port < 0:
-            return NULL
         flight = self.idle
         if flight != NULL:
             self.idle = flight.next_in_bucket
@@ -163,6 +163,12 @@ cdef class Flights:
             if flight == NULL:
                 (&errno)[0] = ENOBUFS
                 return NULL
+        if upstream.queued == 0:
+            upstream.port = self.ports.choose(upstream, now_ns)
+        port = upstream.port
+        if port < 0:
+            free(flight)
+            return NULL
         query_id = self.ports.draw()
         while self.flight_of(port, query_id) != NULL:
             query_id = self.ports.draw()
@@ -244,7 +250,7 @@ cdef class Flights:
         self.tally[UPSTREAM_QUERIES] += 1
         upstream.queries += 1
 
-    cdef void note_reply(self, Flight* flight, uint64_t now_ns):
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *:
         """Tell the upstream that it lives, and how long it takes."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
@@ -256,7 +262,7 @@ cdef class Flights:
                 sent_ns = now_ns - upstream.rtt_ns
         upstream.note_reply(sent_ns, now_ns)
 
-    cdef void note_late(self, Flight* flight, uint64_t now_ns):
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *:
         if not flight.is_late:
             flight.is_late = True
             self.tally[UPSTREAM_TIMEOUTS] += 1

@@ -5,8 +5,6 @@ another upstream has to be asked, the answer came cut or is an error, nobody ans
 who asks the same is told to go there.
 """
 
-import logging
-
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EBADMSG, ETIMEDOUT
 from libc.stdlib cimport free, malloc
@@ -23,9 +21,9 @@ from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHE
 from fastdns._tiers cimport Ticket
 from fastdns._udp cimport BATCH
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form
-from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
 
-log = logging.getLogger("fastdns.forward")
+from fastdns.defects import report
 
 cdef enum:
     QUESTIONS_MAX = 4096    # in flight at once
@@ -111,7 +109,7 @@ cdef class Forward:
     cdef bint take_udp(
         self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
         uint64_t received_ns, bint may_start
-    ):
+    ) except -1:
         cdef Pending* pending = self.find(hash, question.key, question.key_length)
         cdef Waiter* waiter
         if pending == NULL:
@@ -138,7 +136,7 @@ cdef class Forward:
         self.make_room()
         return True
 
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start):
+    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1:
         cdef const Question* question = &query.question
         cdef Pending* pending = self.find(hash, question.key, question.key_length)
         if pending == NULL:
@@ -159,25 +157,26 @@ cdef class Forward:
     def renew(self, bytes key not None):
         """Ask for what nobody waits for. False: that is under way, or others need us more; None: not ours to do."""
         cdef const uint8_t* octets = key
-        cdef uint64_t hash = self.tiers.memory.hash_of(octets, <uint16_t>len(key))
-        if self.count >= RENEWALS_BELOW or self.find(hash, octets, <uint16_t>len(key)) != NULL:
+        cdef uint16_t length = key_length_of(key)
+        cdef uint64_t hash = self.tiers.memory.hash_of(octets, length)
+        if self.count >= RENEWALS_BELOW or self.find(hash, octets, length) != NULL:
             return False
-        if self.start(hash, octets, <uint16_t>len(key), read_clock_ns()) == NULL:
+        if self.start(hash, octets, length, read_clock_ns()) == NULL:
             return None
         self.send()
         return True
 
     def hold(self, bytes key not None):
         """Have `on_uncommon` take who asks for this key, until `release`."""
-        cdef uint64_t hash = self.tiers.memory.hash_of(key, <uint16_t>len(key))
-        if self.find(hash, key, <uint16_t>len(key)) == NULL and (
-            self.shelve(hash, key, <uint16_t>len(key), read_clock_ns()) == NULL
-        ):
+        cdef uint16_t length = key_length_of(key)
+        cdef uint64_t hash = self.tiers.memory.hash_of(key, length)
+        if self.find(hash, key, length) == NULL and self.shelve(hash, key, length, read_clock_ns()) == NULL:
             raise MemoryError
 
     def release(self, bytes key not None):
         """The question of this key is over."""
-        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, <uint16_t>len(key)), key, <uint16_t>len(key))
+        cdef uint16_t length = key_length_of(key)
+        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, length), key, length)
         if pending != NULL and pending.flight == NULL:
             self.remove(pending)
 
@@ -196,7 +195,7 @@ cdef class Forward:
         self.turn = (self.turn + 1) & TURNS
         return self.turn
 
-    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL:
         """Begin to ask; NULL: it is not ours to do, or cannot be done."""
         cdef Upstream upstream = self.next_upstream()
         cdef Pending* pending
@@ -231,7 +230,7 @@ cdef class Forward:
 
     cdef int64_t wait_ms(
         self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
-    ):
+    ) except? -1:
         """How long this upstream is all that is hoped for."""
         cdef int64_t wait = self.budget_ms if self.budget_ms else <int64_t>(upstream.timeout * 1000)
         cdef Entry* entry
@@ -243,7 +242,7 @@ cdef class Forward:
                 wait = self.stale_wait_ms
         return wait
 
-    cdef void send(self):
+    cdef void send(self) except *:
         for upstream in self.upstreams:
             if upstream is not None:
                 self.flights.send(<Upstream>upstream)
@@ -258,7 +257,7 @@ cdef class Forward:
             pending = pending.next_on_shelf
         return pending
 
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL:
         cdef Pending* pending = <Pending*>malloc(sizeof(Pending))
         if pending == NULL:
             return NULL
@@ -286,7 +285,7 @@ cdef class Forward:
             self.newest = pending.older
         pending.older = pending.newer = NULL
 
-    cdef void remove(self, Pending* pending):
+    cdef void remove(self, Pending* pending) except *:
         """Take it from the shelf; nobody waits for it any more."""
         cdef Pending** link = &self.shelves[pending.hash % SHELVES]
         if pending.flight != NULL:
@@ -301,7 +300,7 @@ cdef class Forward:
         self.count -= 1
         self.tally[IN_FLIGHT] = <unsigned int>self.count
 
-    cdef void make_room(self):
+    cdef void make_room(self) except *:
         """Drop the oldest questions while there are too many: who waits is told what is stale, or nothing."""
         cdef Pending* pending
         while self.waiting > WAITING_MAX or self.in_flight > QUESTIONS_MAX:
@@ -310,7 +309,7 @@ cdef class Forward:
                 return
             self.give_up(pending, True, read_clock_ns())
 
-    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns):
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns) except *:
         cdef Flight* flight = pending.flight
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
@@ -327,9 +326,9 @@ cdef class Forward:
             try:
                 upstream.note_failure(sent_ns, now_ns)
             except Exception as defect:
-                log.exception("defect: %s", defect)
+                report(defect)
 
-    cdef void drop(self, Pending* pending):
+    cdef void drop(self, Pending* pending) except *:
         """Forget who still waits for it."""
         cdef Waiter* waiter
         while pending.first != NULL:
@@ -348,7 +347,13 @@ cdef class Forward:
     # --- replies ----------------------------------------------------------------------------------------
 
     def read_replies(self):
-        """Take the replies that wait, a bounded number, and answer who waits for them."""
+        """Take the replies that wait, a bounded number, and answer who waits for them. Never raises."""
+        try:
+            self.take_replies()
+        except Exception as defect:
+            report(defect)
+
+    cdef void take_replies(self) except *:
         cdef Landing landing
         cdef Instant now
         read_moment(&now)
@@ -357,11 +362,11 @@ cdef class Forward:
         while self.flights.next_reply(&landing):
             try:
                 self.land(&landing, &now)
-            except Exception as defect:     # gevent would never again call who reads replies
-                log.exception("defect: %s", defect)
+            except Exception as defect:     # the others are none of its
+                report(defect)
         self.flush()
 
-    cdef void land(self, Landing* landing, const Instant* now):
+    cdef void land(self, Landing* landing, const Instant* now) except *:
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
         cdef Upstream upstream = <Upstream>flight.upstream
@@ -382,7 +387,7 @@ cdef class Forward:
         else:
             self.settle(landing, now)
 
-    cdef bint is_put_off(self, Landing* landing):
+    cdef bint is_put_off(self, Landing* landing) except -1:
         """Return True when this reply is no answer, and the wait for one goes on: it is asked without OPT, or for a while."""
         cdef Flight* flight = landing.flight
         cdef Upstream upstream = <Upstream>flight.upstream
@@ -413,7 +418,7 @@ cdef class Forward:
         self.flights.wait_until(flight, until_ms)
         return True
 
-    cdef bint knows_better(self, const Pending* pending, const Instant* now):
+    cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1:
         """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
         cdef Entry* entry
         if not self.is_alone:
@@ -424,7 +429,7 @@ cdef class Forward:
             entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         return entry != NULL and self.tiers.memory.is_stale(entry, now.boot_ms)
 
-    cdef void settle(self, Landing* landing, const Instant* now):
+    cdef void settle(self, Landing* landing, const Instant* now) except *:
         """Keep the answer, and tell it to all who wait for it."""
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
@@ -442,7 +447,7 @@ cdef class Forward:
         self.answer(pending, &stored, 0, now_ns)
         self.remove(pending)
 
-    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns):
+    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *:
         """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
         cdef const uint8_t* spelling
         cdef uint8_t* room
@@ -480,19 +485,19 @@ cdef class Forward:
                 self.tell(query.reply, copy)
             (<list>pending.others).clear()
 
-    cdef void flush(self):
+    cdef void flush(self) except *:
         """Send the answers that are queued."""
         if self.batch.queued:
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
         free_waiters(self.answered)
         self.answered = NULL
 
-    cdef void tell(self, call, argument):
+    cdef void tell(self, call, argument) except *:
         """Call into Python: a defect there must not keep the others from their answers."""
         try:
             call(argument)
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
 
     # --- what is not the common case --------------------------------------------------------------------
 
@@ -508,10 +513,10 @@ cdef class Forward:
             try:
                 self.overdue(flight, now_ns)
             except Exception as defect:     # gevent would never again call who keeps the time
-                log.exception("defect: %s", defect)
+                report(defect)
         return self.flights.count != 0
 
-    cdef void overdue(self, Flight* flight, uint64_t now_ns):
+    cdef void overdue(self, Flight* flight, uint64_t now_ns) except *:
         cdef Pending* pending = <Pending*>flight.owner
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Sent sent = sent_of(flight)
@@ -531,13 +536,13 @@ cdef class Forward:
         else:
             self.ask_again(pending, now_ns)
 
-    cdef void tell_late(self, Sent sent):
+    cdef void tell_late(self, Sent sent) except *:
         try:
             sent.listener.late()
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
 
-    cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns):
+    cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns) except *:
         """What Python waits for ends with an error, or after all the time in which an answer is still worth keeping."""
         cdef int64_t until_ms = <int64_t>(flight.sent_ns // 1000000) + LISTEN_MS
         cdef int error = flight.error
@@ -554,7 +559,7 @@ cdef class Forward:
         else:
             sent.error = error
 
-    cdef void ask_again(self, Pending* pending, uint64_t now_ns):
+    cdef void ask_again(self, Pending* pending, uint64_t now_ns) except *:
         """Send it once more when it is time for that: packets get lost. Each time it is waited longer."""
         cdef Flight* flight = pending.flight
         cdef Upstream upstream = <Upstream>flight.upstream
@@ -577,7 +582,7 @@ cdef class Forward:
             due_ms = min(due_ms, <int64_t>((flight.sent_ns + upstream.timeout_ns()) // 1000000))
         self.flights.wait_until(flight, due_ms)
 
-    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns):
+    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *:
         """Leave a question to Python, with its flight unless that has ended by an error."""
         cdef Flight* flight = pending.flight
         cdef Handover handover

@@ -4,7 +4,8 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, store16,
+    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, key_length_of,
+    store16,
 )
 
 cdef enum:
@@ -20,6 +21,7 @@ cdef enum:
 
 # Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
 cdef uint64_t ONE_EVENT = 10000000
+cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t PATIENCE_MIN = 150000000
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
@@ -56,20 +58,23 @@ cdef size_t write_query(
 def query_message(int query_id, bytes key not None, bint wants_ad, bint has_opt=True):
     """Return the query in wire form that asks an upstream for a canonical key."""
     cdef uint8_t room[QUERY_MAX]
-    if not KEY_TAIL < len(key) <= KEY_MAX:
-        raise ValueError("not a key")
-    return room[:write_query(room, <uint16_t>query_id, key, <uint16_t>len(key), wants_ad, has_opt)]
+    return room[:write_query(room, <uint16_t>query_id, key, key_length_of(key), wants_ad, has_opt)]
 
 
 cdef class Upstream:
     """One upstream as UDP sees it: its ports, its round trip, whether it is alive.
 
-    `open_socket()` returns the descriptor of a socket that is connected to it from a random port; OSError when there is
-    none to be had. `on_turn()` is called when it dies, when it answers again, and when something is learned of it.
+    `peer` is its address as a sockaddr; without one, `open_socket()` returns the descriptor of a socket that is
+    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, when
+    it answers again, and when something is learned of it.
     """
 
-    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn):
+    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn, bytes peer=b""):
         cdef int i
+        if len(peer) > PEER_MAX:
+            raise ValueError("not a sockaddr")
+        memcpy(self.peer, <const uint8_t*>peer, len(peer))
+        self.peer_length = <unsigned int>len(peer)
         self.source = source
         self.timeout = timeout
         self.open_socket = open_socket
@@ -131,7 +136,7 @@ cdef class Upstream:
     cdef Form form(self) noexcept nogil:
         return FORM_PLAIN if self.edns == EDNS_NONE else FORM_OPT
 
-    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns):
+    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1:
         cdef uint16_t rcode = reply.rcode
         cdef bint is_odd = reply.is_echo or reply.opt_misplaced
         cdef bint refuses_opt = rcode == FORMERR or rcode == NOTIMP or rcode == BADVERS
@@ -183,14 +188,14 @@ cdef class Upstream:
         """It has answered with a referral, or with nothing."""
         self.note_lame()
 
-    cdef void learn_edns(self, Edns edns):
+    cdef void learn_edns(self, Edns edns) except *:
         cdef Edns before = self.edns
         self.alikes = 0
         self.edns = edns
         if (before == EDNS_NONE) != (edns == EDNS_NONE):
             self.on_turn()
 
-    cdef void note_lame(self):
+    cdef void note_lame(self) except *:
         if self.recurses:
             self.recurses = False
             self.on_turn()
@@ -205,7 +210,7 @@ cdef class Upstream:
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns)
 
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)
         cdef int64_t off = sample - <int64_t>self.rtt_ns
@@ -221,9 +226,13 @@ cdef class Upstream:
             self.alive = True
             self.on_turn()
 
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
+        # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
+        # so that a line that loses packets does not cost a new port for each.
+        if now_ns - self.given_up_ns >= GIVE_UP_AGAIN:
+            self.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
         self.last_failure_ns = now_ns

@@ -16,4 +16,5 @@ KEYS: dict[type[Section], frozenset[str]] = {
 
 STRATEGIES = frozenset({"fastest", "race"})
 
-SCHEMES = frozenset({"tls", "https", "sdns"})
+# All of them encrypted: what is in this version is no substitute, and none is advised.
+SCHEMES = frozenset({"tls", "https", "sdns", "quic", "h3"})

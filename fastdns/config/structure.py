@@ -146,6 +146,12 @@ def _structure_strategy(value: object, kind: Any) -> str:
     return _structure_word(value, kind)
 
 
+def _structure_text(value: object, _kind: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a path in quotes (try "conf.d/*.toml")')
+    return value
+
+
 def _structure_address(value: object, _kind: Any) -> Address:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not an address in quotes (try "127.0.0.1:53")')
@@ -182,6 +188,7 @@ def _make_converter() -> cattrs.Converter:
     by_predicate(lambda kind: kind in (Seconds, Ttl), lambda value, _: parse_duration(value))
     converter.register_structure_hook(Address, _structure_address)
     converter.register_structure_hook(Path, _structure_path)
+    converter.register_structure_hook(str, _structure_text)
     converter.register_structure_hook(bool, _structure_bool)
     converter.register_structure_hook(int, _structure_int)
     return converter

@@ -13,6 +13,7 @@ from gevent.socket import wait_read, wait_write
 from .._answer import Answer
 from .._upstream import OPT, PROBE, TRIAL, Upstream
 from ..config.schema import Address
+from ..defects import guarded
 from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable, UpstreamUnusable
 from .exchange import LISTEN_SECONDS, Arrivals, Asked, Desk, Exchange
 from .request import Request
@@ -45,7 +46,7 @@ class TcpExchange(Exchange):
         self.connection: _Connection | None = None
         self.was_resent = False  # after a connection that brought nothing
         self._timer = self.desk.loop.timer(self.known.time_limit)
-        self._timer.start(self.late)
+        self._timer.start(guarded(self.late))
         self.desk.counters.add("upstream_queries_total")
         self.desk.counters.add("upstream_queries_tcp_total")
         channel.send(self)
@@ -65,7 +66,7 @@ class TcpExchange(Exchange):
             self._timer.stop()
             self._timer.close()
             self._timer = self.desk.loop.timer(max(LISTEN_SECONDS - self.seconds, 0.1))
-            self._timer.start(self.expired)
+            self._timer.start(guarded(self.expired))
 
     def broken(self, error: UpstreamError) -> None:
         if self.form == PROBE:  # it says nothing of queries without OPT
