@@ -187,6 +187,16 @@ cdef class Reading:
         """True when the upstream has sent an OPT where it belongs."""
         return self.status == WIRE_OK and self.reply.has_opt
 
+    @property
+    def is_odd(self):
+        """True when it is our own query, or its OPT stands where none belongs: the upstream knows no OPT."""
+        return self.status != WIRE_BAD_REPLY and (self.reply.is_echo or self.reply.opt_misplaced)
+
+    @property
+    def rcode(self):
+        """The RCODE of what was read last."""
+        return self.reply.rcode
+
     def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
         cdef const uint8_t* octets
@@ -213,11 +223,14 @@ cdef class Reading:
         """
         cdef Stored stored
         cdef uint8_t options[OPTIONS_MAX]
+        cdef Answer answer
         if self.wire is None:
             raise ValueError("there is no message that was read")
         copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.wire), len(self.wire))
         settle(<uint8_t*>PyBytes_AS_STRING(copy), &self.reply, self.ttl_at, limits, options, &stored)
-        return copy_answer(&stored)
+        answer = copy_answer(&stored)
+        answer.is_lame = is_lame(&self.reply)
+        return answer
 
 
 def failure(bytes key not None, int rcode, ede, uint32_t ttl):

@@ -324,6 +324,13 @@ cdef class Tiers:
         ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
         return answer_of(entry, 0, ttl, extended_error(ede))
 
+    def has_good(self, bytes key not None):
+        """Return True when memory holds a good answer within its TTL."""
+        cdef Entry* entry = self.entry_of(key)
+        cdef Instant now
+        read_moment(&now)
+        return entry != NULL and not entry.answer.is_failure and now.boot_ms < entry.expires_ms
+
     def hold_stale(self, bytes key not None, int64_t milliseconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
         cdef Entry* entry = self.entry_of(key)
