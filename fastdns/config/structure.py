@@ -77,7 +77,7 @@ def _why_not(key: str, table: type[Section]) -> str:
     here = [field.name for field in attrs.fields(table)]
     near = difflib.get_close_matches(key, here, n=1) or difflib.get_close_matches(key, _PATHS, n=1)
     if near:
-        return f"is not a known key (did you mean {_PATHS[near[0]]}?)"
+        return f"is not a known key (did you mean {_PATHS.get(near[0], near[0])}?)"
     return f"is not a known key (known here: {', '.join(here)})"
 
 

@@ -584,7 +584,7 @@ def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
     with pytest.raises(Refused) as refused:
         structure(data, _Outer)
     assert [str(problem) for problem in refused.value.problems] == [
-        "group[1].prots: is not a known key (known here: ports)",
+        "group[1].prots: is not a known key (did you mean ports?)",
         "group[2]: 5 is not a table (try [_inner])",
         'group[3].ports: "x" is not an integer (try 1)',
     ]
