@@ -38,7 +38,7 @@ LAYERS = (
     {"_scrub"},
     {"_siphash", "_wire"},
     {"config"},
-    {"errors"},
+    {"errors", "defects"},
     {"fastdns"},
 )
 LEVEL = {part: level for level, line in enumerate(LAYERS) for part in line}

@@ -16,7 +16,7 @@ from fastdns._scrub cimport read_clean_reply
 from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, WIRE_OK, load16
+from fastdns._wire cimport HEADER_LENGTH, WIRE_OK, key_length_of, load16
 
 cdef enum:
     # Odd multiples of a cache line apart, like the rooms of _udp; of a page nobody has written to there is none.
@@ -118,10 +118,8 @@ cdef class Flights:
         cdef Flight* flight
         cdef Sent sent = Sent()
         cdef int error
-        if not KEY_TAIL < len(key) <= KEY_MAX:
-            raise ValueError("not a key")
         flight = self.start(
-            upstream, key, <uint16_t>len(key), read_clock_ns(), <int64_t>(upstream.timeout * 1000)
+            upstream, key, key_length_of(key), read_clock_ns(), <int64_t>(upstream.timeout * 1000)
         )
         if flight == NULL:
             raise OSError(errno, os.strerror(errno))

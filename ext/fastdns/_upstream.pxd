@@ -37,8 +37,8 @@ cdef class Upstream:
     cdef uint8_t rooms[BATCH * QUERY_MAX]
 
     cdef uint64_t patience_ns(self) noexcept nogil
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns)
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns)
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *
 
 cdef size_t write_query(
     uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad

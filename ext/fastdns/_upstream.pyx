@@ -4,7 +4,8 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, store16,
+    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, key_length_of,
+    store16,
 )
 
 cdef enum:
@@ -44,9 +45,7 @@ cdef size_t write_query(
 def query_message(int query_id, bytes key not None, bint wants_ad):
     """Return the query in wire form that asks an upstream for a canonical key."""
     cdef uint8_t room[QUERY_MAX]
-    if not KEY_TAIL < len(key) <= KEY_MAX:
-        raise ValueError("not a key")
-    return room[:write_query(room, <uint16_t>query_id, key, <uint16_t>len(key), wants_ad)]
+    return room[:write_query(room, <uint16_t>query_id, key, key_length_of(key), wants_ad)]
 
 
 cdef class Upstream:
@@ -101,7 +100,7 @@ cdef class Upstream:
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns)
 
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)
         cdef int64_t off = sample - <int64_t>self.rtt_ns
@@ -117,7 +116,7 @@ cdef class Upstream:
             self.alive = True
             self.on_turn()
 
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
         # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,

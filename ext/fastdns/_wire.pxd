@@ -151,6 +151,12 @@ cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexce
 cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil
 cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil
 
+cdef inline uint16_t key_length_of(bytes key) except 0:
+    """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
+    if not KEY_TAIL < len(key) <= KEY_MAX:
+        raise ValueError("not a key")
+    return <uint16_t>len(key)
+
 cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
     return <uint16_t>((<uint16_t>at[0] << 8) | at[1])
 

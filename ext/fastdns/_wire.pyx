@@ -438,13 +438,11 @@ cdef int read_section(
     """0; 1: the rest of the message cannot be read and is left out; -1: the answer section has a bad record."""
     cdef Record record
     cdef Name last
-    cdef const uint8_t* at
     cdef uint16_t qtype = load16(section.asked)
     cdef uint16_t qclass = load16(section.asked + 2)
     cdef int found
     while section.left > 0:
         section.left -= 1
-        at = r.at
         if read_record(r, &record) < 0 or out.ttl_count == RECORDS_MAX:
             return -1 if section.number == 1 else 1
         if is_meta(record.rtype):

@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from .._access import Access
 from ..config import schema
+from ..defects import guarded
 from ..policy.access import Lan, compile_access
 from .lan import read_lan
 from .netlink import Changes
@@ -44,9 +45,7 @@ class Admission:
         self.access = compile_access(section, self._lan)
         self._tell()
 
-    def follow(
-        self, loop: Any, use: Callable[[Access], None], moved: Callable[[], None]
-    ) -> None:
+    def follow(self, loop: Any, use: Callable[[Access], None], moved: Callable[[], None]) -> None:
         """Have other rules used whenever the LAN changes, and `moved` called for any change.
 
         Returns only when there never will be one.
@@ -54,7 +53,7 @@ class Admission:
         if self._changes is None:
             return
         watcher = loop.io(self._changes.descriptor, 1)
-        watcher.start(self._hear, moved)
+        watcher.start(guarded(self._hear), moved)
         while True:
             self._changed.wait(self._seconds_to_tell())
             if self._changed.is_set():

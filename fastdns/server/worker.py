@@ -28,6 +28,7 @@ from .._shared import Counters
 from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
+from ..defects import guarded
 from ..listen.tcp import TcpListener
 from ..resolve import Manners, Resolver
 from ..upstream.exchange import Desk
@@ -116,7 +117,7 @@ class Worker:
         self._orphaned.start(self._stop.set)
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
-        self._called.start(self._answer_keeper)
+        self._called.start(guarded(self._answer_keeper))
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),

@@ -74,7 +74,9 @@ def packed(address: Address) -> bytes:
         return b""
     family = struct.pack("=H", address.family) + struct.pack("!H", address.port)
     host = socket.inet_pton(address.family, address.host)
-    return family + (host + bytes(8) if address.family is socket.AF_INET else bytes(4) + host + bytes(4))
+    return family + (
+        host + bytes(8) if address.family is socket.AF_INET else bytes(4) + host + bytes(4)
+    )
 
 
 def open_socket(address: Address) -> int:
