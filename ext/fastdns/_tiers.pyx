@@ -13,7 +13,7 @@ from libc.stdlib cimport free, malloc
 
 from fastdns._answer cimport Answer, make_answer
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
-from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND
+from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
 from fastdns._hotcache cimport key_of
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
@@ -94,6 +94,7 @@ cdef class Tiers:
         cdef Instant now
         read_moment(&now)
         wanted = self.take_wanted() if self.catch_up(now.boot_ms) else []
+        self.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # what kept it from being opened may have passed
         return wanted
@@ -205,6 +206,15 @@ cdef class Tiers:
         self.clear_memory()
         self.show_memory()
 
+    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
+        self.tally[TALLY_DAMAGED] += 1
+        if hash == self.spoiled:
+            return      # it is asked for again before the keeper, or an upstream, has done away with it
+        self.spoiled = hash
+        if self.ring.put_spoiled(key, key_length):
+            self.ring_keeper()
+
     cdef void report_damage(self) noexcept nogil:
         self.tally[TALLY_DAMAGED] += 1
         self.control.set_suspect(True)
@@ -237,7 +247,9 @@ cdef class Tiers:
         entry[0] = NULL
         if status == DISK_FOUND:
             return self.take(hash, key, key_length, found, now.boot_ms, entry)
-        if status == DISK_DAMAGED:
+        if status == DISK_SPOILED:
+            self.report_spoiled(hash, key, key_length)
+        elif status == DISK_DAMAGED:
             self.report_damage()
         return DISK_NOTHING
 
@@ -275,11 +287,15 @@ cdef class Tiers:
         cdef Instant now
         cdef Found found
         cdef Entry* entry = NULL
+        cdef int status
         read_moment(&now)
         self.catch_up(now.boot_ms)
         if value is not None and not self.is_outdated(ticket.epoch, ticket.origin, octets, length):
-            if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) == DISK_FOUND:
+            status = self.disk.read(octets, length, <const char*>value, len(value), &now, &found)
+            if status == DISK_FOUND:
                 self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry)
+            elif status == DISK_SPOILED:
+                self.report_spoiled(self.memory.hash_of(octets, length), octets, length)
         if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
             self.tally[DISK_MISSES] += 1
             return None
@@ -429,13 +445,13 @@ cdef class Tiers:
         return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE
 
     cdef list sound_keys(self, list disk_keys):
-        """Return the cache keys of these; one that has none is damage."""
+        """Return the cache keys of these; one that has none is damaged, and the keeper's sweep removes it."""
         cdef list keys = []
         for disk_key in disk_keys:
             try:
                 keys.append(cache_key(disk_key))
             except ValueError:
-                self.report_damage()
+                self.tally[TALLY_DAMAGED] += 1
         return keys
 
     cdef void show_memory(self) noexcept nogil:

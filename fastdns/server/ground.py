@@ -16,6 +16,7 @@ import attrs
 
 from ..config.places import SYSTEM_ACCOUNT, Places, is_own_name
 from ..errors import FastdnsError, StartError
+from . import preload
 
 log = logging.getLogger(__name__)
 
@@ -195,7 +196,8 @@ def _may_give_files_away() -> bool:
 
 
 def become(account: Account) -> None:
-    """Give up root for good."""
+    """Give up root for good. What is loaded by now can be used; nothing else need be readable."""
+    preload.import_late()
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

@@ -293,6 +293,7 @@ class Staff:
             bell=self._shared.keeper_bell,
             berths=self._shared.berths,
             lifeline=order,
+            most_workers=self._shared.most_workers,
         )
         keeper.main(inheritance, ready, self._crashes_lately())
 

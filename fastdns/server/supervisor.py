@@ -5,7 +5,6 @@ It has no hub, no thread and opens no database: what it forks must not share the
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
@@ -21,7 +20,7 @@ from ..config.places import Places
 from ..config.schema import Config
 from ..errors import ConfigErrors, StartError
 from ..upstream.sources import Sources
-from . import ground
+from . import ground, preload
 from .heritage import Heritage
 from .log import start_log
 from .loop import Loop
@@ -37,16 +36,6 @@ from .takeover import TAKEOVER
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 3600.0
-# What gevent imports with its first hub, its first threads and the first exception in one, and
-# py-lmdb (3.0; Debian 12's does not have it) with the first environment. Who has given up root may
-# not be able to read the files of the interpreter any more (they may lie in root's home), so
-# nothing is left to be imported then.
-IMPORTED_LATE = (
-    *("pprint", "pickle", "concurrent.futures"),
-    *("gevent.monkey", "gevent.threadpool", "gevent.util"),
-    "lmdb._envid",
-    *("encodings.ascii", "encodings.utf_8_sig"),  # of what a reload reads
-)
 
 
 def run(
@@ -76,9 +65,7 @@ def run(
         raise StartError(no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
-    for name in IMPORTED_LATE:
-        with suppress(ModuleNotFoundError):
-            importlib.import_module(name)
+    preload.import_late()  # here, so that all processes share it
     if account is not None:
         ground.become(account)
     ground.check(places)
