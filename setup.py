@@ -8,6 +8,7 @@ from setuptools import Extension, setup
 
 MODULES = [
     "_wire",
+    "_scrub",
     "_siphash",
     "_answer",
     "_keys",

@@ -105,7 +105,7 @@ class Household:
         reading = Reading()
         if not reading.read(reply, 0, key):
             raise ValueError(f"not an answer: {reply.hex()}")
-        return reading.answer(reply, LIMITS)
+        return reading.answer(LIMITS)
 
 
 def wire_name(name: str) -> bytes:

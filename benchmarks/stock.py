@@ -183,7 +183,7 @@ def values(numbers: range, origin: int, port: int) -> Iterator[tuple[bytes, byte
         reply = b"\0\0\x85\x80\0\1\0\1\0\0\0\0" + question + record + stored_address(number)
         if not reading.read(reply, 0, key):
             raise BenchmarkError(f"not an answer: {reply.hex()}")
-        answer = reading.answer(reply, limits)
+        answer = reading.answer(limits)
         value = pack(answer, moment, origin=origin, upstream=f"127.0.0.1:{port}", rtt_us=1000)
         yield disk_key(key), value
 

@@ -17,6 +17,7 @@ from ._forward import Forward, Handover
 from ._query import Query, key_parts
 from ._shared import Counters
 from ._tiers import Tiers
+from .defects import guarded, report
 from .errors import UpstreamError
 from .upstream.group import Group
 
@@ -143,7 +144,7 @@ class Resolver:
 
     def _keep_time(self) -> None:
         """Something is in flight: have the time of each looked after."""
-        self._clock.start(self._tick, update=True)
+        self._clock.start(guarded(self._tick), update=True)
 
     def _tick(self) -> None:
         if not self._forward.tick():
@@ -164,13 +165,13 @@ class Resolver:
         search = gevent.spawn(self._search_disk, key) if wants_disk else None
         waited = handover.seconds if handover is not None else 0.0
         patience = self._hub.loop.timer(max(self._manners.stale_wait - waited, 0.0))
-        patience.start(self._lose_patience, key, question)
+        patience.start(guarded(self._lose_patience), key, question)
         try:
             answer = self._from_disk(search, DISK_SECONDS) or self._from_upstream(key, handover)
             if answer.is_failure:
                 answer = self._from_disk(search) or self._from_stale(key, question) or answer
         except Exception as defect:  # of ours: it must not leave these clients waiting for ever
-            log.exception("defect: %s", defect)
+            report(defect)
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, 0)
         finally:
             patience.stop()
@@ -215,7 +216,7 @@ class Resolver:
             ttl = self._manners.limits.failure_ttl if error.lasting else 0
             answer = failure(key, error.rcode, error.ede, ttl)
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
             ttl = self._manners.limits.failure_ttl
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, ttl)
         self._tiers.keep(key, answer, ticket, source, seconds)

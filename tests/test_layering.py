@@ -35,9 +35,10 @@ LAYERS = (
     },
     {"_entry", "mapped"},
     {"_answer", "_keys"},
+    {"_scrub"},
     {"_siphash", "_wire"},
     {"config"},
-    {"errors"},
+    {"errors", "defects"},
     {"fastdns"},
 )
 LEVEL = {part: level for level, line in enumerate(LAYERS) for part in line}

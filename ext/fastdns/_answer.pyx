@@ -7,9 +7,10 @@ TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
+from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_OK,
-    Reply, find_option, load16, load32, read_reply, store16, store32,
+    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK, WIRE_SPOILED_REPLY,
+    Reply, find_option, load16, load32, store16, store32,
 )
 
 cdef enum:
@@ -130,6 +131,8 @@ cdef void settle(
     cdef bint is_negative = reply.rcode == NXDOMAIN or not reply.has_data
     out.options = options
     out.options_length = relay_options(wire, reply, options)
+    store16(wire + 6, reply.answers)
+    store16(wire + 8, reply.authorities)
     store16(wire + 10, reply.additional)
     if not limits.trust_ad:
         store16(wire + 2, load16(wire + 2) & ~FLAG_AD)
@@ -161,36 +164,54 @@ cdef class Reading:
 
     cdef Reply reply
     cdef uint16_t ttl_at[RECORDS_MAX]
-    cdef size_t length      # of the message that was read and found good; 0: none
+    cdef int status
+    cdef bytes wire         # the clean message; None: there is none
+    cdef bint is_mended     # it is not the one that was read
 
     @property
-    def must_rewrite(self):
-        """True when it holds records that do not belong to the question, or records after its OPT."""
-        return self.reply.must_rewrite
+    def is_spoiled(self):
+        """True when it is a reply to the question, but must not be used."""
+        return self.status == WIRE_SPOILED_REPLY
+
+    @property
+    def is_whole(self):
+        """True when nothing of the message that was read had to be left out or put right."""
+        return self.wire is not None and not self.is_mended and not self.reply.left_out
+
+    @property
+    def has_opt(self):
+        """True when the upstream has sent an OPT where it belongs."""
+        return self.status == WIRE_OK and self.reply.has_opt
 
     def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
-        self.length = 0
+        cdef const uint8_t* octets
+        cdef size_t length = len(wire)
+        self.wire = None
+        self.status = WIRE_BAD_REPLY
+        self.is_mended = False
         if len(wire) < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
             return False
-        if read_reply(
-            &wire[0], len(wire), <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at
-        ) != WIRE_OK:
+        octets = &wire[0]
+        self.status = read_clean_reply(
+            &octets, &length, <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at
+        )
+        if self.status != WIRE_OK:
             return False
-        self.length = len(wire)
+        self.is_mended = octets != &wire[0]
+        self.wire = octets[:length]
         return True
 
-    def answer(self, const unsigned char[::1] wire not None, Limits limits not None):
-        """Return the Answer made of the message that was read last (ValueError: it was not good, or is another).
+    def answer(self, Limits limits not None):
+        """Return the Answer made of the message that was read last (ValueError: it was not good).
 
         An answer that must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.
         """
         cdef Stored stored
         cdef uint8_t options[OPTIONS_MAX]
-        cdef bytes copy
-        if self.length == 0 or <size_t>len(wire) != self.length:
-            raise ValueError("not the message that was read")
-        copy = PyBytes_FromStringAndSize(<const char*>&wire[0], len(wire))  # which nobody else has seen yet
+        if self.wire is None:
+            raise ValueError("there is no message that was read")
+        copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.wire), len(self.wire))
         settle(<uint8_t*>PyBytes_AS_STRING(copy), &self.reply, self.ttl_at, limits, options, &stored)
         return copy_answer(&stored)
 

@@ -64,4 +64,5 @@ cdef class FastPath:
     cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil
     cdef list answer_missed(self, int fd, int count, list uncommon)
     cdef list put_off(self, int fd, int i, bint wants_disk, list uncommon)
-    cdef void renew(self, const Seen* seen)
+    cdef void renew(self, const Seen* seen) except *
+    cdef void answer_waiting(self, int fd) except *

@@ -4,8 +4,6 @@ A hit makes no Python object. What neither memory nor disk hold becomes a `Query
 owner gave.
 """
 
-import logging
-
 from libc.stdlib cimport free, malloc
 
 from fastdns._access cimport Access
@@ -20,9 +18,10 @@ from fastdns._shared cimport (
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
+    read_question,
 )
 
-log = logging.getLogger("fastdns.fastpath")
+from fastdns.defects import report
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
@@ -97,7 +96,7 @@ cdef class FastPath:
         self.tally[QUERIES_REFUSED] += 1
         if self.access.drops:
             return STRANGER_IGNORED
-        status = read_query(packet, length, question)
+        status = read_question(packet, length, question)
         return STRANGER_IGNORED if status == WIRE_DROP or status == WIRE_FORMERR else STRANGER
 
     cdef int decline(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
@@ -200,7 +199,14 @@ cdef class FastPath:
     # --- the journeys -------------------------------------------------------------------------------------
 
     def drain(self, int fd):
-        """Answer what waits in a UDP socket, a bounded amount; hits leave before any miss is looked at."""
+        """Answer what waits in a UDP socket, a bounded amount. Never raises."""
+        try:
+            self.answer_waiting(fd)
+        except Exception as defect:
+            report(defect)
+
+    cdef void answer_waiting(self, int fd) except *:
+        """Hits leave before any miss is looked at."""
         cdef int _batch, i, count, verdict, hits, missed
         cdef size_t length = 0
         cdef size_t written = 0
@@ -249,8 +255,8 @@ cdef class FastPath:
             for query in uncommon:
                 try:
                     self.on_uncommon(query)
-                except Exception as defect:     # gevent would never again call who drains this socket
-                    log.exception("defect: %s", defect)
+                except Exception as defect:     # the others are none of its
+                    report(defect)
 
     cdef list answer_missed(self, int fd, int count, list uncommon):
         """Answer from disk those of the batch that memory could not; return them that need more."""
@@ -300,12 +306,12 @@ cdef class FastPath:
         uncommon.append(query)
         return uncommon
 
-    cdef void renew(self, const Seen* seen):
+    cdef void renew(self, const Seen* seen) except *:
         try:
             if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
                 self.tally[PREFETCHES] += 1
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
 
     def renew_wanted(self):
         """Have renewed what commands want renewed."""

@@ -1,8 +1,7 @@
 """Queries to upstreams over UDP that are under way.
 
-Each upstream has a pool of connected sockets on random ports, and a port is given up after a number of queries or
-seconds. A burst of queries leaves by one port of the pool, chosen anew each time, so that the kernel takes and brings
-it in one go; ids are random, each by itself.
+Which port a query leaves by is for _ports to say. Where some leave by the same one, the kernel takes and brings them in
+one go; ids are random, each by itself.
 """
 
 import os
@@ -13,10 +12,11 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
+from fastdns._scrub cimport read_clean_reply
 from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, WIRE_OK, load16, read_reply
+from fastdns._wire cimport HEADER_LENGTH, WIRE_OK, key_length_of, load16
 
 cdef enum:
     # Odd multiples of a cache line apart, like the rooms of _udp; of a page nobody has written to there is none.
@@ -103,6 +103,14 @@ cdef class Flights:
         """Send nothing more to it; what is under way may still be answered."""
         self.ports.forget(upstream)
 
+    def give_up_ports(self):
+        """Send nothing more by the ports that are open: the ways of the network are others now."""
+        self.ports.give_up()
+
+    def close_idle_ports(self):
+        """Close ports that are open in vain."""
+        self.ports.close_idle()
+
     # --- sending ----------------------------------------------------------------------------------------
 
     def ask(self, Upstream upstream not None, bytes key not None):
@@ -110,10 +118,8 @@ cdef class Flights:
         cdef Flight* flight
         cdef Sent sent = Sent()
         cdef int error
-        if not KEY_TAIL < len(key) <= KEY_MAX:
-            raise ValueError("not a key")
         flight = self.start(
-            upstream, key, <uint16_t>len(key), read_clock_ns(), <int64_t>(upstream.timeout * 1000)
+            upstream, key, key_length_of(key), read_clock_ns(), <int64_t>(upstream.timeout * 1000)
         )
         if flight == NULL:
             raise OSError(errno, os.strerror(errno))
@@ -135,13 +141,8 @@ cdef class Flights:
         if self.count >= FLIGHTS_MAX:
             (&errno)[0] = ENOBUFS
             return NULL
-        if upstream.queued == BATCH:
+        if upstream.queued and upstream.queued >= upstream.burst:
             self.send(upstream)
-        if upstream.queued == 0:
-            upstream.port = self.ports.choose(upstream, now_ns)
-        port = upstream.port
-        if port < 0:
-            return NULL
         flight = self.idle
         if flight != NULL:
             self.idle = flight.next_in_bucket
@@ -151,6 +152,12 @@ cdef class Flights:
             if flight == NULL:
                 (&errno)[0] = ENOBUFS
                 return NULL
+        if upstream.queued == 0:
+            upstream.port = self.ports.choose(upstream, now_ns)
+        port = upstream.port
+        if port < 0:
+            free(flight)
+            return NULL
         query_id = self.ports.draw()
         while self.flight_of(port, query_id) != NULL:
             query_id = self.ports.draw()
@@ -308,7 +315,8 @@ cdef class Flights:
         self.ready_at = self.arrived = self.arrived_at = 0
 
     cdef bint next_reply(self, Landing* out):
-        cdef int port
+        cdef const uint8_t* wire
+        cdef int port, status
         cdef int i
         while True:
             while self.arrived_at < self.arrived:
@@ -319,11 +327,15 @@ cdef class Flights:
                 out.length = self.inbox[i].msg_len
                 if out.length >= HEADER_LENGTH and self.ports.at[port].serial == self.serial:
                     out.flight = self.flight_of(port, load16(out.wire))
-                    if out.flight != NULL and read_reply(
-                        out.wire, out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
-                        self.ttl_at
-                    ) == WIRE_OK:
-                        return True
+                    if out.flight != NULL:
+                        wire = out.wire
+                        status = read_clean_reply(
+                            &wire, &out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
+                            self.ttl_at
+                        )
+                        out.wire = <uint8_t*>wire
+                        if status == WIRE_OK:
+                            return True
                 # The true reply may still come: only a matching one ends the wait.
                 self.tally[UPSTREAM_BAD_REPLIES] += 1
             if self.ready_at >= self.ready_count:

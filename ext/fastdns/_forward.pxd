@@ -62,27 +62,30 @@ cdef class Forward:
     cdef bint take_udp(
         self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
         uint64_t received_ns, bint may_start
-    )
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start)
-    cdef void send(self)                # what has been taken
+    ) except -1
+    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1
+    cdef void send(self) except *                # what has been taken
     # private
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns)
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns)
-    cdef void remove(self, Pending* pending)
+    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL
+    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL
+    cdef void remove(self, Pending* pending) except *
     cdef void leave_queue(self, Pending* pending) noexcept
-    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now)
+    cdef int64_t wait_ms(
+        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+    ) except? -1
     cdef Upstream next_upstream(self)
     cpdef int take_turn(self)
-    cdef void make_room(self)
-    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns)
-    cdef bint knows_better(self, const Pending* pending, const Instant* now)
-    cdef void drop(self, Pending* pending)
-    cdef void land(self, Landing* landing, const Instant* now)
-    cdef void settle(self, Landing* landing, const Instant* now)
-    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns)
-    cdef void flush(self)
-    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns)
+    cdef void make_room(self) except *
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns) except *
+    cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1
+    cdef void drop(self, Pending* pending) except *
+    cdef void land(self, Landing* landing, const Instant* now) except *
+    cdef void settle(self, Landing* landing, const Instant* now) except *
+    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *
+    cdef void flush(self) except *
+    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *
     cdef list clients_of(self, Pending* pending)
-    cdef void overdue(self, Flight* flight, uint64_t now_ns)
-    cdef void tell(self, call, argument)
+    cdef void overdue(self, Flight* flight, uint64_t now_ns) except *
+    cdef void take_replies(self) except *
+    cdef void tell(self, call, argument) except *

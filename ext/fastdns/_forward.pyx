@@ -5,8 +5,6 @@ another upstream has to be asked, the answer came cut or is an error, nobody ans
 who asks the same is told to go there.
 """
 
-import logging
-
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport ETIMEDOUT
 from libc.stdlib cimport free, malloc
@@ -22,9 +20,9 @@ from fastdns._response cimport write_answer, write_stale
 from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_TIMEOUTS, observe
 from fastdns._tiers cimport Ticket
 from fastdns._udp cimport BATCH
-from fastdns._wire cimport FLAG_TC
+from fastdns._wire cimport FLAG_TC, key_length_of
 
-log = logging.getLogger("fastdns.forward")
+from fastdns.defects import report
 
 cdef enum:
     QUESTIONS_MAX = 4096    # in flight at once
@@ -102,7 +100,7 @@ cdef class Forward:
     cdef bint take_udp(
         self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
         uint64_t received_ns, bint may_start
-    ):
+    ) except -1:
         cdef Pending* pending = self.find(hash, question.key, question.key_length)
         cdef Waiter* waiter
         if pending == NULL:
@@ -129,7 +127,7 @@ cdef class Forward:
         self.make_room()
         return True
 
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start):
+    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1:
         cdef const Question* question = &query.question
         cdef Pending* pending = self.find(hash, question.key, question.key_length)
         if pending == NULL:
@@ -150,25 +148,26 @@ cdef class Forward:
     def renew(self, bytes key not None):
         """Ask for what nobody waits for. False: that is under way, or others need us more; None: not ours to do."""
         cdef const uint8_t* octets = key
-        cdef uint64_t hash = self.tiers.memory.hash_of(octets, <uint16_t>len(key))
-        if self.count >= RENEWALS_BELOW or self.find(hash, octets, <uint16_t>len(key)) != NULL:
+        cdef uint16_t length = key_length_of(key)
+        cdef uint64_t hash = self.tiers.memory.hash_of(octets, length)
+        if self.count >= RENEWALS_BELOW or self.find(hash, octets, length) != NULL:
             return False
-        if self.start(hash, octets, <uint16_t>len(key), read_clock_ns()) == NULL:
+        if self.start(hash, octets, length, read_clock_ns()) == NULL:
             return None
         self.send()
         return True
 
     def hold(self, bytes key not None):
         """Have `on_uncommon` take who asks for this key, until `release`."""
-        cdef uint64_t hash = self.tiers.memory.hash_of(key, <uint16_t>len(key))
-        if self.find(hash, key, <uint16_t>len(key)) == NULL and (
-            self.shelve(hash, key, <uint16_t>len(key), read_clock_ns()) == NULL
-        ):
+        cdef uint16_t length = key_length_of(key)
+        cdef uint64_t hash = self.tiers.memory.hash_of(key, length)
+        if self.find(hash, key, length) == NULL and self.shelve(hash, key, length, read_clock_ns()) == NULL:
             raise MemoryError
 
     def release(self, bytes key not None):
         """The question of this key is over."""
-        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, <uint16_t>len(key)), key, <uint16_t>len(key))
+        cdef uint16_t length = key_length_of(key)
+        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, length), key, length)
         if pending != NULL and pending.flight == NULL:
             self.remove(pending)
 
@@ -187,7 +186,7 @@ cdef class Forward:
         self.turn = (self.turn + 1) & TURNS
         return self.turn
 
-    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL:
         """Begin to ask; NULL: it is not ours to do, or cannot be done."""
         cdef Upstream upstream = self.next_upstream()
         cdef Pending* pending
@@ -216,7 +215,9 @@ cdef class Forward:
         flight.owner = pending
         return pending
 
-    cdef int64_t wait_ms(self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now):
+    cdef int64_t wait_ms(
+        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+    ) except? -1:
         """Until when a reply is all that is hoped for."""
         cdef int64_t wait = <int64_t>(upstream.timeout * 1000)
         cdef Entry* entry
@@ -228,7 +229,7 @@ cdef class Forward:
                 wait = self.stale_wait_ms
         return wait
 
-    cdef void send(self):
+    cdef void send(self) except *:
         for upstream in self.upstreams:
             if upstream is not None:
                 self.flights.send(<Upstream>upstream)
@@ -243,7 +244,7 @@ cdef class Forward:
             pending = pending.next_on_shelf
         return pending
 
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns):
+    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL:
         cdef Pending* pending = <Pending*>malloc(sizeof(Pending))
         if pending == NULL:
             return NULL
@@ -271,7 +272,7 @@ cdef class Forward:
             self.newest = pending.older
         pending.older = pending.newer = NULL
 
-    cdef void remove(self, Pending* pending):
+    cdef void remove(self, Pending* pending) except *:
         """Take it from the shelf; nobody waits for it any more."""
         cdef Pending** link = &self.shelves[pending.hash % SHELVES]
         if pending.flight != NULL:
@@ -286,7 +287,7 @@ cdef class Forward:
         self.count -= 1
         self.tally[IN_FLIGHT] = <unsigned int>self.count
 
-    cdef void make_room(self):
+    cdef void make_room(self) except *:
         """Drop the oldest questions while there are too many: who waits is told what is stale, or nothing."""
         cdef Pending* pending
         while self.waiting > WAITING_MAX or self.in_flight > QUESTIONS_MAX:
@@ -295,7 +296,7 @@ cdef class Forward:
                 return
             self.give_up(pending, True, read_clock_ns())
 
-    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns):
+    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns) except *:
         cdef Flight* flight = pending.flight
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
@@ -312,9 +313,9 @@ cdef class Forward:
             try:
                 upstream.note_failure(sent_ns, now_ns)
             except Exception as defect:
-                log.exception("defect: %s", defect)
+                report(defect)
 
-    cdef void drop(self, Pending* pending):
+    cdef void drop(self, Pending* pending) except *:
         """Forget who still waits for it."""
         cdef Waiter* waiter
         while pending.first != NULL:
@@ -333,7 +334,13 @@ cdef class Forward:
     # --- replies ----------------------------------------------------------------------------------------
 
     def read_replies(self):
-        """Take the replies that wait, a bounded number, and answer who waits for them."""
+        """Take the replies that wait, a bounded number, and answer who waits for them. Never raises."""
+        try:
+            self.take_replies()
+        except Exception as defect:
+            report(defect)
+
+    cdef void take_replies(self) except *:
         cdef Landing landing
         cdef Instant now
         read_moment(&now)
@@ -342,11 +349,11 @@ cdef class Forward:
         while self.flights.next_reply(&landing):
             try:
                 self.land(&landing, &now)
-            except Exception as defect:     # gevent would never again call who reads replies
-                log.exception("defect: %s", defect)
+            except Exception as defect:     # the others are none of its
+                report(defect)
         self.flush()
 
-    cdef void land(self, Landing* landing, const Instant* now):
+    cdef void land(self, Landing* landing, const Instant* now) except *:
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
         cdef Sent sent = sent_of(flight)
@@ -355,14 +362,14 @@ cdef class Forward:
                 self.tell(sent.listener.received, landing.wire[:landing.length])
             elif sent.early is None:
                 sent.early = landing.wire[:landing.length]
-        elif landing.reply.must_rewrite or landing.reply.flags & FLAG_TC or (
+        elif landing.reply.flags & FLAG_TC or (
             is_failure_code(landing.reply.rcode) and self.knows_better(pending, now)
         ):
             self.hand_over(pending, landing, 0, read_clock_ns())
         else:
             self.settle(landing, now)
 
-    cdef bint knows_better(self, const Pending* pending, const Instant* now):
+    cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1:
         """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
         cdef Entry* entry
         if not self.is_alone:
@@ -373,7 +380,7 @@ cdef class Forward:
             entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         return entry != NULL and self.tiers.memory.is_stale(entry, now.boot_ms)
 
-    cdef void settle(self, Landing* landing, const Instant* now):
+    cdef void settle(self, Landing* landing, const Instant* now) except *:
         """Keep the answer, and tell it to all who wait for it."""
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
@@ -391,7 +398,7 @@ cdef class Forward:
         self.answer(pending, &stored, 0, now_ns)
         self.remove(pending)
 
-    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns):
+    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *:
         """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
         cdef const uint8_t* spelling
         cdef uint8_t* room
@@ -429,19 +436,19 @@ cdef class Forward:
                 self.tell(query.reply, copy)
             (<list>pending.others).clear()
 
-    cdef void flush(self):
+    cdef void flush(self) except *:
         """Send the answers that are queued."""
         if self.batch.queued:
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
         free_waiters(self.answered)
         self.answered = NULL
 
-    cdef void tell(self, call, argument):
+    cdef void tell(self, call, argument) except *:
         """Call into Python: a defect there must not keep the others from their answers."""
         try:
             call(argument)
         except Exception as defect:
-            log.exception("defect: %s", defect)
+            report(defect)
 
     # --- what is not the common case --------------------------------------------------------------------
 
@@ -457,7 +464,7 @@ cdef class Forward:
             self.overdue(flight, now_ns)
         return self.flights.count != 0
 
-    cdef void overdue(self, Flight* flight, uint64_t now_ns):
+    cdef void overdue(self, Flight* flight, uint64_t now_ns) except *:
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t late_ns = flight.sent_ns + <uint64_t>(upstream.timeout * 1e9)
         cdef int error = flight.error
@@ -477,7 +484,7 @@ cdef class Forward:
         else:
             self.flights.wait_until(flight, <int64_t>(late_ns // 1000000))
 
-    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns):
+    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *:
         """Leave a question to Python, with its flight unless that has ended by an error."""
         cdef Flight* flight = pending.flight
         cdef Handover handover

@@ -6,6 +6,7 @@ from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Answer
 from fastdns._siphash cimport siphash13
+from fastdns._wire cimport key_length_of
 
 cdef extern from "<malloc.h>" nogil:
     int M_TOP_PAD
@@ -313,11 +314,12 @@ cdef class HotCache:
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, <uint16_t>len(key), &answer.stored, now_ms, now_ms)
+        return self.put(key, key_length_of(key), &answer.stored, now_ms, now_ms)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""
-        cdef Entry* entry = self.find(self.hash_of(key, <uint16_t>len(key)), key, <uint16_t>len(key), now_ms)
+        cdef uint16_t length = key_length_of(key)
+        cdef Entry* entry = self.find(self.hash_of(key, length), key, length, now_ms)
         if entry == NULL:
             return None
         return (<const char*>entry.answer.wire)[:entry.answer.length], (now_ms - entry.stored_ms) // 1000

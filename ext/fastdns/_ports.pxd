@@ -5,8 +5,9 @@ from libc.stdint cimport uint16_t, uint32_t, uint64_t
 from fastdns._upstream cimport POOL, Upstream
 
 cdef enum:
-    PORTS_MAX = 512         # open at once, of all upstreams
-    EVENTS = 8              # looked at in one go: others want their turn, too
+    PORTS_MAX = 2048        # open at once, of all upstreams; a quarter of the descriptors that we may have
+    EVENTS = 32             # looked at in one go: others want their turn, too
+    SHARED_BURST = 8        # queries that leave one after another by a port of the pool
 
 cdef struct Port:           # a connected socket
     int fd                  # -1: there is none
@@ -16,19 +17,32 @@ cdef struct Port:           # a connected socket
     uint64_t opened_ns
     bint is_retired         # sends no more
 
+cdef extern from "<sys/socket.h>" nogil:
+    ctypedef unsigned int socklen_t
+    struct sockaddr:
+        pass
+
 cdef class Ports:
     cdef readonly int descriptor        # an epoll: readable when a reply waits
     cdef Port at[PORTS_MAX]
     cdef list owners                    # of the ports: keeps upstreams alive
+    cdef int unused[PORTS_MAX]          # indices
+    cdef int unused_count
+    cdef int for_pools                  # of them: what fresh ports leave
     cdef uint16_t random[512]
     cdef int random_left
+    cdef uint64_t fresh_from_ns         # the bucket of fresh ports: when it was empty, counted back
+    cdef uint64_t given_up_ns           # ports that were opened before then send no more
 
     cdef uint16_t draw(self) noexcept
-    cdef int choose(self, Upstream upstream, uint64_t now_ns)   # an index; -1 with errno: none is to be had
+    cdef int choose(self, Upstream upstream, uint64_t now_ns) except -2
+    # ^ an index, for upstream.burst queries at most; -1 with errno: none is to be had
     cdef void leave(self, int port) noexcept
     cdef int look(self, int* ready) noexcept    # the indices of those with replies, at most EVENTS
     # private
-    cdef int open(self, Upstream upstream, uint64_t now_ns)
+    cdef bint may_be_fresh(self, uint64_t now_ns) noexcept
+    cdef int open(self, Upstream upstream, uint64_t now_ns) except -2
+    cdef int open_descriptor(self, Upstream upstream) except -2
     cdef int take_idle(self) noexcept
     cdef void retire(self, int port) noexcept
     cdef void close(self, int port) noexcept

@@ -1,10 +1,19 @@
-"""The sockets from which upstreams are asked: on ports that nobody can guess, each for a while."""
+"""The sockets from which upstreams are asked: on ports that nobody can guess (RFC 5452 section 9.2).
+
+A query gets a port of its own, opened for it and closed with its reply. That costs some microseconds, so there is a
+limit to how many a second: beyond it, a few queries at a time leave by a port drawn from a pool.
+"""
 
 import os
+import resource
 
-from libc.errno cimport ENOBUFS, errno
-from libc.string cimport memset
+from libc.errno cimport EADDRINUSE, ENOBUFS, errno
+from libc.stdint cimport uint8_t
+from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_descriptor
+
+from fastdns._query cimport read_clock_ns
+from fastdns._upstream cimport PEER_MAX
 
 cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
@@ -20,11 +29,29 @@ cdef extern from "<sys/epoll.h>" nogil:
     int epoll_ctl(int epoll, int operation, int fd, epoll_event* event)
     int epoll_wait(int epoll, epoll_event* events, int count, int timeout)
 
+cdef extern from "<netinet/in.h>" nogil:
+    struct sockaddr_in:
+        uint16_t sin_family
+        uint16_t sin_port
+
+cdef extern from *:
+    int SOCK_DGRAM, SOCK_NONBLOCK, SOCK_CLOEXEC
+    int socket(int domain, int kind, int protocol) nogil
+    int bind(int fd, const sockaddr* address, socklen_t length) nogil
+    int connect(int fd, const sockaddr* address, socklen_t length) nogil
+
 cdef enum:
     PORT_USES = 256
     PORT_SECONDS = 10
+    FRESH_A_SECOND = 1000   # ports of one query each: about a hundredth of a processor
+    FRESH_AT_ONCE = 256
+    PORTS_MIN = 64
+    # Below stand the ports of services, which may want them while a query is under way.
+    PORT_MIN = 16384
+    BIND_TRIES = 16
 
 cdef uint64_t SECOND = 1000000000
+cdef uint64_t FRESH_NS = 1000000000 // FRESH_A_SECOND
 
 
 cdef class Ports:
@@ -34,6 +61,10 @@ cdef class Ports:
         cdef int i
         for i in range(PORTS_MAX):
             self.at[i].fd = -1
+            self.unused[i] = i
+        self.unused_count = max(PORTS_MIN, min(PORTS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
+        # A flood of questions that nobody answers takes the other three quarters only.
+        self.for_pools = self.unused_count // 4
         self.owners = [None] * PORTS_MAX
         self.descriptor = epoll_create1(EPOLL_CLOEXEC)
         if self.descriptor < 0:
@@ -57,56 +88,69 @@ cdef class Ports:
         self.random_left -= 1
         return self.random[self.random_left]
 
-    cdef int choose(self, Upstream upstream, uint64_t now_ns):
-        """Return the index of a random port of the pool, a new one when it has served its time; -1 with errno."""
-        cdef int slot = self.draw() % POOL
-        cdef int port = upstream.pool[slot]
-        cdef int former
+    cdef bint may_be_fresh(self, uint64_t now_ns) noexcept:
+        """Take one from the bucket of fresh ports, if there is one."""
+        if self.unused_count <= self.for_pools:
+            return False
+        self.fresh_from_ns = max(self.fresh_from_ns, now_ns - min(now_ns, FRESH_AT_ONCE * FRESH_NS))
+        if self.fresh_from_ns + FRESH_NS > now_ns:
+            return False
+        self.fresh_from_ns += FRESH_NS
+        return True
+
+    cdef int choose(self, Upstream upstream, uint64_t now_ns) except -2:
+        """Return the index of a fresh port, or of one of the pool; -1 with errno."""
+        cdef int slot, port, former
         cdef int i
+        if upstream.is_forgotten or self.may_be_fresh(now_ns):
+            port = self.open(upstream, now_ns)
+            if port >= 0:
+                self.at[port].is_retired = True     # it is closed when this query is over
+                upstream.burst = 1
+                return port
+        upstream.burst = SHARED_BURST
+        slot = self.draw() % POOL
+        port = upstream.pool[slot]
         if port >= 0:
             if (
                 self.at[port].uses < PORT_USES and now_ns - self.at[port].opened_ns < PORT_SECONDS * SECOND
                 # Since then its address may not be ours any more, or a filter has forgotten it.
-                and self.at[port].opened_ns >= upstream.last_failure_ns
+                and self.at[port].opened_ns >= max(upstream.given_up_ns, self.given_up_ns)
             ):
                 return port
         port = self.open(upstream, now_ns)
-        if port >= 0 and upstream.is_forgotten:
-            self.at[port].is_retired = True     # nobody will come to close it: it is closed when this burst is over
-            return port
         if port >= 0:
             former = upstream.pool[slot]    # it may have been closed for this one
             upstream.pool[slot] = port
             if former >= 0:
                 self.retire(former)
             return port
+        # None is to be had: any of those that there are, and each time another one.
+        slot = self.draw() % POOL
         for i in range(POOL):
-            if upstream.pool[i] >= 0:
-                return upstream.pool[i]
+            port = upstream.pool[(slot + i) % POOL]
+            if port >= 0:
+                return port
         return -1
 
-    cdef int open(self, Upstream upstream, uint64_t now_ns):
+    cdef int open(self, Upstream upstream, uint64_t now_ns) except -2:
         cdef epoll_event event
-        cdef int port = 0
+        cdef int port
         cdef int fd
-        while port < PORTS_MAX and self.at[port].fd >= 0:
-            port += 1
-        if port == PORTS_MAX:
-            port = self.take_idle()
-        if port < 0:
+        if self.unused_count == 0 and self.take_idle() < 0:
             (&errno)[0] = ENOBUFS
             return -1
-        try:
-            fd = upstream.open_socket()
-        except Exception as error:
-            (&errno)[0] = <int>(getattr(error, "errno", None) or ENOBUFS)
+        fd = self.open_descriptor(upstream)
+        if fd < 0:
             return -1
+        port = self.unused[self.unused_count - 1]
         memset(&event, 0, sizeof(event))
         event.events = EPOLLIN
         event.data.fd = port
         if epoll_ctl(self.descriptor, EPOLL_CTL_ADD, fd, &event) != 0:
             close_descriptor(fd)
             return -1
+        self.unused_count -= 1
         self.at[port].fd = fd
         self.at[port].serial += 1
         self.at[port].uses = 0
@@ -115,6 +159,42 @@ cdef class Ports:
         self.at[port].is_retired = False
         self.owners[port] = upstream
         return port
+
+    cdef int open_descriptor(self, Upstream upstream) except -2:
+        """Return a socket that is connected to the upstream from a random port; -1 with errno."""
+        cdef uint8_t local[PEER_MAX]
+        cdef uint16_t number
+        cdef int family
+        cdef int fd, error
+        cdef int _try
+        if upstream.peer_length == 0:
+            try:
+                return <int>upstream.open_socket()
+            except Exception as problem:
+                (&errno)[0] = <int>(getattr(problem, "errno", None) or ENOBUFS)
+                return -1
+        memset(local, 0, sizeof(local))
+        memcpy(local, upstream.peer, sizeof(uint16_t))      # the family: any address of it
+        family = (<sockaddr_in*>local).sin_family
+        fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
+        if fd < 0:
+            return -1
+        for _try in range(BIND_TRIES):
+            # Rejection keeps the choice even: 65536 is no multiple of the number of ports.
+            number = self.draw()
+            while number >= 65536 - PORT_MIN:
+                number = self.draw()
+            number += PORT_MIN
+            (<sockaddr_in*>local).sin_port = <uint16_t>((number << 8) | (number >> 8))     # where sin6_port is, too
+            if bind(fd, <const sockaddr*>local, upstream.peer_length) == 0 or errno != EADDRINUSE:
+                break
+        # After BIND_TRIES ports in use the kernel chooses one.
+        if connect(fd, <const sockaddr*>upstream.peer, upstream.peer_length) != 0:
+            error = errno
+            close_descriptor(fd)
+            (&errno)[0] = error
+            return -1
+        return fd
 
     cdef int take_idle(self) noexcept:
         """Close the oldest port where nothing is waited for and return its index; -1: there is none."""
@@ -144,6 +224,8 @@ cdef class Ports:
         close_descriptor(self.at[port].fd)
         self.at[port].fd = -1
         self.owners[port] = None
+        self.unused[self.unused_count] = port
+        self.unused_count += 1
 
     cdef void leave(self, int port) noexcept:
         """One of the queries that it sent is waited for no longer."""
@@ -158,6 +240,26 @@ cdef class Ports:
         for i in range(count):
             ready[i] = events[i].data.fd
         return count
+
+    def give_up(self):
+        """Use no port any more that is open now: the ways of the network are others."""
+        self.given_up_ns = read_clock_ns()
+
+    def close_idle(self):
+        """Close those of the pools that have served their time, and that nobody waits at."""
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef Upstream owner
+        cdef int i, port
+        for port in range(PORTS_MAX):
+            if self.at[port].fd < 0 or self.at[port].waiting or self.at[port].is_retired:
+                continue
+            owner = self.owners[port]
+            if now_ns - self.at[port].opened_ns < PORT_SECONDS * SECOND or (owner.queued and owner.port == port):
+                continue
+            for i in range(POOL):
+                if owner.pool[i] == port:
+                    owner.pool[i] = -1
+            self.close(port)
 
     def forget(self, Upstream upstream not None):
         """Send nothing more to it; what is under way may still be answered."""

@@ -12,9 +12,9 @@ cdef size_t write_answer(
     uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
     size_t limit,
 ) noexcept nogil
-# ^ octets written, at most limit, for which out must have room; with TC=1 and the question alone when the answer
-#   is larger. question_wire is the question as the client spelled it, question.length octets. The TTLs fall by age,
-#   to 0 at least.
+# ^ octets written, at most limit, for which out must have room. What does not fit is left out, section by section from
+#   the end; with TC=1 and the question alone when not even the answer section fits. question_wire is the question as
+#   the client spelled it, question.length octets. The TTLs fall by age, to 0 at least.
 
 cdef size_t write_stale(
     uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,

@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._wire cimport (
     FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX,
-    load16, load32, store16, store32,
+    fitting_length, load16, load32, store16, store32,
 )
 
 cdef enum:
@@ -54,35 +54,58 @@ cdef size_t write_head(
     return HEADER_LENGTH + question.length
 
 
+cdef size_t write_body(
+    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, size_t limit
+) noexcept nogil:
+    """Write the message without OPT, as much of it as fits beside one; return its length. Its TTLs are as kept."""
+    cdef uint16_t flags = response_flags(question, answer.rcode)
+    cdef size_t opt_length = OPT_LENGTH if question.has_opt else 0
+    cdef size_t length = answer.length
+    cdef uint16_t authorities = 0
+    if length + opt_length > limit:
+        # What is only said beside the answer is left out without a word: RFC 2181 section 9.
+        length = fitting_length(answer.wire, length, limit - opt_length, &authorities)
+        if length == 0:
+            return write_head(out, question_wire, question, flags | FLAG_TC)
+    memcpy(out, answer.wire, length)
+    if length < answer.length:
+        store16(out + 8, authorities)
+        store16(out + 10, 0)
+    store16(out, question.id)
+    # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
+    if question.dnssec_ok or question.flags & FLAG_AD:
+        flags |= load16(answer.wire + 2) & FLAG_AD
+    store16(out + 2, flags)
+    memcpy(out + HEADER_LENGTH, question_wire, question.length)
+    return length
+
+
+cdef size_t add_opt(
+    uint8_t* out, size_t length, const Question* question, const Stored* answer, size_t limit
+) noexcept nogil:
+    """Write our OPT behind a message, without its options when they do not fit; return the new length."""
+    cdef uint16_t options_length = answer.options_length
+    if not question.has_opt:
+        return length
+    if length + OPT_LENGTH + options_length > limit:
+        options_length = 0
+    store16(out + 10, load16(out + 10) + 1)
+    return length + write_opt(out + length, question, answer.rcode, answer.options, options_length)
+
+
 cdef size_t write_answer(
     uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
     size_t limit,
 ) noexcept nogil:
-    cdef uint16_t flags = response_flags(question, answer.rcode)
-    cdef uint16_t options_length = answer.options_length
-    cdef size_t opt_length = OPT_LENGTH if question.has_opt else 0
-    cdef size_t length = answer.length
+    cdef size_t length = write_body(out, question_wire, question, answer, limit)
     cdef uint32_t ttl
     cdef int i
-    if length + opt_length > limit:
-        length = write_head(out, question_wire, question, flags | FLAG_TC)
-    else:
-        memcpy(out, answer.wire, length)
-        store16(out, question.id)
-        # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
-        if question.dnssec_ok or question.flags & FLAG_AD:
-            flags |= load16(answer.wire + 2) & FLAG_AD
-        store16(out + 2, flags)
-        memcpy(out + HEADER_LENGTH, question_wire, question.length)
-        for i in range(answer.ttl_count):
-            ttl = load32(out + answer.ttl_at[i])
-            store32(out + answer.ttl_at[i], ttl - age if ttl > age else 0)
-    if question.has_opt:
-        if length + opt_length + options_length > limit:
-            options_length = 0
-        store16(out + 10, load16(out + 10) + 1)
-        length += write_opt(out + length, question, answer.rcode, answer.options, options_length)
-    return length
+    for i in range(answer.ttl_count):
+        if answer.ttl_at[i] >= length:
+            break
+        ttl = load32(out + answer.ttl_at[i])
+        store32(out + answer.ttl_at[i], ttl - age if ttl > age else 0)
+    return add_opt(out, length, question, answer, limit)
 
 
 cdef size_t write_stale(
@@ -91,16 +114,16 @@ cdef size_t write_stale(
 ) noexcept nogil:
     cdef uint8_t options[EDE_OCTETS]
     cdef Stored stale = answer[0]
-    cdef size_t length
+    cdef size_t length = write_body(out, question_wire, question, answer, limit)
     cdef int i
+    for i in range(answer.ttl_count):
+        if answer.ttl_at[i] >= length:
+            break
+        store32(out + answer.ttl_at[i], ttl)
     write_ede(options, EDE_STALE_NXDOMAIN if answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER)
     stale.options = options
     stale.options_length = EDE_OCTETS
-    length = write_answer(out, question_wire, question, &stale, 0, limit)
-    if length >= answer.length and not load16(out + 2) & FLAG_TC:
-        for i in range(answer.ttl_count):
-            store32(out + answer.ttl_at[i], ttl)
-    return length
+    return add_opt(out, length, question, &stale, limit)
 
 
 cdef size_t write_error(

@@ -37,7 +37,7 @@ cdef class Tiers:
     cdef uint64_t generation
     cdef list wanted        # keys that a command wants renewed
 
-    cdef bint catch_up(self, int64_t now_ms)        # True: `wanted` holds keys
+    cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
     cdef int begin_disk(self) noexcept nogil        # 0 and look_up_disk may be called, then end_disk; else -1
     cdef int look_up_disk(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
@@ -59,13 +59,13 @@ cdef class Tiers:
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void ring_keeper(self) noexcept nogil
     cdef void warn_keeper(self) noexcept nogil
-    cdef void apply_changes(self, uint64_t epoch)
-    cdef void want(self, const Change* change)
-    cdef bint is_on_disk(self, bytes key)
-    cdef void follow_disk(self)
+    cdef void apply_changes(self, uint64_t epoch) except *
+    cdef void want(self, const Change* change) except *
+    cdef bint is_on_disk(self, bytes key) except -1
+    cdef void follow_disk(self) except *
     cdef int take(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
     ) noexcept nogil
     cdef Entry* entry_of(self, bytes key) noexcept
-    cdef void bring_in(self, bytes key, const Instant* now)
+    cdef void bring_in(self, bytes key, const Instant* now) except *
     cdef void show_memory(self) noexcept nogil

@@ -21,7 +21,7 @@ from fastdns._shared cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
-from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, load32, store32
+from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, key_length_of, load32, store32
 
 from fastdns._answer import extended_error
 from fastdns._keys import cache_key
@@ -98,7 +98,7 @@ cdef class Tiers:
             self.follow_disk()      # what kept it from being opened may have passed
         return wanted
 
-    cdef void bring_in(self, bytes key, const Instant* now):
+    cdef void bring_in(self, bytes key, const Instant* now) except *:
         """Bring what the disk holds of this key into memory, unless that could take its time."""
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = <uint16_t>len(key)
@@ -113,7 +113,7 @@ cdef class Tiers:
         wanted, self.wanted = self.wanted, []
         return wanted
 
-    cdef bint catch_up(self, int64_t now_ms):
+    cdef bint catch_up(self, int64_t now_ms) except -1:
         cdef uint64_t epoch = self.control.epoch_now()
         if epoch != self.epoch:
             self.apply_changes(epoch)
@@ -122,7 +122,7 @@ cdef class Tiers:
             self.follow_disk()
         return len(self.wanted) != 0
 
-    cdef void apply_changes(self, uint64_t epoch):
+    cdef void apply_changes(self, uint64_t epoch) except *:
         cdef Change* changes = <Change*>malloc(CHANGES_AT_ONCE * sizeof(Change))
         cdef uint64_t counter = self.epoch + 1
         cdef Entry* entry
@@ -155,7 +155,7 @@ cdef class Tiers:
         self.epoch = epoch
         self.show_memory()
 
-    cdef void want(self, const Change* change):
+    cdef void want(self, const Change* change) except *:
         """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
         cdef bytes key
@@ -166,7 +166,7 @@ cdef class Tiers:
                 found.append(key)
         self.wanted += found or [name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)]
 
-    cdef bint is_on_disk(self, bytes key):
+    cdef bint is_on_disk(self, bytes key) except -1:
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef Instant now
         cdef Found found
@@ -177,7 +177,7 @@ cdef class Tiers:
             self.end_disk()
         return there
 
-    cdef void follow_disk(self):
+    cdef void follow_disk(self) except *:
         """Read the file that the keeper vouches for, and none as long as somebody doubts it."""
         if self.control.is_suspect():
             self.disk.suspend()
@@ -280,7 +280,7 @@ cdef class Tiers:
         None: there is no such answer, or no more. The ticket was drawn before the thread looked.
         """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
-        cdef uint16_t length = <uint16_t>len(key)
+        cdef uint16_t length = key_length_of(key)
         cdef Instant now
         cdef Found found
         cdef Entry* entry = NULL
@@ -360,7 +360,7 @@ cdef class Tiers:
         It came from `source` (None: it is our own word that there is none) after so many seconds.
         """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
-        cdef uint16_t length = <uint16_t>len(key)
+        cdef uint16_t length = key_length_of(key)
         cdef Instant now
         if answer.stored.ttl == 0:
             return

@@ -40,7 +40,8 @@ cdef enum:
     # Odd multiples of a cache line: at a power of two all packets of a batch would want the same few lines.
     QUERY_OCTETS = 2112     # of a query that are read; whatever a client appends beyond is cut off
     ANSWER_OCTETS = 1344    # room for an answer over UDP
-    CONTROL_OCTETS = 64
+    CONTROL_OCTETS = 40     # IPV6_PKTINFO
+    RECEIVED_CONTROL_OCTETS = 256       # a socket that somebody handed to us may be set to tell more, as timestamps
 
 ctypedef struct Sender:     # where a packet came from, and the local address that it came to
     sockaddr_storage address
@@ -54,6 +55,7 @@ cdef class Batch:
     cdef mmsghdr* outbox
     cdef iovec* parts       # of inbox, then of outbox
     cdef Sender* senders
+    cdef uint8_t* controls
     cdef uint8_t* queries
     cdef uint8_t* answers
     cdef int used           # of inbox, to be made ready for the next receive

@@ -10,8 +10,9 @@ cdef extern from *:
     #include <string.h>
 
     /* An answer leaves from the address that was asked (RFC 2181 section 4.1), by whatever
-       interface the route says: only a link-local address needs the interface that the query came by. */
-    static void fastdns_answer_from(struct msghdr *header)
+       interface the route says: only a link-local address needs the interface that the query came by.
+       The kernel takes nothing else of what it tells: it would refuse to send. */
+    static size_t fastdns_answer_from(struct msghdr *header, unsigned char *out)
     {
         struct cmsghdr *c;
         for (c = CMSG_FIRSTHDR(header); c != NULL; c = CMSG_NXTHDR(header, c)) {
@@ -20,17 +21,22 @@ cdef extern from *:
                 memcpy(&info, CMSG_DATA(c), sizeof info);
                 info.ipi_ifindex = 0;
                 memcpy(CMSG_DATA(c), &info, sizeof info);
+                memcpy(out, c, CMSG_SPACE(sizeof info));
+                return CMSG_SPACE(sizeof info);
             } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
                 struct in6_pktinfo info;
                 memcpy(&info, CMSG_DATA(c), sizeof info);
                 if (!IN6_IS_ADDR_LINKLOCAL(&info.ipi6_addr))
                     info.ipi6_ifindex = 0;
                 memcpy(CMSG_DATA(c), &info, sizeof info);
+                memcpy(out, c, CMSG_SPACE(sizeof info));
+                return CMSG_SPACE(sizeof info);
             }
         }
+        return 0;
     }
     """
-    void fastdns_answer_from(msghdr* header) nogil
+    size_t fastdns_answer_from(msghdr* header, uint8_t* out) nogil
 
 cdef extern from "<sys/socket.h>" nogil:
     ssize_t sendmsg(int fd, const msghdr* message, int flags)
@@ -66,11 +72,12 @@ cdef class Batch:
         self.outbox = <mmsghdr*>calloc(BATCH, sizeof(mmsghdr))
         self.parts = <iovec*>calloc(2 * BATCH, sizeof(iovec))
         self.senders = <Sender*>calloc(BATCH, sizeof(Sender))
+        self.controls = <uint8_t*>calloc(BATCH, RECEIVED_CONTROL_OCTETS)
         self.queries = <uint8_t*>calloc(BATCH, QUERY_OCTETS)
         self.answers = <uint8_t*>calloc(BATCH, ANSWER_OCTETS)
         if (
             self.inbox == NULL or self.outbox == NULL or self.parts == NULL
-            or self.senders == NULL or self.queries == NULL or self.answers == NULL
+            or self.senders == NULL or self.queries == NULL or self.answers == NULL or self.controls == NULL
         ):
             raise MemoryError
         for i in range(BATCH):
@@ -79,7 +86,7 @@ cdef class Batch:
             self.inbox[i].msg_hdr.msg_iov = &self.parts[i]
             self.inbox[i].msg_hdr.msg_iovlen = 1
             self.inbox[i].msg_hdr.msg_name = &self.senders[i].address
-            self.inbox[i].msg_hdr.msg_control = self.senders[i].control
+            self.inbox[i].msg_hdr.msg_control = self.controls + i * RECEIVED_CONTROL_OCTETS
             self.parts[BATCH + i].iov_base = self.answers + i * ANSWER_OCTETS
             self.outbox[i].msg_hdr.msg_iov = &self.parts[BATCH + i]
             self.outbox[i].msg_hdr.msg_iovlen = 1
@@ -90,6 +97,7 @@ cdef class Batch:
         free(self.outbox)
         free(self.parts)
         free(self.senders)
+        free(self.controls)
         free(self.queries)
         free(self.answers)
 
@@ -98,7 +106,7 @@ cdef class Batch:
         cdef msghdr* header
         for i in range(self.used):
             self.inbox[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
-            self.inbox[i].msg_hdr.msg_controllen = CONTROL_OCTETS
+            self.inbox[i].msg_hdr.msg_controllen = RECEIVED_CONTROL_OCTETS
         self.used = 0
         self.queued = 0
         count = recvmmsg(fd, self.inbox, BATCH, MSG_DONTWAIT, NULL)
@@ -108,9 +116,9 @@ cdef class Batch:
         for i in range(count):
             header = &self.inbox[i].msg_hdr
             self.senders[i].address_length = header.msg_namelen
-            self.senders[i].control_length = header.msg_controllen
+            self.senders[i].control_length = 0
             if header.msg_controllen:
-                fastdns_answer_from(header)
+                self.senders[i].control_length = fastdns_answer_from(header, self.senders[i].control)
         return count
 
     cdef const uint8_t* packet(self, int i, size_t* length) noexcept nogil:

@@ -4,7 +4,8 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, store16,
+    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, key_length_of,
+    store16,
 )
 
 cdef enum:
@@ -14,6 +15,7 @@ cdef enum:
 
 # Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
 cdef uint64_t ONE_EVENT = 10000000
+cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t PATIENCE_MIN = 150000000
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
@@ -43,20 +45,23 @@ cdef size_t write_query(
 def query_message(int query_id, bytes key not None, bint wants_ad):
     """Return the query in wire form that asks an upstream for a canonical key."""
     cdef uint8_t room[QUERY_MAX]
-    if not KEY_TAIL < len(key) <= KEY_MAX:
-        raise ValueError("not a key")
-    return room[:write_query(room, <uint16_t>query_id, key, <uint16_t>len(key), wants_ad)]
+    return room[:write_query(room, <uint16_t>query_id, key, key_length_of(key), wants_ad)]
 
 
 cdef class Upstream:
     """One upstream as UDP sees it: its ports, its round trip, whether it is alive.
 
-    `open_socket()` returns the descriptor of a socket that is connected to it from a random port; OSError when there is
-    none to be had. `on_turn()` is called when it dies, and when it answers again.
+    `peer` is its address as a sockaddr; without one, `open_socket()` returns the descriptor of a socket that is
+    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, and
+    when it answers again.
     """
 
-    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn):
+    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn, bytes peer=b""):
         cdef int i
+        if len(peer) > PEER_MAX:
+            raise ValueError("not a sockaddr")
+        memcpy(self.peer, <const uint8_t*>peer, len(peer))
+        self.peer_length = <unsigned int>len(peer)
         self.source = source
         self.timeout = timeout
         self.open_socket = open_socket
@@ -95,7 +100,7 @@ cdef class Upstream:
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns)
 
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)
         cdef int64_t off = sample - <int64_t>self.rtt_ns
@@ -111,9 +116,13 @@ cdef class Upstream:
             self.alive = True
             self.on_turn()
 
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns):
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
+        # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
+        # so that a line that loses packets does not cost a new port for each.
+        if now_ns - self.given_up_ns >= GIVE_UP_AGAIN:
+            self.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
         self.last_failure_ns = now_ns

@@ -1,6 +1,6 @@
 """Bounds-checked reading of DNS messages (RFC 1035 section 4): nothing else moves a pointer over packet octets."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 cdef enum WireStatus:
     WIRE_OK = 0
@@ -9,7 +9,8 @@ cdef enum WireStatus:
     WIRE_NOTIMP = -3        # answer NOTIMP: an opcode other than QUERY
     WIRE_BADVERS = -4       # answer BADVERS: an EDNS version other than 0 (RFC 6891 section 6.1.3)
     WIRE_REFUSED = -5       # answer REFUSED: a transfer, a meta type, class NONE or ANY
-    WIRE_BAD_REPLY = -6     # an upstream's reply that must not be used
+    WIRE_BAD_REPLY = -6     # no reply to this question: the true one may still come
+    WIRE_SPOILED_REPLY = -7     # a reply to this question whose content must not be used
 
 cdef enum:
     HEADER_LENGTH = 12
@@ -17,6 +18,8 @@ cdef enum:
     KEY_TAIL = 7            # type 2, class 2, flags 1, view 2
     KEY_MAX = 262           # NAME_MAX + KEY_TAIL
     RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
+    CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or a bad joke
+    TARGETS_MAX = 128       # names to which records in the additional section may belong
     UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
     UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
 
@@ -36,12 +39,15 @@ cdef enum KeyFlags:
 
 cdef enum RecordType:
     TYPE_A = 1
+    TYPE_NS = 2
     TYPE_CNAME = 5
     TYPE_SOA = 6
     TYPE_AAAA = 28
     TYPE_DNAME = 39
     TYPE_OPT = 41
     TYPE_RRSIG = 46
+    TYPE_SVCB = 64
+    TYPE_HTTPS = 65
     TYPE_ANY = 255
 
 cdef enum RecordClass:
@@ -63,24 +69,92 @@ ctypedef struct Question:
 ctypedef struct Reply:
     uint16_t flags
     uint16_t rcode          # with the upper octet that OPT carries (RFC 6891 section 6.1.3)
-    uint16_t length         # octets without the final OPT
+    uint16_t length         # octets up to the end of the last record that is kept
     uint16_t ttl_count
-    uint16_t additional     # records in the additional section without OPT
+    uint16_t answers        # records that are kept, by section; OPT is none of them
+    uint16_t authorities
+    uint16_t additional
     uint16_t soa_ttl_at     # where the TTL of the first SOA in the authority section stands; 0: there is none
     uint32_t soa_minimum    # its MINIMUM (RFC 2308 section 4)
     uint16_t options_at     # the RDATA of OPT
     uint16_t options_length
+    bint has_opt            # in the additional section, where it belongs
+    bint opt_misplaced      # in another one: the upstream does not know what an OPT is
     bint has_data           # a record of the type that was asked for
-    bint must_rewrite       # holds records that do not belong, or records after its OPT
+    bint has_gap            # something has been left out so far, be it the OPT
+    bint left_out           # something beside one OPT has
+    bint must_rewrite       # something before the end is left out, or the answer is not in the order of its chain
+    bint is_bare            # an error whose sender has not repeated the question
+    bint is_echo            # our own query
+
+ctypedef struct Reader:
+    const uint8_t* start    # of the message: what compression pointers count from
+    const uint8_t* at
+    const uint8_t* end
+
+ctypedef struct Name:       # in lower case where nothing else is said
+    uint16_t length
+    uint8_t octets[NAME_MAX + 1]
+
+ctypedef struct Record:
+    Name owner
+    uint16_t rtype
+    uint16_t rclass
+    uint16_t ttl_at
+    uint16_t length         # of the RDATA
+    const uint8_t* data
+
+ctypedef struct Chain:      # the names whose records belong to the answer
+    int count
+    bint is_dname[CHAIN_MAX]
+    Name names[CHAIN_MAX]
+
+ctypedef struct Targets:    # names in RDATA: who owns records in the additional section
+    int count
+    uint64_t hashes[TARGETS_MAX]
+
+ctypedef struct Layout:     # where names stand in the RDATA of a type
+    int before              # octets before the names
+    int strings             # character-strings after those
+    int names
+    int after               # octets after the names; -1: any number
+    bint compressible       # RFC 3597 section 4: senders may compress these names, others not
 
 cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil   # 0 or a WireStatus
+cdef int read_question(const uint8_t* packet, size_t length, Question* out) noexcept nogil
+# ^ the same by header and question alone, whose key it does not make; has_opt when an OPT follows at once
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
     Reply* out, uint16_t* ttl_at,
-) noexcept nogil            # 0 or WIRE_BAD_REPLY; ttl_at has room for RECORDS_MAX
+) noexcept nogil            # 0, WIRE_BAD_REPLY or WIRE_SPOILED_REPLY; ttl_at has room for RECORDS_MAX
+cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil
+# ^ how much of a message of ours fits: without the additional section, else without authority, too; 0: not even the
+#   answer section does. authorities: how many records of that section are in it
 cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent
+
+# for _scrub
+cdef int read_name(Reader* r, Name* out) noexcept nogil             # 0, or -1
+cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil     # the same, in the letters that it is written in
+cdef int read_record(Reader* r, Record* out) noexcept nogil         # 0, or -1: it does not lie inside the message
+cdef bint layout_of(uint16_t rtype, Layout* out) noexcept nogil     # False: no names in it that are known here
+cdef bint rdata_is_sound(const Reader* message, const Record* record, Name* last) noexcept nogil
+# ^ last: the last name in it; of length 0 when there is none
+cdef bint is_meta(uint16_t rtype) noexcept nogil                    # no data: OPT, TSIG and their like
+cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noexcept nogil
+cdef bint same_name(const Name* one, const Name* other) noexcept nogil
+cdef uint64_t hash_name(const Name* name) noexcept nogil
+cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexcept nogil
+# ^ a record of the authority section that has to do with a name of the chain
+cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil
+cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil
+
+cdef inline uint16_t key_length_of(bytes key) except 0:
+    """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
+    if not KEY_TAIL < len(key) <= KEY_MAX:
+        raise ValueError("not a key")
+    return <uint16_t>len(key)
 
 cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
     return <uint16_t>((<uint16_t>at[0] << 8) | at[1])

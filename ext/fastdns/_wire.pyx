@@ -6,29 +6,8 @@ from libc.string cimport memcmp, memcpy, memset
 cdef enum:
     POINTER = 0xc0          # the two upper bits of a compression pointer (RFC 1035 section 4.1.4)
     HOPS_MAX = 127          # pointers in one name: it has at most that many labels (RFC 1035 section 3.1)
-    CHAIN_MAX = 24          # names on a CNAME chain; longer ones are a loop or a bad joke
-
-ctypedef struct Reader:
-    const uint8_t* start    # of the message: what compression pointers count from
-    const uint8_t* at
-    const uint8_t* end
-
-ctypedef struct Name:
-    uint16_t length
-    uint8_t octets[NAME_MAX + 1]
-
-ctypedef struct Record:
-    Name owner
-    uint16_t rtype
-    uint16_t rclass
-    uint16_t ttl_at
-    uint16_t length         # of the RDATA
-    const uint8_t* data
-
-ctypedef struct Chain:      # the names whose records belong to the answer
-    int count
-    bint is_dname[CHAIN_MAX]
-    Name names[CHAIN_MAX]
+    ADDITIONAL_MAX = 8      # records in the additional section of a query: OPT and TSIG are all that anybody sends
+    OPT_OCTETS = 11
 
 
 cdef inline bint has_octets(const Reader* r, size_t n) noexcept nogil:
@@ -53,8 +32,8 @@ cdef int read_plain_name(Reader* r, uint8_t* canonical) noexcept nogil:
             return length
 
 
-cdef int read_name(Reader* r, Name* out) noexcept nogil:
-    """Copy a name, compressed or not, in lower case; return 0, or -1.
+cdef inline int copy_name(Reader* r, Name* out, bint fold) noexcept nogil:
+    """Copy a name, compressed or not, in lower case if fold says so; return 0, or -1.
 
     Every pointer must lead to an earlier place than the one before it, and none into the header: no loop ever. Their
     number is bounded as well, since many records may each start at the top of a long ladder.
@@ -83,13 +62,21 @@ cdef int read_name(Reader* r, Name* out) noexcept nogil:
         if label > 63 or length + label + 1 > NAME_MAX or r.end - at < label + 1:
             return -1
         for i in range(label + 1):
-            out.octets[length + i] = lower(at[i])
+            out.octets[length + i] = lower(at[i]) if fold else at[i]
         at += label + 1
         length += label + 1
         if label == 0:
             out.length = <uint16_t>length
             r.at = at if after == NULL else after
             return 0
+
+
+cdef int read_name(Reader* r, Name* out) noexcept nogil:
+    return copy_name(r, out, True)
+
+
+cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil:
+    return copy_name(r, out, False)
 
 
 cdef int read_record(Reader* r, Record* out) noexcept nogil:
@@ -141,6 +128,9 @@ cdef int read_query_opt(Reader* r, int count, Question* out) noexcept nogil:
     """Read the additional section of a query, of which only OPT matters here."""
     cdef Record record
     cdef int version = 0
+    # Each owner may be a ladder of pointers: nobody needs more than a few, and many are an attack.
+    if count > ADDITIONAL_MAX:
+        return WIRE_FORMERR
     while count > 0:
         count -= 1
         if read_record(r, &record) < 0:
@@ -150,11 +140,15 @@ cdef int read_query_opt(Reader* r, int count, Question* out) noexcept nogil:
         # One OPT, owned by the root: RFC 6891 section 6.1.1.
         if out.has_opt or record.owner.length != 1 or not options_are_whole(record.data, record.length):
             return WIRE_FORMERR
-        out.has_opt = True
-        out.udp_size = min(max(record.rclass, <uint16_t>UDP_SIZE_MIN), <uint16_t>UDP_SIZE_MAX)
+        take_opt(out, record.rclass, r.start[record.ttl_at + 2])
         version = r.start[record.ttl_at + 1]
-        out.dnssec_ok = (r.start[record.ttl_at + 2] & 0x80) != 0
     return WIRE_BADVERS if version != 0 else WIRE_OK
+
+
+cdef inline void take_opt(Question* out, uint16_t udp_size, uint8_t flags) noexcept nogil:
+    out.has_opt = True
+    out.udp_size = min(max(udp_size, <uint16_t>UDP_SIZE_MIN), <uint16_t>UDP_SIZE_MAX)
+    out.dnssec_ok = (flags & 0x80) != 0
 
 
 cdef int may_be_asked(uint16_t qtype, uint16_t qclass) noexcept nogil:
@@ -168,10 +162,9 @@ cdef int may_be_asked(uint16_t qtype, uint16_t qclass) noexcept nogil:
     return WIRE_OK
 
 
-cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
-    cdef Reader r
-    cdef int name_length, status
-    cdef uint8_t* tail
+cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+    """Read header and question; return 0 or a WireStatus. The key lacks what comes after the class."""
+    cdef int name_length
     out.length = out.key_length = 0
     out.has_opt = out.dnssec_ok = False
     out.udp_size = UDP_SIZE_MIN
@@ -188,47 +181,42 @@ cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcep
     r.start = packet
     r.at = packet + HEADER_LENGTH
     r.end = packet + length
-    name_length = read_plain_name(&r, out.key)
-    if name_length < 0 or not has_octets(&r, 4):
+    name_length = read_plain_name(r, out.key)
+    if name_length < 0 or not has_octets(r, 4):
         return WIRE_FORMERR
     out.qtype = load16(r.at)
     out.qclass = load16(r.at + 2)
     out.length = <uint16_t>(name_length + 4)
-    tail = out.key + name_length
-    memcpy(tail, r.at, 4)
+    memcpy(out.key + name_length, r.at, 4)
     r.at += 4
-    status = read_query_opt(&r, load16(packet + 10), out)
+    return WIRE_OK
+
+
+cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+    cdef Reader r
+    cdef uint8_t* tail
+    cdef int status = read_head(&r, packet, length, out)
+    if status == WIRE_OK:
+        status = read_query_opt(&r, load16(packet + 10), out)
     if status != WIRE_OK:
         return status
-    tail[4] = (KEY_DO if out.dnssec_ok else 0) | (KEY_CD if out.flags & FLAG_CD else 0)
-    tail[5] = tail[6] = 0   # view
-    out.key_length = <uint16_t>(name_length + KEY_TAIL)
+    tail = out.key + out.length
+    tail[0] = (KEY_DO if out.dnssec_ok else 0) | (KEY_CD if out.flags & FLAG_CD else 0)
+    tail[1] = tail[2] = 0   # view
+    out.key_length = out.length - 4 + KEY_TAIL
     return may_be_asked(out.qtype, out.qclass)
 
 
+cdef int read_question(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+    cdef Reader r
+    cdef int status = read_head(&r, packet, length, out)
+    if status == WIRE_OK and load16(packet + 10) == 1 and has_octets(&r, OPT_OCTETS):
+        if r.at[0] == 0 and load16(r.at + 1) == TYPE_OPT:
+            take_opt(out, load16(r.at + 3), r.at[7])
+    return status
+
+
 # ---- replies
-
-cdef bint names_fill(Reader* r, int before, int names, int after) noexcept nogil:
-    """True when the rest of the reader is `before` octets, that many names, and exactly `after` octets."""
-    cdef Name name
-    if not has_octets(r, before):
-        return False
-    r.at += before
-    while names > 0:
-        names -= 1
-        if read_name(r, &name) < 0:
-            return False
-    return r.end - r.at == after
-
-
-cdef bint name_follows(Reader* r, int before) noexcept nogil:
-    """True when a name stands after `before` octets; anything may come after it."""
-    cdef Name name
-    if not has_octets(r, before):
-        return False
-    r.at += before
-    return read_name(r, &name) == 0
-
 
 cdef bint strings_fill(Reader* r, int at_least, int at_most) noexcept nogil:
     """True when the rest of the reader is so many character-strings (RFC 1035 section 3.3); at_most 0: any number."""
@@ -241,54 +229,82 @@ cdef bint strings_fill(Reader* r, int at_least, int at_most) noexcept nogil:
     return count >= at_least and (at_most == 0 or count <= at_most)
 
 
-cdef bint naptr_fills(Reader* r) noexcept nogil:
-    """True when the rest of the reader is a NAPTR (RFC 3403 section 4.1): two numbers, three strings, a name."""
-    cdef int _string
-    if not has_octets(r, 4):
+cdef inline void lay_out(Layout* out, int before, int names, int after, bint compressible) noexcept nogil:
+    out.before = before
+    out.strings = 0
+    out.names = names
+    out.after = after
+    out.compressible = compressible
+
+
+cdef bint layout_of(uint16_t rtype, Layout* out) noexcept nogil:
+    if rtype in (TYPE_NS, 3, 4, TYPE_CNAME, 7, 8, 9, 12):           # NS MD MF CNAME MB MG MR PTR
+        lay_out(out, 0, 1, 0, True)
+    elif rtype == TYPE_SOA:
+        lay_out(out, 0, 2, 20, True)
+    elif rtype == 14:                                               # MINFO
+        lay_out(out, 0, 2, 0, True)
+    elif rtype == 15:                                               # MX
+        lay_out(out, 2, 1, 0, True)
+    elif rtype == TYPE_DNAME:
+        lay_out(out, 0, 1, 0, False)
+    elif rtype in (18, 21, 36, 107):                                # AFSDB RT KX LP
+        lay_out(out, 2, 1, 0, False)
+    elif rtype == 17:                                               # RP
+        lay_out(out, 0, 2, 0, False)
+    elif rtype == 26:                                               # PX
+        lay_out(out, 2, 2, 0, False)
+    elif rtype == 33:                                               # SRV
+        lay_out(out, 6, 1, 0, False)
+    elif rtype == 35:                                               # NAPTR, RFC 3403 section 4.1
+        lay_out(out, 4, 1, 0, False)
+        out.strings = 3
+    elif rtype == TYPE_SVCB or rtype == TYPE_HTTPS:
+        lay_out(out, 2, 1, -1, False)
+    elif rtype == 24 or rtype == TYPE_RRSIG:                        # SIG
+        lay_out(out, 18, 1, -1, False)
+    elif rtype == 30 or rtype == 47:                                # NXT NSEC
+        lay_out(out, 0, 1, -1, False)
+    else:
         return False
-    r.at += 4
-    for _string in range(3):
+    return True
+
+
+cdef bint layout_fills(Reader* r, const Layout* layout, Name* last) noexcept nogil:
+    """True when the rest of the reader is what the layout says; last becomes the last name in it."""
+    cdef int _i
+    if not has_octets(r, layout.before):
+        return False
+    r.at += layout.before
+    for _i in range(layout.strings):
         if not has_octets(r, 1) or not has_octets(r, 1 + r.at[0]):
             return False
         r.at += 1 + r.at[0]
-    return names_fill(r, 0, 1, 0)
+    for _i in range(layout.names):
+        if read_name(r, last) < 0:
+            return False
+    return layout.after < 0 or r.end - r.at == layout.after
 
 
-cdef bint rdata_is_sound(const Reader* message, const Record* record) noexcept nogil:
+cdef bint rdata_is_sound(const Reader* message, const Record* record, Name* last) noexcept nogil:
     """True when the RDATA has the length and the names that its type demands; unknown types are opaque (RFC 3597)."""
     cdef Reader r
+    cdef Layout layout
     cdef int rtype = record.rtype
-    r.start = message.start
-    r.at = record.data
-    r.end = record.data + record.length
+    last.length = 0
     if rtype == TYPE_A and record.rclass == CLASS_IN:
         return record.length == 4
     if rtype == TYPE_AAAA:
         return record.length == 16
-    if rtype in (2, 3, 4, TYPE_CNAME, 7, 8, 9, 12, TYPE_DNAME):     # NS MD MF CNAME MB MG MR PTR DNAME
-        return names_fill(&r, 0, 1, 0)
-    if rtype == TYPE_SOA:
-        return names_fill(&r, 0, 2, 20)
-    if rtype in (15, 18, 21, 36, 107):                              # MX AFSDB RT KX LP
-        return names_fill(&r, 2, 1, 0)
-    if rtype in (14, 17):                                           # MINFO RP
-        return names_fill(&r, 0, 2, 0)
-    if rtype == 26:                                                 # PX
-        return names_fill(&r, 2, 2, 0)
-    if rtype == 33:                                                 # SRV
-        return names_fill(&r, 6, 1, 0)
-    if rtype == 35:
-        return naptr_fills(&r)
-    if rtype in (16, 99):                                           # TXT SPF
-        return strings_fill(&r, 1, 0)
+    r.start = message.start
+    r.at = record.data
+    r.end = record.data + record.length
+    if layout_of(record.rtype, &layout):
+        return layout_fills(&r, &layout, last)
+    if rtype in (16, 99):                                           # TXT SPF; an empty one is seen and means no harm
+        return strings_fill(&r, 0, 0)
     if rtype == 13:                                                 # HINFO
         return strings_fill(&r, 2, 2)
-    if rtype in (64, 65):                                           # SVCB HTTPS
-        return name_follows(&r, 2)
-    if rtype in (24, TYPE_RRSIG):                                   # SIG RRSIG
-        return name_follows(&r, 18)
-    if rtype == 47:                                                 # NSEC
-        return name_follows(&r, 0)
     if rtype in (43, 59, 48, 60, 25):                               # DS CDS DNSKEY CDNSKEY KEY
         return record.length >= 4
     if rtype in (104, 106):                                         # NID L64
@@ -300,6 +316,23 @@ cdef bint rdata_is_sound(const Reader* message, const Record* record) noexcept n
     return True
 
 
+cdef bint is_meta(uint16_t rtype) noexcept nogil:
+    return rtype == TYPE_OPT or 249 <= rtype <= 255
+
+
+cdef bint same_name(const Name* one, const Name* other) noexcept nogil:
+    return one.length == other.length and memcmp(one.octets, other.octets, one.length) == 0
+
+
+cdef uint64_t hash_name(const Name* name) noexcept nogil:
+    """FNV-1a. Whoever finds two names with one hash is only believed what he could have said anyway."""
+    cdef uint64_t hash = 0xcbf29ce484222325
+    cdef int i
+    for i in range(name.length):
+        hash = (hash ^ name.octets[i]) * <uint64_t>0x100000001b3
+    return hash
+
+
 cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noexcept nogil:
     """True when name lies strictly below suffix. Both are canonical and whole."""
     cdef int at = 0
@@ -308,80 +341,183 @@ cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noe
     return at > 0 and name.length - at == length and memcmp(name.octets + at, suffix, length) == 0
 
 
-cdef bint belongs(Chain* chain, const Record* record, const Reader* message) noexcept nogil:
-    """True when an answer record's owner is the queried name or on its CNAME/DNAME chain, which a CNAME lengthens."""
+cdef int belongs(Chain* chain, const Record* record, const Reader* message) noexcept nogil:
+    """1: an answer record's owner is the queried name or on its chain, which a CNAME lengthens; 0: no; -1: too long."""
     cdef int i
     cdef Reader r
     cdef const Name* owner = &record.owner
     for i in range(chain.count):
-        if chain.names[i].length == owner.length and memcmp(chain.names[i].octets, owner.octets, owner.length) == 0:
+        if same_name(&chain.names[i], owner):
             if chain.is_dname[i] and record.rtype != TYPE_DNAME and record.rtype != TYPE_RRSIG:
                 continue
-            if record.rtype == TYPE_CNAME and chain.count < CHAIN_MAX:
+            if record.rtype == TYPE_CNAME:
+                # Whoever got only the first part of a chain would take it for the whole.
+                if chain.count == CHAIN_MAX:
+                    return -1
                 r.start = message.start
                 r.at = record.data
                 r.end = record.data + record.length
                 read_name(&r, &chain.names[chain.count])
                 chain.is_dname[chain.count] = False
                 chain.count += 1
-            return True
-    if record.rtype != TYPE_DNAME or chain.count == CHAIN_MAX:
-        return False
+            return 1
+    if record.rtype != TYPE_DNAME:
+        return 0
     for i in range(chain.count):
         if is_under(&chain.names[i], owner.octets, owner.length):
+            if chain.count == CHAIN_MAX:
+                return -1
             memcpy(&chain.names[chain.count], owner, sizeof(Name))
             chain.is_dname[chain.count] = True
             chain.count += 1
+            return 1
+    return 0
+
+
+cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexcept nogil:
+    cdef const Name* owner = &record.owner
+    cdef int i
+    # Proofs are of neighbours of the name, and say nothing to who does not check their signatures.
+    if record.rtype == TYPE_RRSIG or record.rtype == 47 or record.rtype == 50:      # NSEC NSEC3
+        return True
+    for i in range(chain.count):
+        if same_name(&chain.names[i], owner) or is_under(&chain.names[i], owner.octets, owner.length):
             return True
     return False
 
 
-cdef int read_reply_opt(Reader* r, const Record* record, const uint8_t* at, Reply* out) noexcept nogil:
-    """Take what an OPT says and cut it off when it is the last record."""
-    if out.options_at or record.owner.length != 1 or not options_are_whole(record.data, record.length):
-        return -1
+cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil:
+    cdef uint64_t hash
+    cdef int i
+    for i in range(chain.count):
+        if same_name(&chain.names[i], owner):
+            return True
+    hash = hash_name(owner)
+    for i in range(targets.count):
+        if targets.hashes[i] == hash:
+            return True
+    return False
+
+
+cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil:
+    """Note that addresses of the name in this record belong into the additional section (RFC 1035, 2782, 9460 …)."""
+    cdef uint16_t rtype = record.rtype
+    if last.length == 0 or targets.count == TARGETS_MAX or rtype in (TYPE_SOA, 24, TYPE_RRSIG, 30, 47):
+        return
+    # "." in SVCB and HTTPS is the owner: RFC 9460 section 2.5.2.
+    if last.length == 1 and (rtype == TYPE_SVCB or rtype == TYPE_HTTPS):
+        targets.hashes[targets.count] = hash_name(&record.owner)
+    else:
+        targets.hashes[targets.count] = hash_name(last)
+    targets.count += 1
+
+
+cdef bint read_reply_opt(Reader* r, const Record* record, Reply* out) noexcept nogil:
+    """Take what the first OPT says; False: there is something wrong with this one."""
+    if out.has_opt or record.owner.length != 1:
+        return False
+    out.has_opt = True
+    out.rcode |= <uint16_t>(r.start[record.ttl_at] << 4)
+    if not options_are_whole(record.data, record.length):
+        return False
     out.options_at = <uint16_t>(record.data - r.start)
     out.options_length = record.length
-    out.rcode |= <uint16_t>(r.start[record.ttl_at] << 4)
-    if r.at == r.end:
-        out.length = <uint16_t>(at - r.start)
-    else:
-        out.must_rewrite = True
-    return 0
+    return True
+
+
+ctypedef struct Section:    # what the reading of one depends on
+    int number              # 1 answer, 2 authority, 3 additional
+    int left                # records
+    bint wants_targets
+    const uint8_t* asked    # QTYPE and QCLASS
 
 
 cdef int read_section(
-    Reader* r, int count, int section, const uint8_t* asked, Chain* chain, Reply* out, uint16_t* ttl_at
+    Reader* r, Section* section, Chain* chain, Targets* targets, Reply* out, uint16_t* ttl_at
 ) noexcept nogil:
-    """Read the records of one section (1 answer, 2 authority, 3 additional); return 0, or -1 for a bad one."""
+    """0; 1: the rest of the message cannot be read and is left out; -1: the answer section has a bad record."""
     cdef Record record
-    cdef const uint8_t* at
-    cdef uint16_t qtype = load16(asked)
-    cdef uint16_t qclass = load16(asked + 2)
-    while count > 0:
-        count -= 1
-        at = r.at
-        if read_record(r, &record) < 0:
-            return -1
-        if record.rtype == TYPE_OPT:
-            if section != 3 or read_reply_opt(r, &record, at, out) < 0:
-                return -1
+    cdef Name last
+    cdef uint16_t qtype = load16(section.asked)
+    cdef uint16_t qclass = load16(section.asked + 2)
+    cdef int found
+    while section.left > 0:
+        section.left -= 1
+        if read_record(r, &record) < 0 or out.ttl_count == RECORDS_MAX:
+            return -1 if section.number == 1 else 1
+        if is_meta(record.rtype):
+            if record.rtype != TYPE_OPT or section.number != 3 or not read_reply_opt(r, &record, out):
+                out.left_out = True
+            if record.rtype == TYPE_OPT and section.number != 3:
+                out.opt_misplaced = True
+            out.has_gap = True
             continue
-        if out.ttl_count == RECORDS_MAX or not rdata_is_sound(r, &record):
-            return -1
+        if not rdata_is_sound(r, &record, &last):
+            if section.number == 1:
+                return -1
+            out.has_gap = out.left_out = True
+            continue
+        if section.number == 1:
+            found = belongs(chain, &record, r) if record.rclass == qclass else 0
+            if found < 0:
+                return -1
+            if found == 0:      # its turn in the chain may still come
+                out.must_rewrite = out.has_gap = out.left_out = True
+                continue
+            if record.rtype == qtype or qtype == TYPE_ANY:
+                out.has_data = True
+            out.answers += 1
+        elif record.rclass != qclass:
+            out.has_gap = out.left_out = True
+            continue
+        elif section.number == 2:
+            if not is_of_chain_authority(chain, &record):
+                out.has_gap = out.left_out = True
+                continue
+            if record.rtype == TYPE_SOA and out.soa_ttl_at == 0:
+                out.soa_ttl_at = record.ttl_at
+                out.soa_minimum = load32(record.data + record.length - 4)
+            out.authorities += 1
+        else:
+            if not is_targeted(targets, chain, &record.owner):
+                out.has_gap = out.left_out = True
+                continue
+            out.additional += 1
+        if section.wants_targets:
+            note_target(targets, &record, &last)
+        if out.has_gap:
+            out.must_rewrite = True
         ttl_at[out.ttl_count] = record.ttl_at
         out.ttl_count += 1
-        if section == 1:
-            if record.rclass != qclass or not belongs(chain, &record, r):
-                out.must_rewrite = True
-            elif record.rtype == qtype or qtype == TYPE_ANY:
-                out.has_data = True
-        elif section == 2 and record.rtype == TYPE_SOA and out.soa_ttl_at == 0:
-            out.soa_ttl_at = record.ttl_at
-            out.soa_minimum = load32(record.data + record.length - 4)
-        elif section == 3:
-            out.additional += 1
+        out.length = <uint16_t>(r.at - r.start)
     return 0
+
+
+cdef int read_reply_question(
+    Reader* r, const uint8_t* key, uint16_t key_length, Name* asked, Reply* out
+) noexcept nogil:
+    """Read the question of a reply, which must be the one of the key; 0 or a WireStatus."""
+    cdef uint16_t name_length = key_length - KEY_TAIL
+    cdef uint16_t questions = load16(r.start + 4)
+    r.at = r.start + HEADER_LENGTH
+    asked.length = name_length
+    if questions == 0:
+        # Some servers say what is wrong, or that it does not fit, in a header alone. Address, port and id must do;
+        # so it may end the wait, and say nothing of the name.
+        if not out.flags & FLAG_QR or not (out.flags & FLAG_TC or out.rcode not in (0, 3, 6)):
+            return WIRE_BAD_REPLY
+        memcpy(asked.octets, key, name_length)
+        out.is_bare = out.must_rewrite = True
+        return WIRE_OK
+    if questions != 1:
+        return WIRE_BAD_REPLY
+    # Plain, since what is kept repeats the client's own spelling over these octets.
+    if read_plain_name(r, asked.octets) != name_length or not has_octets(r, 4):
+        return WIRE_BAD_REPLY
+    if memcmp(asked.octets, key, name_length) != 0 or memcmp(r.at, key + name_length, 4) != 0:
+        return WIRE_BAD_REPLY
+    r.at += 4
+    return WIRE_OK
 
 
 cdef int read_reply(
@@ -390,33 +526,86 @@ cdef int read_reply(
 ) noexcept nogil:
     cdef Reader r
     cdef Chain chain
-    cdef Name* asked = &chain.names[0]
-    cdef uint16_t name_length = key_length - KEY_TAIL
-    cdef int section
+    cdef Targets targets
+    cdef Section section
+    cdef int status, number
     memset(out, 0, sizeof(Reply))
     if length < HEADER_LENGTH or length > 65535 or load16(packet) != expected_id:
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
     out.rcode = out.flags & FLAG_RCODE
-    out.length = <uint16_t>length
-    if not out.flags & FLAG_QR or out.flags & FLAG_OPCODE or load16(packet + 4) != 1:
-        return WIRE_BAD_REPLY
     r.start = packet
-    r.at = packet + HEADER_LENGTH
     r.end = packet + length
-    # Plain, since what is kept repeats the client's own spelling over these octets.
-    if read_plain_name(&r, asked.octets) != name_length or not has_octets(&r, 4):
-        return WIRE_BAD_REPLY
-    if memcmp(asked.octets, key, name_length) != 0 or memcmp(r.at, key + name_length, 4) != 0:
-        return WIRE_BAD_REPLY
-    asked.length = name_length
+    status = read_reply_question(&r, key, key_length, &chain.names[0], out)
+    if status != WIRE_OK:
+        return status
+    out.length = <uint16_t>(r.at - packet)
+    if not out.flags & FLAG_QR:
+        out.is_echo = True
+        return WIRE_SPOILED_REPLY
+    if out.flags & FLAG_OPCODE:
+        return WIRE_SPOILED_REPLY
+    if out.flags & FLAG_TC:
+        return WIRE_OK      # whatever it was cut to: all of it is got over TCP
     chain.is_dname[0] = False
     chain.count = 1
+    targets.count = 0
+    section.asked = key + key_length - KEY_TAIL
+    section.wants_targets = load16(packet + 10) != 0
+    for number in range(1, 4):
+        section.number = number
+        section.left = load16(packet + 4 + 2 * number)
+        if out.is_bare and number < 3 and section.left:
+            return WIRE_OK
+        status = read_section(&r, &section, &chain, &targets, out, ttl_at)
+        if status < 0:
+            return WIRE_SPOILED_REPLY
+        if status > 0:
+            out.left_out = True
+            return WIRE_OK
+    if r.at != r.end:
+        out.left_out = True
+    return WIRE_OK
+
+
+# ---- messages of ours
+
+cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil:
+    cdef Reader r
+    cdef size_t fits = 0
+    cdef int section, count
+    r.start = message
+    r.at = message + HEADER_LENGTH
+    r.end = message + min(length, room)
+    authorities[0] = 0
+    if not skip_name(&r) or not has_octets(&r, 4):
+        return 0
     r.at += 4
-    for section in range(1, 4):
-        if read_section(
-            &r, load16(packet + 4 + 2 * section), section, key + name_length, &chain, out, ttl_at
-        ) < 0:
-            return WIRE_BAD_REPLY
-    # Octets after the last record mean that the counts lie.
-    return WIRE_OK if r.at == r.end else WIRE_BAD_REPLY
+    for section in range(1, 3):
+        count = load16(message + 4 + 2 * section)
+        while count > 0:
+            count -= 1
+            if not skip_name(&r) or not has_octets(&r, 10) or not has_octets(&r, 10 + load16(r.at + 8)):
+                return fits
+            r.at += 10 + load16(r.at + 8)
+        fits = <size_t>(r.at - message)
+        if section == 2:
+            authorities[0] = load16(message + 8)
+    return fits
+
+
+cdef bint skip_name(Reader* r) noexcept nogil:
+    """Step over a name without following it."""
+    while has_octets(r, 1):
+        if r.at[0] >= POINTER:
+            if not has_octets(r, 2):
+                return False
+            r.at += 2
+            return True
+        if r.at[0] == 0:
+            r.at += 1
+            return True
+        if not has_octets(r, r.at[0] + 1):
+            return False
+        r.at += r.at[0] + 1
+    return False

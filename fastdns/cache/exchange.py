@@ -107,9 +107,9 @@ def read_answer(wire: bytes, key: Key, limits: Limits) -> Answer:
     reading = Reading()
     if not reading.read(wire, int.from_bytes(wire[:2], "big"), key.join()):
         raise Malformed("wire: is no well-formed answer to this question")
-    if reading.must_rewrite:
+    if not reading.is_whole:
         raise ValueError("wire: holds records that do not belong to this question")
-    answer = reading.answer(wire, limits)
+    answer = reading.answer(limits)
     if answer.is_failure:
         raise ValueError(f"wire: is a failure ({spell_rcode(answer.rcode)}), which is not kept")
     if not answer.ttl:

@@ -38,7 +38,8 @@ def _fault(disk_key: bytes, value: bytes, reading: Reading) -> str | None:
     except ValueError as error:
         return str(error).removeprefix("damaged entry: ")
     message = entry.message
-    if not reading.read(message, int.from_bytes(message[:2], "big"), key):
+    query_id = int.from_bytes(message[:2], "big")
+    if not reading.read(message, query_id, key) or not reading.is_whole:
         return "its message does not answer its question"
     return None
 

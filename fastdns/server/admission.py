@@ -1,4 +1,4 @@
-"""Who may ask a worker, kept up to date with what this machine is connected to."""
+"""Who may ask a worker, and by which ways it asks: kept up to date with this machine's network."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from .._access import Access
 from ..config import schema
+from ..defects import guarded
 from ..policy.access import Lan, compile_access
 from .lan import read_lan
 from .netlink import Changes
@@ -38,18 +39,21 @@ class Admission:
         self._changed = Event()
         self._changes: Changes | None = None
         self._lan = Lan()
+        self._changes = self._listen()  # first, so that no change is missed
         if section.knows_lan:
-            self._changes = self._listen()  # first, so that no change is missed
             self._lan = self._read()
         self.access = compile_access(section, self._lan)
         self._tell()
 
-    def follow(self, loop: Any, use: Callable[[Access], None]) -> None:
-        """Have other rules used whenever the LAN changes; returns only when it never will."""
+    def follow(self, loop: Any, use: Callable[[Access], None], moved: Callable[[], None]) -> None:
+        """Have other rules used whenever the LAN changes, and `moved` called for any change.
+
+        Returns only when there never will be one.
+        """
         if self._changes is None:
             return
         watcher = loop.io(self._changes.descriptor, 1)
-        watcher.start(self._hear)
+        watcher.start(guarded(self._hear), moved)
         while True:
             self._changed.wait(self._seconds_to_tell())
             if self._changed.is_set():
@@ -59,11 +63,14 @@ class Admission:
                 gevent.sleep(REST_SECONDS)
             self._tell()
 
-    def _hear(self) -> None:
+    def _hear(self, moved: Callable[[], None]) -> None:
         if self._changes is not None and self._changes.take():
             self._changed.set()
+            moved()
 
     def _look(self, use: Callable[[Access], None]) -> None:
+        if not self._section.knows_lan:
+            return
         lan = self._read()
         if lan != self._lan:
             self._lan = lan
@@ -86,7 +93,7 @@ class Admission:
             return self._lan
 
     def _complain(self, error: OSError) -> None:
-        if self._tells and not self._has_complained:
+        if self._tells and self._section.knows_lan and not self._has_complained:
             self._has_complained = True
             log.warning(
                 '"lan" in access is %s: netlink says nothing about the network (%s)',
@@ -95,7 +102,7 @@ class Admission:
             )
 
     def _seconds_to_tell(self) -> float | None:
-        if not self._tells or self._lan == self._told:
+        if not self._tells or not self._section.knows_lan or self._lan == self._told:
             return None
         return max(self._told_at + TELL_SECONDS - time.monotonic(), 0.0)
 

@@ -28,6 +28,7 @@ from .._shared import Counters
 from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
+from ..defects import guarded
 from ..listen.tcp import TcpListener
 from ..resolve import Manners, Resolver
 from ..upstream.exchange import Desk
@@ -81,7 +82,7 @@ class Worker:
         self._control = inheritance.control
         self._stop = Event()
         manners = _manners(config)
-        flights = Flights(counters, wants_ad=config.upstream.trust_ad)
+        flights = self._flights = Flights(counters, wants_ad=config.upstream.trust_ad)
         desk = Desk(Reader(manners.limits), counters, flights)
         self._group = Group(config.upstream, inheritance.sources.servers, desk)
         self._tiers = Tiers(
@@ -116,11 +117,16 @@ class Worker:
         self._orphaned.start(self._stop.set)
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
-        self._called.start(self._answer_keeper)
+        self._called.start(guarded(self._answer_keeper))
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
-            gevent.spawn(self._admission.follow, self._hub.loop, self._fastpath.admit_by),
+            gevent.spawn(
+                self._admission.follow,
+                self._hub.loop,
+                self._fastpath.admit_by,
+                self._flights.give_up_ports,
+            ),
         ]
         self._stop.wait()
         gevent.killall(beside, block=False)
@@ -141,6 +147,7 @@ class Worker:
         while True:
             self._group.show(self._counters)
             gevent.sleep(LOOK_AROUND_SECONDS)
+            self._flights.close_idle_ports()
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers

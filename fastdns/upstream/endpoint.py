@@ -40,7 +40,11 @@ class Endpoint:
         self.desk = desk
         self.turned: Callable[[], None] = lambda: None
         self.by_udp = Upstream(
-            self.source, timeout, partial(udp.open_socket, server.address), self._turn
+            self.source,
+            timeout,
+            partial(udp.open_socket, server.address),
+            self._turn,
+            udp.packed(server.address),
         )
         self._channel = TcpChannel(server.address, desk)
         self._closed = False

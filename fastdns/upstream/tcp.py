@@ -10,6 +10,7 @@ import gevent
 from gevent.socket import wait_read, wait_write
 
 from ..config.schema import Address
+from ..defects import guarded
 from ..errors import UpstreamUnreachable
 from .exchange import Arrivals, Asked, Desk, Exchange
 from .request import Request
@@ -28,7 +29,7 @@ class TcpExchange(Exchange):
     ) -> None:
         super().__init__(upstream, request, arrivals)
         self._timer = self.desk.loop.timer(upstream.timeout)
-        self._timer.start(self.expired)
+        self._timer.start(guarded(self.expired))
         self.channel = channel
         self.query_id = -1
         self.resent = False

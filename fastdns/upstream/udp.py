@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
+import struct
 
 from .._flights import Sent
 from .._upstream import Upstream
@@ -67,8 +68,22 @@ def send(
     return UdpExchange(upstream, request, arrivals, sent)
 
 
+def packed(address: Address) -> bytes:
+    """Return the address as a sockaddr; empty for one of an interface, which may come and go."""
+    if "%" in address.host:
+        return b""
+    family = struct.pack("=H", address.family) + struct.pack("!H", address.port)
+    host = socket.inet_pton(address.family, address.host)
+    return family + (
+        host + bytes(8) if address.family is socket.AF_INET else bytes(4) + host + bytes(4)
+    )
+
+
 def open_socket(address: Address) -> int:
-    """Return a socket connected to the address from a port that nobody can guess."""
+    """Return a socket connected to the address from a port that nobody can guess.
+
+    For addresses that are not `packed`; `_ports` opens those for others by itself.
+    """
     opened = socket.socket(address.family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
     anywhere = "::" if address.family is socket.AF_INET6 else "0.0.0.0"
     try:

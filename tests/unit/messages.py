@@ -113,7 +113,7 @@ def answer_from(
     """The answer that an upstream's reply becomes, which has to be a good one."""
     reading = Reading()
     assert reading.read(wire, ID, key() if of is None else of)
-    return reading.answer(wire, limits)
+    return reading.answer(limits)
 
 
 def good(ttl: int = 300) -> Answer:

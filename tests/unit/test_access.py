@@ -258,8 +258,8 @@ def test_refusal_is_hardly_longer_than_what_was_asked(wire: Wire, packet: bytes)
 
 @pytest.mark.parametrize(
     "packet",
-    [b"x" * 11, query()[:-1], query()[:20], query(NAME, A, IN, opt(), opt()), reply(address())],
-    ids=["short", "cut type", "cut name", "two OPT", "response"],
+    [b"x" * 11, query()[:-1], query()[:20], reply(address())],
+    ids=["short", "cut type", "cut name", "response"],
 )
 def test_what_cannot_be_read_of_a_stranger_gets_no_answer(wire: Wire, packet: bytes) -> None:
     wire.front.fastpath.admit_by(NOBODY)
@@ -297,7 +297,7 @@ def test_query_of_a_stranger_over_a_stream_is_refused_or_not_answered(tmp_path: 
     told = refuse(WITH_OPT)
     assert told is not None
     assert reason(told) == bytes((0, PROHIBITED))
-    assert refuse(WITH_OPT[:-1]) is None
+    assert refuse(query()[:-1]) is None
     assert refuse(reply(address())) is None
     front.fastpath.admit_by(Access([], [], drops=True))
     assert refuse(WITH_OPT) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import socket
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from messages import (
     EVERYBODY,
     HEADER,
     IN,
+    NS,
     RD,
     REPLY,
     TC,
@@ -27,10 +29,12 @@ from messages import (
     answer_of_size,
     header,
     key,
+    name,
     opt,
     option,
     query,
     question,
+    record,
     reply,
     soa,
 )
@@ -47,7 +51,7 @@ TRUNCATED = HEADER + len(question())
 
 @pytest.fixture
 def front(tmp_path: Path) -> Front:
-    return Front(tmp_path)
+    return Front(tmp_path, stale=86_400)
 
 
 class Wire:
@@ -281,10 +285,42 @@ def test_cut_answer_holds_the_question_alone(front: Front, wire: Wire) -> None:
 
 def test_cut_answer_keeps_its_rcode_and_its_extended_error(front: Front, wire: Wire) -> None:
     error = opt(option(EDE, b"\0\x06bogus"))
-    glue = tuple(address(owner=question(str(number))[:-4]) for number in range(100))
-    front.keep(answer_from(reply(authority=glue, flags=REPLY | 2, additional=(error,))))
+    large = answer_of_size(1300).message[HEADER + len(question()) :]
+    front.keep(answer_from(reply(large, flags=REPLY | 2, additional=(error,))))
     response = wire.ask(query("www.example", A, IN, opt()))
     assert response == header(REPLY | TC | 2, 1, 0, 0, 1) + question() + error
+
+
+SERVERS = tuple(record(NS, name(f"ns{number}.{'x' * 40}.test")) for number in range(15))
+GLUE = tuple(address(owner=name(f"ns{number}.{'x' * 40}.test")) for number in range(len(SERVERS)))
+
+
+@pytest.mark.parametrize("state", ["fresh", "stale"])
+@pytest.mark.parametrize(
+    ("size", "sections"),
+    [(None, (1, 0, 0)), (512, (1, 0, 1)), (1231, (1, 15, 1)), (1232, (1, 15, 1))],
+    ids=str,
+)
+def test_what_is_said_beside_an_answer_is_left_out_where_it_does_not_fit(
+    front: Front, wire: Wire, size: int | None, sections: tuple[int, int, int], state: str
+) -> None:
+    """RFC 2181 section 9: the additional section first, then authority, and no TC=1."""
+    edns = () if size is None else (opt(size=size),)
+    age_ms = 0 if state == "fresh" else 400_000
+    front.keep(answer_from(reply(address(), authority=SERVERS, additional=GLUE)), age_ms=age_ms)
+    front.fastpath.tiers.hold_stale(key(), 60_000)
+    response = wire.ask(query("www.example", A, IN, *edns))
+    assert struct.unpack_from("!3H", response, 6) == sections
+    assert not int.from_bytes(response[2:4], "big") & TC
+    shown = dns.message.from_wire(response)
+    assert {rrset.ttl for rrset in shown.answer} == {300 if state == "fresh" else 30}
+
+
+def test_over_a_stream_an_answer_has_all_of_its_sections(front: Front) -> None:
+    front.keep(answer_from(reply(address(), authority=SERVERS, additional=GLUE)))
+    response = front.ask(query())
+    assert response is not None
+    assert struct.unpack_from("!3H", response, 6) == (1, 15, 15)
 
 
 def test_extended_error_that_makes_an_answer_too_large_is_left_out(

@@ -18,6 +18,7 @@ from messages import (
     ID,
     IN,
     NAME,
+    NS,
     OPAQUE,
     RD,
     REPLY,
@@ -136,7 +137,7 @@ def test_ad_is_for_clients_that_set_do_or_ad_when_the_upstream_is_trusted(
 def test_ttls_fall_with_the_age_of_the_entry(front: Front) -> None:
     wire = reply(
         address(300),
-        authority=(soa(400, 400),),
+        authority=(record(NS, name("ns.example"), 400),),
         additional=(address(500, owner=name("ns.example")),),
     )
     front.keep(answer_from(wire), age_ms=100_500)
@@ -200,7 +201,8 @@ def test_do_is_copied_and_no_other_flag_of_the_opt(front: Front, sent: int, retu
 
 def test_opt_comes_after_the_records_that_were_there(front: Front) -> None:
     glue = address(owner=name("ns.example"))
-    front.keep(answer_from(reply(address(), additional=(glue, opt()))))
+    servers = (record(NS, name("ns.example")),)
+    front.keep(answer_from(reply(address(), authority=servers, additional=(glue, opt()))))
     assert asked(front, opt())[-OPT_LENGTH - len(glue) :] == glue + opt()
 
 

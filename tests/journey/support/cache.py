@@ -42,7 +42,7 @@ def answer(name: str, address: str = "192.0.2.1", ttl: int = 3600, *, padding: i
         reply.additional.append(dns.rrset.from_text(name, ttl, "IN", "TXT", text))
     reading = Reading()
     assert reading.read(reply.to_wire(), reply.id, cache_key(name))
-    return reading.answer(reply.to_wire(), LIMITS)
+    return reading.answer(LIMITS)
 
 
 class Disk:

@@ -76,7 +76,7 @@ def entry(
     reading = Reading()
     assert reading.read(wire, reply.id, key)
     value = pack(
-        reading.answer(wire, LIMITS),
+        reading.answer(LIMITS),
         stored or ago(age),
         origin=origin,
         upstream=UPSTREAM,

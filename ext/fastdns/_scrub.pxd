@@ -1,0 +1,12 @@
+"""A reply as it should have been sent: its chain in order, without what does not belong to the question."""
+
+from libc.stdint cimport uint8_t, uint16_t
+
+from fastdns._wire cimport Reply
+
+cdef int read_clean_reply(
+    const uint8_t** wire, size_t* length, uint16_t expected_id, const uint8_t* key, uint16_t key_length, Reply* out,
+    uint16_t* ttl_at,
+) noexcept
+# ^ read_reply; what it finds out of order is put right in a copy, to which wire and length lead then: valid until the
+#   next call. Otherwise they stay as they are.

@@ -1,0 +1,350 @@
+"""A reply as it should have been sent: its chain in order, without what does not belong to the question.
+
+Records are written anew, and octets that need no touch stay: names keep their letters, and a name that was not
+compressed is not compressed (RFC 3597 section 4). Time grows with the number of records, whatever they are.
+"""
+
+from libc.stdint cimport uint64_t
+from libc.string cimport memcmp, memcpy, memset
+
+from fastdns._wire cimport (
+    CHAIN_MAX, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG,
+    WIRE_OK, WIRE_SPOILED_REPLY, Chain, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
+    is_of_chain_authority, is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record,
+    read_reply, read_spelled_name, same_name, store16,
+)
+
+cdef enum:
+    MESSAGE_MAX = 65535
+    RECORD_HEAD = 10        # type, class, TTL, RDLENGTH
+    SUFFIXES = 512          # names that may be pointed to
+    LABELS_MAX = 128
+    POINTED_MAX = 0x4000    # where a pointer can lead (RFC 1035 section 4.1.4)
+    DNAMES_MAX = 64         # and their signatures: a chain has one or two
+
+ctypedef struct Note:       # a record of the answer section
+    uint64_t owner          # hash
+    uint16_t at
+    int leads_on            # 1: a DNAME; 2: the signature of one; 0: neither
+    bint used
+
+ctypedef struct Suffix:     # of a name that has been written
+    uint64_t hash
+    uint16_t at             # 0: none
+
+ctypedef struct Writer:
+    uint8_t* start
+    size_t at
+    size_t room
+    Suffix suffixes[SUFFIXES]
+
+# For one message at a time: whoever calls holds the GIL.
+cdef uint8_t cleaned[MESSAGE_MAX]
+cdef Note notes[RECORDS_MAX]
+cdef Writer writer
+cdef Chain chain
+cdef Targets targets
+
+
+# ---- writing
+
+cdef bint write_octets(Writer* w, const uint8_t* octets, size_t count) noexcept nogil:
+    if w.room - w.at < count:
+        return False
+    memcpy(w.start + w.at, octets, count)
+    w.at += count
+    return True
+
+
+cdef bint stands_at(Writer* w, uint16_t at, const uint8_t* suffix, uint16_t length) noexcept nogil:
+    """True when the name that has been written there is this one, in the same letters."""
+    cdef Reader r
+    cdef Name written
+    r.start = w.start
+    r.at = w.start + at
+    r.end = w.start + w.at
+    return read_spelled_name(&r, &written) == 0 and written.length == length and (
+        memcmp(written.octets, suffix, length) == 0
+    )
+
+
+cdef bint write_name(Writer* w, const Name* name, bint compress) noexcept nogil:
+    """Write a name, as a pointer from where it has been written before on."""
+    cdef uint16_t labels[LABELS_MAX]
+    cdef uint64_t hashes[LABELS_MAX]
+    cdef uint8_t pointer[2]
+    cdef Suffix* suffix
+    cdef uint64_t hash = 0xcbf29ce484222325
+    cdef size_t began = w.at
+    cdef int count = 0
+    cdef int known = -1     # the label from which on it has been written
+    cdef int at = 0
+    cdef int i
+    while name.octets[at]:
+        labels[count] = <uint16_t>at
+        count += 1
+        at += name.octets[at] + 1
+    # From its end on, so that the hash of each suffix is one that it passes.
+    i = count - 1
+    while at > 0:
+        at -= 1
+        hash = (hash ^ name.octets[at]) * <uint64_t>0x100000001b3
+        if at == labels[i]:
+            hashes[i] = hash
+            i -= 1
+    if compress:
+        for i in range(count):
+            suffix = &w.suffixes[hashes[i] % SUFFIXES]
+            if suffix.at and suffix.hash == hashes[i] and stands_at(
+                w, suffix.at, name.octets + labels[i], name.length - labels[i]
+            ):
+                known = i
+                break
+    if known < 0:
+        if not write_octets(w, name.octets, name.length):
+            return False
+    else:
+        store16(pointer, 0xc000 | w.suffixes[hashes[known] % SUFFIXES].at)
+        if not write_octets(w, name.octets, labels[known]) or not write_octets(w, pointer, 2):
+            return False
+    for i in range(count if known < 0 else known):
+        suffix = &w.suffixes[hashes[i] % SUFFIXES]
+        if suffix.at == 0 and began + labels[i] < POINTED_MAX:
+            suffix.hash = hashes[i]
+            suffix.at = <uint16_t>(began + labels[i])
+    return True
+
+
+cdef bint write_rdata(Writer* w, const Reader* message, const Record* record) noexcept nogil:
+    """Write RDATA that has been found sound: its names lead nowhere but into the new message."""
+    cdef Layout layout
+    cdef Reader r
+    cdef Name name
+    cdef const uint8_t* at
+    cdef int _i
+    if not layout_of(record.rtype, &layout):
+        return write_octets(w, record.data, record.length)
+    r.start = message.start
+    r.at = record.data + layout.before
+    r.end = record.data + record.length
+    for _i in range(layout.strings):
+        r.at += 1 + r.at[0]
+    if not write_octets(w, record.data, r.at - record.data):
+        return False
+    for _i in range(layout.names):
+        at = r.at
+        if read_spelled_name(&r, &name) < 0:
+            return False
+        if not write_name(w, &name, layout.compressible and r.at - at != name.length):
+            return False
+    return write_octets(w, r.at, r.end - r.at)
+
+
+cdef bint write_record(Writer* w, const Reader* message, const uint8_t* at, const Record* record) noexcept nogil:
+    """Write one record; False: there is no room, and nothing has been written."""
+    cdef Reader r
+    cdef Name owner
+    cdef size_t began = w.at
+    cdef size_t data_at
+    r.start = message.start
+    r.at = at
+    r.end = message.end
+    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
+        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
+            data_at = w.at
+            if write_rdata(w, message, record):
+                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
+                return True
+    # Names of it that others could point to are gone with it.
+    w.at = began
+    forget_from(w, began)
+    return False
+
+
+cdef void forget_from(Writer* w, size_t at) noexcept nogil:
+    cdef int i
+    for i in range(SUFFIXES):
+        if w.suffixes[i].at >= at:
+            w.suffixes[i].at = 0
+
+
+# ---- the answer section
+
+cdef int note_answers(Reader* r, int count, uint16_t qclass) noexcept nogil:
+    """Note the records of the answer section; return how many, or -1."""
+    cdef Record record
+    cdef const uint8_t* at
+    cdef int noted = 0
+    cdef int leading = 0
+    while count > 0:
+        count -= 1
+        at = r.at
+        if read_record(r, &record) < 0:
+            return -1
+        if is_meta(record.rtype) or record.rclass != qclass:
+            continue
+        notes[noted].at = <uint16_t>(at - r.start)
+        notes[noted].owner = hash_name(&record.owner)
+        notes[noted].used = False
+        notes[noted].leads_on = 0
+        if record.rtype == TYPE_DNAME:
+            notes[noted].leads_on = 1
+        elif record.rtype == TYPE_RRSIG and load16(record.data) == TYPE_DNAME:
+            notes[noted].leads_on = 2
+        leading += notes[noted].leads_on != 0
+        noted += 1
+    return noted if leading <= DNAMES_MAX else -1
+
+
+cdef int take(Writer* w, Reader* r, Note* note, Record* record) noexcept nogil:
+    """Write a record of the answer section, and note whither it leads; 0, or -1."""
+    cdef Name last
+    cdef int i
+    note.used = True
+    rdata_is_sound(r, record, &last)
+    if not write_record(w, r, r.start + note.at, record):
+        return -1
+    note_target(&targets, record, &last)
+    if record.rtype != TYPE_CNAME:
+        return 0
+    for i in range(chain.count):
+        if same_name(&chain.names[i], &last):
+            return 0
+    if chain.count == CHAIN_MAX:
+        return -1
+    memcpy(&chain.names[chain.count], &last, sizeof(Name))
+    chain.count += 1
+    return 0
+
+
+cdef int write_answers(Writer* w, Reader* message, int noted) noexcept nogil:
+    """Write the records of the chain in its order; return how many, or -1."""
+    cdef Reader r
+    cdef Record record
+    cdef uint64_t hash
+    cdef int written = 0
+    cdef int turn, i, k = 0
+    r = message[0]
+    while k < chain.count:
+        hash = hash_name(&chain.names[k])
+        # First the DNAME above, from which the CNAME of the name was made (RFC 6672 section 3.1), and its signature.
+        for turn in range(1, 4):
+            for i in range(noted):
+                if notes[i].used or (notes[i].leads_on != turn if turn < 3 else notes[i].owner != hash):
+                    continue
+                r.at = r.start + notes[i].at
+                if read_record(&r, &record) < 0:
+                    return -1
+                if turn < 3 and not is_under(&chain.names[k], record.owner.octets, record.owner.length):
+                    continue
+                if turn == 3 and not same_name(&chain.names[k], &record.owner):
+                    continue
+                if take(w, &r, &notes[i], &record) < 0:
+                    return -1
+                written += 1
+        k += 1
+    return written
+
+
+# ---- the whole
+
+cdef int write_rest(Writer* w, Reader* r, int section, uint16_t qclass, const uint8_t** opt) noexcept nogil:
+    """Write what belongs of authority or additional section; return how many records. opt: where the first OPT is."""
+    cdef Record record
+    cdef Name last
+    cdef const uint8_t* at
+    cdef int left = load16(r.start + 4 + 2 * section)
+    cdef int written = 0
+    cdef bint belongs
+    while left > 0:
+        left -= 1
+        at = r.at
+        if read_record(r, &record) < 0:
+            r.at = r.end        # nothing after it can be read
+            break
+        if record.rtype == TYPE_OPT and section == 3 and opt[0] == NULL and record.owner.length == 1:
+            opt[0] = at
+        if is_meta(record.rtype) or record.rclass != qclass or not rdata_is_sound(r, &record, &last):
+            continue
+        if section == 2:
+            belongs = is_of_chain_authority(&chain, &record)
+        else:
+            belongs = is_targeted(&targets, &chain, &record.owner)
+        if belongs:
+            if not write_record(w, r, at, &record):
+                continue
+            note_target(&targets, &record, &last)
+            written += 1
+    return written
+
+
+cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint16_t key_length, bint is_bare) noexcept:
+    """Write the clean message into `cleaned` and return its length; 0: it cannot be made."""
+    cdef Reader r
+    cdef Record record
+    cdef Name name
+    cdef const uint8_t* opt = NULL
+    cdef uint16_t qclass = load16(key + key_length - KEY_TAIL + 2)
+    cdef int counts[4]
+    r.start = packet
+    r.at = packet + HEADER_LENGTH
+    r.end = packet + length
+    writer.start = cleaned
+    writer.at = HEADER_LENGTH
+    writer.room = MESSAGE_MAX
+    memset(writer.suffixes, 0, sizeof(writer.suffixes))
+    memset(counts, 0, sizeof(counts))
+    memcpy(chain.names[0].octets, key, key_length - KEY_TAIL)
+    chain.names[0].length = key_length - KEY_TAIL
+    chain.count = 1
+    targets.count = 0
+    memcpy(cleaned, packet, HEADER_LENGTH)
+    if is_bare:
+        name = chain.names[0]
+    elif read_spelled_name(&r, &name) < 0:
+        return 0
+    else:
+        r.at += 4
+    write_name(&writer, &name, False)
+    write_octets(&writer, key + key_length - KEY_TAIL, 4)
+    if not load16(packet + 2) & FLAG_TC and not is_bare:
+        counts[1] = note_answers(&r, load16(packet + 6), qclass)
+        if counts[1] >= 0:
+            counts[1] = write_answers(&writer, &r, counts[1])
+        if counts[1] < 0:
+            return 0
+        counts[2] = write_rest(&writer, &r, 2, qclass, &opt)
+    if not load16(packet + 2) & FLAG_TC and (not is_bare or load16(packet + 6) == load16(packet + 8) == 0):
+        counts[3] = write_rest(&writer, &r, 3, qclass, &opt)
+    if opt != NULL:
+        r.at = opt
+        read_record(&r, &record)
+        counts[3] += write_octets(&writer, opt, record.data + record.length - opt)
+    store16(cleaned + 4, 1)
+    store16(cleaned + 6, <uint16_t>counts[1])
+    store16(cleaned + 8, <uint16_t>counts[2])
+    store16(cleaned + 10, <uint16_t>counts[3])
+    return writer.at
+
+
+cdef int read_clean_reply(
+    const uint8_t** wire, size_t* length, uint16_t expected_id, const uint8_t* key, uint16_t key_length, Reply* out,
+    uint16_t* ttl_at,
+) noexcept:
+    cdef int status = read_reply(wire[0], length[0], expected_id, key, key_length, out, ttl_at)
+    cdef bint is_bare, opt_misplaced
+    cdef size_t written
+    if status != WIRE_OK or not out.must_rewrite:
+        return status
+    is_bare = out.is_bare
+    opt_misplaced = out.opt_misplaced
+    written = scrub(wire[0], length[0], key, key_length, is_bare)
+    if written == 0 or read_reply(
+        cleaned, written, expected_id, key, key_length, out, ttl_at
+    ) != WIRE_OK or out.must_rewrite:
+        return WIRE_SPOILED_REPLY
+    wire[0] = cleaned
+    length[0] = written
+    out.is_bare = is_bare
+    out.opt_misplaced = opt_misplaced
+    return WIRE_OK
