@@ -21,6 +21,7 @@ from fastdns._shared cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
+from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, key_length_of, load32, store32
 
 from fastdns._answer import extended_error
@@ -158,8 +159,10 @@ cdef class Tiers:
     cdef void want(self, const Change* change) except *:
         """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
-        cdef bytes key
+        cdef bytes key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)
         cdef list found = []
+        if is_special(key, <uint16_t>len(key)):
+            return          # no upstream is ever asked for it
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
             key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, flags, 0)
             if self.entry_of(key) != NULL or self.is_on_disk(key):
@@ -321,6 +324,13 @@ cdef class Tiers:
         ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
         return answer_of(entry, 0, ttl, extended_error(ede))
 
+    def has_good(self, bytes key not None):
+        """Return True when memory holds a good answer within its TTL."""
+        cdef Entry* entry = self.entry_of(key)
+        cdef Instant now
+        read_moment(&now)
+        return entry != NULL and not entry.answer.is_failure and now.boot_ms < entry.expires_ms
+
     def hold_stale(self, bytes key not None, int64_t milliseconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
         cdef Entry* entry = self.entry_of(key)
@@ -432,6 +442,8 @@ cdef class Tiers:
             return False
         for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
+            if is_special(octets, <uint16_t>len(key)):
+                continue    # what others have said of it, an earlier version's upstream or an import, does not count
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.memory.find_any(hash, octets, <uint16_t>len(key)) == NULL:
                 if self.look_up_disk(hash, octets, <uint16_t>len(key), &now, &entry, &found) == DISK_FRESH:

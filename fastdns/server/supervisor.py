@@ -11,7 +11,7 @@ import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
@@ -38,14 +38,22 @@ log = logging.getLogger(__name__)
 LONGEST_WAIT_SECONDS = 3600.0
 
 
-def run(config: Config, reread: Callable[[], Config], *, take_over: bool = False) -> int:
+def run(
+    config: Config,
+    reread: Callable[[], Config],
+    *,
+    take_over: bool = False,
+    notes: Sequence[str] = (),
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
 
     `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
-    instance that runs hands over to this one, if one does.
+    instance that runs hands over to this one, if one does. `notes` are logged.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
+    for note in notes:
+        log.info("%s", note)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
     heritage = Heritage(places, account, take_over=take_over)

@@ -227,5 +227,16 @@ def test_what_is_no_nameserver_is_left_out(chosen: Callable[..., list[str]]) -> 
     assert chosen([]) == []
 
 
+def test_interface_is_kept_only_where_it_belongs_as_glibc_does(
+    chosen: Callable[..., list[str]],
+) -> None:
+    assert chosen(["2001:db8::53%eth0", "fe80::1%lo", "::1%lo", "2001:db8::54%two"]) == [
+        "[2001:db8::53]:53",
+        "[fe80::1%lo]:53",
+        "[::1]:53",
+        "[2001:db8::54]:53",
+    ]
+
+
 def test_missing_files_name_no_nameserver(tmp_path: Path) -> None:
     assert system_servers(tmp_path / "none", tmp_path / "neither", ()) == ()
