@@ -365,8 +365,8 @@ def test_keeper_that_hangs_does_not_hold_up_the_end(start_fastdns: Start) -> Non
     os.kill(keeper, signal.SIGSTOP)
     start = time.monotonic()
     daemon.process.send_signal(signal.SIGTERM)
-    assert daemon.process.wait(10) == 0
-    assert time.monotonic() - start < 8
+    assert daemon.process.wait(30) == 0
+    assert time.monotonic() - start < 18  # the unit gives it 20
     assert is_gone(keeper)
 
 
