@@ -573,7 +573,6 @@ cdef class Forward:
                     form = FORM_TRIAL
                     flight.is_mixed = True
                 self.flights.repeat(flight, form, now_ns)
-                flight.sendings += 1
                 last_ns = now_ns
                 pause_ns = min(pause_ns << 2, upstream.timeout_ns())
             if flight.sendings < self.attempts:
@@ -603,6 +602,7 @@ cdef class Forward:
         if landing != NULL:
             self.flights.note_reply(flight, now_ns)
             handover.wire = landing.wire[:landing.length]
+            flight.error = 0    # what came before, of no use or from the network, is not the last word any more
         if error and error != ETIMEDOUT:
             self.flights.end(flight)
         else:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import gc
 import logging
 import os
 import select
@@ -27,6 +28,7 @@ from messages import (
     REPLY,
     SOURCE,
     TC,
+    A,
     Front,
     address,
     answer_from,
@@ -42,6 +44,7 @@ from messages import (
 from fastdns import defects
 from fastdns._answer import Answer
 from fastdns._control import CHANGE_NAME
+from fastdns._flights import Flights
 from fastdns._forward import IN_FLIGHT_MAX, Handover
 from fastdns._query import Query
 from fastdns._upstream import OPT, Upstream, query_message
@@ -433,6 +436,19 @@ def test_cut_reply_is_handed_over_with_the_clients(scene: Scene) -> None:
     assert handover.sent.id == int.from_bytes(asked[:2], "big")
 
 
+def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> None:
+    """It is asked again over TCP: whoever forged the other one must not keep us from that."""
+    scene.ask(query())
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + reply(record(A, b"cut"))[2:], peer)
+    scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
+    (handover,) = scene.front.handed_over
+    who = Patient()
+    handover.sent.listen(who)
+    assert (who.errors, handover.error) == ([], 0)
+    assert handover.wire is not None
+
+
 def test_reply_with_a_stranger_is_answered_without_it(scene: Scene) -> None:
     scene.ask(query())
     asked, peer = scene.asked()
@@ -466,6 +482,17 @@ def test_silence_is_handed_over_at_the_timeout_when_there_is_no_other_upstream(
     assert seconds >= TIMEOUT - 0.01
     assert scene.front.forward.flights.count == 1  # the answer is still worth keeping
     assert scene.front.count("upstream_timeouts_total") == 1
+
+
+def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(scene: Scene) -> None:
+    scene.known.answered(0.001)
+    scene.front.forward.use([scene.known], in_turn=False, is_alone=True, attempts=4, budget=3.5)
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    queries = [scene.asked()[0] for _ in range(4)]
+    assert len(set(queries)) == 1
+    assert scene.not_asked()
+    assert handover.attempts == 4
 
 
 def test_silence_is_handed_over_early_when_there_is_another_upstream_and_the_reply_still_counts(
@@ -672,8 +699,9 @@ def test_ports_of_before_are_given_up_all_at_once_after(scene: Scene, why: str) 
         scene.known.failed(0.1)  # of a query from before the last reply
     else:
         scene.front.forward.flights.give_up_ports()
-    assert before
-    assert not before & shared_ports(scene)
+    after = shared_ports(scene)
+    assert len(before) > POOL - 5
+    assert len(before & after) < 5  # a number that is drawn twice is no port that is used again
 
 
 def test_line_that_loses_packets_costs_no_new_ports_for_each(scene: Scene) -> None:
@@ -697,6 +725,19 @@ def test_upstream_that_comes_when_all_ports_are_taken_gets_some(
         flights.ask(scene.second_known, key()).cancel()
         peers.add(scene.second.recvfrom(4096)[1])
     assert len(peers) > POOL - 5
+
+
+def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_have(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (512, 512))
+    flights = Flights(scene.front.pages.counters(0))
+    gc.collect()  # those of other tests
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1000):  # nobody answers: each of them is held
+        for upstream in (scene.known, scene.second_known):
+            flights.ask(upstream, key(f"n{number}.example"))
+    assert len(os.listdir("/proc/self/fd")) - before == 512 // 4
 
 
 def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
