@@ -8,6 +8,7 @@ import logging
 import os
 import select
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ from messages import (
     DO,
     GENEROUS,
     HEADER,
+    NAME,
+    NS,
     QR,
     RA,
     RD,
@@ -39,6 +42,7 @@ from messages import (
     query,
     record,
     reply,
+    soa,
 )
 
 from fastdns import defects
@@ -346,6 +350,34 @@ def test_answer_larger_than_the_client_takes_is_cut_for_it_and_whole_in_the_cach
     assert dns.message.from_wire(cut).flags & TC
     scene.ask(query("www.example", 65280, 1, opt()))
     assert len(scene.heard()[0]) > 1100
+
+
+DENIALS = {
+    "SOA": soa(300, 300),
+    "NSEC": record(47, name("z.example") + b"\0\1\x40"),
+    "NSEC3": record(50, bytes((1, 0, 0, 0, 0, 20)) + bytes(20) + b"\0\1\x40"),
+}
+SIGNATURE = record(46, struct.pack("!HBBIIIH", 50, 8, 2, 300, 2**31, 1, 1) + name("") + bytes(700))
+
+
+@pytest.mark.parametrize("which", DENIALS)
+def test_denial_whose_proof_does_not_fit_is_cut(scene: Scene, which: str) -> None:
+    """Who checks it would take it for forged, and others could not keep it."""
+    said = reply(authority=(SIGNATURE, SIGNATURE, DENIALS[which]), flags=REPLY | 3)
+    scene.ask(query(NAME, A, 1, opt(ttl=DO)))
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + said[2:], peer)
+    cut = dns.message.from_wire(scene.heard()[0])
+    assert (cut.rcode(), cut.flags & TC, cut.authority) == (3, TC, [])
+
+
+def test_authority_that_proves_nothing_is_left_out_without_a_word(scene: Scene) -> None:
+    said = reply(address(), authority=(record(NS, name("ns.test")), SIGNATURE, SIGNATURE))
+    scene.ask(query(NAME, A, 1, opt(ttl=DO)))
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + said[2:], peer)
+    told = dns.message.from_wire(scene.heard()[0])
+    assert (len(told.answer), told.authority, told.flags & TC) == (1, [], 0)
 
 
 def test_reply_that_does_not_match_is_counted_and_the_true_one_still_taken(scene: Scene) -> None:
