@@ -244,7 +244,6 @@ cdef class Flights:
         )
         flight.form = form
         flight.repeated_ns = now_ns
-        flight.sendings += 1
         # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
         send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
         self.tally[UPSTREAM_QUERIES] += 1
