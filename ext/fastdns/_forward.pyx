@@ -586,6 +586,7 @@ cdef class Forward:
                     form = FORM_TRIAL
                     flight.is_mixed = True
                 self.flights.repeat(flight, form, now_ns)
+                flight.sendings += 1
                 last_ns = now_ns
                 pause_ns = min(pause_ns << 2, upstream.timeout_ns())
             if flight.sendings < self.attempts:
