@@ -82,6 +82,7 @@ ctypedef struct Reply:
     uint16_t options_at     # the RDATA of OPT
     uint16_t options_length
     bint has_opt            # in the additional section, where it belongs
+    bint wants_dnssec       # the question has DO
     bint opt_misplaced      # in another one: the upstream does not know what an OPT is
     bint has_data           # a record of the type that was asked for
     bint has_gap            # something has been left out so far, be it the OPT

@@ -534,6 +534,7 @@ cdef int read_reply(
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
     out.rcode = out.flags & FLAG_RCODE
+    out.wants_dnssec = (key[key_length - KEY_TAIL + 4] & KEY_DO) != 0
     r.start = packet
     r.end = packet + length
     status = read_reply_question(&r, key, key_length, &chain.names[0], out)
