@@ -602,6 +602,8 @@ cdef class Forward:
         if self.count - self.in_flight >= HELD_MAX:
             self.give_up(pending, landing == NULL, now_ns)
             return
+        if landing != NULL:
+            self.flights.note_reply(flight, now_ns)     # before anybody is taken from the queue: it may raise
         handover = Handover.__new__(Handover)
         handover.key = pending.key[:pending.key_length]
         handover.queries = self.clients_of(pending)
@@ -614,7 +616,6 @@ cdef class Forward:
         handover.ticket.origin = pending.origin
         handover.sent = Sent()
         if landing != NULL:
-            self.flights.note_reply(flight, now_ns)
             handover.wire = landing.wire[:landing.length]
             flight.error = 0    # what came before, of no use or from the network, is not the last word any more
         if error and error != ETIMEDOUT:

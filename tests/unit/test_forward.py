@@ -49,7 +49,7 @@ from fastdns import defects
 from fastdns._answer import Answer
 from fastdns._control import CHANGE_NAME
 from fastdns._flights import Flights
-from fastdns._forward import IN_FLIGHT_MAX, Handover
+from fastdns._forward import IN_FLIGHT_MAX, Forward, Handover
 from fastdns._query import Query
 from fastdns._upstream import OPT, Upstream, query_message
 from fastdns.config.schema import Address, Server
@@ -378,6 +378,28 @@ def test_authority_that_proves_nothing_is_left_out_without_a_word(scene: Scene) 
     scene.say(asked[:2] + said[2:], peer)
     told = dns.message.from_wire(scene.heard()[0])
     assert (len(told.answer), told.authority, told.flags & TC) == (1, [], 0)
+
+
+def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
+    tmp_path: Path,
+) -> None:
+    class Clock:
+        def start(self) -> None:
+            raise RuntimeError("no time")
+
+    scene = Scene(tmp_path)
+    forward = Forward(
+        scene.front.tiers,
+        scene.front.forward.flights,
+        GENEROUS,
+        scene.front.handed_over.append,
+        Clock().start,
+    )
+    forward.use([scene.known], in_turn=False, is_alone=True)
+    with suppress(RuntimeError):
+        forward.renew(key())
+    assert (forward.flights.count, forward.count) == (0, 0)
+    scene.close()
 
 
 def test_reply_that_does_not_match_is_counted_and_the_true_one_still_taken(scene: Scene) -> None:
@@ -796,6 +818,21 @@ def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene
     scene.ask(query("n1.example"))
     scene.answer(address(), qname="n1.example")
     assert reply(address(), qname="n1.example")[2:] in {one[2:] for one in scene.heard()}
+
+
+def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
+    def defect() -> None:
+        raise ValueError("a defect")
+
+    at = Address(*scene.upstream.getsockname())
+    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
+    scene.use(known)
+    scene.ask(query())
+    with suppress(ValueError):
+        fail_until_dead(known)
+    scene.answer(flags=REPLY | TC)  # it lives again
+    handover, _ = scene.tick_until_handed_over()
+    assert len(handover.queries) == 1
 
 
 def break_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
