@@ -67,7 +67,10 @@ class Usage(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What is to become of an entry: a new value (None: it keeps its own), and more hits."""
+    """What is to become of an entry: a new value (None: it keeps its own), and more hits.
+
+    A value with a TTL of 0 must not be kept: it ends an older one.
+    """
 
     disk_key: bytes
     value: bytes | None = None
@@ -364,6 +367,8 @@ def _update(transaction: Any, update: Update, now: Moment) -> bool:
     else:
         if before is not None and not _gives_way(old, value, now):
             return False
+        if is_removal(value):
+            return bool(transaction.delete(update.disk_key))
         before = (before or 0) + peek(value)[4]
     hits = before + update.hits
     if hits:
@@ -372,6 +377,11 @@ def _update(transaction: Any, update: Update, now: Moment) -> bool:
         except ValueError as error:  # never a new checksum over what is wrong
             raise Damaged(f"holds an entry that cannot be read: {error}") from error
     return bool(transaction.put(update.disk_key, value))
+
+
+def is_removal(value: bytes) -> bool:
+    """Return whether it is an answer that must not be kept."""
+    return bool(peek(value)[3] == 0)
 
 
 def _hits_of(value: bytes | memoryview | None) -> int | None:

@@ -16,7 +16,7 @@ from .._forward import Forward, Handover
 from .._shared import Counters
 from .._tiers import Source
 from ..config.schema import Server, Upstream
-from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable
+from ..errors import NetworkDown, UpstreamError, UpstreamTimeout
 from .endpoint import Endpoint
 from .exchange import Desk, Exchange, new_arrivals
 from .request import Request
@@ -144,7 +144,7 @@ class _Inquiry:
         self._under_way: dict[Exchange, Endpoint] = {}
         self._erring: set[Endpoint] = set()  # those that have answered with an error
         self._last_error: Outcome | None = None
-        self._failure: UpstreamError = UpstreamUnreachable("there is no upstream")
+        self._failure: UpstreamError = NetworkDown("there is no upstream")
 
     def run(self, plan: Iterator[Endpoint]) -> Outcome:
         try:
