@@ -11,6 +11,7 @@ MODULES = [
     "_scrub",
     "_siphash",
     "_answer",
+    "_special_names",
     "_keys",
     "_entry",
     "_hotcache",

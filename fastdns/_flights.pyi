@@ -11,8 +11,11 @@ class Listener(Protocol):
     def received(self, wire: bytes) -> None:
         """A matching reply has come; to end the wait is the listener's."""
 
+    def late(self) -> None:
+        """None has come in time; it is still listened to."""
+
     def failed(self, number: int) -> None:
-        """It has ended without one, by this errno; ETIMEDOUT: no reply in time."""
+        """It has ended without one, by this errno; EBADMSG: what came cannot be used."""
 
 class Sent:
     """A query under way."""
@@ -32,7 +35,9 @@ class Flights:
     @property
     def count(self) -> int: ...
     def __init__(self, counters: Counters, *, wants_ad: bool = False) -> None: ...
-    def ask(self, upstream: Upstream, key: bytes) -> Sent: ...
+    def ask(
+        self, upstream: Upstream, key: bytes, *, is_trial: bool = False, is_probe: bool = False
+    ) -> Sent: ...
     def forget(self, upstream: Upstream) -> None: ...
     def give_up_ports(self) -> None: ...
     def close_idle_ports(self) -> None: ...

@@ -26,6 +26,8 @@ class Handover:
     @property
     def seconds(self) -> float: ...
     @property
+    def attempts(self) -> int: ...
+    @property
     def ticket(self) -> Ticket: ...
 
 class Forward:
@@ -47,7 +49,13 @@ class Forward:
         stale_ttl: int = 30,
     ) -> None: ...
     def use(
-        self, upstreams: Iterable[Upstream | None], *, in_turn: bool, is_alone: bool
+        self,
+        upstreams: Iterable[Upstream | None],
+        *,
+        in_turn: bool,
+        is_alone: bool,
+        attempts: int = 1,
+        budget: float = 0.0,
     ) -> None: ...
     def take_turn(self) -> int: ...
     def renew(self, key: bytes) -> bool | None: ...

@@ -16,6 +16,7 @@ class UpstreamState(NamedTuple):
     rtt: float | None
     queries: int
     failures: int
+    edns: bool = True  # False: it is asked without, since it answers nothing else
 
 class Counters:
     """The slot of one process, to write to."""
@@ -25,7 +26,12 @@ class Counters:
     def observe_hit(self, seconds: float, count: int = 1) -> None: ...
     def observe_miss(self, seconds: float) -> None: ...
     def show_upstreams(
-        self, states: Iterable[tuple[str, bool, float | None, int, int]]
+        self,
+        states: Iterable[
+            UpstreamState
+            | tuple[str, bool, float | None, int, int]
+            | tuple[str, bool, float | None, int, int, bool]
+        ],
     ) -> None: ...
     def shown_upstreams(self) -> list[UpstreamState]: ...
     def retire(self) -> None: ...

@@ -48,6 +48,18 @@ class UpstreamTimeout(UpstreamError):
     ede = EDE_NO_REACHABLE_AUTHORITY
 
 
+class UpstreamUnusable(UpstreamError):
+    """An upstream has replied, and what it said is of no use."""
+
+    ede = EDE_NETWORK_ERROR
+
+
+class UpstreamLame(UpstreamError):
+    """An upstream has answered with a referral, or with nothing: it does not recurse."""
+
+    ede = EDE_NO_REACHABLE_AUTHORITY
+
+
 class LocalShortage(UpstreamError):
     """This machine lacks descriptors or memory to ask anybody: no fault of an upstream's."""
 

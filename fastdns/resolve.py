@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import socket
+from functools import partial
 
 import attrs
 import gevent
@@ -16,7 +17,7 @@ from ._flights import TICK_SECONDS, Flights
 from ._forward import Forward, Handover
 from ._query import Query, key_parts
 from ._shared import Counters
-from ._tiers import Tiers
+from ._tiers import Source, Ticket, Tiers
 from .defects import guarded, report
 from .errors import UpstreamError
 from .upstream.group import Group
@@ -228,7 +229,12 @@ class Resolver:
         ticket = self._tiers.ticket() if handover is None else handover.ticket
         source, seconds = None, 0.0
         try:
-            outcome = self._group.ask(key) if handover is None else self._group.go_on(handover)
+            keep = partial(self._keep_late, key, ticket)
+            outcome = (
+                self._group.ask(key, keep)
+                if handover is None
+                else self._group.go_on(handover, keep)
+            )
             answer, source, seconds = outcome.answer, outcome.source, outcome.seconds
         except UpstreamError as error:
             log.debug("no answer: %s", error)
@@ -241,6 +247,13 @@ class Resolver:
             answer = failure(key, UpstreamError.rcode, UpstreamError.ede, ttl)
         self._tiers.keep(key, answer, ticket, source, seconds)
         return answer
+
+    def _keep_late(
+        self, key: bytes, ticket: Ticket, answer: Answer, source: Source, seconds: float
+    ) -> None:
+        """Keep what has come too late for who asked: the next one is not told of the failure."""
+        if not self._tiers.has_good(key):
+            self._tiers.keep(key, answer, ticket, source, seconds)
 
     def _from_stale(self, key: bytes, question: _Question) -> Answer | None:
         """Return what is told instead of a failure."""

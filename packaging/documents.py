@@ -2,7 +2,7 @@
 
 documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns.toml.5 and fastdns.bash, .zsh,
 .fish there, which no commit holds. documents.py --committed renews what commits hold:
-packaging/fastdns.toml and the README's table of keys. Needs a fastdns that can be imported, and
+packaging/reference.toml and the README's table of keys. Needs a fastdns that can be imported, and
 the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
 """
 
@@ -39,7 +39,7 @@ def main() -> None:
     where.add_argument("--committed", action="store_true", help="renew what commits hold")
     chosen = parser.parse_args()
     if chosen.committed:
-        replace(ROOT / "packaging" / "fastdns.toml", toml())
+        replace(ROOT / "packaging" / "reference.toml", toml())
         readme = ROOT / "README.md"
         replace(readme, with_key_table(readme.read_text(encoding="utf-8")))
         return

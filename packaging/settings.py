@@ -1,4 +1,4 @@
-"""The keys of the configuration with default and meaning: fastdns.toml, the README's table."""
+"""The keys of the configuration with default and meaning: reference.toml, the README's table."""
 
 import os
 import re
@@ -15,8 +15,8 @@ from fastdns.config.schema import Config
 
 WIDTH = 100
 HEAD = """\
-# What can be set of fastdns. Every key stands below with its default: take away the "#" in front of
-# one to change it. fastdns.toml(5) says more.
+# All that can be set of fastdns, with its default, for /etc/fastdns/fastdns.toml or a file in
+# /etc/fastdns/conf.d: put there what you change, without the "#". fastdns.toml(5) says more.
 #
 #   fastdns check     is this file valid, and what would be in effect?
 #   fastdns reload    use it now, without losing a query (or: systemctl reload fastdns)
@@ -56,7 +56,7 @@ def settings() -> Iterator[Setting]:
 
 
 def toml() -> str:
-    """Return fastdns.toml: every key commented out; taken in, they change nothing."""
+    """Return reference.toml: every key commented out; taken in, they change nothing."""
     parts, table = [HEAD], ""
     for setting in settings():
         if setting.table != table:

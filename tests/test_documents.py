@@ -1,4 +1,4 @@
-"""What is made from the commands and the schema: fastdns.toml, man pages, completions."""
+"""What is made from the commands and the schema: reference.toml, man pages, completions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from fastdns.config.schema import Config, Section
 
 ROOT = Path(__file__).parent.parent
 MAKER = ROOT / "packaging" / "documents.py"
-CONFFILE = ROOT / "packaging" / "fastdns.toml"
+REFERENCE = ROOT / "packaging" / "reference.toml"
 DAY = 86400
 PAGES = ["fastdns.1", "fastdns-cache.1", "fastdns.toml.5"]
 # Every line that a reader takes in by deleting its "#"; a text has a blank behind it.
@@ -89,7 +89,7 @@ def test_a_meaning_is_one_line_that_fits_a_table(meaning: str) -> None:
     assert meaning.count("`") % 2 == 0
 
 
-# ---- fastdns.toml
+# ---- reference.toml
 
 
 @pytest.fixture
@@ -99,22 +99,22 @@ def defaults(monkeypatch: pytest.MonkeyPatch) -> Config:
     return load(Path("/dev/null"))
 
 
-def test_the_conffile_as_it_is_changes_nothing(defaults: Config) -> None:
-    assert load(CONFFILE) == defaults
+def test_the_reference_as_it_is_changes_nothing(defaults: Config) -> None:
+    assert load(REFERENCE) == defaults
 
 
-def test_the_conffile_with_every_key_taken_in_changes_nothing(
+def test_the_reference_with_every_key_taken_in_changes_nothing(
     tmp_path: Path, defaults: Config
 ) -> None:
     taken_in = tmp_path / "fastdns.toml"
-    taken_in.write_text(COMMENTED_OUT.sub("", CONFFILE.read_text()))
+    taken_in.write_text(COMMENTED_OUT.sub("", REFERENCE.read_text()))
 
     assert load(taken_in) == defaults
 
 
-def test_every_key_stands_in_the_conffile_once() -> None:
+def test_every_key_stands_in_the_reference_once() -> None:
     found, table = [], ""
-    for line in COMMENTED_OUT.sub("", CONFFILE.read_text()).splitlines():
+    for line in COMMENTED_OUT.sub("", REFERENCE.read_text()).splitlines():
         if line.startswith("["):
             table = line.strip("[]") + "."
         elif key := re.match(r"(\w+) = ", line):
@@ -123,25 +123,18 @@ def test_every_key_stands_in_the_conffile_once() -> None:
     assert found == [key for key, is_table in paths() if not is_table]
 
 
-def test_one_commented_line_opens_it_to_the_lan(tmp_path: Path) -> None:
-    opened = tmp_path / "fastdns.toml"
-    opened.write_text(re.sub(r"(?m)^# (?=dns = )", "", CONFFILE.read_text()))
-
-    assert [str(one) for one in load(opened).listen.dns] == ["0.0.0.0:53", "[::]:53"]
-
-
 @pytest.fixture
 def renewed(tmp_path: Path) -> Path:
     """A tree in which what is committed was made anew."""
     shutil.copy(ROOT / "README.md", tmp_path)
     shutil.copytree(ROOT / "packaging", tmp_path / "packaging")
-    (tmp_path / "packaging" / "fastdns.toml").write_text("")
+    (tmp_path / "packaging" / "reference.toml").write_text("")
     made = run(sys.executable, tmp_path / "packaging" / "documents.py", "--committed")
     assert (made.returncode, made.stderr) == (0, "")
     return tmp_path
 
 
-@pytest.mark.parametrize("file", ["packaging/fastdns.toml", "README.md"])
+@pytest.mark.parametrize("file", ["packaging/reference.toml", "README.md"])
 def test_what_is_committed_is_what_the_schema_makes(renewed: Path, file: str) -> None:
     assert (ROOT / file).read_text() == (renewed / file).read_text(), "renew it: make documents"
 

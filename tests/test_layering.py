@@ -31,7 +31,7 @@ LAYERS = (
     {"_tiers"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),
-        *("_response", "_udp", "_access", "_domains"),
+        *("_response", "_udp", "_access", "_domains", "_special_names"),
     },
     {"_entry", "mapped"},
     {"_answer", "_keys"},

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from fastdns._wire cimport Reply
+from fastdns._wire cimport FLAG_AA, FLAG_RA, FLAG_TC, Reply
 
 ctypedef struct Stored:             # borrowed memory; whoever made it keeps it alive
     const uint8_t* wire
@@ -13,7 +13,8 @@ ctypedef struct Stored:             # borrowed memory; whoever made it keeps it 
     uint16_t options_length
     uint16_t rcode
     uint32_t ttl                    # seconds that it may be kept; 0: not at all
-    bint is_failure                 # kept for failure_ttl, never in the place of a good answer
+    uint8_t is_failure              # kept for failure_ttl, never in the place of a good answer
+    uint8_t is_authoritative        # our own word, no upstream's: told with AA=1, never on disk
 
 cdef enum:
     OPTIONS_MAX = 256               # octets; the text of an EDE is the upstream's to choose, the room is ours
@@ -27,10 +28,17 @@ cdef class Answer:
     cdef bytes wire
     cdef bytes offsets
     cdef bytes options
+    cdef readonly bint is_lame          # no answer, from who does not recurse
 
 cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode, uint32_t ttl, bint is_failure)
 cdef Answer copy_answer(const Stored* stored)
 cdef bint is_failure_code(uint16_t rcode) noexcept nogil
+cdef inline bint is_lame(const Reply* reply) noexcept nogil:
+    """Return True for a referral, or nothing at all, from who does not recurse: no answer, and no word that there is none."""
+    return (
+        not reply.flags & (FLAG_RA | FLAG_AA | FLAG_TC) and reply.rcode == 0 and reply.answers == 0
+        and reply.soa_ttl_at == 0
+    )
 cdef void settle(
     uint8_t* wire, const Reply* reply, const uint16_t* ttl_at, Limits limits, uint8_t* options, Stored* out
 ) noexcept nogil

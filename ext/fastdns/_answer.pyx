@@ -49,7 +49,7 @@ cdef class Answer:
 
     @property
     def is_failure(self):
-        return self.stored.is_failure
+        return self.stored.is_failure != 0
 
     @property
     def truncated(self):
@@ -80,6 +80,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
     answer.stored.rcode = rcode
     answer.stored.ttl = ttl
     answer.stored.is_failure = is_failure
+    answer.stored.is_authoritative = False
     return answer
 
 
@@ -144,6 +145,7 @@ cdef void settle(
     # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
     out.rcode = reply.rcode if reply.rcode < 16 else SERVFAIL
     out.is_failure = is_failure_code(reply.rcode)
+    out.is_authoritative = False
     out.ttl = clamp_ttls(wire, ttl_at, reply.ttl_count, limits)
     if out.is_failure:
         out.ttl = limits.failure_ttl
@@ -154,10 +156,12 @@ cdef void settle(
 
 
 cdef Answer copy_answer(const Stored* stored):
-    return make_answer(
+    cdef Answer answer = make_answer(
         (<const char*>stored.wire)[:stored.length], (<const char*>stored.ttl_at)[:2 * stored.ttl_count],
         (<const char*>stored.options)[:stored.options_length], stored.rcode, stored.ttl, stored.is_failure,
     )
+    answer.stored.is_authoritative = stored.is_authoritative
+    return answer
 
 
 cdef class Reading:
@@ -183,6 +187,16 @@ cdef class Reading:
     def has_opt(self):
         """True when the upstream has sent an OPT where it belongs."""
         return self.status == WIRE_OK and self.reply.has_opt
+
+    @property
+    def is_odd(self):
+        """True when it is our own query, or its OPT stands where none belongs: the upstream knows no OPT."""
+        return self.status != WIRE_BAD_REPLY and (self.reply.is_echo or self.reply.opt_misplaced)
+
+    @property
+    def rcode(self):
+        """The RCODE of what was read last."""
+        return self.reply.rcode
 
     def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
@@ -210,11 +224,14 @@ cdef class Reading:
         """
         cdef Stored stored
         cdef uint8_t options[OPTIONS_MAX]
+        cdef Answer answer
         if self.wire is None:
             raise ValueError("there is no message that was read")
         copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.wire), len(self.wire))
         settle(<uint8_t*>PyBytes_AS_STRING(copy), &self.reply, self.ttl_at, limits, options, &stored)
-        return copy_answer(&stored)
+        answer = copy_answer(&stored)
+        answer.is_lame = is_lame(&self.reply)
+        return answer
 
 
 def failure(bytes key not None, int rcode, ede, uint32_t ttl):

@@ -16,6 +16,7 @@ cdef extern from "<lmdb.h>" nogil:
 cdef enum DiskStatus:
     DISK_FOUND
     DISK_ABSENT
+    DISK_SPOILED            # what stands under this key cannot be used: the keeper is to remove it
     DISK_DAMAGED            # the file is not what it should be: somebody should look
 
 ctypedef struct Found:      # borrowed memory, valid until `end` or the next find

@@ -234,6 +234,7 @@ cdef int examine(const uint8_t* value, size_t length, Header* header, Stored* ou
     out.rcode = header.rcode
     out.ttl = header.ttl
     out.is_failure = False
+    out.is_authoritative = False
     return SOUND if content_is_possible(header, out) else FAULT_CONTENT
 
 

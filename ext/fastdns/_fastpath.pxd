@@ -50,6 +50,9 @@ cdef class FastPath:
     cdef int from_memory(
         self, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil        # a Verdict; limit 0: what the client takes over UDP
+    cdef int from_special_names(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil        # ANSWERED, or MISSED for an ordinary name
     cdef int from_disk(
         self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
     ) noexcept nogil        # a Verdict, never MISSED; between begin_disk and end_disk

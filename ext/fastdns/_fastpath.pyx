@@ -15,6 +15,7 @@ from fastdns._shared cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
 )
+from fastdns._special_names cimport SpecialAnswer, is_special, make_special
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
@@ -145,6 +146,23 @@ cdef class FastPath:
                 return self.serve_stale(entry, seen, out, limit, now_ms, written)
         self.tally[CACHE_MISSES] += 1
         return MISSED
+
+    cdef int from_special_names(
+        self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
+    ) noexcept nogil:
+        """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
+        cdef const Question* question = &seen.question
+        cdef SpecialAnswer special
+        if not make_special(&special, question.key, question.key_length):
+            return MISSED
+        self.tiers.learn(
+            question.key, question.key_length, &special.stored, self.tiers.epoch, self.tiers.origin, NULL, 0, now
+        )
+        written[0] = write_answer(
+            out, seen.packet + HEADER_LENGTH, question, &special.stored, 0, limit if limit else question.udp_size
+        )
+        count_response(self.tally, out)
+        return ANSWERED
 
     cdef int from_disk(
         self, const Seen* seen, uint8_t* out, size_t limit, const Instant* now, size_t* written
@@ -302,7 +320,10 @@ cdef class FastPath:
             for i in range(count):
                 # A look-up that had to wait for the disk makes the others of the batch another thread's.
                 wants_disk = self.tiers.disk.would_wait()
-                if on_disk and not wants_disk:
+                verdict = self.from_special_names(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
+                if verdict != MISSED:
+                    pass
+                elif on_disk and not wants_disk:
                     verdict = self.from_disk(&self.seen[self.missed[i]], self.batch.room(), 0, &now, &written)
                 else:
                     verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
@@ -339,6 +360,8 @@ cdef class FastPath:
         return uncommon
 
     cdef void renew(self, const Seen* seen) except *:
+        if is_special(seen.question.key, seen.question.key_length):
+            return          # made anew when its TTL is over
         try:
             if self.on_refresh(seen.question.key[:seen.question.key_length]) is not False:
                 self.tally[PREFETCHES] += 1
@@ -380,7 +403,10 @@ cdef class FastPath:
         wants_disk = False
         if verdict == MISSED:
             wants_disk = self.tiers.disk.would_wait()
-            if not wants_disk and self.tiers.begin_disk() == 0:
+            verdict = self.from_special_names(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
+            if verdict != MISSED:
+                pass
+            elif not wants_disk and self.tiers.begin_disk() == 0:
                 verdict = self.from_disk(&seen, self.stream_room, RESPONSE_MAX, &now, &written)
                 self.tiers.end_disk()
             else:

@@ -9,7 +9,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastdns._ports cimport EVENTS, PORTS_MAX, Ports
 from fastdns._shared cimport Counters
 from fastdns._udp cimport BATCH, iovec, mmsghdr
-from fastdns._upstream cimport Upstream
+from fastdns._upstream cimport Form, Upstream
 from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Reply
 
 cdef enum:
@@ -17,6 +17,7 @@ cdef enum:
     WHEEL_SLOTS = 1024
     TICK_MS = 16
     BUCKETS = 4096
+    LISTEN_MS = 10000       # to what was sent: an answer that comes too late for its client is still worth keeping
 
 cdef struct Flight:         # one query under way
     Flight* next_in_bucket
@@ -28,9 +29,14 @@ cdef struct Flight:         # one query under way
     void* listener          # a Sent that has been handed to Python; NULL: none
     void* upstream          # an Upstream, which its port keeps alive
     uint64_t sent_ns
+    uint64_t repeated_ns    # when it was sent the last time; 0: only once
     int64_t due_tick
-    int error               # errno: it could not be sent, or the network refused
+    int error               # errno: it could not be sent, the network refused, or what came is of no use (EBADMSG)
+    int sendings
     bint is_sent
+    bint is_late            # not answered within the timeout of its upstream
+    bint is_mixed           # asked with OPT and, as nothing came, without: an error may be about the OPT
+    Form form               # in which it was sent last
     uint16_t id
     uint16_t port           # index of the socket
     uint16_t key_length
@@ -40,6 +46,7 @@ cdef struct Landing:        # a reply that counts
     Flight* flight
     uint8_t* wire
     size_t length
+    int status              # WIRE_OK, or WIRE_SPOILED_REPLY
     Reply reply
 
 cdef class Flights:
@@ -68,10 +75,14 @@ cdef class Flights:
     cdef uint16_t ttl_at[RECORDS_MAX]   # of the reply that landed last
 
     cdef Flight* start(
-        self, Upstream upstream, const uint8_t* key, uint16_t key_length, uint64_t now_ns, int64_t wait_ms
+        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, uint64_t now_ns, int64_t wait_ms
     )
     # ^ queued, and leaves with `send`; NULL with errno set: no room, or no port to be had
     cdef void send(self, Upstream upstream)
+    cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
+    # ^ the same question from the same port under the same id: a reply to either counts
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *      # once; it is still listened to
     cdef void end(self, Flight* flight) noexcept
     cdef void wait_until(self, Flight* flight, int64_t due_ms) noexcept nogil
     cdef void look(self) noexcept               # which ports have replies
@@ -88,6 +99,7 @@ cdef class Sent:            # a query under way that Python waits for
     cdef readonly object listener
     cdef bytes early        # a reply that came when nobody listened yet
     cdef int error          # and how it ended by then
+    cdef bint is_late       # or that it takes long
     cdef readonly uint16_t id
 
     cdef void adopt(self, Flights flights, Flight* flight)

@@ -13,10 +13,13 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._scrub cimport read_clean_reply
-from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES
+from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, WIRE_OK, key_length_of, load16
+from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
+from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16
+
+cdef extern from "<sys/socket.h>":
+    ssize_t send_octets "send"(int fd, const void* octets, size_t length, int flags)
 
 cdef enum:
     # Odd multiples of a cache line apart, like the rooms of _udp; of a page nobody has written to there is none.
@@ -29,7 +32,8 @@ TICK_SECONDS = 0.001 * TICK_MS
 cdef class Sent:
     """A query under way. Each reply that matches is told to the listener: `received(wire)`, which may then end it.
 
-    When it ends without one, that is told by `failed(errno)`; ETIMEDOUT: no reply in time.
+    When none has come in time, `late()` says so, and it is still listened to. When it ends without one, that is told by
+    `failed(errno)`; EBADMSG: what came cannot be used.
     """
 
     cdef void adopt(self, Flights flights, Flight* flight):
@@ -47,6 +51,8 @@ cdef class Sent:
             listener.received(early)
         elif self.error:
             listener.failed(self.error)
+        elif self.is_late:
+            listener.late()
 
     def cancel(self):
         """Wait no longer."""
@@ -113,13 +119,18 @@ cdef class Flights:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def ask(self, Upstream upstream not None, bytes key not None):
-        """Send the question of a key. What becomes of it within the timeout is the Sent's; OSError: not sent."""
+    def ask(self, Upstream upstream not None, bytes key not None, *, bint is_trial=False, bint is_probe=False):
+        """Send the question of a key. What becomes of it is the Sent's; OSError: not sent.
+
+        A trial goes without OPT, since nothing came with one; a probe with OPT, whatever is known of the upstream.
+        """
         cdef Flight* flight
         cdef Sent sent = Sent()
         cdef int error
         flight = self.start(
-            upstream, key, key_length_of(key), read_clock_ns(), <int64_t>(upstream.timeout * 1000)
+            upstream, key, key_length_of(key),
+            FORM_TRIAL if is_trial and upstream.form() == FORM_OPT else FORM_PROBE if is_probe else upstream.form(),
+            read_clock_ns(), <int64_t>(upstream.timeout_ns() // 1000000),
         )
         if flight == NULL:
             raise OSError(errno, os.strerror(errno))
@@ -132,7 +143,7 @@ cdef class Flights:
         return sent
 
     cdef Flight* start(
-        self, Upstream upstream, const uint8_t* key, uint16_t key_length, uint64_t now_ns, int64_t wait_ms
+        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, uint64_t now_ns, int64_t wait_ms
     ):
         cdef Flight* flight
         cdef uint16_t query_id
@@ -167,6 +178,8 @@ cdef class Flights:
         flight.port = <uint16_t>port
         flight.upstream = <void*>upstream
         flight.sent_ns = now_ns
+        flight.sendings = 1
+        flight.form = form
         flight.key_length = key_length
         memcpy(flight.key, key, key_length)
         flight.next_in_bucket = self.buckets[bucket]
@@ -181,7 +194,8 @@ cdef class Flights:
         flight.due_tick = -1
         self.wait_until(flight, <int64_t>(now_ns // 1000000) + wait_ms)
         upstream.parts[upstream.queued].iov_len = write_query(
-            &upstream.rooms[upstream.queued * QUERY_MAX], query_id, key, key_length, self.wants_ad
+            &upstream.rooms[upstream.queued * QUERY_MAX], query_id, key, key_length, self.wants_ad,
+            form == FORM_OPT or form == FORM_PROBE
         )
         upstream.queue[upstream.queued] = flight
         upstream.queued += 1
@@ -221,6 +235,39 @@ cdef class Flights:
         self.tally[UPSTREAM_QUERIES] += <unsigned int>upstream.queued
         upstream.queries += <unsigned int>upstream.queued
         upstream.queued = 0
+
+    cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept:
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint8_t query[QUERY_MAX]
+        cdef size_t length = write_query(
+            query, flight.id, flight.key, flight.key_length, self.wants_ad, form == FORM_OPT or form == FORM_PROBE
+        )
+        flight.form = form
+        flight.repeated_ns = now_ns
+        flight.sendings += 1
+        # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
+        send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
+        self.tally[UPSTREAM_QUERIES] += 1
+        upstream.queries += 1
+
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *:
+        """Tell the upstream that it lives, and how long it takes."""
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t sent_ns = flight.sent_ns
+        if flight.repeated_ns:
+            # Nobody knows which sending this answers (Karn): only what neither of them explains is news.
+            if upstream.rtt_ns < now_ns - flight.repeated_ns:
+                sent_ns = flight.repeated_ns
+            elif upstream.rtt_ns <= now_ns - sent_ns:
+                sent_ns = now_ns - upstream.rtt_ns
+        upstream.note_reply(sent_ns, now_ns)
+
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *:
+        if not flight.is_late:
+            flight.is_late = True
+            self.tally[UPSTREAM_TIMEOUTS] += 1
+            if flight.form != FORM_PROBE:
+                (<Upstream>flight.upstream).note_failure(flight.sent_ns, now_ns)
 
     # --- the end of a flight ----------------------------------------------------------------------------
 
@@ -316,7 +363,7 @@ cdef class Flights:
 
     cdef bint next_reply(self, Landing* out):
         cdef const uint8_t* wire
-        cdef int port, status
+        cdef int port
         cdef int i
         while True:
             while self.arrived_at < self.arrived:
@@ -329,14 +376,14 @@ cdef class Flights:
                     out.flight = self.flight_of(port, load16(out.wire))
                     if out.flight != NULL:
                         wire = out.wire
-                        status = read_clean_reply(
+                        out.status = read_clean_reply(
                             &wire, &out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
                             self.ttl_at
                         )
                         out.wire = <uint8_t*>wire
-                        if status == WIRE_OK:
+                        if out.status != WIRE_BAD_REPLY:
                             return True
-                # The true reply may still come: only a matching one ends the wait.
+                # The true reply may still come: only a matching one counts.
                 self.tally[UPSTREAM_BAD_REPLIES] += 1
             if self.ready_at >= self.ready_count:
                 return False

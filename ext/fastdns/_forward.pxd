@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Limits, Stored
 from fastdns._entry cimport Instant
-from fastdns._flights cimport Flight, Flights, Landing
+from fastdns._flights cimport Flight, Flights, Landing, Sent
 from fastdns._hotcache cimport Entry
 from fastdns._query cimport Query
 from fastdns._tiers cimport Tiers
@@ -32,6 +32,7 @@ cdef struct Pending:        # a question under way
     void* others            # a list of Query objects that came by other ways, or NULL
     uint64_t hash
     uint64_t began_ns
+    int64_t until_ms        # when it is handed over at the latest
     uint64_t epoch          # of the tiers, when it was asked
     uint64_t origin
     uint16_t key_length
@@ -52,6 +53,9 @@ cdef class Forward:
     cdef readonly bint is_outage        # no upstream answers, or there is none
     cdef int64_t held_from_s            # stale answers are held when they were after the last outage
     cdef bint is_alone                  # there is no other that could be asked
+    cdef Upstream single                # which that is; it may have died since
+    cdef int attempts                   # with a single one: how often it is asked
+    cdef int64_t budget_ms              # and how long it is waited for
     cdef int turn
     cdef int waiting                    # clients
     cdef Pending* shelves[SHELVES]
@@ -77,7 +81,7 @@ cdef class Forward:
     cdef void remove(self, Pending* pending) except *
     cdef void leave_queue(self, Pending* pending) noexcept
     cdef int64_t wait_ms(
-        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
     ) except? -1
     cdef Upstream next_upstream(self)
     cpdef int take_turn(self)
@@ -86,11 +90,15 @@ cdef class Forward:
     cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1
     cdef void drop(self, Pending* pending) except *
     cdef void land(self, Landing* landing, const Instant* now) except *
+    cdef bint is_put_off(self, Landing* landing) except -1
     cdef void settle(self, Landing* landing, const Instant* now) except *
     cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *
     cdef void flush(self) except *
     cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *
     cdef list clients_of(self, Pending* pending)
     cdef void overdue(self, Flight* flight, uint64_t now_ns) except *
+    cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns) except *
+    cdef void tell_late(self, Sent sent) except *
+    cdef void ask_again(self, Pending* pending, uint64_t now_ns) except *
     cdef void take_replies(self) except *
     cdef void tell(self, call, argument) except *

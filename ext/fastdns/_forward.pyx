@@ -6,21 +6,22 @@ who asks the same is told to go there.
 """
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.errno cimport ETIMEDOUT
+from libc.errno cimport EBADMSG, ETIMEDOUT
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from fastdns._answer cimport OPTIONS_MAX, Stored, copy_answer, is_failure_code
+from fastdns._answer cimport OPTIONS_MAX, Stored, copy_answer, is_failure_code, is_lame
 from fastdns._answer cimport settle as settle_reply
 from fastdns._entry cimport read_moment
-from fastdns._flights cimport Sent, sent_of
+from fastdns._flights cimport LISTEN_MS, Sent, sent_of
 from fastdns._hotcache cimport Entry
 from fastdns._query cimport UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport write_answer, write_stale
-from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_TIMEOUTS, observe
+from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
 from fastdns._tiers cimport Ticket
 from fastdns._udp cimport BATCH
-from fastdns._wire cimport FLAG_TC, key_length_of
+from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
 
 from fastdns.defects import report
 
@@ -45,8 +46,9 @@ cdef class Handover:
     cdef readonly Upstream upstream     # that has been asked
     cdef readonly Sent sent         # how: it is still to be listened to
     cdef readonly bytes wire        # a matching reply that is not the end of it, or None
-    cdef readonly int error         # errno of what became of it; ETIMEDOUT: no reply in time; 0: nothing yet
+    cdef readonly int error         # errno of what became of it; 0: nothing yet; ETIMEDOUT: it is still listened to
     cdef readonly double seconds    # since it was asked
+    cdef readonly int attempts      # how often
     cdef readonly Ticket ticket
 
 
@@ -89,12 +91,19 @@ cdef class Forward:
                 free(pending)
                 pending = after
 
-    def use(self, upstreams, *, bint in_turn, bint is_alone):
-        """Ask these from now on: the first, or each in turn. None stands for one that is not asked over UDP."""
+    def use(self, upstreams, *, bint in_turn, bint is_alone, int attempts=1, double budget=0.0):
+        """Ask these from now on: the first, or each in turn. None stands for one that is not asked over UDP.
+
+        When there is no other, it is asked so often and waited for so many seconds; 0: as long as its timeout says.
+        """
         self.send()     # what has been taken for those of before
         self.upstreams = list(upstreams)
         self.in_turn = in_turn
         self.is_alone = is_alone
+        self.attempts = attempts
+        self.budget_ms = <int64_t>(budget * 1000)
+        if self.upstreams:      # else the last one has died: what it has been asked may still be answered
+            self.single = self.upstreams[0] if is_alone else None
         if self.is_outage and self.upstreams:   # what has failed because of it may be asked again
             self.held_from_s = <int64_t>(read_clock_ns() // 1000000000) + HOLD_STALE_SECONDS
         self.is_outage = not self.upstreams
@@ -202,13 +211,16 @@ cdef class Forward:
         cdef Upstream upstream = self.next_upstream()
         cdef Pending* pending
         cdef Flight* flight
+        cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
+        cdef int64_t patience_ms
         cdef int64_t wait_ms
         if upstream is None:
             return NULL
-        wait_ms = self.wait_ms(upstream, hash, key, key_length, <int64_t>(now_ns // 1000000))
+        patience_ms = <int64_t>(upstream.patience_ns() // 1000000)
+        wait_ms = self.wait_ms(upstream, patience_ms, hash, key, key_length, now_ms)
         if wait_ms <= 0:
             return NULL
-        flight = self.flights.start(upstream, key, key_length, now_ns, wait_ms)
+        flight = self.flights.start(upstream, key, key_length, upstream.form(), now_ns, min(wait_ms, patience_ms))
         if flight == NULL:
             return NULL
         pending = self.shelve(hash, key, key_length, now_ns)
@@ -216,6 +228,7 @@ cdef class Forward:
             self.flights.end(flight)
             return NULL
         pending.flight = flight
+        pending.until_ms = now_ms + wait_ms
         self.in_flight += 1
         pending.older = self.newest
         if self.newest != NULL:
@@ -227,13 +240,13 @@ cdef class Forward:
         return pending
 
     cdef int64_t wait_ms(
-        self, Upstream upstream, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
     ) except? -1:
-        """Until when a reply is all that is hoped for."""
-        cdef int64_t wait = <int64_t>(upstream.timeout * 1000)
+        """How long this upstream is all that is hoped for."""
+        cdef int64_t wait = self.budget_ms if self.budget_ms else <int64_t>(upstream.timeout * 1000)
         cdef Entry* entry
         if not self.is_alone:
-            wait = min(wait, <int64_t>(upstream.patience_ns() // 1000000))
+            wait = min(wait, patience_ms)
         if self.stale_wait_ms < wait:
             entry = self.tiers.memory.find_any(hash, key, key_length)
             if entry != NULL and self.tiers.memory.is_stale(entry, now):
@@ -312,7 +325,7 @@ cdef class Forward:
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
         # Under a flood nobody may be waited for to the end of his time: the dead would never be known.
-        in_vain = in_vain and flight.is_sent and now_ns - sent_ns >= upstream.patience_ns()
+        in_vain = in_vain and flight.is_sent and not flight.is_late and now_ns - sent_ns >= upstream.patience_ns()
         cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
             self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
@@ -367,18 +380,54 @@ cdef class Forward:
     cdef void land(self, Landing* landing, const Instant* now) except *:
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
+        cdef Upstream upstream = <Upstream>flight.upstream
         cdef Sent sent = sent_of(flight)
+        if not landing.reply.has_opt or upstream.edns != EDNS_WORKS or landing.status == WIRE_SPOILED_REPLY:
+            if self.is_put_off(landing):
+                return
         if sent is not None:
+            self.flights.note_reply(flight, read_clock_ns())
             if sent.listener is not None:
                 self.tell(sent.listener.received, landing.wire[:landing.length])
             elif sent.early is None:
                 sent.early = landing.wire[:landing.length]
-        elif landing.reply.flags & FLAG_TC or (
+        elif landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or (
             is_failure_code(landing.reply.rcode) and self.knows_better(pending, now)
         ):
             self.hand_over(pending, landing, 0, read_clock_ns())
         else:
             self.settle(landing, now)
+
+    cdef bint is_put_off(self, Landing* landing) except -1:
+        """Return True when this reply is no answer, and the wait for one goes on: it is asked without OPT, or for a while."""
+        cdef Flight* flight = landing.flight
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef bint is_spoiled = landing.status == WIRE_SPOILED_REPLY
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef int64_t until_ms = <int64_t>((now_ns + upstream.patience_ns()) // 1000000)
+        cdef bint is_mixed = flight.is_mixed
+        flight.is_mixed = False
+        if is_spoiled or is_failure_code(landing.reply.rcode):
+            self.flights.note_reply(flight, now_ns)
+        if is_mixed and not landing.reply.has_opt and (is_spoiled or is_failure_code(landing.reply.rcode)):
+            pass    # that may be about the OPT; the reply to the sending without one is still to come
+        elif upstream.look_at(flight.form, &landing.reply, is_spoiled, now_ns):
+            self.flights.repeat(flight, FORM_TRIAL, now_ns)
+        elif not is_spoiled:
+            return False
+        elif flight.error:
+            return True
+        else:
+            # Whoever has guessed port and id must not end the wait for the true reply.
+            self.tally[UPSTREAM_BAD_REPLIES] += 1
+            flight.error = EBADMSG
+        if flight.error == 0 and flight.listener != NULL:
+            return True
+        if pending != NULL:
+            pending.until_ms = max(pending.until_ms, until_ms)
+        self.flights.wait_until(flight, until_ms)
+        return True
 
     cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1:
         """Return True when an error is not the last word: others can be asked, or there is a stale answer."""
@@ -404,7 +453,7 @@ cdef class Forward:
             pending.key, pending.key_length, &stored, pending.epoch, pending.origin, &upstream.source.origin,
             <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
-        upstream.note_reply(flight.sent_ns, now_ns)
+        self.flights.note_reply(flight, now_ns)
         self.flights.end(flight)
         self.answer(pending, &stored, 0, now_ns)
         self.remove(pending)
@@ -472,28 +521,77 @@ cdef class Forward:
             flight = self.flights.next_due(<int64_t>(now_ns // 1000000))
             if flight == NULL:
                 break
-            self.overdue(flight, now_ns)
+            try:
+                self.overdue(flight, now_ns)
+            except Exception as defect:     # gevent would never again call who keeps the time
+                report(defect)
         return self.flights.count != 0
 
     cdef void overdue(self, Flight* flight, uint64_t now_ns) except *:
-        cdef Upstream upstream = <Upstream>flight.upstream
-        cdef uint64_t late_ns = flight.sent_ns + <uint64_t>(upstream.timeout * 1e9)
-        cdef int error = flight.error
         cdef Pending* pending = <Pending*>flight.owner
+        cdef Upstream upstream = <Upstream>flight.upstream
         cdef Sent sent = sent_of(flight)
-        if error == 0 and now_ns >= late_ns:
-            error = ETIMEDOUT
-            self.tally[UPSTREAM_TIMEOUTS] += 1
-        if sent is None:
-            self.hand_over(pending, NULL, error, now_ns)
-        elif error:
-            self.flights.end(flight)
-            if sent.listener is not None:
-                self.tell(sent.listener.failed, error)
-            else:
-                sent.error = error
+        if flight.error == 0 and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
+            self.flights.wait_until(flight, <int64_t>(now_ns // 1000000))   # whatever the hearers do, it is looked after
+            self.flights.note_late(flight, now_ns)
+            if sent is not None and sent.listener is None:
+                sent.is_late = True
+            elif sent is not None:
+                self.tell_late(sent)
+        elif sent is not None:
+            self.remind(sent, flight, now_ns)
+        elif flight.error:
+            self.hand_over(pending, NULL, flight.error, now_ns)
+        elif upstream is not self.single or <int64_t>(now_ns // 1000000) >= pending.until_ms:
+            self.hand_over(pending, NULL, ETIMEDOUT if flight.is_late else 0, now_ns)
         else:
-            self.flights.wait_until(flight, <int64_t>(late_ns // 1000000))
+            self.ask_again(pending, now_ns)
+
+    cdef void tell_late(self, Sent sent) except *:
+        try:
+            sent.listener.late()
+        except Exception as defect:
+            report(defect)
+
+    cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns) except *:
+        """What Python waits for ends with an error, or after all the time in which an answer is still worth keeping."""
+        cdef int64_t until_ms = <int64_t>(flight.sent_ns // 1000000) + LISTEN_MS
+        cdef int error = flight.error
+        if not flight.is_late:
+            until_ms = <int64_t>((flight.sent_ns + (<Upstream>flight.upstream).timeout_ns()) // 1000000)
+        elif error == 0 and now_ns // 1000000 >= <uint64_t>until_ms:
+            error = ETIMEDOUT
+        if error == 0:
+            self.flights.wait_until(flight, until_ms)
+            return
+        self.flights.end(flight)
+        if sent.listener is not None:
+            self.tell(sent.listener.failed, error)
+        else:
+            sent.error = error
+
+    cdef void ask_again(self, Pending* pending, uint64_t now_ns) except *:
+        """Send it once more when it is time for that: packets get lost. Each time it is waited longer."""
+        cdef Flight* flight = pending.flight
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef uint64_t last_ns = flight.repeated_ns if flight.repeated_ns else flight.sent_ns
+        cdef uint64_t pause_ns = min(upstream.patience_ns() << (2 * (flight.sendings - 1)), upstream.timeout_ns())
+        cdef int64_t due_ms = pending.until_ms
+        cdef Form form = upstream.form()
+        if flight.sendings < self.attempts:
+            if now_ns >= last_ns + pause_ns:
+                if form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
+                    form = FORM_TRIAL
+                    flight.is_mixed = True
+                self.flights.repeat(flight, form, now_ns)
+                flight.sendings += 1
+                last_ns = now_ns
+                pause_ns = min(pause_ns << 2, upstream.timeout_ns())
+            if flight.sendings < self.attempts:
+                due_ms = min(due_ms, <int64_t>((last_ns + pause_ns) // 1000000))
+        if not flight.is_late:
+            due_ms = min(due_ms, <int64_t>((flight.sent_ns + upstream.timeout_ns()) // 1000000))
+        self.flights.wait_until(flight, due_ms)
 
     cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *:
         """Leave a question to Python, with its flight unless that has ended by an error."""
@@ -508,20 +606,20 @@ cdef class Forward:
         handover.upstream = <Upstream>flight.upstream
         handover.error = error
         handover.seconds = (now_ns - pending.began_ns) / 1e9
+        handover.attempts = flight.sendings
         handover.ticket = self.tiers.ticket()
         handover.ticket.epoch = pending.epoch
         handover.ticket.origin = pending.origin
         handover.sent = Sent()
         if landing != NULL:
+            self.flights.note_reply(flight, now_ns)
             handover.wire = landing.wire[:landing.length]
-        if error:
+        if error and error != ETIMEDOUT:
             self.flights.end(flight)
         else:
-            self.flights.wait_until(
-                flight, <int64_t>(flight.sent_ns // 1000000) + <int64_t>(handover.upstream.timeout * 1000)
-            )
             flight.owner = NULL
             handover.sent.adopt(self.flights, flight)
+            self.remind(handover.sent, flight, now_ns)
         self.leave_queue(pending)
         pending.flight = NULL
         self.in_flight -= 1

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Answer
 from fastdns._siphash cimport siphash13
-from fastdns._wire cimport key_length_of
+from fastdns._wire cimport KEY_MAX
 
 cdef extern from "<malloc.h>" nogil:
     int M_TOP_PAD
@@ -86,6 +86,13 @@ cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* an
     memcpy(at, answer.options, answer.options_length)
     entry.answer.options = at
     return entry
+
+
+cdef uint16_t length_of(bytes key) except? 0:
+    """Any octets will do for a key here, but not any number."""
+    if len(key) > KEY_MAX:
+        raise ValueError("not a key")
+    return <uint16_t>len(key)
 
 
 cdef class HotCache:
@@ -323,11 +330,11 @@ cdef class HotCache:
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, key_length_of(key), &answer.stored, now_ms, now_ms, self.origin)
+        return self.put(key, length_of(key), &answer.stored, now_ms, now_ms, self.origin)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""
-        cdef uint16_t length = key_length_of(key)
+        cdef uint16_t length = length_of(key)
         cdef Entry* entry = self.find(self.hash_of(key, length), key, length, now_ms)
         if entry == NULL:
             return None

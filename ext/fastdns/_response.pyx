@@ -3,7 +3,7 @@
 from libc.string cimport memcpy, memset
 
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX,
+    FLAG_AA, FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX,
     fitting_length, load16, load32, store16, store32,
 )
 
@@ -75,6 +75,8 @@ cdef size_t write_body(
     # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
     if question.dnssec_ok or question.flags & FLAG_AD:
         flags |= load16(answer.wire + 2) & FLAG_AD
+    if answer.is_authoritative:
+        flags |= FLAG_AA
     store16(out + 2, flags)
     memcpy(out + HEADER_LENGTH, question_wire, question.length)
     return length

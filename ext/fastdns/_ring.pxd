@@ -13,6 +13,7 @@ cpdef enum:                 # kinds of records
     RECORD_ANSWER = 1       # payload: a value of _entry
     RECORD_REMOVAL = 3      # payload: a value that must not be kept, which ends what it replaces
     RECORD_HITS = 2         # payload: uint32_t, answers served since the last such record
+    RECORD_SPOILED = 4      # no payload: what the disk has under this key cannot be used
 
 ctypedef struct RecordHead:
     uint32_t size           # octets of head, key and payload; the next record starts at a multiple of 8
@@ -36,6 +37,8 @@ cdef class Ring:
     #   A failure is not for the disk: True, and nothing is written. An answer of TTL 0 travels as a removal.
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil
     # ^ False when more than half is used: the caller keeps its count and tries later
+    cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ False when more than half is used
     cdef size_t octets_used(self) noexcept nogil    # Python's `used`
     # private
     cdef int use(self, memory) except -1

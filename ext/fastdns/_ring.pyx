@@ -53,6 +53,8 @@ cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept 
     payload = record.size - sizeof(RecordHead) - record.key_length
     if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
         return read_entry(key + record.key_length, payload, &header, &stored) == 0
+    if record.kind == RECORD_SPOILED:
+        return payload == 0
     return record.kind == RECORD_HITS and payload == sizeof(uint32_t)
 
 
@@ -161,6 +163,20 @@ cdef class Ring:
         __atomic_store_n(self.head, end, __ATOMIC_RELEASE)
         return True
 
+    cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        cdef RecordHead record
+        cdef uint64_t end = 0
+        if self.octets_used() > self.capacity // 2:
+            return False
+        record.size = <uint32_t>(sizeof(RecordHead) + key_length)
+        record.kind = RECORD_SPOILED
+        record.key_length = key_length
+        record.epoch = 0
+        if self.reserve(&record, key, &end) == NULL:
+            return False
+        __atomic_store_n(self.head, end, __ATOMIC_RELEASE)
+        return True
+
     cdef size_t octets_used(self) noexcept nogil:
         cdef uint64_t tail = __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
         cdef uint64_t used = published(self.head) - tail
@@ -187,6 +203,12 @@ cdef class Ring:
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         return self.put_hits(key, <uint16_t>len(key), delta)
+
+    def put_spoiled_key(self, bytes key not None):
+        """Have what the disk has under this key looked at; return False when that was shed (ValueError: not a key)."""
+        if not key_is_sound(key, len(key)):
+            raise ValueError("not the key of an answer")
+        return self.put_spoiled(key, <uint16_t>len(key))
 
     # ---- the consumer
 

@@ -89,6 +89,8 @@ cdef enum:              # a slot: counters, histograms of hits and misses, table
     UPSTREAMS_AT = MISSES_AT + 8 * LATENCY_BUCKETS
     UPSTREAMS_MAX = 16
     NAME_OCTETS = 64
+    ALIVE = 1               # bits of a row
+    NO_EDNS = 2
     TRIES = 100
     TRIES_AT_ONCE = 20
 if 8 * COUNTER_COUNT > HITS_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
@@ -98,7 +100,7 @@ MAGIC = b"fastdns\0"
 VERSION = 2
 HEAD = struct.Struct("=8sIIQd")     # magic, version, slots, pid of the supervisor, start (Unix seconds)
 
-UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures")      # rtt: seconds, None: unknown
+UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))  # rtt: None: unknown
 
 # Where each bucket of latencies ends, in seconds.
 LATENCY_BOUNDS = tuple(((5 + i % 4) << (LATENCY_FIRST - 2 + i // 4)) / 1e9 for i in range(LATENCY_BUCKETS))
@@ -107,7 +109,7 @@ ctypedef struct Row:
     uint64_t queries
     uint64_t failures
     uint32_t rtt_us             # 0: unknown
-    uint32_t alive
+    uint32_t alive              # ALIVE, NO_EDNS
     char name[NAME_OCTETS]      # UTF-8, zeros after it
 
 ctypedef struct Table:
@@ -155,13 +157,13 @@ cdef class Counters:
         cdef const char* octets
         cdef Row* row
         memset(&fresh, 0, sizeof(Table))
-        for name, alive, rtt, queries, failures in list(states)[:UPSTREAMS_MAX]:
+        for name, alive, rtt, queries, failures, edns in [UpstreamState(*one) for one in states][:UPSTREAMS_MAX]:
             text = name.encode()[:NAME_OCTETS]
             octets = text
             length = len(text)
             row = &fresh.rows[fresh.count]
             memcpy(row.name, octets, length)
-            row.alive = bool(alive)
+            row.alive = (ALIVE if alive else 0) | (0 if edns else NO_EDNS)
             row.rtt_us = 0 if rtt is None else min(max(round(rtt * 1e6), 1), 0xFFFFFFFF)
             row.queries = queries
             row.failures = failures
@@ -183,7 +185,7 @@ cdef class Counters:
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):
-            fresh.rows[i].alive = 0
+            fresh.rows[i].alive &= NO_EDNS
             fresh.rows[i].rtt_us = 0
         fresh.shown_at = 0
         publish(table, &fresh)
@@ -223,7 +225,10 @@ cdef tuple read_table(const Table* table):
     for i in range(min(copy.count, <uint32_t>UPSTREAMS_MAX)):
         name = (<bytes>copy.rows[i].name[:NAME_OCTETS]).rstrip(b"\0").decode("utf-8", "ignore")
         rtt = copy.rows[i].rtt_us / 1e6 if copy.rows[i].rtt_us else None
-        states.append(UpstreamState(name, bool(copy.rows[i].alive), rtt, copy.rows[i].queries, copy.rows[i].failures))
+        states.append(UpstreamState(
+            name, bool(copy.rows[i].alive & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures,
+            not copy.rows[i].alive & NO_EDNS,
+        ))
     return copy.shown_at, states
 
 
@@ -362,4 +367,5 @@ def _merge(one, other):
         idler.rtt if busier.rtt is None else busier.rtt,
         one.queries + other.queries,
         one.failures + other.failures,
+        one.edns and other.edns,
     )

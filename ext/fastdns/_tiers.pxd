@@ -32,6 +32,7 @@ cdef class Tiers:
     cdef Control control
     cdef int keeper_bell
     cdef bint rung          # for a ring that is half full
+    cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
     cdef uint64_t epoch     # of the last change that has been applied
     cdef uint64_t generation
     cdef int64_t clock_offset   # wall clock minus clock of the boot, when entries of earlier boots were last judged
@@ -66,6 +67,7 @@ cdef class Tiers:
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
     cdef void report_damage(self) noexcept nogil
+    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void ring_keeper(self) noexcept nogil
     cdef void warn_keeper(self) noexcept nogil
     cdef void apply_changes(self, uint64_t epoch) except *

@@ -14,7 +14,7 @@ from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
-from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND
+from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
 from fastdns._hotcache cimport key_of
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
@@ -23,6 +23,7 @@ from fastdns._shared cimport (
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
+from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, RECORDS_MAX, key_length_of, load32, store32
 
 from fastdns._answer import extended_error
@@ -117,6 +118,7 @@ cdef class Tiers:
         read_moment(&now)
         self.follow_clock(&now)
         wanted = self.take_wanted() if self.catch_up(now.boot_ms) else []
+        self.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # what kept it from being opened may have passed
         return wanted
@@ -181,8 +183,10 @@ cdef class Tiers:
     cdef void want(self, const Change* change) except *:
         """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
-        cdef bytes key
+        cdef bytes key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)
         cdef list found = []
+        if is_special(key, <uint16_t>len(key)):
+            return          # no upstream is ever asked for it
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
             key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, flags, 0)
             if self.entry_of(key) != NULL or self.is_on_disk(key):
@@ -244,6 +248,15 @@ cdef class Tiers:
             self.clock_steps += 1
             self.stamp_memory()
 
+    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
+        self.tally[TALLY_DAMAGED] += 1
+        if hash == self.spoiled:
+            return      # it is asked for again before the keeper, or an upstream, has done away with it
+        self.spoiled = hash
+        if self.ring.put_spoiled(key, key_length):
+            self.ring_keeper()
+
     cdef void report_damage(self) noexcept nogil:
         self.tally[TALLY_DAMAGED] += 1
         self.control.set_suspect(True)
@@ -276,7 +289,9 @@ cdef class Tiers:
         entry[0] = NULL
         if status == DISK_FOUND:
             return self.take(hash, key, key_length, found, now.boot_ms, entry)
-        if status == DISK_DAMAGED:
+        if status == DISK_SPOILED:
+            self.report_spoiled(hash, key, key_length)
+        elif status == DISK_DAMAGED:
             self.report_damage()
         return DISK_NOTHING
 
@@ -324,11 +339,15 @@ cdef class Tiers:
         cdef Instant now
         cdef Found found
         cdef Entry* entry = NULL
+        cdef int status
         read_moment(&now)
         self.catch_up(now.boot_ms)
         if value is not None and not self.is_outdated(ticket.epoch, ticket.origin, octets, length):
-            if self.disk.read(octets, length, <const char*>value, len(value), &now, &found) == DISK_FOUND:
+            status = self.disk.read(octets, length, <const char*>value, len(value), &now, &found)
+            if status == DISK_FOUND:
                 self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry)
+            elif status == DISK_SPOILED:
+                self.report_spoiled(self.memory.hash_of(octets, length), octets, length)
         if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
             self.tally[DISK_MISSES] += 1
             return None
@@ -362,6 +381,13 @@ cdef class Tiers:
             return None
         ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
         return answer_of(entry, 0, ttl, extended_error(ede))
+
+    def has_good(self, bytes key not None):
+        """Return True when memory holds a good answer within its TTL."""
+        cdef Entry* entry = self.entry_of(key)
+        cdef Instant now
+        read_moment(&now)
+        return entry != NULL and not entry.answer.is_failure and self.memory.is_fresh(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
@@ -567,6 +593,8 @@ cdef class Tiers:
             return False
         for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
+            if is_special(octets, <uint16_t>len(key)):
+                continue    # what others have said of it, an earlier version's upstream or an import, does not count
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.memory.find_any(hash, octets, <uint16_t>len(key)) == NULL:
                 if self.look_up_disk(hash, octets, <uint16_t>len(key), &now, &entry, &found) == DISK_FRESH:
@@ -575,13 +603,13 @@ cdef class Tiers:
         return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE
 
     cdef list sound_keys(self, list disk_keys):
-        """Return the cache keys of these; one that has none is damage."""
+        """Return the cache keys of these; one that has none is damaged, and the keeper's sweep removes it."""
         cdef list keys = []
         for disk_key in disk_keys:
             try:
                 keys.append(cache_key(disk_key))
             except ValueError:
-                self.report_damage()
+                self.tally[TALLY_DAMAGED] += 1
         return keys
 
     cdef void show_memory(self) noexcept nogil:

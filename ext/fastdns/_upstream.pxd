@@ -4,29 +4,46 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 from fastdns._tiers cimport Source
 from fastdns._udp cimport BATCH, iovec, mmsghdr
+from fastdns._wire cimport Reply
 
 cdef enum:
     POOL = 64               # ports of one upstream among which queries choose that get none of their own
     PEER_MAX = 28           # octets: a sockaddr_in6
     QUERY_MAX = 288         # header, question and OPT
 
+cdef enum Edns:             # RFC 6891: what is known of an upstream
+    EDNS_UNKNOWN = 0
+    EDNS_WORKS              # it has sent an OPT
+    EDNS_IGNORED            # it answers well to an OPT, and sends none
+    EDNS_NONE               # it answers only without
+
+cdef enum Form:             # of a query
+    FORM_OPT = 0
+    FORM_PLAIN              # without OPT: its upstream is known to do no EDNS
+    FORM_TRIAL              # without OPT, after one with OPT has failed
+    FORM_PROBE              # with OPT, whatever is known; its failure says nothing new
+
 cdef class Upstream:
     cdef readonly Source source
     cdef public uint64_t queries
     cdef public uint64_t failures       # without a reply in time, or that the network refused
     cdef readonly bint alive
+    cdef Edns edns
+    cdef bint recurses                  # False: it has answered with a referral, or with nothing
     cdef readonly double timeout        # seconds
     cdef bint is_forgotten              # an inquiry that began before may still ask it
     cdef uint8_t peer[PEER_MAX]         # its sockaddr
     cdef unsigned int peer_length       # 0: open_socket is to be called
     cdef object open_socket             # returns a descriptor, or raises OSError
-    cdef object on_turn                 # called when it dies, and when it answers again
+    cdef object on_turn                 # called when it dies, when it answers again, and when something is learned of it
     cdef uint64_t last_reply_ns
     cdef uint64_t last_failure_ns
     cdef uint64_t given_up_ns           # its ports that were opened before then send no more
     cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
     cdef uint64_t deviation_ns
     cdef int in_a_row                   # failures
+    cdef int alikes                     # trials that ended like the query with OPT before them
+    cdef uint64_t last_trial_ns
     cdef int pool[POOL]                 # indices of ports, -1: none
     cdef int port                       # of the burst that is being collected; -1: to be chosen
     cdef int burst                      # queries that may leave by it
@@ -37,9 +54,15 @@ cdef class Upstream:
     cdef uint8_t rooms[BATCH * QUERY_MAX]
 
     cdef uint64_t patience_ns(self) noexcept nogil
+    cdef uint64_t timeout_ns(self) noexcept nogil
+    cdef Form form(self) noexcept nogil             # in which it is to be asked
+    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1
+    # ^ learns from a reply what the upstream does with an OPT; True: ask the same without one
+    cdef void learn_edns(self, Edns edns) except *
+    cdef void note_lame(self) except *
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *
 
 cdef size_t write_query(
-    uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad
+    uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt
 ) noexcept nogil            # octets written, at most QUERY_MAX

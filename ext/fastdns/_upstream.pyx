@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, key_length_of,
+    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, key_length_of,
     store16,
 )
 
@@ -12,6 +12,12 @@ cdef enum:
     OPT_OCTETS = 11
     KEPT_OF_TAIL = 4        # type and class: what follows in a key is no part of the question
     DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
+    FREE_TRIALS = 16        # without OPT that change nothing, before they get rare
+    FORMERR = 1
+    SERVFAIL = 2
+    NOTIMP = 4
+    REFUSED = 5
+    BADVERS = 16
 
 # Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
 cdef uint64_t ONE_EVENT = 10000000
@@ -19,10 +25,15 @@ cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t PATIENCE_MIN = 150000000
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
+cdef uint64_t TIMEOUT_MAX = 3500000000      # what a question may take in all
+cdef uint64_t TRIAL_PAUSE = 1000000000
+
+
+OPT, PLAIN, TRIAL, PROBE = FORM_OPT, FORM_PLAIN, FORM_TRIAL, FORM_PROBE    # forms of a query
 
 
 cdef size_t write_query(
-    uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad
+    uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt
 ) noexcept nogil:
     """Write the query for a canonical key: nothing of the client but DO and CD is in it; at most QUERY_MAX octets."""
     cdef uint16_t question = key_length - KEY_TAIL + KEPT_OF_TAIL
@@ -33,8 +44,10 @@ cdef size_t write_query(
     # AD asks for the AD bit in return: RFC 6840 section 5.7.
     store16(out + 2, FLAG_RD | (FLAG_AD if wants_ad else 0) | (FLAG_CD if flags & KEY_CD else 0))
     out[5] = 1
-    out[11] = 1
     memcpy(out + HEADER_LENGTH, key, question)
+    if not has_opt:
+        return HEADER_LENGTH + question
+    out[11] = 1
     memset(opt, 0, OPT_OCTETS)
     store16(opt + 1, TYPE_OPT)
     store16(opt + 3, UDP_SIZE_MAX)
@@ -42,18 +55,18 @@ cdef size_t write_query(
     return HEADER_LENGTH + question + OPT_OCTETS
 
 
-def query_message(int query_id, bytes key not None, bint wants_ad):
+def query_message(int query_id, bytes key not None, bint wants_ad, bint has_opt=True):
     """Return the query in wire form that asks an upstream for a canonical key."""
     cdef uint8_t room[QUERY_MAX]
-    return room[:write_query(room, <uint16_t>query_id, key, key_length_of(key), wants_ad)]
+    return room[:write_query(room, <uint16_t>query_id, key, key_length_of(key), wants_ad, has_opt)]
 
 
 cdef class Upstream:
     """One upstream as UDP sees it: its ports, its round trip, whether it is alive.
 
     `peer` is its address as a sockaddr; without one, `open_socket()` returns the descriptor of a socket that is
-    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, and
-    when it answers again.
+    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, when
+    it answers again, and when something is learned of it.
     """
 
     def __cinit__(self, Source source not None, double timeout, open_socket, on_turn, bytes peer=b""):
@@ -67,6 +80,7 @@ cdef class Upstream:
         self.open_socket = open_socket
         self.on_turn = on_turn
         self.alive = True
+        self.recurses = True
         self.port = -1
         for i in range(POOL):
             self.pool[i] = -1
@@ -89,6 +103,102 @@ cdef class Upstream:
         if self.rtt_ns == 0:
             return PATIENCE_UNKNOWN
         return min(max(2 * self.rtt_ns + 4 * self.deviation_ns, PATIENCE_MIN), PATIENCE_MAX)
+
+    cdef uint64_t timeout_ns(self) noexcept nogil:
+        """After what time a query counts as not answered: a slow line is not a dead one."""
+        cdef uint64_t usual = <uint64_t>(self.timeout * 1e9)
+        if self.rtt_ns == 0:
+            return usual
+        return max(usual, min(2 * self.rtt_ns + 4 * self.deviation_ns, TIMEOUT_MAX))
+
+    @property
+    def time_limit(self):
+        """Seconds after which a query counts as not answered."""
+        return self.timeout_ns() / 1e9
+
+    # --- EDNS, RFC 6891 section 7 -----------------------------------------------------------------------
+
+    @property
+    def has_edns(self):
+        """False: it answers only to queries without OPT."""
+        return self.edns != EDNS_NONE
+
+    @property
+    def is_known(self):
+        """True when it is known what it does with an OPT."""
+        return self.edns != EDNS_UNKNOWN
+
+    @property
+    def does_recurse(self):
+        """False: it has answered with a referral, or with nothing."""
+        return self.recurses
+
+    cdef Form form(self) noexcept nogil:
+        return FORM_PLAIN if self.edns == EDNS_NONE else FORM_OPT
+
+    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1:
+        cdef uint16_t rcode = reply.rcode
+        cdef bint is_odd = reply.is_echo or reply.opt_misplaced
+        cdef bint refuses_opt = rcode == FORMERR or rcode == NOTIMP or rcode == BADVERS
+        cdef bint is_unwilling = rcode == SERVFAIL or rcode == REFUSED
+        if reply.has_opt and not is_odd and not is_spoiled and rcode != BADVERS:
+            self.learn_edns(EDNS_WORKS)
+            return False
+        if form == FORM_PLAIN:
+            return False
+        if form == FORM_TRIAL:
+            if is_odd or is_spoiled or refuses_opt or is_unwilling:
+                self.alikes += 1
+            else:
+                self.learn_edns(EDNS_NONE)
+            return False
+        if not (is_odd or refuses_opt):
+            if is_unwilling:
+                if self.edns == EDNS_WORKS or self.edns == EDNS_IGNORED:
+                    return False
+            else:
+                if not is_spoiled and self.edns != EDNS_WORKS:
+                    self.learn_edns(EDNS_IGNORED)
+                return False
+        if form == FORM_PROBE:
+            return False
+        if self.edns == EDNS_NONE:
+            return True
+        if self.alikes >= FREE_TRIALS:
+            if now_ns - self.last_trial_ns < TRIAL_PAUSE:
+                return False
+        self.last_trial_ns = now_ns
+        return True
+
+    def look_at_message(self, int form, int rcode, *, bint has_opt, bint is_odd, bint is_spoiled):
+        """The same for who has read the reply in Python."""
+        cdef Reply reply
+        memset(&reply, 0, sizeof(Reply))
+        reply.rcode = <uint16_t>rcode
+        reply.has_opt = has_opt
+        reply.opt_misplaced = is_odd
+        return self.look_at(<Form>form, &reply, is_spoiled, read_clock_ns())
+
+    @property
+    def usual_form(self):
+        """The form in which it is to be asked."""
+        return <int>self.form()
+
+    def is_lame(self):
+        """It has answered with a referral, or with nothing."""
+        self.note_lame()
+
+    cdef void learn_edns(self, Edns edns) except *:
+        cdef Edns before = self.edns
+        self.alikes = 0
+        self.edns = edns
+        if (before == EDNS_NONE) != (edns == EDNS_NONE):
+            self.on_turn()
+
+    cdef void note_lame(self) except *:
+        if self.recurses:
+            self.recurses = False
+            self.on_turn()
 
     def answered(self, double seconds):
         """It replied after so many seconds."""

@@ -26,6 +26,7 @@ cdef enum:
 cdef enum HeaderFlags:
     FLAG_QR = 0x8000
     FLAG_OPCODE = 0x7800
+    FLAG_AA = 0x0400
     FLAG_TC = 0x0200
     FLAG_RD = 0x0100
     FLAG_RA = 0x0080

@@ -15,8 +15,9 @@ from typing import Any
 
 import lmdb
 
+from .damage import check_share, is_sound
 from .files import DATA, Damaged, check_head
-from .store import ABOUT, DAMAGE, ENTRIES, check_entry
+from .store import ABOUT, DAMAGE, ENTRIES
 
 LIMIT_SECONDS = 300
 TEXT_MAX = 1024
@@ -25,12 +26,22 @@ LOOK_AT_PARENT = 10_000  # entries
 
 
 class Examination:
-    """A child that reads all; `descriptor` can be read when it has ended, however it did."""
+    """A child that reads all; `descriptor` can be read when it has ended, however it did.
+
+    `spoiled` entries it has found when it is finished, too few to give up the rest.
+    """
+
+    spoiled = 0
 
     def __init__(self, place: Path) -> None:
         self.descriptor, told = os.pipe()
         parent = os.getpid()
-        self._pid = os.fork()
+        try:
+            self._pid = os.fork()
+        except OSError:
+            os.close(self.descriptor)
+            os.close(told)
+            raise
         if self._pid == 0:
             _examine(place, told, parent)
         os.close(told)
@@ -41,6 +52,7 @@ class Examination:
         os.close(self.descriptor)
         status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
         if status == 0:
+            self.spoiled = int(finding or 0)
             return None
         if status == NO_FINDING:
             raise OSError(finding)
@@ -66,7 +78,7 @@ def _examine(place: Path, told: int, parent: int) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(LIMIT_SECONDS)
-        read_all(place, parent)
+        os.write(told, str(read_all(place, parent)).encode())
         status = 0
     except (Damaged, *DAMAGE) as finding:
         os.write(told, str(finding).encode()[:TEXT_MAX])
@@ -77,10 +89,13 @@ def _examine(place: Path, told: int, parent: int) -> None:
         os._exit(status)
 
 
-def read_all(place: Path, parent: int = 0) -> None:
-    """Read every entry; Damaged says what is wrong. May end this process if the file is damaged."""
+def read_all(place: Path, parent: int = 0) -> int:
+    """Read every entry and return how many of them are damaged; Damaged: too many, or all of it is.
+
+    May end this process if the file is damaged.
+    """
     if not (place / DATA).exists():
-        return
+        return 0
     if (place / DATA).stat().st_size == 0:
         raise Damaged("is empty")  # LMDB, to which it may be new, would make it one to write in
     check_head(place)
@@ -91,27 +106,29 @@ def read_all(place: Path, parent: int = 0) -> None:
         env.begin(buffers=True) as transaction,
     ):
         try:
-            _read_databases(env, transaction, parent)
+            return _read_databases(env, transaction, parent)
         except lmdb.Error as error:  # it could be opened: whatever this is, it lies in the file
             raise Damaged(f"cannot be read by LMDB: {error}") from error
 
 
-def _read_databases(env: Any, transaction: Any, parent: int) -> None:
+def _read_databases(env: Any, transaction: Any, parent: int) -> int:
     if transaction.stat(env.open_db(None, txn=transaction))["entries"] == 0:
-        return
+        return 0
+    spoiled = 0
     for name in (ABOUT, ENTRIES):
         database = env.open_db(name, txn=transaction, create=False)
-        _read(transaction, database, name == ENTRIES, parent)
+        spoiled += _read(transaction, database, name == ENTRIES, parent)
+    return spoiled
 
 
-def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> None:
-    count, last = 0, b""
+def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> int:
+    count, spoiled, last = 0, 0, b""
     with transaction.cursor(db=database) as cursor:
         for key, value in cursor:
             if bytes(key) <= last:
                 raise Damaged("has keys out of order")  # or in a circle
-            if holds_entries:
-                check_entry(key, value)
+            if holds_entries and not is_sound(key, value):
+                spoiled += 1
             last = bytes(key)
             count += 1
             if parent and count % LOOK_AT_PARENT == 0 and os.getppid() != parent:
@@ -119,3 +136,5 @@ def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> 
     counted = transaction.stat(database)["entries"]
     if count != counted:
         raise Damaged(f"holds {count} entries of {counted}")
+    check_share(spoiled, count)
+    return spoiled

@@ -58,6 +58,10 @@ class Outdated(Exception):
     """Nothing is wrong with an entry, but it is too old to be of use."""
 
 
+class Malformed(ValueError):
+    """A message is no answer to its question, or cannot be read."""
+
+
 def line_of(item: Item) -> str:
     """Return an entry as one line of JSON, wire form included."""
     return json.dumps(item.as_json() | {"wire": base64.b64encode(_wire(item.entry)).decode()})
@@ -102,7 +106,7 @@ def read_answer(wire: bytes, key: Key, limits: Limits) -> Answer:
     """Return what a message becomes; ValueError when it is no good answer to the key's question."""
     reading = Reading()
     if not reading.read(wire, int.from_bytes(wire[:2], "big"), key.join()):
-        raise ValueError("wire: is no well-formed answer to this question")
+        raise Malformed("wire: is no well-formed answer to this question")
     if not reading.is_whole:
         raise ValueError("wire: holds records that do not belong to this question")
     answer = reading.answer(limits)

@@ -5,10 +5,12 @@ Looks at files only. What is wrong further inside is found by whoever reads it.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import shutil
 import stat
 import struct
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,11 @@ from ..errors import FastdnsError
 DATA = "data.mdb"
 LOCK = "lock.mdb"
 FRESH = "data.mdb.new"
-LOCK_OCTETS = 16 * 1024
+LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
+SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
+PAGE = 4096
+COMMIT_SECONDS = 1.0  # that another process may take for the end of a commit
+COMMIT_LOOK_SECONDS = 0.01
 # The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
 # bounds; magic, version, address, size of the map, size of a page.
 META = struct.Struct("@NHHIIIPNI")
@@ -140,15 +146,49 @@ def check_head(place: Path) -> None:
         os.close(descriptor)
 
 
-def allocate_lock(path: Path) -> None:
-    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full."""
+def allocate_lock(path: Path, readers: int = 0) -> None:
+    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full.
+
+    Its length decides how many may read at once, for all who open it. It is made longer for so many
+    `readers` while nobody has it open: whoever has would not map the new end, but look there.
+    """
     if path.is_dir():
         _rename(path)
+    octets = max(LOCK_OCTETS, -(-SLOT_OCTETS * (readers + 2) // PAGE) * PAGE)
     descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
-        os.posix_fallocate(descriptor, 0, LOCK_OCTETS)
+        length = os.fstat(descriptor).st_size
+        if length < octets and not _take_alone(descriptor):
+            octets = length or octets
+        os.posix_fallocate(descriptor, 0, octets)
     finally:
         os.close(descriptor)
+
+
+def _take_alone(descriptor: int) -> bool:
+    """Lock the octet by which LMDB knows whether others have its lock file open."""
+    try:
+        fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
+    except OSError:
+        return False
+    return True
+
+
+def counts_for_another(env: Any) -> bool:
+    """Return True when the lock file counts the transactions of another data file.
+
+    Somebody has exchanged one of them while others had both open. By the lock's count LMDB chooses
+    which of the two states to read, and to write on, that a file has: it may be the older one.
+    """
+    until = time.monotonic() + COMMIT_SECONDS
+    while True:
+        with env.begin() as transaction:
+            counted = transaction.id()
+        ahead = env.info()["last_txnid"] - counted
+        # While another process commits, the file is ahead by that one transaction.
+        if ahead != 1 or time.monotonic() >= until:
+            return bool(ahead)
+        time.sleep(COMMIT_LOOK_SECONDS)
 
 
 def identity(place: Path) -> list[tuple[int, int]]:

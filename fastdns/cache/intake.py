@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from .._control import Control
 from .._entry import newer
 from .._keys import disk_key
-from .._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, Ring
+from .._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RECORD_SPOILED, Ring
 from .changes import Changes
 from .hits import Hits, Rates
 from .store import Store, Update, is_removal
@@ -19,6 +19,7 @@ log = logging.getLogger(__name__)
 
 LOOKED_AT = 4  # counts of which the disk's are looked up, for each that may be written
 PIECE = 1024 * 1024  # octets of records in one go
+SPOILED_LIMIT = 4096  # keys; a sweep finds the others
 
 
 class Intake:
@@ -34,6 +35,7 @@ class Intake:
         self._answers: dict[bytes, tuple[int, bytes]] = {}  # by cache key: epoch, value
         self._oldest_epoch = 0
         self._ended: set[bytes] = set()  # keys whose last answer must not be kept
+        self.spoiled: set[bytes] = set()  # disk keys of entries that a worker could not use
         self.hits = Hits()
         self.rates = Rates(now)
 
@@ -62,6 +64,8 @@ class Intake:
                         self._note(key, epoch, payload)
                     elif kind == RECORD_HITS:
                         counts[key] += int.from_bytes(payload, sys.byteorder)
+                    elif kind == RECORD_SPOILED and len(self.spoiled) < SPOILED_LIMIT:
+                        self.spoiled.add(disk_key(key))
         if counts:
             self.rates.add_all(counts.items(), now)
             for key, count in counts.items():
@@ -99,6 +103,7 @@ class Intake:
         """All answers have been written, or need not be: the rings have their room again."""
         self._answers.clear()
         self._ended.clear()
+        self.spoiled.clear()
         self._give_back()
 
     def _note(self, key: bytes, epoch: int, value: bytes) -> None:

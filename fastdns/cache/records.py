@@ -19,6 +19,11 @@ _HEADER = 12
 _FIXED = struct.Struct("!HHIH")  # type, class, TTL, RDLENGTH
 _TTL_AT = 4  # where in that the TTL stands
 _TO_QUESTION = b"\xc0\x0c"  # a compression pointer to the name of the question
+# Types whose RDATA is nothing but so many names; RFC 1035 lets them be compressed, so that the
+# octets alone mean nothing outside of their message.
+NAMES = {TYPES["MINFO"]: 2, TYPES["TALINK"]: 2} | {
+    TYPES[name]: 1 for name in ("MD", "MF", "MB", "MG", "MR")
+}
 _ADDRESSES = {TYPES["A"]: (socket.AF_INET, 4), TYPES["AAAA"]: (socket.AF_INET6, 16)}
 
 
@@ -87,6 +92,8 @@ def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
 
     kind = RdataClass.make(rclass), RdataType.make(rtype)
     try:
+        if rtype in NAMES:
+            return _names(message, at, at + length, NAMES[rtype])
         read = dns.rdata.from_wire(*kind, message, at, length)
         # Of a type that it does not know some versions print octets in groups.
         text = "" if isinstance(read, dns.rdata.GenericRdata) else read.to_text()
@@ -96,6 +103,19 @@ def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
     if not text or not (text.isascii() and text.isprintable()):
         return _opaque(message[at : at + length])
     return text.rstrip()
+
+
+def _names(message: bytes, at: int, end: int, count: int) -> str:
+    import dns.name  # noqa: PLC0415
+
+    names = []
+    for _ in range(count):
+        name, octets = dns.name.from_wire(message, at)
+        names.append(spell_name(name.to_wire() or b"\0"))
+        at += octets
+    if at != end:
+        raise ValueError("more than names")
+    return " ".join(names)
 
 
 def _opaque(data: bytes) -> str:

@@ -18,17 +18,19 @@ from typing import Any, NamedTuple, TypeVar
 import lmdb
 
 from .._entry import Entry, Moment, newer, peek, with_hits
-from .._keys import cache_key
+from .damage import is_sound
 from .files import (
     DATA,
     FRESH,
     LOCK,
+    SLOT_OCTETS,
     CutOff,
     Damaged,
     allocate_lock,
     check_head,
     check_length,
     close_gap,
+    counts_for_another,
     fill_up,
     identity,
 )
@@ -96,8 +98,10 @@ class Store:
         self._length = (place / DATA).stat().st_size
 
     @classmethod
-    def open(cls, place: Path, size: int, *, examined: bool = False) -> Store:
+    def open(cls, place: Path, size: int, *, examined: bool = False, readers: int = 0) -> Store:
         """Open the environment of this directory to write it, made where there is none.
+
+        So many `readers` are to be able to look into it at once.
 
         Damaged: there is one that cannot be used; CutOff: that has to be examined first. OSError,
         lmdb.Error: the disk does not let us.
@@ -109,7 +113,7 @@ class Store:
         (place / FRESH).unlink(missing_ok=True)
         is_new = not os.path.lexists(place / DATA)
         check_head(place)
-        allocate_lock(place / LOCK)
+        allocate_lock(place / LOCK, readers)
         try:
             store = cls._open(place, size, create=True, examined=examined)
         except BaseException:
@@ -132,16 +136,14 @@ class Store:
     @classmethod
     def _open(cls, place: Path, size: int, create: bool, examined: bool) -> Store:
         with _damage_is_told():
-            env = lmdb.open(
-                os.fspath(place),
-                map_size=size,
-                max_dbs=2,
-                mode=0o600,
-                create=create,
-                readahead=False,
-                meminit=False,
-            )
+            env = _open_env(place, size, create)
             try:
+                if counts_for_another(env):
+                    env.close()
+                    octets = (place / LOCK).stat().st_size
+                    (place / LOCK).unlink()
+                    allocate_lock(place / LOCK, octets // SLOT_OCTETS - 2)
+                    env = _open_env(place, size, create)
                 if not examined:
                     close_gap(env, place)
                     check_length(env, place)
@@ -262,6 +264,15 @@ class Store:
 
         return sum(map(len, self._in_steps(sorted(keys), change)))
 
+    def delete_spoiled(self, keys: Iterable[bytes]) -> int:
+        """Remove those of these entries that cannot be used; return how many there were."""
+
+        def change(transaction: Any, key: bytes) -> bool:
+            value = transaction.get(key)
+            return value is not None and not is_sound(key, value) and bool(transaction.delete(key))
+
+        return sum(map(len, self._in_steps(sorted(keys), change)))
+
     def delete_unchanged(self, entries: Sequence[Item]) -> int:
         """Remove entries that still have this value; return how many had."""
 
@@ -332,6 +343,18 @@ class Store:
             transaction.put(b"written", _record_of(since, octets))
 
 
+def _open_env(place: Path, size: int, create: bool) -> Any:
+    return lmdb.open(
+        os.fspath(place),
+        map_size=size,
+        max_dbs=2,
+        mode=0o600,
+        create=create,
+        readahead=False,
+        meminit=False,
+    )
+
+
 def _open_databases(env: Any, create: bool) -> tuple[Any, Any]:
     """Return entries and about; in an empty environment they are made."""
     if env.stat()["entries"] == 0:
@@ -357,31 +380,37 @@ def _open_databases(env: Any, create: bool) -> tuple[Any, Any]:
 
 def _update(transaction: Any, update: Update, now: Moment) -> bool:
     """Write one; False: what is there stays."""
-    old = transaction.get(update.disk_key)
-    before = _hits_of(old)
+    # What cannot be used counts as absent: never a new checksum over what is wrong.
+    found = transaction.get(update.disk_key)
+    old = _sound_entry(found)
+    before = old.hits if old is not None else 0
     value = update.value
     if value is None:
-        if before is None:
+        if old is None:
             return False
-        value = old
+        value = found
     else:
-        if before is not None and not _gives_way(old, value, now):
+        if old is not None and not _gives_way(old, found, value, now):
             return False
         if is_removal(value):
             return bool(transaction.delete(update.disk_key))
-        before = (before or 0) + peek(value)[4]
+        before += peek(value)[4]
     hits = before + update.hits
     if hits:
-        try:
-            value = with_hits(value, hits)
-        except ValueError as error:  # never a new checksum over what is wrong
-            raise Damaged(f"holds an entry that cannot be read: {error}") from error
+        value = with_hits(value, hits)
     return bool(transaction.put(update.disk_key, value))
 
 
 def is_removal(value: bytes) -> bool:
     """Return whether it is an answer that must not be kept."""
     return bool(peek(value)[3] == 0)
+
+
+def _sound_entry(value: bytes | None) -> Entry | None:
+    try:
+        return None if value is None else Entry.parse(value)
+    except ValueError:
+        return None
 
 
 def _hits_of(value: bytes | memoryview | None) -> int | None:
@@ -391,27 +420,13 @@ def _hits_of(value: bytes | memoryview | None) -> int | None:
         return None
 
 
-def _gives_way(old: bytes, value: bytes, now: Moment) -> bool:
+def _gives_way(entry: Entry, old: bytes, value: bytes, now: Moment) -> bool:
     """Return whether an entry is to be replaced by this value.
 
     By a newer one; by one of other upstreams, which may come from an export; and when it is from
     the future, or of a wrong clock, since it would stay for ever.
     """
-    if newer(value, old) or peek(value)[5] != peek(old)[5]:
-        return True
-    try:
-        return Entry.parse(old).age(now) is None
-    except ValueError:
-        return True
-
-
-def check_entry(disk_key: bytes | memoryview, value: bytes | memoryview) -> None:
-    """Damaged: key or value cannot be read, or do not belong together."""
-    try:
-        if not Entry.parse(value).answers(cache_key(bytes(disk_key))):
-            raise ValueError("it answers another question")
-    except ValueError as error:
-        raise Damaged(f"holds an entry that cannot be read: {error}") from error
+    return newer(value, old) or peek(value)[5] != entry.origin or entry.age(now) is None
 
 
 def _record_of(since: float, octets: int) -> bytes:

@@ -13,8 +13,9 @@ from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 
 from .._entry import PLAUSIBLE_MS, Moment, peek
+from .damage import check_share, is_sound
 from .lock import LockHeld
-from .store import Item, Store, check_entry
+from .store import Item, Store
 
 FULL = 0.80  # of the map: from here on room has to be made
 ROOMY = 0.70  # and that is enough
@@ -33,12 +34,17 @@ class Sweeper:
         self._stale_ms = stale * 1000
         self._writing = writing
         self._position = b""
+        self.spoiled = 0  # entries that the last sweep has found damaged, and removed
 
     def expire(self) -> Iterator[int]:
-        """Remove expired entries; Damaged: there is one that cannot be read."""
+        """Remove expired entries and damaged ones; Damaged: there are too many of these."""
+        self.spoiled = 0
+        entries = self._store.usage().entries
         for found in self._store.slices():
-            for item in found:
-                check_entry(*item)
+            spoiled = [item for item in found if not is_sound(*item)]
+            self.spoiled += len(spoiled)
+            check_share(self.spoiled, entries)
+            self._remove(spoiled)
             now = Moment.now()
             yield self._remove(item for item in found if self._rank(item[1], now) == EXPIRED)
 

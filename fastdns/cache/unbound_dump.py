@@ -16,7 +16,6 @@ import dns.exception
 import dns.flags
 import dns.message
 import dns.name
-import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
@@ -24,8 +23,9 @@ import dns.rrset
 from .._answer import Answer
 from .._entry import Moment
 from ..config.text import path_text
-from .exchange import Imported, Outdated, Terms, make_entry, read_answer
+from .exchange import Imported, Malformed, Outdated, Terms, make_entry, read_answer
 from .keys import Key, parse_name
+from .rdata import parse_rdata, type_of
 
 FIRST_LINE = b"START_RRSET_CACHE"
 LAST_LINE = b"EOF"
@@ -162,7 +162,7 @@ class _Dump:
         By what it says itself: unbound cuts long lines short, with the end of the line.
         """
         words = line.split(None, 4)
-        if len(words) != 5:
+        if len(words) < 4:  # RDATA may have no octets, and then no text
             raise ValueError("is not a record")
         name = (words[0].lower(), words[2], words[3])
         signs = self._set is not None and words[3] == b"RRSIG" and name[:2] == self._set.name[:2]
@@ -206,6 +206,8 @@ class _Dump:
         try:
             wire = built.to_wire(max_size=_MESSAGE_MAX)
             return read_answer(wire, key, self._terms.limits)
+        except Malformed:
+            raise ValueError("has a record that does not fit its type") from None
         except (ValueError, dns.exception.DNSException):
             raise _LeftOut from None
 
@@ -234,7 +236,7 @@ def _question(message: _Message) -> tuple[bytes, Any, Any]:
         return (
             parse_name(message.name.decode("ascii")),
             dns.rdataclass.from_text(message.qclass.decode("ascii")),
-            dns.rdatatype.from_text(message.qtype.decode("ascii")),
+            type_of(message.qtype.decode("ascii")),
         )
     except UnicodeDecodeError:
         raise ValueError("is not in ASCII") from None
@@ -245,10 +247,8 @@ def _parse_set(lines: _Set) -> list[dns.rrset.RRset]:
     parsed: dict[int, dns.rrset.RRset] = {}
     for number, line in lines.lines:
         try:
-            owner, _, rclass, rtype, text = line.decode("ascii").split(None, 4)
-            rdata = dns.rdata.from_text(
-                dns.rdataclass.from_text(rclass), dns.rdatatype.from_text(rtype), text
-            )
+            owner, _, rclass, rtype, *text = line.decode("ascii").split(None, 4)
+            rdata = parse_rdata(rclass, rtype, "".join(text))
             records = parsed.setdefault(
                 rdata.rdtype,
                 dns.rrset.RRset(

@@ -11,6 +11,7 @@ from ..config.render import render
 from ..config.schema import Config, ServerFile
 from ..config.units import spell_size
 from ..server.lan import read_lan
+from ..server.settings import open_addresses
 from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
@@ -26,13 +27,20 @@ def check(
     path: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], state: str | None
 ) -> None:
     """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
-    config = load(path, listen=listen, upstream=upstream, state=state)
+    notes: list[str] = []
+    config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
     emit(render(config))
+    emit("".join(f"# {note}\n" for note in notes))
     if not config.upstream.servers:
         found = ", ".join(str(server) for server in Sources(config).servers)
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
+    for address, everybody in open_addresses(config):
+        warn(
+            f"{address} serves anybody who can reach it, an open resolver: access.allow has "
+            f"{everybody}"
+        )
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
 

@@ -155,12 +155,13 @@ def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool
 
     Nobody has asked for it who says only --fix --yes.
     """
-    if patient.config is None or resolver.is_pointed(patient.config):
+    config = patient.judged
+    if config is None or resolver.is_pointed(config):
         return True
     if not wanted and (yes or patient.daemon is None):
         return True
     try:
-        remedy = resolver.pointing(patient.config)
+        remedy = resolver.pointing(config)
     except FastdnsError as error:
         if wanted:
             fail(str(error))

@@ -55,6 +55,8 @@ def in_a_word(upstream: UpstreamState) -> str:
     """The state of an upstream."""
     if not upstream.alive:
         return "dead"
+    if not upstream.edns:
+        return "no EDNS"
     return "alive" if upstream.queries else "not asked"
 
 

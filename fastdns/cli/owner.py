@@ -5,18 +5,25 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from ..config.text import path_text
 from ..errors import FastdnsError
 from ..server import ground
+from .output import warn
 
 
 def become_owner(directory: Path) -> None:
     """As root, become the owner of the directory for the rest of the process.
 
     Nothing happens when that is root, when there is no directory, or to another user. So nothing
-    that the daemon cannot read and write itself comes out of its files, or into them.
+    that the daemon cannot read and write itself comes out of its files, or into them. A root that
+    may not, in a container, goes on as root after a warning.
     """
     owner = ground.owner(directory) if os.geteuid() == 0 else None
     if owner is None:
+        return
+    reason = ground.obstacle(owner)
+    if reason is not None:
+        warn(f"goes on as root: it cannot become the owner of {path_text(directory)} ({reason})")
         return
     try:
         ground.become(owner)

@@ -12,6 +12,7 @@ import click
 from ..config.load import load_places
 from ..config.places import which_one
 from ..config.text import path_text
+from ..doctor.running import daemons, meant
 from ..errors import FastdnsError
 from ..server.ground import holder
 from ..server.reception import OK, WRONG, ask
@@ -36,6 +37,12 @@ def reload(path: Path | None, state: str | None) -> int:
     places = load_places(path, state=state)
     pid = holder(places.lock)
     if pid is None:
+        other = meant(daemons(), path) if state is None else None
+        if other is not None and other.state_dir not in (None, places.state_dir):
+            return fail(
+                f"{other} runs with state_dir {other.state_dir}, which cannot change to "
+                f"{places.state_dir} while it runs; restart it"
+            )
         raise NotRunning(f"no daemon runs with state_dir {places.state_dir} {which_one(places)}")
     try:
         become_owner(places.state_dir)

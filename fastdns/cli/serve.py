@@ -30,4 +30,7 @@ def serve(
 ) -> int:
     """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
     given = partial(load, path, listen=listen, upstream=upstream, state=state, workers=workers)
-    return supervisor.run(given(), partial(given, again=True), take_over=takeover)
+    notes: list[str] = []  # there is no log yet
+    config = given(say=notes.append)
+    reread = partial(given, again=True, say=supervisor.log.info)
+    return supervisor.run(config, reread, take_over=takeover, notes=notes)

@@ -79,6 +79,7 @@ def _upstreams(pages: Pages) -> list[dict[str, str | float | None]]:
             "rtt_seconds": upstream.rtt,
             "queries_total": upstream.queries,
             "failures_total": upstream.failures,
+            "edns": upstream.edns,
         }
         for upstream in pages.upstreams()
     ]

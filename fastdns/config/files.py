@@ -44,7 +44,7 @@ def read_text(path: Path, *, regular: bool) -> str:
             content = stream.read(MAX_OCTETS + 1)
     except PermissionError:
         raise ValueError(
-            f"cannot be read by user {_own_name()}: Permission denied (let that user read it)"
+            f"cannot be read by user {own_name()}: Permission denied (let that user read it)"
         ) from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
@@ -56,7 +56,8 @@ def read_text(path: Path, *, regular: bool) -> str:
         raise ValueError(f"is not UTF-8 text (octet {error.start + 1})") from None
 
 
-def _own_name() -> str:
+def own_name() -> str:
+    """Return under whom this process runs, for messages."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

@@ -7,13 +7,16 @@ from .schema import Access, Cache, Config, Listen, Section, Upstream
 NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 
 KEYS: dict[type[Section], frozenset[str]] = {
-    Config: frozenset({"forward", "local", "block", "protect", "log", "admin", "client"}),
-    Listen: frozenset({"tls", "https", "cert", "key"}),
-    Access: frozenset({"rate_limit", "rate_burst"}),
-    Upstream: frozenset({"ecs", "bootstrap"}),
+    Config: frozenset(
+        {"forward", "rule", "local", "block", "protect", "view", "log", "admin", "fleet", "client"}
+    ),
+    Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
+    Access: frozenset({"rate_limit", "rate_exempt", "rate_burst"}),
+    Upstream: frozenset({"fallback", "ecs", "bootstrap"}),
     Cache: frozenset({"redis"}),
 }
 
 STRATEGIES = frozenset({"fastest", "race"})
 
-SCHEMES = frozenset({"tls", "https", "sdns"})
+# All of them encrypted: what is in this version is no substitute, and none is advised.
+SCHEMES = frozenset({"tls", "https", "sdns", "quic", "h3"})

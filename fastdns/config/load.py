@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import ConfigError, ConfigErrors
-from .files import absolute_path, read_text
+from .documents import Documents, read_documents
+from .files import absolute_path
 from .places import Places, decide
 from .schema import Config, ServerFile, own_address
 from .servers import parse_server, read_server_file
@@ -29,15 +29,18 @@ def load(
     state: str | Path | None = None,
     workers: int | None = None,
     again: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Config:
-    """Return the effective configuration: the flags, else the file, else the defaults.
+    """Return the effective configuration: the flags, else the files, else the defaults.
 
     Without a path it is /etc/fastdns/fastdns.toml when that exists. ConfigErrors names a flag or
     the file and the key for each wrong value; what a flag replaces is not looked at. A file of
     upstreams must exist and name at least one; its other lines may be wrong (`read_server_file`).
-    With `again`, the file has to be one that can be read twice, and nothing here can block.
+    With `again`, the file has to be one that can be read twice, and nothing here can block. `say`
+    is told which key of an included file takes the place of another one.
     """
-    source, data = _read(path, regular=again)
+    documents = _read(path, regular=again)
+    data = documents.data
     flags: dict[str, str] = {}
     for table, key, flag, given in (
         ("listen", "dns", "--listen", listen),
@@ -56,7 +59,9 @@ def load(
         if problems := _server_file_problems(config):
             raise Refused(problems)
     except Refused as refused:
-        raise _lines(refused.problems, source, flags) from None
+        raise _lines(refused.problems, documents, flags) from None
+    for note in documents.notes:
+        say(note)
     return config
 
 
@@ -66,32 +71,21 @@ def load_places(path: Path | None, *, state: str | Path | None = None) -> Places
     Other keys are not judged: a command that looks at a running daemon should work while its file
     is being edited.
     """
-    source, data = _read(path)
+    documents = _read(path)
     try:
-        given = _with_places(data, state)
+        given = _with_places(documents.data, state)
         return structure({key: given[key] for key in ("state_dir", "run_dir")}, Places)
     except Refused as refused:
         raise _lines(
-            refused.problems, source, {"state_dir": "--state"} if state is not None else {}
+            refused.problems, documents, {"state_dir": "--state"} if state is not None else {}
         ) from None
 
 
-def _read(path: Path | None, *, regular: bool = False) -> tuple[str | None, dict[str, Any]]:
-    """Return how messages name the file (None: there is none) and what it says."""
+def _read(path: Path | None, *, regular: bool = False) -> Documents:
+    """Return what the files say; nothing when there is none."""
     if path is None and not os.path.exists(DEFAULT_FILE):
-        return None, {}
-    source = path_text(path or DEFAULT_FILE)
-    try:
-        text = read_text(path or DEFAULT_FILE, regular=regular)
-    except ValueError as error:
-        raise ConfigErrors([f"{source}: {error}"]) from None
-    try:
-        return source, tomllib.loads(text)
-    except RecursionError:
-        problem = "too deeply nested"
-    except ValueError as error:  # TOMLDecodeError, and what int() says of thousands of digits
-        problem = path_text(error)
-    raise ConfigErrors([f"{source}: is not valid TOML: {problem}"])
+        return Documents()
+    return read_documents(path or DEFAULT_FILE, regular=regular)
 
 
 def _with_places(data: dict[str, Any], state: str | Path | None) -> dict[str, Any]:
@@ -138,9 +132,12 @@ def _server_file_problems(config: Config) -> list[ConfigError]:
     return problems
 
 
-def _lines(problems: list[ConfigError], source: str | None, flags: dict[str, str]) -> ConfigErrors:
+def _lines(
+    problems: list[ConfigError], documents: Documents, flags: dict[str, str]
+) -> ConfigErrors:
     lines = []
     for problem in problems:
+        source = documents.file_of(problem.key)
         name = flags.get(problem.key) or (f"{source}: {problem.key}" if source else problem.key)
         lines.append(f"{name}: {problem.problem}")
     return ConfigErrors(lines)

@@ -1,6 +1,6 @@
 """What each key and table of the configuration means, in a sentence or two, by its path.
 
-The README's table, /etc/fastdns/fastdns.toml and fastdns.toml(5) are made from this. `Backticks`
+The README's table, packaging/reference.toml and fastdns.toml(5) are made from this. `Backticks`
 stand around what is typed.
 """
 
@@ -17,13 +17,17 @@ TABLES = {
 }
 
 KEYS = {
-    "workers": "processes that answer queries, each on a core of its own when there is one; `0`: "
-    "one for each CPU",
+    "workers": "processes that answer queries; `0`: one for each CPU. One answers hundreds of "
+    "thousands of queries a second; each further one has a share of `cache.memory` and asks "
+    "upstream for itself",
     "state_dir": "directory of what must last: the cache on disk, and the lock that keeps a second "
     "daemon away; for users other than root and fastdns `$XDG_STATE_HOME/fastdns`",
     "run_dir": "directory of what need not last: counters, sockets, answers on their way to the "
     "disk; left out beside a `state_dir` that you name, it is `run` in there",
     "log_level": 'the least that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`',
+    "include": 'more files with settings: paths, or patterns like `"/etc/fastdns/conf.d/*.toml"`; '
+    "relative ones start beside this file. They are read in the order of their names, and the "
+    "later one wins. Only the main file has this key",
     "listen.dns": 'addresses to listen on, for UDP and TCP; `"0.0.0.0:53"` is all of IPv4, '
     '`"[::]:53"` all of IPv6',
     "access.allow": 'who may ask: addresses, prefixes (`"192.0.2.0/24"`), `"loopback"`, and '

@@ -243,10 +243,11 @@ class Cache(Section):
 class Config(Section):
     """The whole of it, as the daemon and the commands see it."""
 
-    workers: int = attrs.field(default=0, validator=between(0, WORKERS_MAX, str))  # 0: one a CPU
+    workers: int = attrs.field(default=1, validator=between(0, WORKERS_MAX, str))  # 0: one a CPU
     state_dir: Path  # both have a default, which depends on who asks: places.decide
     run_dir: Path
     log_level: LogLevel = "info"
+    include: tuple[str, ...] = ()  # what these say is in here already: `documents`
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()

@@ -45,7 +45,7 @@ def parse_server(text: str) -> Server | ServerFile:
     scheme, rest = (match[1].lower(), match[2]) if match else ("udp", text)
     if scheme in later.SCHEMES:
         raise ValueError(
-            f'{describe(text)}: {scheme}:// {later.NOT_IN_THIS_VERSION} (try "tcp://9.9.9.9")'
+            f"{describe(text)}: an encrypted upstream ({scheme}://) {later.NOT_IN_THIS_VERSION}"
         )
     if scheme not in ("udp", "tcp"):
         raise ValueError(f'{describe(text)} is of an unknown kind (try "udp://" or "tcp://")')

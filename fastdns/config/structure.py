@@ -66,16 +66,18 @@ def _structure_table(data: object, table: type[Section]) -> Section:
 
 
 def _under(key: str, problem: ConfigError) -> ConfigError:
+    if problem.key.startswith("["):  # an item of the list that stands under this key
+        return ConfigError(f"{key}{problem.key}", problem.problem)
     return ConfigError(f"{key}.{problem.key}" if problem.key else key, problem.problem)
 
 
 def _why_not(key: str, table: type[Section]) -> str:
-    if key in later.KEYS[table]:
+    if key in later.KEYS.get(table, ()):
         return f"{later.NOT_IN_THIS_VERSION} (leave it out)"
     here = [field.name for field in attrs.fields(table)]
     near = difflib.get_close_matches(key, here, n=1) or difflib.get_close_matches(key, _PATHS, n=1)
     if near:
-        return f"is not a known key (did you mean {_PATHS[near[0]]}?)"
+        return f"is not a known key (did you mean {_PATHS.get(near[0], near[0])}?)"
     return f"is not a known key (known here: {', '.join(here)})"
 
 
@@ -100,11 +102,16 @@ def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
         raise ValueError(f"{describe(data)} is not a list (put it in [ ])")
     items = []
     problems = []
-    for item in data:
+    kind = get_args(kind)[0]
+    for number, item in enumerate(data):
+        # A value says itself which of the list it is; of tables, only their number tells.
+        place = f"[{number}]" if _is_table(kind) else ""
         try:
-            items.append(_converter.structure(item, get_args(kind)[0]))
+            items.append(_converter.structure(item, kind))
         except ValueError as error:
-            problems.append(ConfigError("", str(error)))
+            problems.append(ConfigError(place, str(error)))
+        except Refused as refused:
+            problems += (_under(place, problem) for problem in refused.problems)
     if problems:
         raise Refused(problems)
     return tuple(items)
@@ -146,6 +153,12 @@ def _structure_strategy(value: object, kind: Any) -> str:
     return _structure_word(value, kind)
 
 
+def _structure_text(value: object, _kind: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a path in quotes (try "conf.d/*.toml")')
+    return value
+
+
 def _structure_address(value: object, _kind: Any) -> Address:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not an address in quotes (try "127.0.0.1:53")')
@@ -182,6 +195,7 @@ def _make_converter() -> cattrs.Converter:
     by_predicate(lambda kind: kind in (Seconds, Ttl), lambda value, _: parse_duration(value))
     converter.register_structure_hook(Address, _structure_address)
     converter.register_structure_hook(Path, _structure_path)
+    converter.register_structure_hook(str, _structure_text)
     converter.register_structure_hook(bool, _structure_bool)
     converter.register_structure_hook(int, _structure_int)
     return converter

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -103,11 +104,14 @@ class UnitChange:
     enabled: bool = attrs.field(validator=instance_of(bool))
     active: bool = attrs.field(validator=instance_of(bool))
     needs_port: bool = attrs.field(default=True, validator=instance_of(bool))
+    # Addresses at which it served, as text
+    served: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(str)))
 
     @classmethod
-    def of(cls, unit: str) -> UnitChange:
+    def of(cls, unit: str, served: Iterable[object] = ()) -> UnitChange:
         """Return what changes the unit as it is now."""
-        return cls(unit, units.is_enabled(unit), units.is_active(unit))
+        enabled, active = units.is_enabled(unit), units.is_active(unit)
+        return cls(unit, enabled, active, served=tuple(map(str, served)))
 
     def __str__(self) -> str:
         return self.unit

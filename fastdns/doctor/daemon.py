@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
+from .._shared import Pages
+from ..config.places import Places
 from ..config.schema import Address, Config, Listen, Seconds, Server
-from ..server.settings import no_upstream
+from ..errors import FastdnsError
+from ..server.settings import no_upstream, open_addresses
 from ..upstream.sources import Sources
+from ..upstream.system import is_local
 from . import probe, units
 from .findings import Finding, Remedy, hint, ok, wrong
 from .record import Record
+from .running import Daemon
 
 ABOUT = "daemon"
 UPSTREAMS = "upstream"
@@ -21,36 +27,70 @@ TRIES = 2
 ASKED_MAX = 20
 
 
-def look(config: Config, daemon: int | None, *, may_start: bool) -> Iterator[Finding]:
+def look(config: Config, running: Daemon | None, *, may_start: bool) -> Iterator[Finding]:
     """Say whether it runs and answers; `may_start`: nothing is in the way of starting it."""
-    if daemon is None:
+    if running is None:
         yield _absent(may_start=may_start)
         return
-    reached = []
+    over_udp: list[Address] = []
+    over_both: list[Address] = []
     silent = 0
     for address in config.listen.dns:
         if address.port == 0:
             continue
         near = _near(address)
         try:
-            for tcp in (False, True):
-                probe.ask(near, probe.VERSION, tcp=tcp, timeout=OWN_SECONDS)
+            probe.ask(near, probe.VERSION, tcp=False, timeout=OWN_SECONDS)
         except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL and config.listen == Listen():
+            if error.errno == errno.EADDRNOTAVAIL and running.addresses is None:
                 continue  # no IPv6 here, which is no reason not to serve
             silent += 1
-            yield _silent(daemon, near, error, tcp=tcp)
+            yield _silent(running, near, error, how="UDP")
+            continue
+        over_udp.append(near)
+        finding = _over_tcp(config, running, near)
+        if finding is None:
+            over_both.append(near)
         else:
-            reached.append(near)
-    if reached:
-        where = " and ".join(map(str, reached))
-        yield ok(ABOUT, f"fastdns (pid {daemon}) answers on {where}, over UDP and TCP")
-        yield _whole_way(reached[0])
+            yield finding
+    if over_both:
+        where = " and ".join(map(str, over_both))
+        yield ok(ABOUT, f"{running} answers on {where}, over UDP and TCP")
+    if over_udp:
+        yield _whole_way(over_udp[0])
     elif not silent:
-        yield ok(ABOUT, f"fastdns (pid {daemon}) runs")
+        yield ok(ABOUT, f"{running} runs")
     if units.is_known(units.FASTDNS) and not units.is_enabled(units.FASTDNS):
         text = f"{units.FASTDNS} does not start with the system"
         yield hint(ABOUT, text, f"systemctl enable {units.FASTDNS}")
+
+
+def look_at_addresses(config: Config, running: Daemon) -> Iterator[Finding]:
+    """Say where the daemon listens, when that is not what the configuration says."""
+    if running.addresses is None:
+        return
+    wanted = [one for one in config.listen.dns if one.port]
+    if config.listen == Listen():
+        wanted = [one for one in wanted if is_local(one)]  # no IPv6 here: it is left out
+    if set(map(_plain, wanted)) <= set(running.addresses):
+        return
+    served, named = " and ".join(map(str, running.addresses)), " and ".join(map(str, wanted))
+    text = f"{running} serves {served}; the configuration says {named}"
+    if running.is_told_addresses:
+        yield ok(ABOUT, f"{text}, but it was started with --listen")
+    else:
+        yield hint(ABOUT, f"{text}: it runs with an earlier one", "fastdns reload")
+
+
+def look_at_access(config: Config) -> Iterator[Finding]:
+    """Warn of an open resolver."""
+    for address, everybody in open_addresses(config):
+        yield hint(
+            "access",
+            f"{address} serves anybody who can reach it, because access.allow has {everybody}: "
+            "an open resolver is used for attacks on others",
+            'allow = ["loopback", "lan"] under [access], with the prefixes of your own clients',
+        )
 
 
 def look_at_upstreams(config: Config) -> Iterator[Finding]:
@@ -80,16 +120,52 @@ def _absent(*, may_start: bool) -> Finding:
 def _start(_record: Record) -> str:
     units.forgive(units.FASTDNS)
     units.change("start", units.FASTDNS)
-    return f"started {units.FASTDNS}"
+    if units.is_enabled(units.FASTDNS):
+        return f"started {units.FASTDNS}"
+    try:
+        units.change("enable", units.FASTDNS)  # `--undo` has ended that
+    except FastdnsError as error:
+        return f"started {units.FASTDNS}, which does not start with the system ({error})"
+    return f"started {units.FASTDNS}, now and with the system"
 
 
-def _silent(daemon: int, address: Address, error: OSError, *, tcp: bool) -> Finding:
-    how = "TCP" if tcp else "UDP"
-    return wrong(
-        ABOUT,
-        f"fastdns (pid {daemon}) runs, but does not answer on {address} over {how}: {_said(error)}",
-        f"fastdns reload, if listen.dns has changed, or systemctl restart {units.FASTDNS}",
-    )
+def _over_tcp(config: Config, running: Daemon, address: Address) -> Finding | None:
+    """Return what is wrong with TCP there; None: nothing."""
+    before = _counted(config)
+    try:
+        probe.ask(address, probe.VERSION, tcp=True, timeout=OWN_SECONDS)
+    except OSError as error:
+        after = _counted(config)
+        if before is not None and after is not None and after[0] > before[0]:
+            number = address.port
+            return hint(
+                ABOUT,
+                f"{running} refuses new TCP connections on {address}: {after[1]} are open, which "
+                "is the limit of a client or of all; UDP goes on",
+                f"see whose they are: ss -tn state established sport = :{number}",
+            )
+        return _silent(running, address, error, how="TCP")
+    return None
+
+
+def _counted(config: Config) -> tuple[int, int] | None:
+    """Return how many TCP connections were refused so far, and how many are open."""
+    try:
+        pages = Pages.attach(Places(config.state_dir, config.run_dir).counters)
+    except (OSError, ValueError):
+        return None  # not ours to see
+    return pages.total("tcp_rejected_total"), pages.total("tcp_connections")
+
+
+def _silent(running: Daemon, address: Address, error: OSError, *, how: str) -> Finding:
+    text = f"{running} runs, but does not answer on {address} over {how}: {_said(error)}"
+    if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
+        do = "sudo fastdns doctor says whether its TCP connections are at their limit"
+        return hint(ABOUT, text, do)
+    do = f"systemctl restart {running.unit or units.FASTDNS}"
+    if running.addresses is None:
+        do = f"fastdns reload, if listen.dns has changed, or {do}"
+    return wrong(ABOUT, text, do)
 
 
 def _whole_way(address: Address) -> Finding:
@@ -123,6 +199,11 @@ def _near(address: Address) -> Address:
     if address == address.wildcard:
         return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
     return address
+
+
+def _plain(address: Address) -> Address:
+    """Return the address without its interface, which the kernel's tables do not name."""
+    return Address(address.host.partition("%")[0], address.port)
 
 
 def _said(error: OSError) -> str:

@@ -9,21 +9,33 @@ from pathlib import Path
 import attrs
 
 from ..config.load import DEFAULT_FILE, load
-from ..config.places import Places
-from ..config.schema import Config
+from ..config.places import SYSTEM_RUN, SYSTEM_STATE, Places
+from ..config.schema import Config, Listen
 from ..errors import ConfigErrors, FastdnsError
 from ..server.ground import holder
-from . import daemon, machine, ports, resolver
-from .findings import Finding, ok, wrong
+from . import aside, daemon, machine, ports, processes, resolver
+from .findings import Finding, hint, ok, wrong
+from .running import Daemon, daemons, meant
 
 
 @attrs.frozen
 class Patient:
-    """The configuration, None when it is wrong, and the pid of the daemon that runs with it."""
+    """The configuration, None when it is wrong, and the daemon that runs with it."""
 
     config: Config | None
-    daemon: int | None
+    running: Daemon | None = None
     findings: tuple[Finding, ...] = ()  # what was found on the way here
+
+    @property
+    def daemon(self) -> int | None:
+        return self.running.pid if self.running is not None else None
+
+    @property
+    def judged(self) -> Config | None:
+        """The configuration with the addresses at which the daemon really listens."""
+        if self.config is None or self.running is None or self.running.addresses is None:
+            return self.config
+        return attrs.evolve(self.config, listen=Listen(self.running.addresses))
 
 
 def admit(path: Path | None, state: str | None) -> Patient:
@@ -31,33 +43,89 @@ def admit(path: Path | None, state: str | None) -> Patient:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        do = "fastdns check tells when it is right; what else is wrong shows then"
-        found = tuple(wrong("configuration", line, do) for line in errors.lines)
-        return Patient(None, None, found)
+        return Patient(None, None, tuple(map(_wrong_line, errors.lines)))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
     try:
         pid = holder(Places(config.state_dir, config.run_dir).lock)
     except FastdnsError as error:
-        unseen = wrong(daemon.ABOUT, str(error), "run this as root")
-        return Patient(config, None, (valid, unseen))
-    return Patient(config, pid, (valid,))
+        return _unseen(config, valid, str(error), path)
+    if pid is not None:
+        return Patient(config, Daemon.of(pid) if pid else Daemon(0), (valid,))
+    return _elsewhere(config, valid, path, is_named=state is not None)
+
+
+def _wrong_line(line: str) -> Finding:
+    if os.geteuid() != 0 and "Permission denied" in line:
+        return hint("configuration", line, "run this as root: sudo fastdns doctor")
+    do = "fastdns check tells when it is right; what else is wrong shows then"
+    return wrong("configuration", line, do)
+
+
+def _unseen(config: Config, valid: Finding, problem: str, path: Path | None) -> Patient:
+    """Return what is seen without the lock, which only the daemon's user and root may read."""
+    found = meant(daemons(), path)
+    unseen = hint(daemon.ABOUT, problem, "run this as root: sudo fastdns doctor")
+    return Patient(config, found or Daemon(0), (valid, *(() if found else (unseen,))))
+
+
+def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: bool) -> Patient:
+    """Nobody has the lock of this state_dir: is it another daemon that is meant?"""
+    others = daemons()
+    known = meant(others, path)
+    if known is not None and not is_named:
+        if os.geteuid() != 0 and known.state_dir is None:
+            # Whoever has no daemon of their own means that of the system.
+            config = attrs.evolve(config, state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)
+            return Patient(config, known, (valid,))
+        if known.state_dir is not None:
+            text = (
+                f"fastdns (pid {known.pid}) runs with state_dir {known.state_dir}, and the "
+                f"configuration says {config.state_dir}: commands do not find it, and a reload "
+                "cannot change that"
+            )
+            changed = wrong(daemon.ABOUT, text, processes.restart(known))
+            config = attrs.evolve(config, state_dir=known.state_dir)
+            return Patient(config, known, (valid, changed))
+    named = (
+        hint(
+            daemon.ABOUT,
+            f"another fastdns (pid {one.pid}) runs with state_dir {one.state_dir}",
+            f"to look at that one: fastdns doctor --state {one.state_dir}",
+        )
+        for one in others
+        if one.state_dir is not None and one.state_dir != config.state_dir
+    )
+    return Patient(config, None, (valid, *named))
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Say all that is to be said; changes nothing."""
     yield from patient.findings
-    config = patient.config
-    if config is None:
+    config, judged, running = patient.config, patient.judged, patient.running
+    if config is None or judged is None:
         return
+    is_told = running is not None and running.is_told_addresses
     taken = False
-    for finding in ports.look(config, patient.daemon):
+    for finding in ports.look(judged if is_told else config, patient.daemon):
         taken = taken or finding.state == "wrong"
         yield finding
-    yield from _as_far(daemon.ABOUT, daemon.look(config, patient.daemon, may_start=not taken))
+    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, may_start=not taken))
+    if running is not None:
+        yield from daemon.look_at_addresses(config, running)
+        yield from processes.look(config, running)
     yield from daemon.look_at_upstreams(config)
-    yield from _as_far(resolver.ABOUT, resolver.look(config, patient.daemon))
+    yield from daemon.look_at_access(judged)
+    yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon))
+    yield from aside.look(judged)
     yield from machine.look(config)
+    if os.geteuid() != 0:
+        yield hint(
+            "rights",
+            "only root sees whose processes hold the ports, how the keeper does, and what lies "
+            "in the daemon's directories",
+            "sudo fastdns doctor",
+        )
 
 
 def _as_far(about: str, findings: Iterable[Finding]) -> Iterator[Finding]:

@@ -78,8 +78,8 @@ def _taken(claim: Claim, config: Config, port: Port) -> Finding:
     held = [one.address for one in claim.held]
     if not set(held) <= set(claim.wanted):
         text = f"{claim.process} has {_listed(held)}, in the way of {where}"
-    way = way_out(claim.process, held, config.listen.dns)
     given_up = [one.address for one in port.bound if claim.process.pid in port.pids([one])]
+    way = way_out(claim.process, held, config.listen.dns, given_up)
     if way.remedy is not None and all(
         is_ourselves(server.address, given_up) for server in Sources(config).servers
     ):

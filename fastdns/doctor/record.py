@@ -139,6 +139,7 @@ def _change(data: dict[str, Any]) -> Change:
     for key in ("before", "after"):
         if data.get(key) is not None:
             data[key] = Content(**data[key])
-    if "made" in data:
-        data["made"] = tuple(data["made"])
+    for key in ("made", "served"):
+        if key in data:
+            data[key] = tuple(data[key])
     return kind(**data)

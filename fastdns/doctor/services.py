@@ -13,6 +13,7 @@ from ..config.schema import Address
 from ..errors import FastdnsError
 from ..server.holders import Port, Process, read_process
 from . import units
+from .aside import SERVE_ALL, uncovered
 from .changes import Content, FileChange, UnitChange
 from .findings import Remedy
 from .record import Record
@@ -45,16 +46,25 @@ class Way:
     remedy: Remedy | None = None
 
 
-def way_out(process: Process, addresses: Sequence[Address], wanted: Collection[Address]) -> Way:
-    """Return how the process gives up these addresses of its, for those that we want."""
+def way_out(
+    process: Process,
+    addresses: Sequence[Address],
+    wanted: Collection[Address],
+    served: Sequence[Address] = (),
+) -> Way:
+    """Return how the process gives up these addresses of its, for those that we want.
+
+    `served` has all at which it can be asked: other machines may do so.
+    """
+    lost = uncovered(served, wanted)
     if process.name.startswith(RESOLVED_NAME):
-        return _resolved(addresses)
+        return _resolved(addresses, lost)
     if process.name == "dnsmasq":
-        return _dnsmasq_of_others(process) or _dnsmasq(process, wanted)
-    return _any(process)
+        return _dnsmasq_of_others(process) or _dnsmasq(process, wanted, lost)
+    return _any(process, lost)
 
 
-def _any(process: Process) -> Way:
+def _any(process: Process, lost: Sequence[Address] = ()) -> Way:
     unit = process.unit or ""
     is_service = unit.endswith(".service") and not unit.startswith("user@")
     disable = f"systemctl disable --now {unit}"
@@ -66,29 +76,40 @@ def _any(process: Process) -> Way:
         how = disable if is_service else f"kill {process.pid}"
         return Way(f"another fastdns, with another state_dir: {how}, {ELSEWHERE}")
     if is_service:
-        remedy = _stop_for_good(unit) if STOPPABLE.fullmatch(unit) else None
+        remedy = _stop_for_good(unit, lost) if STOPPABLE.fullmatch(unit) else None
         return Way(f"{disable}, {ELSEWHERE}", remedy)
     return Way(f"kill {process.pid}, {ELSEWHERE}")
 
 
-def _stop_for_good(unit: str) -> Remedy | None:
+def _cut_off(lost: Sequence[Address]) -> str:
+    """Return what is said of other machines, "" when none is concerned; before and after."""
+    if not lost:
+        return ""
+    where = " and ".join(map(str, lost))
+    return (
+        f"; OTHER MACHINES that ask it at {where} have no DNS then, because fastdns does not "
+        f"listen there (to serve them: {SERVE_ALL})"
+    )
+
+
+def _stop_for_good(unit: str, lost: Sequence[Address]) -> Remedy | None:
     if not units.systemd_runs():
         return None
 
     def apply(record: Record) -> str:
-        record.make(UnitChange.of(unit))
-        return f"stopped {unit}, which no longer starts with the system"
+        record.make(UnitChange.of(unit, lost))
+        return f"stopped {unit}, which no longer starts with the system{_cut_off(lost)}"
 
     asks = f"stop {unit} and keep it from starting with the system"
     its_own = "zones" if _AUTHORITATIVE.fullmatch(unit) else "local names, rules for domains, lists"
-    asks += f" (what it answers by itself is gone then: {its_own})"
+    asks += f" (what it answers by itself is gone then: {its_own}){_cut_off(lost)}"
     return Remedy(asks, apply)
 
 
 # systemd-resolved
 
 
-def _resolved(addresses: Sequence[Address]) -> Way:
+def _resolved(addresses: Sequence[Address], lost: Sequence[Address]) -> Way:
     extra = any(not one.host.startswith("127.0.0.5") for one in addresses)
     settings = "DNSStubListener=no" + ("\nDNSStubListenerExtra=" if extra else "")
     shown = settings.replace("\n", " and ")
@@ -108,9 +129,10 @@ def _resolved(addresses: Sequence[Address]) -> Way:
             if names_stub(RESOLV_CONF):
                 link = Content(link=str(UPLINK_RESOLV_CONF))
                 record.make(FileChange.of(RESOLV_CONF, link))
-        return "systemd-resolved has no stub any more; its other work goes on"
+        return f"systemd-resolved has no stub any more; its other work goes on{_cut_off(lost)}"
 
-    return Way(do, Remedy(f"have systemd-resolved leave the port ({shown}) and restart it", apply))
+    asks = f"have systemd-resolved leave the port ({shown}) and restart it{_cut_off(lost)}"
+    return Way(do, Remedy(asks, apply))
 
 
 def _has_left(addresses: Sequence[Address]) -> bool:
@@ -141,10 +163,10 @@ def _dnsmasq_of_others(process: Process) -> Way | None:
     return _any(process)
 
 
-def _dnsmasq(process: Process, wanted: Collection[Address]) -> Way:
+def _dnsmasq(process: Process, wanted: Collection[Address], lost: Sequence[Address]) -> Way:
     text = _dnsmasq_configuration()
     if not (_DHCP.search(text) or _serves_dhcp(process)):
-        return Way(f"systemctl disable --now {DNSMASQ}", _stop_for_good(DNSMASQ))
+        return Way(f"systemctl disable --now {DNSMASQ}", _stop_for_good(DNSMASQ, lost))
     if all(ip_address(one.host.partition("%")[0]).is_loopback for one in wanted):
         return Way(
             "it is this network's DHCP server and tells clients to ask it: have fastdns serve "
@@ -161,12 +183,12 @@ def _dnsmasq(process: Process, wanted: Collection[Address]) -> Way:
             record.make(FileChange.of(DNSMASQ_DROP_IN, after, reader=DNSMASQ, needs_port=True))
             if not units.is_active(DNSMASQ):
                 raise FastdnsError(f"{DNSMASQ} does not start like that: journalctl -u {DNSMASQ}")
-        return "dnsmasq serves DHCP only"
+        return f"dnsmasq serves DHCP only{_cut_off(lost)}"
 
     asks = (
         "have dnsmasq serve DHCP only and send its clients to fastdns "
         f"({' and '.join(settings)}); what it answers by itself is gone then: "
-        "names of DHCP clients, local names, rules for domains"
+        f"names of DHCP clients, local names, rules for domains{_cut_off(lost)}"
     )
     return Way(do, Remedy(asks, apply))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 from ..errors import FastdnsError
@@ -25,6 +26,7 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
         )
         return False
     failed: list[str] = []
+    gives_port = any(change.wants_port() for change in changes)
     for change in changes:
         try:
             if daemon is not None and change.wants_port():
@@ -34,12 +36,24 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
         except FastdnsError as error:
             failed.append(str(error))
             say(f"not undone: {error}")
+    if gives_port and not failed:
+        try:
+            _disable(say)
+        except FastdnsError as error:
+            failed.append(str(error))
+            say(f"not undone: {error}")
     return not failed
 
 
 def _stop() -> str:
     units.change("stop", units.FASTDNS)
-    later = ""
-    if units.is_enabled(units.FASTDNS):
-        later = f"; it will start with the system, unless: systemctl disable {units.FASTDNS}"
-    return f"stopped {units.FASTDNS}, so that the port is free{later}"
+    return f"stopped {units.FASTDNS}, so that the port is free"
+
+
+def _disable(say: Callable[[str], None]) -> None:
+    """Keep fastdns from being in the way of who has got the port back, from the next boot on."""
+    # A package that is being removed does that itself, and a later installation knows it was on.
+    if os.environ.get("DPKG_MAINTSCRIPT_PACKAGE") or not units.is_enabled(units.FASTDNS):
+        return
+    units.change("disable", "--now", units.FASTDNS)  # it may try again and again to start
+    say(f"{units.FASTDNS} no longer starts with the system (again: fastdns doctor --fix)")

@@ -13,7 +13,13 @@ from ..config.schema import Clients, Network
 
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 LINK_LOCAL = IPv6Network("fe80::/10")
-EVERYBODY: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+# Addresses that strangers do not reach.
+PRIVATE: tuple[Network, ...] = (
+    *(IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16")),
+    *(IPv4Network("100.64.0.0/10"), IPv4Network("169.254.0.0/16"), IPv4Network("127.0.0.0/8")),
+    *(IPv6Network("fc00::/7"), IPv6Network("fe80::/10"), IPv6Network("::1")),
+)
+WIDE = {4: 8, 6: 16}  # bits: who admits a whole /8 of the Internet admits strangers
 
 
 @attrs.frozen
@@ -54,9 +60,17 @@ def compile_access(section: schema.Access, lan: Lan) -> Access:
     )
 
 
-def admits_everybody(section: schema.Access, everybody: Network) -> bool:
-    """Whether this prefix, all of IPv4 or of IPv6, may ask but for what is denied."""
-    return everybody in section.allow and everybody not in section.deny
+def admitted_strangers(section: schema.Access) -> Iterator[Network]:
+    """Yield the prefixes that may ask and are wider than any network of one's own: /8, or /16."""
+    for one in section.allow:
+        if isinstance(one, str) or one in section.deny or one.prefixlen > WIDE[one.version]:
+            continue
+        if not any(_is_inside(one, private) for private in PRIVATE):
+            yield one
+
+
+def _is_inside(network: Network, other: Network) -> bool:
+    return network.version == other.version and network[0] in other and network[-1] in other
 
 
 def turning_points(verdicts: Mapping[Network, bool], family: type[Network]) -> list[int]:

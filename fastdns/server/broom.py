@@ -13,6 +13,10 @@ from .disk import TROUBLE, Disk
 
 EXPIRE_SECONDS = 3600.0
 FIRST_EXPIRE_SECONDS = 2.0  # the start of the workers comes first
+# After a sweep, until the next one that damaged entries make necessary: at least so long, and so
+# many times as long as that one took.
+DAMAGE_PAUSE_SECONDS = 5.0
+DAMAGE_PAUSE_TIMES = 10
 PAUSE_SECONDS = 0.01  # between two slices of what is in no hurry
 IN_VAIN_SECONDS = 5.0  # until the next try, when there was no room to be made
 
@@ -30,6 +34,15 @@ class Broom:
         self._makes_room = False
         self._map_was_full = False
         self._expire_at = self.next_at = now + FIRST_EXPIRE_SECONDS
+        self._began_at = self._not_before = now
+
+    def look(self, now: float) -> None:
+        """Begin soon when damaged entries were found: there may be others."""
+        if self._disk.wants_sweep:
+            self._disk.wants_sweep = False
+            self._expire_at = min(self._expire_at, max(now, self._not_before))
+            if self._sweep is None:
+                self.next_at = min(self.next_at, self._expire_at)
 
     def comes_first(self, store: Store) -> bool:
         """Whether a commit would be in vain until there is more room."""
@@ -82,13 +95,19 @@ class Broom:
         if self._sweep is None or (makes_room and not self._makes_room):
             self._sweep = self._sweeper.make_room() if makes_room else self._sweeper.expire()
             self._makes_room = makes_room
-            self.next_at = now
+            self.next_at = self._began_at = now
 
     def _end(self, store: Store, now: float) -> None:
         made_room = self._makes_room
+        damaged = self._sweeper.spoiled if self._sweeper is not None and not made_room else 0
         self._forget(now)
         if not made_room:
             self._expire_at = self.next_at = now + EXPIRE_SECONDS
+            pause = DAMAGE_PAUSE_TIMES * (now - self._began_at)
+            self._not_before = now + max(pause, DAMAGE_PAUSE_SECONDS)
+            self._counters.add("disk_damaged_total", damaged)
+            self._disk.found_damaged(damaged, now)
+            self._disk.wants_sweep = False  # it was just done
         if self._show(store) < FULL:
             self._disk.shrink(store, now)
         elif made_room:

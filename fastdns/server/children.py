@@ -18,7 +18,8 @@ from .loop import Loop
 log = logging.getLogger(__name__)
 
 READY_SECONDS = 10.0  # who takes longer before it can do its work is given up
-STOP_SECONDS = 6.0  # longer than a worker takes for its last answers
+STOP_SECONDS = 5.0  # longer than a worker takes for its last answers
+KILL_SECONDS = 0.5  # that one may take to be gone after it has been killed
 SHORT_LIFE_SECONDS = 1.0  # who dies younger is replaced more slowly each time
 PAUSE_SECONDS = 0.05
 PAUSE_MAX_SECONDS = 5.0
@@ -39,6 +40,7 @@ class Child:
         self.pid = 0
         self.began_at = time.monotonic()
         self.is_ready = False
+        self.is_stuck = False  # it has been killed and does not end
         self.late_at = math.inf  # when it has taken too long to be ready, or to end
         self.code: int | None = None  # how it ended (negative: by that signal), if it has
         self.settled: Callable[[], None] = _nothing  # called when it is ready, or never will be
@@ -81,24 +83,39 @@ class Child:
                 self._hear()
         return self.is_ready
 
-    def release(self) -> None:
-        """Let it end in its own time."""
+    def release(self, seconds: float = STOP_SECONDS) -> None:
+        """Let it end in its own time, which is so long at the most."""
         if self._order >= 0:
             self._loop.forget(self._order)
             os.close(self._order)
             self._order = -1
-            self.late_at = time.monotonic() + STOP_SECONDS
+            self.late_at = time.monotonic() + seconds
 
     def kill(self) -> None:
         """End it now."""
         if self.code is None:
             os.kill(self.pid, signal.SIGKILL)
 
-    def reap(self, *, wait: bool = False) -> bool:
+    def reap_killed(self) -> bool:
+        """End it now, and return whether it has ended.
+
+        One that waits for a device in the kernel ends when that answers, and not before: it is
+        reaped later, like any other.
+        """
+        self.kill()
+        until = time.monotonic() + KILL_SECONDS
+        while self.code is None and not self.reap() and time.monotonic() < until:
+            time.sleep(KILL_SECONDS / 100)
+        if self.code is None:
+            self.late_at, self.is_stuck = math.inf, True
+            log.error("the %s was killed and does not end: it waits for a device", self)
+        return self.code is not None
+
+    def reap(self) -> bool:
         """Return True once, when it has ended; `code` says how."""
         if self.code is not None:
             return False
-        pid, status = os.waitpid(self.pid, 0 if wait else os.WNOHANG)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
         if pid == 0:
             return False
         if self._answered >= 0:
@@ -110,13 +127,16 @@ class Child:
         return True
 
     def await_end(self) -> None:
-        """Wait for its end after a release; end it when that takes too long."""
+        """Wait for its end after a release; end it when that takes too long.
+
+        One that cannot be ended is left to whoever reaps it after us.
+        """
         with self._loop.signals_held():
             while self.code is None and not self.reap():
                 if time.monotonic() >= self.late_at:
                     log.error("the %s takes too long to end and is killed", self)
-                    self.kill()
-                    self.late_at = math.inf
+                    self.reap_killed()
+                    break
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
             signal.raise_signal(signal.SIGCHLD)  # one that we have taken may have been another's
 

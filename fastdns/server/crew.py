@@ -98,8 +98,7 @@ class Crew:
         for child in self.everybody:
             if now >= child.late_at:
                 log.error("the %s takes too long and is killed", child)
-                self.give_up(child)
-                self._lose(child)
+                self.end(child)
             elif child.reap():
                 self._lose(child)
         for number, post in enumerate(self.posts):
@@ -142,7 +141,7 @@ class Crew:
             self._let_go(post.successor)
         del self.posts[first:]
         self.dismiss_standby()
-        while self._leaving:
+        while any(not child.is_stuck for child in self._leaving):
             yield math.inf
 
     def dismiss_standby(self) -> None:
@@ -157,9 +156,18 @@ class Crew:
 
     def give_up(self, child: Child) -> None:
         """End one that is not ready, for whose post another will be enlisted."""
-        child.kill()
-        child.reap(wait=True)
-        self._forget(child)
+        if child.reap_killed():
+            self._forget(child)
+        else:
+            self._leaving.append(child)
+
+    def end(self, child: Child) -> None:
+        """End one now; another does its work, also while it cannot be ended."""
+        if child.reap_killed():
+            self._lose(child)
+        elif child not in self._leaving:
+            self._vacate_post(child)
+            self._leaving.append(child)  # its berth is free when it is gone
 
     def stop(self) -> None:
         """Let all send what is under way, and wait for their end."""
@@ -217,13 +225,17 @@ class Crew:
     def _lose(self, child: Child) -> None:
         """One has ended: clear up after it, and see who has to do its work."""
         self._forget(child)
-        lived = time.monotonic() - child.began_at
         if child in self._leaving:
             self._leaving.remove(child)
             if child.code != 0:
                 self._mourn(child)
             return
         self._mourn(child)
+        self._vacate_post(child)
+
+    def _vacate_post(self, child: Child) -> None:
+        """Have somebody else do what it has done."""
+        lived = time.monotonic() - child.began_at
         for post in (*self.posts, self._standby):
             if post.successor is child:
                 post.successor = None

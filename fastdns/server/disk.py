@@ -31,6 +31,11 @@ CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # after which it is given up though nothing was found.
 ODDITIES_SUSPICIOUS = 3
 ODDITIES_BORNE = 6
+# Between two examinations, when one has found nothing, or could not look; then twice as long each
+# time, until there was quiet for a while.
+EXAMINE_PAUSE_SECONDS = 1.0
+EXAMINE_PAUSE_MAX_SECONDS = 60.0
+EXAMINE_QUIET_SECONDS = 300.0
 REASONS_OF_SYSTEM = tuple(
     os.strerror(number)
     for number in (
@@ -38,6 +43,7 @@ REASONS_OF_SYSTEM = tuple(
         *(errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EAGAIN),
     )
 )
+NO_ODDITIES = (lmdb.MapFullError, lmdb.ReadersFullError)  # they go by themselves
 TROUBLE = (OSError, lmdb.Error, Damaged, LockHeld)
 
 
@@ -78,6 +84,21 @@ class Trouble:
         self._pause, self._was_said, self.is_on = 0.0, False, False
 
 
+class ExaminationPause:
+    """When the next examination may begin: each takes a process, and reads all there is."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._at = -math.inf  # when the last one began
+        self.next_at = -math.inf
+
+    def begin(self, now: float) -> None:
+        if now - self._at > self._pause + EXAMINE_QUIET_SECONDS:
+            self._pause = 0.0
+        self._at, self.next_at = now, now + self._pause
+        self._pause = min(max(2 * self._pause, EXAMINE_PAUSE_SECONDS), EXAMINE_PAUSE_MAX_SECONDS)
+
+
 class Disk:
     """The environment while it can be used; what goes wrong with it is handled and told here.
 
@@ -86,17 +107,29 @@ class Disk:
     """
 
     def __init__(
-        self, place: Path, size: int, control: Control, counters: Counters, crashes: int
+        self,
+        place: Path,
+        size: int,
+        control: Control,
+        counters: Counters,
+        *,
+        crashes: int,
+        readers: int = 0,
     ) -> None:
+        """So many `readers` are to be able to look into it at once."""
         self._place = place
         self._size = size
         self._control = control
         self._counters = counters
         self._crashes = crashes
+        self._readers = readers
         self._store: Store | None = None
         self._trouble = Trouble(place)
         self._oddities = 0
+        self._examinations = ExaminationPause()
+        self._told_damage_at = -SAY_SECONDS
         self.examination: Examination | None = None
+        self.wants_sweep = False  # damaged entries were found, and there may be others
         self.writes = Writes(counters)
 
     @property
@@ -106,6 +139,10 @@ class Disk:
     @property
     def next_at(self) -> float:
         """When `store` is worth being asked again; infinite when nothing has to be waited for."""
+        if self._control.suspect and self.examination is None:
+            waits_until = self._trouble.retry_at
+            pause_until = self._examinations.next_at
+            return pause_until if waits_until == math.inf else max(pause_until, waits_until)
         return self._trouble.retry_at
 
     def hurry(self) -> None:
@@ -122,7 +159,7 @@ class Disk:
             return None
         try:
             if self._control.suspect:
-                self._examine()
+                self._examine(now)
             elif self._store is None:
                 self._open()
         except TROUBLE as error:
@@ -145,7 +182,7 @@ class Disk:
         try:
             if isinstance(error, CutOff) or self._is_suspicious(error):
                 self._control.suspect = True
-                self._examine()
+                self._examine(now)
                 return
             if isinstance(error, Damaged) or self._oddities >= ODDITIES_BORNE:
                 self._renew(str(error))
@@ -180,6 +217,19 @@ class Disk:
         except TROUBLE as error:
             self.failed(error, now)
 
+    def found_damaged(self, entries: int, now: float) -> None:
+        """Tell of so many entries that were removed, since they could not be used."""
+        if not entries:
+            return
+        self.wants_sweep = True
+        if now - self._told_damage_at >= SAY_SECONDS:
+            self._told_damage_at = now
+            log.warning(
+                "%s: %d of its entries cannot be read any more and were removed; the others stay",
+                self._place,
+                entries,
+            )
+
     def succeeded(self) -> None:
         """Take note of a commit: what was in its way is gone."""
         self._oddities = 0
@@ -196,7 +246,7 @@ class Disk:
             if reason is not None:
                 self._renew(reason)
             else:
-                self._acquit()
+                self._acquit(examination.spoiled, now)
         except TROUBLE as error:
             self.failed(error, now)
 
@@ -208,7 +258,7 @@ class Disk:
             self.examination = None
 
     def _open(self, *, examined: bool = False) -> None:
-        store = Store.open(self._place, self._size, examined=examined)
+        store = Store.open(self._place, self._size, examined=examined, readers=self._readers)
         try:
             self.writes.go_on_from(*store.written())
             if self._trouble.is_on:
@@ -222,12 +272,18 @@ class Disk:
             self._control.advance_generation()
         self._trouble.end()
 
-    def _examine(self) -> None:
+    def _examine(self, now: float) -> None:
         self._close_store()
-        self.examination = Examination(self._place)
+        if now >= self._examinations.next_at:
+            self._examinations.begin(now)
+            self.examination = Examination(self._place)
 
-    def _acquit(self) -> None:
-        log.info("%s was suspected of damage; it has none", self._place)
+    def _acquit(self, damaged: int, now: float) -> None:
+        if damaged:
+            self.wants_sweep = True
+            log.warning("%s holds %d damaged entries, which are removed", self._place, damaged)
+        else:
+            log.info("%s was suspected of damage; it has none", self._place)
         self._open(examined=True)
         assert self._store is not None
         with self.writing():
@@ -252,8 +308,11 @@ class Disk:
 
     def _is_suspicious(self, error: Exception) -> bool:
         """Return True once, when LMDB has failed again and again for reasons of its own."""
-        if isinstance(error, lmdb.Error) and not isinstance(error, lmdb.MapFullError):
-            self._oddities += not str(error).endswith(REASONS_OF_SYSTEM)
+        if not isinstance(error, lmdb.Error) or isinstance(error, NO_ODDITIES):
+            return False
+        if str(error).endswith(REASONS_OF_SYSTEM):
+            return False
+        self._oddities += 1
         return self._oddities == ODDITIES_SUSPICIOUS
 
     def _wait(self, error: Exception, now: float) -> None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import pwd
+import re
 import stat
 import time
 from contextlib import suppress
@@ -14,6 +16,9 @@ import attrs
 
 from ..config.places import SYSTEM_ACCOUNT, Places, is_own_name
 from ..errors import FastdnsError, StartError
+from . import preload
+
+log = logging.getLogger(__name__)
 
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 LOCK_SECONDS = 0.1
@@ -22,6 +27,8 @@ LOCK_PAUSE_SECONDS = 0.02
 # rings and cache of theirs in use, another one must not begin.
 ORPHANS_SECONDS = 6.0
 NOBODY = 65534
+CAP_CHOWN = 0
+PROCESS_STATUS = Path("/proc/self/status")
 ACCOUNTS = (SYSTEM_ACCOUNT, "nobody")  # for a daemon started by root: the first that exists
 
 
@@ -36,13 +43,17 @@ class Account:
 def prepare(places: Places) -> Account | None:
     """Make the directories; return the account to become, None to stay who we are.
 
-    Root becomes the owner of state_dir, or, where that is root's own, the account of fastdns.
+    Root becomes the owner of state_dir, or, where that is root's own, the account of fastdns. A
+    root that may not, in a container without capabilities, stays root, and a warning says so.
     """
     account = None
     if os.geteuid() == 0:
         account = owner(places.state_dir) or _own_account()
+    if account is not None and (reason := obstacle(account)) is not None:
+        log.warning("runs as root: it cannot become user %s (%s)", _name(account.uid), reason)
+        account = None
     for directory in (places.state_dir, places.run_dir):
-        if directory.exists() and not directory.is_dir():
+        if os.path.exists(directory) and not directory.is_dir():
             raise StartError(f"{directory} is no directory; choose another place with --state DIR")
         try:
             directory.mkdir(parents=True, exist_ok=True)
@@ -147,8 +158,46 @@ def _is_gone(pid: str) -> bool:
     return stat_line.rpartition(") ")[2][:1] in ("Z", "X")
 
 
+def obstacle(account: Account) -> str | None:
+    """Return why root cannot become this account, None when it can.
+
+    A root in a container may have no capabilities, or no other user may exist in its namespace. A
+    child tries it: half of it done in this process could not be taken back.
+    """
+    if not _may_give_files_away():
+        return "it lacks CAP_CHOWN"
+    reader, writer = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            become(account)
+            os.write(writer, b"0")
+        except OSError as error:
+            os.write(writer, b"%d" % (error.errno or 0))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with open(reader, "rb") as stream:
+        said = stream.read()
+    with suppress(ChildProcessError):  # whoever has started us ignores its children, and so do we
+        os.waitpid(child, 0)
+    if said == b"0":
+        return None
+    return os.strerror(int(said)) if said else "the attempt did not end well"
+
+
+def _may_give_files_away() -> bool:
+    """Return whether this process has CAP_CHOWN, as far as /proc tells."""
+    try:
+        found = re.search(r"^CapEff:\s*([0-9a-f]+)$", PROCESS_STATUS.read_text(), re.M)
+    except OSError:
+        return True
+    return found is None or bool(int(found[1], 16) & 1 << CAP_CHOWN)
+
+
 def become(account: Account) -> None:
-    """Give up root for good."""
+    """Give up root for good. What is loaded by now can be used; nothing else need be readable."""
+    preload.import_late()
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

@@ -97,6 +97,21 @@ class Port:
         )
 
 
+def listens_on(pid: int) -> tuple[Address, ...] | None:
+    """Return where the process listens for TCP, in this network; None: that is not ours to see."""
+    try:
+        descriptors = list(os.scandir(f"/proc/{pid}/fd"))
+    except OSError:
+        return None
+    inodes = set()
+    for descriptor in descriptors:
+        with suppress(OSError):
+            if target := _SOCKET.fullmatch(os.readlink(descriptor.path)):
+                inodes.add(int(target[1]))
+    found = (one for one in _bound() if one.protocol == "TCP" and one.inode in inodes)
+    return tuple(dict.fromkeys(one.address for one in found))
+
+
 def processes_of(inodes: Collection[int]) -> dict[int, set[int]]:
     """Return, by socket, the ids of all processes that hold it, as far as we may see them."""
     found: dict[int, set[int]] = {}
@@ -143,6 +158,10 @@ def holder_of(wanted: Address) -> Process | None:
 
 
 def _bound_to(port: int) -> Iterator[Bound]:
+    return (one for one in _bound() if one.address.port == port)
+
+
+def _bound() -> Iterator[Bound]:
     for table in _TABLES:
         try:
             lines = Path(f"/proc/net/{table}").read_text(encoding="ascii").splitlines()[1:]
@@ -151,8 +170,9 @@ def _bound_to(port: int) -> Iterator[Bound]:
         for line in lines:
             _, local, _, state, *rest = line.split()
             host, _, number = local.rpartition(":")
-            if int(number, 16) == port and (table.startswith("udp") or state == _LISTENING):
-                yield Bound(table[:3].upper(), Address(_host(host), port), int(rest[5]))
+            if table.startswith("udp") or state == _LISTENING:
+                address = Address(_host(host), int(number, 16))
+                yield Bound(table[:3].upper(), address, int(rest[5]))
 
 
 def _host(digits: str) -> str:

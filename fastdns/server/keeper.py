@@ -40,6 +40,10 @@ REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
 NICE = 10
+# Who reads the environment at once: a worker by itself and by the threads of its pool (gevent has
+# 10), also one that is being replaced; and commands.
+READERS_A_WORKER = 11
+READERS_BESIDE = 64
 EXAMINATION_SECONDS = 1.5  # that a start waits for it: clients do, too
 
 # How many hit counts a commit may write that no answer takes along.
@@ -65,6 +69,7 @@ class KeeperInheritance:
     bell: int
     berths: Sequence[Berth]  # of the workers
     lifeline: int  # ends when the supervisor is gone, or wants us to end
+    most_workers: int = 1  # while this daemon runs
 
 
 class Keeper:
@@ -76,7 +81,12 @@ class Keeper:
         self._control = inheritance.control
         self._counters = inheritance.counters
         self._disk = Disk(
-            inheritance.place, inheritance.size, self._control, self._counters, crashes
+            inheritance.place,
+            inheritance.size,
+            self._control,
+            self._counters,
+            crashes=crashes,
+            readers=READERS_A_WORKER * (inheritance.most_workers + 1) + READERS_BESIDE,
         )
         self._intake = Intake(inheritance.rings, now)
         self._broom = Broom(self._disk, inheritance.stale, self._counters, now)
@@ -139,6 +149,7 @@ class Keeper:
             self._desk.open()
             self._disk.look(now)
         store = self._disk.store(now)
+        self._broom.look(now)
         if now >= self._commit_at:
             self._tally(now)
             self._commit(now)
@@ -184,11 +195,12 @@ class Keeper:
 
     def _write(self, store: Store, counts: list[Update]) -> int:
         """Write answers and counts, under the lock under which commands make changes."""
-        if not (counts or self._intake.answer_count):
+        if not (counts or self._intake.answer_count or self._intake.spoiled):
             return 0
         written = 0
         with self._disk.writing():
             store.env.reader_check()  # a page that a dead reader saw last is free
+            self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
             updates = sorted(self._needed(store) + counts)
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
             for done in store.apply(updates, Moment.now(), sum_of_writes):
@@ -214,10 +226,11 @@ class Keeper:
     def _hear_bell(self) -> None:
         if _rings(self._inheritance.bell) >= BELL_TAKE_IN:
             self._is_urgent = True
-        now = time.monotonic()
-        self._intake.take(now)
-        if self._intake.has_ended:
-            self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
+        else:
+            self._intake.take(time.monotonic())
+            self._is_urgent |= bool(self._intake.spoiled)
+            if self._intake.has_ended:
+                self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
 
     def _tally(self, now: float) -> None:
         """Have workers tell their hit counts, and wait a moment for it."""

@@ -8,13 +8,14 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from socket import AF_INET6, socket
+from ipaddress import ip_address
+from socket import socket
 
 import attrs
 
 from ..config.schema import Address, Config, Network
 from ..errors import FastdnsError
-from ..policy.access import EVERYBODY, admits_everybody
+from ..policy.access import PRIVATE, admitted_strangers
 from ..upstream.sources import Sources
 from .sockets import Listeners, bind, bind_more, end_steering, steer, why_not
 
@@ -91,21 +92,24 @@ def close_unused(former: Settings, settings: Settings) -> None:
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:
     """Say which addresses serve everybody who can reach them, if they did not before."""
-    before = set(_open_addresses(former)) if former else set()
-    for address, everybody in _open_addresses(config):
+    before = set(open_addresses(former)) if former else set()
+    for address, everybody in open_addresses(config):
         if (address, everybody) not in before:
             log.warning(
                 "%s serves anybody who can reach it: access.allow has %s", address, everybody
             )
 
 
-def _open_addresses(config: Config) -> Iterator[tuple[Address, Network]]:
+def open_addresses(config: Config) -> Iterator[tuple[Address, Network]]:
+    """Yield each address that strangers can reach, with the prefix that lets them ask there."""
     for address in config.listen.dns:
-        for everybody in EVERYBODY:
-            is_of_family = (everybody.version == 6) == (address.family is AF_INET6)
-            is_open = address == address.wildcard and is_of_family
-            if is_open and admits_everybody(config.access, everybody):
-                yield address, everybody
+        host = ip_address(address.host.partition("%")[0])
+        if any(host in private for private in PRIVATE):
+            continue
+        for network in admitted_strangers(config.access):
+            if network.version == host.version:
+                yield address, network
+                break
 
 
 def no_upstream(config: Config) -> str:

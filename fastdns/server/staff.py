@@ -32,6 +32,7 @@ KEEPER_READY_SECONDS = 5.0  # commonly milliseconds
 STEERING_SECONDS = 0.02  # until nothing is under way any more to where it is steered away from
 CRASHES_SECONDS = 60.0  # of crashes of the keeper, only those of the last minute count
 CRASHES_KEPT = 10
+KEEPER_STOP_SECONDS = 12.0  # for the last commit: disks of small boxes are slow
 
 
 class Staff:
@@ -96,7 +97,11 @@ class Staff:
 
     def _signs(self) -> dict[Child, float]:
         shown = [shown_at for shown_at, _ in self._shared.pages.upstream_tables()]
-        return {one: shown[WORKER_SLOT + berth.number] for one, berth in self._crew.berths}
+        return {
+            one: shown[WORKER_SLOT + berth.number]
+            for one, berth in self._crew.berths
+            if not one.is_stuck
+        }
 
     def look(self) -> None:
         """Take note of who has ended, and have their work done by others."""
@@ -110,7 +115,7 @@ class Staff:
         if now >= self._vigil.due:
             for hung in self._vigil.silent(self._signs(), now):
                 log.error("the %s hangs for %d s and is killed", hung, SILENT_SECONDS)
-                hung.kill()
+                self._crew.end(hung)
         self._crew.look()
         if not self._is_changing:
             self._steer_to_serving()
@@ -119,7 +124,7 @@ class Staff:
         """Let workers send what is under way, then the keeper write what they have told."""
         self._crew.stop()
         for keeper_ in filter(None, (self._keeper.child, self._leaving_keeper)):
-            keeper_.release()
+            keeper_.release(KEEPER_STOP_SECONDS)
             keeper_.await_end()
         self._keeper, self._leaving_keeper = Post(), None
 
@@ -293,6 +298,7 @@ class Staff:
             bell=self._shared.keeper_bell,
             berths=self._shared.berths,
             lifeline=order,
+            most_workers=self._shared.most_workers,
         )
         keeper.main(inheritance, ready, self._crashes_lately())
 

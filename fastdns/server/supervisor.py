@@ -5,14 +5,13 @@ It has no hub, no thread and opens no database: what it forks must not share the
 
 from __future__ import annotations
 
-import importlib
 import logging
 import math
 import os
 import signal
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
@@ -21,7 +20,7 @@ from ..config.places import Places
 from ..config.schema import Config
 from ..errors import ConfigErrors, StartError
 from ..upstream.sources import Sources
-from . import ground
+from . import ground, preload
 from .heritage import Heritage
 from .log import start_log
 from .loop import Loop
@@ -37,26 +36,24 @@ from .takeover import TAKEOVER
 log = logging.getLogger(__name__)
 
 LONGEST_WAIT_SECONDS = 3600.0
-# What gevent imports with its first hub, its first threads and the first exception in one, and
-# py-lmdb (3.0; Debian 12's does not have it) with the first environment. Who has given up root may
-# not be able to read the files of the interpreter any more (they may lie in root's home), so
-# nothing is left to be imported then.
-IMPORTED_LATE = (
-    *("pprint", "pickle", "concurrent.futures"),
-    *("gevent.monkey", "gevent.threadpool", "gevent.util"),
-    "lmdb._envid",
-    *("encodings.ascii", "encodings.utf_8_sig"),  # of what a reload reads
-)
 
 
-def run(config: Config, reread: Callable[[], Config], *, take_over: bool = False) -> int:
+def run(
+    config: Config,
+    reread: Callable[[], Config],
+    *,
+    take_over: bool = False,
+    notes: Sequence[str] = (),
+) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
 
     `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
-    instance that runs hands over to this one, if one does.
+    instance that runs hands over to this one, if one does. `notes` are logged.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
+    for note in notes:
+        log.info("%s", note)
     places = Places(config.state_dir, config.run_dir)
     account = ground.prepare(places)
     heritage = Heritage(places, account, take_over=take_over)
@@ -70,9 +67,7 @@ def run(config: Config, reread: Callable[[], Config], *, take_over: bool = False
         log.warning("%s; serving what is held until then", no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
-    for name in IMPORTED_LATE:
-        with suppress(ModuleNotFoundError):
-            importlib.import_module(name)
+    preload.import_late()  # here, so that all processes share it
     if account is not None:
         ground.become(account)
     ground.check(places)

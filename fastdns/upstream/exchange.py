@@ -11,12 +11,20 @@ from gevent.queue import Queue
 from .._answer import Answer
 from .._flights import Flights
 from .._shared import Counters
+from .._tiers import Source
 from ..config.schema import Address
-from ..errors import LocalShortage, UpstreamError, UpstreamTimeout
+from ..errors import LocalShortage, UpstreamError, UpstreamTimeout, UpstreamUnusable
 from .reply import Reader
 from .request import Request
 
-LINGERING_MAX = 256  # enough to know who is slow and who is dead; each holds a socket
+LISTEN_SECONDS = 10.0  # to what was sent: a late answer is still worth keeping
+LINGERING_MAX = 256  # that nobody waits for any more; each holds a socket
+
+
+class Keep(Protocol):
+    """Takes a good answer that has come too late for who asked."""
+
+    def __call__(self, answer: Answer, source: Source, seconds: float) -> None: ...
 
 
 class Arrivals(Protocol):
@@ -37,7 +45,7 @@ class Desk:
     """What all exchanges of a process share."""
 
     def __init__(self, reader: Reader, counters: Counters, flights: Flights) -> None:
-        self.lingering = 0  # exchanges that nobody waits for any more
+        self.lingering: dict[Exchange, None] = {}  # that nobody waits for any more, oldest first
         self.reader = reader
         self.flights = flights
         self.counters = counters
@@ -51,13 +59,10 @@ class Asked(Protocol):
     def address(self) -> Address: ...
 
     @property
-    def timeout(self) -> float: ...
+    def source(self) -> Source: ...
 
     @property
     def desk(self) -> Desk: ...
-
-    def answered(self, seconds: float) -> None:
-        """It replied after that time."""
 
     def failed(self, seconds: float, error: UpstreamError) -> None:
         """What was sent so long ago was not answered in time, or it could not be reached."""
@@ -66,8 +71,8 @@ class Asked(Protocol):
 class Exchange:
     """One query under way. Its outcome is put into `arrivals` once; nothing in it ever blocks.
 
-    `release` says that nobody waits any more: it goes on listening until its time is over, so that
-    a slow upstream is told from a dead one. `close` ends it at once.
+    `release` says that nobody waits any more: it goes on listening for LISTEN_SECONDS in all, so that a
+    slow upstream is told from a dead one and its answer is kept. `close` ends it at once.
     """
 
     def __init__(
@@ -79,46 +84,54 @@ class Exchange:
         self.request = request
         self.arrivals: Arrivals | None = arrivals
         self.done = False
+        self.is_late = False  # it takes longer than it should
         self.sent_at = time.monotonic() - seconds
+        self._keep: Keep | None = None
 
     def arrived(self, answer: Answer) -> None:
         """A reply that counts has come."""
         if not self.done:
-            self.upstream.answered(self.seconds)
             self._finish(answer)
 
     def broken(self, error: UpstreamError) -> None:
         """The network or the upstream refused."""
         if not self.done:
             self.desk.counters.add("upstream_errors_total")
-            if not isinstance(error, LocalShortage):
+            if not isinstance(error, (LocalShortage, UpstreamUnusable)):
                 self.upstream.failed(self.seconds, error)
             self._finish(error)
 
+    def late(self) -> None:
+        """There was no reply in time; there may still be one."""
+        self.is_late = True
+
     def expired(self) -> None:
-        """There was no reply in time."""
-        error = UpstreamTimeout("no reply in time")
-        self.upstream.failed(self.seconds, error)
-        self._finish(error)
+        """It has been listened to long enough."""
+        if not self.done:
+            self._finish(UpstreamTimeout("no reply in time"))
 
     @property
     def seconds(self) -> float:
         """How long it has been under way."""
         return time.monotonic() - self.sent_at
 
-    def release(self) -> None:
-        if self.desk.lingering >= LINGERING_MAX:
-            self.close()
-        if not self.done:
-            self.arrivals = None
-            self.desk.lingering += 1
+    def release(self, keep: Keep | None = None) -> None:
+        if self.done:
+            return
+        self.arrivals = None
+        self._keep = keep
+        lingering = self.desk.lingering
+        lingering[self] = None
+        if len(lingering) > LINGERING_MAX:
+            oldest = next(iter(lingering))
+            # Some must be listened to until they are late, or the dead would never be known.
+            (oldest if oldest.is_late else self).close()
 
     def close(self) -> None:
         if self.done:
             return
         self.done = True
-        if self.arrivals is None:
-            self.desk.lingering -= 1
+        self.desk.lingering.pop(self, None)
         self._end()
 
     def _end(self) -> None:
@@ -128,3 +141,6 @@ class Exchange:
         self.close()
         if self.arrivals is not None:
             self.arrivals.put((self, outcome))
+        elif self._keep is not None and isinstance(outcome, Answer) and not outcome.is_failure:
+            if not (outcome.truncated or outcome.is_lame):
+                self._keep(outcome, self.upstream.source, self.seconds)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import cycle, islice
 
@@ -16,9 +17,15 @@ from .._forward import Forward, Handover
 from .._shared import Counters
 from .._tiers import Source
 from ..config.schema import Server, Upstream
-from ..errors import NetworkDown, UpstreamError, UpstreamTimeout
+from ..errors import (
+    NetworkDown,
+    UpstreamError,
+    UpstreamLame,
+    UpstreamTimeout,
+    UpstreamUnusable,
+)
 from .endpoint import Endpoint
-from .exchange import Desk, Exchange, new_arrivals
+from .exchange import Desk, Exchange, Keep, new_arrivals
 from .request import Request
 
 log = logging.getLogger(__name__)
@@ -68,24 +75,25 @@ class Group:
         """Show how the upstreams are in the shared pages; to be called about once a second."""
         counters.show_upstreams(endpoint.state for endpoint in self._endpoints)
 
-    def ask(self, key: bytes) -> Outcome:
+    def ask(self, key: bytes, keep: Keep | None = None) -> Outcome:
         """Return the first good answer to the question of this key.
 
         When every upstream answers with an error, that of the last one is the answer. UpstreamError
-        when there is none at all, at the latest after BUDGET seconds.
+        when there is none at all, at the latest after BUDGET seconds; a good one that comes later
+        still goes to `keep`.
         """
         request = Request(key, self._settings.trust_ad)
-        return _Inquiry(request, self._budget()).run(self._plan(self._first()))
+        return _Inquiry(request, self._budget(), keep).run(self._plan(self._first()))
 
-    def go_on(self, handover: Handover) -> Outcome:
+    def go_on(self, handover: Handover, keep: Keep | None = None) -> Outcome:
         """The same for a question that one of them has been asked already."""
         asked = [one for one in self._endpoints if one.by_udp is handover.upstream]
         if not asked:  # it is no upstream of ours any more
             handover.sent.cancel()
-            return self.ask(handover.key)
+            return self.ask(handover.key, keep)
         request = Request(handover.key, self._settings.trust_ad)
-        inquiry = _Inquiry(request, self._budget() - handover.seconds, handover)
-        return inquiry.run(self._plan(asked[0]))
+        inquiry = _Inquiry(request, self._budget() - handover.seconds, keep, handover)
+        return inquiry.run(self._plan(asked[0], handover.attempts - 1))
 
     def _new_endpoint(self, server: Server) -> Endpoint:
         endpoint = Endpoint(server, self._settings.timeout, self._desk)
@@ -107,6 +115,8 @@ class Group:
             [one.by_udp if one.server.transport == "udp" else None for one in alive],
             in_turn=self._settings.strategy == "round-robin",
             is_alone=len(alive) < 2,
+            attempts=self._settings.attempts,
+            budget=self._budget(),
         )
 
     def _budget(self) -> float:
@@ -119,15 +129,18 @@ class Group:
             return next(iter(usable), None)
         return usable[self._forward.take_turn() % len(usable)] if usable else None
 
-    def _plan(self, first: Endpoint | None) -> Iterator[Endpoint]:
-        """The upstreams in the order in which they are to be tried, at most `attempts` of them."""
+    def _plan(self, first: Endpoint | None, spent: int = 0) -> Iterator[Endpoint]:
+        """The upstreams in the order in which they are to be tried, at most `attempts` of them.
+
+        The first has had so many attempts beside the one that it is known for.
+        """
         usable = self._usable()
         if first in usable:
             at = usable.index(first)
             usable = usable[at:] + usable[:at]
         elif first is not None:
             usable = [first, *usable]
-        return islice(cycle(usable), self._settings.attempts)
+        return islice(cycle(usable), max(self._settings.attempts - spent, 1))
 
     def _usable(self) -> list[Endpoint]:
         return [endpoint for endpoint in self._endpoints if endpoint.alive] or self._endpoints
@@ -136,8 +149,16 @@ class Group:
 class _Inquiry:
     """One question on its way through the upstreams."""
 
-    def __init__(self, request: Request, budget: float, handover: Handover | None = None) -> None:
+    def __init__(
+        self,
+        request: Request,
+        budget: float,
+        keep: Keep | None,
+        handover: Handover | None = None,
+    ) -> None:
         self._request = request
+        self._keep = keep
+        self._attempts: Counter[Endpoint] = Counter()
         self._handover = handover  # what the first of the plan has been asked already
         self._arrivals = new_arrivals()
         self._deadline = time.monotonic() + budget
@@ -155,21 +176,24 @@ class _Inquiry:
             raise
         finally:
             for exchange in self._under_way:
-                exchange.release()
+                exchange.release(self._keep)
 
     def _ask_in_turn(self, plan: list[Endpoint]) -> Outcome:
         for position, endpoint in enumerate(plan):
             if endpoint in self._erring:
                 continue
+            if position and time.monotonic() >= self._deadline:
+                break
             try:
                 exchange = self._begin(endpoint)
             except UpstreamError as error:
                 self._failure = error
                 continue
             self._under_way[exchange] = endpoint
-            others = any(other is not endpoint for other in plan[position + 1 :])
-            patience = max(endpoint.patience - exchange.seconds, 0.0)
-            outcome = self._wait(patience if others else None)
+            left = plan[position + 1 :]
+            others = any(other is not endpoint for other in left)
+            pause = endpoint.patience if others else endpoint.pause(self._attempts[endpoint])
+            outcome = self._wait(max(pause - exchange.seconds, 0.0) if left else None)
             if outcome is not None:
                 return outcome
         outcome = self._wait(None)
@@ -182,8 +206,12 @@ class _Inquiry:
     def _begin(self, endpoint: Endpoint) -> Exchange:
         handover, self._handover = self._handover, None
         if handover is not None:
+            self._attempts[endpoint] = handover.attempts
             return endpoint.take_over(self._request, self._arrivals, handover)
-        return endpoint.ask(self._request, self._arrivals)
+        self._attempts[endpoint] += 1
+        # When nothing came with OPT, it may be the OPT that is answered with silence.
+        is_trial = self._attempts[endpoint] > 1 and not endpoint.by_udp.is_known
+        return endpoint.ask(self._request, self._arrivals, is_trial=is_trial)
 
     def _wait(self, patience: float | None) -> Outcome | None:
         """Wait for a good answer.
@@ -195,6 +223,8 @@ class _Inquiry:
         if patience is not None:
             until = min(until, time.monotonic() + patience)
         while self._under_way:
+            if patience is None and self._last_error is not None:
+                until = min(self._deadline, self._late_at())
             try:
                 exchange, arrival = self._arrivals.get(timeout=max(until - time.monotonic(), 0.001))
             except Empty:
@@ -205,19 +235,30 @@ class _Inquiry:
             log.debug("%s, asked %s: %s", endpoint.server, self._request, _brief(arrival))
             if isinstance(arrival, UpstreamError):
                 self._failure = arrival
+                if isinstance(arrival, UpstreamUnusable):
+                    self._erring.add(endpoint)
             elif arrival.truncated:
                 again = endpoint.ask_by_tcp(self._request, self._arrivals)
                 self._under_way[again] = endpoint
                 continue
             else:
                 outcome = Outcome(arrival, endpoint.source, exchange.seconds)
-                if not arrival.is_failure:
+                if arrival.is_lame:
+                    endpoint.by_udp.is_lame()
+                    self._failure = UpstreamLame("it does not recurse")
+                elif not arrival.is_failure:
                     return outcome
-                self._last_error = outcome
+                else:
+                    self._last_error = outcome
                 self._erring.add(endpoint)
             if patience is not None:
                 return None  # there is another one to ask, at once
         return None
+
+    def _late_at(self) -> float:
+        """When all that is under way is late: with an error to tell, nobody is waited for longer."""
+        left = [one.time_limit - asked.seconds for asked, one in self._under_way.items()]
+        return time.monotonic() + max(left)
 
 
 def _brief(arrival: Answer | UpstreamError) -> str:

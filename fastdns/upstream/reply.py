@@ -26,6 +26,16 @@ class Reader:
         return self._reading.is_spoiled
 
     @property
+    def is_odd(self) -> bool:
+        """True when what was read last shows that the upstream knows no OPT."""
+        return self._reading.is_odd
+
+    @property
+    def rcode(self) -> int:
+        """The RCODE of what was read last."""
+        return self._reading.rcode
+
+    @property
     def has_opt(self) -> bool:
         """True when what was read last had an OPT."""
         return self._reading.has_opt

@@ -1,4 +1,4 @@
-"""What an upstream is asked: the question of a canonical key, with an OPT of our own."""
+"""What an upstream is asked: the question of a canonical key, with an OPT of our own or none."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ class Request:
         name, qtype, *_ = key_parts(self.key)
         return f"{DNSLabel(_labels(name))} TYPE{qtype}"
 
-    def message(self, query_id: int) -> bytes:
+    def message(self, query_id: int, *, has_opt: bool = True) -> bytes:
         """The query in wire form."""
-        return query_message(query_id, self.key, self._trust_ad)
+        return query_message(query_id, self.key, self._trust_ad, has_opt)
 
 
 def _labels(name: bytes) -> list[bytes]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import socket
 from collections.abc import Collection
+from ipaddress import ip_address
 from pathlib import Path
 
 import attrs
@@ -36,7 +37,7 @@ def system_servers(
 
 def is_ourselves(address: Address, own: Collection[Address]) -> bool:
     """Return True when a query sent there would come back: a loop that only time-outs would end."""
-    return address in own or (address.wildcard in own and _is_local(address))
+    return address in own or (address.wildcard in own and is_local(address))
 
 
 def _nameservers(path: Path) -> list[Server]:
@@ -50,7 +51,7 @@ def _nameservers(path: Path) -> list[Server]:
         if len(words) < 2 or words[0] != "nameserver":
             continue
         try:
-            server = parse_server(words[1])
+            server = parse_server(_without_useless_scope(words[1]))
         except ValueError as problem:
             log.warning("%s: %s", path, problem)
         else:
@@ -59,7 +60,16 @@ def _nameservers(path: Path) -> list[Server]:
     return servers
 
 
-def _is_local(address: Address) -> bool:
+def _without_useless_scope(text: str) -> str:
+    """Return 2001:db8::53%eth0 without its interface, as glibc does; link-local ones need it."""
+    host, percent, _ = text.partition("%")
+    try:
+        return host if percent and not ip_address(host).is_link_local else text
+    except ValueError:
+        return text
+
+
+def is_local(address: Address) -> bool:
     """Return True when an interface of this machine has the address: it can be bound to."""
     try:
         with socket.socket(address.family, socket.SOCK_DGRAM) as probe:

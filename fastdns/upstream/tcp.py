@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -9,11 +10,15 @@ import time
 import gevent
 from gevent.socket import wait_read, wait_write
 
+from .._answer import Answer
+from .._upstream import OPT, PROBE, TRIAL, Upstream
 from ..config.schema import Address
 from ..defects import guarded
-from ..errors import UpstreamUnreachable
-from .exchange import Arrivals, Asked, Desk, Exchange
+from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable, UpstreamUnusable
+from .exchange import LISTEN_SECONDS, Arrivals, Asked, Desk, Exchange
 from .request import Request
+
+log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
@@ -22,25 +27,52 @@ PENDING_MAX = 4096
 
 
 class TcpExchange(Exchange):
-    """One query on the connection; sent again once when a kept connection turns out closed."""
+    """One query on a connection; sent again on another one when that is lost."""
 
     def __init__(
-        self, upstream: Asked, channel: TcpChannel, request: Request, arrivals: Arrivals
+        self,
+        upstream: Asked,
+        known: Upstream,
+        channel: TcpChannel,
+        request: Request,
+        arrivals: Arrivals,
+        form: int,
     ) -> None:
         super().__init__(upstream, request, arrivals)
-        self._timer = self.desk.loop.timer(upstream.timeout)
-        self._timer.start(guarded(self.expired))
+        self.known = known
+        self.form = form
         self.channel = channel
         self.query_id = -1
-        self.resent = False
+        self.connection: _Connection | None = None
+        self.was_resent = False  # after a connection that brought nothing
+        self._timer = self.desk.loop.timer(self.known.time_limit)
+        self._timer.start(guarded(self.late))
         self.desk.counters.add("upstream_queries_total")
         self.desk.counters.add("upstream_queries_tcp_total")
         channel.send(self)
 
-    def expired(self) -> None:
+    def arrived(self, answer: Answer) -> None:
+        if not self.done:
+            self.known.answered(self.seconds)
+        super().arrived(answer)
+
+    def late(self) -> None:
+        super().late()
         self.desk.counters.add("upstream_timeouts_total")
-        super().expired()
-        self.channel.suspect(self.sent_at)
+        if self.form != PROBE:
+            self.upstream.failed(self.seconds, UpstreamTimeout("no reply in time"))
+        self.channel.suspect(self)
+        if not self.done:
+            self._timer.stop()
+            self._timer.close()
+            self._timer = self.desk.loop.timer(max(LISTEN_SECONDS - self.seconds, 0.1))
+            self._timer.start(guarded(self.expired))
+
+    def broken(self, error: UpstreamError) -> None:
+        if self.form == PROBE:  # it says nothing of queries without OPT
+            self.close()
+        else:
+            super().broken(error)
 
     def _end(self) -> None:
         self._timer.stop()
@@ -49,13 +81,19 @@ class TcpExchange(Exchange):
 
 
 class TcpChannel:
-    """The connection to one upstream: opened when needed, closed when idle, reopened when lost."""
+    """The connection to one upstream: opened when needed, closed when idle, reopened when lost.
+
+    One on which nothing comes is left for a new one, and still listened to.
+    """
 
     def __init__(self, address: Address, desk: Desk) -> None:
         self.address = address
         self._desk = desk
         self._pending: dict[int, TcpExchange] = {}
-        self._connection: _Connection | None = None
+        self._connections: set[_Connection] = set()
+        self._connection: _Connection | None = None  # that takes new queries
+        self._last_reply = 0.0
+        self._closed = False
 
     def send(self, exchange: TcpExchange) -> None:
         if len(self._pending) >= PENDING_MAX:
@@ -68,49 +106,86 @@ class TcpChannel:
         exchange.query_id = query_id
         if self._connection is None:
             self._connection = _Connection(self)
-        message = exchange.request.message(query_id)
+            self._connections.add(self._connection)
+        exchange.connection = self._connection
+        message = exchange.request.message(query_id, has_opt=exchange.form in (OPT, PROBE))
         self._connection.write(len(message).to_bytes(2, "big") + message)
 
     def forget(self, exchange: TcpExchange) -> None:
         if self._pending.get(exchange.query_id) is exchange:
             del self._pending[exchange.query_id]
 
-    def suspect(self, sent_at: float) -> None:
+    def suspect(self, exchange: TcpExchange) -> None:
         """A query ran out of time: a connection on which nothing came since it was sent is dead."""
-        if self._connection is not None and self._connection.last_reply < sent_at:
-            self._connection.abandon("no reply in time")
+        connection = exchange.connection
+        if connection is None or connection.last_reply >= exchange.sent_at:
+            return
+        if not connection.is_open:
+            connection.abandon("no connection in time")
+        elif connection is self._connection:
+            self._connection = None
 
     def close(self) -> None:
-        if self._connection is not None:
-            self._connection.abandon("closed")
+        self._closed = True
+        for connection in list(self._connections):
+            connection.abandon("closed")
 
-    @property
-    def busy(self) -> bool:
-        return bool(self._pending)
+    def is_busy(self, connection: _Connection) -> bool:
+        """Whether something is waited for there."""
+        return any(one.connection is connection for one in self._pending.values())
 
-    def received(self, frame: bytes) -> bool:
+    def received(self, connection: _Connection, frame: bytes) -> bool:
         """Bring a reply to the query that it belongs to; False when there is none."""
         query_id = int.from_bytes(frame[:2], "big")
         exchange = self._pending.get(query_id)
-        if exchange is not None:
-            answer = self._desk.reader.read(frame, query_id, exchange.request.key)
-            if answer is not None and not answer.truncated:
-                exchange.arrived(answer)
-                return True
-        self._desk.counters.add("upstream_bad_replies_total")
-        return False
+        reader = self._desk.reader
+        if exchange is None or exchange.connection is not connection:
+            self._desk.counters.add("upstream_bad_replies_total")
+            return False
+        answer = reader.read(frame, query_id, exchange.request.key)
+        if answer is None and not reader.is_spoiled:
+            self._desk.counters.add("upstream_bad_replies_total")
+            return False
+        self._last_reply = time.monotonic()
+        if exchange.known.look_at_message(
+            exchange.form,
+            reader.rcode,
+            has_opt=reader.has_opt,
+            is_odd=reader.is_odd,
+            is_spoiled=reader.is_spoiled,
+        ):
+            self.forget(exchange)
+            exchange.form = TRIAL
+            self.send(exchange)
+        elif answer is None or answer.truncated:
+            self._desk.counters.add("upstream_bad_replies_total")
+            exchange.broken(UpstreamUnusable("its reply cannot be used"))
+        else:
+            exchange.arrived(answer)
+        return True
 
     def lost(self, connection: _Connection, reason: str) -> None:
-        """The connection is gone; what was under way is asked again or has failed."""
-        if connection is not self._connection:
+        """The connection is gone; what was under way is asked again or has failed.
+
+        It is asked again for as long as each connection brings an answer: some servers close after
+        each, and a kept connection may be closed in the moment in which it is used again.
+        """
+        if connection not in self._connections:
             return
-        self._connection = None
-        unanswered = list(self._pending.values())
-        self._pending.clear()
+        self._connections.discard(connection)
+        if connection is self._connection:
+            self._connection = None
+        unanswered = [one for one in self._pending.values() if one.connection is connection]
         for exchange in unanswered:
-            # The upstream may close a kept connection in the moment in which it is used again.
-            if connection.replies and not exchange.resent:
-                exchange.resent = True
+            self.forget(exchange)
+        for exchange in unanswered:
+            may_resend = connection.replies > 0
+            if not may_resend and not exchange.was_resent:
+                # Others have got answers since: this connection has had bad luck.
+                exchange.was_resent = may_resend = self._last_reply >= exchange.sent_at
+            if exchange.done:
+                continue
+            if may_resend and not self._closed:
                 self.send(exchange)
             else:
                 exchange.broken(UpstreamUnreachable(f"TCP: {reason}"))
@@ -131,6 +206,11 @@ class _Connection:
     def write(self, frame: bytes) -> None:
         self._outbox += frame
         self._start_writing()
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the upstream has taken it."""
+        return self._socket is not None
 
     def abandon(self, reason: str) -> None:
         self._channel.lost(self, reason)
@@ -179,7 +259,7 @@ class _Connection:
             while len(inbox) >= 2 and len(inbox) >= 2 + (length := inbox[0] << 8 | inbox[1]):
                 frame = bytes(inbox[2 : 2 + length])
                 del inbox[: 2 + length]
-                if self._channel.received(frame):
+                if self._channel.received(self, frame):
                     self.replies += 1
                     self.last_reply = time.monotonic()
                 else:
@@ -187,7 +267,7 @@ class _Connection:
             try:
                 wait_read(opened.fileno(), IDLE_SECONDS, TimeoutError())
             except TimeoutError:
-                if self._channel.busy:
+                if self._channel.is_busy(self):
                     continue
                 return
             octets = opened.recv(65536)
@@ -209,7 +289,8 @@ class _Connection:
                 else:
                     del self._outbox[:sent]
         except OSError as error:
-            self._channel.lost(self, str(error.strerror))
-            self._reader.kill(block=False)
+            # The answers that came before are still to be read; what follows them is the end.
+            log.debug("%s over TCP: %s", self._channel.address, error)
+            self._outbox.clear()
         finally:
             self._writer = None

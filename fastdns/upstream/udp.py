@@ -10,7 +10,7 @@ import struct
 from .._flights import Sent
 from .._upstream import Upstream
 from ..config.schema import Address
-from ..errors import LocalShortage, NetworkDown, UpstreamError, UpstreamUnreachable
+from ..errors import LocalShortage, NetworkDown, UpstreamError, UpstreamUnreachable, UpstreamUnusable
 from .exchange import Arrivals, Asked, Exchange
 from .request import Request
 
@@ -48,13 +48,13 @@ class UdpExchange(Exchange):
         answer = self.desk.reader.read(wire, self._sent.id, self.request.key)
         if answer is not None:
             self.arrived(answer)
-        else:
-            self.desk.counters.add("upstream_bad_replies_total")
 
     def failed(self, number: int) -> None:
         """Take the errno of what became of it."""
         if number == errno.ETIMEDOUT:
             self.expired()
+        elif number == errno.EBADMSG:
+            self.broken(UpstreamUnusable("its reply cannot be used"))
         else:
             self.broken(failure_of(OSError(number, os.strerror(number))))
 
@@ -63,11 +63,18 @@ class UdpExchange(Exchange):
 
 
 def send(
-    upstream: Asked, wire_upstream: Upstream, request: Request, arrivals: Arrivals
+    upstream: Asked,
+    wire_upstream: Upstream,
+    request: Request,
+    arrivals: Arrivals,
+    *,
+    is_trial: bool = False,
+    is_probe: bool = False,
 ) -> UdpExchange:
     """Send the request. UpstreamUnreachable: the network does not take it."""
+    flights = upstream.desk.flights
     try:
-        sent = upstream.desk.flights.ask(wire_upstream, request.key)
+        sent = flights.ask(wire_upstream, request.key, is_trial=is_trial, is_probe=is_probe)
     except OSError as error:
         raise failure_of(error) from error
     return UdpExchange(upstream, request, arrivals, sent)

@@ -18,10 +18,22 @@ from life import Life, Packages
 from outside import RESOLVER, Outside
 from package import again, built, control
 from tell import Story, Wrong, leave, mebibytes, run
-from tree import BESIDE, VARIANT, VERSIONS, bare, copy, download, remove, remove_left_behind, used
+from tree import (
+    BESIDE,
+    ROOT,
+    VARIANT,
+    VERSIONS,
+    bare,
+    copy,
+    download,
+    remove,
+    remove_left_behind,
+    used,
+)
 
 PROGRAMS = ("debootstrap", "dig", "dpkg-deb", "ip", "nsd", "nsenter", "setpriv", "unshare")
 BROKEN = "#!/bin/sh\necho 'this version cannot be configured' >&2\nexit 1\n"
+REFERENCE = ROOT / "packaging" / "reference.toml"  # as former versions brought it
 ACTS = {
     "life": "From install to purge",
     "taken": "Where dnsmasq has port 53",
@@ -95,7 +107,11 @@ def packages(story: Story, suite: str, given: Path | None, place: Path) -> Packa
         second, third = (again(first, f"{version}+story{number}") for number in (1, 3))
         broken = again(first, f"{version}+story2", postinst=BROKEN)
         step.tell("one of them with a script that fails")
-    return Packages(*(f"/srv/{package.name}" for package in (first, second, broken, third)))
+    with story.step("a lower version with the configuration file of former versions") as step:
+        former = again(first, f"{version}~former", conffile=REFERENCE.read_text())
+        step.tell(former.name)
+    made = (first, second, broken, third, former)
+    return Packages(*(f"/srv/{package.name}" for package in made))
 
 
 def prepare(story: Story, suite: str, made: Packages, place: Path) -> Path:

@@ -19,6 +19,8 @@ RATE = 500  # queries a second while it is upgraded
 SAME_WORKER = 40053  # clients are shared out among workers by their address and port
 
 CONFIG = "/etc/fastdns/fastdns.toml"
+INCLUDES = 'include = ["/etc/fastdns/conf.d/*.toml"]'
+REFERENCE = "/usr/share/doc/fastdns/reference.toml"
 OPENS = 'dns = ["0.0.0.0:53", "[::]:53"]'
 CONFIG_MARK = "# The owner's own.\n"
 DATABASE = "/var/lib/fastdns/cache/data.mdb"
@@ -52,12 +54,13 @@ OF_OTHERS = (
 
 
 class Packages(NamedTuple):
-    """Where the box sees them: three versions, and between them one that cannot be configured."""
+    """Where the box sees them: three versions, one that cannot be configured, a former one."""
 
     first: str
     second: str
     broken: str
     third: str
+    former: str
 
 
 class Life:
@@ -78,6 +81,7 @@ class Life:
         self.opened()
         self.upgraded()
         self.upgrade_fails_once()
+        self.upgraded_from_former()
         self.removed()
         self.back_again()
         self.purged()
@@ -104,8 +108,9 @@ class Life:
             self.untouched = self.read_config()
             lines = self.untouched.splitlines()
             set_ = [line for line in lines if line.strip() and line[0] not in "#["]
-            must(not set_, "something is set in it", "\n".join(set_))
-            step.tell(f"{len(lines)} lines, nothing is set in it")
+            must(set_ == [INCLUDES], "something else is set in it", "\n".join(set_))
+            step.tell(f"{len(lines)} lines, nothing is set in it but what it includes")
+            must(self.box.path(REFERENCE).exists(), f"{REFERENCE} is not there")
 
     def answers(self) -> None:
         with self.story.step("the second, with a silent resolver") as step, self.outside.silent():
@@ -217,6 +222,25 @@ class Life:
             self.box.run(*INSTALL, self.packages.third)
             must(self.box.run("dpkg", "--audit").strip() == "", "dpkg finds something half done")
             must_answer(self.box)
+
+    def upgraded_from_former(self) -> None:
+        """dpkg has no terminal here: a question would be the end of the upgrade."""
+        downgrade = (*INSTALL, "--allow-downgrades", self.packages.former)
+        with self.story.step("a former version's file that nobody has changed, upgraded") as step:
+            self.box.path(CONFIG).write_text(self.untouched)
+            self.box.run(*downgrade)
+            must(self.read_config() != self.untouched, "the former file is not there")
+            self.box.run(*INSTALL, self.packages.third)
+            must(self.read_config() == self.untouched, "it is not the new one", self.read_config())
+            step.tell(f"it is the new one: {must_answer(self.box)}")
+        with self.story.step("one that somebody has changed, upgraded") as step:
+            self.box.run(*downgrade)
+            mine = CONFIG_MARK + "workers = 1\n" + self.read_config()
+            self.box.path(CONFIG).write_text(mine)
+            self.box.run(*INSTALL, self.packages.third)
+            must(self.read_config() == mine, "it is another one", self.read_config())
+            must(not list(self.box.path("/etc/fastdns/conf.d").iterdir()), "something is left")
+            step.tell(f"it stays, without a question: {must_answer(self.box)}")
 
     # ---- removed
 

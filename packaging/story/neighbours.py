@@ -56,6 +56,15 @@ def doctor_makes_room(story: Story, box: Box) -> None:
     with story.step("fastdns doctor --fix --yes") as step:
         said = box.run("fastdns", "doctor", "--fix", "--yes")
         must(not box.processes(DNSMASQ), "dnsmasq still runs", said)
+        must(said.count("OTHER MACHINES") == 2, "it does not say who has no DNS then", said)
+        step.tell(must_answer(box))
+    with story.step("fastdns doctor --undo --yes, and --fix --yes once more") as step:
+        said = box.run("fastdns", "doctor", "--undo", "--yes")
+        must(box.processes(DNSMASQ), "dnsmasq does not run", said)
+        must(not box.succeeds("systemctl", "is-enabled", UNIT), f"{UNIT} is enabled", said)
+        step.tell(f"{UNIT} does not start with the system, dnsmasq does: {must_answer(box)}")
+        said = box.run("fastdns", "doctor", "--fix", "--yes")
+        must(box.succeeds("systemctl", "is-enabled", UNIT), f"{UNIT} is not enabled", said)
         step.tell(must_answer(box))
 
 

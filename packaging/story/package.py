@@ -53,8 +53,10 @@ def control(package: Path) -> dict[str, str]:
     return dict(re.findall(r"^(\S+): (.*)$", fields, re.M))
 
 
-def again(package: Path, version: str, *, postinst: str | None = None) -> Path:
-    """Return the same files as a package of another version, with another postinst if one is given.
+def again(
+    package: Path, version: str, *, postinst: str | None = None, conffile: str | None = None
+) -> Path:
+    """Return the same files as a package of another version, with another postinst or conffile.
 
     An upgrade goes through the same steps as between packages that were built one by one.
     """
@@ -67,6 +69,8 @@ def again(package: Path, version: str, *, postinst: str | None = None) -> Path:
     if postinst is not None:
         (tree / "DEBIAN/postinst").write_text(postinst)
         (tree / "DEBIAN/postinst").chmod(0o755)
+    if conffile is not None:
+        (tree / "etc/fastdns/fastdns.toml").write_text(conffile)
     made = package.with_name(f"fastdns_{version}_{control(package)['Architecture']}.deb")
     run(["dpkg-deb", "--root-owner-group", "--build", str(tree), str(made)])
     remove(tree)

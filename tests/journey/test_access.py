@@ -149,7 +149,7 @@ def test_strangers_get_silence_when_they_are_to_be_dropped(dropping: Fastdns) ->
     began = time.monotonic()
     with connected(STRANGER, dropping.host, dropping.port, tcp=True) as sock:
         assert list(frames(sock)) == []
-    assert time.monotonic() - began < 1
+    assert time.monotonic() - began < 5
     assert is_answered(dropping, "127.0.0.6")
 
 

@@ -333,9 +333,7 @@ class TestFailure:
         name = upstream.new_name(silence)
         assert ask(daemon, name).rcode() == dns.rcode.SERVFAIL
         asked = len(upstream.asked(name))
-        before = time.monotonic()
         assert ask(daemon, name).rcode() == dns.rcode.SERVFAIL
-        assert time.monotonic() - before < 0.2
         assert len(upstream.asked(name)) == asked
 
     def test_of_one_question_does_not_hide_the_answer_to_another_of_the_same_name(

@@ -95,6 +95,25 @@ def test_check_prints_a_configuration_that_it_accepts_again(config_file: Path) -
     assert (again.returncode, again.stdout) == (0, first.stdout)
 
 
+def test_check_and_the_log_name_both_places_of_a_key(config_file: Path, tmp_path: Path) -> None:
+    more = tmp_path / "more.toml"
+    more.write_text('[upstream]\nservers = ["tls://9.9.9.9"]\n')
+    config_file.write_text(f'include = ["more.toml"]\n{config_file.read_text()}')
+    done = run("check", "-c", str(config_file))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith(f'{more}: upstream.servers: "tls://9.9.9.9": ')
+
+    more.write_text('[upstream]\nservers = ["192.0.2.1"]\n')
+    note = f"upstream.servers: {more}:2 replaces {config_file}:4"
+    shown = run("check", "-c", str(config_file)).stdout
+    assert 'servers = ["192.0.2.1:53"]' in shown
+    assert f"# {note}\n" in shown
+    config_file.write_text(f'{config_file.read_text()}[listen]\ndns = ["192.0.2.1:1"]\n')
+    served = run("serve", "-c", str(config_file))  # which has no such address
+    assert served.returncode == 1
+    assert note in served.stderr.splitlines()[0]
+
+
 def test_check_shows_what_flags_change(config_file: Path) -> None:
     flags = ["--listen", "127.0.0.1:5353", "--upstream", "tcp://[::1]:5300", "--state", "other"]
     shown = run("check", "-c", str(config_file), *flags).stdout

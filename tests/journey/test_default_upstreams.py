@@ -177,15 +177,17 @@ def test_we_never_ask_ourselves(machine: Machine, near: FalseUpstream) -> None:
 
 @journey
 @pytest.mark.parametrize("named", [[], [OURSELVES]], ids=str)
-def test_without_a_usable_nameserver_the_remedy_is_named(
-    machine: Machine, named: list[str]
+def test_without_a_usable_nameserver_it_serves_names_the_remedy_and_uses_the_first_that_appears(
+    machine: Machine, named: list[str], near: FalseUpstream
 ) -> None:
     write(machine.resolv_conf, *named)
-    command = machine.daemon(f"{OURSELVES}:53").command
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 1, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "--upstream" in done.stderr
+    with machine.daemon(f"{OURSELVES}:53") as daemon:
+        answer = ask(daemon, near.new_name())
+        assert answer.rcode() == dns.rcode.SERVFAIL
+        assert len([line for line in daemon.log if "--upstream" in line]) == 1
+        write(machine.resolv_conf, NEAR)
+        daemon.wait_for_log("upstreams are now")
+        assert data(ask(daemon, near.new_name())) == [NEAR]
 
 
 # The choice alone
@@ -225,6 +227,17 @@ def test_our_own_address_is_left_out(chosen: Callable[..., list[str]]) -> None:
 def test_what_is_no_nameserver_is_left_out(chosen: Callable[..., list[str]]) -> None:
     assert chosen(["rubbish", "192.0.2.1"]) == ["192.0.2.1:53"]
     assert chosen([]) == []
+
+
+def test_interface_is_kept_only_where_it_belongs_as_glibc_does(
+    chosen: Callable[..., list[str]],
+) -> None:
+    assert chosen(["2001:db8::53%eth0", "fe80::1%lo", "::1%lo", "2001:db8::54%two"]) == [
+        "[2001:db8::53]:53",
+        "[fe80::1%lo]:53",
+        "[::1]:53",
+        "[2001:db8::54]:53",
+    ]
 
 
 def test_missing_files_name_no_nameserver(tmp_path: Path) -> None:

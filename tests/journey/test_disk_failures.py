@@ -13,9 +13,11 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 
 import dns.message
+import dns.name
 import lmdb
 import pytest
 
@@ -227,7 +229,7 @@ def test_only_the_newest_damaged_file_is_kept(
 
 
 def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: FalseUpstream) -> None:
-    """A sound cache stays, one with an entry that fails its checksum goes."""
+    """A sound cache stays, one whose entries fail their checksums goes."""
     daemon, disk = start_filled(SELDOM)
     control, generation = disk.control(), disk.control().generation
     control.suspect = True
@@ -246,6 +248,46 @@ def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: Fal
     daemon.wait_for_log("put aside")
     eventually(lambda: control.suspect, lambda suspect: not suspect)
     assert_works(daemon, disk, upstream)
+
+
+def flip_a_bit(disk: Disk, name: str) -> None:
+    """Have this name's answer hold another address, behind everybody's back."""
+    wire = dns.name.from_text(name).to_wire()
+    with disk.data.open("r+b") as file:
+        content, at = file.read(), -1
+        while (at := content.find(wire, at + 1)) >= 0:  # LMDB may have left an older copy
+            file.seek(content.index(bytes((192, 0, 2, 1)), at) + 3)
+            file.write(b"\x03")
+
+
+@pytest.mark.parametrize("dies", ["the worker", "the daemon"])
+def test_flipped_bit_is_one_entry_lost(start: Start, upstream: FalseUpstream, dies: str) -> None:
+    """It is asked for again and written anew; everything else stays."""
+    daemon, disk = start(OFTEN)
+    names = [upstream.new_name() for _ in range(40)]
+    for name in names:
+        assert data(ask(daemon, name)) == ["192.0.2.1"]
+    assert disk.nudge()
+    with ExitStack() as stack:
+        if dies == "the worker":
+            flip_a_bit(disk, names[7])
+            before = daemon.worker
+            os.kill(before, signal.SIGKILL)
+            eventually(lambda: daemon.worker != before, bool)
+        else:
+            daemon.stop()
+            flip_a_bit(disk, names[7])
+            daemon = Fastdns(daemon.state_dir, upstream=[upstream], config=OFTEN)
+            stack.enter_context(daemon)
+        asked = len(upstream.queries)
+        for name in names:
+            assert data(ask(daemon, name)) == ["192.0.2.1"]
+        assert [str(one.name) for one in upstream.queries[asked:]] == [names[7]]
+        eventually(lambda: disk.nudge() and disk.holds(*names), bool)
+        assert counter(daemon, "disk_damaged_total") == 1
+        assert counter(daemon, "disk_set_aside_total") == 0
+        assert not disk.control().suspect
+        assert not any("put aside" in line for line in daemon.log)
 
 
 def test_cache_over_which_a_worker_crashed_is_looked_into(

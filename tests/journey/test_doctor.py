@@ -99,6 +99,122 @@ def test_daemon_that_hangs_is_found_to_be_silent(served: Box) -> None:
     assert any("does not answer on 127.0.0.1:53 over UDP: no answer in time" in s for s in silent)
 
 
+def test_plain_user_is_told_that_all_is_well_and_what_only_root_sees(served: Box) -> None:
+    served.run("chmod", "0750", "/var/lib/fastdns", "/run/fastdns")
+    for user in (65534, 65533):  # the daemon's, and another one
+        plain = ("env", "HOME=/nowhere", "setpriv", f"--reuid={user}", f"--regid={user}")
+        seen = served.run(
+            *plain, "--clear-groups", sys.executable, "-m", "fastdns", "doctor", "--json"
+        )
+        assert seen.returncode == 0, seen.stdout + seen.stderr
+        found = json.loads(seen.stdout)["findings"]
+        assert "wrong" not in {one["state"] for one in found}
+        told = [one["text"] for one in found if one["about"] == "daemon"]
+        assert "answers on 127.0.0.1:53" in told[0]
+        assert [one["do"] for one in found if one["about"] == "rights"] == ["sudo fastdns doctor"]
+
+
+def test_daemon_with_addresses_of_its_command_line_is_judged_by_these(box: Box) -> None:
+    box.start_upstream()
+    box.start_fastdns("--listen", "127.0.0.1:5353", port=5353)
+
+    found = box.findings("daemon", status=0)
+
+    assert {one["state"] for one in found} == {"ok"}
+    assert "answers on 127.0.0.1:5353, over UDP and TCP" in found[0]["text"]
+    assert "it was started with --listen" in found[-1]["text"]
+
+
+def test_daemon_with_an_earlier_configuration_is_judged_by_its_real_addresses(
+    served: Box,
+) -> None:
+    served.write("fastdns/fastdns.toml", '[listen]\ndns = ["127.0.0.1:5300"]\n')
+
+    found = served.findings("daemon", status=0)
+
+    assert "answers on 127.0.0.1:53 and [::1]:53" in found[0]["text"]
+    assert (found[-1]["state"], found[-1]["do"]) == ("hint", "fastdns reload")
+    assert "the configuration says 127.0.0.1:5300" in found[-1]["text"]
+    assert served.findings("resolver", status=0)[0]["state"] == "ok"
+
+
+HOLD = """
+import socket, sys, time
+held = [socket.create_connection(("127.0.0.1", 53)) for _ in range(40)]
+for one in held:
+    one.sendall(b"\\0")  # half a length: not idle
+print("held", flush=True)
+time.sleep(60)
+"""
+
+
+def test_connections_at_their_limit_are_no_broken_tcp(served: Box) -> None:
+    holder = subprocess.Popen(served.enter(sys.executable, "-c", HOLD), stdout=subprocess.PIPE)
+    assert holder.stdout is not None
+    try:
+        assert holder.stdout.readline() == b"held\n"
+        found = served.findings("daemon", status=0)
+    finally:
+        holder.kill()
+        holder.communicate()
+    (full,) = (one for one in found if one["state"] == "hint")
+    assert "refuses new TCP connections on 127.0.0.1:53: 32 are open" in full["text"]
+
+
+def test_keeper_that_hangs_is_named_with_the_remedy(served: Box) -> None:
+    daemon = served.started[-1].pid
+    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    (keeper,) = (
+        int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "fastdns-keeper\n"
+    )
+    os.kill(keeper, signal.SIGSTOP)
+
+    (found,) = (one for one in served.findings("daemon", status=1) if one["state"] == "wrong")
+
+    assert f"the keeper (pid {keeper}) hangs" in found["text"]
+    assert found["do"].startswith(f"kill -9 {keeper} ")
+
+
+@pytest.mark.parametrize("gone", ["/run/fastdns", "/run/fastdns/counters"])
+def test_directory_that_is_gone_is_named_with_the_remedy(served: Box, gone: str) -> None:
+    served.run("rm", "-r", gone)
+
+    (found,) = (one for one in served.findings("daemon", status=1) if one["state"] == "wrong")
+
+    assert found["text"].startswith(f"{gone} is gone")
+    assert found["do"] == "restart it"
+
+
+def test_state_dir_that_was_changed_since_is_no_daemon_that_does_not_run(served: Box) -> None:
+    served.write("fastdns/fastdns.toml", 'state_dir = "/var/lib/other"\n')
+
+    found = served.findings("daemon", status=1)
+
+    (changed,) = (one for one in found if one["state"] == "wrong")
+    assert "runs with state_dir /var/lib/fastdns" in changed["text"]
+    assert "the configuration says /var/lib/other" in changed["text"]
+    assert any("answers on 127.0.0.1:53" in one["text"] for one in found)
+    reload = served.run(sys.executable, "-m", "fastdns", "reload")
+    assert reload.returncode == 1
+    assert "runs with state_dir /var/lib/fastdns, which cannot change" in reload.stderr
+
+
+def test_open_resolver_is_a_hint_of_doctor_and_a_warning_of_check(box: Box) -> None:
+    box.start_upstream()
+    box.run("ip", "address", "add", "203.0.113.5/32", "dev", "lo")
+    listen = '[listen]\ndns = ["127.0.0.1:53", "203.0.113.5:53"]\n'
+    box.write("fastdns/fastdns.toml", f'{listen}[access]\nallow = ["loopback", "0.0.0.0/0"]\n')
+    box.start_fastdns()
+
+    checked = box.run(sys.executable, "-m", "fastdns", "check")
+
+    assert "203.0.113.5:53 serves anybody who can reach it, an open resolver" in checked.stderr
+    assert checked.returncode == 0
+
+    (found,) = box.findings("access", status=0)
+    assert (found["state"], "open resolver" in found["text"]) == ("hint", True)
+
+
 def test_daemon_that_does_not_run_is_said_to_be_missing(box: Box) -> None:
     box.start_upstream()
     (found,) = box.findings("daemon", status=1)

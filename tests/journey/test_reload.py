@@ -123,6 +123,26 @@ def test_new_setting_counts_after_a_reload_and_the_supervisor_stays(
     assert daemon.counter("worker_restarts_total") == 0
 
 
+def test_included_files_are_read_again_and_errors_name_them(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config='include = ["more.d/*"]\n')
+    more = daemon.state_dir.parent / "more.d"
+    more.mkdir()
+    (more / "ttl").write_text("[cache]\nmax_ttl = '7s'\n")
+    seen = len(daemon.log)
+    reloaded(daemon, 'include = ["more.d/*"]\n[cache]\nmax_ttl = "9s"\n')
+    assert ttls(ask(daemon, upstream.new_name()))[0] == 7
+    main = daemon.state_dir.with_suffix(".toml")
+    daemon.wait_for_log(re.escape(f"cache.max_ttl: {more}/ttl:2 replaces {main}:3"), after=seen)
+
+    (more / "ttl").write_text("[cache]\nmax_ttl = 7\n")
+    assert refused(daemon, 2) == [f'{more}/ttl: cache.max_ttl: 7 has no unit (try "7s")']
+    (more / "ttl").unlink()
+    reloaded(daemon, 'include = ["more.d/*"]\n[cache]\nmax_ttl = "9s"\n')
+    assert ttls(ask(daemon, upstream.new_name()))[0] == 9
+
+
 def test_sighup_reloads_too(start_fastdns: Start, upstream: FalseUpstream) -> None:
     daemon = start_fastdns(upstream=[upstream], config="workers = 1\n", workers=None)
     daemon.configure("workers = 1\n[cache]\nmax_ttl = '7s'\n")

@@ -94,10 +94,13 @@ class TestStale:
         after(learn(daemon, name))
         began = time.monotonic()
         assert ede(ask(daemon, name)) == [STALE_ANSWER]
-        assert 0.19 < time.monotonic() - began < 1.0
-        began = time.monotonic()
-        assert ede(ask(daemon, name)) == [STALE_ANSWER]  # the question is still under way
-        assert time.monotonic() - began < 0.19
+        assert 0.19 < time.monotonic() - began < 1.4
+        seconds = []
+        for _ in range(5):  # the question is still under way
+            began = time.monotonic()
+            assert ede(ask(daemon, name)) == [STALE_ANSWER]
+            seconds.append(time.monotonic() - began)
+        assert min(seconds) < 0.19
         answer_now.set()
         eventually(lambda: data(ask(daemon, name)), lambda seen: seen == ["192.0.2.2"])
 

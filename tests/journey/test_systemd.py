@@ -362,6 +362,30 @@ def test_a_socket_for_both_families_answers_both(
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 
 
+SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING = 29, 35, 37  # Python has no names for them
+ALL_TIMESTAMPS = 0x7F
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0", "::1", "::"])
+@pytest.mark.parametrize("which", [SO_TIMESTAMP, SO_TIMESTAMPNS, SO_TIMESTAMPING])
+def test_a_socket_that_tells_when_packets_came_is_served_all_the_same(
+    start_fastdns: Start,
+    upstream: FalseUpstream,
+    socket_unit: SocketUnit,
+    host: str,
+    which: int,
+) -> None:
+    """`Timestamping=` of a unit: the kernel would not take back with an answer what it tells."""
+    systemd = socket_unit(host)
+    udp = next(one for _, one in systemd.opened if one.type == UDP)
+    udp.setsockopt(socket.SOL_SOCKET, which, ALL_TIMESTAMPS if which == SO_TIMESTAMPING else 1)
+    daemon = start_fastdns(upstream=[upstream], listen=(), manager=systemd)
+    daemon.host = {"0.0.0.0": "127.0.0.5", "::": "::1"}.get(host, host)
+    name = upstream.new_name()
+    for _ in range(2):  # from the upstream, and from memory
+        assert data(ask(daemon, name)) == ["192.0.2.1"]
+
+
 def test_configured_addresses_are_served_beside_those_of_a_socket_unit(
     start_fastdns: Start, upstream: FalseUpstream, socket_unit: SocketUnit
 ) -> None:

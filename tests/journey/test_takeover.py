@@ -265,37 +265,59 @@ def answers_to_many(daemon: Fastdns, name: str) -> int:
         return len(select.select(clients, [], [], 0)[0])
 
 
+# A daemon may kill its successor, which must not be the tests: this is a process of its own. It
+# says each word that it reads and prints the reply; at the end of its input it hangs up.
+SLOW = """
+import socket, sys
+connection = socket.socket(socket.AF_UNIX)
+connection.settimeout(20)
+connection.connect(sys.argv[1])
+connection.sendall(b"takeover\\n")
+text, descriptors = b"", []
+while len(descriptors) < 3:  # a lock, a UDP and a TCP socket
+    more, found, _, _ = socket.recv_fds(connection, 65536, 200)
+    assert more
+    text += more
+    descriptors += found
+print(text.partition(b" ")[0].decode(), flush=True)
+for word in sys.stdin:
+    connection.sendall(word.encode())
+    print(connection.recv(100).decode().strip(), flush=True)
+"""
+
+
 class SlowSuccessor:
     """Holds the successor's side of a conversation by hand."""
 
     def __init__(self, daemon: Fastdns) -> None:
-        self._socket = socket.socket(socket.AF_UNIX)
-        self._socket.settimeout(20)
-        self._socket.connect(str(daemon.state_dir / "run" / "supervisor"))
-        self._socket.sendall(b"takeover\n")
-        text, self.descriptors, _, _ = socket.recv_fds(self._socket, 65536, 200)
-        while len(self.descriptors) < 3:  # a lock, a UDP and a TCP socket
-            more, descriptors, _, _ = socket.recv_fds(self._socket, 65536, 200)
-            assert more
-            text += more
-            self.descriptors += descriptors
-        assert text.startswith(b"ok ")
+        place = str(daemon.state_dir / "run" / "supervisor")
+        self._process = subprocess.Popen(
+            [sys.executable, "-c", SLOW, place],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        assert self._heard() == "ok"
 
     def say(self, word: str) -> str:
-        self._socket.sendall(f"{word}\n".encode())
-        return self._socket.recv(100).decode().strip()
+        assert self._process.stdin is not None
+        self._process.stdin.write(f"{word}\n")
+        self._process.stdin.flush()
+        return self._heard()
+
+    def _heard(self) -> str:
+        assert self._process.stdout is not None
+        return self._process.stdout.readline().strip()
 
     def hang_up(self) -> None:
-        self._socket.close()
-        for one in self.descriptors:
-            os.close(one)
-        self.descriptors = []
+        self._process.communicate(timeout=20)
 
     def __enter__(self) -> SlowSuccessor:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self.hang_up()
+        if self._process.returncode is None:
+            self.hang_up()
 
 
 def test_after_a_successor_that_ends_too_soon_everything_is_as_before(

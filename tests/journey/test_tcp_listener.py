@@ -347,7 +347,7 @@ def test_peer_that_never_reads_holds_up_nobody_and_takes_little_memory(
             assert ask(daemon, name, "TXT", tcp=True).answer
             assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
             worst = max(worst, time.monotonic() - start)
-        assert worst < 0.5
+        assert worst < 2
         assert daemon.memory() < before + (24 << 20)
 
 

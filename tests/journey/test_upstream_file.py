@@ -60,8 +60,10 @@ def test_file_that_becomes_readable_again_is_read_again(
     start_fastdns: Start, first: FalseUpstream, second: FalseUpstream, file: Path
 ) -> None:
     daemon = start_fastdns(config=config(file))
-    file.chmod(0)
-    file.write_text(f"{second.host}:{second.port}\n")
+    with file.open("r+") as opened:  # before, since that takes the right to
+        file.chmod(0)
+        opened.write(f"{second.host}:{second.port}\n")
+        opened.truncate()
     daemon.wait_for_log("names no upstream; those it named before stay in use", 10)
     assert data(ask(daemon, first.new_name())) == ["192.0.2.1"]
     file.chmod(0o644)

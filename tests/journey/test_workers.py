@@ -61,10 +61,11 @@ def gone(pid: int) -> None:
     eventually(lambda: state_of(pid), lambda state: state in "ZX")
 
 
-def test_there_is_a_worker_for_each_cpu_unless_told_otherwise(
+def test_there_is_one_worker_unless_told_otherwise_and_0_is_one_for_each_cpu(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], workers=None)
+    assert len(start_fastdns(upstream=[upstream], workers=None).workers) == 1
+    daemon = start_fastdns(upstream=[upstream], workers=0)
     assert len(daemon.workers) == len(os.sched_getaffinity(0))
     assert len(start_fastdns(upstream=[upstream], workers=3).workers) == 3
 

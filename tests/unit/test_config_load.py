@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import attrs
 import pytest
 
 from fastdns.config import load as load_module
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
-from fastdns.config.schema import Address, Config, Listen, Server, ServerFile
+from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
+from fastdns.config.structure import Refused, structure
 from fastdns.errors import ConfigErrors
 
 
@@ -65,7 +67,7 @@ def toml(key: str, value: str) -> str:
 @pytest.mark.parametrize(
     ("key", "default"),
     [
-        ("workers", 0),
+        ("workers", 1),
         ("log_level", "info"),
         ("listen.dns", (Address("127.0.0.1", 53), Address("::1", 53))),
         ("upstream.servers", ()),
@@ -95,6 +97,7 @@ def test_empty_file_is_valid_and_means_the_defaults(
 @pytest.mark.parametrize(
     ("key", "written", "value"),
     [
+        ("workers", "0", 0),
         ("workers", "1", 1),
         ("workers", "256", 256),
         ("state_dir", '"/srv/dns"', Path("/srv/dns")),
@@ -182,7 +185,7 @@ def test_key_takes_its_value(
         (
             "upstream.servers",
             '["tls://9.9.9.9"]',
-            '"tls://9.9.9.9": tls:// is not in this version of fastdns (try "tcp://9.9.9.9")',
+            '"tls://9.9.9.9": an encrypted upstream (tls://) is not in this version of fastdns',
         ),
         (
             "upstream.servers",
@@ -371,7 +374,7 @@ def test_listen_on_a_free_port_covers_nothing() -> None:
 
 def test_flags_win_over_the_file(loaded: Callable[..., Config]) -> None:
     config = loaded(
-        'workers = 1\nstate_dir = "/a"\nrun_dir = "/b"\n'
+        'workers = 2\nstate_dir = "/a"\nrun_dir = "/b"\n'
         '[listen]\ndns = ["127.0.0.1:1"]\n[upstream]\nservers = ["9.9.9.9"]\ntimeout = "2s"\n',
         listen=["127.0.0.1:2", "[::1]:2"],
         upstream=["1.1.1.1"],
@@ -398,8 +401,8 @@ def test_flags_win_over_the_file(loaded: Callable[..., Config]) -> None:
         ),
         (
             {"upstream": ["sdns://AQ"]},
-            '--upstream: "sdns://AQ": sdns:// is not in this version of fastdns '
-            '(try "tcp://9.9.9.9")',
+            '--upstream: "sdns://AQ": an encrypted upstream (sdns://) '
+            "is not in this version of fastdns",
         ),
         ({"state": ""}, '--state: "" is not an absolute path (begin it with /)'),
         ({"state": "/a\udcff"}, '--state: "/a\\udcff" is not UTF-8 text'),
@@ -450,7 +453,7 @@ def test_default_file_is_used_when_it_exists(no_default_file: Path) -> None:
     ("text", "problem"),
     [
         ("workers = \n", "is not valid TOML: Invalid value (at line 1, column 11)"),
-        ("[cache]\n[cache]\n", "is not valid TOML: Cannot declare ('cache',) twice"),
+        ("[cache]\n[cache]\n", "[cache] stands there twice, in lines 1 and 2"),
         ("x = " + "[" * 100_000, "is not valid TOML: too deeply nested"),
         ("workers = " + "1" * 5000, "is not valid TOML: Exceeds the limit (4300 digits)"),
         ("#" * (2**20 + 1), "is larger than 1MiB"),
@@ -544,10 +547,10 @@ def test_workers_0_is_one_for_each_cpu_that_this_process_may_use(tmp_path: Path)
     allowed = os.sched_getaffinity(0)
     os.sched_setaffinity(0, {min(allowed)})
     try:
-        assert load(None, state=tmp_path).worker_count == 1
+        assert load(None, state=tmp_path, workers=0).worker_count == 1
     finally:
         os.sched_setaffinity(0, allowed)
-    assert load(None, state=tmp_path).worker_count == len(allowed)
+    assert load(None, state=tmp_path, workers=0).worker_count == len(allowed)
     assert load(None, state=tmp_path, workers=3).worker_count == 3
 
 
@@ -560,3 +563,28 @@ def test_memory_is_shared_out_among_workers_but_not_in_shares_too_small_to_use(
 ) -> None:
     config = loaded(f'workers = {workers}\n[cache]\nmemory = "{memory}"\n')
     assert config.worker_memory == share
+
+
+@attrs.frozen
+class _Inner(Section):
+    ports: tuple[int, ...] = ()
+
+
+@attrs.frozen
+class _Outer(Section):
+    group: tuple[_Inner, ...] = ()
+
+
+attrs.resolve_types(_Inner, globals())
+attrs.resolve_types(_Outer, globals())
+
+
+def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
+    data = {"group": [{"ports": [1]}, {"prots": 1}, 5, {"ports": [1, "x"]}]}
+    with pytest.raises(Refused) as refused:
+        structure(data, _Outer)
+    assert [str(problem) for problem in refused.value.problems] == [
+        "group[1].prots: is not a known key (did you mean ports?)",
+        "group[2]: 5 is not a table (try [_inner])",
+        'group[3].ports: "x" is not an integer (try 1)',
+    ]

@@ -11,7 +11,7 @@ from fastdns.config.load import load
 from fastdns.config.render import render
 
 EVERY_KEY = """
-workers = 1
+workers = 2
 state_dir = "/srv/d\\"n\\\\s\\t\\u007f/ünï"
 run_dir = "/run/dns"
 log_level = "debug"
@@ -56,10 +56,11 @@ def test_rendered_configuration_loads_as_the_same(tmp_path: Path, text: str) -> 
 def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
     text = render(load(Path("/dev/null"), state=tmp_path))
     assert tomllib.loads(text) == {
-        "workers": 0,
+        "workers": 1,
         "state_dir": str(tmp_path),
         "run_dir": f"{tmp_path}/run",
         "log_level": "info",
+        "include": [],
         "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
         "access": {"allow": ["loopback", "lan"], "deny": [], "refuse": "refused"},
         "upstream": {

@@ -77,10 +77,13 @@ def test_what_is_no_upstream_is_refused(text: str, problem: str) -> None:
         parse_server(text)
 
 
-@pytest.mark.parametrize("scheme", ["tls", "https", "sdns"])
-def test_upstream_of_a_later_version_is_refused_in_those_words(scheme: str) -> None:
+@pytest.mark.parametrize("scheme", ["tls", "https", "sdns", "quic", "h3"])
+def test_encrypted_upstream_is_refused_without_advice_to_use_another_that_is_not(
+    scheme: str,
+) -> None:
     problem = (
-        f'"{scheme}://9.9.9.9": {scheme}:// is not in this version of fastdns (try "tcp://9.9.9.9")'
+        f'"{scheme}://9.9.9.9": an encrypted upstream ({scheme}://) '
+        "is not in this version of fastdns"
     )
     with pytest.raises(ValueError, match=exactly(problem)):
         parse_server(f"{scheme}://9.9.9.9")

@@ -6,6 +6,8 @@ import errno
 import logging
 import os
 import select
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -147,6 +149,69 @@ def test_suspicion_closes_the_environment_until_it_has_been_examined(bench: Benc
     assert bench.entries == 100
     assert bench.control.generation > generation
     assert not bench.control.suspect
+
+
+HOLD_ALL_SLOTS = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=0, max_dbs=2, readonly=True)
+held = []
+try:
+    while True:
+        held.append(env.begin())
+except lmdb.ReadersFullError:
+    print(len(held), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_environment_without_a_free_slot_is_examined_now_and_then_and_not_without_pause(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    forks = []
+    fork = os.fork
+    monkeypatch.setattr(os, "fork", lambda: (forks.append(bench.now), fork())[1])
+    bench.disk.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_ALL_SLOTS, str(bench.place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as holder:
+        assert int(holder.stdout.readline()) >= 250
+        bench.control.suspect = True
+        end = bench.now + 60
+        while bench.now < end:  # as the keeper does
+            bench.disk.store(bench.now)
+            if bench.disk.examination is not None:
+                bench.examine()
+            assert bench.disk.next_at > bench.now  # it has something to wait for
+            bench.now = min(bench.disk.next_at, bench.now + 1)
+        holder.communicate()
+    assert bench.control.suspect
+    assert 3 <= len(forks) <= 10
+    bench.now += 60
+    assert bench.disk.store(bench.now) is None
+    bench.examine()
+    assert bench.entries == 100
+
+
+def test_suspicion_that_comes_again_at_once_is_looked_into_more_and_more_seldom(
+    bench: Bench,
+) -> None:
+    began = []
+    end = bench.now + 600
+    while bench.now < end:
+        bench.control.suspect = True
+        bench.disk.store(bench.now)
+        if bench.disk.examination is not None:
+            began.append(bench.now)
+            bench.examine()
+        bench.now += 0.5
+    assert began[1] - began[0] <= 1
+    assert 5 <= len(began) <= 20
+    bench.now += 1000
+    bench.disk.store(bench.now)
+    bench.examine()
+    assert bench.entries == 100
 
 
 def test_environment_that_was_being_examined_at_the_end_stays_suspect(bench: Bench) -> None:

@@ -29,6 +29,7 @@ from fastdns._tiers import Source, Tiers
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
 from fastdns.upstream import udp
+from fastdns.upstream.exchange import Keep
 from fastdns.upstream.group import Group, Outcome
 
 STALE = option(EDE, b"\0\3")
@@ -41,7 +42,7 @@ class HeldGroup(Group):
     def __init__(self) -> None:
         self.asked: list[tuple[bytes, Queue]] = []
 
-    def ask(self, key: bytes) -> Outcome:
+    def ask(self, key: bytes, keep: Keep | None = None) -> Outcome:
         answers = Queue()
         self.asked.append((key, answers))
         return Outcome(answers.get(), Source("192.0.2.1:53"), 0.01)
@@ -50,7 +51,7 @@ class HeldGroup(Group):
         """Keep every question for ourselves."""
         self.forward = forward
 
-    def go_on(self, handover: Handover) -> Outcome:
+    def go_on(self, handover: Handover, keep: Keep | None = None) -> Outcome:
         return self.ask(handover.key)
 
     def answer(self, position: int) -> None:

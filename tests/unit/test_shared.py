@@ -298,7 +298,7 @@ def test_upstreams_are_shown_as_they_were_put_there(path: Path) -> None:
 def test_round_trip_at_the_edges_is_still_known(rtt: float, shown: float) -> None:
     pages = Pages.create(None, 1, 0.0)
     pages.counters(0).show_upstreams([("u", True, rtt, 1, 0)])
-    assert pages.upstreams() == [("u", True, shown, 1, 0)]
+    assert pages.upstreams() == [("u", True, shown, 1, 0, True)]
 
 
 def test_more_upstreams_than_there_is_room_for_are_left_out() -> None:
@@ -320,7 +320,7 @@ def test_upstream_that_several_workers_ask_is_one() -> None:
     pages.counters(0).show_upstreams([("u", False, None, 10, 10)])
     pages.counters(1).show_upstreams([("v", False, 0.5, 1, 0), ("u", True, 0.02, 5, 1)])
     pages.counters(2).show_upstreams([("u", False, 0.03, 6, 2)])
-    assert pages.upstreams() == [("u", True, 0.02, 21, 13), ("v", False, 0.5, 1, 0)]
+    assert pages.upstreams() == [("u", True, 0.02, 21, 13, True), ("v", False, 0.5, 1, 0, True)]
 
 
 def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
@@ -330,7 +330,7 @@ def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
     (never, nothing), (at, shown) = pages.upstream_tables()
     assert (never, nothing) == (0.0, [])
     assert start <= at <= time.monotonic()
-    assert shown == [("u", True, None, 1, 0)]
+    assert shown == [("u", True, None, 1, 0, True)]
 
 
 def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_stand() -> None:
@@ -348,15 +348,15 @@ def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_s
     assert sum(pages.latency()[0]) == 1
     assert not any(totals[name] for name in ("cache_entries", "cache_bytes", "tcp_connections"))
     assert totals["in_flight"] == 0
-    assert pages.upstreams() == [("u", False, 0.5, 14, 4)]
+    assert pages.upstreams() == [("u", False, 0.5, 14, 4, True)]
 
 
 def test_upstreams_stay_to_be_seen_while_no_process_asks_any() -> None:
     pages = Pages.create(None, 1, 0.0)
     pages.counters(0).show_upstreams([("u", True, 0.01, 10, 1)])
     pages.counters(0).retire()
-    assert pages.upstreams() == [("u", False, None, 10, 1)]
-    assert pages.counters(0).shown_upstreams() == [("u", False, None, 10, 1)]
+    assert pages.upstreams() == [("u", False, None, 10, 1, True)]
+    assert pages.counters(0).shown_upstreams() == [("u", False, None, 10, 1, True)]
 
 
 def test_slot_of_one_that_died_while_writing_its_table_can_be_read_at_once(path: Path) -> None:
@@ -367,10 +367,13 @@ def test_slot_of_one_that_died_while_writing_its_table_can_be_read_at_once(path:
         file.write(struct.pack("=II", 7, 99))
     counters.retire()
     reader = Pages.attach(path)
-    start = time.monotonic()
-    assert len(reader.upstream_tables()[0][1]) == 16
+    seconds = []
+    for _ in range(5):  # each would wait
+        start = time.monotonic()
+        assert len(reader.upstream_tables()[0][1]) == 16
+        seconds.append(time.monotonic() - start)
     assert path.read_bytes()[UPSTREAMS_AT] % 2 == 0
-    assert time.monotonic() - start < 0.02
+    assert min(seconds) < 0.02
 
 
 def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path: Path) -> None:
@@ -380,9 +383,9 @@ def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path
         file.seek(UPSTREAMS_AT)
         file.write(struct.pack("=II", 7, 99))  # being written, and more rows than there can be
     reader = Pages.attach(path)
-    assert reader.upstreams()[0] == ("u", True, None, 1, 0)
+    assert reader.upstreams()[0] == ("u", True, None, 1, 0, True)
     counters.show_upstreams([("v", True, None, 2, 0)])
-    assert reader.upstreams() == [("v", True, None, 2, 0)]
+    assert reader.upstreams() == [("v", True, None, 2, 0, True)]
     assert path.read_bytes()[UPSTREAMS_AT] == 8
 
 
@@ -399,7 +402,7 @@ def test_reader_never_sees_half_of_a_table() -> None:
         until = time.monotonic() + 2
         seen = set()
         while time.monotonic() < until:
-            counts = {count for state in pages.upstreams() for count in state[3:]}
+            counts = {count for state in pages.upstreams() for count in state[3:5]}
             assert len(counts) <= 1
             seen |= counts
         assert len(seen) > 1

@@ -113,9 +113,35 @@ def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
     value[-1] ^= 1
     with store.env.begin(write=True, db=store.entries) as transaction:
         transaction.put(place_of("a.test"), bytes(value))
-    with pytest.raises(Damaged):
-        apply(store, Update(place_of("a.test"), None, 5))
+    assert apply(store, Update(place_of("a.test"), None, 5)) == []
     assert store.get(place_of("a.test")) == bytes(value)
+
+
+def spoil(store: Store, qname: str, at: int = -1) -> None:
+    value = bytearray(store.get(place_of(qname)))
+    value[at] ^= 0x80
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(place_of(qname), bytes(value))
+
+
+@pytest.mark.parametrize("at", range(0, 64, 3))
+def test_damaged_entry_gives_way_to_any_answer_and_lends_it_no_hits(store: Store, at: int) -> None:
+    """Its header may say that it is newer, or was asked for a billion times."""
+    apply(store, update("a.test", hits=1))
+    spoil(store, "a.test", at)
+    fresh = update("a.test", stored=earlier(60), hits=3)
+    assert apply(store, fresh) == [fresh]
+    assert hits(store, "a.test") == 3
+    assert Entry.parse(store.get(place_of("a.test"))).ttl == 300
+
+
+def test_only_what_is_damaged_is_deleted_as_damaged(store: Store) -> None:
+    """Another answer may have come since a worker has told of it."""
+    fill(store, 3)
+    spoil(store, "n1.test")
+    places = [place_of(f"n{number}.test") for number in range(4)]
+    assert store.delete_spoiled(places) == 1
+    assert [store.get(place) is None for place in places] == [False, True, False, True]
 
 
 def test_hits_of_an_imported_value_count(store: Store) -> None:
@@ -236,6 +262,65 @@ def test_sum_of_what_was_written_is_kept(store: Store) -> None:
 def test_lock_file_has_no_holes(store: Store) -> None:
     found = (store.place / "lock.mdb").stat()
     assert found.st_blocks * 512 >= files.LOCK_OCTETS == found.st_size
+
+
+def test_lock_file_has_room_for_as_many_readers_as_asked(tmp_path: Path) -> None:
+    """One that an older version has made is made longer, where nobody has it open."""
+    place = tmp_path / "cache"
+    for readers, expected in ((0, 254), (1000, 1000), (0, 1000)):
+        store = Store.open(place, MIB, readers=readers)
+        assert store.env.info()["max_readers"] >= expected
+        assert (place / "lock.mdb").stat().st_blocks * 512 >= 64 * expected
+        store.close()
+
+
+HOLD_OPEN = """
+import lmdb, sys
+env = lmdb.open(sys.argv[1], map_size=0, max_dbs=2, readonly=True)
+print(flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3, 4, 5, 6])
+def test_file_in_the_place_of_one_that_others_have_open_is_read_from_its_last_commit_on(
+    store: Store, tmp_path: Path, commits: int
+) -> None:
+    """The lock file that they share counts the former one's transactions."""
+    fill(store, 10)
+    theirs = Store.open(tmp_path / "theirs", MIB)
+    for number in range(commits):
+        apply(theirs, update(f"theirs{number}.test"))
+    theirs.close()
+    with subprocess.Popen(
+        [sys.executable, "-c", HOLD_OPEN, str(store.place)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as other:
+        other.stdout.readline()
+        store.close()
+        os.replace(theirs.place / "data.mdb", store.place / "data.mdb")
+        opened = Store.open(store.place, MIB)
+        assert hits(opened, f"theirs{commits - 1}.test") == 0
+        apply(opened, update("new.test"))
+        assert opened.usage().entries == commits + 1
+        opened.close()
+        other.communicate()
+
+
+def test_lock_file_that_others_have_open_keeps_its_length(store: Store) -> None:
+    """They would be sent to slots behind the end of what they have mapped."""
+    before = (store.place / "lock.mdb").stat()
+    script = (
+        "import sys; from pathlib import Path; from fastdns.cache.files import allocate_lock\n"
+        "allocate_lock(Path(sys.argv[1]), 5000)\n"
+    )
+    path = str(store.place / "lock.mdb")
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert (store.place / "lock.mdb").stat().st_size == before.st_size
+    store.close()
+    subprocess.run([sys.executable, "-c", script, path], check=True)
+    assert (store.place / "lock.mdb").stat().st_size > 64 * 5000
 
 
 def test_files_are_their_owners_alone(store: Store) -> None:
@@ -433,21 +518,31 @@ def test_examination_of_no_cache_finds_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("disk_place", "value", "finding"),
+    ("disk_place", "value"),
     [
-        (b"test\0www\0" + bytes(7), b"garbage", "cannot be read"),
-        (b"not a key", value_of("a.test"), "cannot be read"),
-        (place_of("other.test"), value_of("a.test"), "another question"),
+        (b"test\0www\0" + bytes(7), b"garbage"),
+        (b"not a key", value_of("a.test")),
+        (place_of("other.test"), value_of("a.test")),
     ],
 )
-def test_examination_finds_an_entry_that_is_none(
-    store: Store, disk_place: bytes, value: bytes, finding: str
+def test_examination_counts_an_entry_that_is_none(
+    store: Store, disk_place: bytes, value: bytes
 ) -> None:
     fill(store, 100)
     with store.env.begin(write=True, db=store.entries) as transaction:
         transaction.put(disk_place, value)
     store.close()
-    assert finding in examine(store.place)
+    examination = Examination(store.place)
+    assert examination.finish() is None
+    assert examination.spoiled == 1
+
+
+def test_examination_gives_up_what_has_many_of_those(store: Store) -> None:
+    fill(store, 100)
+    for number in range(20):
+        spoil(store, f"n{number}.test")
+    store.close()
+    assert "20 damaged entries" in examine(store.place)
 
 
 def test_examination_survives_what_kills_its_process(store: Store) -> None:

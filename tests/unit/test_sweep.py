@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -81,13 +81,37 @@ def test_age_over_a_boot_goes_by_the_wall_clock(store: Store) -> None:
     assert left(store) == {place_of(f"{name}.test") for name in ("stale", "future", "unset")}
 
 
-def test_damaged_entry_is_found_by_the_way(store: Store) -> None:
-    fill(store, 100)
-    value = bytearray(store.get(place_of("n7.test")))
-    value[-1] ^= 1
+def damage(store: Store, *names: str) -> None:
     with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(place_of("n7.test"), bytes(value))
-    with pytest.raises(Damaged):
+        for name in names:
+            value = bytearray(transaction.get(place_of(name)))
+            value[-1] ^= 1
+            transaction.put(place_of(name), bytes(value))
+
+
+def test_damaged_entry_is_found_by_the_way_and_removed(store: Store) -> None:
+    fill(store, 100)
+    damage(store, "n7.test")
+    with store.env.begin(write=True, db=store.entries) as transaction:
+        transaction.put(b"no key", b"no value")
+    found = sweeper(store)
+    sum(found.expire())
+    assert found.spoiled == 2
+    assert left(store) == {place_of(f"n{number}.test") for number in range(100) if number != 7}
+    sum(found.expire())
+    assert found.spoiled == 0
+
+
+@pytest.mark.parametrize(
+    ("entries", "damaged", "is_borne"),
+    [(10, 10, True), (20, 17, False), (1000, 16, True), (1700, 17, True), (1700, 18, False)],
+)
+def test_more_damage_than_in_a_hundredth_is_a_matter_of_the_whole(
+    store: Store, entries: int, damaged: int, is_borne: bool
+) -> None:
+    fill(store, entries)
+    damage(store, *(f"n{number}.test" for number in range(damaged)))
+    with nullcontext() if is_borne else pytest.raises(Damaged, match=f"of {entries}"):
         sum(sweeper(store).expire())
 
 

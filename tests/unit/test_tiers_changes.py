@@ -21,6 +21,8 @@ from messages import AAAA, SOURCE, A, Front, answer_for, good, key, name, query
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._disk import Disk
 from fastdns._keys import disk_key
+from fastdns._ring import RECORD_SPOILED
+from fastdns.cache.warm import most_used
 
 # ---- what commands change
 
@@ -135,15 +137,68 @@ def test_damaged_entry_is_a_miss_and_the_keeper_is_told(place: Path) -> None:
     write_disk(place, {key(): damaged(value_of(good(), ago(1)))})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert front.control.suspect
+    assert told_spoiled(front) == [key()]
     assert front.count("disk_damaged_total") == 1
+    assert not front.control.suspect
+
+
+def told_spoiled(front: Front) -> list[bytes]:
+    """The keys under which the keeper is to look."""
+    found = [record[2] for record in front.ring.records(1 << 20) if record[0] == RECORD_SPOILED]
+    front.ring.consume()
+    return found
+
+
+@pytest.mark.parametrize("at", range(0, 200, 7))
+def test_flipped_bit_costs_one_entry_and_others_are_read_on(place: Path, at: int) -> None:
+    """Wherever it is in the value: header, message, offsets."""
+    value = bytearray(value_of(good(), ago(1)))
+    value[at % len(value)] ^= 0x10
+    other = value_of(answer_for("other"), ago(1))
+    write_disk(place, {key(): bytes(value), key("other"): other})
+    front = front_on(place)
+    assert front.ask(query()) is None
+    assert front.ask(query("other")) is not None
+    assert told_spoiled(front) == [key()]
+    assert not front.control.suspect
+    assert front.tiers.disk.is_open
+
+
+def test_damaged_entry_that_is_asked_for_again_and_again_is_told_once(place: Path) -> None:
+    write_disk(place, {key(): damaged(value_of(good(), ago(1)))})
+    front = front_on(place)
+    for _ in range(100):
+        assert front.ask(query()) is None
+    assert told_spoiled(front) == [key()]
+    front.tiers.look_at_control()  # a second later, should it still be there
+    assert front.ask(query()) is None
+    assert told_spoiled(front) == [key()]
+
+
+def test_damaged_entry_that_a_thread_has_fetched_is_a_miss_and_told(place: Path) -> None:
+    write_disk(place, {key(): damaged(value_of(good(), ago(1)))})
+    front = front_on(place)
+    assert fetch(front) is None
+    assert told_spoiled(front) == [key()]
+    assert front.count("disk_damaged_total") == 1
+    assert not front.control.suspect
+
+
+def test_damaged_entry_does_not_end_the_warming_up(place: Path) -> None:
+    values = {key(f"n{n}"): value_of(answer_for(f"n{n}"), ago(1), hits=5) for n in range(10)}
+    values[key("n3")] = damaged(values[key("n3")])
+    write_disk(place, values)
+    front = front_on(place)
+    front.tiers.warm(most_used(front.tiers.disk, 100))
+    assert front.count("warmed_total") == 9
+    assert told_spoiled(front) == [key("n3")]
 
 
 def test_answer_to_another_question_than_its_key_is_damage(place: Path) -> None:
     write_raw(place, {disk_key(key("other")): value_of(good(), ago(1))})
     front = front_on(place)
     assert front.ask(query("other")) is None
-    assert front.control.suspect
+    assert told_spoiled(front) == [key("other")]
 
 
 def test_suspected_disk_is_not_read_until_the_keeper_has_looked(place: Path) -> None:

@@ -123,10 +123,10 @@ class Box:
         eventually(lambda: self.resolves(f"@{host}", "started.example"), bool)
         return pid
 
-    def start_fastdns(self) -> int:
-        """Start fastdns as its configuration says."""
-        pid = self.start(sys.executable, "-m", "fastdns", "serve", "--workers", "1")
-        eventually(lambda: self.resolves("@127.0.0.1", "started.example"), bool)
+    def start_fastdns(self, *arguments: str, port: int = 53) -> int:
+        """Start fastdns as its configuration and the arguments say."""
+        pid = self.start(sys.executable, "-m", "fastdns", "serve", *arguments)
+        eventually(lambda: self.resolves("@127.0.0.1", f"-p{port}", "started.example"), bool)
         return pid
 
     def doctor(self, *arguments: str, status: int) -> str:

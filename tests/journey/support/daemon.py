@@ -112,7 +112,7 @@ class Fastdns:
             self._log_grew.notify_all()
 
     def wait_for_log(
-        self, pattern: str | re.Pattern[str], timeout: float = 5.0, *, after: int = 0
+        self, pattern: str | re.Pattern[str], timeout: float = 15.0, *, after: int = 0
     ) -> re.Match[str]:
         """The first match of pattern in a log line at index `after` or later, waited for."""
         search = re.compile(pattern).search

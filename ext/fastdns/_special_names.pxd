@@ -1,0 +1,21 @@
+"""Names that are answered here and never asked upstream: localhost, private reverse zones, names that cannot exist.
+
+RFC 6761 (localhost, invalid), RFC 7686 (onion), RFC 6303 and RFC 7793 (reverse zones), RFC 9462 (resolver.arpa).
+"""
+
+from libc.stdint cimport uint8_t, uint16_t
+
+from fastdns._answer cimport Stored
+
+cdef enum:
+    SPECIAL_MAX = 512       # octets: header, a question of 259, four records of less than 60 each
+    SPECIAL_RECORDS = 4
+
+cdef struct SpecialAnswer:
+    Stored stored           # points into this very struct
+    uint16_t ttl_at[SPECIAL_RECORDS]
+    uint8_t wire[SPECIAL_MAX]
+
+cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
+cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
+# ^ False: an ordinary name, `out` is untouched

@@ -1,0 +1,182 @@
+"""The configuration as it is written: the main file, joined with those that it includes.
+
+Which file says what is remembered, so that messages can name it.
+"""
+
+from __future__ import annotations
+
+import glob
+import os
+import tomllib
+from collections.abc import Iterator
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from ..errors import ConfigErrors
+from .files import own_name, read_text
+from .lines import doubles, key_lines
+from .text import describe, key_text, path_text
+
+FILES_MAX = 1000
+_MAGIC = "*?["
+
+
+@attrs.frozen
+class Place:
+    """A key in a file; line 0: not known."""
+
+    file: str
+    line: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}" if self.line else self.file
+
+
+@attrs.define
+class Documents:
+    """What all files say. `source`: how messages name the main one; None: there is none."""
+
+    source: str | None = None
+    data: dict[str, Any] = attrs.Factory(dict)
+    files: list[str] = attrs.Factory(list)  # that were included, in their order
+    notes: list[str] = attrs.Factory(list)  # which key of which file takes the place of another's
+    _places: dict[str, Place] = attrs.Factory(dict)
+
+    def file_of(self, key: str) -> str | None:
+        """Return which file a key stands in, or the table around it; the main file else."""
+        while key:
+            if place := self._places.get(key):
+                return place.file
+            key = key.rpartition("[" if key.endswith("]") else ".")[0]
+        return self.source
+
+    def add(self, data: dict[str, Any], text: str, file: str) -> None:
+        """Join what another file says; it counts before what is there."""
+        lines = {line.path: line.number for line in key_lines(text)}
+        self._join(self.data, data, "", file, lines)
+
+    def _join(
+        self,
+        into: dict[str, Any],
+        data: dict[str, Any],
+        prefix: str,
+        file: str,
+        lines: dict[str, int],
+    ) -> None:
+        for key, value in data.items():
+            path = prefix + key_text(key)
+            place = Place(file, lines.get(path, 0))
+            both = isinstance(value, dict) and isinstance(into.get(key), dict)
+            if key in into and not both:
+                self.notes.append(f"{path}: {place} replaces {self._places[path]}")
+            if isinstance(value, dict):
+                into[key] = into[key] if both else {}
+                self._join(into[key], value, f"{path}.", file, lines)
+            else:
+                into[key] = value
+            self._places[path] = place
+
+
+def read_documents(path: Path, *, regular: bool) -> Documents:
+    """Return what the file and those that it includes say; ConfigErrors: lines that name files."""
+    source = path_text(path)
+    data, text = _read(path, regular=regular)
+    documents = Documents(source)
+    patterns = data.get("include")
+    if isinstance(patterns, list) and all(isinstance(one, str) for one in patterns):
+        data["include"] = patterns = [_absolute(one, path) for one in patterns]
+    else:
+        patterns = []  # what is wrong with it is told with all else
+    documents.add(data, text, source)
+    problems: list[str] = []
+    for file in _included(patterns, path, problems):
+        try:
+            more, text = _read(file, regular=True)
+        except ConfigErrors as errors:
+            problems += errors.lines
+            continue
+        name = path_text(file)
+        documents.files.append(name)
+        if "include" in more:
+            problems.append(f"{name}: include: only {source} may have it (name the files there)")
+            continue
+        documents.add(more, text, name)
+    if problems:
+        raise ConfigErrors(problems)
+    return documents
+
+
+def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
+    source = path_text(path)
+    try:
+        text = read_text(path, regular=regular)
+    except ValueError as error:
+        raise ConfigErrors([f"{source}: {error}"]) from None
+    try:
+        return tomllib.loads(text), text
+    except RecursionError:
+        problem = "too deeply nested"
+    except ValueError as error:  # TOMLDecodeError, and what int() says of thousands of digits
+        problem = path_text(error)
+        if any(word in problem for word in ("overwrite", "declare", "Duplicate")):
+            twice = next((path_text(one) for one in doubles(text)), "")
+            if twice:
+                raise ConfigErrors([f"{source}: {twice}"]) from None
+    raise ConfigErrors([f"{source}: is not valid TOML: {problem}"])
+
+
+def _absolute(pattern: str, main: Path) -> str:
+    if not pattern or pattern.startswith("/"):
+        return pattern
+    return os.path.join(glob.escape(os.path.abspath(main.parent)), pattern)
+
+
+def _included(patterns: list[str], main: Path, problems: list[str]) -> list[Path]:
+    """Return the files, sorted for each pattern; one that two of them name comes with the later."""
+    found: dict[str, None] = {}
+    for pattern in patterns:
+        try:
+            matches = list(_matches(pattern))
+        except ValueError as error:
+            problems.append(f"{path_text(main)}: include: {error}")
+            continue
+        for one in matches:
+            found.pop(one, None)
+            found[one] = None
+    if len(found) > FILES_MAX:
+        problems.append(f"{path_text(main)}: include: names more than {FILES_MAX} files")
+        return []
+    return [Path(one) for one in found if not _is_same(one, main)]
+
+
+def _matches(pattern: str) -> Iterator[str]:
+    """Yield the files; ValueError with one phrase when a directory cannot be looked into."""
+    shown = describe(pattern)
+    if not pattern or "\0" in pattern or pattern.endswith("/"):
+        raise ValueError(f'{shown} names no file (try "conf.d/*.toml")')
+    if not any(one in pattern for one in _MAGIC):
+        yield pattern  # it has to be there
+        return
+    above, _, wanted = pattern.rpartition("/")
+    for directory in sorted(glob.glob(above or "/")):
+        try:
+            names = sorted(os.listdir(directory))
+        except NotADirectoryError:
+            continue
+        except OSError as error:
+            raise ValueError(
+                f"{path_text(directory)} cannot be read by user {own_name()}: {error.strerror}"
+            ) from None
+        for name in names:
+            if fnmatchcase(name, wanted) and (wanted[0] == "." or name[0] != "."):
+                yield os.path.join(directory, name)
+
+
+def _is_same(path: str, main: Path) -> bool:
+    try:
+        return os.path.samefile(path, main)
+    except OSError:
+        return False

@@ -1,0 +1,50 @@
+"""What other machines have lost since `--fix` stopped a server that they could ask."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator
+from ipaddress import ip_address
+
+from ..config.schema import Address, Config
+from ..errors import FastdnsError
+from .changes import UnitChange
+from .findings import Finding, hint
+from .record import Record
+
+ABOUT = "network"
+SERVE_ALL = 'listen.dns = ["0.0.0.0:53", "[::]:53"] in the configuration, then fastdns reload'
+
+
+def uncovered(served: Iterable[Address], wanted: Collection[Address]) -> list[Address]:
+    """Return at which addresses a server can be asked by other machines, and fastdns could not."""
+    return [
+        one
+        for one in dict.fromkeys(served)
+        if not ip_address(one.host.partition("%")[0]).is_loopback
+        and one not in wanted
+        and one.wildcard not in wanted
+    ]
+
+
+def look(config: Config) -> Iterator[Finding]:
+    """Name each server that was stopped and had addresses that fastdns does not have."""
+    try:
+        changes = Record().changes
+    except FastdnsError:
+        return  # not ours to read; who makes or undoes changes is told
+    for change in changes:
+        if not isinstance(change, UnitChange):
+            continue
+        lost = uncovered(map(_address, change.served), config.listen.dns)
+        if lost:
+            yield hint(
+                ABOUT,
+                f"{change.unit}, which `doctor --fix` has stopped, served other machines at "
+                f"{', '.join(map(str, lost))}; fastdns does not",
+                f"{SERVE_ALL}; or fastdns doctor --undo",
+            )
+
+
+def _address(text: str) -> Address:
+    host, _, port = text.rpartition(":")
+    return Address(host.strip("[]"), int(port))

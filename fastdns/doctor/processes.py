@@ -1,0 +1,72 @@
+"""The daemon's own working parts: its run_dir, and the keeper, which saves what was learned."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+from ..cache.nudge import poke
+from ..config.places import Places
+from ..config.schema import Config
+from ..config.text import path_text
+from . import units
+from .findings import Finding, hint, wrong
+from .running import Daemon
+
+ABOUT = "daemon"
+KEEPER_SECONDS = 2.0  # it may be writing
+TRIES = 2
+
+
+def look(config: Config, running: Daemon) -> Iterator[Finding]:
+    """Say what of it is missing or hangs, as far as we may see."""
+    if running.run_dir is None:
+        return  # not ours to see
+    if running.run_dir != config.run_dir:
+        yield hint(
+            ABOUT,
+            f"{running} has {path_text(running.run_dir)} as its run_dir, and the configuration "
+            f"says {path_text(config.run_dir)}: commands do not reach it like that",
+            restart(running),
+        )
+    places = Places(config.state_dir, running.run_dir)
+    gone = _missing(places)
+    if gone is not None:
+        yield wrong(
+            ABOUT,
+            f"{path_text(gone)} is gone: commands do not reach fastdns, and what it has learned "
+            "last is lost when it ends",
+            restart(running),
+        )
+    elif os.access(places.keeper, os.W_OK) and not any(
+        poke(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
+    ):
+        yield _silent_keeper(running)
+
+
+def _missing(places: Places) -> Path | None:
+    """Return what should be there and is not: the directory, or one of its files."""
+    if not os.path.lexists(places.run_dir):
+        return places.run_dir
+    wanted = (places.counters, places.control, places.supervisor, places.keeper)
+    return next((one for one in wanted if not os.path.lexists(one)), None)
+
+
+def _silent_keeper(running: Daemon) -> Finding:
+    keeper = running.keeper
+    if keeper is None:
+        text = "there is no keeper just now: nothing that is learned is saved to the disk"
+        return wrong(ABOUT, text, f"what it says: journalctl -u {units.FASTDNS} -n 20")
+    return wrong(
+        ABOUT,
+        f"the keeper (pid {keeper}) hangs: answers go on, and nothing new is saved to the disk",
+        f"kill -9 {keeper} (another one takes over without a loss)",
+    )
+
+
+def restart(running: Daemon) -> str:
+    """Return how this daemon is restarted."""
+    if running.unit is not None and running.unit.endswith(".service"):
+        return f"systemctl restart {running.unit}"
+    return "restart it"

@@ -1,0 +1,132 @@
+"""Which fastdns runs on this machine, and where it listens, whatever its configuration says now."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import attrs
+
+from ..config.load import DEFAULT_FILE
+from ..config.schema import Address
+from ..server.holders import listens_on, read_process
+from .units import FASTDNS
+
+KEEPER = "fastdns-keeper"
+WORKER = "fastdns-worker"
+
+
+@attrs.frozen
+class Daemon:
+    """A supervisor. None: not ours to see."""
+
+    pid: int
+    state_dir: Path | None = None
+    run_dir: Path | None = None
+    addresses: tuple[Address, ...] | None = None
+    is_told_addresses: bool = False  # by --listen: no reload changes them
+    unit: str | None = None
+    command: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, pid: int) -> Daemon:
+        """Return what can be seen of it."""
+        process = read_process(pid)
+        words = _command(pid)
+        return cls(
+            pid,
+            _state_dir(pid),
+            _run_dir(pid),
+            listens_on(pid) or None,
+            any(word == "--listen" or word.startswith("--listen=") for word in words),
+            process.unit if process is not None else None,
+            words,
+        )
+
+    def __str__(self) -> str:
+        return f"fastdns (pid {self.pid})" if self.pid else "fastdns"
+
+    def is_configured_by(self, path: Path | None) -> bool:
+        """Return whether it was started with this file (None: the usual one) and no --state."""
+        if any(word.startswith("--state") for word in self.command):
+            return False
+        given = None
+        for word, after in zip(self.command, (*self.command[1:], ""), strict=True):
+            if word in ("-c", "--config"):
+                given = after
+            elif word.startswith("--config="):
+                given = word.partition("=")[2]
+        if given is None:
+            return path in (None, DEFAULT_FILE) and "serve" in self.command
+        return path is not None and os.path.abspath(path) == given  # of a relative one: unknown
+
+    @property
+    def keeper(self) -> int | None:
+        """The process that writes the cache on disk; None: there is none, or it cannot be seen."""
+        keepers = (pid for pid, name, above in _ours() if above == self.pid and name == KEEPER)
+        return next(keepers, None)
+
+
+def daemons() -> list[Daemon]:
+    """Return all that run in this network: whoever is the parent of a worker or a keeper."""
+    pids = dict.fromkeys(above for _, _, above in _ours())
+    return [Daemon.of(pid) for pid in pids if pid > 1 and _is_of_this_network(pid)]
+
+
+def meant(found: Iterable[Daemon], path: Path | None) -> Daemon | None:
+    """Return the daemon that this configuration is for, the one of fastdns.service first."""
+    chosen = [one for one in found if one.is_configured_by(path)]
+    return next((one for one in chosen if one.unit == FASTDNS), next(iter(chosen), None))
+
+
+def _ours() -> Iterator[tuple[int, str, int]]:
+    """Yield workers and keepers, each with its name and its parent."""
+    for entry in os.scandir("/proc"):
+        if not entry.name.isdigit():
+            continue
+        with suppress(OSError, ValueError, IndexError):  # it has ended
+            line = Path(entry.path, "stat").read_text(encoding="utf-8", errors="replace")
+            name, _, rest = line.partition("(")[2].rpartition(") ")
+            if name in (KEEPER, WORKER):
+                yield int(entry.name), name, int(rest.split()[1])
+
+
+def _command(pid: int) -> tuple[str, ...]:
+    try:
+        return tuple(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))
+    except OSError:
+        return ()
+
+
+def _state_dir(pid: int) -> Path | None:
+    """Return the directory whose lock it holds."""
+    with suppress(OSError):
+        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+            with suppress(OSError):
+                target = Path(os.readlink(descriptor.path))
+                if target.is_absolute() and target.name == "lock":
+                    return target.parent
+    return None
+
+
+def _run_dir(pid: int) -> Path | None:
+    """Return the directory whose counters it has in memory, even if they are gone from there."""
+    try:
+        lines = Path(f"/proc/{pid}/maps").read_text(errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    for line in lines:
+        path = line.partition("/")
+        file = Path("/" + path[2].removesuffix(" (deleted)"))
+        if path[1] and file.name == "counters":
+            return file.parent
+    return None
+
+
+def _is_of_this_network(pid: int) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/ns/net") == os.readlink("/proc/self/ns/net")
+    except OSError:  # of another user: it may be
+        return True

@@ -1,0 +1,30 @@
+"""What libraries import only when it is used, imported before root is given up.
+
+Who has given up root may not be able to read the interpreter's files any more: a checkout, a home
+or a Python below root's home is closed to others. An import fails then, whatever asks for it.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from contextlib import suppress
+
+# By the module that imports them late. Not every version has each.
+LATE = {
+    "gevent": (  # with its first hub, its first threads and the first exception in one
+        *("pprint", "pickle", "concurrent.futures"),
+        *("gevent.monkey", "gevent.threadpool", "gevent.util"),
+    ),
+    "lmdb": ("lmdb._envid",),  # with its first environment; Debian 12's has none
+    "fastdns.config.files": ("encodings.ascii", "encodings.utf_8_sig"),  # with what a reload reads
+}
+
+
+def import_late() -> None:
+    """Import now what the loaded modules would import later."""
+    for module, late in LATE.items():
+        if module in sys.modules:
+            for name in late:
+                with suppress(ModuleNotFoundError):
+                    importlib.import_module(name)

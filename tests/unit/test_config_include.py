@@ -1,0 +1,245 @@
+"""`include`: several files that are one configuration, and messages that name the right one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.documents import read_documents
+from fastdns.config.lines import doubles, key_lines
+from fastdns.config.load import load, load_places
+from fastdns.config.render import render
+from fastdns.config.schema import Config
+from fastdns.errors import ConfigErrors
+
+Write = Callable[..., Path]
+CONF_D = 'include = ["conf.d/*.toml"]\n'
+
+
+@pytest.fixture
+def write(tmp_path: Path) -> Write:
+    (tmp_path / "conf.d").mkdir()
+
+    def write(name: str, text: str) -> Path:
+        (tmp_path / name).write_text(text)
+        return tmp_path / name
+
+    return write
+
+
+def loaded(main: Path) -> tuple[Config, list[str]]:
+    notes: list[str] = []
+    return load(main, state=main.parent / "state", say=notes.append), notes
+
+
+def refused(main: Path) -> list[str]:
+    with pytest.raises(ConfigErrors) as caught:
+        load(main, state=main.parent / "state")
+    return [line.replace(str(main.parent) + "/", "") for line in caught.value.lines]
+
+
+def test_included_files_are_read_in_the_order_of_their_names_and_the_later_wins(
+    write: Write,
+) -> None:
+    main = write("main.toml", CONF_D + '[cache]\nmemory = "1MiB"\nmin_ttl = "1s"\n')
+    write("conf.d/20-b.toml", '[cache]\nmemory = "3MiB"\n')
+    write("conf.d/10-a.toml", '[cache]\nmemory = "2MiB"\nmax_ttl = "9s"\n')
+    write("conf.d/.hidden.toml", "rubbish")
+    write("conf.d/notes.txt", "rubbish")
+
+    config, notes = loaded(main)
+
+    assert config.cache.memory == 3 << 20
+    assert (config.cache.min_ttl, config.cache.max_ttl) == (1, 9)
+    here = main.parent
+    assert notes == [
+        f"cache.memory: {here}/conf.d/10-a.toml:2 replaces {here}/main.toml:3",
+        f"cache.memory: {here}/conf.d/20-b.toml:2 replaces {here}/conf.d/10-a.toml:2",
+    ]
+
+
+def test_a_list_is_replaced_and_a_table_is_joined(write: Write) -> None:
+    main = write(
+        "main.toml", CONF_D + '[listen]\ndns = ["127.0.0.1:1"]\n[access]\ndeny = ["lan"]\n'
+    )
+    write("conf.d/a.toml", 'listen.dns = ["0.0.0.0:53"]\naccess = {refuse = "drop"}\n')
+    config, notes = loaded(main)
+    assert [str(one) for one in config.listen.dns] == ["0.0.0.0:53"]
+    assert (config.access.deny, config.access.refuse) == (("lan",), "drop")
+    assert len(notes) == 1
+
+
+def test_relative_and_absolute_patterns_in_their_order(write: Write, tmp_path: Path) -> None:
+    main = write("main.toml", f'include = ["{tmp_path}/z.toml", "conf.d/?.toml", "a.toml"]\n')
+    for name, level in (("z", "debug"), ("conf.d/x", "error"), ("a", "warning")):
+        write(f"{name}.toml", f'log_level = "{level}"\n')
+    assert loaded(main)[0].log_level == "warning"
+
+
+def test_file_that_two_patterns_name_counts_where_it_is_named_last(write: Write) -> None:
+    main = write("main.toml", 'include = ["conf.d/*", "conf.d/a.toml"]\n')
+    write("conf.d/a.toml", 'log_level = "debug"\n')
+    write("conf.d/b.toml", 'log_level = "error"\n')
+    assert loaded(main)[0].log_level == "debug"
+
+
+def test_pattern_that_fits_the_main_file_leaves_it_out(write: Write) -> None:
+    main = write("main.toml", 'include = ["*.toml"]\nlog_level = "debug"\n')
+    assert loaded(main)[1] == []
+
+
+@pytest.mark.parametrize(
+    "pattern", ["conf.d/*.toml", "nothing/*.toml", "no*/x.toml", "main.toml/*"]
+)
+def test_pattern_without_a_file_is_no_error(write: Write, pattern: str) -> None:
+    main = write("main.toml", f'include = ["{pattern}"]\n')
+    assert loaded(main)[0].workers == 1
+
+
+def test_path_without_a_file_is_an_error(write: Write) -> None:
+    main = write("main.toml", 'include = ["conf.d/lan.toml"]\n')
+    assert refused(main) == ["conf.d/lan.toml: cannot be read: No such file or directory"]
+
+
+@pytest.mark.parametrize(
+    ("value", "line"),
+    [
+        ('"a.toml"', 'include: "a.toml" is not a list (put it in [ ])'),
+        ("[7]", 'include: 7 is not a path in quotes (try "conf.d/*.toml")'),
+        ('[""]', 'include: "" names no file (try "conf.d/*.toml")'),
+        ('["a\\u0000*"]', 'include: "a\\u0000*" names no file (try "conf.d/*.toml")'),
+        ('["conf.d/"]', 'include: "conf.d/" names no file (try "conf.d/*.toml")'),
+        ('["conf.d"]', "conf.d: cannot be read: Is a directory"),
+    ],
+)
+def test_what_cannot_be_included_is_told_in_a_line(write: Write, value: str, line: str) -> None:
+    (found,) = refused(write("main.toml", f"include = {value}\n"))
+    assert found.replace("main.toml: ", "") == line
+
+
+def test_errors_name_the_file_they_are_in_all_at_once(write: Write) -> None:
+    main = write("main.toml", CONF_D + 'workers = "x"\n[cache]\nmemory = 7\n')
+    write("conf.d/a.toml", '[cache]\nmin_ttl = "7"\nmemroy = 1\n')
+    write("conf.d/b.toml", 'wrokers = 1\n[upstream]\nservers = ["no.name"]\n')
+    lines = refused(main)
+    assert [line.partition(": ")[0] for line in lines] == [
+        *("main.toml", "main.toml", "conf.d/a.toml", "conf.d/a.toml"),
+        *("conf.d/b.toml", "conf.d/b.toml"),
+    ]
+
+
+def test_file_of_a_place_in_a_list_is_that_of_the_list(write: Write) -> None:
+    main = write("main.toml", CONF_D + "[upstream]\nservers = []\n")
+    write("conf.d/a.toml", 'upstream.strategy = "failover"\n')
+    documents = read_documents(main, regular=True)
+    assert documents.file_of("upstream.servers[3].name") == str(main)
+    assert documents.file_of("upstream.strategy") == f"{main.parent}/conf.d/a.toml"
+    assert documents.file_of("nothing.at.all") == str(main)
+
+
+def test_wrong_value_that_another_file_replaces_is_not_looked_at(write: Write) -> None:
+    main = write("main.toml", CONF_D + 'workers = "x"\n')
+    write("conf.d/a.toml", "workers = 2\n")
+    assert loaded(main)[0].workers == 2
+
+
+def test_invalid_included_files_are_all_named(write: Write) -> None:
+    main = write("main.toml", CONF_D)
+    write("conf.d/a.toml", "a =\n")
+    write("conf.d/b.toml", "\n\nb =\n")
+    lines = refused(main)
+    assert [line[:34] for line in lines] == [
+        "conf.d/a.toml: is not valid TOML: ",
+        "conf.d/b.toml: is not valid TOML: ",
+    ]
+
+
+def test_included_file_includes_nothing(write: Write) -> None:
+    main = write("main.toml", CONF_D)
+    write("conf.d/a.toml", 'include = ["b.toml"]\n')
+    assert refused(main) == [
+        "conf.d/a.toml: include: only main.toml may have it (name the files there)"
+    ]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may look into every directory")
+def test_directory_that_cannot_be_looked_into_is_an_error(write: Write, tmp_path: Path) -> None:
+    main = write("main.toml", CONF_D)
+    (tmp_path / "conf.d").chmod(0)
+    try:
+        assert "conf.d cannot be read by user" in refused(main)[0]
+    finally:
+        (tmp_path / "conf.d").chmod(0o700)
+
+
+def test_pipe_among_them_does_not_block(write: Write, tmp_path: Path) -> None:
+    main = write("main.toml", CONF_D)
+    os.mkfifo(tmp_path / "conf.d" / "a.toml")
+    assert refused(main) == ["conf.d/a.toml: is not a regular file"]
+
+
+def test_directory_with_odd_letters_is_no_pattern(tmp_path: Path) -> None:
+    place = tmp_path / "a[b]*"
+    place.mkdir()
+    (place / "main.toml").write_text('include = ["x*.toml"]\n')
+    (place / "x.toml").write_text("workers = 3\n")
+    assert loaded(place / "main.toml")[0].workers == 3
+
+
+def test_commands_find_the_daemon_that_an_included_file_moves(write: Write) -> None:
+    main = write("main.toml", CONF_D)
+    write("conf.d/a.toml", 'state_dir = "/srv/dns"\n')
+    assert load_places(main).state_dir == Path("/srv/dns")
+
+
+def test_rendered_configuration_loads_as_the_same(write: Write, tmp_path: Path) -> None:
+    main = write("main.toml", CONF_D)
+    write("conf.d/a.toml", "workers = 3\n")
+    config, _ = loaded(main)
+    (tmp_path / "elsewhere").mkdir()
+    again = write("elsewhere/rendered.toml", render(config))
+    assert load(again) == config
+
+
+# ---- twice in one file
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        (
+            '[listen]\ndns = ["127.0.0.1:53"]\n\n# all\ndns = ["0.0.0.0:53"]\n',
+            "listen.dns is set twice, in lines 2 and 5 (leave one)",
+        ),
+        (
+            "[cache]\n[listen]\n[cache]\n",
+            "[cache] stands there twice, in lines 1 and 3 (make them one)",
+        ),
+        ("workers = 1\n'workers' = 2\n", "workers is set twice, in lines 1 and 2 (leave one)"),
+        (
+            'cache.memory = "1MiB"\nx = [\n"a=b", # [c]\n"""\nd = 1\n"""]\ncache . memory = 2\n',
+            "cache.memory is set twice, in lines 1 and 7 (leave one)",
+        ),
+    ],
+)
+def test_key_that_stands_twice_is_told_with_both_lines(
+    write: Write, text: str, problem: str
+) -> None:
+    assert refused(write("main.toml", text)) == [f"main.toml: {problem}"]
+
+
+def test_tables_of_a_list_are_told_apart() -> None:
+    text = '[[forward]]\nname = "a"\n[[forward]]\nname = "b"\n[forward.x]\ny = 1\n'
+    assert [line.path for line in key_lines(text)] == [
+        *("forward[1]", "forward[1].name", "forward[2]", "forward[2].name"),
+        *("forward[2].x", "forward[2].x.y"),
+    ]
+    assert list(doubles(text)) == []
+
+
+@pytest.mark.parametrize("text", ["", "\n", "=", "[", "]]", '"""', "a = [", "a = '", "#", "= = ="])
+def test_lines_of_any_text_can_be_looked_for(text: str) -> None:
+    list(doubles(text * 50))
