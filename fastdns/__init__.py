@@ -11,8 +11,8 @@ The journey of a query, and where each step is written:
    to be waited for; `_entry` says whether it is whole and how old.
 4. What neither holds `_forward` has asked: identical questions wait for one upstream query, which
    leaves by one of the `_ports` of an `_upstream`; `_flights` matches what comes back, has `_scrub`
-   put it right, and knows what is late. A good reply enters `_hotcache` and, by a `_ring`, leaves for the disk; all who
-   wait are answered. Still there was no Python object.
+   put it right, and knows what is late. A good reply enters `_hotcache` and, by a `_ring`, leaves
+   for the disk; all who wait are answered. Still there was no Python object.
 5. What needs more is handed over to `resolve`: a disk that has to be waited for, an upstream that
    is silent, errs or cuts its answer, one over TCP. `upstream.group` chooses who is asked next,
    `upstream.udp` and `upstream.tcp` ask, `upstream.reply` accepts or refuses what comes back,

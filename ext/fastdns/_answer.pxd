@@ -34,7 +34,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
 cdef Answer copy_answer(const Stored* stored)
 cdef bint is_failure_code(uint16_t rcode) noexcept nogil
 cdef inline bint is_lame(const Reply* reply) noexcept nogil:
-    """Return True for a referral, or nothing at all, from who does not recurse: no answer, and no word that there is none."""
+    """Return True for no answer, and no word that there is none (referral, or nothing), from who does not recurse."""
     return (
         not reply.flags & (FLAG_RA | FLAG_AA | FLAG_TC) and reply.rcode == 0 and reply.answers == 0
         and reply.soa_ttl_at == 0

@@ -36,6 +36,7 @@ cdef struct Flight:         # one query under way
     bint is_sent
     bint is_late            # not answered within the timeout of its upstream
     bint is_mixed           # asked with OPT and, as nothing came, without: an error may be about the OPT
+    bint wants_trial        # what came is of no use, perhaps because of the OPT
     Form form               # in which it was sent last
     uint16_t id
     uint16_t port           # index of the socket

@@ -15,7 +15,7 @@ from fastdns._query cimport read_clock_ns
 from fastdns._scrub cimport read_clean_reply
 from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
+from fastdns._upstream cimport FORM_OPT, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
 from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16
 
 cdef extern from "<sys/socket.h>":
@@ -244,7 +244,6 @@ cdef class Flights:
         )
         flight.form = form
         flight.repeated_ns = now_ns
-        flight.sendings += 1
         # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
         send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
         self.tally[UPSTREAM_QUERIES] += 1
@@ -254,8 +253,9 @@ cdef class Flights:
         """Tell the upstream that it lives, and how long it takes."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
-        if flight.repeated_ns:
-            # Nobody knows which sending this answers (Karn): only what neither of them explains is news.
+        if flight.repeated_ns and not flight.is_late:
+            # Nobody knows which sending this answers (Karn): only what neither of them explains is news. After so long
+            # a time the line is taken to be slow, and not to lose one packet after the other.
             if upstream.rtt_ns < now_ns - flight.repeated_ns:
                 sent_ns = flight.repeated_ns
             elif upstream.rtt_ns <= now_ns - sent_ns:

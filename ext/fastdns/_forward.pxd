@@ -81,7 +81,8 @@ cdef class Forward:
     cdef void remove(self, Pending* pending) except *
     cdef void leave_queue(self, Pending* pending) noexcept
     cdef int64_t wait_ms(
-        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length,
+        int64_t now
     ) except? -1
     cdef Upstream next_upstream(self)
     cpdef int take_turn(self)

@@ -240,7 +240,8 @@ cdef class Forward:
         return pending
 
     cdef int64_t wait_ms(
-        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now
+        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length,
+        int64_t now
     ) except? -1:
         """How long this upstream is all that is hoped for."""
         cdef int64_t wait = self.budget_ms if self.budget_ms else <int64_t>(upstream.timeout * 1000)
@@ -399,7 +400,7 @@ cdef class Forward:
             self.settle(landing, now)
 
     cdef bint is_put_off(self, Landing* landing) except -1:
-        """Return True when this reply is no answer, and the wait for one goes on: it is asked without OPT, or for a while."""
+        """Return True when this is no answer and the wait goes on, for a true one or for one without OPT."""
         cdef Flight* flight = landing.flight
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Pending* pending = <Pending*>flight.owner
@@ -412,12 +413,17 @@ cdef class Forward:
             self.flights.note_reply(flight, now_ns)
         if is_mixed and not landing.reply.has_opt and (is_spoiled or is_failure_code(landing.reply.rcode)):
             pass    # that may be about the OPT; the reply to the sending without one is still to come
+        elif flight.error:
+            return is_spoiled
         elif upstream.look_at(flight.form, &landing.reply, is_spoiled, now_ns):
-            self.flights.repeat(flight, FORM_TRIAL, now_ns)
+            if is_spoiled:
+                self.tally[UPSTREAM_BAD_REPLIES] += 1
+                flight.error = EBADMSG
+                flight.wants_trial = True
+            else:
+                self.flights.repeat(flight, FORM_TRIAL, now_ns)
         elif not is_spoiled:
             return False
-        elif flight.error:
-            return True
         else:
             # Whoever has guessed port and id must not end the wait for the true reply.
             self.tally[UPSTREAM_BAD_REPLIES] += 1
@@ -531,8 +537,15 @@ cdef class Forward:
         cdef Pending* pending = <Pending*>flight.owner
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Sent sent = sent_of(flight)
-        if flight.error == 0 and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
-            self.flights.wait_until(flight, <int64_t>(now_ns // 1000000))   # whatever the hearers do, it is looked after
+        if flight.error == EBADMSG and flight.wants_trial:
+            flight.wants_trial = False
+            flight.error = 0
+            self.flights.repeat(flight, FORM_TRIAL, now_ns)
+            self.flights.wait_until(flight, <int64_t>((now_ns + upstream.patience_ns()) // 1000000))
+            if pending != NULL:
+                pending.until_ms += <int64_t>(upstream.patience_ns() // 1000000)
+        elif flight.error == 0 and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
+            self.flights.wait_until(flight, <int64_t>(now_ns // 1000000))   # whatever hearers do, it is looked after
             self.flights.note_late(flight, now_ns)
             if sent is not None and sent.listener is None:
                 sent.is_late = True

@@ -43,7 +43,7 @@ cdef extern from *:
 cdef enum:
     PORT_USES = 256
     PORT_SECONDS = 10
-    FRESH_A_SECOND = 1000   # ports of one query each: about a hundredth of a processor
+    FRESH_A_SECOND = 250    # ports of one query each: some thousandths of a processor
     FRESH_AT_ONCE = 256
     PORTS_MIN = 64
     # Below stand the ports of services, which may want them while a query is under way.

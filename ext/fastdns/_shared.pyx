@@ -100,7 +100,8 @@ MAGIC = b"fastdns\0"
 VERSION = 2
 HEAD = struct.Struct("=8sIIQd")     # magic, version, slots, pid of the supervisor, start (Unix seconds)
 
-UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))  # rtt: None: unknown
+# rtt: seconds, None: unknown; edns: False when it is asked without
+UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))
 
 # Where each bucket of latencies ends, in seconds.
 LATENCY_BOUNDS = tuple(((5 + i % 4) << (LATENCY_FIRST - 2 + i // 4)) / 1e9 for i in range(LATENCY_BUCKETS))
@@ -157,7 +158,8 @@ cdef class Counters:
         cdef const char* octets
         cdef Row* row
         memset(&fresh, 0, sizeof(Table))
-        for name, alive, rtt, queries, failures, edns in [UpstreamState(*one) for one in states][:UPSTREAMS_MAX]:
+        rows = [UpstreamState(*one) for one in states]
+        for name, alive, rtt, queries, failures, edns in rows[:UPSTREAMS_MAX]:
             text = name.encode()[:NAME_OCTETS]
             octets = text
             length = len(text)

@@ -35,7 +35,7 @@ cdef class Upstream:
     cdef uint8_t peer[PEER_MAX]         # its sockaddr
     cdef unsigned int peer_length       # 0: open_socket is to be called
     cdef object open_socket             # returns a descriptor, or raises OSError
-    cdef object on_turn                 # called when it dies, when it answers again, and when something is learned of it
+    cdef object on_turn                 # called when it dies, answers again, or shows what it can do
     cdef uint64_t last_reply_ns
     cdef uint64_t last_failure_ns
     cdef uint64_t given_up_ns           # its ports that were opened before then send no more

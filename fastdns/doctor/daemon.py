@@ -184,12 +184,16 @@ def _ask(server: Server, timeout: Seconds) -> Finding:
     for _ in range(TRIES):
         try:
             tcp = server.transport == "tcp"
-            reply = probe.ask(server.address, probe.ROOT_NS, tcp=tcp, timeout=max(timeout, 1.0))
+            reply, has_edns = probe.ask_upstream(
+                server.address, probe.ROOT_NS, tcp=tcp, timeout=max(timeout, 1.0)
+            )
         except OSError as error:
             problem = f"does not answer: {_said(error)}"
         else:
             if reply.is_good:
-                return ok(UPSTREAMS, f"{server} answers, in {reply.seconds * 1e3:.1f} ms")
+                without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
+                text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
+                return ok(UPSTREAMS, text)
             problem = f"answers {reply} to . NS: it does not resolve for this machine"
     return wrong(UPSTREAMS, f"{server} {problem}", do)
 

@@ -15,6 +15,7 @@ from ..config.schema import Address
 ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
 _HEADER = struct.Struct("!HHHHHH")
+_OPT = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
 _RD = 0x0100
 _QR = 0x8000
 
@@ -35,11 +36,36 @@ class Reply:
         return spell_rcode(self.rcode)
 
 
-def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:
+def ask_upstream(
+    address: Address, question: bytes, *, tcp: bool, timeout: float
+) -> tuple[Reply, bool]:
+    """Return the reply of an upstream, and whether it takes EDNS; else that to a query without.
+
+    OSError: it answers neither.
+    """
+    failure: OSError | None = None
+    try:
+        reply = ask(address, question, tcp=tcp, timeout=timeout, has_opt=True)
+        if reply.is_good:
+            return reply, True
+    except OSError as error:
+        failure = error
+    plain = ask(address, question, tcp=tcp, timeout=timeout)
+    if not plain.is_good and failure is None:
+        return reply, True  # it is not the OPT
+    try:  # once more: a packet may have been lost
+        return plain, ask(address, question, tcp=tcp, timeout=timeout, has_opt=True).is_good
+    except OSError:
+        return plain, False
+
+
+def ask(
+    address: Address, question: bytes, *, tcp: bool, timeout: float, has_opt: bool = False
+) -> Reply:
     """Return the reply to the question; OSError: there is none, in time or at all."""
     kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
     number = int.from_bytes(os.urandom(2), "big")
-    query = _HEADER.pack(number, _RD, 1, 0, 0, 0) + question
+    query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
     begun = time.monotonic()
     with socket.socket(address.family, kind) as connection:
         connection.settimeout(timeout)

@@ -84,13 +84,11 @@ class Endpoint:
                 self.failed(0.0, error)
             raise
 
-    def ask_by_tcp(
-        self, request: Request, arrivals: Arrivals, form: int | None = None
-    ) -> Exchange:
+    def ask_by_tcp(self, request: Request, arrivals: Arrivals, form: int | None = None) -> Exchange:
         """Send the request over the kept TCP connection, which is how a truncated answer is got."""
         self.by_udp.queries += 1
         form = self.by_udp.usual_form if form is None else form
-        return TcpExchange(self, self.by_udp, self._channel, request, arrivals, form)
+        return TcpExchange(self, self._channel, request, arrivals, known=self.by_udp, form=form)
 
     def take_over(self, request: Request, arrivals: Arrivals, handover: Handover) -> Exchange:
         """Go on with what `_forward` has sent, and tell what has become of it by now."""
@@ -118,7 +116,7 @@ class Endpoint:
         return self.by_udp.time_limit
 
     def pause(self, attempts: int) -> float:
-        """Seconds until it is asked again, after so many attempts, when there is no other to ask."""
+        """Seconds until it is asked again after so many attempts, when there is no other."""
         if self.server.transport == "tcp" and self.by_udp.is_known:
             return self.time_limit  # nothing gets lost there
         return min(self.patience * 4.0 ** (attempts - 1), self.time_limit)
@@ -191,7 +189,7 @@ class Endpoint:
             is_trial = not is_trial
 
     def _probe_edns(self) -> None:
-        """Ask an upstream that answers only without OPT now and then with one, until that is answered.
+        """Ask an upstream without EDNS now and then with an OPT, until that is answered.
 
         What was taken for that may have been a lost packet, so the first time comes soon.
         """

@@ -71,8 +71,8 @@ class Asked(Protocol):
 class Exchange:
     """One query under way. Its outcome is put into `arrivals` once; nothing in it ever blocks.
 
-    `release` says that nobody waits any more: it goes on listening for LISTEN_SECONDS in all, so that a
-    slow upstream is told from a dead one and its answer is kept. `close` ends it at once.
+    `release` says that nobody waits any more: it goes on listening for LISTEN_SECONDS in all, so
+    that a slow upstream is told from a dead one and its answer is kept. `close` ends it at once.
     """
 
     def __init__(
@@ -141,6 +141,9 @@ class Exchange:
         self.close()
         if self.arrivals is not None:
             self.arrivals.put((self, outcome))
-        elif self._keep is not None and isinstance(outcome, Answer) and not outcome.is_failure:
-            if not (outcome.truncated or outcome.is_lame):
-                self._keep(outcome, self.upstream.source, self.seconds)
+        elif self._keep is not None and isinstance(outcome, Answer) and _is_good(outcome):
+            self._keep(outcome, self.upstream.source, self.seconds)
+
+
+def _is_good(answer: Answer) -> bool:
+    return not (answer.is_failure or answer.truncated or answer.is_lame)

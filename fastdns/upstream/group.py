@@ -233,30 +233,34 @@ class _Inquiry:
                 return None
             endpoint = self._under_way.pop(exchange)
             log.debug("%s, asked %s: %s", endpoint.server, self._request, _brief(arrival))
-            if isinstance(arrival, UpstreamError):
-                self._failure = arrival
-                if isinstance(arrival, UpstreamUnusable):
-                    self._erring.add(endpoint)
-            elif arrival.truncated:
+            if isinstance(arrival, Answer) and arrival.truncated:
                 again = endpoint.ask_by_tcp(self._request, self._arrivals)
                 self._under_way[again] = endpoint
                 continue
-            else:
-                outcome = Outcome(arrival, endpoint.source, exchange.seconds)
-                if arrival.is_lame:
-                    endpoint.by_udp.is_lame()
-                    self._failure = UpstreamLame("it does not recurse")
-                elif not arrival.is_failure:
-                    return outcome
-                else:
-                    self._last_error = outcome
-                self._erring.add(endpoint)
+            if isinstance(arrival, Answer) and not (arrival.is_failure or arrival.is_lame):
+                return Outcome(arrival, endpoint.source, exchange.seconds)
+            self._note_failure(endpoint, exchange, arrival)
             if patience is not None:
                 return None  # there is another one to ask, at once
         return None
 
+    def _note_failure(
+        self, endpoint: Endpoint, exchange: Exchange, arrival: Answer | UpstreamError
+    ) -> None:
+        """Remember what is told when nobody does better, and who need not be asked again."""
+        if isinstance(arrival, UpstreamError):
+            self._failure = arrival
+            if not isinstance(arrival, UpstreamUnusable):
+                return  # the next time it may go well
+        elif arrival.is_lame:
+            endpoint.by_udp.is_lame()
+            self._failure = UpstreamLame("it does not recurse")
+        else:
+            self._last_error = Outcome(arrival, endpoint.source, exchange.seconds)
+        self._erring.add(endpoint)
+
     def _late_at(self) -> float:
-        """When all that is under way is late: with an error to tell, nobody is waited for longer."""
+        """When all that is under way is late: an error is at hand, so nobody waits longer."""
         left = [one.time_limit - asked.seconds for asked, one in self._under_way.items()]
         return time.monotonic() + max(left)
 

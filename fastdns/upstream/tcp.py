@@ -32,10 +32,11 @@ class TcpExchange(Exchange):
     def __init__(
         self,
         upstream: Asked,
-        known: Upstream,
         channel: TcpChannel,
         request: Request,
         arrivals: Arrivals,
+        *,
+        known: Upstream,
         form: int,
     ) -> None:
         super().__init__(upstream, request, arrivals)

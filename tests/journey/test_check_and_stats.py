@@ -181,10 +181,12 @@ def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> Non
         'upstream_rtt_seconds{upstream="192.0.2.1:53"}',
         'upstream_queries_total{upstream="192.0.2.1:53"}',
         'upstream_failures_total{upstream="192.0.2.1:53"}',
+        'upstream_edns{upstream="192.0.2.1:53"}',
         'upstream_alive{upstream="tcp://\\u001b[2J"}',
         'upstream_rtt_seconds{upstream="tcp://\\u001b[2J"}',
         'upstream_queries_total{upstream="tcp://\\u001b[2J"}',
         'upstream_failures_total{upstream="tcp://\\u001b[2J"}',
+        'upstream_edns{upstream="tcp://\\u001b[2J"}',
     ]
     assert ["cache_hits_total", "1234"] in lines
     values = dict(lines)
@@ -192,9 +194,9 @@ def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> Non
     assert values["latency_misses_count"] == "1"
     assert float(values["latency_misses_p50_seconds"]) == pytest.approx(0.25, rel=0.25)
     assert values["latency_hits_p99_seconds"] == "NaN"
-    assert [value for _, value in lines[-8:]] == [
-        *("1", "0.012500000", "50", "2"),
-        *("0", "NaN", "7", "7"),
+    assert [value for _, value in lines[-10:]] == [
+        *("1", "0.012500000", "50", "2", "1"),
+        *("0", "NaN", "7", "7", "1"),
     ]
 
 
@@ -212,6 +214,7 @@ def test_stats_prints_one_json_object(state: Path) -> None:
             "rtt_seconds": 0.0125,
             "queries_total": 50,
             "failures_total": 2,
+            "edns": True,
         },
         {
             "name": "tcp://\x1b[2J",
@@ -219,6 +222,7 @@ def test_stats_prints_one_json_object(state: Path) -> None:
             "rtt_seconds": None,
             "queries_total": 7,
             "failures_total": 7,
+            "edns": True,
         },
     ]
     assert counters["latency_misses_count"] == 1

@@ -125,10 +125,6 @@ FORGERIES: dict[str, Forgery] = {
     "empty CNAME": cname_to(lambda _: b""),
     "one record more announced than there": sent(FORGED, counts=(1, 2, 0, 0)),
     "65,535 records announced": sent(FORGED, counts=(1, 65535, 0, 0)),
-    "authority announced, none there": sent(FORGED, counts=(1, 1, 1, 0)),
-    "additional announced, none there": sent(FORGED, counts=(1, 1, 0, 1)),
-    "one record less announced than there": sent(FORGED, FORGED, counts=(1, 1, 0, 0)),
-    "no record announced, one there": sent(FORGED, counts=(1, 0, 0, 0)),
     "A of five octets": sent(raw.rr(raw.TO_QUESTION, raw.A, b"\xcb\0\x71\x42\0")),
     "A of three octets": sent(raw.rr(raw.TO_QUESTION, raw.A, b"\xcb\0\x71")),
     "A of none": sent(raw.rr(raw.TO_QUESTION, raw.A, b"")),
@@ -147,7 +143,6 @@ FORGERIES: dict[str, Forgery] = {
     "nothing": sent_with(lambda _: b""),
     "the query itself": lambda asked: asked.send(asked.wire),
     "noise": sent_with(lambda reply: reply[:2] + b"\x81\x80" + bytes(range(256))),
-    "OPT past the end": sent(FORGED, raw.rr(b"\0", raw.OPT, b"", rdlength=9), counts=(1, 1, 0, 1)),
 }
 
 
@@ -164,6 +159,39 @@ def test_true_answer_comes_through_after_a_forged_one(
     answers = [ask(forwarder, name, tcp=tcp) for tcp in (False, False, True)]
     assert [data(answer) for answer in answers] == [[TRUTH]] * 3
     assert [asked.tcp for asked in upstream.asked(name)] == [False], "asked more than once"
+
+
+# What is odd about these stands beside a sound answer, which is used.
+ODD: dict[str, Forgery] = {
+    "authority announced, none there": sent(raw.a_record(TRUTH), counts=(1, 1, 1, 0)),
+    "additional announced, none there": sent(raw.a_record(TRUTH), counts=(1, 1, 0, 1)),
+    "one record less announced than there": sent(
+        raw.a_record(TRUTH), raw.a_record(LIE), counts=(1, 1, 0, 0)
+    ),
+    "OPT past the end": sent(
+        raw.a_record(TRUTH), raw.rr(b"\0", raw.OPT, b"", rdlength=9), counts=(1, 1, 0, 1)
+    ),
+    "an octet too many": lambda asked: asked.send(
+        raw.reply_to(asked.wire, raw.a_record(TRUTH)) + b"\0"
+    ),
+}
+
+
+@pytest.mark.parametrize("tcp", [False, True], ids=["UDP", "TCP"])
+@pytest.mark.parametrize("send", ODD.values(), ids=ODD)
+def test_what_surrounds_a_sound_answer_does_not_spoil_it(
+    forwarder: Fastdns, upstream: FalseUpstream, send: Forgery, tcp: bool
+) -> None:
+    def behave(asked: Asked) -> None:
+        if tcp and not asked.tcp:
+            asked.answer(flags=dns.flags.TC)
+        else:
+            send(asked)
+
+    name = upstream.new_name(behave)
+    for _ in range(2):
+        assert data(ask(forwarder, name)) == [TRUTH]
+    assert len(upstream.asked(name)) == 1 + tcp
 
 
 def test_all_forgeries_together_do_not_keep_the_true_answer_from_the_client(
@@ -194,10 +222,9 @@ def test_forged_replies_are_no_log_flood(forwarder: Fastdns, upstream: FalseUpst
     "shape",
     [
         lambda reply: reply[:-1],
-        lambda reply: reply + b"\0",
         lambda reply: struct.pack("!H", raw.id_of(reply) ^ 1) + reply[2:],
     ],
-    ids=["cut short", "an octet too many", "a wrong id"],
+    ids=["cut short", "a wrong id"],
 )
 def test_bad_reply_over_tcp_is_no_answer_either(
     forwarder: Fastdns, upstream: FalseUpstream, shape: Callable[[bytes], bytes]
@@ -347,9 +374,10 @@ def shown(message: dns.message.Message) -> list[str]:
 
 def test_opt_that_is_not_last_is_no_obstacle(forwarder: Fastdns, upstream: FalseUpstream) -> None:
     def behave(asked: Asked) -> None:
+        server = raw.rr(raw.TO_QUESTION, raw.NS, raw.name("ns.glue.test"))
         glue = raw.a_record("192.0.2.53", raw.name("ns.glue.test"))
-        reply = raw.reply_to(asked.wire, raw.a_record(TRUTH), raw.opt(), glue, counts=(1, 1, 0, 2))
-        asked.send(reply)
+        parts = (raw.a_record(TRUTH), server, raw.opt(), glue)
+        asked.send(raw.reply_to(asked.wire, *parts, counts=(1, 1, 1, 2)))
 
     name = upstream.new_name(behave)
     for edns in (True, False, True):
@@ -374,7 +402,7 @@ class TestGuessing:
                 sock.recv(65535)
         asked = [upstream.asked(name)[0] for name in names]
         ids, ports = [each.message.id for each in asked], [each.port for each in asked]
-        for numbers, distinct in ((ids, self.COUNT * 0.9), (ports, self.COUNT * 0.1)):
+        for numbers, distinct in ((ids, self.COUNT * 0.9), (ports, self.COUNT * 0.8)):
             steps = {(after - before) % 65536 for before, after in itertools.pairwise(numbers)}
             assert len(set(numbers)) > distinct
             assert len(steps) > distinct, "they are counted up"

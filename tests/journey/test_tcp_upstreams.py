@@ -344,3 +344,49 @@ def test_name_that_is_never_answered_does_not_cost_the_others_their_connection(
             else:
                 pytest.fail("the silent name should have become SERVFAIL")
         assert len(server.accepted) == 1
+
+
+def one_a_connection(connection: socket.socket, _: int) -> None:
+    connection.sendall(framed_answer(read_frame(connection)))
+    connection.close()
+
+
+def three_a_connection(connection: socket.socket, _: int) -> None:
+    for _ in range(3):
+        connection.sendall(framed_answer(read_frame(connection)))
+    connection.close()
+
+
+def one_and_reset(connection: socket.socket, _: int) -> None:
+    connection.sendall(framed_answer(read_frame(connection)))
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    time.sleep(0.005)  # what is not on its way yet would be lost with the reset
+    connection.close()
+
+
+@pytest.mark.parametrize("script", [one_a_connection, three_a_connection, one_and_reset])
+def test_all_questions_are_answered_by_who_closes_after_some_answers(
+    start_fastdns: Callable[..., Fastdns], script: Callable[[socket.socket, int], None]
+) -> None:
+    with RawUpstream(script) as server:
+        daemon = start_fastdns(upstream=[f"tcp://{server.host}:{server.port}"])
+        for round_ in range(2):
+            with udp_socket(daemon) as client:
+                for number in range(20):
+                    client.send(make_query(f"r{round_}n{number}.false.test").to_wire())
+                rcodes = [dns.message.from_wire(client.recv(4096)).rcode() for _ in range(20)]
+            assert rcodes == [dns.rcode.NOERROR] * 20
+
+
+def test_server_that_closes_without_an_answer_is_not_asked_for_ever(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    def hang_up(connection: socket.socket, _: int) -> None:
+        read_frame(connection)
+        connection.close()
+
+    with RawUpstream(hang_up) as server:
+        daemon = start_fastdns(upstream=[f"tcp://{server.host}:{server.port}"])
+        answer = ask(daemon, "n.false.test")
+        assert answer.rcode() == dns.rcode.SERVFAIL
+        assert len(server.accepted) <= 6
