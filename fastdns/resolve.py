@@ -171,7 +171,7 @@ class Resolver:
         try:
             answer = (
                 self._from_disk(search, DISK_SECONDS)
-                or self._in_outage(key, question)
+                or self._in_outage(key, question, handover)
                 or self._from_upstream(key, question, handover)
             )
             if answer.is_failure:
@@ -204,7 +204,8 @@ class Resolver:
         answer = self._tiers.adopt(key, value, ticket)
         if answer is None and self._forward.is_outage:
             for other in self._tiers.other_keys(key):
-                self._tiers.adopt(other, self._hub.threadpool.apply(self._tiers.fetch, (other,)), ticket)
+                value = self._hub.threadpool.apply(self._tiers.fetch, (other,))
+                self._tiers.adopt(other, value, ticket)
         return answer
 
     def _from_disk(self, search: gevent.Greenlet | None, seconds: float = 0.0) -> Answer | None:
@@ -215,17 +216,20 @@ class Resolver:
         found: Answer | None = search.value
         return found
 
-    def _in_outage(self, key: bytes, question: _Question) -> Answer | None:
+    def _in_outage(
+        self, key: bytes, question: _Question, handover: Handover | None
+    ) -> Answer | None:
         """Return what is told to clients at once while upstreams are known not to answer."""
         if not (self._forward.is_outage and question.waiting):
             return None
         question.in_outage = True
+        if handover is not None:  # it has been asked: its answer is still waited for
+            self._tell_stale(key, question)
+            return None
         question.stale = self._stale(key, question)
         return question.stale
 
-    def _from_upstream(
-        self, key: bytes, question: _Question, handover: Handover | None
-    ) -> Answer:
+    def _from_upstream(self, key: bytes, question: _Question, handover: Handover | None) -> Answer:
         ticket = self._tiers.ticket() if handover is None else handover.ticket
         source, seconds = None, 0.0
         try:

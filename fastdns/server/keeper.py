@@ -213,7 +213,7 @@ class Keeper:
         return written
 
     def _needed(self, store: Store) -> list[Update]:
-        """Return the answers, without removals of what the disk does not have: no commit for nothing."""
+        """Return the answers, without removals of what the disk does not have."""
         answers = self._intake.answers(self._control)
         if not self._intake.has_ended:
             return answers

@@ -10,7 +10,13 @@ import struct
 from .._flights import Sent
 from .._upstream import Upstream
 from ..config.schema import Address
-from ..errors import LocalShortage, NetworkDown, UpstreamError, UpstreamUnreachable, UpstreamUnusable
+from ..errors import (
+    LocalShortage,
+    NetworkDown,
+    UpstreamError,
+    UpstreamUnreachable,
+    UpstreamUnusable,
+)
 from .exchange import Arrivals, Asked, Exchange
 from .request import Request
 
@@ -20,7 +26,7 @@ PORT_MIN = (
 BIND_TRIES = 16
 # EAGAIN: the kernel's queue towards the network stays full.
 SHORTAGES = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
-# No route, no address of ours, the interface is gone; of a router's ICMP message they cannot be told.
+# No route, no address of ours, the interface is gone; a router's ICMP message says the same.
 NO_NETWORK = {
     *(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
     *(errno.EADDRNOTAVAIL, errno.ENODEV, errno.EINVAL, errno.ENONET),

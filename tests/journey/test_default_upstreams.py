@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import dns.rcode
 import pytest
 
 from fastdns.config.schema import Address, Server
