@@ -70,3 +70,9 @@ class UpstreamUnreachable(UpstreamError):
     """The network refused: no route, port closed, connection reset; or there is no upstream."""
 
     ede = EDE_NETWORK_ERROR
+
+
+class NetworkDown(UpstreamUnreachable):
+    """This machine has no way to the upstream, or knows none: over as soon as it has one."""
+
+    lasting = False

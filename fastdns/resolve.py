@@ -27,7 +27,6 @@ log = logging.getLogger(__name__)
 QUESTIONS_MAX = 1024  # under way here at once; each costs a greenlet
 WAITING_MAX = 8192  # queries that wait for them
 DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
-HOLD_STALE_SECONDS = 30  # until a question that has failed is tried again: RFC 8767 section 5
 
 _CLASS_CHAOS = 3
 _TYPE_TXT = 16
@@ -47,11 +46,13 @@ class Manners:
 class _Question:
     """One question under way, and who waits for its answer."""
 
-    __slots__ = ("greenlet", "is_late", "stale", "waiting")
+    __slots__ = ("greenlet", "in_outage", "is_lasting", "is_late", "stale", "waiting")
 
     def __init__(self, waiting: list[Query]) -> None:
         self.waiting = waiting
         self.is_late = False  # the upstreams take too long: what is stale is told at once
+        self.is_lasting = True  # the failure: else nothing is remembered of it
+        self.in_outage = False  # no upstream has given any answer
         self.stale: Answer | None = None  # what its end was, when that is stale
         self.greenlet: gevent.Greenlet | None = None
 
@@ -110,7 +111,7 @@ class Resolver:
         question = self._questions.get(key)
         if question is None:
             self._start(key, [query])
-        elif question.is_late and (stale := self._stale(key)) is not None:
+        elif question.is_late and (stale := self._stale(key, question)) is not None:
             self._counters.add("cache_stale_total")
             query.reply(stale)
             return
@@ -168,7 +169,11 @@ class Resolver:
         patience = self._hub.loop.timer(max(self._manners.stale_wait - waited, 0.0))
         patience.start(guarded(self._lose_patience), key, question)
         try:
-            answer = self._from_disk(search, DISK_SECONDS) or self._from_upstream(key, handover)
+            answer = (
+                self._from_disk(search, DISK_SECONDS)
+                or self._in_outage(key, question, handover)
+                or self._from_upstream(key, question, handover)
+            )
             if answer.is_failure:
                 answer = self._from_disk(search) or self._from_stale(key, question) or answer
         except Exception as defect:  # of ours: it must not leave these clients waiting for ever
@@ -196,7 +201,12 @@ class Resolver:
         except ValueError:
             self._tiers.disk_is_damaged()
             return None
-        return self._tiers.adopt(key, value, ticket)
+        answer = self._tiers.adopt(key, value, ticket)
+        if answer is None and self._forward.is_outage:
+            for other in self._tiers.other_keys(key):
+                value = self._hub.threadpool.apply(self._tiers.fetch, (other,))
+                self._tiers.adopt(other, value, ticket)
+        return answer
 
     def _from_disk(self, search: gevent.Greenlet | None, seconds: float = 0.0) -> Answer | None:
         """Return what such a search has found, if it ends within so many seconds."""
@@ -206,7 +216,20 @@ class Resolver:
         found: Answer | None = search.value
         return found
 
-    def _from_upstream(self, key: bytes, handover: Handover | None) -> Answer:
+    def _in_outage(
+        self, key: bytes, question: _Question, handover: Handover | None
+    ) -> Answer | None:
+        """Return what is told to clients at once while upstreams are known not to answer."""
+        if not (self._forward.is_outage and question.waiting):
+            return None
+        question.in_outage = True
+        if handover is not None:  # it has been asked: its answer is still waited for
+            self._tell_stale(key, question)
+            return None
+        question.stale = self._stale(key, question)
+        return question.stale
+
+    def _from_upstream(self, key: bytes, question: _Question, handover: Handover | None) -> Answer:
         ticket = self._tiers.ticket() if handover is None else handover.ticket
         source, seconds = None, 0.0
         try:
@@ -219,6 +242,7 @@ class Resolver:
             answer, source, seconds = outcome.answer, outcome.source, outcome.seconds
         except UpstreamError as error:
             log.debug("no answer: %s", error)
+            question.in_outage, question.is_lasting = True, error.lasting
             ttl = self._manners.limits.failure_ttl if error.lasting else 0
             answer = failure(key, error.rcode, error.ede, ttl)
         except Exception as defect:
@@ -237,14 +261,14 @@ class Resolver:
 
     def _from_stale(self, key: bytes, question: _Question) -> Answer | None:
         """Return what is told instead of a failure."""
-        question.stale = self._stale(key)
-        if question.stale is not None:
-            self._tiers.hold_stale(key, HOLD_STALE_SECONDS * 1000)
+        question.stale = self._stale(key, question)
+        if question.stale is not None and question.is_lasting:
+            self._forward.hold_stale(key)
         return question.stale
 
-    def _stale(self, key: bytes) -> Answer | None:
+    def _stale(self, key: bytes, question: _Question) -> Answer | None:
         # Asked for anew each time: a command may have removed it.
-        return self._tiers.stale_answer(key, self._manners.stale_ttl)
+        return self._tiers.stale_answer(key, self._manners.stale_ttl, question.in_outage)
 
     def _lose_patience(self, key: bytes, question: _Question) -> None:
         """The upstreams take too long: tell what was true, and go on asking."""
@@ -253,7 +277,7 @@ class Resolver:
 
     def _tell_stale(self, key: bytes, question: _Question) -> None:
         if question.waiting:
-            question.stale = self._stale(key)
+            question.stale = self._stale(key, question)
             if question.stale is not None:
                 self._reply(question, question.stale)
 

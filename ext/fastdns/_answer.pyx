@@ -98,11 +98,12 @@ cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, 
 
 
 cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noexcept nogil:
-    """Lower the SOA's TTL to min(SOA TTL, SOA MINIMUM, negative_max_ttl), RFC 2308 section 5; return it."""
+    """Lower the SOA's TTL to min(SOA TTL, SOA MINIMUM), RFC 2308 section 5, between min_ttl and negative_max_ttl."""
     cdef uint32_t ttl
     if reply.soa_ttl_at == 0:
         return 0
-    ttl = min(load32(wire + reply.soa_ttl_at), reply.soa_minimum, limits.negative_max_ttl)
+    # The TTL is clamped already; the MINIMUM is just as much a TTL.
+    ttl = min(max(min(load32(wire + reply.soa_ttl_at), reply.soa_minimum), limits.min_ttl), limits.negative_max_ttl)
     store32(wire + reply.soa_ttl_at, ttl)
     return ttl
 

@@ -22,6 +22,8 @@ cdef enum DiskStatus:
 ctypedef struct Found:      # borrowed memory, valid until `end` or the next find
     Stored answer
     int64_t age_ms          # AGE_UNKNOWN: the clocks do not tell
+    uint64_t origin         # fingerprint of the upstreams that gave it
+    bint by_wall            # it is of an earlier boot: its age is as right as the wall clock
 
 cdef class Environment:
     cdef MDB_env* env
@@ -38,7 +40,7 @@ cdef class Environment:
 
 cdef class Disk:
     cdef readonly str path
-    cdef public uint64_t origin         # entries that another group of upstreams gave are not found
+    cdef public uint64_t origin         # of the upstreams that count; what others gave is found, too
     cdef readonly bint is_open
     cdef readonly bint is_cold          # the file is not in memory: look-ups here would stall whoever makes them
     cdef Environment environment

@@ -244,8 +244,8 @@ cdef class Disk:
             return DISK_SPOILED
         if not entry_answers(&out.answer, key, key_length):
             return DISK_SPOILED
-        if header.origin != self.origin:
-            return DISK_ABSENT
+        out.origin = header.origin
+        out.by_wall = header.boot != now.boot or now.boot == 0
         out.age_ms = age_of(&header, now)
         # In the file they need not stand at an even address.
         memcpy(self.ttl_at, out.answer.ttl_at, 2 * <size_t>out.answer.ttl_count)

@@ -37,6 +37,7 @@ cdef class FastPath:
     cdef uint64_t* hit_latency
     cdef uint32_t stale_ttl
     cdef bint prefetch
+    cdef int64_t next_try_ms    # in an outage: when to have somebody asked all the same
     cdef object on_uncommon
     cdef object on_refresh
     cdef Batch batch
@@ -62,6 +63,9 @@ cdef class FastPath:
     cdef int look_at_stranger(self, const uint8_t* packet, size_t length, Question* question) noexcept nogil
     cdef int decline(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil
     cdef int serve(
+        self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
+    ) noexcept nogil
+    cdef int serve_stale(
         self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil
     cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil

@@ -10,7 +10,7 @@ from fastdns._access cimport Access
 from fastdns._disk cimport Found
 from fastdns._entry cimport read_moment
 from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
-from fastdns._response cimport EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale
+from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale
 from fastdns._shared cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
@@ -27,11 +27,19 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     UNCOMMON_A_WAKEUP = 64  # these cost a greenlet each
+    OUTAGE_TRIES = 64       # names that are asked for at once while nobody answers; others hear so at once
+    OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
+    RCODE_SERVFAIL = 2
     RCODE_NOTIMP = 4
     RCODE_REFUSED = 5
     RCODE_BADVERS = 16
+
+
+cdef inline uint8_t coarse(int64_t now_ms) noexcept nogil:
+    # A renewal that has failed is tried again in the next step, of some 8 seconds.
+    return <uint8_t>(1 + (now_ms >> 13) % 255)
 
 
 cdef inline uint16_t rcode_of(int status) noexcept nogil:
@@ -124,20 +132,18 @@ cdef class FastPath:
             return UNCOMMON
         entry = self.memory.find_any(seen.hash, question.key, question.key_length)
         if entry != NULL:
-            if now_ms < entry.expires_ms:
+            if now_ms < entry.expires_ms and (
+                entry.origin == self.memory.origin or entry.origin == self.memory.origin_by_wall
+            ):
                 self.tally[CACHE_HITS] += 1
                 return self.serve(entry, seen, out, limit, now_ms, written)
-            # Asking for it has just failed: RFC 8767 section 5, the failure recheck timer.
-            if now_ms < entry.hold_stale_ms and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD:
+            # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
+            if (
+                (self.forward.is_outage or self.forward.holds(entry, now_ms))
+                and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD
+            ):
                 self.tally[CACHE_MISSES] += 1
-                self.tally[CACHE_STALE] += 1
-                self.memory.count_hit(entry)
-                written[0] = write_stale(
-                    out, seen.packet + HEADER_LENGTH, question, &entry.answer, self.stale_ttl,
-                    limit if limit else question.udp_size,
-                )
-                count_response(self.tally, out)
-                return ANSWERED
+                return self.serve_stale(entry, seen, out, limit, now_ms, written)
         self.tally[CACHE_MISSES] += 1
         return MISSED
 
@@ -168,6 +174,10 @@ cdef class FastPath:
             seen.hash, question.key, question.key_length, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
+            if self.forward.is_outage and question.flags & FLAG_RD:
+                entry = self.memory.find_any(seen.hash, question.key, question.key_length)
+                if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
+                    return self.serve_stale(entry, seen, out, limit, now.boot_ms, written)
             return self.without_disk(seen, out, written)
         self.tally[DISK_HITS] += 1
         if entry != NULL:
@@ -182,6 +192,12 @@ cdef class FastPath:
     cdef int without_disk(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
         # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
         if seen.question.flags & FLAG_RD:
+            if (
+                self.forward.is_outage and self.forward.count >= OUTAGE_TRIES and seen.question.qclass != CLASS_CHAOS
+                and not self.tiers.has_other(seen.question.key, seen.question.key_length)
+            ):
+                written[0] = self.refuse(seen, out, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY)
+                return ANSWERED
             return UNCOMMON
         written[0] = self.refuse(seen, out, RCODE_REFUSED)
         return ANSWERED
@@ -199,11 +215,27 @@ cdef class FastPath:
         count_response(self.tally, out)
         if (
             PREFETCH_SHARE * (entry.expires_ms - now_ms) <= entry.expires_ms - entry.stored_ms
-            and self.prefetch and not entry.refreshing and not entry.answer.is_failure and question.flags & FLAG_RD
+            and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure and question.flags & FLAG_RD
         ):
-            entry.refreshing = True
+            entry.refreshing = coarse(now_ms)
             return ANSWERED_LATE
         return ANSWERED
+
+    cdef int serve_stale(
+        self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
+    ) noexcept nogil:
+        """Answer with an entry past its TTL; in an outage, have one of them asked for now and then."""
+        self.tally[CACHE_STALE] += 1
+        self.memory.count_hit(entry)
+        written[0] = write_stale(
+            out, seen.packet + HEADER_LENGTH, &seen.question, &entry.answer, self.stale_ttl,
+            limit if limit else seen.question.udp_size,
+        )
+        count_response(self.tally, out)
+        if not self.forward.is_outage or now_ms < self.next_try_ms:
+            return ANSWERED
+        self.next_try_ms = now_ms + OUTAGE_TRY_MS
+        return ANSWERED_LATE
 
     cdef size_t refuse(self, const Seen* seen, uint8_t* out, uint16_t rcode, int ede=-1) noexcept nogil:
         cdef size_t written = write_error(out, seen.packet + HEADER_LENGTH, &seen.question, rcode, ede)

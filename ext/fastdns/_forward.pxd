@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastdns._answer cimport Limits, Stored
 from fastdns._entry cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing, Sent
+from fastdns._hotcache cimport Entry
 from fastdns._query cimport Query
 from fastdns._tiers cimport Tiers
 from fastdns._udp cimport Batch, Sender
@@ -49,6 +50,8 @@ cdef class Forward:
     cdef object on_handover
     cdef list upstreams                 # that may be asked; None: one that is no matter of ours
     cdef bint in_turn
+    cdef readonly bint is_outage        # no upstream answers, or there is none
+    cdef int64_t held_from_s            # stale answers are held when they were after the last outage
     cdef bint is_alone                  # there is no other that could be asked
     cdef Upstream single                # which that is; it may have died since
     cdef int attempts                   # with a single one: how often it is asked
@@ -68,6 +71,8 @@ cdef class Forward:
         uint64_t received_ns, bint may_start
     ) except -1
     cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1
+    cdef bint holds(self, const Entry* entry, int64_t now_ms) noexcept nogil
+    # ^ asking for it has failed a moment ago: it is told past its TTL without another try
     cdef void send(self) except *                # what has been taken
     # private
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil

@@ -31,6 +31,7 @@ cdef enum:
     WAITING_MAX = 8192      # clients that wait for them
     OVERDUE_A_TICK = 64     # so that hits get their turn; the others' time comes with the next tick
     TURNS = 0x3fffffff      # are counted so far
+    HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
 
 
@@ -103,6 +104,16 @@ cdef class Forward:
         self.budget_ms = <int64_t>(budget * 1000)
         if self.upstreams:      # else the last one has died: what it has been asked may still be answered
             self.single = self.upstreams[0] if is_alone else None
+        if self.is_outage and self.upstreams:   # what has failed because of it may be asked again
+            self.held_from_s = <int64_t>(read_clock_ns() // 1000000000) + HOLD_STALE_SECONDS
+        self.is_outage = not self.upstreams
+
+    cdef bint holds(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+        return now_ms // 1000 < entry.hold_stale_s and self.held_from_s < entry.hold_stale_s
+
+    def hold_stale(self, bytes key not None):
+        """Serve this one stale for a while without asking anybody: that has just failed (RFC 8767 section 5)."""
+        self.tiers.hold_stale(key, HOLD_STALE_SECONDS)
 
     # --- taking -----------------------------------------------------------------------------------------
 

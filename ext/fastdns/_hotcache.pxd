@@ -14,20 +14,21 @@ cdef struct Entry:
     Entry* newer
     Entry* older
     uint64_t hash
-    int64_t hold_stale_ms   # until then it is served past its TTL without asking anybody
+    uint32_t hold_stale_s   # until then it is served past its TTL without asking anybody
     # what each hit reads or writes
+    uint32_t origin         # whom it came from, and how its age is known; see HotCache.origin
     int64_t stored_ms       # times are milliseconds of one clock, the caller's
     int64_t expires_ms
     Stored answer           # points into this very block: TTL offsets, key, message, options
     uint16_t key_length
     uint8_t visited
-    uint8_t refreshing      # somebody has been told to renew it
+    uint8_t refreshing      # when somebody was last told to renew it, by a coarse clock; 0: never
     uint32_t hits           # since they were last reported
     Entry* next_hit         # the list of those with hits to report
     Entry* previous_hit
 
 cdef enum:
-    HIT_FROM = 32           # octets of an Entry before what a hit needs
+    HIT_FROM = 28           # octets of an Entry before what a hit needs
 
 cdef class HotCache:
     # settings
@@ -36,6 +37,8 @@ cdef class HotCache:
     cdef size_t slots
     cdef SipKey hash_key
     # state
+    cdef public uint32_t origin             # of the entries that may be fresh: the upstreams that count now
+    cdef public uint32_t origin_by_wall     # of those as well: theirs, of an earlier boot, aged by the wall clock of now
     cdef readonly size_t octets
     cdef readonly size_t count
     cdef readonly uint64_t evictions
@@ -51,14 +54,16 @@ cdef class HotCache:
     # ^ a fresh entry, or NULL. Valid until the next put.
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ the entry whatever its age, or NULL
-    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # past its TTL, and still of use
+    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # in its TTL, and of an origin that counts
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # not fresh, and still of use
     cdef void count_hit(self, Entry* entry) noexcept nogil
     cdef void forget_hits(self, Entry* entry) noexcept nogil                        # they have been reported
     cdef void expect(self, uint64_t hash) noexcept nogil
     cdef void expect_entry(self, uint64_t hash) noexcept nogil
     # ^ announce a find: the first fetches the slot from memory, the second, some time later, the entry
     cdef bint put(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms,
+        uint32_t origin
     ) noexcept nogil
     # ^ False: no room could be made, or a failure would have taken the place of a good answer
     cdef void remove(self, Entry* entry) noexcept nogil

@@ -73,7 +73,7 @@ cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* an
     entry.visited = 0
     entry.refreshing = 0
     entry.hits = 0
-    entry.hold_stale_ms = 0
+    entry.hold_stale_s = 0
     at = <uint8_t*>entry + sizeof(Entry)
     memcpy(at, answer.ttl_at, offsets)
     entry.answer.ttl_at = <const uint16_t*>at
@@ -172,15 +172,20 @@ cdef class HotCache:
 
     cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil:
         cdef Entry* entry = self.find_any(hash, key, key_length)
-        if entry == NULL or now_ms >= entry.expires_ms:
+        if entry == NULL or not self.is_fresh(entry, now_ms):
             return NULL
         self.count_hit(entry)
         return entry
 
+    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+        return now_ms < entry.expires_ms and (
+            entry.origin == self.origin or entry.origin == self.origin_by_wall
+        )
+
     cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
         return (
-            not entry.answer.is_failure and now_ms >= entry.expires_ms
-            and now_ms < entry.expires_ms + self.stale_ms
+            not entry.answer.is_failure and now_ms < entry.expires_ms + self.stale_ms
+            and not self.is_fresh(entry, now_ms)
         )
 
     cdef void count_hit(self, Entry* entry) noexcept nogil:
@@ -285,13 +290,16 @@ cdef class HotCache:
         return True
 
     cdef bint put(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms,
+        uint32_t origin
     ) noexcept nogil:
         cdef uint64_t hash = self.hash_of(key, key_length)
         cdef Entry* old = self.find_any(hash, key, key_length)
         cdef Entry* entry
         cdef size_t room
-        if old != NULL and answer.is_failure and (now_ms < old.expires_ms or self.is_stale(old, now_ms)):
+        if old != NULL and old.answer.ttl == 0 and answer.is_failure:
+            return False        # its mark stays: nothing older comes back from the disk
+        if old != NULL and answer.is_failure and (self.is_fresh(old, now_ms) or self.is_stale(old, now_ms)):
             if not old.answer.is_failure:
                 return False
         entry = make_entry(key, key_length, answer)
@@ -304,6 +312,7 @@ cdef class HotCache:
             free(entry)
             return False
         entry.hash = hash
+        entry.origin = origin
         entry.stored_ms = stored_ms
         entry.expires_ms = stored_ms + <int64_t>1000 * answer.ttl
         if old != NULL:
@@ -321,7 +330,7 @@ cdef class HotCache:
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, length_of(key), &answer.stored, now_ms, now_ms)
+        return self.put(key, length_of(key), &answer.stored, now_ms, now_ms, self.origin)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""

@@ -26,6 +26,7 @@ cdef enum:
     EDE_STALE_ANSWER = 3
     EDE_STALE_NXDOMAIN = 19
     EDE_PROHIBITED = 18     # RFC 8914 section 4.19
+    EDE_NO_REACHABLE_AUTHORITY = 22
 
 cdef enum:
     ERROR_MAX = 288         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6

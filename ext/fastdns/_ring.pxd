@@ -11,6 +11,7 @@ from fastdns._entry cimport Instant, Origin
 cpdef enum:                 # kinds of records
     RECORD_PAD = 0          # to the end of the ring
     RECORD_ANSWER = 1       # payload: a value of _entry
+    RECORD_REMOVAL = 3      # payload: a value that must not be kept, which ends what it replaces
     RECORD_HITS = 2         # payload: uint32_t, answers served since the last such record
     RECORD_SPOILED = 4      # no payload: what the disk has under this key cannot be used
 
@@ -33,7 +34,7 @@ cdef class Ring:
         const Origin* origin,
     ) noexcept nogil
     # ^ False: shed. With less than a quarter free, answers that are negative or live under a minute are; then all.
-    #   A failure or an answer of TTL 0 is not for the disk: True, and nothing is written.
+    #   A failure is not for the disk: True, and nothing is written. An answer of TTL 0 travels as a removal.
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil
     # ^ False when more than half is used: the caller keeps its count and tries later
     cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil

@@ -51,7 +51,7 @@ cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept 
     if record.size < sizeof(RecordHead) + record.key_length or not key_is_sound(key, record.key_length):
         return False
     payload = record.size - sizeof(RecordHead) - record.key_length
-    if record.kind == RECORD_ANSWER:
+    if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
         return read_entry(key + record.key_length, payload, &header, &stored) == 0
     if record.kind == RECORD_SPOILED:
         return payload == 0
@@ -130,13 +130,13 @@ cdef class Ring:
         cdef RecordHead record
         cdef uint64_t end = 0
         cdef uint8_t* payload
-        if answer.is_failure or answer.ttl == 0:
+        if answer.is_failure:
             return True
-        if self.capacity - self.octets_used() < self.capacity // 4:
+        if answer.ttl and self.capacity - self.octets_used() < self.capacity // 4:
             if answer.ttl < SHORT_LIVED or is_negative(answer):
                 return False
         record.size = <uint32_t>(sizeof(RecordHead) + key_length + entry_octets(answer))
-        record.kind = RECORD_ANSWER
+        record.kind = RECORD_ANSWER if answer.ttl else RECORD_REMOVAL
         record.key_length = key_length
         record.epoch = epoch
         payload = self.reserve(&record, key, &end)

@@ -8,7 +8,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._wire cimport (
-    CHAIN_MAX, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG,
+    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG,
     WIRE_OK, WIRE_SPOILED_REPLY, Chain, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
     is_of_chain_authority, is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record,
     read_reply, read_spelled_name, same_name, store16,
@@ -20,6 +20,8 @@ cdef enum:
     SUFFIXES = 512          # names that may be pointed to
     LABELS_MAX = 128
     POINTED_MAX = 0x4000    # where a pointer can lead (RFC 1035 section 4.1.4)
+    TYPE_NSEC = 47
+    TYPE_NSEC3 = 50
     DNAMES_MAX = 64         # and their signatures: a chain has one or two
 
 ctypedef struct Note:       # a record of the answer section
@@ -348,3 +350,66 @@ cdef int read_clean_reply(
     out.is_bare = is_bare
     out.opt_misplaced = opt_misplaced
     return WIRE_OK
+
+
+# ---- for who did not set DO
+
+cdef size_t cleaned_length
+
+
+cdef bint is_of_dnssec(uint16_t rtype) noexcept nogil:
+    return rtype == TYPE_RRSIG or rtype == TYPE_NSEC or rtype == TYPE_NSEC3
+
+
+cdef Py_ssize_t write_without_signatures(const uint8_t* packet, size_t length, uint16_t* ttl_at) noexcept:
+    cdef Reader r
+    cdef Record record
+    cdef Name name
+    cdef const uint8_t* at
+    cdef uint16_t qtype
+    cdef int section, left, written
+    cdef Py_ssize_t count = 0
+    r.start = packet
+    r.at = packet + HEADER_LENGTH
+    r.end = packet + length
+    writer.start = cleaned
+    writer.at = HEADER_LENGTH
+    writer.room = MESSAGE_MAX
+    memset(writer.suffixes, 0, sizeof(writer.suffixes))
+    memcpy(cleaned, packet, HEADER_LENGTH)
+    if read_spelled_name(&r, &name) < 0 or r.end - r.at < 4:
+        return -1
+    qtype = load16(r.at)
+    write_name(&writer, &name, False)
+    write_octets(&writer, r.at, 4)
+    r.at += 4
+    for section in range(1, 4):
+        left = load16(packet + 4 + 2 * section)
+        written = 0
+        while left > 0:
+            left -= 1
+            at = r.at
+            if read_record(&r, &record) < 0:
+                return -1
+            if is_of_dnssec(record.rtype) and record.rtype != qtype:     # RFC 4035 section 3.2.1
+                continue
+            if not write_record(&writer, &r, at, &record):
+                return -1
+            written += 1
+        store16(cleaned + 4 + 2 * section, <uint16_t>written)
+    store16(cleaned + 2, load16(cleaned + 2) & ~FLAG_AD)
+    global cleaned_length
+    cleaned_length = writer.at
+    r.start = cleaned
+    r.at = cleaned + HEADER_LENGTH + name.length + 4
+    r.end = cleaned + writer.at
+    while r.at < r.end and count < RECORDS_MAX:
+        if read_record(&r, &record) < 0:
+            return -1
+        ttl_at[count] = record.ttl_at
+        count += 1
+    return count
+
+
+cdef bytes cleaned_message():
+    return (<const char*>cleaned)[:cleaned_length]

@@ -35,6 +35,8 @@ cdef class Tiers:
     cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
     cdef uint64_t epoch     # of the last change that has been applied
     cdef uint64_t generation
+    cdef int64_t clock_offset   # wall clock minus clock of the boot, when entries of earlier boots were last judged
+    cdef uint32_t clock_steps   # how often that was
     cdef list wanted        # keys that a command wants renewed
 
     cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
@@ -47,6 +49,8 @@ cdef class Tiers:
         self, uint64_t epoch, uint64_t origin, const uint8_t* key, uint16_t key_length
     ) noexcept nogil
     # ^ a command has removed the key, or the upstreams are others, since these were `epoch` and `origin`
+    cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ memory has an answer to the same question under another DO or CD
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
         const Origin* whence, uint32_t rtt_us, const Instant* now,
@@ -54,6 +58,13 @@ cdef class Tiers:
     # ^ what was asked for when these were `epoch` and `origin` comes into memory and, unless whence is NULL, on its
     #   way to the disk; catch_up has been called
     # private
+    cdef uint32_t stamp_of(self, const Found* found) noexcept nogil
+    cdef void stamp_memory(self) noexcept nogil
+    cdef void follow_clock(self, const Instant* now) noexcept nogil
+    cdef void end_former(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, const Origin* whence, const Instant* now
+    ) noexcept nogil
+    cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
     cdef void report_damage(self) noexcept nogil
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil

@@ -10,8 +10,9 @@ import struct
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
 
-from fastdns._answer cimport Answer, make_answer
+from fastdns._answer cimport Answer, copy_answer, make_answer
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
@@ -21,8 +22,9 @@ from fastdns._shared cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
+from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, key_length_of, load32, store32
+from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, RECORDS_MAX, key_length_of, load32, store32
 
 from fastdns._answer import extended_error
 from fastdns._keys import cache_key
@@ -34,9 +36,12 @@ log = logging.getLogger("fastdns.disk")
 
 cdef enum:
     CHANGES_AT_ONCE = 64    # that one walk through memory applies
+    CLOCK_STEP_MS = 3000    # by which the clocks drift apart before earlier boots are judged anew
+    FLAGS_IN_TAIL = 4       # type and class stand before them
     WARM_SHARE = 4          # a quarter of memory stays free for what is new
     RCODE_NXDOMAIN = 3
 
+cdef uint32_t GOLDEN = 0x9e3779b1   # of 32 bits: no two steps of the clock look alike
 cdef uint64_t ONE = 1       # what is written to an eventfd
 
 
@@ -49,6 +54,20 @@ cdef class Source:
 
 cdef class Ticket:
     """How things stood when somebody was asked: which changes were applied, which upstreams there were."""
+
+
+cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
+    return <uint32_t>(fingerprint ^ (fingerprint >> 32))
+
+
+cdef inline bint ends_others(const Entry* entry) noexcept nogil:
+    """True for what stands for an answer that must not be kept: whatever is older than it is over."""
+    return entry.answer.ttl == 0
+
+
+cdef void other_key(uint8_t* out, const uint8_t* key, uint16_t key_length, int which) noexcept nogil:
+    memcpy(out, key, key_length)
+    out[key_length - KEY_TAIL + FLAGS_IN_TAIL] ^= KEY_DO if which == 0 else KEY_CD if which == 1 else KEY_DO | KEY_CD
 
 
 cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
@@ -72,6 +91,7 @@ cdef class Tiers:
         self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
         Control control not None, uint64_t origin=0, int keeper_bell=-1,
     ):
+        cdef Instant now
         self.memory = memory
         self.counters = counters
         self.tally = counters.at
@@ -84,6 +104,9 @@ cdef class Tiers:
         self.epoch = control.epoch_now()
         disk.origin = origin
         control.origin = origin
+        read_moment(&now)
+        self.clock_offset = now.wall_ms - now.boot_ms
+        self.stamp_memory()
         self.follow_disk()
         self.show_memory()
 
@@ -93,6 +116,7 @@ cdef class Tiers:
         """Apply what commands have changed; return the keys that they want renewed."""
         cdef Instant now
         read_moment(&now)
+        self.follow_clock(&now)
         wanted = self.take_wanted() if self.catch_up(now.boot_ms) else []
         self.spoiled = 0
         if not self.disk.is_open:
@@ -197,14 +221,32 @@ cdef class Tiers:
             self.memory.remove(self.memory.oldest)
 
     def change_origin(self, uint64_t origin):
-        """Other upstreams count from now on: what the former ones said is a miss, and no stale material."""
+        """Other upstreams count from now on: what the former ones said is asked again, and good for stale answers."""
         if origin == self.origin:
             return
         self.origin = origin
         self.disk.origin = origin
         self.control.origin = origin
-        self.clear_memory()
-        self.show_memory()
+        self.stamp_memory()
+
+    # No walk through memory: a look-up compares what an entry was stamped with.
+
+    cdef void stamp_memory(self) noexcept nogil:
+        self.memory.origin = short_of(self.origin)
+        self.memory.origin_by_wall = self.memory.origin + GOLDEN * (1 + self.clock_steps)
+
+    cdef uint32_t stamp_of(self, const Found* found) noexcept nogil:
+        if found.by_wall and found.origin == self.origin:
+            return self.memory.origin_by_wall
+        return short_of(found.origin)
+
+    cdef void follow_clock(self, const Instant* now) noexcept nogil:
+        """Have entries of earlier boots judged again when the wall clock was set: their age came from it."""
+        cdef int64_t offset = now.wall_ms - now.boot_ms
+        if offset - self.clock_offset > CLOCK_STEP_MS or self.clock_offset - offset > CLOCK_STEP_MS:
+            self.clock_offset = offset
+            self.clock_steps += 1
+            self.stamp_memory()
 
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
         """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
@@ -261,19 +303,29 @@ cdef class Tiers:
         # Of unknown age it has just expired: good enough to be served stale, no more.
         cdef int64_t age_ms = found.age_ms if found.age_ms != AGE_UNKNOWN else life_ms
         cdef size_t evictions = self.memory.evictions
-        cdef Entry* old
-        if age_ms >= life_ms + self.memory.stale_ms:
+        cdef uint32_t stamp = self.stamp_of(found)
+        cdef Entry* old = self.memory.find_any(hash, key, key_length)
+        # Memory has it under another stamp: the clock or the upstreams have changed since.
+        cdef bint is_judged_anew = (
+            old != NULL and found.by_wall and old.origin != stamp and old.origin != self.memory.origin
+        )
+        if found.answer.ttl == 0:
             return DISK_NOTHING
-        old = self.memory.find_any(hash, key, key_length)
-        if old == NULL or old.answer.is_failure or old.stored_ms < now_ms - age_ms:
-            self.memory.put(key, key_length, &found.answer, now_ms - age_ms, now_ms)
+        if old != NULL and ends_others(old) and (found.by_wall or old.stored_ms >= now_ms - age_ms):
+            return DISK_NOTHING
+        if age_ms >= life_ms + self.memory.stale_ms:
+            if is_judged_anew and not old.answer.is_failure:
+                self.memory.remove(old)
+            return DISK_NOTHING
+        if old == NULL or old.answer.is_failure or is_judged_anew or old.stored_ms < now_ms - age_ms:
+            self.memory.put(key, key_length, &found.answer, now_ms - age_ms, now_ms, stamp)
             self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
             self.tally[CACHE_ENTRIES] = self.memory.count
             self.tally[CACHE_BYTES] = self.memory.octets
-        if age_ms >= life_ms:
+        if age_ms >= life_ms or found.origin != self.origin:
             return DISK_STALE
         entry[0] = self.memory.find_any(hash, key, key_length)
-        if entry[0] != NULL and (entry[0].answer.is_failure or now_ms >= entry[0].expires_ms):
+        if entry[0] != NULL and (entry[0].answer.is_failure or not self.memory.is_fresh(entry[0], now_ms)):
             entry[0] = NULL
         return DISK_FRESH
 
@@ -311,14 +363,20 @@ cdef class Tiers:
         self.tally[DISK_COLD] += 1
         return self.disk.fetch(key)
 
-    def stale_answer(self, bytes key not None, uint32_t ttl):
-        """Return what there is past its TTL, as RFC 8767 says it is to be told; None when there is nothing."""
+    def stale_answer(self, bytes key not None, uint32_t ttl, bint in_outage=False):
+        """Return what there is past its TTL, as RFC 8767 says it is to be told; None when there is nothing.
+
+        In an outage an answer to the same question under another DO or CD is better than none.
+        """
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
         if entry == NULL:
             self.bring_in(key, &now)    # others may have taken its room
             entry = self.entry_of(key)
+        if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
+            if self.borrow(key, &now):
+                entry = self.entry_of(key)
         if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
             return None
         ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
@@ -329,15 +387,69 @@ cdef class Tiers:
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
-        return entry != NULL and not entry.answer.is_failure and now.boot_ms < entry.expires_ms
+        return entry != NULL and not entry.answer.is_failure and self.memory.is_fresh(entry, now.boot_ms)
 
-    def hold_stale(self, bytes key not None, int64_t milliseconds):
+    def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
         if entry != NULL:
-            entry.hold_stale_ms = now.boot_ms + milliseconds
+            entry.hold_stale_s = <uint32_t>(now.boot_ms // 1000 + seconds)
+
+    cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        cdef uint8_t other[KEY_MAX]
+        cdef int i
+        cdef Entry* entry
+        for i in range(3):
+            other_key(other, key, key_length, i)
+            entry = self.memory.find_any(self.memory.hash_of(other, key_length), other, key_length)
+            if entry != NULL and not entry.answer.is_failure:
+                return True
+        return False
+
+    def other_keys(self, bytes key not None):
+        """Return the keys of the same question under another DO or CD, the nearest first."""
+        cdef uint8_t other[KEY_MAX]
+        cdef uint16_t length = key_length_of(key)
+        cdef list keys = []
+        for i in range(3):
+            other_key(other, key, length, i)
+            keys.append((<const char*>other)[:length])
+        return keys
+
+    cdef bint borrow(self, bytes key, const Instant* now) except *:
+        """Bring the answer to the same question under another DO or CD under this key, to be told as stale."""
+        cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef uint16_t length = key_length_of(key)
+        cdef uint8_t wanted = (<const uint8_t*>key)[length - KEY_TAIL + FLAGS_IN_TAIL]
+        cdef Entry* entry
+        cdef Answer copy
+        cdef int64_t stored_ms
+        cdef uint32_t origin
+        cdef Py_ssize_t count
+        for other in self.other_keys(key):
+            entry = self.entry_of(other)
+            if entry == NULL:
+                self.bring_in(other, now)
+                entry = self.entry_of(other)
+            if entry == NULL or entry.answer.is_failure:
+                continue
+            if now.boot_ms >= entry.expires_ms + self.memory.stale_ms:
+                continue
+            copy = copy_answer(&entry.answer)       # the put may take its room
+            stored_ms = min(entry.stored_ms, now.boot_ms - 1000 * <int64_t>entry.answer.ttl)
+            origin = entry.origin
+            if not wanted & KEY_DO and (<bytes>other)[length - KEY_TAIL + FLAGS_IN_TAIL] & KEY_DO:
+                count = write_without_signatures(copy.stored.wire, copy.stored.length, ttl_at)
+                if count < 0:
+                    continue
+                copy = make_answer(
+                    cleaned_message(), (<const char*>ttl_at)[:2 * count], copy.options, copy.stored.rcode,
+                    copy.stored.ttl, False,
+                )
+            return self.memory.put(key, length, &copy.stored, stored_ms, now.boot_ms, origin)
+        return False
 
     cdef Entry* entry_of(self, bytes key) noexcept:
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
@@ -372,7 +484,7 @@ cdef class Tiers:
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = key_length_of(key)
         cdef Instant now
-        if answer.stored.ttl == 0:
+        if answer.stored.ttl == 0 and answer.stored.is_failure:
             return
         read_moment(&now)
         self.catch_up(now.boot_ms)
@@ -389,9 +501,12 @@ cdef class Tiers:
     ) noexcept nogil:
         cdef size_t evictions = self.memory.evictions
         cdef Origin origin
-        if answer.ttl == 0 or self.is_outdated(epoch, fingerprint, key, key_length):
+        if (answer.ttl == 0 and answer.is_failure) or self.is_outdated(epoch, fingerprint, key, key_length):
             return
-        if self.memory.put(key, key_length, answer, now.boot_ms, now.boot_ms):
+        if answer.ttl == 0:
+            self.end_former(key, key_length, answer, whence, now)
+            return
+        if self.memory.put(key, key_length, answer, now.boot_ms, now.boot_ms, self.memory.origin):
             self.tally[CACHE_INSERTS] += 1
         else:
             self.tally[CACHE_REFUSED] += 1
@@ -405,6 +520,42 @@ cdef class Tiers:
         if not self.ring.put_answer(key, key_length, self.epoch, answer, now, &origin):
             self.tally[RING_SHED] += 1
         self.warn_keeper()
+
+    cdef void end_former(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, const Origin* whence, const Instant* now
+    ) noexcept nogil:
+        """An answer that must not be kept has come: what it replaces never comes back, not as stale either.
+
+        A mark takes its place in memory, which is neither fresh nor stale: until the keeper has removed what the disk
+        has, nothing older is taken from there. The mark also says that the keeper has been told.
+        """
+        cdef uint64_t hash = self.memory.hash_of(key, key_length)
+        cdef Entry* old = self.memory.find_any(hash, key, key_length)
+        cdef bint concerns = old != NULL and not old.answer.is_failure
+        cdef Stored mark
+        cdef Origin origin
+        cdef Found found
+        if old != NULL and ends_others(old):
+            return
+        if not concerns and not self.disk.would_wait() and self.begin_disk() == 0:
+            concerns = self.disk.find(key, key_length, now, &found) == DISK_FOUND
+            self.end_disk()
+        if old != NULL:
+            self.memory.remove(old)
+        mark = answer[0]
+        mark.is_failure = True
+        mark.ttl_count = mark.options_length = 0
+        mark.length = 0
+        self.memory.put(key, key_length, &mark, now.boot_ms, now.boot_ms, self.memory.origin)
+        self.show_memory()
+        if whence == NULL:
+            return
+        origin = whence[0]
+        origin.fingerprint = self.origin
+        if not self.ring.put_answer(key, key_length, self.epoch, answer, now, &origin):
+            self.tally[RING_SHED] += 1
+        elif concerns:
+            self.ring_keeper()
 
     cdef void warn_keeper(self) noexcept nogil:
         """Tell the keeper once that the ring is half full."""

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from .._control import Control
 from .._entry import newer
 from .._keys import disk_key
-from .._ring import RECORD_ANSWER, RECORD_HITS, RECORD_SPOILED, Ring
+from .._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RECORD_SPOILED, Ring
 from .changes import Changes
 from .hits import Hits, Rates
-from .store import Store, Update
+from .store import Store, Update, is_removal
 
 log = logging.getLogger(__name__)
 
@@ -25,6 +25,8 @@ SPOILED_LIMIT = 4096  # keys; a sweep finds the others
 class Intake:
     """Answers, the last one of each key, and hit counts.
 
+    An answer that must not be kept is one with a TTL of 0: it ends what the disk has of its key.
+
     The rings keep the answers until `settle`, so that a keeper that dies takes none along.
     """
 
@@ -32,6 +34,7 @@ class Intake:
         self._rings = rings
         self._answers: dict[bytes, tuple[int, bytes]] = {}  # by cache key: epoch, value
         self._oldest_epoch = 0
+        self._ended: set[bytes] = set()  # keys whose last answer must not be kept
         self.spoiled: set[bytes] = set()  # disk keys of entries that a worker could not use
         self.hits = Hits()
         self.rates = Rates(now)
@@ -40,6 +43,11 @@ class Intake:
     def presses(self) -> bool:
         """Whether a ring is so full that it should be emptied now."""
         return any(ring.used > ring.capacity // 2 for ring in self._rings)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether something that the disk may have is over."""
+        return bool(self._ended)
 
     @property
     def answer_count(self) -> int:
@@ -52,7 +60,7 @@ class Intake:
         for ring in self._rings:
             while records := _read(ring):
                 for kind, epoch, key, payload in records:
-                    if kind == RECORD_ANSWER:
+                    if kind in (RECORD_ANSWER, RECORD_REMOVAL):
                         self._note(key, epoch, payload)
                     elif kind == RECORD_HITS:
                         counts[key] += int.from_bytes(payload, sys.byteorder)
@@ -94,6 +102,7 @@ class Intake:
     def settle(self) -> None:
         """All answers have been written, or need not be: the rings have their room again."""
         self._answers.clear()
+        self._ended.clear()
         self.spoiled.clear()
         self._give_back()
 
@@ -103,6 +112,10 @@ class Intake:
         before = self._answers.get(key)
         if before is None or not newer(before[1], value):  # two workers' rings know no order
             self._answers[key] = (epoch, value)
+            if is_removal(value):
+                self._ended.add(key)
+            else:
+                self._ended.discard(key)
 
     def _give_back(self) -> None:
         for ring in self._rings:

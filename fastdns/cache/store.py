@@ -69,7 +69,10 @@ class Usage(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What is to become of an entry: a new value (None: it keeps its own), and more hits."""
+    """What is to become of an entry: a new value (None: it keeps its own), and more hits.
+
+    A value with a TTL of 0 must not be kept: it ends an older one.
+    """
 
     disk_key: bytes
     value: bytes | None = None
@@ -389,11 +392,18 @@ def _update(transaction: Any, update: Update, now: Moment) -> bool:
     else:
         if old is not None and not _gives_way(old, found, value, now):
             return False
+        if is_removal(value):
+            return bool(transaction.delete(update.disk_key))
         before += peek(value)[4]
     hits = before + update.hits
     if hits:
         value = with_hits(value, hits)
     return bool(transaction.put(update.disk_key, value))
+
+
+def is_removal(value: bytes) -> bool:
+    """Return whether it is an answer that must not be kept."""
+    return bool(peek(value)[3] == 0)
 
 
 def _sound_entry(value: bytes | None) -> Entry | None:

@@ -48,7 +48,8 @@ KEYS = {
     "table",
     "cache.disk": 'the most that lies in `state_dir/cache`; `"0"`: nothing is kept beyond the next '
     "boot, and nothing is written to a disk",
-    "cache.min_ttl": "the least TTL: shorter ones are raised to it when an answer arrives",
+    "cache.min_ttl": "the least TTL: shorter ones, of negative answers too, are raised to it "
+    "on arrival",
     "cache.max_ttl": "the greatest TTL: longer ones are lowered to it",
     "cache.negative_max_ttl": 'the longest that "no such name" and "no such record" are kept',
     "cache.failure_ttl": "how long a failure is remembered, so that it is not asked for again at "

@@ -26,7 +26,7 @@ from .._ring import Ring
 from .._shared import Counters
 from ..cache.intake import Intake
 from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
-from ..cache.store import Store, Update
+from ..cache.store import Store, Update, is_removal
 from .broom import Broom
 from .desk import Desk
 from .disk import TROUBLE, Disk
@@ -36,6 +36,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # at files that somebody may have removed
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
+REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
 NICE = 10
@@ -95,6 +96,7 @@ class Keeper:
         self._desk = Desk(inheritance.socket, self._poll, self._answer)
         self._examined = -1
         self._is_urgent = False
+        self._committed_at = -math.inf
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
         self._look_at = now
@@ -168,6 +170,7 @@ class Keeper:
     ) -> int | None:
         """Write what is known; return how many answers were written, None: it was not to be."""
         self._commit_at = now + self._inheritance.commit_interval
+        self._committed_at = now
         self._intake.take(now)
         self._is_urgent = True  # until it is done
         self._disk.look(now)
@@ -198,7 +201,7 @@ class Keeper:
         with self._disk.writing():
             store.env.reader_check()  # a page that a dead reader saw last is free
             self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
-            updates = sorted(self._intake.answers(self._control) + counts)
+            updates = sorted(self._needed(store) + counts)
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
             for done in store.apply(updates, Moment.now(), sum_of_writes):
                 for update in done:
@@ -209,6 +212,15 @@ class Keeper:
         self._counters.add("disk_writes_total", written)
         return written
 
+    def _needed(self, store: Store) -> list[Update]:
+        """Return the answers, without removals of what the disk does not have."""
+        answers = self._intake.answers(self._control)
+        if not self._intake.has_ended:
+            return answers
+        ended = [one.disk_key for one in answers if one.value and is_removal(one.value)]
+        known = dict(zip(ended, store.hits_of(ended), strict=True))
+        return [one for one in answers if known.get(one.disk_key, 0) is not None]
+
     # Workers
 
     def _hear_bell(self) -> None:
@@ -217,6 +229,8 @@ class Keeper:
         else:
             self._intake.take(time.monotonic())
             self._is_urgent |= bool(self._intake.spoiled)
+            if self._intake.has_ended:
+                self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
 
     def _tally(self, now: float) -> None:
         """Have workers tell their hit counts, and wait a moment for it."""

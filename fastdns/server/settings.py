@@ -49,7 +49,9 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
         sources = Sources(config)
     sources.refresh()
     if not sources.servers:
-        raise Refused(no_upstream(config))
+        if config.upstream.servers:
+            raise Refused(no_upstream(config))
+        log.warning("%s; serving what is held until then", no_upstream(config))
     return Settings(config, sources, _listeners_for(former, config))
 
 

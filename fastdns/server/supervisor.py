@@ -62,7 +62,9 @@ def run(
     warn_of_open_addresses(config)
     sources = Sources(config)
     if not sources.servers:
-        raise StartError(no_upstream(config))
+        if config.upstream.servers:
+            raise StartError(no_upstream(config))
+        log.warning("%s; serving what is held until then", no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
     preload.import_late()  # here, so that all processes share it
@@ -148,7 +150,7 @@ class Supervisor:
     def _description(self) -> str:
         settings = self._staff.settings
         addresses = ", ".join(str(one.address) for one in settings.listeners)
-        upstreams = ", ".join(str(server) for server in settings.sources.servers)
+        upstreams = ", ".join(str(one) for one in settings.sources.servers) or "none yet"
         return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
     def _tell_manager(self, problem: str = "") -> None:

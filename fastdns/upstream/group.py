@@ -18,10 +18,10 @@ from .._shared import Counters
 from .._tiers import Source
 from ..config.schema import Server, Upstream
 from ..errors import (
+    NetworkDown,
     UpstreamError,
     UpstreamLame,
     UpstreamTimeout,
-    UpstreamUnreachable,
     UpstreamUnusable,
 )
 from .endpoint import Endpoint
@@ -165,7 +165,7 @@ class _Inquiry:
         self._under_way: dict[Exchange, Endpoint] = {}
         self._erring: set[Endpoint] = set()  # those that have answered with an error
         self._last_error: Outcome | None = None
-        self._failure: UpstreamError = UpstreamUnreachable("there is no upstream")
+        self._failure: UpstreamError = NetworkDown("there is no upstream")
 
     def run(self, plan: Iterator[Endpoint]) -> Outcome:
         try:

@@ -14,9 +14,11 @@ KEY = bytes(16)  # nobody is to be kept from finding collisions: whoever could, 
 def fingerprint(settings: Upstream, servers: Iterable[Server]) -> int:
     """Return 64 bits that stand for these servers, in whatever order, and for what we believe them.
 
-    Never 0, which stands for an origin that is not known.
+    Those that the system names are one origin, whoever they are: another network is no other
+    choice of the owner. Never 0, which stands for an origin that is not known.
     """
-    text = "\n".join([f"trust_ad={settings.trust_ad}", *sorted(str(one) for one in set(servers))])
+    names = ["system"] if not settings.servers else sorted({str(one) for one in servers})
+    text = "\n".join([f"trust_ad={settings.trust_ad}", *names])
     return siphash(KEY, text.encode()) or 1
 
 

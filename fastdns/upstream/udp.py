@@ -10,7 +10,13 @@ import struct
 from .._flights import Sent
 from .._upstream import Upstream
 from ..config.schema import Address
-from ..errors import LocalShortage, UpstreamError, UpstreamUnreachable, UpstreamUnusable
+from ..errors import (
+    LocalShortage,
+    NetworkDown,
+    UpstreamError,
+    UpstreamUnreachable,
+    UpstreamUnusable,
+)
 from .exchange import Arrivals, Asked, Exchange
 from .request import Request
 
@@ -20,6 +26,11 @@ PORT_MIN = (
 BIND_TRIES = 16
 # EAGAIN: the kernel's queue towards the network stays full.
 SHORTAGES = {errno.EAGAIN, errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM}
+# No route, no address of ours, the interface is gone; a router's ICMP message says the same.
+NO_NETWORK = {
+    *(errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN),
+    *(errno.EADDRNOTAVAIL, errno.ENODEV, errno.EINVAL, errno.ENONET),
+}
 
 
 class UdpExchange(Exchange):
@@ -109,7 +120,9 @@ def open_socket(address: Address) -> int:
 
 
 def failure_of(error: OSError) -> UpstreamError:
-    kind = LocalShortage if error.errno in SHORTAGES else UpstreamUnreachable
+    if error.errno in SHORTAGES:
+        return LocalShortage(str(error.strerror))
+    kind = NetworkDown if error.errno in NO_NETWORK else UpstreamUnreachable
     return kind(str(error.strerror))
 
 

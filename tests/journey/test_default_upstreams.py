@@ -16,6 +16,7 @@ import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
+import dns.rcode
 import pytest
 
 from fastdns.config.schema import Address, Server
@@ -177,15 +178,17 @@ def test_we_never_ask_ourselves(machine: Machine, near: FalseUpstream) -> None:
 
 @journey
 @pytest.mark.parametrize("named", [[], [OURSELVES]], ids=str)
-def test_without_a_usable_nameserver_the_remedy_is_named(
-    machine: Machine, named: list[str]
+def test_without_a_usable_nameserver_it_serves_names_the_remedy_and_uses_the_first_that_appears(
+    machine: Machine, named: list[str], near: FalseUpstream
 ) -> None:
     write(machine.resolv_conf, *named)
-    command = machine.daemon(f"{OURSELVES}:53").command
-    done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    assert done.returncode == 1, done.stderr
-    assert len(done.stderr.splitlines()) == 1, done.stderr
-    assert "--upstream" in done.stderr
+    with machine.daemon(f"{OURSELVES}:53") as daemon:
+        answer = ask(daemon, near.new_name())
+        assert answer.rcode() == dns.rcode.SERVFAIL
+        assert len([line for line in daemon.log if "--upstream" in line]) == 1
+        write(machine.resolv_conf, NEAR)
+        daemon.wait_for_log("upstreams are now")
+        assert data(ask(daemon, near.new_name())) == [NEAR]
 
 
 # The choice alone

@@ -127,7 +127,8 @@ def test_max_ttl_of_0_keeps_nothing() -> None:
         (300, 60, 60),
         (60, 300, 60),
         (900, 900, 500),
-        (300, 0, 0),
+        (300, 0, 10),  # a MINIMUM is as much a TTL: raised to min_ttl
+        (5, 3, 10),
         (0x80000000, 60, 60),
         (60, 0x80000000, 60),
         (0xFFFFFFFF, 0xFFFFFFFF, 500),

@@ -20,7 +20,7 @@ from messages import REPLY, answer_from, answer_of_size, key, name, reply, soa
 
 from fastdns._answer import Answer, failure
 from fastdns._entry import Entry, Moment, pack
-from fastdns._ring import RECORD_ANSWER, RECORD_HITS, RING_OCTETS, Ring
+from fastdns._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RING_OCTETS, Ring
 
 HEAD_PAGE = 4096
 HEAD_AT, TAIL_AT = 64, 128
@@ -233,11 +233,17 @@ def test_counts_of_hits_wait_when_more_than_half_is_used(answer: Answer) -> None
     assert ring.put_hits_of(key(), 1)
 
 
-@pytest.mark.parametrize("answer", [failure(key(), 2, None, 5), answer_of_size(200, ttl=0)])
-def test_what_is_not_for_the_disk_does_not_go_in_and_is_not_shed(answer: Answer) -> None:
+def test_failure_does_not_go_in_and_is_not_shed() -> None:
     ring = Ring.open(None)
-    assert ring.put(key(), answer, 0, NOW)
+    assert ring.put(key(), failure(key(), 2, None, 5), 0, NOW)
     assert ring.used == 0
+
+
+def test_answer_that_must_not_be_kept_travels_as_a_removal() -> None:
+    ring = Ring.open(None)
+    assert ring.put(key(), answer_of_size(200, ttl=0), 0, NOW)
+    [(kind, _, where, value)] = ring.records(1 << 20)
+    assert (kind, where, Entry.parse(value).ttl) == (RECORD_REMOVAL, key(), 0)
 
 
 @pytest.mark.parametrize("bad", [b"", b"\0", name("www.example"), key() + b"\0", key().upper()])
@@ -381,7 +387,7 @@ def damaged(path: Path, ring: Ring, at: int, octets: bytes) -> None:
         (0, struct.pack("=I", 2**32 - 1)),
         (4, struct.pack("=H", 0)),  # the kind: no padding ends here
         (4, struct.pack("=H", 2)),  # hits are four octets
-        (4, struct.pack("=H", 3)),
+        (4, struct.pack("=H", 5)),
         (6, struct.pack("=H", 0)),  # the length of the key
         (6, struct.pack("=H", 65535)),
         (RECORD_HEAD, b"\x3f"),  # a label of the key

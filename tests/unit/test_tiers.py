@@ -68,11 +68,14 @@ def test_answer_on_disk_at_its_ttl_is_asked_for_again(place: Path) -> None:
     assert front.uncommon[0].key == key()
 
 
-def test_answer_of_other_upstreams_is_a_miss_and_no_stale_material(place: Path) -> None:
+def test_answer_of_other_upstreams_on_disk_is_a_miss_and_good_for_a_stale_answer(
+    place: Path,
+) -> None:
     write_disk(place, {key(): value_of(good(300), ago(10), origin=1)})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert ttl_of(front.tiers.stale_answer(key(), 30).message) == 30
+    assert front.ask(query()) is None  # nor is it fresh now that memory has it
 
 
 def test_answer_of_the_very_upstreams_counts(place: Path) -> None:
@@ -82,12 +85,14 @@ def test_answer_of_the_very_upstreams_counts(place: Path) -> None:
     assert front.ask(query()) is not None
 
 
-def test_other_upstreams_make_what_memory_holds_a_miss(place: Path) -> None:
+def test_other_upstreams_make_what_memory_holds_a_miss_and_stale_material(place: Path) -> None:
     front = front_on(place)
     front.learn(key(), good())
     front.tiers.change_origin(8)
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert ttl_of(front.tiers.stale_answer(key(), 30).message) == 30
+    front.tiers.change_origin(0)
+    assert front.ask(query()) is not None  # the former ones are back
 
 
 def test_answer_larger_than_memory_is_served_from_disk(place: Path) -> None:
