@@ -672,8 +672,8 @@ def test_ports_of_before_are_given_up_all_at_once_after(scene: Scene, why: str) 
         scene.known.failed(0.1)  # of a query from before the last reply
     else:
         scene.front.forward.flights.give_up_ports()
-    assert before
-    assert not before & shared_ports(scene)
+    assert len(before) > POOL - 10
+    assert len(before & shared_ports(scene)) < 5  # chance may draw a number again
 
 
 def test_line_that_loses_packets_costs_no_new_ports_for_each(scene: Scene) -> None:
