@@ -9,6 +9,7 @@ RING_OCTETS: int
 RECORD_PAD: int
 RECORD_ANSWER: int
 RECORD_HITS: int
+RECORD_REMOVAL: int
 RECORD_SPOILED: int
 
 class Ring:

@@ -65,6 +65,7 @@ cdef class FastPath:
     cdef int serve(
         self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil
+    cdef bint is_hopeless(self, const Question* question) noexcept nogil
     cdef int serve_stale(
         self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
     ) noexcept nogil

@@ -10,7 +10,9 @@ from fastdns._access cimport Access
 from fastdns._disk cimport Found
 from fastdns._entry cimport read_moment
 from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
-from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale
+from fastdns._response cimport (
+    EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale,
+)
 from fastdns._shared cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
@@ -28,6 +30,7 @@ cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     UNCOMMON_A_WAKEUP = 64  # these cost a greenlet each
     OUTAGE_TRIES = 64       # names that are asked for at once while nobody answers; others hear so at once
+    COLD_TRIES = 512        # the same while the disk may have it
     OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
@@ -192,15 +195,21 @@ cdef class FastPath:
     cdef int without_disk(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
         # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
         if seen.question.flags & FLAG_RD:
-            if (
-                self.forward.is_outage and self.forward.count >= OUTAGE_TRIES and seen.question.qclass != CLASS_CHAOS
-                and not self.tiers.has_other(seen.question.key, seen.question.key_length)
-            ):
+            if self.forward.is_outage and self.is_hopeless(&seen.question):
                 written[0] = self.refuse(seen, out, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY)
                 return ANSWERED
             return UNCOMMON
         written[0] = self.refuse(seen, out, RCODE_REFUSED)
         return ANSWERED
+
+    cdef bint is_hopeless(self, const Question* question) noexcept nogil:
+        """True when, in an outage, enough is asked for already and nothing else could answer."""
+        # On a cold disk there may be something, which another thread finds soon.
+        cdef int tries = COLD_TRIES if self.tiers.disk.would_wait() else OUTAGE_TRIES
+        return (
+            self.forward.count >= tries and question.qclass != CLASS_CHAOS
+            and not self.tiers.has_other(question.key, question.key_length)
+        )
 
     cdef int serve(
         self, Entry* entry, const Seen* seen, uint8_t* out, size_t limit, int64_t now_ms, size_t* written
@@ -215,7 +224,8 @@ cdef class FastPath:
         count_response(self.tally, out)
         if (
             PREFETCH_SHARE * (entry.expires_ms - now_ms) <= entry.expires_ms - entry.stored_ms
-            and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure and question.flags & FLAG_RD
+            and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
+            and question.flags & FLAG_RD
         ):
             entry.refreshing = coarse(now_ms)
             return ANSWERED_LATE

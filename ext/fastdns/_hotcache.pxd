@@ -38,7 +38,7 @@ cdef class HotCache:
     cdef SipKey hash_key
     # state
     cdef public uint32_t origin             # of the entries that may be fresh: the upstreams that count now
-    cdef public uint32_t origin_by_wall     # of those as well: theirs, of an earlier boot, aged by the wall clock of now
+    cdef public uint32_t origin_by_wall     # and theirs of earlier boots, by the wall clock of now
     cdef readonly size_t octets
     cdef readonly size_t count
     cdef readonly uint64_t evictions
@@ -54,7 +54,7 @@ cdef class HotCache:
     # ^ a fresh entry, or NULL. Valid until the next put.
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ the entry whatever its age, or NULL
-    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # in its TTL, and of an origin that counts
+    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # of an origin that counts
     cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # not fresh, and still of use
     cdef void count_hit(self, Entry* entry) noexcept nogil
     cdef void forget_hits(self, Entry* entry) noexcept nogil                        # they have been reported

@@ -15,7 +15,7 @@ from libc.string cimport memcpy
 from fastdns._answer cimport Answer, copy_answer, make_answer
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
-from fastdns._entry cimport AGE_UNKNOWN, fill_origin, read_moment
+from fastdns._entry cimport AGE_UNKNOWN, Moment, fill_origin, read_moment
 from fastdns._hotcache cimport key_of
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._shared cimport (
@@ -112,12 +112,12 @@ cdef class Tiers:
 
     # --- changes by commands, and the state of the file ------------------------------------------------
 
-    def look_at_control(self):
+    def look_at_control(self, Moment now=None):
         """Apply what commands have changed; return the keys that they want renewed."""
-        cdef Instant now
-        read_moment(&now)
-        self.follow_clock(&now)
-        wanted = self.take_wanted() if self.catch_up(now.boot_ms) else []
+        if now is None:
+            now = Moment.now()
+        self.follow_clock(&now.at)
+        wanted = self.take_wanted() if self.catch_up(now.at.boot_ms) else []
         self.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # what kept it from being opened may have passed

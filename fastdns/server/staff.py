@@ -43,6 +43,7 @@ class Staff:
         self.settings = settings
         self._is_changing = False
         self._serving: list[int] = []  # to whom queries are steered; none: to all
+        self.outdated = 0  # entries that the last change of upstreams concerns
         self._former = settings  # until the sockets are closed that only these have
         self._places = places
         self._maker = maker
@@ -135,6 +136,9 @@ class Staff:
         OSError: some could not be replaced and go on as they are; if all of them, nothing changes.
         """
         former = self._former = self.settings
+        totals = self._shared.pages.totals()
+        # What has not been written yet is in memory alone.
+        held = max(totals["disk_entries"], totals["cache_entries"])
         self.settings = settings
         self._is_changing = True
         has_grown = self._maker.extend(self._shared, settings.config.worker_count)
@@ -150,7 +154,10 @@ class Staff:
             self._is_changing = False
         # Whichever worker has said it last: these are the upstreams whose answers count now.
         now = self.settings
-        self._shared.control.origin = fingerprint(now.config.upstream, now.sources.servers)
+        origin = fingerprint(now.config.upstream, now.sources.servers)
+        before = fingerprint(former.config.upstream, former.sources.servers)
+        self.outdated = held if origin != before else 0
+        self._shared.control.origin = origin
         if has_grown or keeper_has_to_change(former.config, now.config):
             yield from self._exchange_keeper()
             self._shared.control.advance_generation()  # workers open it anew, with its new size

@@ -202,6 +202,8 @@ class Supervisor:
         try:
             yield from self._adopt(self._heritage.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
+            if self._staff.outdated:
+                lines.append(_outdated(self._staff.outdated))
         except ConfigErrors as errors:
             word, lines = WRONG, errors.lines
         except Refused as refused:
@@ -266,6 +268,13 @@ class Supervisor:
         self._staff = Staff(settings, self._places, Maker(self._places), self._loop)
         self._staff.start()
         self._reception.open()
+
+
+def _outdated(entries: int) -> str:
+    return (
+        f"the upstreams are others: {entries} entries of the cache are asked for again when they "
+        f"are wanted, and told as stale while no upstream answers"
+    )
 
 
 def _look() -> None:

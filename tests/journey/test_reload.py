@@ -210,7 +210,8 @@ def test_other_upstreams_are_asked_and_what_the_former_ones_said_is_not_told_any
         daemon = start_fastdns(config=config(upstream), workers=2)
         name = upstream.new_name()
         assert data(ask(daemon, name)) == ANSWER
-        reloaded(daemon, config(other))
+        daemon.configure(config(other))
+        assert "entries of the cache are asked for again" in daemon.reload().stdout
         for _ in range(10):
             assert data(ask(daemon, name)) == ["192.0.2.2"]
         found = subprocess.run(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scenes import Scene
 
 
 @pytest.fixture
@@ -13,3 +15,10 @@ def place(tmp_path: Path) -> Path:
     directory = tmp_path / "cache"
     directory.mkdir()
     return directory
+
+
+@pytest.fixture
+def scene(tmp_path: Path) -> Iterator[Scene]:
+    scene = Scene(tmp_path)
+    yield scene
+    scene.close()

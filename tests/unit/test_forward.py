@@ -3,17 +3,8 @@
 from __future__ import annotations
 
 import errno
-import gc
-import logging
-import os
-import select
-import socket
 import struct
 import time
-from collections.abc import Iterator
-from contextlib import suppress
-from functools import partial
-from itertools import pairwise
 from pathlib import Path
 
 import dns.message
@@ -32,7 +23,6 @@ from messages import (
     SOURCE,
     TC,
     A,
-    Front,
     address,
     answer_from,
     answer_of_size,
@@ -44,142 +34,19 @@ from messages import (
     reply,
     soa,
 )
+from scenes import TIMEOUT, Elsewhere, Patient, Peer, Scene, fail_until_dead, readable
 
-from fastdns import defects
-from fastdns._answer import Answer
 from fastdns._control import CHANGE_NAME
-from fastdns._flights import Flights
-from fastdns._forward import IN_FLIGHT_MAX, Forward, Handover
-from fastdns._query import Query
-from fastdns._upstream import OPT, Upstream, query_message
+from fastdns._forward import IN_FLIGHT_MAX
+from fastdns._upstream import Upstream, query_message
 from fastdns.config.schema import Address, Server
 from fastdns.upstream.endpoint import Endpoint
 from fastdns.upstream.exchange import Desk, new_arrivals
 from fastdns.upstream.reply import Reader
 from fastdns.upstream.request import Request
-from fastdns.upstream.udp import PORT_MIN, open_socket
+from fastdns.upstream.udp import open_socket
 
 SERVFAIL = 2
-TIMEOUT = 0.4
-FRESH_AT_ONCE = 256  # ports of one query each
-POOL = 64  # ports that queries share beyond those
-QUERIES_OF_A_PORT = 256
-Peer = tuple[str, int]
-
-
-def readable(seconds: float, *which: socket.socket | int) -> bool:
-    """Wait until one can be read, at most so long. select() would end at descriptor 1024."""
-    poll = select.poll()
-    for one in which:
-        poll.register(one, select.POLLIN)
-    return bool(poll.poll(seconds * 1000))
-
-
-class Scene:
-    """A client and an upstream of a forwarder, which moves when the test says so."""
-
-    def __init__(self, directory: Path) -> None:
-        self.front = Front(directory, stale=3600)
-        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
-        self.server, self.client, self.upstream, self.second = self.sockets
-        for one in (self.server, self.upstream, self.second):
-            one.bind(("127.0.0.1", 0))
-        self.client.connect(self.server.getsockname())
-        self.upstream.settimeout(5)
-        self.turned = 0
-        self.known = self.make_upstream(self.upstream)
-        self.second_known = self.make_upstream(self.second)
-        self.use(self.known)
-
-    def make_upstream(self, at: socket.socket) -> Upstream:
-        place = Address(*at.getsockname())
-        made = Upstream(SOURCE, TIMEOUT, partial(open_socket, place), self._turn)
-        made.look_at_message(OPT, 0, has_opt=True, is_odd=False, is_spoiled=False)
-        return made
-
-    def _turn(self) -> None:
-        self.turned += 1
-
-    def use(self, *upstreams: Upstream | None, in_turn: bool = False) -> None:
-        self.front.forward.use(upstreams, in_turn=in_turn, is_alone=len(upstreams) < 2)
-
-    def close(self) -> None:
-        for one in self.sockets:
-            one.close()
-
-    def ask(self, *packets: bytes) -> None:
-        """Let the client send these and the forwarder look at them."""
-        for packet in packets:
-            self.client.send(packet)
-        self.front.fastpath.drain(self.server.fileno())
-
-    def asked(self) -> tuple[bytes, Peer]:
-        """The next query that the upstream gets, and from where."""
-        return self.upstream.recvfrom(4096)
-
-    def not_asked(self) -> bool:
-        return not readable(0, self.upstream, self.second)
-
-    def say(self, wire: bytes, to: Peer) -> None:
-        """Let the upstream send this and the forwarder look at it."""
-        self.upstream.sendto(wire, to)
-        assert readable(5, self.front.forward.flights.descriptor)
-        self.front.forward.read_replies()
-
-    def answer(self, *records: bytes, flags: int = REPLY, qname: str = "www.example") -> None:
-        """Answer the next query of the upstream."""
-        asked, peer = self.asked()
-        self.say(asked[:2] + reply(*records, flags=flags, qname=qname)[2:], peer)
-
-    def heard(self) -> list[bytes]:
-        """What the client has been sent."""
-        packets = []
-        while readable(0, self.client):
-            packets.append(self.client.recv(65535))
-        return packets
-
-    def tick_until_handed_over(self) -> tuple[Handover, float]:
-        """The next question that is handed over, and after how many seconds."""
-        began = time.monotonic()
-        while not self.front.handed_over and time.monotonic() < began + 5:
-            self.front.forward.tick()
-            time.sleep(0.002)
-        return self.front.handed_over.pop(), time.monotonic() - began
-
-
-@pytest.fixture
-def scene(tmp_path: Path) -> Iterator[Scene]:
-    scene = Scene(tmp_path)
-    yield scene
-    scene.close()
-
-
-class Elsewhere(Query):
-    """A client that did not come over UDP."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-
-    def reply(self, answer: Answer) -> None:
-        self.answers.append(answer)
-
-
-class Patient:
-    """Who waits for what has been handed over."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-        self.errors: list[int] = []
-        self.is_late = False
-
-    def received(self, wire: bytes) -> None:
-        self.heard.append(wire)
-
-    def late(self) -> None:
-        self.is_late = True
-
-    def failed(self, number: int) -> None:
-        self.errors.append(number)
 
 
 # ---- asking
@@ -190,71 +57,6 @@ def test_upstream_is_asked_the_question_and_nothing_else_of_the_client(scene: Sc
     asked, _ = scene.asked()
     assert asked[2:] == query("www.example", 1, 1, opt(ttl=DO), flags=RD | 0x0010)[2:]
     assert asked == query_message(int.from_bytes(asked[:2], "big"), key(do=True, cd=True), False)
-
-
-def test_ids_and_ports_differ_from_query_to_query(scene: Scene) -> None:
-    seen = []
-    for number in range(200):
-        scene.ask(query(f"n{number}.example"))
-        asked, (_, port) = scene.asked()
-        seen.append((asked[:2], port))
-    assert len({number for number, _ in seen}) > 190
-    assert len({port for _, port in seen}) > 190
-    assert min(port for _, port in seen) >= PORT_MIN
-
-
-def test_queries_of_one_burst_leave_by_ports_of_their_own(scene: Scene) -> None:
-    for number in range(0, 200, 50):
-        scene.ask(*(query(f"n{one}.example") for one in range(number, number + 50)))
-    assert len({scene.asked()[1] for _ in range(200)}) > 190
-
-
-def test_port_of_a_query_is_closed_with_its_reply(scene: Scene) -> None:
-    before = len(os.listdir("/proc/self/fd"))
-    scene.ask(query())
-    assert len(os.listdir("/proc/self/fd")) == before + 1
-    scene.answer(address())
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_flood_that_nobody_answers_leaves_by_ports_that_change_all_the_time(
-    scene: Scene,
-) -> None:
-    """Who may choose the questions must not learn by which port the next one leaves."""
-    peers = []
-    for number in range(0, 3200, 32):
-        scene.ask(*(query(f"n{one}.example") for one in range(number, number + 32)))
-        peers += [scene.asked()[1] for _ in range(32)]
-    late = peers[-1600:]
-    assert max(late.count(peer) for peer in set(late)) < 1600 / POOL * 4
-    longest = run = 1
-    for one, after in pairwise(late):
-        run = run + 1 if one == after else 1
-        longest = max(longest, run)
-    assert longest <= 32  # four bursts that drew the same port, at the most
-    assert len(set(late)) > POOL - 5
-
-
-def test_shared_port_is_given_up_after_so_many_queries(scene: Scene) -> None:
-    flights = scene.front.forward.flights
-    ports = []
-    for _ in range(POOL * QUERIES_OF_A_PORT + FRESH_AT_ONCE):
-        flights.ask(scene.known, key()).cancel()
-        ports.append(scene.asked()[1][1])
-    assert (
-        max(ports.count(port) for port in set(ports)) <= QUERIES_OF_A_PORT + 2
-    )  # and of one query
-
-
-def test_ports_that_nobody_uses_are_closed(scene: Scene) -> None:
-    flights = scene.front.forward.flights
-    before = len(os.listdir("/proc/self/fd"))
-    for _ in range(FRESH_AT_ONCE + 500):
-        flights.ask(scene.known, key()).cancel()
-        scene.asked()
-    assert before < len(os.listdir("/proc/self/fd")) <= before + POOL
-    flights.close_idle_ports()
-    assert len(os.listdir("/proc/self/fd")) > before  # they are young
 
 
 def test_upstreams_are_asked_in_turn(scene: Scene) -> None:
@@ -378,28 +180,6 @@ def test_authority_that_proves_nothing_is_left_out_without_a_word(scene: Scene) 
     scene.say(asked[:2] + said[2:], peer)
     told = dns.message.from_wire(scene.heard()[0])
     assert (len(told.answer), told.authority, told.flags & TC) == (1, [], 0)
-
-
-def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
-    tmp_path: Path,
-) -> None:
-    class Clock:
-        def start(self) -> None:
-            raise RuntimeError("no time")
-
-    scene = Scene(tmp_path)
-    forward = Forward(
-        scene.front.tiers,
-        scene.front.forward.flights,
-        GENEROUS,
-        scene.front.handed_over.append,
-        Clock().start,
-    )
-    forward.use([scene.known], in_turn=False, is_alone=True)
-    with suppress(RuntimeError):
-        forward.renew(key())
-    assert (forward.flights.count, forward.count) == (0, 0)
-    scene.close()
 
 
 def test_reply_that_does_not_match_is_counted_and_the_true_one_still_taken(scene: Scene) -> None:
@@ -668,17 +448,6 @@ def test_hits_leave_before_a_batch_of_misses_is_asked_for(scene: Scene) -> None:
 # ---- renewing, and health
 
 
-def fail_until_dead(known: Upstream) -> int:
-    """Let queries to it fail one after another; return how many that took."""
-    began = time.monotonic()
-    failures = known.failures
-    while known.alive and time.monotonic() < began + 5:
-        time.sleep(0.02)
-        known.failed(0.0)
-    assert not known.alive
-    return known.failures - failures
-
-
 def test_renewal_is_asked_once_and_kept(scene: Scene) -> None:
     assert scene.front.forward.renew(key()) is True
     assert scene.front.forward.renew(key()) is False
@@ -726,167 +495,6 @@ def test_query_that_this_machine_could_not_send_is_no_failure_of_the_upstream(
     exchange.failed(number)
     assert upstream.by_udp.failures == failures
     assert arrivals.get()[0] is exchange
-
-
-def use_up_fresh_ports(scene: Scene) -> None:
-    for _ in range(2 * FRESH_AT_ONCE):
-        scene.front.forward.flights.ask(scene.known, key()).cancel()
-        scene.asked()
-
-
-def shared_ports(scene: Scene) -> set[Peer]:
-    """The ports by which queries leave when there are too many for ports of their own."""
-    use_up_fresh_ports(scene)
-    peers = []
-    for _ in range(500):
-        scene.front.forward.flights.ask(scene.known, key()).cancel()
-        peers.append(scene.asked()[1])
-    return {peer for peer in peers if peers.count(peer) > 1}
-
-
-@pytest.mark.parametrize("why", ["a time-out", "news of the network"])
-def test_ports_of_before_are_given_up_all_at_once_after(scene: Scene, why: str) -> None:
-    """Their sockets are bound to the way that the network had then."""
-    before = shared_ports(scene)
-    scene.known.answered(0.001)
-    if why == "a time-out":
-        scene.known.failed(0.1)  # of a query from before the last reply
-    else:
-        scene.front.forward.flights.give_up_ports()
-    assert len(before) > POOL - 10
-    assert len(before & shared_ports(scene)) < 5  # chance may draw a number again
-
-
-def test_line_that_loses_packets_costs_no_new_ports_for_each(scene: Scene) -> None:
-    shared_ports(scene)
-    scene.known.failed(5.0)
-    before = shared_ports(scene)
-    for _ in range(100):
-        scene.known.failed(5.0)
-    assert before & shared_ports(scene)
-
-
-def test_upstream_that_comes_when_all_ports_are_taken_gets_some(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    flights = scene.front.forward.flights
-    for number in range(3000):
-        scene.ask(query(f"n{number}.example"))
-        scene.asked()
-    peers = set()
-    for _ in range(POOL * 8):
-        flights.ask(scene.second_known, key()).cancel()
-        peers.add(scene.second.recvfrom(4096)[1])
-    assert len(peers) > POOL - 5
-
-
-def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_have(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("resource.getrlimit", lambda _: (512, 512))
-    flights = Flights(scene.front.pages.counters(0))
-    gc.collect()  # those of other tests
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(1000):  # nobody answers: each of them is held
-        for upstream in (scene.known, scene.second_known):
-            flights.ask(upstream, key(f"n{number}.example"))
-    assert len(os.listdir("/proc/self/fd")) - before == 512 // 4
-
-
-def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
-    flights = scene.front.forward.flights
-    flights.forget(scene.known)
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(32):
-        flights.ask(scene.known, key(f"n{number}.example")).cancel()
-        scene.asked()
-    assert len(os.listdir("/proc/self/fd")) == before
-
-
-def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
-    def defect() -> None:
-        raise ValueError("a defect")
-
-    at = Address(*scene.upstream.getsockname())
-    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
-    scene.use(known)
-    scene.ask(query())
-    with suppress(ValueError):
-        fail_until_dead(known)
-    scene.answer(address())
-    scene.ask(query("n1.example"))
-    scene.answer(address(), qname="n1.example")
-    assert reply(address(), qname="n1.example")[2:] in {one[2:] for one in scene.heard()}
-
-
-def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
-    def defect() -> None:
-        raise ValueError("a defect")
-
-    at = Address(*scene.upstream.getsockname())
-    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
-    scene.use(known)
-    scene.ask(query())
-    with suppress(ValueError):
-        fail_until_dead(known)
-    scene.answer(flags=REPLY | TC)  # it lives again
-    handover, _ = scene.tick_until_handed_over()
-    assert len(handover.queries) == 1
-
-
-def break_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let whatever looks at the control pages meet a defect."""
-    monkeypatch.setattr(logging.getLogger("fastdns.disk"), "debug", lambda *_: 1 / 0)
-    scene.front.control.advance_generation()
-
-
-def test_defect_of_what_reading_replies_begins_with_does_not_leave_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    """gevent would never again call who reads replies."""
-    monkeypatch.setattr(defects._told, "next_at", 0.0)
-    scene.ask(query())
-    asked, peer = scene.asked()
-    break_disk(scene, monkeypatch)
-    scene.upstream.sendto(asked[:2] + reply(address())[2:], peer)
-    scene.front.forward.read_replies()
-    assert "defect: ZeroDivisionError" in caplog.text
-    monkeypatch.undo()
-    scene.front.forward.read_replies()
-    assert len(scene.heard()) == 1
-
-
-def test_defect_of_what_draining_begins_with_does_not_leave_it(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    break_disk(scene, monkeypatch)
-    scene.ask(query())
-    monkeypatch.undo()
-    scene.ask()
-    scene.answer(address())
-    assert len(scene.heard()) == 1
-
-
-def test_defects_are_told_once_a_second(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(defects, "PAUSE_SECONDS", 3600.0)
-    for number in range(50):
-        break_disk(scene, monkeypatch)
-        scene.ask(query(f"n{number}.example"))
-    assert caplog.text.count("defect: ZeroDivisionError") <= 1
-
-
-@pytest.mark.parametrize("octets", [bytes(263), bytes(65544)], ids=len)
-def test_what_is_no_key_is_refused_wherever_one_is_taken(scene: Scene, octets: bytes) -> None:
-    forward = scene.front.forward
-    takers = [forward.renew, forward.hold, forward.release]
-    takers.append(lambda key: forward.flights.ask(scene.known, key))
-    takers.append(lambda key: scene.front.cache.insert(key, answer_of_size(100), 0))
-    takers.append(lambda key: scene.front.learn(key, answer_of_size(100)))
-    for take in takers:
-        with pytest.raises(ValueError, match="not a key"):
-            take(octets)
 
 
 def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:

@@ -203,3 +203,51 @@ def test_renewal_that_is_declined_is_not_counted(place: Path) -> None:
     front.keep(good(300), age_ms=280_000)
     assert front.ask(query()) is not None
     assert front.count("prefetches_total") == 0
+
+
+# ---- a wall clock that is set
+
+
+def test_wall_clock_that_is_set_has_answers_of_earlier_boots_judged_anew(place: Path) -> None:
+    now = Moment.now()
+    earlier = Moment(now.wall_ms - 10_000, 0, now.boot ^ 1)
+    write_disk(place, {key(): value_of(good(300), earlier)})
+    front = front_on(place)
+    for _ in range(3):
+        assert front.ask(query()) is not None
+    assert front.count("disk_hits_total") == 1  # memory has it since
+    front.tiers.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
+    assert front.ask(query()) is not None
+    assert front.count("disk_hits_total") == 2
+
+
+def test_answer_of_an_earlier_boot_that_the_set_clock_shows_too_old_is_gone(place: Path) -> None:
+    now = Moment.now()
+    earlier = Moment(now.wall_ms - 10_000, 0, now.boot ^ 1)
+    write_disk(place, {key(): value_of(good(300), earlier)})
+    front = front_on(place)
+    assert front.ask(query()) is not None
+    outlived = Moment(now.wall_ms - (301 + STALE) * 1000, 0, now.boot ^ 1)
+    write_disk(place, {key(): value_of(good(300), outlived)})  # as the set clock tells its age
+    front.tiers.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
+    assert front.ask(query()) is None
+    assert front.tiers.stale_answer(key(), 30) is None
+
+
+def test_wall_clock_that_is_set_does_not_touch_answers_of_this_boot(place: Path) -> None:
+    now = Moment.now()
+    front = front_on(place)
+    front.learn(key(), good())
+    front.tiers.look_at_control(Moment(now.wall_ms - 86_400_000, now.boot_ms, now.boot))
+    assert front.ask(query()) is not None
+
+
+def test_clock_that_is_slewed_has_nothing_judged_anew(place: Path) -> None:
+    now = Moment.now()
+    earlier = Moment(now.wall_ms - 10_000, 0, now.boot ^ 1)
+    write_disk(place, {key(): value_of(good(300), earlier)})
+    front = front_on(place)
+    assert front.ask(query()) is not None
+    front.tiers.look_at_control(Moment(now.wall_ms + 500, now.boot_ms, now.boot))
+    assert front.ask(query()) is not None
+    assert front.count("disk_hits_total") == 1

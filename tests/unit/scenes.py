@@ -1,0 +1,145 @@
+"""The forwarder between a client and upstreams that a test plays, over real sockets."""
+
+from __future__ import annotations
+
+import select
+import socket
+import time
+from functools import partial
+from pathlib import Path
+
+from messages import (
+    REPLY,
+    SOURCE,
+    Front,
+    reply,
+)
+
+from fastdns._answer import Answer
+from fastdns._forward import Handover
+from fastdns._query import Query
+from fastdns._upstream import OPT, Upstream
+from fastdns.config.schema import Address
+from fastdns.upstream.udp import open_socket
+
+TIMEOUT = 0.4
+Peer = tuple[str, int]
+
+
+def readable(seconds: float, *which: socket.socket | int) -> bool:
+    """Wait until one can be read, at most so long. select() would end at descriptor 1024."""
+    poll = select.poll()
+    for one in which:
+        poll.register(one, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+class Scene:
+    """A client and an upstream of a forwarder, which moves when the test says so."""
+
+    def __init__(self, directory: Path) -> None:
+        self.front = Front(directory, stale=3600)
+        self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
+        self.server, self.client, self.upstream, self.second = self.sockets
+        for one in (self.server, self.upstream, self.second):
+            one.bind(("127.0.0.1", 0))
+        self.client.connect(self.server.getsockname())
+        self.upstream.settimeout(5)
+        self.turned = 0
+        self.known = self.make_upstream(self.upstream)
+        self.second_known = self.make_upstream(self.second)
+        self.use(self.known)
+
+    def make_upstream(self, at: socket.socket) -> Upstream:
+        place = Address(*at.getsockname())
+        made = Upstream(SOURCE, TIMEOUT, partial(open_socket, place), self._turn)
+        made.look_at_message(OPT, 0, has_opt=True, is_odd=False, is_spoiled=False)
+        return made
+
+    def _turn(self) -> None:
+        self.turned += 1
+
+    def use(self, *upstreams: Upstream | None, in_turn: bool = False) -> None:
+        self.front.forward.use(upstreams, in_turn=in_turn, is_alone=len(upstreams) < 2)
+
+    def close(self) -> None:
+        for one in self.sockets:
+            one.close()
+
+    def ask(self, *packets: bytes) -> None:
+        """Let the client send these and the forwarder look at them."""
+        for packet in packets:
+            self.client.send(packet)
+        self.front.fastpath.drain(self.server.fileno())
+
+    def asked(self) -> tuple[bytes, Peer]:
+        """The next query that the upstream gets, and from where."""
+        return self.upstream.recvfrom(4096)
+
+    def not_asked(self) -> bool:
+        return not readable(0, self.upstream, self.second)
+
+    def say(self, wire: bytes, to: Peer) -> None:
+        """Let the upstream send this and the forwarder look at it."""
+        self.upstream.sendto(wire, to)
+        assert readable(5, self.front.forward.flights.descriptor)
+        self.front.forward.read_replies()
+
+    def answer(self, *records: bytes, flags: int = REPLY, qname: str = "www.example") -> None:
+        """Answer the next query of the upstream."""
+        asked, peer = self.asked()
+        self.say(asked[:2] + reply(*records, flags=flags, qname=qname)[2:], peer)
+
+    def heard(self) -> list[bytes]:
+        """What the client has been sent."""
+        packets = []
+        while readable(0, self.client):
+            packets.append(self.client.recv(65535))
+        return packets
+
+    def tick_until_handed_over(self) -> tuple[Handover, float]:
+        """The next question that is handed over, and after how many seconds."""
+        began = time.monotonic()
+        while not self.front.handed_over and time.monotonic() < began + 5:
+            self.front.forward.tick()
+            time.sleep(0.002)
+        return self.front.handed_over.pop(), time.monotonic() - began
+
+
+class Elsewhere(Query):
+    """A client that did not come over UDP."""
+
+    def __init__(self) -> None:
+        self.answers: list[Answer] = []
+
+    def reply(self, answer: Answer) -> None:
+        self.answers.append(answer)
+
+
+class Patient:
+    """Who waits for what has been handed over."""
+
+    def __init__(self) -> None:
+        self.heard: list[bytes] = []
+        self.errors: list[int] = []
+        self.is_late = False
+
+    def received(self, wire: bytes) -> None:
+        self.heard.append(wire)
+
+    def late(self) -> None:
+        self.is_late = True
+
+    def failed(self, number: int) -> None:
+        self.errors.append(number)
+
+
+def fail_until_dead(known: Upstream) -> int:
+    """Let queries to it fail one after another; return how many that took."""
+    began = time.monotonic()
+    failures = known.failures
+    while known.alive and time.monotonic() < began + 5:
+        time.sleep(0.02)
+        known.failed(0.0)
+    assert not known.alive
+    return known.failures - failures
