@@ -4,7 +4,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, key_length_of,
+    FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, key_length_of,
     store16,
 )
 
@@ -144,8 +144,8 @@ cdef class Upstream:
         if reply.has_opt and not is_odd and not is_spoiled and rcode != BADVERS:
             self.learn_edns(EDNS_WORKS)
             return False
-        if form == FORM_PLAIN:
-            return False
+        if form == FORM_PLAIN or (reply.flags & FLAG_TC and not is_odd and not refuses_opt):
+            return False        # where a message was cut there may have been an OPT
         if form == FORM_TRIAL:
             if is_odd or is_spoiled or refuses_opt or is_unwilling:
                 self.alikes += 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import struct
 import time
+from functools import partial
 from pathlib import Path
 
 import dns.message
@@ -281,6 +282,23 @@ def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> Non
     handover.sent.listen(who)
     assert (who.errors, handover.error) == ([], 0)
     assert handover.wire is not None
+
+
+def test_cut_reply_says_nothing_of_what_its_sender_knows_of_edns(scene: Scene) -> None:
+    """The OPT is behind the cut, and it may answer the query with OPT, not the trial after it."""
+    known = Upstream(
+        SOURCE, TIMEOUT, partial(open_socket, Address(*scene.upstream.getsockname())), lambda: None
+    )
+    scene.front.forward.use([known], in_turn=False, is_alone=True, attempts=3, budget=3.5)
+    scene.ask(query())
+    asked, peer = scene.asked()
+    while scene.not_asked():
+        scene.front.forward.tick()
+        time.sleep(0.002)
+    assert len(scene.asked()[0]) < len(asked)
+    scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
+    assert (known.has_edns, known.is_known) == (True, False)
+    assert len(scene.front.handed_over) == 1
 
 
 def test_reply_with_a_stranger_is_answered_without_it(scene: Scene) -> None:
