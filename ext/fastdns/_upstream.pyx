@@ -4,8 +4,8 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply, key_length_of,
-    store16,
+    FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply,
+    key_length_of, store16,
 )
 
 cdef enum:

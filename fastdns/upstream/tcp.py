@@ -14,9 +14,16 @@ from .._answer import Answer
 from .._upstream import OPT, PROBE, TRIAL, Upstream
 from ..config.schema import Address
 from ..defects import guarded
-from ..errors import UpstreamError, UpstreamTimeout, UpstreamUnreachable, UpstreamUnusable
+from ..errors import (
+    LocalShortage,
+    UpstreamError,
+    UpstreamTimeout,
+    UpstreamUnreachable,
+    UpstreamUnusable,
+)
 from .exchange import LISTEN_SECONDS, Arrivals, Asked, Desk, Exchange
 from .request import Request
+from .udp import SHORTAGES
 
 log = logging.getLogger(__name__)
 
@@ -165,7 +172,7 @@ class TcpChannel:
             exchange.arrived(answer)
         return True
 
-    def lost(self, connection: _Connection, reason: str) -> None:
+    def lost(self, connection: _Connection, reason: str, number: int | None = None) -> None:
         """The connection is gone; what was under way is asked again or has failed.
 
         It is asked again for as long as each connection brings an answer: some servers close after
@@ -189,7 +196,8 @@ class TcpChannel:
             if may_resend and not self._closed:
                 self.send(exchange)
             else:
-                exchange.broken(UpstreamUnreachable(f"TCP: {reason}"))
+                kind = LocalShortage if number in SHORTAGES else UpstreamUnreachable
+                exchange.broken(kind(f"TCP: {reason}"))
 
 
 class _Connection:
@@ -218,7 +226,7 @@ class _Connection:
         self._reader.kill(block=False)
 
     def _run(self) -> None:
-        reason = "connection closed"
+        reason, number = "connection closed", None
         try:
             opened = self._connect()
             self._socket = opened
@@ -227,13 +235,13 @@ class _Connection:
         except TimeoutError:
             reason = "no connection in time"
         except OSError as error:
-            reason = str(error.strerror)
+            reason, number = str(error.strerror), error.errno
         finally:
             if self._writer is not None:
                 self._writer.kill(block=False)
             if self._socket is not None:
                 self._socket.close()
-            self._channel.lost(self, reason)
+            self._channel.lost(self, reason, number)
 
     def _connect(self) -> socket.socket:
         address = self._channel.address
