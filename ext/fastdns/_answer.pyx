@@ -21,6 +21,7 @@ cdef enum:
     SERVFAIL = 2
     EDE_CODE = 2            # octets of INFO-CODE, before the text
     OPTION_HEAD = 4
+    UNSIGNED_TTL = 10       # of what may lack its signatures
 
 
 cdef class Limits:
@@ -151,6 +152,10 @@ cdef void settle(
         out.ttl = limits.failure_ttl
     elif is_negative:
         out.ttl = min(out.ttl, negative_ttl(wire, reply, limits))
+    if reply.wants_dnssec and not reply.has_opt and not out.is_failure:
+        # Who has not seen DO sends no signatures. It may have been asked without OPT for a moment only, after a lost
+        # packet or an error of somebody else, and to who checks them the answer is worth nothing.
+        out.ttl = min(out.ttl, <uint32_t>UNSIGNED_TTL)
     if reply.flags & FLAG_TC:
         out.ttl = 0
 

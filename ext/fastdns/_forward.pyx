@@ -454,6 +454,8 @@ cdef class Forward:
         cdef uint64_t now_ns = read_clock_ns()
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
+        if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
+            landing.reply.wants_dnssec = False      # nobody waits for more than that
         settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.limits, options, &stored)
         self.tiers.learn(
             pending.key, pending.key_length, &stored, pending.epoch, pending.origin, &upstream.source.origin,
@@ -613,6 +615,8 @@ cdef class Forward:
         if self.count - self.in_flight >= HELD_MAX:
             self.give_up(pending, landing == NULL, now_ns)
             return
+        if landing != NULL:
+            self.flights.note_reply(flight, now_ns)     # before anybody is taken from the queue: it may raise
         handover = Handover.__new__(Handover)
         handover.key = pending.key[:pending.key_length]
         handover.queries = self.clients_of(pending)
@@ -625,8 +629,8 @@ cdef class Forward:
         handover.ticket.origin = pending.origin
         handover.sent = Sent()
         if landing != NULL:
-            self.flights.note_reply(flight, now_ns)
             handover.wire = landing.wire[:landing.length]
+            flight.error = 0    # what came before, of no use or from the network, is not the last word any more
         if error and error != ETIMEDOUT:
             self.flights.end(flight)
         else:

@@ -202,7 +202,9 @@ cdef class Ports:
         cdef int found = -1
         cdef int i
         for i in range(PORTS_MAX):
-            if self.at[i].waiting == 0 and (found < 0 or self.at[i].opened_ns < self.at[found].opened_ns):
+            if self.at[i].fd < 0 or self.at[i].waiting:
+                continue
+            if found < 0 or self.at[i].opened_ns < self.at[found].opened_ns:
                 owner = self.owners[i]
                 if owner.queued == 0 or owner.port != i:
                     found = i

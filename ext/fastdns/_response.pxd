@@ -13,8 +13,8 @@ cdef size_t write_answer(
     size_t limit,
 ) noexcept nogil
 # ^ octets written, at most limit, for which out must have room. What does not fit is left out, section by section from
-#   the end; with TC=1 and the question alone when not even the answer section fits. question_wire is the question as
-#   the client spelled it, question.length octets. The TTLs fall by age, to 0 at least.
+#   the end; with TC=1 and the question alone when not even what answers fits (`fitting_length`). question_wire is the
+#   question as the client spelled it, question.length octets. The TTLs fall by age, to 0 at least.
 
 cdef size_t write_stale(
     uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,

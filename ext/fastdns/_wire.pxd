@@ -47,6 +47,8 @@ cdef enum RecordType:
     TYPE_DNAME = 39
     TYPE_OPT = 41
     TYPE_RRSIG = 46
+    TYPE_NSEC = 47
+    TYPE_NSEC3 = 50
     TYPE_SVCB = 64
     TYPE_HTTPS = 65
     TYPE_ANY = 255
@@ -80,6 +82,7 @@ ctypedef struct Reply:
     uint16_t options_at     # the RDATA of OPT
     uint16_t options_length
     bint has_opt            # in the additional section, where it belongs
+    bint wants_dnssec       # the question has DO
     bint opt_misplaced      # in another one: the upstream does not know what an OPT is
     bint has_data           # a record of the type that was asked for
     bint has_gap            # something has been left out so far, be it the OPT
@@ -129,8 +132,9 @@ cdef int read_reply(
     Reply* out, uint16_t* ttl_at,
 ) noexcept nogil            # 0, WIRE_BAD_REPLY or WIRE_SPOILED_REPLY; ttl_at has room for RECORDS_MAX
 cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil
-# ^ how much of a message of ours fits: without the additional section, else without authority, too; 0: not even the
-#   answer section does. authorities: how many records of that section are in it
+# ^ how much of a message of ours fits: without the additional section, else without authority, too; 0: not even what
+#   answers does, which is the answer section, and a denial and its proof in authority (RFC 4035 section 3.1.3).
+#   authorities: how many records of that section are in it
 cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent

@@ -378,7 +378,7 @@ cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexce
     cdef const Name* owner = &record.owner
     cdef int i
     # Proofs are of neighbours of the name, and say nothing to who does not check their signatures.
-    if record.rtype == TYPE_RRSIG or record.rtype == 47 or record.rtype == 50:      # NSEC NSEC3
+    if record.rtype == TYPE_RRSIG or record.rtype == TYPE_NSEC or record.rtype == TYPE_NSEC3:
         return True
     for i in range(chain.count):
         if same_name(&chain.names[i], owner) or is_under(&chain.names[i], owner.octets, owner.length):
@@ -534,6 +534,7 @@ cdef int read_reply(
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
     out.rcode = out.flags & FLAG_RCODE
+    out.wants_dnssec = (key[key_length - KEY_TAIL + 4] & KEY_DO) != 0
     r.start = packet
     r.end = packet + length
     status = read_reply_question(&r, key, key_length, &chain.names[0], out)
@@ -573,10 +574,11 @@ cdef int read_reply(
 cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil:
     cdef Reader r
     cdef size_t fits = 0
-    cdef int section, count
+    cdef int section, count, rtype
+    cdef bint is_needed = True
     r.start = message
     r.at = message + HEADER_LENGTH
-    r.end = message + min(length, room)
+    r.end = message + length
     authorities[0] = 0
     if not skip_name(&r) or not has_octets(&r, 4):
         return 0
@@ -587,7 +589,15 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
             count -= 1
             if not skip_name(&r) or not has_octets(&r, 10) or not has_octets(&r, 10 + load16(r.at + 8)):
                 return fits
+            rtype = load16(r.at)
+            # That there is no such thing is said by these alone.
+            is_needed = is_needed or rtype == TYPE_SOA or rtype == TYPE_NSEC or rtype == TYPE_NSEC3
             r.at += 10 + load16(r.at + 8)
+            if is_needed and <size_t>(r.at - message) > room:
+                return 0
+        if <size_t>(r.at - message) > room:
+            return fits
+        is_needed = False
         fits = <size_t>(r.at - message)
         if section == 2:
             authorities[0] = load16(message + 8)

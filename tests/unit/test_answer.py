@@ -70,6 +70,24 @@ def test_ttl_is_brought_between_min_ttl_and_max_ttl(sent: int, kept: int) -> Non
     assert answer.ttl == kept
 
 
+@pytest.mark.parametrize(
+    ("do", "additional", "kept"),
+    [(True, (), 10), (True, (opt(),), 300), (False, (), 300), (False, (opt(),), 300)],
+)
+@pytest.mark.parametrize("records", ["data", "none"])
+def test_answer_that_may_lack_its_signatures_is_soon_asked_for_again(
+    do: bool, additional: tuple[bytes, ...], kept: int, records: str
+) -> None:
+    """An upstream that seems to know no OPT for a moment must not spoil a name for all its TTL."""
+    if records == "data":
+        wire = reply(address(300), additional=additional)
+    else:
+        wire = reply(authority=(soa(300, 300),), additional=additional)
+    answer = answer_from(wire, LIMITS, key(do=do))
+    assert answer.ttl == kept
+    assert set(ttls(answer)) == {300}
+
+
 def test_answer_lives_as_long_as_its_smallest_ttl() -> None:
     glue = (address(40, owner=name("ns.example")), opt())
     servers = (record(NS, name("ns.example"), 250),)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import errno
+import struct
 import time
+from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import dns.message
@@ -13,12 +16,15 @@ from messages import (
     DO,
     GENEROUS,
     HEADER,
+    NAME,
+    NS,
     QR,
     RA,
     RD,
     REPLY,
     SOURCE,
     TC,
+    A,
     address,
     answer_from,
     answer_of_size,
@@ -28,11 +34,12 @@ from messages import (
     query,
     record,
     reply,
+    soa,
 )
 from scenes import TIMEOUT, Elsewhere, Patient, Peer, Scene, fail_until_dead, readable
 
 from fastdns._control import CHANGE_NAME
-from fastdns._forward import IN_FLIGHT_MAX
+from fastdns._forward import IN_FLIGHT_MAX, Forward
 from fastdns._upstream import Upstream, query_message
 from fastdns.config.schema import Address, Server
 from fastdns.upstream.endpoint import Endpoint
@@ -444,3 +451,92 @@ def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:
     scene.ask(query())
     scene.answer(address(), flags=QR | RD | RA)
     assert len(scene.heard()) == 1
+
+
+DENIALS = {
+    "SOA": soa(300, 300),
+    "NSEC": record(47, name("z.example") + b"\0\1\x40"),
+    "NSEC3": record(50, bytes((1, 0, 0, 0, 0, 20)) + bytes(20) + b"\0\1\x40"),
+}
+SIGNATURE = record(46, struct.pack("!HBBIIIH", 50, 8, 2, 300, 2**31, 1, 1) + name("") + bytes(700))
+
+
+@pytest.mark.parametrize("which", DENIALS)
+def test_denial_whose_proof_does_not_fit_is_cut(scene: Scene, which: str) -> None:
+    """Who checks it would take it for forged, and others could not keep it."""
+    said = reply(authority=(SIGNATURE, SIGNATURE, DENIALS[which]), flags=REPLY | 3)
+    scene.ask(query(NAME, A, 1, opt(ttl=DO)))
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + said[2:], peer)
+    cut = dns.message.from_wire(scene.heard()[0])
+    assert (cut.rcode(), cut.flags & TC, cut.authority) == (3, TC, [])
+
+
+def test_authority_that_proves_nothing_is_left_out_without_a_word(scene: Scene) -> None:
+    said = reply(address(), authority=(record(NS, name("ns.test")), SIGNATURE, SIGNATURE))
+    scene.ask(query(NAME, A, 1, opt(ttl=DO)))
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + said[2:], peer)
+    told = dns.message.from_wire(scene.heard()[0])
+    assert (len(told.answer), told.authority, told.flags & TC) == (1, [], 0)
+
+
+def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
+    tmp_path: Path,
+) -> None:
+    class Clock:
+        def start(self) -> None:
+            raise RuntimeError("no time")
+
+    scene = Scene(tmp_path)
+    forward = Forward(
+        scene.front.tiers,
+        scene.front.forward.flights,
+        GENEROUS,
+        scene.front.handed_over.append,
+        Clock().start,
+    )
+    forward.use([scene.known], in_turn=False, is_alone=True)
+    with suppress(RuntimeError):
+        forward.renew(key())
+    assert (forward.flights.count, forward.count) == (0, 0)
+    scene.close()
+
+
+def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> None:
+    """It is asked again over TCP: whoever forged the other one must not keep us from that."""
+    scene.ask(query())
+    asked, peer = scene.asked()
+    scene.say(asked[:2] + reply(record(A, b"cut"))[2:], peer)
+    scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
+    (handover,) = scene.front.handed_over
+    who = Patient()
+    handover.sent.listen(who)
+    assert (who.errors, handover.error) == ([], 0)
+    assert handover.wire is not None
+
+
+def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(scene: Scene) -> None:
+    scene.known.answered(0.001)
+    scene.front.forward.use([scene.known], in_turn=False, is_alone=True, attempts=4, budget=3.5)
+    scene.ask(query())
+    handover, _ = scene.tick_until_handed_over()
+    queries = [scene.asked()[0] for _ in range(4)]
+    assert len(set(queries)) == 1
+    assert scene.not_asked()
+    assert handover.attempts == 4
+
+
+def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
+    def defect() -> None:
+        raise ValueError("a defect")
+
+    at = Address(*scene.upstream.getsockname())
+    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
+    scene.use(known)
+    scene.ask(query())
+    with suppress(ValueError):
+        fail_until_dead(known)
+    scene.answer(flags=REPLY | TC)  # it lives again
+    handover, _ = scene.tick_until_handed_over()
+    assert len(handover.queries) == 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from itertools import pairwise
 
@@ -13,6 +14,7 @@ from messages import (
 )
 from scenes import Peer, Scene
 
+from fastdns._flights import Flights
 from fastdns.upstream.udp import PORT_MIN
 
 FRESH_AT_ONCE = 256  # ports of one query each
@@ -145,3 +147,16 @@ def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Sc
         flights.ask(scene.known, key(f"n{number}.example")).cancel()
         scene.asked()
     assert len(os.listdir("/proc/self/fd")) == before
+
+
+def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_have(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("resource.getrlimit", lambda _: (512, 512))
+    flights = Flights(scene.front.pages.counters(0))
+    gc.collect()  # those of other tests
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(1000):  # nobody answers: each of them is held
+        for upstream in (scene.known, scene.second_known):
+            flights.ask(upstream, key(f"n{number}.example"))
+    assert len(os.listdir("/proc/self/fd")) - before == 512 // 4
