@@ -454,6 +454,8 @@ cdef class Forward:
         cdef uint64_t now_ns = read_clock_ns()
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
+        if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
+            landing.reply.wants_dnssec = False      # nobody waits for more than that
         settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.limits, options, &stored)
         self.tiers.learn(
             pending.key, pending.key_length, &stored, pending.epoch, pending.origin, &upstream.source.origin,

@@ -29,6 +29,7 @@ cdef class Upstream:
     cdef public uint64_t failures       # without a reply in time, or that the network refused
     cdef readonly bint alive
     cdef Edns edns
+    cdef uint64_t edns_at_ns            # when that was learned
     cdef bint recurses                  # False: it has answered with a referral, or with nothing
     cdef readonly double timeout        # seconds
     cdef bint is_forgotten              # an inquiry that began before may still ask it
@@ -58,6 +59,7 @@ cdef class Upstream:
     cdef Form form(self) noexcept nogil             # in which it is to be asked
     cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1
     # ^ learns from a reply what the upstream does with an OPT; True: ask the same without one
+    cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil   # for long enough: what it sends is all there is
     cdef void learn_edns(self, Edns edns) except *
     cdef void note_lame(self) except *
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *

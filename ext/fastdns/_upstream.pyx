@@ -27,6 +27,7 @@ cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
 cdef uint64_t TIMEOUT_MAX = 3500000000      # what a question may take in all
 cdef uint64_t TRIAL_PAUSE = 1000000000
+cdef uint64_t EDNS_CONFIRMED = 30000000000  # by then it has been tried again several times
 
 
 OPT, PLAIN, TRIAL, PROBE = FORM_OPT, FORM_PLAIN, FORM_TRIAL, FORM_PROBE    # forms of a query
@@ -188,10 +189,15 @@ cdef class Upstream:
         """It has answered with a referral, or with nothing."""
         self.note_lame()
 
+    cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil:
+        return (self.edns == EDNS_NONE or self.edns == EDNS_IGNORED) and now_ns - self.edns_at_ns > EDNS_CONFIRMED
+
     cdef void learn_edns(self, Edns edns) except *:
         cdef Edns before = self.edns
         self.alikes = 0
         self.edns = edns
+        if before != edns:
+            self.edns_at_ns = read_clock_ns()
         if (before == EDNS_NONE) != (edns == EDNS_NONE):
             self.on_turn()
 

@@ -593,8 +593,10 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
             # That there is no such thing is said by these alone.
             is_needed = is_needed or rtype == TYPE_SOA or rtype == TYPE_NSEC or rtype == TYPE_NSEC3
             r.at += 10 + load16(r.at + 8)
+            if is_needed and <size_t>(r.at - message) > room:
+                return 0
         if <size_t>(r.at - message) > room:
-            return 0 if is_needed else fits
+            return fits
         is_needed = False
         fits = <size_t>(r.at - message)
         if section == 2:

@@ -139,6 +139,16 @@ def test_upstream_that_comes_when_all_ports_are_taken_gets_some(
     assert len(peers) > POOL - 5
 
 
+def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
+    flights = scene.front.forward.flights
+    flights.forget(scene.known)
+    before = len(os.listdir("/proc/self/fd"))
+    for number in range(32):
+        flights.ask(scene.known, key(f"n{number}.example")).cancel()
+        scene.asked()
+    assert len(os.listdir("/proc/self/fd")) == before
+
+
 def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_have(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -150,13 +160,3 @@ def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_
         for upstream in (scene.known, scene.second_known):
             flights.ask(upstream, key(f"n{number}.example"))
     assert len(os.listdir("/proc/self/fd")) - before == 512 // 4
-
-
-def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Scene) -> None:
-    flights = scene.front.forward.flights
-    flights.forget(scene.known)
-    before = len(os.listdir("/proc/self/fd"))
-    for number in range(32):
-        flights.ask(scene.known, key(f"n{number}.example")).cancel()
-        scene.asked()
-    assert len(os.listdir("/proc/self/fd")) == before
