@@ -59,7 +59,7 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True when upstreams gave it that the daemon does not use: it is not served."""
+        """True when upstreams gave it that the daemon does not use: it is good for stale answers."""
         return self.judge.origin not in (0, self.entry.origin)
 
     @property
