@@ -6,7 +6,6 @@ import errno
 import struct
 import time
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import dns.message
@@ -525,18 +524,3 @@ def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(scen
     assert len(set(queries)) == 1
     assert scene.not_asked()
     assert handover.attempts == 4
-
-
-def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
-    def defect() -> None:
-        raise ValueError("a defect")
-
-    at = Address(*scene.upstream.getsockname())
-    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
-    scene.use(known)
-    scene.ask(query())
-    with suppress(ValueError):
-        fail_until_dead(known)
-    scene.answer(flags=REPLY | TC)  # it lives again
-    handover, _ = scene.tick_until_handed_over()
-    assert len(handover.queries) == 1

@@ -8,7 +8,9 @@ from functools import partial
 
 import pytest
 from messages import (
+    REPLY,
     SOURCE,
+    TC,
     address,
     answer_of_size,
     query,
@@ -22,7 +24,9 @@ from fastdns.config.schema import Address
 from fastdns.upstream.udp import open_socket
 
 
-def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+def die_with_a_defect(scene: Scene) -> None:
+    """Have an upstream die with a question under way; whoever hears of its turns has a defect."""
+
     def defect() -> None:
         raise ValueError("a defect")
 
@@ -32,10 +36,21 @@ def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene
     scene.ask(query())
     with suppress(ValueError):
         fail_until_dead(known)
+
+
+def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+    die_with_a_defect(scene)
     scene.answer(address())
     scene.ask(query("n1.example"))
     scene.answer(address(), qname="n1.example")
     assert reply(address(), qname="n1.example")[2:] in {one[2:] for one in scene.heard()}
+
+
+def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
+    die_with_a_defect(scene)
+    scene.answer(flags=REPLY | TC)  # it lives again
+    handover, _ = scene.tick_until_handed_over()
+    assert len(handover.queries) == 1
 
 
 def break_disk(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
