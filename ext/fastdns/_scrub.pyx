@@ -170,6 +170,18 @@ cdef void forget_from(Writer* w, size_t at) noexcept nogil:
             w.suffixes[i].at = 0
 
 
+cdef void begin(Writer* w, Reader* r, const uint8_t* packet, size_t length) noexcept nogil:
+    """Read this message from its question on, and write another behind its header."""
+    r.start = packet
+    r.at = packet + HEADER_LENGTH
+    r.end = packet + length
+    w.start = cleaned
+    w.at = HEADER_LENGTH
+    w.room = MESSAGE_MAX
+    memset(w.suffixes, 0, sizeof(w.suffixes))
+    memcpy(cleaned, packet, HEADER_LENGTH)
+
+
 # ---- the answer section
 
 cdef int note_answers(Reader* r, int count, uint16_t qclass) noexcept nogil:
@@ -288,19 +300,12 @@ cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint
     cdef const uint8_t* opt = NULL
     cdef uint16_t qclass = load16(key + key_length - KEY_TAIL + 2)
     cdef int counts[4]
-    r.start = packet
-    r.at = packet + HEADER_LENGTH
-    r.end = packet + length
-    writer.start = cleaned
-    writer.at = HEADER_LENGTH
-    writer.room = MESSAGE_MAX
-    memset(writer.suffixes, 0, sizeof(writer.suffixes))
+    begin(&writer, &r, packet, length)
     memset(counts, 0, sizeof(counts))
     memcpy(chain.names[0].octets, key, key_length - KEY_TAIL)
     chain.names[0].length = key_length - KEY_TAIL
     chain.count = 1
     targets.count = 0
-    memcpy(cleaned, packet, HEADER_LENGTH)
     if is_bare:
         name = chain.names[0]
     elif read_spelled_name(&r, &name) < 0:
@@ -369,14 +374,7 @@ cdef Py_ssize_t write_without_signatures(const uint8_t* packet, size_t length, u
     cdef uint16_t qtype
     cdef int section, left, written
     cdef Py_ssize_t count = 0
-    r.start = packet
-    r.at = packet + HEADER_LENGTH
-    r.end = packet + length
-    writer.start = cleaned
-    writer.at = HEADER_LENGTH
-    writer.room = MESSAGE_MAX
-    memset(writer.suffixes, 0, sizeof(writer.suffixes))
-    memcpy(cleaned, packet, HEADER_LENGTH)
+    begin(&writer, &r, packet, length)
     if read_spelled_name(&r, &name) < 0 or r.end - r.at < 4:
         return -1
     qtype = load16(r.at)

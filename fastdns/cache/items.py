@@ -59,7 +59,7 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True when upstreams gave it that the daemon does not use: it is not served."""
+        """True when others gave it than the daemon asks now: good for stale answers only."""
         return self.judge.origin not in (0, self.entry.origin)
 
     @property

@@ -71,7 +71,10 @@ def _story(item: Item) -> str:
         f";; hits {entry.hits}, size {entry.size} octets, upstream {came_from}",
     ]
     if item.is_foreign:
-        lines.append(";; not served: the daemon has other upstreams (or another trust_ad) now")
+        lines.append(
+            ";; not served while an upstream answers: the daemon has other upstreams"
+            " (or another trust_ad) now"
+        )
     for section, records in groupby(item.records(), key=lambda record: record.section):
         lines.append(f";; {section}")
         lines += (
