@@ -23,6 +23,7 @@ cdef enum:
     TYPE_NSEC = 47
     TYPE_NSEC3 = 50
     DNAMES_MAX = 64         # and their signatures: a chain has one or two
+    READS_MAX = 2 * RECORDS_MAX     # of records, to find those of a chain: hashes tell nearly all apart
 
 ctypedef struct Note:       # a record of the answer section
     uint64_t owner          # hash
@@ -237,6 +238,7 @@ cdef int write_answers(Writer* w, Reader* message, int noted) noexcept nogil:
     cdef Record record
     cdef uint64_t hash
     cdef int written = 0
+    cdef int reads = 0
     cdef int turn, i, k = 0
     r = message[0]
     while k < chain.count:
@@ -247,7 +249,9 @@ cdef int write_answers(Writer* w, Reader* message, int noted) noexcept nogil:
                 if notes[i].used or (notes[i].leads_on != turn if turn < 3 else notes[i].owner != hash):
                     continue
                 r.at = r.start + notes[i].at
-                if read_record(&r, &record) < 0:
+                reads += 1
+                # Many names with one hash, or many DNAMEs that are none of ours, are made to cost time.
+                if reads > READS_MAX or read_record(&r, &record) < 0:
                     return -1
                 if turn < 3 and not is_under(&chain.names[k], record.owner.octets, record.owner.length):
                     continue
@@ -326,7 +330,11 @@ cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint
     if opt != NULL:
         r.at = opt
         read_record(&r, &record)
-        counts[3] += write_octets(&writer, opt, record.data + record.length - opt)
+        # Its owner is the root, however that was written.
+        if writer.room - writer.at > <size_t>(1 + RECORD_HEAD + record.length):
+            write_octets(&writer, b"\0", 1)
+            write_octets(&writer, record.data - RECORD_HEAD, RECORD_HEAD + record.length)
+            counts[3] += 1
     store16(cleaned + 4, 1)
     store16(cleaned + 6, <uint16_t>counts[1])
     store16(cleaned + 8, <uint16_t>counts[2])

@@ -214,6 +214,14 @@ def test_addresses_of_what_the_answer_names_stay(rtype: int, data: bytes, owner:
     assert len(dns.message.from_wire(reading.answer(GENEROUS).message).additional) == 1
 
 
+def test_opt_whose_owner_is_a_pointer_to_the_root_is_understood() -> None:
+    """In the new message the pointer would lead elsewhere."""
+    to_root = struct.pack("!H", 0xC000 | (12 + len(name(NAME)) - 1))
+    ede = b"\0\x0f\0\2\0\7"
+    opt = to_root + struct.pack("!HHIH", 41, 1232, 0, len(ede)) + ede
+    assert mended(reply(STRANGER, address(), additional=(opt,))).edns_options == ede
+
+
 def test_opt_in_front_of_glue_goes_without_the_glue() -> None:
     ede = b"\0\x0f\0\2\0\7"
     opt = b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(ede)) + ede
