@@ -238,19 +238,20 @@ def configured(
     start_fastdns: Start, upstream: FalseUpstream, systemd: ServiceManager, ports: list[int]
 ) -> Fastdns:
     """A daemon that gets workers and addresses from its file: one worker and the first port."""
-    return start_fastdns(
+    daemon = start_fastdns(
         upstream=[upstream],
         listen=(),
         workers=None,
         manager=systemd,
         config=f'workers = 1\n[listen]\ndns = ["127.0.0.1:{ports[0]}"]\n',
     )
+    systemd.wait_for("READY=1")  # which comes after the line in the log
+    return daemon
 
 
 def test_a_reload_is_told_from_its_beginning_to_its_end(
     configured: Fastdns, systemd: ServiceManager
 ) -> None:
-    systemd.wait_for("READY=1")
     told = len(systemd.messages)
     before = time.monotonic_ns() // 1000
     os.kill(configured.pid, signal.SIGHUP)
