@@ -28,7 +28,9 @@ from fastdns.config.schema import Address
 from fastdns.upstream.udp import open_socket
 
 
-def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+def die_with_a_defect(scene: Scene) -> None:
+    """Have an upstream die with a question under way; whoever hears of its turns has a defect."""
+
     def defect() -> None:
         raise ValueError("a defect")
 
@@ -38,6 +40,10 @@ def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene
     scene.ask(query())
     with suppress(ValueError):
         fail_until_dead(known)
+
+
+def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
+    die_with_a_defect(scene)
     scene.answer(address())
     scene.ask(query("n1.example"))
     scene.answer(address(), qname="n1.example")
@@ -45,15 +51,7 @@ def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene
 
 
 def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
-    def defect() -> None:
-        raise ValueError("a defect")
-
-    at = Address(*scene.upstream.getsockname())
-    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
-    scene.use(known)
-    scene.ask(query())
-    with suppress(ValueError):
-        fail_until_dead(known)
+    die_with_a_defect(scene)
     scene.answer(flags=REPLY | TC)  # it lives again
     handover, _ = scene.tick_until_handed_over()
     assert len(handover.queries) == 1
