@@ -12,6 +12,7 @@ class Upstream:
 
     queries: int
     failures: int
+    has_others: bool
     @property
     def source(self) -> Source: ...
     @property

@@ -28,6 +28,7 @@ cdef class Upstream:
     cdef public uint64_t queries
     cdef public uint64_t failures       # without a reply in time, or that the network refused
     cdef readonly bint alive
+    cdef public bint has_others         # that answer: then whoever takes longer than its timeout is as good as dead
     cdef Edns edns
     cdef uint64_t edns_at_ns            # when that was learned
     cdef bint recurses                  # False: it has answered with a referral, or with nothing

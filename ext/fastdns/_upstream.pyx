@@ -106,9 +106,9 @@ cdef class Upstream:
         return min(max(2 * self.rtt_ns + 4 * self.deviation_ns, PATIENCE_MIN), PATIENCE_MAX)
 
     cdef uint64_t timeout_ns(self) noexcept nogil:
-        """After what time a query counts as not answered: a slow line is not a dead one."""
+        """After what time a query counts as not answered: a slow line is not a dead one, if it is all that there is."""
         cdef uint64_t usual = <uint64_t>(self.timeout * 1e9)
-        if self.rtt_ns == 0:
+        if self.rtt_ns == 0 or self.has_others:
             return usual
         return max(usual, min(2 * self.rtt_ns + 4 * self.deviation_ns, TIMEOUT_MAX))
 
@@ -226,6 +226,8 @@ cdef class Upstream:
         else:
             self.deviation_ns = <uint64_t>(<int64_t>self.deviation_ns + (abs(off) - <int64_t>self.deviation_ns) // 4)
             self.rtt_ns = <uint64_t>max(<int64_t>self.rtt_ns + off // 8, <int64_t>1)
+        if self.has_others and now_ns - sent_ns > self.timeout_ns():
+            return      # nobody has to wait for one that is so slow
         self.in_a_row = 0
         self.last_reply_ns = now_ns
         if not self.alive:

@@ -111,6 +111,8 @@ class Group:
             return
         # When all are dead, whoever asks needs more than one of them.
         alive = [endpoint for endpoint in self._endpoints if endpoint.alive]
+        for endpoint in self._endpoints:
+            endpoint.by_udp.has_others = any(other is not endpoint for other in alive)
         self._forward.use(
             [one.by_udp if one.server.transport == "udp" else None for one in alive],
             in_turn=self._settings.strategy == "round-robin",

@@ -68,6 +68,23 @@ def test_answer_that_takes_two_seconds_comes_at_two_seconds(
         assert sum("does not answer (" in line for line in daemon.log) <= count
 
 
+@pytest.mark.parametrize("strategy", ["failover", "round-robin"])
+def test_slow_upstream_beside_a_good_one_costs_the_first_names_only(
+    start_fastdns: Start, strategy: str
+) -> None:
+    with FalseUpstream(after(2)) as slow, FalseUpstream() as good:
+        daemon = start_fastdns(
+            upstream=[slow, good], config=f'[upstream]\nstrategy = "{strategy}"\n'
+        )
+        until = time.monotonic() + 8
+        while "does not answer (" not in daemon.tail() and time.monotonic() < until:
+            ask(daemon, good.new_name())
+        daemon.wait_for_log(r"does not answer \(")
+        took = [timed(daemon, good.new_name())[0] for _ in range(60)]
+    assert sum(seconds > 0.25 for seconds in took) <= 2
+    assert not any("answers again" in line for line in daemon.log)
+
+
 @pytest.mark.parametrize("count", [1, 2])
 def test_what_comes_after_the_client_has_given_up_is_kept(start_fastdns: Start, count: int) -> None:
     with FalseUpstream(after(4)) as one, FalseUpstream(after(4)) as other:
