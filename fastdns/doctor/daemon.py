@@ -158,6 +158,9 @@ def _counted(config: Config) -> tuple[int, int] | None:
 
 
 def _silent(running: Daemon, address: Address, error: OSError, *, how: str) -> Finding:
+    if not running.pid:  # its lock is not ours to read
+        text = f"nobody answers on {address} over {how}: {_said(error)}; only root sees who runs"
+        return wrong(ABOUT, text, "sudo fastdns doctor")
     text = f"{running} runs, but does not answer on {address} over {how}: {_said(error)}"
     if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
         do = "sudo fastdns doctor says whether its TCP connections are at their limit"

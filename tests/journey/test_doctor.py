@@ -523,3 +523,13 @@ def test_record_that_is_damaged_is_named_and_nothing_done(served: Box) -> None:
     told = served.doctor("--fix", "--resolver", "--yes", status=1)
     assert "/etc/fastdns/doctor.json: is not a record" in told
     assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
+
+
+def test_who_may_not_read_the_lock_is_not_told_that_fastdns_runs(box: Box) -> None:
+    box.run("mkdir", "-p", "/var/lib/fastdns")
+    box.run("touch", "/var/lib/fastdns/lock")
+    box.run("chmod", "0700", "/var/lib/fastdns")
+    where = ("doctor", "--state", "/var/lib/fastdns")
+    seen = box.run("env", "HOME=/nowhere", *plain_user(65533), *where)
+    assert "nobody answers on 127.0.0.1:53 over UDP" in seen.stdout, seen.stdout + seen.stderr
+    assert "fastdns runs" not in seen.stdout
