@@ -7,8 +7,9 @@ The journey of a query, and where each step is written:
    reads each question, `_hotcache` finds the answer, `_response` fits it to the client, `_udp`
    sends the batch. A hit ends here and has made no Python object.
    `listen.tcp` brings the queries of its connections through the same steps.
-3. What memory does not hold `_tiers` looks for on disk (`_disk`, in place), unless that would have
-   to be waited for; `_entry` says whether it is whole and how old.
+3. What memory does not hold is answered by `_special_names` if no upstream is ever asked for it
+   (localhost, private reverse zones). Else `_tiers` looks on disk (`_disk`, in place), unless that
+   would have to be waited for; `_entry` says whether it is whole and how old.
 4. What neither holds `_forward` has asked: identical questions wait for one upstream query, which
    leaves by one of the `_ports` of an `_upstream`; `_flights` matches what comes back, has `_scrub`
    put it right, and knows what is late. A good reply enters `_hotcache` and, by a `_ring`, leaves
