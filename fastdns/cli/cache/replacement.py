@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 _ALL_IS_THERE = b"1"
+# The terminal sends them to all who write; only ours acts on one, and tells the other.
+_ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class InPlace:
@@ -43,15 +45,20 @@ class Replacement:
         target = os.path.realpath(file)
         if os.path.exists(target) and not os.access(target, os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        descriptor, temporary = tempfile.mkstemp(
-            prefix=".fastdns-export-", suffix=".tmp", dir=os.path.dirname(target)
-        )
-        self.stream: BinaryIO = os.fdopen(descriptor, "wb")
+        # A signal waits until there is somebody who removes the file.
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
-            self._pipe, self._child = _start(temporary, target)
-        except OSError:
-            Path(temporary).unlink()
-            raise
+            descriptor, temporary = tempfile.mkstemp(
+                prefix=".fastdns-export-", suffix=".tmp", dir=os.path.dirname(target)
+            )
+            self.stream: BinaryIO = os.fdopen(descriptor, "wb")
+            try:
+                self._pipe, self._child = _start(temporary, target)
+            except OSError:
+                Path(temporary).unlink()
+                raise
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def finish(self) -> None:
         """Have the file on disk and under its name; OSError: it is not."""
@@ -108,8 +115,8 @@ def _start(temporary: str, target: str) -> tuple[int, int]:
 def _replace(temporary: str, target: str, reading: int, writing: int) -> NoReturn:
     status = errno.EIO
     try:
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT):
-            signal.signal(number, signal.SIG_IGN)  # the terminal sends them to all; ours tells us
+        for number in _ENDING:  # blocked since before we were forked
+            signal.signal(number, signal.SIG_IGN)
         os.close(writing)
         if os.read(reading, 1) == _ALL_IS_THERE:
             os.replace(temporary, target)
