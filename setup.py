@@ -25,8 +25,12 @@ MODULES = [
     "_tiers",
     "_query",
     "_upstream",
+    "_wheel",
     "_ports",
     "_flights",
+    "_groups",
+    "_shares",
+    "_questions",
     "_forward",
     "_fastpath",
 ]

@@ -24,9 +24,11 @@ LAYERS = (
     {"policy", "cache", "upstream"},
     {"_fastpath"},
     {"_forward"},
-    {"_flights"},
+    {"_questions"},
+    {"_groups", "_flights"},
     {"_ports"},
     {"_upstream"},
+    {"_wheel", "_shares"},
     {"_query"},
     {"_tiers"},
     {
