@@ -1,6 +1,6 @@
 from typing import Protocol
 
-from ._shared import Counters
+from ._counters import Counters
 from ._upstream import Upstream
 
 TICK_SECONDS: float

@@ -12,11 +12,11 @@ import gevent
 from . import __version__
 from ._access import Access
 from ._answer import Answer, Limits, failure, text_answer
+from ._counters import Counters
 from ._fastpath import FastPath
 from ._flights import TICK_SECONDS, Flights
 from ._forward import Forward, Handover
 from ._query import Query, key_parts
-from ._shared import Counters
 from ._tiers import Source, Ticket, Tiers
 from .defects import guarded, report
 from .errors import UpstreamError

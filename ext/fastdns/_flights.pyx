@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._scrub cimport read_clean_reply
-from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
+from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport FORM_OPT, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
 from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16

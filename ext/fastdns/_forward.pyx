@@ -17,7 +17,7 @@ from fastdns._flights cimport LISTEN_MS, Sent, sent_of
 from fastdns._hotcache cimport Entry
 from fastdns._query cimport UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport write_answer, write_stale
-from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
+from fastdns._counters cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
 from fastdns._tiers cimport Ticket
 from fastdns._udp cimport BATCH
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form

@@ -10,8 +10,8 @@ from functools import partial
 import gevent
 from gevent.queue import Empty
 
+from .._counters import UpstreamState
 from .._forward import Handover
-from .._shared import UpstreamState
 from .._tiers import Source
 from .._upstream import OPT, PROBE, TRIAL, Upstream
 from ..config.schema import Server

@@ -15,8 +15,8 @@ import dns.rcode
 import pytest
 
 from fastdns import _forward, resolve
-from fastdns._shared import Pages
 from fastdns.config.places import Places
+from fastdns.counters import Pages
 
 from .support.client import (
     ask,
