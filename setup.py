@@ -18,7 +18,7 @@ MODULES = [
     "_ring",
     "_control",
     "_disk",
-    "_shared",
+    "_counters",
     "_response",
     "_udp",
     "_access",

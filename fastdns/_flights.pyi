@@ -1,6 +1,6 @@
 from typing import Any, Protocol
 
-from ._shared import Counters
+from ._counters import Counters
 from ._upstream import Upstream
 from ._wheel import Wheel
 

@@ -21,7 +21,7 @@ LAYERS = (
     {"server"},
     {"listen"},
     {"resolve"},
-    {"policy", "cache", "upstream"},
+    {"policy", "cache", "upstream", "counters"},
     {"_fastpath"},
     {"_forward"},
     {"_questions"},
@@ -32,7 +32,7 @@ LAYERS = (
     {"_query"},
     {"_tiers"},
     {
-        *("_hotcache", "_disk", "_shared", "_ring", "_control"),
+        *("_hotcache", "_disk", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_access", "_domains", "_special_names"),
     },
     {"_entry", "mapped"},

@@ -13,7 +13,7 @@ from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     CACHE_HITS, CACHE_MISSES, CACHE_STALE, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_DROPPED,
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
 )

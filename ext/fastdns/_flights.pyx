@@ -11,7 +11,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._query cimport read_clock_ns
 from fastdns._scrub cimport read_clean_reply
-from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
+from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
 from fastdns._wheel cimport OF_FLIGHT

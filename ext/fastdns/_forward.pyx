@@ -21,7 +21,7 @@ from fastdns._entry cimport read_moment
 from fastdns._flights cimport LISTEN_MS, Attempt
 from fastdns._query cimport read_clock_ns
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
-from fastdns._shared cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
+from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wheel cimport OF_QUESTION, Timer
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of

@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastdns._answer cimport copy_answer
 from fastdns._query cimport count_response
 from fastdns._response cimport write_answer, write_stale
-from fastdns._shared cimport CACHE_STALE, IN_FLIGHT, SEND_ERRORS, SHED, observe
+from fastdns._counters cimport CACHE_STALE, IN_FLIGHT, SEND_ERRORS, SHED, observe
 from fastdns._udp cimport BATCH
 from fastdns._wheel cimport OF_QUESTION
 

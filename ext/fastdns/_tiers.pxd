@@ -8,7 +8,7 @@ from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport Instant, Origin
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._ring cimport Ring
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 
 cdef enum DiskLookUp:
     DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served

@@ -18,7 +18,7 @@ from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport AGE_UNKNOWN, Moment, fill_origin, read_moment
 from fastdns._hotcache cimport key_of
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )

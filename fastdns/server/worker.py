@@ -20,11 +20,11 @@ from gevent.event import Event
 
 from .._answer import Limits
 from .._control import Control
+from .._counters import Counters
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
-from .._shared import Counters
 from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
@@ -41,6 +41,7 @@ log = logging.getLogger(__name__)
 
 LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AROUND_SECONDS = 1.0
+SHOW_LIFE_SECONDS = 1.0
 HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
 WARMED_AT_ONCE = 64
 SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
@@ -107,6 +108,9 @@ class Worker:
         self._bell = inheritance.bell
         self._called = loop.io(self._bell, 1)
         self._tallied = inheritance.control.tally
+        # Not part of looking around, which may take its time: the supervisor ends a worker whose
+        # hub does not come round to this one word.
+        self._life = loop.timer(0.0, SHOW_LIFE_SECONDS)
 
     def run(self) -> None:
         """Serve until told to stop; then send what is under way."""
@@ -116,6 +120,7 @@ class Worker:
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
         self._called.start(guarded(self._answer_keeper))
+        self._life.start(self._counters.show_life)
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),

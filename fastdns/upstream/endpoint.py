@@ -11,8 +11,8 @@ from collections.abc import Callable
 import gevent
 from gevent.event import Event
 
+from .._counters import UpstreamState
 from .._flights import Flights
-from .._shared import UpstreamState
 from .._tiers import Source
 from .._upstream import Upstream
 from ..config.schema import Address, Server

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from .._answer import Limits
+from .._counters import Counters
 from .._flights import Flights
 from .._groups import Group
-from .._shared import Counters
 from ..config.schema import Server, Upstream
 from .endpoint import Endpoint
 
