@@ -29,6 +29,7 @@ LAYERS = (
     {"_upstream"},
     {"_query"},
     {"_tiers"},
+    {"_policy"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),
         *("_response", "_udp", "_access", "_domains", "_special_names"),
