@@ -22,6 +22,7 @@ MODULES = [
     "_response",
     "_udp",
     "_access",
+    "_policy",
     "_tiers",
     "_query",
     "_upstream",

@@ -31,6 +31,7 @@ LAYERS = (
     {"_wheel", "_shares"},
     {"_query"},
     {"_tiers"},
+    {"_policy"},
     {
         *("_hotcache", "_disk", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_access", "_domains", "_special_names"),
