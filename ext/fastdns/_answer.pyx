@@ -7,10 +7,11 @@ TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.string cimport memcpy
 
+from fastdns._key cimport KEY_MAX, KEY_TAIL
 from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK, WIRE_SPOILED_REPLY,
-    Reply, find_option, load16, load32, store16, store32,
+    FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK, WIRE_SPOILED_REPLY, Reply, find_option,
+    load16, load32, store16, store32,
 )
 
 cdef enum:

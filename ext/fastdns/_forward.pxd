@@ -3,14 +3,15 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Limits, Stored
-from fastdns._entry cimport Instant
+from fastdns._clock cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing, Sent
 from fastdns._hotcache cimport Entry
+from fastdns._key cimport KEY_MAX
 from fastdns._query cimport Query
 from fastdns._tiers cimport Tiers
 from fastdns._udp cimport Batch, Sender
 from fastdns._upstream cimport Upstream
-from fastdns._wire cimport KEY_MAX, Question
+from fastdns._wire cimport Question
 
 cdef enum:
     SHELVES = 4096

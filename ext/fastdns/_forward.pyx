@@ -12,16 +12,17 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport OPTIONS_MAX, Stored, copy_answer, is_failure_code, is_lame
 from fastdns._answer cimport settle as settle_reply
-from fastdns._entry cimport read_moment
+from fastdns._clock cimport read_clock_ns, read_moment
 from fastdns._flights cimport LISTEN_MS, Sent, sent_of
 from fastdns._hotcache cimport Entry
-from fastdns._query cimport UdpQuery, count_response, read_clock_ns
+from fastdns._key cimport key_length_of
+from fastdns._query cimport UdpQuery, count_response
 from fastdns._response cimport write_answer, write_stale
 from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
 from fastdns._tiers cimport Ticket
 from fastdns._udp cimport BATCH
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form
-from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
 from fastdns.defects import report
 

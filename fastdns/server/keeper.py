@@ -20,8 +20,8 @@ from pathlib import Path
 import attrs
 import lmdb
 
+from .._clock import Moment
 from .._control import Control
-from .._entry import Moment
 from .._ring import Ring
 from .._shared import Counters
 from ..cache.intake import Intake

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import struct
-
 from dnslib import DNSLabel
 
-from .._query import key_parts
+from .._key import make_key, split_key
 from .._upstream import query_message
 
 
@@ -20,7 +18,7 @@ class Request:
         self._trust_ad = trust_ad
 
     def __str__(self) -> str:
-        name, qtype, *_ = key_parts(self.key)
+        name, qtype, *_ = split_key(self.key)
         return f"{DNSLabel(_labels(name))} TYPE{qtype}"
 
     def message(self, query_id: int, *, has_opt: bool = True) -> bytes:
@@ -38,4 +36,4 @@ def _labels(name: bytes) -> list[bytes]:
     return labels
 
 
-PROBE_KEY = b"\0" + struct.pack("!HHBH", 2, 1, 0, 0)  # ". IN NS": every resolver knows it
+PROBE_KEY = make_key(b"\0", 2)  # ". IN NS": every resolver knows it

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 from fastdns._ring import Ring
 
 from .support.cache import Disk, answer, cache_key
