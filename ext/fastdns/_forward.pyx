@@ -399,6 +399,7 @@ cdef class Forward(Questions):
         cdef Flight* flight = pending.flights
         cdef Flight* after
         cdef bint has_failed = False
+        cdef bint is_lossy = False
         cdef Upstream upstream
         while flight != NULL:
             after = flight.next_of_owner
@@ -416,6 +417,7 @@ cdef class Forward(Questions):
                     has_failed = True
             elif not flight.error and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
                 self.flights.note_late(flight, now_ns)
+            is_lossy = is_lossy or upstream.lossy
             flight = after
         if pending.stale_ms and now_ms >= pending.stale_ms:
             self.tell_late(pending, now_ns)
@@ -424,10 +426,9 @@ cdef class Forward(Questions):
         elif has_failed:
             self.next_attempt(pending, False, now_ns)
         elif pending.next_ms and now_ms >= pending.next_ms:
-            flight = pending.flights
             if pending.sendings >= self.group_of(pending.group).attempts + pending.extra:
                 # More than that only where the line is known to lose packets.
-                if flight == NULL or not (<Upstream>flight.upstream).lossy:
+                if not is_lossy or pending.extra >= EXTRA_MAX:
                     pending.next_ms = 0
                     self.look_after(pending)
                     return
@@ -625,6 +626,10 @@ cdef class Forward(Questions):
         self.leave(pending, flight)
         self.flights.end(flight)
         self.answer(pending, &stored, 0, 0, now_ns)
+        flight = pending.flights
+        while flight != NULL:       # whoever was asked before has had his time
+            (<Upstream>flight.upstream).note_loss()
+            flight = flight.next_of_owner
         self.close(pending, False)
 
     cdef void land_alone(self, Landing* landing, const Instant* now) noexcept:
