@@ -2,9 +2,9 @@ from collections.abc import Callable, Iterable
 
 from ._answer import Limits
 from ._flights import Flights, Sent
-from ._query import Query
 from ._tiers import Ticket, Tiers
 from ._upstream import Upstream
+from ._waiters import Waiters
 
 IN_FLIGHT_MAX: int
 
@@ -14,7 +14,7 @@ class Handover:
     @property
     def key(self) -> bytes: ...
     @property
-    def queries(self) -> list[Query]: ...
+    def waiters(self) -> Waiters: ...
     @property
     def upstream(self) -> Upstream: ...
     @property

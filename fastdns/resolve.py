@@ -16,9 +16,10 @@ from ._fastpath import FastPath
 from ._flights import TICK_SECONDS, Flights
 from ._forward import Forward, Handover
 from ._key import name_of
-from ._query import Query
+from ._query import DISK, LOCAL, STALE, UPSTREAM
 from ._shared import Counters
 from ._tiers import Source, Ticket, Tiers
+from ._waiters import Waiters
 from .defects import guarded, report
 from .errors import UpstreamError
 from .upstream.group import Group
@@ -49,7 +50,7 @@ class _Question:
 
     __slots__ = ("greenlet", "in_outage", "is_lasting", "is_late", "stale", "waiting")
 
-    def __init__(self, waiting: list[Query]) -> None:
+    def __init__(self, waiting: Waiters | None) -> None:
         self.waiting = waiting
         self.is_late = False  # the upstreams take too long: what is stale is told at once
         self.is_lasting = True  # the failure: else nothing is remembered of it
@@ -103,42 +104,48 @@ class Resolver:
         self._clock = self._hub.loop.timer(TICK_SECONDS, TICK_SECONDS)
         group.lend(self._forward)
 
-    def handle(self, query: Query) -> None:
-        """Take a query; its `reply` or its `drop` will be called. Never blocks."""
-        if query.qclass == _CLASS_CHAOS:
-            query.reply(_about_ourselves(query))
+    def handle(self, waiters: Waiters) -> None:
+        """Take who waits; their `reply` or their `drop` will be called. Never blocks."""
+        if waiters.qclass == _CLASS_CHAOS:
+            waiters.reply(_about_ourselves(waiters), LOCAL)
             return
-        key = query.key
+        key = waiters.key
         question = self._questions.get(key)
         if question is None:
-            self._start(key, [query])
+            self._start(key, waiters)
+            self._waiting += len(waiters)
         elif question.is_late and (stale := self._stale(key, question)) is not None:
-            self._counters.add("cache_stale_total")
-            query.reply(stale)
+            waiters.reply(stale, STALE)
             return
         else:
             # One upstream query for all: RFC 5452 section 5, no birthday attack.
-            question.waiting.append(query)
-            self._counters.add("coalesced_total")
-        self._waiting += 1
+            self._counters.add("coalesced_total", len(waiters))
+            self._join(question, waiters)
         self._make_room()
+
+    def _join(self, question: _Question, waiters: Waiters) -> None:
+        self._waiting += len(waiters)
+        if question.waiting is None:
+            question.waiting = waiters
+        else:
+            question.waiting.join(waiters)
 
     def take_over(self, handover: Handover) -> None:
         """Go on with a question that is more than the common case."""
         question = self._questions.get(handover.key)
         if question is None:
-            self._start(handover.key, handover.queries, handover)
+            self._start(handover.key, handover.waiters, handover)
+            self._waiting += len(handover.waiters)
         else:  # the same was asked when `_forward` could not, in the moment before it could
             handover.sent.cancel()
-            question.waiting += handover.queries
-        self._waiting += len(handover.queries)
+            self._join(question, handover.waiters)
         self._make_room()
 
     def renew(self, key: bytes) -> bool:
         """Ask for what is still served; False: that is under way, or others need us more."""
         renewed = self._forward.renew(key)
         if renewed is None:
-            self._start(key, [])
+            self._start(key, None)
         return renewed is not False
 
     @property
@@ -157,14 +164,14 @@ class Resolver:
         while self._waiting > WAITING_MAX or len(self._questions) > QUESTIONS_MAX:
             self._shed_oldest()
 
-    def _start(self, key: bytes, waiting: list[Query], handover: Handover | None = None) -> None:
+    def _start(self, key: bytes, waiting: Waiters | None, handover: Handover | None = None) -> None:
         self._forward.hold(key)
         question = self._questions[key] = _Question(waiting)
         question.greenlet = gevent.spawn(self._find_out, key, question, handover)
 
     def _find_out(self, key: bytes, question: _Question, handover: Handover | None) -> None:
         """Disk, when that could not be looked at in passing; upstream; what is stale."""
-        wants_disk = any(query.wants_disk for query in question.waiting)
+        wants_disk = question.waiting is not None and question.waiting.wants_disk
         search = gevent.spawn(self._search_disk, key) if wants_disk else None
         waited = handover.seconds if handover is not None else 0.0
         patience = self._hub.loop.timer(max(self._manners.stale_wait - waited, 0.0))
@@ -188,7 +195,8 @@ class Resolver:
         if self._questions.get(key) is not question:
             return  # shed in the moment in which the answer came
         self._forget(key)
-        self._reply(question, answer)
+        on_disk = search is not None and answer is search.value
+        self._reply(question, answer, DISK if on_disk else UPSTREAM)
 
     def _forget(self, key: bytes) -> None:
         del self._questions[key]
@@ -280,15 +288,18 @@ class Resolver:
         if question.waiting:
             question.stale = self._stale(key, question)
             if question.stale is not None:
-                self._reply(question, question.stale)
+                self._reply(question, question.stale, STALE)
 
-    def _reply(self, question: _Question, answer: Answer) -> None:
-        waiting, question.waiting = question.waiting, []
-        self._waiting -= len(waiting)
-        if answer is question.stale:
-            self._counters.add("cache_stale_total", len(waiting))
-        for query in waiting:
-            query.reply(answer)
+    def _reply(self, question: _Question, answer: Answer, tier: int) -> None:
+        waiting = self._let_go(question)
+        if waiting is not None:
+            waiting.reply(answer, STALE if answer is question.stale else tier)
+
+    def _let_go(self, question: _Question) -> Waiters | None:
+        waiting, question.waiting = question.waiting, None
+        if waiting is not None:
+            self._waiting -= len(waiting)
+        return waiting
 
     def _shed_oldest(self) -> None:
         """Make room: who waits longest is told what is stale, or nothing."""
@@ -297,19 +308,17 @@ class Resolver:
         if question.greenlet is not None:
             question.greenlet.kill(block=False)
         self._tell_stale(key, question)
-        waiting, question.waiting = question.waiting, []
-        self._waiting -= len(waiting)
-        self._counters.add("shed_total", len(waiting))
-        for query in waiting:
-            query.drop()
+        waiting = self._let_go(question)
+        if waiting is not None:
+            waiting.drop()
 
 
-def _about_ourselves(query: Query) -> Answer:
+def _about_ourselves(waiters: Waiters) -> Answer:
     """Answer in class CHAOS: who we are (RFC 4892 section 3), and nothing else."""
-    name = name_of(query.key)
-    if query.qtype == _TYPE_TXT:
+    name = name_of(waiters.key)
+    if waiters.qtype == _TYPE_TXT:
         if name in (b"\x07version\x04bind\x00", b"\x07version\x06server\x00"):
-            return text_answer(query.key, f"fastdns {__version__}".encode())
+            return text_answer(waiters.key, f"fastdns {__version__}".encode())
         if name in (b"\x02id\x06server\x00", b"\x08hostname\x04bind\x00"):
-            return text_answer(query.key, socket.gethostname().encode()[:255])
-    return failure(query.key, _RCODE_REFUSED, None, 0)
+            return text_answer(waiters.key, socket.gethostname().encode()[:255])
+    return failure(waiters.key, _RCODE_REFUSED, None, 0)

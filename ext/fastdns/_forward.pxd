@@ -6,22 +6,13 @@ from fastdns._answer cimport Limits, Stored
 from fastdns._clock cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing, Sent
 from fastdns._hotcache cimport Entry
-from fastdns._key cimport KEY_MAX
-from fastdns._query cimport Query
+from fastdns._key cimport KEY_MAX, Key
 from fastdns._tiers cimport Tiers
-from fastdns._udp cimport Batch, Sender
 from fastdns._upstream cimport Upstream
-from fastdns._wire cimport Question
+from fastdns._waiters cimport Outgoing, Waiter, Waiters
 
 cdef enum:
     SHELVES = 4096
-
-cdef struct Waiter:         # a client that asked over UDP; its spelling of the question follows
-    Waiter* next
-    uint64_t received_ns
-    int fd
-    Question question
-    Sender sender
 
 cdef struct Pending:        # a question under way
     Pending* next_on_shelf
@@ -30,7 +21,6 @@ cdef struct Pending:        # a question under way
     Flight* flight          # NULL: it has been handed over, or never was ours: `on_uncommon` takes who asks for it
     Waiter* first
     Waiter* last
-    void* others            # a list of Query objects that came by other ways, or NULL
     uint64_t hash
     uint64_t began_ns
     int64_t until_ms        # when it is handed over at the latest
@@ -62,16 +52,10 @@ cdef class Forward:
     cdef Pending* shelves[SHELVES]
     cdef Pending* oldest
     cdef Pending* newest
-    cdef Batch batch
-    cdef int fd                         # that the batch is for
-    cdef Waiter* answered               # to be freed when it has left
+    cdef Outgoing outgoing
 
-    # Each returns False when the query is `on_uncommon`'s.
-    cdef bint take_udp(
-        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns, bint may_start
-    ) except -1
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1
+    cdef bint take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint may_start) except -1
+    # ^ False: the waiter is still the caller's, whose `on_uncommon` takes it
     cdef bint holds(self, const Entry* entry, int64_t now_ms) noexcept nogil
     # ^ asking for it has failed a moment ago: it is told past its TTL without another try
     cdef void send(self) except *                # what has been taken
@@ -95,9 +79,8 @@ cdef class Forward:
     cdef bint is_put_off(self, Landing* landing) except -1
     cdef void settle(self, Landing* landing, const Instant* now) except *
     cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *
-    cdef void flush(self) except *
     cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *
-    cdef list clients_of(self, Pending* pending)
+    cdef Waiters clients_of(self, Pending* pending)
     cdef void overdue(self, Flight* flight, uint64_t now_ns) except *
     cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns) except *
     cdef void tell_late(self, Sent sent) except *

@@ -5,23 +5,21 @@ another upstream has to be asked, the answer came cut or is an error, nobody ans
 who asks the same is told to go there.
 """
 
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EBADMSG, ETIMEDOUT
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from fastdns._answer cimport OPTIONS_MAX, Stored, copy_answer, is_failure_code, is_lame
+from fastdns._answer cimport OPTIONS_MAX, Stored, is_failure_code, is_lame
 from fastdns._answer cimport settle as settle_reply
 from fastdns._clock cimport read_clock_ns, read_moment
 from fastdns._flights cimport LISTEN_MS, Sent, sent_of
 from fastdns._hotcache cimport Entry
 from fastdns._key cimport key_length_of
-from fastdns._query cimport UdpQuery, count_response
-from fastdns._response cimport write_answer, write_stale
-from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
+from fastdns._query cimport TIER_STALE, TIER_UPSTREAM, Query
+from fastdns._shared cimport COALESCED, IN_FLIGHT, UPSTREAM_BAD_REPLIES
 from fastdns._tiers cimport Ticket
-from fastdns._udp cimport BATCH
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form
+from fastdns._waiters cimport describe, free_waiters, make_waiters
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
 from fastdns.defects import report
@@ -43,7 +41,7 @@ cdef class Handover:
     """A question that needs more than one reply of one upstream, and how far it has come."""
 
     cdef readonly bytes key
-    cdef readonly list queries      # that wait for it
+    cdef readonly Waiters waiters   # clients that wait for it
     cdef readonly Upstream upstream     # that has been asked
     cdef readonly Sent sent         # how: it is still to be listened to
     cdef readonly bytes wire        # a matching reply that is not the end of it, or None
@@ -74,8 +72,7 @@ cdef class Forward:
         self.stale_wait_ms = <int64_t>(stale_wait * 1000)
         self.stale_ttl = stale_ttl
         self.upstreams = []
-        self.batch = Batch()
-        self.fd = -1
+        self.outgoing = Outgoing(tiers.counters)
         self.tally[IN_FLIGHT] = 0
 
     def __dealloc__(self):
@@ -86,8 +83,6 @@ cdef class Forward:
             pending = self.shelves[i]
             while pending != NULL:
                 after = pending.next_on_shelf
-                if pending.others != NULL:
-                    Py_DECREF(<object>pending.others)
                 free_waiters(pending.first)
                 free(pending)
                 pending = after
@@ -118,52 +113,24 @@ cdef class Forward:
 
     # --- taking -----------------------------------------------------------------------------------------
 
-    cdef bint take_udp(
-        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns, bint may_start
-    ) except -1:
-        cdef Pending* pending = self.find(hash, question.key, question.key_length)
-        cdef Waiter* waiter
+    cdef bint take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint may_start) except -1:
+        cdef Pending* pending = self.find(key.hash, key.octets, key.length)
         if pending == NULL:
-            pending = self.start(hash, question.key, question.key_length, received_ns) if may_start else NULL
+            pending = self.start(key.hash, key.octets, key.length, now_ns) if may_start else NULL
         elif pending.flight != NULL:
             self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5, no birthday attack
         if pending == NULL or pending.flight == NULL:
             return False
-        waiter = <Waiter*>malloc(sizeof(Waiter) + question.length)
-        if waiter == NULL:
-            return True     # as if it had been lost on its way: who has no memory cannot do better
-        waiter.next = NULL
-        waiter.received_ns = received_ns
-        waiter.fd = fd
-        waiter.question = question[0]
-        waiter.sender = sender[0]
-        memcpy(waiter + 1, spelling, question.length)
         if pending.first == NULL:
             pending.first = waiter
         else:
             pending.last.next = waiter
         pending.last = waiter
         self.waiting += 1
-        self.make_room()
-        return True
-
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1:
-        cdef const Question* question = &query.question
-        cdef Pending* pending = self.find(hash, question.key, question.key_length)
-        if pending == NULL:
-            pending = self.start(hash, question.key, question.key_length, query.received_ns) if may_start else NULL
-        elif pending.flight != NULL:
-            self.tally[COALESCED] += 1
-        if pending == NULL or pending.flight == NULL:
-            return False
-        if pending.others == NULL:
-            others = []
-            Py_INCREF(others)
-            pending.others = <void*>others
-        (<list>pending.others).append(query)
-        self.waiting += 1
-        self.make_room()
+        try:
+            self.make_room()
+        except Exception as defect:     # the waiter is ours already
+            report(defect)
         return True
 
     def renew(self, bytes key not None):
@@ -307,8 +274,6 @@ cdef class Forward:
         while link[0] != pending:
             link = &link[0].next_on_shelf
         link[0] = pending.next_on_shelf
-        if pending.others != NULL:
-            Py_DECREF(<object>pending.others)
         free(pending)
         self.count -= 1
         self.tally[IN_FLIGHT] = <unsigned int>self.count
@@ -331,7 +296,7 @@ cdef class Forward:
         cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
         if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
             self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
-            self.flush()
+            self.outgoing.flush()
         self.flights.end(flight)
         self.drop(pending)
         self.remove(pending)
@@ -343,19 +308,15 @@ cdef class Forward:
 
     cdef void drop(self, Pending* pending) except *:
         """Forget who still waits for it."""
+        cdef uint64_t now_ns = read_clock_ns()
         cdef Waiter* waiter
+        cdef Query query
+        describe(&query, pending.hash, pending.key, pending.key_length)
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            free(waiter)
             self.waiting -= 1
-            self.tally[SHED] += 1
-        if pending.others != NULL:
-            for query in <list>pending.others:
-                self.waiting -= 1
-                self.tally[SHED] += 1
-                self.tell(type(query).drop, query)
-            (<list>pending.others).clear()
+            self.outgoing.drop(&query, waiter, now_ns)
 
     # --- replies ----------------------------------------------------------------------------------------
 
@@ -377,7 +338,7 @@ cdef class Forward:
                 self.land(&landing, &now)
             except Exception as defect:     # the others are none of its
                 report(defect)
-        self.flush()
+        self.outgoing.flush()
 
     cdef void land(self, Landing* landing, const Instant* now) except *:
         cdef Flight* flight = landing.flight
@@ -469,48 +430,15 @@ cdef class Forward:
 
     cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *:
         """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
-        cdef const uint8_t* spelling
-        cdef uint8_t* room
         cdef Waiter* waiter
-        cdef size_t written
+        cdef Query query
+        describe(&query, pending.hash, pending.key, pending.key_length)
+        query.tier = TIER_STALE if stale_ttl else TIER_UPSTREAM
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            if self.batch.queued == BATCH or waiter.fd != self.fd:
-                self.flush()
-            self.fd = waiter.fd
-            room = self.batch.room()
-            spelling = <const uint8_t*>(waiter + 1)
-            if stale_ttl:
-                written = write_stale(
-                    room, spelling, &waiter.question, stored, stale_ttl, waiter.question.udp_size
-                )
-                self.tally[CACHE_STALE] += 1
-            else:
-                written = write_answer(room, spelling, &waiter.question, stored, 0, waiter.question.udp_size)
-            count_response(self.tally, room)
-            observe(self.tiers.counters.miss_latency, now_ns - waiter.received_ns, 1)
-            self.batch.queue_to(&waiter.sender, written)
-            waiter.next = self.answered
-            self.answered = waiter
             self.waiting -= 1
-        if pending.others != NULL and len(<list>pending.others):
-            if stale_ttl:
-                self.tally[CACHE_STALE] += <unsigned int>len(<list>pending.others)
-                copy = self.tiers.stale_answer(pending.key[:pending.key_length], stale_ttl)
-            else:
-                copy = copy_answer(stored)
-            self.waiting -= <int>len(<list>pending.others)
-            for query in <list>pending.others:
-                self.tell(query.reply, copy)
-            (<list>pending.others).clear()
-
-    cdef void flush(self) except *:
-        """Send the answers that are queued."""
-        if self.batch.queued:
-            self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
-        free_waiters(self.answered)
-        self.answered = NULL
+            self.outgoing.tell(&query, waiter, stored, stale_ttl, now_ns)
 
     cdef void tell(self, call, argument) except *:
         """Call into Python: a defect there must not keep the others from their answers."""
@@ -620,7 +548,7 @@ cdef class Forward:
             self.flights.note_reply(flight, now_ns)     # before anybody is taken from the queue: it may raise
         handover = Handover.__new__(Handover)
         handover.key = pending.key[:pending.key_length]
-        handover.queries = self.clients_of(pending)
+        handover.waiters = self.clients_of(pending)
         handover.upstream = <Upstream>flight.upstream
         handover.error = error
         handover.seconds = (now_ns - pending.began_ns) / 1e9
@@ -643,29 +571,17 @@ cdef class Forward:
         self.in_flight -= 1
         self.tell(self.on_handover, handover)
 
-    cdef list clients_of(self, Pending* pending):
-        """Return who waits as Query objects; nobody waits here any more."""
-        cdef list queries = []
+    cdef Waiters clients_of(self, Pending* pending):
+        """Return who waits; nobody waits here any more."""
+        cdef Query query
+        cdef Waiters waiters
         cdef Waiter* waiter
-        cdef UdpQuery query
+        describe(&query, pending.hash, pending.key, pending.key_length)
+        waiters = make_waiters(self.outgoing, &query.key)
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            query = UdpQuery.__new__(UdpQuery)
-            query.take(self.tiers.counters, &waiter.question, <const uint8_t*>(waiter + 1), waiter.received_ns)
-            query.come_from(waiter.fd, &waiter.sender)
-            queries.append(query)
-            free(waiter)
-        if pending.others != NULL:
-            queries += <list>pending.others
-            (<list>pending.others).clear()
-        self.waiting -= <int>len(queries)
-        return queries
-
-
-cdef void free_waiters(Waiter* waiter) noexcept nogil:
-    cdef Waiter* after
-    while waiter != NULL:
-        after = waiter.next
-        free(waiter)
-        waiter = after
+            waiter.next = NULL
+            waiters.add(waiter)
+        self.waiting -= waiters.count
+        return waiters
