@@ -1,13 +1,13 @@
 from collections.abc import Callable
 
 from ._access import Access
+from ._answer import Answer
 from ._forward import Forward
 from ._stream import Stream
 from ._tiers import Tiers
-from ._waiters import Waiters
 
 class FastPath:
-    """Answers from the cache; calls `on_uncommon(waiters)` for who needs more."""
+    """Answers from the cache; has `forward` ask for what is missing."""
 
     @property
     def access(self) -> Access: ...
@@ -17,7 +17,7 @@ class FastPath:
         self,
         forward: Forward,
         access: Access,
-        on_uncommon: Callable[[Waiters], None],
+        about: Callable[[bytes], Answer],
         on_refresh: Callable[[bytes], object],
         *,
         stale_ttl: int = 30,

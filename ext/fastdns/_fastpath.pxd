@@ -7,7 +7,7 @@ from fastdns._clock cimport Instant
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._query cimport Query
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
 from fastdns._tiers cimport Tiers
 from fastdns._udp cimport Batch
@@ -17,7 +17,8 @@ cdef enum Verdict:
     ANSWERED
     ANSWERED_LATE           # in the last part of its TTL: to be renewed
     DROPPED
-    UNCOMMON                # an upstream has to be asked, or the owner's callback
+    ASK                     # upstreams
+    SEARCH                  # the disk, which might take its time, and then upstreams
 
 cdef enum:                  # beside WireStatus
     STRANGER = -100         # from a client that may not ask
@@ -33,7 +34,7 @@ cdef class FastPath:
     cdef uint32_t stale_ttl
     cdef bint prefetch
     cdef int64_t next_try_ms    # in an outage: when to have somebody asked all the same
-    cdef object on_uncommon
+    cdef object about
     cdef object on_refresh
     cdef Batch batch
     cdef Query* queries     # a batch of them
@@ -48,19 +49,19 @@ cdef class FastPath:
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     # ^ between begin_disk and end_disk
-    cdef int without_disk(self, Query* query, uint8_t* out) noexcept nogil
+    cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil
     # The list of them, for what has arrived in one batch: of datagrams, or of a stream.
-    cdef int run(self, int count, int fd, Stream stream, list uncommon) except -1   # how many have been looked at
+    cdef int run(self, int count, int fd, Stream stream) except -1  # how many have been looked at
     # private
     cdef int look_at_stranger(self, Query* query) noexcept nogil
     cdef int serve(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef bint is_hopeless(self, const Query* query) noexcept nogil
     cdef int serve_stale(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef int refuse(self, Query* query, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil
-    cdef void run_missed(self, int missed, int fd, Stream stream, list uncommon) except *
+    cdef void run_missed(self, int missed, int fd, Stream stream) except *
+    cdef int about_ourselves(self, Query* query, uint8_t* out) except -1
     cdef void send(self, int fd, Stream stream) except *
-    cdef void ask(self, int i, int fd, Stream stream, bint wants_disk, uint64_t now_ns, list uncommon) except *
+    cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *
     cdef void renew(self, const Query* query) except *
-    cdef void take_uncommon(self, list uncommon) except *
     cdef void answer_datagrams(self, int fd, uint16_t listener) except *
     cdef bint answer_stream(self, Stream stream) except -1

@@ -1,13 +1,16 @@
 """The way of a query, from the packet to its answer, in the order of the journey.
 
-A hit makes no Python object. What neither memory nor disk hold goes to `forward`, or as `Waiters` to the callback that
-the owner gave.
+A hit makes no Python object, and a miss none either; `forward` asks for what neither memory nor disk hold.
 """
 
 from libc.stdlib cimport calloc, free, malloc
 
 from fastdns._access cimport Access, read_asker
+from fastdns._answer cimport Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment
+from fastdns._counters cimport (
+    CACHE_MISSES, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS,
+)
 from fastdns._disk cimport Found
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
@@ -15,14 +18,11 @@ from fastdns._query cimport (
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
-from fastdns._shared cimport (
-    CACHE_MISSES, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS,
-)
 from fastdns._special_names cimport SpecialAnswer, is_special, make_special
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._tiers cimport DISK_FRESH
 from fastdns._udp cimport BATCH
-from fastdns._waiters cimport Waiter, Waiters, make_waiter, make_waiters
+from fastdns._waiters cimport Waiter, make_waiter
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, load16,
     read_query, read_question,
@@ -32,9 +32,6 @@ from fastdns.defects import report
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
-    UNCOMMON_A_WAKEUP = 64  # these cost a greenlet each
-    OUTAGE_TRIES = 64       # names that are asked for at once while nobody answers; others hear so at once
-    COLD_TRIES = 512        # the same while the disk may have it
     OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
@@ -63,15 +60,15 @@ cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) 
 
 
 cdef class FastPath:
-    """Answers from the cache, has `forward` ask for what is missing, calls `on_uncommon(waiters)` for what needs more.
+    """Answers from the cache, and has `forward` ask for what is missing.
 
-    `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
+    `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
     not. What is served past its TTL says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last
     tenth of its TTL is renewed. `access` says who may ask.
     """
 
     def __cinit__(
-        self, Forward forward not None, Access access not None, on_uncommon, on_refresh, *,
+        self, Forward forward not None, Access access not None, about, on_refresh, *,
         uint32_t stale_ttl=30, bint prefetch=True,
     ):
         self.forward = forward
@@ -80,7 +77,7 @@ cdef class FastPath:
         self.memory = self.tiers.memory
         self.counters = self.tiers.counters
         self.tally = self.counters.at
-        self.on_uncommon = on_uncommon
+        self.about = about
         self.on_refresh = on_refresh
         self.stale_ttl = stale_ttl
         self.prefetch = prefetch
@@ -149,7 +146,7 @@ cdef class FastPath:
                 return self.serve(entry, query, out, now_ms)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
             if (
-                (self.forward.is_outage or self.forward.holds(entry, now_ms))
+                (self.forward.is_outage(0) or self.forward.holds(entry, now_ms))
                 and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD
             ):
                 self.tally[CACHE_MISSES] += 1
@@ -160,8 +157,6 @@ cdef class FastPath:
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
         """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
         cdef SpecialAnswer special
-        if query.key.qclass == CLASS_CHAOS:
-            return UNCOMMON
         if not make_special(&special, query.key.octets, query.key.length):
             return NEXT
         self.tiers.learn(
@@ -178,11 +173,11 @@ cdef class FastPath:
             query.key.hash, query.key.octets, query.key.length, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
-            if self.forward.is_outage and query.asked.flags & FLAG_RD:
+            if self.forward.is_outage(0) and query.asked.flags & FLAG_RD:
                 entry = self.memory.find_any(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
-            return self.without_disk(query, out)
+            return self.without_disk(query, out, False)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK
         if entry != NULL:
@@ -191,19 +186,20 @@ cdef class FastPath:
             out, query.spelling, &query.asked, &found.answer, <uint32_t>(found.age_ms // 1000), query.limit
         ), TIER_DISK)
 
-    cdef int without_disk(self, Query* query, uint8_t* out) noexcept nogil:
+    cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil:
         # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
         if not query.asked.flags & FLAG_RD:
             return self.refuse(query, out, RCODE_REFUSED)
-        if self.forward.is_outage and self.is_hopeless(query):
+        if self.forward.is_outage(0) and self.is_hopeless(query):
             return self.refuse(query, out, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY)
-        return UNCOMMON
+        return SEARCH if is_cold else ASK
 
     cdef bint is_hopeless(self, const Query* query) noexcept nogil:
         """True when, in an outage, enough is asked for already and nothing else could answer."""
         # On a cold disk there may be something, which another thread finds soon.
-        cdef int tries = COLD_TRIES if self.tiers.disk.would_wait() else OUTAGE_TRIES
-        return self.forward.count >= tries and not self.tiers.has_other(query.key.octets, query.key.length)
+        return self.forward.has_no_try(0, self.tiers.disk.would_wait()) and not self.tiers.has_other(
+            query.key.octets, query.key.length
+        )
 
     cdef int serve(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil:
         """Answer with a fresh entry."""
@@ -227,7 +223,7 @@ cdef class FastPath:
         told(query, out, write_stale(
             out, query.spelling, &query.asked, &entry.answer, self.stale_ttl, query.limit
         ), TIER_STALE)
-        if not self.forward.is_outage or now_ms < self.next_try_ms:
+        if not self.forward.is_outage(0) or now_ms < self.next_try_ms:
             return ANSWERED
         self.next_try_ms = now_ms + OUTAGE_TRY_MS
         return ANSWERED_LATE
@@ -237,7 +233,7 @@ cdef class FastPath:
 
     # --- the list of stages -------------------------------------------------------------------------------
 
-    cdef int run(self, int count, int fd, Stream stream, list uncommon) except -1:
+    cdef int run(self, int count, int fd, Stream stream) except -1:
         """Hits leave before any miss is looked at. A stream that is full ends the batch."""
         cdef int64_t now_ms = <int64_t>(self.queries[0].received_ns // 1000000)
         cdef int missed = 0
@@ -280,40 +276,39 @@ cdef class FastPath:
                 if query.verdict == ANSWERED_LATE:
                     self.renew(query)
         if missed:
-            self.run_missed(missed, fd, stream, uncommon)
+            self.run_missed(missed, fd, stream)
         return count
 
-    cdef void run_missed(self, int missed, int fd, Stream stream, list uncommon) except *:
+    cdef void run_missed(self, int missed, int fd, Stream stream) except *:
         """The stages for what memory could not answer; what they cannot either is asked for."""
         cdef bint on_disk = not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0
-        cdef bint wants_disk
-        cdef int i, number
+        cdef int number
         cdef uint8_t* out = self.stream_out
-        cdef uint64_t now_ns = read_clock_ns()
+        cdef uint64_t now_ns
         cdef Instant now
         cdef Query* query
         read_moment(&now)
         try:
             for number in range(missed):
-                i = self.missed[number]
-                query = &self.queries[i]
+                query = &self.queries[self.missed[number]]
                 if stream is None:
                     out = self.batch.room()
-                # A look-up that had to wait for the disk makes the others of the batch another thread's.
-                wants_disk = self.tiers.disk.would_wait()
-                query.verdict = self.from_special_names(query, out, &now)
+                if query.key.qclass == CLASS_CHAOS:
+                    query.verdict = self.about_ourselves(query, out)
+                else:
+                    query.verdict = self.from_special_names(query, out, &now)
                 if query.verdict != NEXT:
                     pass
-                elif on_disk and not wants_disk:
+                elif on_disk and not self.tiers.disk.would_wait():
                     query.verdict = self.from_disk(query, out, &now)
-                else:
-                    query.verdict = self.without_disk(query, out)
-                if query.verdict == UNCOMMON:
-                    self.ask(i, fd, stream, wants_disk, now_ns, uncommon)
+                else:       # a look-up that had to wait makes the others of the batch another thread's
+                    query.verdict = self.without_disk(query, out, self.tiers.disk.would_wait())
+                if query.told == 0:
+                    pass
                 elif stream is None:
-                    self.batch.queue(i, query.told_octets)
+                    self.batch.queue(self.missed[number], query.told_octets)
                 else:
-                    stream.put(out, query.told_octets, now_ns)
+                    stream.put(out, query.told_octets, query.received_ns)
         finally:
             if on_disk:     # whatever happens: it must not be renewed twice
                 self.tiers.end_disk()
@@ -321,11 +316,25 @@ cdef class FastPath:
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]
-            if query.verdict == ANSWERED or query.verdict == ANSWERED_LATE:
-                finish(self.counters, query, now_ns)
-                if query.verdict == ANSWERED_LATE:
-                    self.renew(query)
+            if query.verdict == ASK or query.verdict == SEARCH:
+                # The disk is not being read any more: whoever asks may want to, or find another one.
+                self.ask(self.missed[number], fd, stream, now_ns)
+                continue
+            finish(self.counters, query, now_ns)
+            if query.verdict == ANSWERED_LATE:
+                self.renew(query)
         self.forward.send()
+
+    cdef int about_ourselves(self, Query* query, uint8_t* out) except -1:
+        cdef Answer answer
+        try:
+            answer = self.about((<const char*>query.key.octets)[:query.key.length])
+        except Exception as defect:     # the others are none of its
+            report(defect)
+            return self.refuse(query, out, RCODE_SERVFAIL)
+        return told(query, out, write_answer(
+            out, query.spelling, &query.asked, &answer.stored, 0, query.limit
+        ), TIER_LOCAL)
 
     cdef void send(self, int fd, Stream stream) except *:
         if stream is not None:
@@ -333,20 +342,14 @@ cdef class FastPath:
         elif self.batch.queued:
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
 
-    cdef void ask(self, int i, int fd, Stream stream, bint wants_disk, uint64_t now_ns, list uncommon) except *:
-        """Have somebody asked; a query that needs more than that joins the uncommon ones."""
+    cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *:
+        """Have somebody asked; the client waits."""
         cdef Query* query = &self.queries[i]
         cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], stream)
-        cdef Waiters waiters
         if waiter == NULL:      # who has no memory cannot do better
             finish(self.counters, query, now_ns)
-            return
-        if query.key.qclass != CLASS_CHAOS and self.forward.take(&query.key, waiter, now_ns, not wants_disk):
-            return
-        waiters = make_waiters(self.forward.outgoing, &query.key)
-        waiters.add(waiter)
-        waiters.wants_disk = wants_disk
-        uncommon.append(waiters)
+        else:
+            self.forward.take(&query.key, waiter, now_ns, query.verdict == SEARCH)
 
     cdef void renew(self, const Query* query) except *:
         if is_special(query.key.octets, query.key.length):
@@ -362,13 +365,6 @@ cdef class FastPath:
         for key in self.tiers.take_wanted():
             self.on_refresh(key)
 
-    cdef void take_uncommon(self, list uncommon) except *:
-        for waiters in uncommon:
-            try:
-                self.on_uncommon(waiters)
-            except Exception as defect:     # the others are none of its
-                report(defect)
-
     # --- the drivers --------------------------------------------------------------------------------------
 
     def drain(self, int fd, int listener=0):
@@ -381,7 +377,6 @@ cdef class FastPath:
     cdef void answer_datagrams(self, int fd, uint16_t listener) except *:
         cdef int _batch, i, count
         cdef uint64_t now_ns = read_clock_ns()
-        cdef list uncommon = []
         cdef Query* query
         if self.tiers.catch_up(<int64_t>(now_ns // 1000000)):
             self.renew_wanted()
@@ -395,11 +390,10 @@ cdef class FastPath:
                 read_asker(&self.batch.senders[i].address, &query.asker)
                 query.asker.listener = listener
             if count:
-                self.run(count, fd, None, uncommon)
-            if count < BATCH or len(uncommon) >= UNCOMMON_A_WAKEUP:
+                self.run(count, fd, None)
+            if count < BATCH:
                 break
             now_ns = read_clock_ns()
-        self.take_uncommon(uncommon)
 
     def serve_stream(self, Stream stream not None):
         """Answer what a client has sent on a connection, a bounded amount. Never raises.
@@ -420,7 +414,6 @@ cdef class FastPath:
         cdef size_t at = 0
         cdef size_t length = 0
         cdef const uint8_t* octets
-        cdef list uncommon = []
         cdef Query* query
         if stream.fd < 0 or stream.is_full():
             return True
@@ -442,7 +435,7 @@ cdef class FastPath:
         if count:
             self.tally[QUERIES_TCP] += <unsigned int>count
             stream.heard_ns = now_ns
-            count = self.run(count, -1, stream, uncommon)
+            count = self.run(count, -1, stream)
             query = &self.queries[count - 1]
             at = <size_t>(query.packet + query.length - octets)
             if query.length == 0:
@@ -453,5 +446,4 @@ cdef class FastPath:
                 if stream.queries_left == 0 or query.verdict == DROPPED:
                     stream.end(now_ns)
         stream.hold(octets, at, length, now_ns)
-        self.take_uncommon(uncommon)
         return stream.is_full() or stream.has_ended or stream.is_broken or stream.has_more

@@ -3,7 +3,8 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._key cimport Key
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
+from fastdns._policy cimport Decision
 from fastdns._wire cimport Asked
 
 cdef enum Transport:
@@ -35,6 +36,7 @@ ctypedef struct Query:
     Asked asked
     Asker asker
     Key key
+    Decision decision
     uint64_t received_ns
     const uint8_t* packet
     const uint8_t* spelling     # the question as the client wrote it: asked.length octets

@@ -1,12 +1,10 @@
 """The record of a query, and its only exit."""
 
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     CACHE_HITS, CACHE_STALE, QUERIES_DROPPED, QUERIES_REFUSED, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP,
     RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
 )
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
-
-MEMORY, STALE, LOCAL, DISK, UPSTREAM = TIER_MEMORY, TIER_STALE, TIER_LOCAL, TIER_DISK, TIER_UPSTREAM
 
 cdef int OF_RCODE[16]       # the counter of each
 for _rcode in range(16):

@@ -34,18 +34,18 @@ cdef class Stream:
     cdef uint64_t heard_ns, begun_ns, blocked_ns, full_ns, ended_ns
     cdef size_t due         # octets that have to be taken before the time to write begins anew
 
-    cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) except? NULL
+    cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) noexcept
     # ^ what is at hand: in room, which has READ_AT_ONCE octets, or in the inbox
-    cdef void hold(self, const uint8_t* octets, size_t read, size_t length, uint64_t now_ns) except *
+    cdef void hold(self, const uint8_t* octets, size_t read, size_t length, uint64_t now_ns) noexcept
     # ^ of what was at hand, the part that has not been read
-    cdef void end(self, uint64_t now_ns) except *       # take no more messages
-    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) except *     # leaves with `send`
-    cdef void send(self, uint64_t now_ns) except *
+    cdef void end(self, uint64_t now_ns) noexcept       # take no more messages
+    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) noexcept     # leaves with `send`
+    cdef void send(self, uint64_t now_ns) noexcept
     cdef bint is_full(self) noexcept
     cdef void wait_more(self) noexcept
-    cdef void wait_less(self) except *
-    cdef void break_off(self) except *
-    cdef void tell_owner(self) except *
+    cdef void wait_less(self) noexcept
+    cdef void break_off(self) noexcept
+    cdef void tell_owner(self) noexcept
 
 cdef inline bint frame_is_whole(const uint8_t* octets, size_t length) noexcept nogil:
     return length >= 2 and length - 2 >= <size_t>(octets[0] << 8 | octets[1])

@@ -14,6 +14,8 @@ cdef extern from "<sys/socket.h>" nogil:
     int MSG_DONTWAIT
     int MSG_NOSIGNAL
 
+from fastdns.defects import report
+
 PIPELINE_MAX = PIPELINED
 UNWRITTEN_MAX_IN_ALL = UNWRITTEN_IN_ALL
 
@@ -117,7 +119,7 @@ cdef class Stream:
             self.unwritten > 0 and self.debts.unwritten > UNWRITTEN_IN_ALL
         )
 
-    cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) except? NULL:
+    cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) noexcept:
         cdef size_t wanted = READ_AT_ONCE if self.octets_left < 0 else min(READ_AT_ONCE, self.octets_left)
         cdef uint8_t* more
         cdef ssize_t got
@@ -147,7 +149,7 @@ cdef class Stream:
         self.held += <size_t>got
         return more
 
-    cdef void hold(self, const uint8_t* octets, size_t read, size_t length, uint64_t now_ns) except *:
+    cdef void hold(self, const uint8_t* octets, size_t read, size_t length, uint64_t now_ns) noexcept:
         if read or self.held == 0:
             self.begun_ns = now_ns
         if read == length:
@@ -163,13 +165,13 @@ cdef class Stream:
             memmove(self.inbox, octets + read, length - read)
         self.held = length - read
 
-    cdef void end(self, uint64_t now_ns) except *:
+    cdef void end(self, uint64_t now_ns) noexcept:
         if not self.has_ended:
             self.has_ended = True
             self.ended_ns = now_ns
             self.tell_owner()
 
-    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) except *:
+    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) noexcept:
         cdef size_t end = self.written + self.unwritten
         cdef size_t room = self.room
         cdef uint8_t* more
@@ -196,7 +198,7 @@ cdef class Stream:
         self.unwritten += length + 2
         self.debts.unwritten += length + 2
 
-    cdef void send(self, uint64_t now_ns) except *:
+    cdef void send(self, uint64_t now_ns) noexcept:
         cdef ssize_t sent
         if self.unwritten == 0:
             return
@@ -231,16 +233,19 @@ cdef class Stream:
         if self.waiting == PIPELINED:
             self.full_ns = read_clock_ns()
 
-    cdef void wait_less(self) except *:
+    cdef void wait_less(self) noexcept:
         self.waiting -= 1
         if self.is_watched:
             self.tell_owner()
 
-    cdef void break_off(self) except *:
+    cdef void break_off(self) noexcept:
         self.is_broken = True
         self.tell_owner()
 
-    cdef void tell_owner(self) except *:
+    cdef void tell_owner(self) noexcept:
         if not self.is_told:
             self.is_told = True
-            self.changed()
+            try:
+                self.changed()
+            except Exception as defect:
+                report(defect)

@@ -2,10 +2,9 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._answer cimport Answer, Stored
-from fastdns._key cimport Key
+from fastdns._answer cimport Stored
 from fastdns._query cimport Asker, Query
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
 from fastdns._udp cimport Batch, Sender
 from fastdns._wire cimport Asked
@@ -19,10 +18,9 @@ cdef struct Waiter:         # its spelling of the question follows
     int fd
     Sender sender
 
-cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream)
+cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream) noexcept
 # ^ NULL: no memory. The stream counts it.
-cdef void free_waiter(Waiter* waiter) except *
-cdef void free_waiters(Waiter* first) except *
+cdef void free_waiters(Waiter* first) noexcept
 cdef void describe(Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
 # ^ the query that waiters of one question have in common
 
@@ -35,23 +33,11 @@ cdef class Outgoing:        # answers to waiters on their way, sent in batches
     cdef uint8_t* room
 
     cdef void tell(
-        self, Query* query, Waiter* waiter, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns
-    ) except *
+        self, Query* query, Waiter* waiter, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
+    ) noexcept
     # ^ query: as `describe` says, with the tier. The waiter is over; its answer leaves with `flush`. With a stale_ttl
     #   it is one past its TTL.
-    cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) except *     # without an answer
-    cdef void flush(self) except *
-    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) except *
-
-cdef class Waiters:
-    cdef Waiter* first
-    cdef Waiter* last
-    cdef int count
-    cdef Key key_parts
-    cdef Outgoing outgoing
-    cdef public bint wants_disk     # nobody has looked there: it might have had to wait
-
-    cdef void add(self, Waiter* waiter) noexcept
-    cdef Waiter* take(self) noexcept
-
-cdef Waiters make_waiters(Outgoing outgoing, const Key* key)
+    cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) noexcept    # without an answer
+    cdef void flush(self) noexcept
+    # private
+    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) noexcept

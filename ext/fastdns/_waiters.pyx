@@ -6,16 +6,14 @@ from libc.string cimport memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._key cimport KEY_TAIL
-from fastdns._query cimport TIER_NONE, TIERS, finish
+from fastdns._query cimport TIER_NONE, finish
 from fastdns._response cimport RESPONSE_MAX, write_answer, write_stale
-from fastdns._shared cimport SEND_ERRORS
+from fastdns._counters cimport SEND_ERRORS
 from fastdns._udp cimport BATCH
 from fastdns._wire cimport load16
 
-from fastdns.defects import report
 
-
-cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream):
+cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream) noexcept:
     cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter) + query.asked.length)
     if waiter == NULL:
         return NULL
@@ -35,23 +33,15 @@ cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Strea
     return waiter
 
 
-cdef void free_waiter(Waiter* waiter) except *:
-    if waiter.stream != NULL:
-        stream = <Stream>waiter.stream
-        Py_DECREF(stream)
-        try:
-            (<Stream>stream).wait_less()
-        except Exception as defect:
-            report(defect)
-    free(waiter)
-
-
-cdef void free_waiters(Waiter* first) except *:
-    cdef Waiter* after
+cdef void free_waiters(Waiter* first) noexcept:
+    cdef Waiter* waiter
     while first != NULL:
-        after = first.next
-        free_waiter(first)
-        first = after
+        waiter = first
+        first = waiter.next
+        if waiter.stream != NULL:
+            (<Stream>waiter.stream).wait_less()
+            Py_DECREF(<Stream>waiter.stream)
+        free(waiter)
 
 
 cdef void describe(Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
@@ -80,8 +70,8 @@ cdef class Outgoing:
         free(self.room)
 
     cdef void tell(
-        self, Query* query, Waiter* waiter, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns
-    ) except *:
+        self, Query* query, Waiter* waiter, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
+    ) noexcept:
         cdef uint8_t* room = self.room
         cdef size_t limit = RESPONSE_MAX
         if waiter.stream == NULL:
@@ -97,7 +87,7 @@ cdef class Outgoing:
         if stale_ttl:
             query.told_octets = <uint16_t>write_stale(room, query.spelling, &query.asked, stored, stale_ttl, limit)
         else:
-            query.told_octets = <uint16_t>write_answer(room, query.spelling, &query.asked, stored, 0, limit)
+            query.told_octets = <uint16_t>write_answer(room, query.spelling, &query.asked, stored, age, limit)
         query.told = load16(room + 2)
         finish(self.counters, query, now_ns)
         if waiter.stream == NULL:
@@ -107,13 +97,13 @@ cdef class Outgoing:
         waiter.next = self.told
         self.told = waiter
 
-    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) except *:
+    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) noexcept:
         stream.put(self.room, query.told_octets, now_ns)
         if not stream.is_queued and stream.unwritten:
             stream.is_queued = True
             self.streams.append(stream)
 
-    cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) except *:
+    cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) noexcept:
         query.asked = waiter.asked
         query.asker = waiter.asker
         query.received_ns = waiter.received_ns
@@ -121,9 +111,10 @@ cdef class Outgoing:
         query.told = query.told_octets = 0
         query.tier = TIER_NONE
         finish(self.counters, query, now_ns)
-        free_waiter(waiter)
+        waiter.next = NULL
+        free_waiters(waiter)
 
-    cdef void flush(self) except *:
+    cdef void flush(self) noexcept:
         """Send what is queued: to each client of a stream all in one go."""
         cdef Waiter* told = self.told
         cdef uint64_t now_ns
@@ -134,94 +125,6 @@ cdef class Outgoing:
             streams, self.streams = self.streams, []
             for stream in streams:
                 (<Stream>stream).is_queued = False
-                try:
-                    (<Stream>stream).send(now_ns)
-                except Exception as defect:     # the others are none of its
-                    report(defect)
+                (<Stream>stream).send(now_ns)
         self.told = NULL
         free_waiters(told)
-
-
-cdef class Waiters:
-    """The clients that wait for the answer to one question, as Python holds them; len() says how many."""
-
-    def __dealloc__(self):
-        free_waiters(self.first)
-
-    def __len__(self):
-        return self.count
-
-    @property
-    def key(self):
-        """The canonical key: lower-cased QNAME in wire form, QTYPE 2, QCLASS 2, flags 1, view 2 octets."""
-        return self.key_parts.octets[:self.key_parts.length]
-
-    @property
-    def qtype(self):
-        return self.key_parts.qtype
-
-    @property
-    def qclass(self):
-        return self.key_parts.qclass
-
-    def join(self, Waiters other not None):
-        """Take over all that wait there."""
-        if other is self or other.first == NULL:
-            return
-        if self.first == NULL:
-            self.first = other.first
-        else:
-            self.last.next = other.first
-        self.last = other.last
-        self.count += other.count
-        self.wants_disk = self.wants_disk or other.wants_disk
-        other.first = other.last = NULL
-        other.count = 0
-
-    def reply(self, Answer answer not None, int tier):
-        """Send the answer to all, over UDP cut to TC=1 when it is larger than the client takes; nobody waits then."""
-        cdef Query query
-        cdef uint64_t now_ns = read_clock_ns()
-        cdef Waiter* waiter
-        if not 0 <= tier < TIERS:
-            raise ValueError("not a tier")
-        describe(&query, self.key_parts.hash, self.key_parts.octets, self.key_parts.length)
-        query.tier = <uint8_t>tier
-        while self.first != NULL:
-            waiter = self.take()
-            self.outgoing.tell(&query, waiter, &answer.stored, 0, now_ns)
-        self.outgoing.flush()
-
-    def drop(self):
-        """Forget who waits without a word: there are too many."""
-        cdef Query query
-        cdef uint64_t now_ns = read_clock_ns()
-        cdef Waiter* waiter
-        describe(&query, self.key_parts.hash, self.key_parts.octets, self.key_parts.length)
-        while self.first != NULL:
-            waiter = self.take()
-            self.outgoing.drop(&query, waiter, now_ns)
-
-    cdef Waiter* take(self) noexcept:
-        cdef Waiter* waiter = self.first
-        self.first = waiter.next
-        waiter.next = NULL
-        if self.first == NULL:
-            self.last = NULL
-        self.count -= 1
-        return waiter
-
-    cdef void add(self, Waiter* waiter) noexcept:
-        if self.first == NULL:
-            self.first = waiter
-        else:
-            self.last.next = waiter
-        self.last = waiter
-        self.count += 1
-
-
-cdef Waiters make_waiters(Outgoing outgoing, const Key* key):
-    cdef Waiters waiters = Waiters.__new__(Waiters)
-    waiters.outgoing = outgoing
-    waiters.key_parts = key[0]
-    return waiters

@@ -17,7 +17,7 @@ from gevent.server import StreamServer
 from gevent.socket import socket as GeventSocket
 
 from .._fastpath import FastPath
-from .._shared import Counters
+from .._counters import Counters
 from .._stream import PIPELINE_MAX, UNWRITTEN_MAX_IN_ALL, Debts, Stream
 from ..defects import guarded
 

@@ -18,7 +18,7 @@ from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import UPSTREAM
 from fastdns._ring import Ring
-from fastdns._shared import Pages
+from fastdns.counters import Pages
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._tiers import Source, Tiers
 from fastdns._waiters import Waiters

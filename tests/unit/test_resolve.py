@@ -38,10 +38,10 @@ from fastdns._flights import Flights
 from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
-from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
+from fastdns.counters import Pages
 from fastdns.upstream import udp
 from fastdns.upstream.exchange import Keep
 from fastdns.upstream.group import Group, Outcome
