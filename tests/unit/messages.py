@@ -9,19 +9,19 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastdns._access import Access
-from fastdns._answer import Answer, Limits, Reading
+from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._control import Control
 from fastdns._disk import Disk
 from fastdns._fastpath import FastPath
-from fastdns._flights import Flights
-from fastdns._forward import Forward, Handover
+from fastdns._flights import Attempt, Flights
+from fastdns._forward import Forward
+from fastdns._groups import Group
 from fastdns._hotcache import HotCache
-from fastdns._query import UPSTREAM
 from fastdns._ring import Ring
-from fastdns.counters import Pages
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._tiers import Source, Tiers
-from fastdns._waiters import Waiters
+from fastdns._upstream import Upstream
+from fastdns.counters import Pages
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -153,6 +153,20 @@ def now_ms() -> int:
 EVERYBODY = Access([0], [0])
 
 
+def about_nothing(of: bytes) -> Answer:
+    """What is said of ourselves."""
+    return failure(of, 5, None, 0)
+
+
+def wire_of(answer: Answer) -> bytes:
+    """The message by which an upstream gives an answer, under id 0."""
+    message = answer.message
+    additional = int.from_bytes(message[10:12], "big") + 1
+    wire = b"\0\0" + message[2:10] + additional.to_bytes(2, "big") + message[HEADER:]
+    wire += opt(answer.edns_options)
+    return wire if len(wire) < 65536 else message
+
+
 class StreamClient(Stream):
     """A client, and the end of its connection at which it is served."""
 
@@ -191,12 +205,22 @@ class StreamClient(Stream):
 
 
 class Front:
-    """A fast path with a cache of its own, and what it could not answer by itself.
+    """A fast path with a cache of its own, and what its upstream is asked, which a test plays.
 
     There is no disk cache unless somebody makes one in the directory.
     """
 
-    def __init__(self, directory: Path, capacity: int = 1 << 20, stale: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        capacity: int = 1 << 20,
+        stale: int = 0,
+        *,
+        in_turn: bool = False,
+        attempts: int = 1,
+        budget: float = 3.5,
+        stale_wait: float = 1.8,
+    ) -> None:
         self.cache = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
@@ -204,27 +228,43 @@ class Front:
         self.tiers = Tiers(
             self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
         )
-        self.uncommon: list[Waiters] = []
+        self.asked: list[Attempt] = []  # that nobody has answered yet
+        self.searched: list[bytes] = []  # what a cold disk may have
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
-        self.handed_over: list[Handover] = []
+        self.group = Group(GENEROUS, in_turn=in_turn, attempts=attempts, budget=budget)
+        self.played = Upstream(SOURCE, 5.0, bytes(16), lambda: None, stream=self, is_stream=True)
+        self.group.use([self.played])
         self.forward = Forward(
             self.tiers,
             Flights(self.pages.counters(0)),
-            GENEROUS,
-            self.handed_over.append,
+            self.group,
+            self.searched.append,
             lambda: None,
+            stale_wait=stale_wait,
         )
-        self.fastpath = FastPath(
-            self.forward, EVERYBODY, self.uncommon.append, self.refreshed.append
-        )
+        self.fastpath = FastPath(self.forward, EVERYBODY, about_nothing, self.refreshed.append)
+
+    # what the upstream is asked over a stream
+
+    def send(self, attempt: Attempt) -> None:
+        """An upstream is asked."""
+        self.asked.append(attempt)
+
+    def late(self, attempt: Attempt) -> None:
+        """Nothing has come in time."""
+
+    def forget(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more."""
+        if attempt in self.asked:
+            self.asked.remove(attempt)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
         self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
-        """The response over a stream, or None when there is none or the query waits in uncommon."""
+        """The response over a stream, or None when there is none or the query waits."""
         if not self.clients or self.clients[-1].is_full():
             self.clients.append(StreamClient())
         self.clients[-1].say(packet)
@@ -236,9 +276,13 @@ class Front:
         """The response that a client of a stream has got since."""
         return next((one for client in self.clients for one in client.heard()), None)
 
-    def answered(self, waiters: Waiters, answer: Answer) -> bytes:
+    def say(self, attempt: Attempt, answer: Answer) -> None:
+        """Let the upstream answer."""
+        assert attempt.received(wire_of(answer), 0)
+
+    def answered(self, attempt: Attempt, answer: Answer) -> bytes:
         """What a client of a stream gets when this is the answer."""
-        waiters.reply(answer, UPSTREAM)
+        self.say(attempt, answer)
         response = self.heard()
         assert response is not None
         return response
