@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -13,15 +14,18 @@ from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._control import Control
 from fastdns._disk import Disk
 from fastdns._fastpath import FastPath
-from fastdns._flights import Attempt, Flights
+from fastdns._flights import Flights
 from fastdns._forward import Forward
 from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._tiers import Source, Tiers
+from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
+from fastdns.config.schema import Address
 from fastdns.counters import Pages
+from fastdns.upstream.endpoint import packed
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -153,20 +157,6 @@ def now_ms() -> int:
 EVERYBODY = Access([0], [0])
 
 
-def about_nothing(of: bytes) -> Answer:
-    """What is said of ourselves."""
-    return failure(of, 5, None, 0)
-
-
-def wire_of(answer: Answer) -> bytes:
-    """The message by which an upstream gives an answer, under id 0."""
-    message = answer.message
-    additional = int.from_bytes(message[10:12], "big") + 1
-    wire = b"\0\0" + message[2:10] + additional.to_bytes(2, "big") + message[HEADER:]
-    wire += opt(answer.edns_options)
-    return wire if len(wire) < 65536 else message
-
-
 class StreamClient(Stream):
     """A client, and the end of its connection at which it is served."""
 
@@ -205,7 +195,7 @@ class StreamClient(Stream):
 
 
 class Front:
-    """A fast path with a cache of its own, and what its upstream is asked, which a test plays.
+    """A fast path with a cache of its own, and an upstream that says what the test says.
 
     There is no disk cache unless somebody makes one in the directory.
     """
@@ -216,73 +206,78 @@ class Front:
         capacity: int = 1 << 20,
         stale: int = 0,
         *,
-        in_turn: bool = False,
-        attempts: int = 1,
-        budget: float = 3.5,
+        group: Group | None = None,
         stale_wait: float = 1.8,
     ) -> None:
         self.cache = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
         self.control = Control.open(None, directory)
-        self.tiers = Tiers(
-            self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
-        )
-        self.asked: list[Attempt] = []  # that nobody has answered yet
-        self.searched: list[bytes] = []  # what a cold disk may have
+        counters = self.pages.counters(0)
+        self.tiers = Tiers(self.cache, counters, Disk(directory), self.ring, self.control)
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
-        self.group = Group(GENEROUS, in_turn=in_turn, attempts=attempts, budget=budget)
-        self.played = Upstream(SOURCE, 5.0, bytes(16), lambda: None, stream=self, is_stream=True)
-        self.group.use([self.played])
+        self.cold: list[bytes] = []  # keys that a disk which has to be waited for may have
+        self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.upstream.bind(("127.0.0.1", 0))
+        self.group = group or Group(GENEROUS, attempts=1)
+        self.known = Upstream(SOURCE, 5.0, peer_of(self.upstream), lambda: None)
+        self.known.look_at_message(OPT_FORM, 0, has_opt=True)
+        self.group.use([self.known])
+        self._asked: list[tuple[bytes, object]] = []
         self.forward = Forward(
             self.tiers,
-            Flights(self.pages.counters(0)),
+            Flights(counters),
             self.group,
-            self.searched.append,
+            self.cold.append,
             lambda: None,
             stale_wait=stale_wait,
         )
-        self.fastpath = FastPath(self.forward, EVERYBODY, about_nothing, self.refreshed.append)
-
-    # what the upstream is asked over a stream
-
-    def send(self, attempt: Attempt) -> None:
-        """An upstream is asked."""
-        self.asked.append(attempt)
-
-    def late(self, attempt: Attempt) -> None:
-        """Nothing has come in time."""
-
-    def forget(self, attempt: Attempt) -> None:
-        """Nobody waits for it any more."""
-        if attempt in self.asked:
-            self.asked.remove(attempt)
+        self.fastpath = FastPath(self.forward, EVERYBODY, about_us, self.refreshed.append)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
         self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
-        """The response over a stream, or None when there is none or the query waits."""
+        """The response over a stream, or None when there is none or the client waits."""
         if not self.clients or self.clients[-1].is_full():
             self.clients.append(StreamClient())
         self.clients[-1].say(packet)
         for _piece in range(1 + len(packet) // 16384):
             self.fastpath.serve_stream(self.clients[-1])
-        return self.heard()
+        return next(iter(self.clients[-1].heard()), None)
 
     def heard(self) -> bytes | None:
         """The response that a client of a stream has got since."""
         return next((one for client in self.clients for one in client.heard()), None)
 
-    def say(self, attempt: Attempt, answer: Answer) -> None:
-        """Let the upstream answer."""
-        assert attempt.received(wire_of(answer), 0)
+    def missed(self) -> list[bytes]:
+        """The keys of what the upstream has been asked, since the last answer of its."""
+        with suppress(BlockingIOError):
+            while True:
+                self._asked.append(self.upstream.recvfrom(4096, socket.MSG_DONTWAIT))
+        return [key_of(wire) for wire, _ in self._asked]
 
-    def answered(self, attempt: Attempt, answer: Answer) -> bytes:
-        """What a client of a stream gets when this is the answer."""
-        self.say(attempt, answer)
+    def say(self, wire: bytes) -> None:
+        """Let the upstream say this to the query that has waited longest."""
+        self.missed()
+        asked, peer = self._asked.pop(0)
+        self.upstream.sendto(asked[:2] + wire[2:], peer)  # type: ignore[arg-type]
+        poll = select.poll()  # select() would end at descriptor 1024
+        poll.register(self.forward.flights.descriptor, select.POLLIN)
+        assert poll.poll(5000)
+        self.forward.read_replies()
+
+    def fail(self) -> None:
+        """Let the upstream say SERVFAIL to the query that has waited longest."""
+        self.missed()
+        asked, _ = self._asked[0]
+        self.say(header(REPLY | 2, 1) + asked[HEADER : end_of_question(asked)])
+
+    def answered(self, wire: bytes) -> bytes:
+        """What a client of a stream is told when the upstream says this."""
+        self.say(wire)
         response = self.heard()
         assert response is not None
         return response
@@ -293,3 +288,29 @@ class Front:
 
     def count(self, name: str) -> int:
         return self.pages.totals()[name]
+
+
+def peer_of(upstream: socket.socket) -> bytes:
+    """The address of an upstream as C takes it."""
+    host, port = upstream.getsockname()
+    return packed(Address(host, port))
+
+
+def end_of_question(wire: bytes) -> int:
+    """Where the question of a query ends."""
+    at = HEADER
+    while wire[at]:
+        at += 1 + wire[at]
+    return at + 5
+
+
+def key_of(wire: bytes) -> bytes:
+    """The key of the question that an upstream is asked."""
+    end = end_of_question(wire)
+    do, cd = wire[-4] & 0x80, wire[3] & 0x10
+    return wire[HEADER:end] + bytes((bool(do) | bool(cd) << 1, 0, 0))
+
+
+def about_us(key: bytes) -> Answer:
+    """Nothing is told of ourselves."""
+    return failure(key, 5, None, 0)

@@ -9,12 +9,15 @@ from collections.abc import Callable
 from pathlib import Path
 
 from messages import (
+    GENEROUS,
     REPLY,
     SOURCE,
     Front,
     reply,
 )
 
+from fastdns._flights import Attempt
+from fastdns._groups import Group
 from fastdns._upstream import OPT, Upstream
 from fastdns.config.schema import Address
 from fastdns.upstream.endpoint import packed
@@ -46,9 +49,7 @@ class Scene:
         self.front = Front(
             directory,
             stale=3600,
-            in_turn=in_turn,
-            attempts=attempts,
-            budget=budget,
+            group=Group(GENEROUS, in_turn=in_turn, attempts=attempts, budget=budget),
             stale_wait=stale_wait,
         )
         self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
@@ -58,13 +59,14 @@ class Scene:
         self.client.connect(self.server.getsockname())
         self.upstream.settimeout(5)
         self.turned = 0
+        self.streamed: list[Attempt] = []  # that nobody has answered yet
         self.known = self.make_upstream(self.upstream)
         self.second_known = self.make_upstream(self.second)
         self.use(self.known)
 
     def make_upstream(self, at: socket.socket) -> Upstream:
         place = Address(*at.getsockname())
-        made = Upstream(SOURCE, TIMEOUT, packed(place), self._turn, stream=self.front)
+        made = Upstream(SOURCE, TIMEOUT, packed(place), self._turn, stream=self)
         made.look_at_message(OPT, 0, has_opt=True)
         return made
 
@@ -74,6 +76,20 @@ class Scene:
 
     def use(self, *upstreams: Upstream) -> None:
         self.front.group.use(upstreams)
+
+    # what an upstream is asked over a stream
+
+    def send(self, attempt: Attempt) -> None:
+        """An upstream is asked."""
+        self.streamed.append(attempt)
+
+    def late(self, attempt: Attempt) -> None:
+        """Nothing has come in time."""
+
+    def forget(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more."""
+        if attempt in self.streamed:
+            self.streamed.remove(attempt)
 
     def close(self) -> None:
         for one in self.sockets:
