@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
 from ._access import Access
+from ._cache import Cache
 from ._forward import Forward
 from ._query import Query
-from ._tiers import Tiers
 
 class FastPath:
     """Answers from the cache; calls `on_uncommon(query)` for each query that needs more."""
@@ -11,7 +11,7 @@ class FastPath:
     @property
     def access(self) -> Access: ...
     @property
-    def tiers(self) -> Tiers: ...
+    def tiers(self) -> Cache: ...
     def __init__(
         self,
         forward: Forward,

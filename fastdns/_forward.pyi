@@ -1,9 +1,10 @@
 from collections.abc import Callable, Iterable
 
 from ._answer import Limits
+from ._cache import Cache
+from ._changes import Ticket
 from ._flights import Flights, Sent
 from ._query import Query
-from ._tiers import Ticket, Tiers
 from ._upstream import Upstream
 
 IN_FLIGHT_MAX: int
@@ -34,12 +35,12 @@ class Forward:
     """The questions of one process that are under way."""
 
     @property
-    def tiers(self) -> Tiers: ...
+    def tiers(self) -> Cache: ...
     @property
     def count(self) -> int: ...
     def __init__(
         self,
-        tiers: Tiers,
+        tiers: Cache,
         flights: Flights,
         limits: Limits,
         on_handover: Callable[[Handover], None],

@@ -12,12 +12,14 @@ import gevent
 from . import __version__
 from ._access import Access
 from ._answer import Answer, Limits, failure, text_answer
+from ._cache import Cache
+from ._changes import Ticket
+from ._entry import Source
 from ._fastpath import FastPath
 from ._flights import TICK_SECONDS, Flights
 from ._forward import Forward, Handover
 from ._query import Query, key_parts
 from ._shared import Counters
-from ._tiers import Source, Ticket, Tiers
 from .defects import guarded, report
 from .errors import UpstreamError
 from .upstream.group import Group
@@ -67,7 +69,7 @@ class Resolver:
         self,
         group: Group,
         manners: Manners,
-        tiers: Tiers,
+        tiers: Cache,
         counters: Counters,
         flights: Flights,
         *,

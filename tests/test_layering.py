@@ -28,7 +28,8 @@ LAYERS = (
     {"_ports"},
     {"_upstream"},
     {"_query"},
-    {"_tiers"},
+    {"_cache"},
+    {"_changes"},
     {"_policy"},
     {
         *("_hotcache", "_disk", "_shared", "_ring", "_control"),

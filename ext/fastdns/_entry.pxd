@@ -56,6 +56,9 @@ ctypedef struct Header:
 cdef class Moment:
     cdef Instant at
 
+cdef class Source:
+    cdef Origin origin
+
 cdef void read_moment(Instant* out) noexcept nogil
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
 # ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)

@@ -6,7 +6,7 @@ from fastdns._access cimport Access
 from fastdns._entry cimport Instant
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
-from fastdns._tiers cimport Tiers
+from fastdns._cache cimport Cache
 from fastdns._udp cimport BATCH, Batch
 from fastdns._wire cimport Question
 
@@ -30,7 +30,7 @@ ctypedef struct Seen:       # a query that has been read
 
 cdef class FastPath:
     cdef readonly Forward forward
-    cdef readonly Tiers tiers
+    cdef readonly Cache tiers
     cdef readonly Access access
     cdef HotCache memory    # theirs
     cdef uint64_t* tally    # their counters, within reach of code without the GIL

@@ -9,6 +9,8 @@ from libc.stdlib cimport free, malloc
 from fastdns._access cimport Access
 from fastdns._disk cimport Found
 from fastdns._entry cimport read_moment
+from fastdns._hotcache cimport stored_ms_of
+from fastdns._policy cimport DEFAULT_GROUP
 from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale,
@@ -18,7 +20,7 @@ from fastdns._shared cimport (
     QUERIES_REFUSED, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS, observe,
 )
 from fastdns._special_names cimport SpecialAnswer, is_special, make_special
-from fastdns._tiers cimport DISK_FRESH
+from fastdns._cache cimport DISK_FRESH
 from fastdns._wire cimport (
     CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, read_query,
     read_question,
@@ -135,14 +137,17 @@ cdef class FastPath:
             return UNCOMMON
         entry = self.memory.find_any(seen.hash, question.key, question.key_length)
         if entry != NULL:
-            if now_ms < entry.expires_ms and (
-                entry.origin == self.memory.origin or entry.origin == self.memory.origin_by_wall
-            ):
+            if now_ms < entry.expires_ms and entry.stamp == self.memory.stamp:
                 self.tally[CACHE_HITS] += 1
                 return self.serve(entry, seen, out, limit, now_ms, written)
+            if entry.stamp != self.memory.stamp:
+                entry = self.tiers.judge(entry)
+                if entry != NULL and self.memory.is_fresh(entry, now_ms):
+                    self.tally[CACHE_HITS] += 1
+                    return self.serve(entry, seen, out, limit, now_ms, written)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
             if (
-                (self.forward.is_outage or self.forward.holds(entry, now_ms))
+                entry != NULL and (self.forward.is_outage or self.forward.holds(entry, now_ms))
                 and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD
             ):
                 self.tally[CACHE_MISSES] += 1
@@ -159,7 +164,8 @@ cdef class FastPath:
         if not make_special(&special, question.key, question.key_length):
             return MISSED
         self.tiers.learn(
-            question.key, question.key_length, &special.stored, self.tiers.epoch, self.tiers.origin, NULL, 0, now
+            question.key, question.key_length, &special.stored, self.tiers.changes.epoch,
+            DEFAULT_GROUP, self.tiers.changes.origin_of(DEFAULT_GROUP), NULL, 0, now,
         )
         written[0] = write_answer(
             out, seen.packet + HEADER_LENGTH, question, &special.stored, 0, limit if limit else question.udp_size
@@ -174,11 +180,12 @@ cdef class FastPath:
         cdef Entry* entry = NULL
         cdef Found found
         if self.tiers.look_up_disk(
-            seen.hash, question.key, question.key_length, now, &entry, &found
+            seen.hash, question.key, question.key_length,
+            self.tiers.group_of(question.key, question.key_length), now, &entry, &found,
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
             if self.forward.is_outage and question.flags & FLAG_RD:
-                entry = self.memory.find_any(seen.hash, question.key, question.key_length)
+                entry = self.tiers.look(seen.hash, question.key, question.key_length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, seen, out, limit, now.boot_ms, written)
             return self.without_disk(seen, out, written)
@@ -219,11 +226,11 @@ cdef class FastPath:
         self.memory.count_hit(entry)
         written[0] = write_answer(
             out, seen.packet + HEADER_LENGTH, question, &entry.answer,
-            <uint32_t>((now_ms - entry.stored_ms) // 1000), limit if limit else question.udp_size,
+            <uint32_t>((now_ms - stored_ms_of(entry)) // 1000), limit if limit else question.udp_size,
         )
         count_response(self.tally, out)
         if (
-            PREFETCH_SHARE * (entry.expires_ms - now_ms) <= entry.expires_ms - entry.stored_ms
+            PREFETCH_SHARE * (entry.expires_ms - now_ms) <= 1000 * <int64_t>entry.answer.ttl
             and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
             and question.flags & FLAG_RD
         ):

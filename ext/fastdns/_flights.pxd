@@ -10,7 +10,7 @@ from fastdns._ports cimport EVENTS, PORTS_MAX, Ports
 from fastdns._shared cimport Counters
 from fastdns._udp cimport BATCH, iovec, mmsghdr
 from fastdns._upstream cimport Form, Upstream
-from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Reply
+from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Findings, Reply
 
 cdef enum:
     FLIGHTS_MAX = 8192
@@ -74,6 +74,7 @@ cdef class Flights:
     cdef iovec parts[BATCH]
     cdef uint8_t* rooms
     cdef uint16_t ttl_at[RECORDS_MAX]   # of the reply that landed last
+    cdef Findings findings              # in it
 
     cdef Flight* start(
         self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, uint64_t now_ns, int64_t wait_ms

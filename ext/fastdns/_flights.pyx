@@ -378,7 +378,7 @@ cdef class Flights:
                         wire = out.wire
                         out.status = read_clean_reply(
                             &wire, &out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
-                            self.ttl_at
+                            self.ttl_at, &self.findings
                         )
                         out.wire = <uint8_t*>wire
                         if out.status != WIRE_BAD_REPLY:

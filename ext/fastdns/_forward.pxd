@@ -7,7 +7,7 @@ from fastdns._entry cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing, Sent
 from fastdns._hotcache cimport Entry
 from fastdns._query cimport Query
-from fastdns._tiers cimport Tiers
+from fastdns._cache cimport Cache
 from fastdns._udp cimport Batch, Sender
 from fastdns._upstream cimport Upstream
 from fastdns._wire cimport KEY_MAX, Question
@@ -33,13 +33,14 @@ cdef struct Pending:        # a question under way
     uint64_t hash
     uint64_t began_ns
     int64_t until_ms        # when it is handed over at the latest
-    uint64_t epoch          # of the tiers, when it was asked
-    uint64_t origin
+    uint64_t epoch          # of the changes, when it was asked
+    uint64_t origin         # and of the group
+    uint16_t group
     uint16_t key_length
     uint8_t key[KEY_MAX]
 
 cdef class Forward:
-    cdef readonly Tiers tiers
+    cdef readonly Cache tiers
     cdef readonly Flights flights
     cdef readonly int count             # questions under way, those handed over included
     cdef int in_flight                  # of them, those that have not been

@@ -18,7 +18,7 @@ from fastdns._hotcache cimport Entry
 from fastdns._query cimport UdpQuery, count_response, read_clock_ns
 from fastdns._response cimport write_answer, write_stale
 from fastdns._shared cimport CACHE_STALE, COALESCED, IN_FLIGHT, SEND_ERRORS, SHED, UPSTREAM_BAD_REPLIES, observe
-from fastdns._tiers cimport Ticket
+from fastdns._changes cimport Ticket
 from fastdns._udp cimport BATCH
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_TRIAL, Form
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
@@ -61,7 +61,7 @@ cdef class Forward:
     """
 
     def __cinit__(
-        self, Tiers tiers not None, Flights flights not None, Limits limits not None, on_handover, on_busy, *,
+        self, Cache tiers not None, Flights flights not None, Limits limits not None, on_handover, on_busy, *,
         double stale_wait=1.8, uint32_t stale_ttl=30,
     ):
         self.tiers = tiers
@@ -249,7 +249,7 @@ cdef class Forward:
         if not self.is_alone:
             wait = min(wait, patience_ms)
         if self.stale_wait_ms < wait:
-            entry = self.tiers.memory.find_any(hash, key, key_length)
+            entry = self.tiers.look(hash, key, key_length)
             if entry != NULL and self.tiers.memory.is_stale(entry, now):
                 wait = self.stale_wait_ms
         return wait
@@ -276,8 +276,9 @@ cdef class Forward:
         memset(pending, 0, sizeof(Pending) - KEY_MAX)
         pending.hash = hash
         pending.began_ns = now_ns
-        pending.epoch = self.tiers.epoch
-        pending.origin = self.tiers.origin
+        pending.epoch = self.tiers.changes.epoch
+        pending.group = self.tiers.group_of(key, key_length)
+        pending.origin = self.tiers.changes.origin_of(pending.group)
         pending.key_length = key_length
         memcpy(pending.key, key, key_length)
         pending.next_on_shelf = self.shelves[hash % SHELVES]
@@ -327,7 +328,7 @@ cdef class Forward:
         cdef uint64_t sent_ns = flight.sent_ns
         # Under a flood nobody may be waited for to the end of his time: the dead would never be known.
         in_vain = in_vain and flight.is_sent and not flight.is_late and now_ns - sent_ns >= upstream.patience_ns()
-        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        cdef Entry* entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
         if entry != NULL and self.tiers.memory.is_stale(entry, <int64_t>(now_ns // 1000000)):
             self.answer(pending, &entry.answer, self.stale_ttl, now_ns)
             self.flush()
@@ -440,10 +441,10 @@ cdef class Forward:
         cdef Entry* entry
         if not self.is_alone:
             return True
-        entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
         if entry == NULL:   # a good answer that only the disk has is not to be hidden either
             self.tiers.bring_in(pending.key[:pending.key_length], now)
-            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
         return entry != NULL and self.tiers.memory.is_stale(entry, now.boot_ms)
 
     cdef void settle(self, Landing* landing, const Instant* now) except *:
@@ -458,8 +459,8 @@ cdef class Forward:
             landing.reply.wants_dnssec = False      # nobody waits for more than that
         settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.limits, options, &stored)
         self.tiers.learn(
-            pending.key, pending.key_length, &stored, pending.epoch, pending.origin, &upstream.source.origin,
-            <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+            pending.key, pending.key_length, &stored, pending.epoch, pending.group, pending.origin,
+            &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
         self.flights.note_reply(flight, now_ns)
         self.flights.end(flight)
@@ -624,7 +625,7 @@ cdef class Forward:
         handover.error = error
         handover.seconds = (now_ns - pending.began_ns) / 1e9
         handover.attempts = flight.sendings
-        handover.ticket = self.tiers.ticket()
+        handover.ticket = self.tiers.ticket(pending.group)
         handover.ticket.epoch = pending.epoch
         handover.ticket.origin = pending.origin
         handover.sent = Sent()

@@ -64,10 +64,14 @@ class Key(NamedTuple):
         qtype, qclass, flags, view = _TAIL.unpack(key[-_TAIL.size :])
         return cls(key[: -_TAIL.size], qtype, qclass, bool(flags & DO), bool(flags & CD), view)
 
+    @property
+    def flags(self) -> int:
+        """DO and CD as the key has them."""
+        return DO * self.do | CD * self.cd
+
     def join(self) -> bytes:
         """Return the key as the cache has it."""
-        flags = DO * self.do | CD * self.cd
-        return self.name + _TAIL.pack(self.qtype, self.qclass, flags, self.view)
+        return self.name + _TAIL.pack(self.qtype, self.qclass, self.flags, self.view)
 
 
 def parse_name(text: str) -> bytes:

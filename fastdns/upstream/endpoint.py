@@ -10,9 +10,9 @@ from functools import partial
 import gevent
 from gevent.queue import Empty
 
+from .._entry import Source
 from .._forward import Handover
 from .._shared import UpstreamState
-from .._tiers import Source
 from .._upstream import OPT, PROBE, TRIAL, Upstream
 from ..config.schema import Server
 from ..errors import LocalShortage, UpstreamError

@@ -9,9 +9,9 @@ import gevent
 from gevent.queue import Queue
 
 from .._answer import Answer
+from .._entry import Source
 from .._flights import Flights
 from .._shared import Counters
-from .._tiers import Source
 from ..config.schema import Address
 from ..errors import LocalShortage, UpstreamError, UpstreamTimeout, UpstreamUnusable
 from .reply import Reader

@@ -13,9 +13,9 @@ from gevent import GreenletExit
 from gevent.queue import Empty
 
 from .._answer import Answer
+from .._entry import Source
 from .._forward import Forward, Handover
 from .._shared import Counters
-from .._tiers import Source
 from ..config.schema import Server, Upstream
 from ..errors import (
     NetworkDown,

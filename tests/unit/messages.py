@@ -8,8 +8,10 @@ from pathlib import Path
 
 from fastdns._access import Access
 from fastdns._answer import Answer, Limits, Reading
+from fastdns._cache import Cache
 from fastdns._control import Control
 from fastdns._disk import Disk
+from fastdns._entry import Source
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
 from fastdns._forward import Forward, Handover
@@ -17,7 +19,6 @@ from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
 from fastdns._shared import Pages
-from fastdns._tiers import Source, Tiers
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -160,7 +161,7 @@ class Front:
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
         self.control = Control.open(None, directory)
-        self.tiers = Tiers(
+        self.tiers = Cache(
             self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
         )
         self.uncommon: list[Query] = []

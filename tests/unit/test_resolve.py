@@ -17,15 +17,16 @@ from messages import EDE, EVERYBODY, address, answer_from, key, name, now_ms, op
 
 from fastdns import resolve
 from fastdns._answer import Answer, Limits, failure, text_answer
+from fastdns._cache import Cache
 from fastdns._control import CHANGE_NAME, Control
 from fastdns._disk import Disk
+from fastdns._entry import Source
 from fastdns._flights import Flights
 from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
 from fastdns._shared import Pages
-from fastdns._tiers import Source, Tiers
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
 from fastdns.upstream import udp
@@ -66,8 +67,8 @@ class HeldGroup(Group):
         self.asked[position][1].put(answer)
 
 
-class SlowTiers(Tiers):
-    """Tiers over a disk that does not answer before the test says so."""
+class SlowCache(Cache):
+    """A cache over a disk that does not answer before the test says so."""
 
     def __init__(self, *_: object) -> None:
         self.may_read = threading.Event()
@@ -105,7 +106,7 @@ def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> As
     monkeypatch.setattr(resolve, "QUESTIONS_MAX", 2)
     pages = Pages.create(tmp_path / "counters", slots=1, started_at=time.time())
     counters = pages.counters(0)
-    tiers = Tiers(
+    tiers = Cache(
         HotCache(1 << 20), counters, Disk(tmp_path), Ring.open(None), Control.open(None, tmp_path)
     )
     manners = resolve.Manners(Limits(0, 86400, 3600, 5, False))
@@ -198,7 +199,7 @@ def test_question_dropped_while_its_answer_comes_leaves_the_next_one_alone(
 class Scene:
     """A resolver over a cache that holds what the test puts in, and clients of it."""
 
-    def __init__(self, directory: Path, group: HeldGroup, tiers: type[Tiers] = Tiers) -> None:
+    def __init__(self, directory: Path, group: HeldGroup, tiers: type[Cache] = Cache) -> None:
         pages = Pages.create(directory / "counters", slots=1, started_at=time.time())
         self.pages = pages
         counters = pages.counters(0)
@@ -324,9 +325,9 @@ def slow(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> I
     place.mkdir()
     answers = {qname: answer_from(reply(address(), qname=qname), of=key(qname)) for qname in KEPT}
     write_disk(place, {key(n): value_of(one, ago(KEPT[n])) for n, one in answers.items()})
-    scene = Scene(place, group, SlowTiers)
+    scene = Scene(place, group, SlowCache)
     yield scene
-    assert isinstance(scene.tiers, SlowTiers)
+    assert isinstance(scene.tiers, SlowCache)
     scene.tiers.may_read.set()
 
 
@@ -344,7 +345,7 @@ def test_what_a_slow_disk_has_is_told_when_the_upstreams_fail(
 ) -> None:
     client = slow.ask(qname)
     until(lambda: group.asked)
-    assert isinstance(slow.tiers, SlowTiers)
+    assert isinstance(slow.tiers, SlowCache)
     slow.tiers.may_read.set()
     until(lambda: slow.memory.count)
     if not client.heard:  # patience has told what is stale
