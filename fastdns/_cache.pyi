@@ -1,12 +1,12 @@
 from ._answer import Answer
 from ._changes import Changes, Ticket
 from ._control import Control
+from ._counters import Counters
 from ._disk import Disk
 from ._entry import Moment, Source
 from ._hotcache import HotCache
 from ._policy import Policy
 from ._ring import Ring
-from ._shared import Counters
 
 class Cache:
     """Memory and disk as one cache."""

@@ -10,7 +10,8 @@ from fastdns._entry cimport Instant, Origin
 from fastdns._hotcache cimport Entry, HotCache, Standing
 from fastdns._policy cimport Decision
 from fastdns._ring cimport Ring
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
+from fastdns._wire cimport Findings
 
 cdef enum DiskLookUp:
     DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
@@ -36,6 +37,10 @@ cdef class Cache:
     #   memory's stamp then is of other upstreams, and good for stale answers only
     cdef Entry* judge(self, Entry* entry) noexcept nogil
     # ^ the same for an entry that was found under another stamp
+    cdef bint passes(
+        self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
+    ) noexcept nogil
+    # ^ what an upstream has said may be told and kept; else decision says what is told in its place
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef int begin_disk(self) noexcept nogil        # 0 and look_up_disk may be called, then end_disk; else -1
     cdef int look_up_disk(
@@ -45,6 +50,8 @@ cdef class Cache:
     cdef void end_disk(self) noexcept nogil
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
+    cdef bint recall(self, bytes key, bint in_outage) except -1
+    # ^ memory has, or gets, what may be told of this key past its TTL
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
         uint64_t fingerprint, const Origin* whence, uint32_t rtt_us, const Instant* now,

@@ -17,7 +17,7 @@ from fastdns._entry cimport AGE_UNKNOWN, Moment, Source, read_moment
 from fastdns._hotcache cimport Standing, epoch_of, key_of, stored_ms_of
 from fastdns._policy cimport FORWARD, Decision, Policy, decide, inspect
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
@@ -203,6 +203,12 @@ cdef class Cache:
             self.changes.policy, decision, &findings
         )
 
+    cdef bint passes(
+        self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
+    ) noexcept nogil:
+        decide(self.changes.policy, load16(key + key_length - 2), key, key_length, decision)
+        return inspect(self.changes.policy, decision, findings)
+
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         cdef Decision decision
         decide(self.changes.policy, load16(key + key_length - 2), key, key_length, &decision)
@@ -343,6 +349,15 @@ cdef class Cache:
 
         In an outage an answer to the same question under another DO or CD is better than none.
         """
+        cdef Entry* entry
+        if not self.recall(key, in_outage):
+            return None
+        entry = self.entry_of(key)
+        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
+        return answer_of(entry, 0, ttl, extended_error(ede))
+
+    cdef bint recall(self, bytes key, bint in_outage) except -1:
+        """Bring what there is past its TTL into memory; return True when it may be told."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
@@ -352,17 +367,7 @@ cdef class Cache:
         if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
             if self.borrow(key, &now):
                 entry = self.entry_of(key)
-        if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
-            return None
-        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
-        return answer_of(entry, 0, ttl, extended_error(ede))
-
-    def has_good(self, bytes key not None):
-        """Return True when memory holds a good answer within its TTL."""
-        cdef Entry* entry = self.entry_of(key)
-        cdef Instant now
-        read_moment(&now)
-        return entry != NULL and not entry.answer.is_failure and self.memory.is_fresh(entry, now.boot_ms)
+        return entry != NULL and self.memory.is_stale(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 from fastdns._udp cimport Sender
 from fastdns._wire cimport Question
 

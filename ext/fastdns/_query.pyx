@@ -2,7 +2,7 @@
 
 from fastdns._answer cimport Answer
 from fastdns._response cimport RESPONSE_MAX, write_answer
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED,
     RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SEND_ERRORS, observe,
 )

@@ -14,9 +14,9 @@ from gevent.server import StreamServer
 from gevent.socket import socket as GeventSocket
 
 from .._answer import Answer
+from .._counters import Counters
 from .._fastpath import FastPath
 from .._query import Query
-from .._shared import Counters
 
 IDLE_SECONDS = 10.0  # without a query: RFC 7766 section 6.2.3 asks for a few seconds
 FRAME_SECONDS = 5.0  # from the first octet of a message to its last

@@ -18,7 +18,7 @@ from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
-from fastdns._shared import Pages
+from fastdns.counters import Pages
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything

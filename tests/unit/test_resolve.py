@@ -26,9 +26,9 @@ from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
-from fastdns._shared import Pages
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
+from fastdns.counters import Pages
 from fastdns.upstream import udp
 from fastdns.upstream.exchange import Keep
 from fastdns.upstream.group import Group, Outcome

@@ -1,0 +1,13 @@
+from ._cache import Cache
+
+IN_FLIGHT_MAX: int
+
+class Questions:
+    """The questions of one process that are under way."""
+
+    @property
+    def tiers(self) -> Cache: ...
+    @property
+    def count(self) -> int: ...
+    @property
+    def waiting(self) -> int: ...
