@@ -1,9 +1,10 @@
 from ._answer import Answer
 from ._changes import Changes, Ticket
+from ._clock import Moment
 from ._control import Control
 from ._counters import Counters
 from ._disk import Disk
-from ._entry import Moment, Source
+from ._entry import Source
 from ._hotcache import HotCache
 from ._policy import Policy
 from ._ring import Ring

@@ -12,9 +12,13 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
+from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
-from fastdns._entry cimport AGE_UNKNOWN, Moment, Source, read_moment
+from fastdns._entry cimport Source
 from fastdns._hotcache cimport Standing, epoch_of, key_of, stored_ms_of
+from fastdns._key cimport (
+    KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_view, set_key_view,
+)
 from fastdns._policy cimport FORWARD, Decision, Policy, decide, inspect
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._counters cimport (
@@ -23,13 +27,10 @@ from fastdns._counters cimport (
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport (
-    KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, RECORDS_MAX, Findings, find_in_answer, key_length_of, load16, load32, store16,
-    store32,
-)
+from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store32
 
 from fastdns._answer import extended_error
-from fastdns._keys import cache_key
+from fastdns._key import cache_key
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void* octets, size_t count)
@@ -37,7 +38,6 @@ cdef extern from "<unistd.h>" nogil:
 log = logging.getLogger("fastdns.disk")
 
 cdef enum:
-    FLAGS_IN_TAIL = 4       # type and class stand before them
     WARM_SHARE = 4          # a quarter of memory stays free for what is new
     RCODE_NXDOMAIN = 3
 
@@ -51,7 +51,7 @@ cdef inline bint ends_others(const Entry* entry) noexcept nogil:
 
 cdef void other_key(uint8_t* out, const uint8_t* key, uint16_t key_length, int which) noexcept nogil:
     memcpy(out, key, key_length)
-    out[key_length - KEY_TAIL + FLAGS_IN_TAIL] ^= KEY_DO if which == 0 else KEY_CD if which == 1 else KEY_DO | KEY_CD
+    out[key_length - KEY_TAIL + KEY_FLAGS_AT] ^= KEY_DO if which == 0 else KEY_CD if which == 1 else KEY_DO | KEY_CD
 
 
 cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
@@ -70,10 +70,10 @@ cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, byte
 
 cdef const uint8_t* key_on_disk(uint8_t* room, const uint8_t* key, uint16_t key_length, uint16_t group) noexcept nogil:
     """The key with the group in the place of the view: what an upstream has said serves every view."""
-    if group == load16(key + key_length - 2):
+    if group == key_view(key, key_length):
         return key
     memcpy(room, key, key_length)
-    store16(room + key_length - 2, group)
+    set_key_view(room, key_length, group)
     return room
 
 
@@ -178,7 +178,7 @@ cdef class Cache:
             self.show_memory()
             return NULL
         entry.stamp = self.changes.epoch        # not to be served fresh, and no change up to this one has removed it
-        decide(self.changes.policy, load16(key + entry.key_length - 2), key, entry.key_length, &decision)
+        decide(self.changes.policy, key_view(key, entry.key_length), key, entry.key_length, &decision)
         if decision.verdict != FORWARD:
             self.memory.remove(entry)
             self.show_memory()
@@ -206,12 +206,12 @@ cdef class Cache:
     cdef bint passes(
         self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
     ) noexcept nogil:
-        decide(self.changes.policy, load16(key + key_length - 2), key, key_length, decision)
+        decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
         return inspect(self.changes.policy, decision, findings)
 
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         cdef Decision decision
-        decide(self.changes.policy, load16(key + key_length - 2), key, key_length, &decision)
+        decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
         return decision.group
 
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
@@ -285,7 +285,7 @@ cdef class Cache:
         if found.answer.ttl == 0:
             return DISK_NOTHING
         if not self.changes.policy.is_empty:
-            decide(self.changes.policy, load16(key + key_length - 2), key, key_length, &decision)
+            decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
             if not self.may_be_told(key, key_length, &found.answer, &decision):
                 return DISK_NOTHING
         if old != NULL and ends_others(old) and (found.by_wall or stored_ms_of(old) >= now_ms - age_ms):
@@ -402,7 +402,7 @@ cdef class Cache:
         """Bring the answer to the same question under another DO or CD under this key, to be told as stale."""
         cdef uint16_t ttl_at[RECORDS_MAX]
         cdef uint16_t length = key_length_of(key)
-        cdef uint8_t wanted = (<const uint8_t*>key)[length - KEY_TAIL + FLAGS_IN_TAIL]
+        cdef uint8_t wanted = key_flags(key, length)
         cdef Entry* entry
         cdef Answer copy
         cdef uint64_t hash
@@ -422,7 +422,7 @@ cdef class Cache:
             standing.stamp = entry.stamp
             standing.origin = entry.origin
             standing.group = entry.answer.group
-            if not wanted & KEY_DO and (<bytes>other)[length - KEY_TAIL + FLAGS_IN_TAIL] & KEY_DO:
+            if not wanted & KEY_DO and key_flags(<bytes>other, length) & KEY_DO:
                 count = write_without_signatures(copy.stored.wire, copy.stored.length, ttl_at)
                 if count < 0:
                     continue
@@ -586,7 +586,7 @@ cdef class Cache:
             return False
         for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
-            group = load16(octets + len(key) - 2)
+            group = key_view(octets, <uint16_t>len(key))
             if group != 0:
                 key = key[:len(key) - 2] + bytes(2)
                 octets = <const uint8_t*>PyBytes_AS_STRING(key)

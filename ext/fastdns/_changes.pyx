@@ -6,16 +6,15 @@ for: was it removed by one of the changes since, which stand in a small table? W
 are its upstreams still the same? So a command costs what it touches, and each entry pays once.
 """
 
-import struct
-
 from libc.stdlib cimport calloc, free, realloc
 from libc.string cimport memset
 
 from fastdns._control cimport CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._hotcache cimport EPOCH_BITS
+from fastdns._key cimport KEY_CD, KEY_DO, KEY_TAIL, key_of_question, key_view
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, KEY_TAIL, load16
+from fastdns._wire cimport CLASS_IN, load16
 
 cdef enum:
     CLOCK_STEP_MS = 3000    # by which the clocks drift apart before earlier boots are judged anew
@@ -225,7 +224,7 @@ cdef class Changes:
             return True
         if self.policy.is_empty:
             return False
-        decide(self.policy, load16(key + key_length - 2), key, key_length, &decision)
+        decide(self.policy, key_view(key, key_length), key, key_length, &decision)
         return decision.verdict != FORWARD or decision.group != group
 
     cdef void want(self, const Change* change) except *:
@@ -234,7 +233,7 @@ cdef class Changes:
         cdef uint16_t variants = change.variants if change.variants else 1
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
             if variants >> <int>flags & 1:
-                key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, flags, 0)
+                key = key_of_question(name, change.qtype, CLASS_IN, flags)
                 if not is_special(key, <uint16_t>len(key)):     # no upstream is ever asked for those
                     self.wanted.append(key)
 

@@ -17,16 +17,16 @@ from fastdns._answer cimport (
     OPTIONS_MAX, Failure, copy_stored, fail, is_failure_code, is_lame,
 )
 from fastdns._answer cimport settle as settle_reply
-from fastdns._entry cimport read_moment
-from fastdns._hotcache cimport stored_ms_of
+from fastdns._clock cimport read_clock_ns, read_moment
 from fastdns._flights cimport LISTEN_MS, Attempt
+from fastdns._hotcache cimport stored_ms_of
+from fastdns._key cimport key_length_of
 from fastdns._policy cimport Decision
-from fastdns._query cimport read_clock_ns
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wheel cimport OF_QUESTION, Timer
-from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
 from fastdns.defects import report
 
@@ -624,8 +624,8 @@ cdef class Forward(Questions):
             fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
             stored = own.stored
         self.tiers.learn(
-            flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &upstream.source.origin,
-            <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+            flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+            &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
         self.flights.note_reply(flight, now_ns)
         self.leave(pending, flight)
@@ -652,8 +652,8 @@ cdef class Forward(Questions):
             if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
                 settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.group.limits, options, &stored)
                 self.tiers.learn(
-                    flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &upstream.source.origin,
-                    <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+                    flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+                    &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
                 )
         self.end_alone(flight)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import struct
 import time
 from pathlib import Path
@@ -14,11 +15,15 @@ from fastdns._disk import Disk
 from fastdns._entry import Source
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
-from fastdns._forward import Forward, Handover
+from fastdns._forward import Forward
+from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._query import Query
 from fastdns._ring import Ring
+from fastdns._upstream import Upstream
+from fastdns.config.schema import Address
 from fastdns.counters import Pages
+from fastdns.upstream.endpoint import packed
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -150,6 +155,19 @@ def now_ms() -> int:
 EVERYBODY = Access([0], [0])
 
 
+class Waiting(Query):
+    """A query over a stream, and what it was answered with later."""
+
+    def __init__(self) -> None:
+        self.replies: list[Answer] = []
+
+    def reply(self, answer: Answer) -> None:
+        self.replies.append(answer)
+
+    def drop(self) -> None:
+        """Nobody answers it."""
+
+
 class Front:
     """A fast path with a cache of its own, and what it could not answer by itself.
 
@@ -166,17 +184,23 @@ class Front:
         )
         self.uncommon: list[Query] = []
         self.refreshed: list[bytes] = []
-        self.handed_over: list[Handover] = []
+        # Who is asked and never says a word.
+        self.silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.silence.bind(("127.0.0.1", 0))
+        self.group = Group(GENEROUS)
+        self.upstream = Upstream(
+            SOURCE, 1.0, packed(Address(*self.silence.getsockname())), lambda: None
+        )
+        self.group.use([self.upstream])
+        self.cold: list[bytes] = []
         self.forward = Forward(
             self.tiers,
             Flights(self.pages.counters(0)),
-            GENEROUS,
-            self.handed_over.append,
+            self.group,
+            self.cold.append,
             lambda: None,
         )
-        self.fastpath = FastPath(
-            self.forward, EVERYBODY, self.uncommon.append, self.refreshed.append
-        )
+        self.fastpath = FastPath(self.forward, EVERYBODY, self._note, self.refreshed.append)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
@@ -184,7 +208,16 @@ class Front:
 
     def ask(self, packet: bytes) -> bytes | None:
         """The response over a stream, or None when there is none or the query waits in uncommon."""
-        return self.fastpath.answer_stream(packet, Query)
+        return self.fastpath.answer_stream(packet, self._make_query)
+
+    def _note(self, query: Query) -> None:
+        if query not in self.uncommon:
+            self.uncommon.append(query)
+
+    def _make_query(self) -> Query:
+        query = Waiting()
+        self.uncommon.append(query)
+        return query
 
     def keep(self, answer: Answer, under: bytes | None = None, *, age_ms: int = 0) -> None:
         """Let memory hold an answer that came that long ago."""

@@ -30,7 +30,7 @@ from fastdns._answer import failure
 from fastdns._cache import Cache
 from fastdns._control import CHANGE_ALL
 from fastdns._entry import Entry
-from fastdns._keys import disk_key
+from fastdns._key import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
 from fastdns.cache.warm import most_used

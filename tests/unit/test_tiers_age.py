@@ -23,8 +23,8 @@ from messages import (
 )
 
 from fastdns._answer import failure
+from fastdns._clock import Moment
 from fastdns._control import CHANGE_ALL
-from fastdns._entry import Moment
 from fastdns._fastpath import FastPath
 
 # ---- stale answers
