@@ -5,10 +5,11 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from contextlib import suppress
 from pathlib import Path
 
 from fastdns._access import Access
-from fastdns._answer import Answer, Limits, Reading
+from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._cache import Cache
 from fastdns._control import Control
 from fastdns._disk import Disk
@@ -18,8 +19,8 @@ from fastdns._flights import Flights
 from fastdns._forward import Forward
 from fastdns._groups import Group
 from fastdns._hotcache import HotCache
-from fastdns._query import Query
 from fastdns._ring import Ring
+from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
 from fastdns.counters import Pages
@@ -155,17 +156,41 @@ def now_ms() -> int:
 EVERYBODY = Access([0], [0])
 
 
-class Waiting(Query):
-    """A query over a stream, and what it was answered with later."""
+class StreamClient(Stream):
+    """A client, and the end of its connection at which it is served."""
 
-    def __init__(self) -> None:
-        self.replies: list[Answer] = []
+    def __init__(self, host: str = "127.0.0.1") -> None:
+        self.ours, self.theirs = socket.socketpair()
+        self.ours.setblocking(False)
+        self.debts = Debts()
+        self.changes = 0
+        self.rest = b""
+        self.open(self.theirs.fileno(), (host, 5353), self.debts)
 
-    def reply(self, answer: Answer) -> None:
-        self.replies.append(answer)
+    def changed(self) -> None:
+        self.changes += 1
 
-    def drop(self) -> None:
-        """Nobody answers it."""
+    def say(self, *packets: bytes) -> None:
+        self.ours.sendall(b"".join(len(one).to_bytes(2, "big") + one for one in packets))
+
+    def heard(self) -> list[bytes]:
+        """The responses that have come since."""
+        with suppress(BlockingIOError):
+            while piece := self.ours.recv(1 << 20):
+                self.rest += piece
+        found = []
+        while len(self.rest) >= (end := 2 + int.from_bytes(self.rest[:2], "big")):
+            found.append(self.rest[2:end])
+            self.rest = self.rest[end:]
+        return found
+
+    def is_full(self) -> bool:
+        return self.waiting >= PIPELINE_MAX - 1 or self.has_ended
+
+    def hang_up(self) -> None:
+        self.close()
+        self.ours.close()
+        self.theirs.close()
 
 
 class Front:
@@ -182,7 +207,7 @@ class Front:
         self.tiers = Cache(
             self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
         )
-        self.uncommon: list[Query] = []
+        self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
         # Who is asked and never says a word.
         self.silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -200,24 +225,26 @@ class Front:
             self.cold.append,
             lambda: None,
         )
-        self.fastpath = FastPath(self.forward, EVERYBODY, self._note, self.refreshed.append)
+        self.fastpath = FastPath(
+            self.forward, EVERYBODY, lambda key: failure(key, 5, None, 0), self.refreshed.append
+        )
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
         self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
-        """The response over a stream, or None when there is none or the query waits in uncommon."""
-        return self.fastpath.answer_stream(packet, self._make_query)
+        """The response over a stream, or None when there is none or an upstream is asked."""
+        if not self.clients or self.clients[-1].is_full():
+            self.clients.append(StreamClient())
+        self.clients[-1].say(packet)
+        for _piece in range(1 + len(packet) // 16384):
+            self.fastpath.serve_stream(self.clients[-1])
+        return self.heard()
 
-    def _note(self, query: Query) -> None:
-        if query not in self.uncommon:
-            self.uncommon.append(query)
-
-    def _make_query(self) -> Query:
-        query = Waiting()
-        self.uncommon.append(query)
-        return query
+    def heard(self) -> bytes | None:
+        """The response that a client of a stream has got since."""
+        return next((one for client in self.clients for one in client.heard()), None)
 
     def keep(self, answer: Answer, under: bytes | None = None, *, age_ms: int = 0) -> None:
         """Let memory hold an answer that came that long ago."""

@@ -125,7 +125,7 @@ def test_in_an_outage_memory_tells_what_is_stale_at_once(place: Path) -> None:
     response = front.ask(query())
     assert response is not None
     assert ttl_of(response) == 30
-    assert front.uncommon == []
+    assert front.forward.count == 0
 
 
 def test_in_an_outage_the_disk_tells_what_is_stale_at_once(place: Path) -> None:
