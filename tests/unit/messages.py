@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -21,6 +22,7 @@ from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
+from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
 from fastdns.counters import Pages
@@ -194,57 +196,92 @@ class StreamClient(Stream):
 
 
 class Front:
-    """A fast path with a cache of its own, and what it could not answer by itself.
+    """A fast path with a cache of its own, and an upstream that says what the test says.
 
     There is no disk cache unless somebody makes one in the directory.
     """
 
-    def __init__(self, directory: Path, capacity: int = 1 << 20, stale: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        capacity: int = 1 << 20,
+        stale: int = 0,
+        *,
+        group: Group | None = None,
+        stale_wait: float = 1.8,
+    ) -> None:
         self.cache = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
         self.control = Control.open(None, directory)
-        self.tiers = Cache(
-            self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
-        )
+        counters = self.pages.counters(0)
+        self.tiers = Cache(self.cache, counters, Disk(directory), self.ring, self.control)
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
-        # Who is asked and never says a word.
-        self.silence = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self.silence.bind(("127.0.0.1", 0))
-        self.group = Group(GENEROUS)
-        self.upstream = Upstream(
-            SOURCE, 1.0, packed(Address(*self.silence.getsockname())), lambda: None
-        )
-        self.group.use([self.upstream])
-        self.cold: list[bytes] = []
+        self.cold: list[bytes] = []  # keys that a disk which has to be waited for may have
+        self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.upstream.bind(("127.0.0.1", 0))
+        self.group = group or Group(GENEROUS, attempts=1)
+        self.known = Upstream(SOURCE, 5.0, peer_of(self.upstream), lambda: None)
+        self.known.look_at_message(OPT_FORM, 0, has_opt=True)
+        self.group.use([self.known])
+        self._asked: list[tuple[bytes, object]] = []
         self.forward = Forward(
             self.tiers,
-            Flights(self.pages.counters(0)),
+            Flights(counters),
             self.group,
             self.cold.append,
             lambda: None,
+            stale_wait=stale_wait,
         )
-        self.fastpath = FastPath(
-            self.forward, EVERYBODY, lambda key: failure(key, 5, None, 0), self.refreshed.append
-        )
+        self.fastpath = FastPath(self.forward, EVERYBODY, about_us, self.refreshed.append)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
         self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
-        """The response over a stream, or None when there is none or an upstream is asked."""
+        """The response over a stream, or None when there is none or the client waits."""
         if not self.clients or self.clients[-1].is_full():
             self.clients.append(StreamClient())
         self.clients[-1].say(packet)
         for _piece in range(1 + len(packet) // 16384):
             self.fastpath.serve_stream(self.clients[-1])
-        return self.heard()
+        return next(iter(self.clients[-1].heard()), None)
 
     def heard(self) -> bytes | None:
         """The response that a client of a stream has got since."""
         return next((one for client in self.clients for one in client.heard()), None)
+
+    def missed(self) -> list[bytes]:
+        """The keys of what the upstream has been asked, since the last answer of its."""
+        with suppress(BlockingIOError):
+            while True:
+                self._asked.append(self.upstream.recvfrom(4096, socket.MSG_DONTWAIT))
+        return [key_of(wire) for wire, _ in self._asked]
+
+    def say(self, wire: bytes) -> None:
+        """Let the upstream say this to the query that has waited longest."""
+        self.missed()
+        asked, peer = self._asked.pop(0)
+        self.upstream.sendto(asked[:2] + wire[2:], peer)  # type: ignore[arg-type]
+        poll = select.poll()  # select() would end at descriptor 1024
+        poll.register(self.forward.flights.descriptor, select.POLLIN)
+        assert poll.poll(5000)
+        self.forward.read_replies()
+
+    def fail(self) -> None:
+        """Let the upstream say SERVFAIL to the query that has waited longest."""
+        self.missed()
+        asked, _ = self._asked[0]
+        self.say(header(REPLY | 2, 1) + asked[HEADER : end_of_question(asked)])
+
+    def answered(self, wire: bytes) -> bytes:
+        """What a client of a stream is told when the upstream says this."""
+        self.say(wire)
+        response = self.heard()
+        assert response is not None
+        return response
 
     def keep(self, answer: Answer, under: bytes | None = None, *, age_ms: int = 0) -> None:
         """Let memory hold an answer that came that long ago."""
@@ -252,3 +289,29 @@ class Front:
 
     def count(self, name: str) -> int:
         return self.pages.totals()[name]
+
+
+def peer_of(upstream: socket.socket) -> bytes:
+    """The address of an upstream as C takes it."""
+    host, port = upstream.getsockname()
+    return packed(Address(host, port))
+
+
+def end_of_question(wire: bytes) -> int:
+    """Where the question of a query ends."""
+    at = HEADER
+    while wire[at]:
+        at += 1 + wire[at]
+    return at + 5
+
+
+def key_of(wire: bytes) -> bytes:
+    """The key of the question that an upstream is asked."""
+    end = end_of_question(wire)
+    do, cd = wire[-4] & 0x80, wire[3] & 0x10
+    return wire[HEADER:end] + bytes((bool(do) | bool(cd) << 1, 0, 0))
+
+
+def about_us(key: bytes) -> Answer:
+    """Nothing is told of ourselves."""
+    return failure(key, 5, None, 0)
