@@ -236,7 +236,7 @@ def test_answer_to_a_question_that_a_command_has_removed_meanwhile_is_told_and_n
 
 def test_answer_of_an_upstream_of_before_is_told_and_not_kept(scene: Scene) -> None:
     scene.ask(query())
-    scene.front.tiers.change_origin(77)
+    scene.front.tiers.set_group(0, 77)
     scene.answer(address())
     assert len(scene.heard()) == 1
     assert scene.front.cache.count == 0
