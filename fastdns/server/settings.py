@@ -55,11 +55,6 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
     return Settings(config, sources, _listeners_for(former, config))
 
 
-def keeper_has_to_change(former: Config, config: Config) -> bool:
-    """Whether the keeper was forked with other settings than it should have."""
-    return _for_keeper(former) != _for_keeper(config)
-
-
 def trimmed(settings: Settings) -> Settings:
     """Return the settings without the UDP sockets for which there is no worker."""
     count = settings.config.worker_count
@@ -120,10 +115,6 @@ def no_upstream(config: Config) -> str:
         "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
         "name one with --upstream ADDRESS, or upstream.servers in the configuration"
     )
-
-
-def _for_keeper(config: Config) -> tuple[object, ...]:
-    return config.cache.disk, config.cache.stale, config.cache.commit_interval, config.log_level
 
 
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:
