@@ -29,8 +29,6 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     UNCOMMON_A_WAKEUP = 64  # these cost a greenlet each
-    OUTAGE_TRIES = 64       # names that are asked for at once while nobody answers; others hear so at once
-    COLD_TRIES = 512        # the same while the disk may have it
     OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
@@ -142,7 +140,7 @@ cdef class FastPath:
                 return self.serve(entry, seen, out, limit, now_ms, written)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
             if (
-                (self.forward.is_outage or self.forward.holds(entry, now_ms))
+                (self.forward.is_outage(0) or self.forward.holds(entry, now_ms))
                 and self.memory.is_stale(entry, now_ms) and question.flags & FLAG_RD
             ):
                 self.tally[CACHE_MISSES] += 1
@@ -177,7 +175,7 @@ cdef class FastPath:
             seen.hash, question.key, question.key_length, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
-            if self.forward.is_outage and question.flags & FLAG_RD:
+            if self.forward.is_outage(0) and question.flags & FLAG_RD:
                 entry = self.memory.find_any(seen.hash, question.key, question.key_length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, seen, out, limit, now.boot_ms, written)
@@ -195,7 +193,7 @@ cdef class FastPath:
     cdef int without_disk(self, const Seen* seen, uint8_t* out, size_t* written) noexcept nogil:
         # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
         if seen.question.flags & FLAG_RD:
-            if self.forward.is_outage and self.is_hopeless(&seen.question):
+            if self.forward.is_outage(0) and self.is_hopeless(&seen.question):
                 written[0] = self.refuse(seen, out, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY)
                 return ANSWERED
             return UNCOMMON
@@ -205,9 +203,8 @@ cdef class FastPath:
     cdef bint is_hopeless(self, const Question* question) noexcept nogil:
         """True when, in an outage, enough is asked for already and nothing else could answer."""
         # On a cold disk there may be something, which another thread finds soon.
-        cdef int tries = COLD_TRIES if self.tiers.disk.would_wait() else OUTAGE_TRIES
         return (
-            self.forward.count >= tries and question.qclass != CLASS_CHAOS
+            self.forward.has_no_try(0, self.tiers.disk.would_wait()) and question.qclass != CLASS_CHAOS
             and not self.tiers.has_other(question.key, question.key_length)
         )
 
@@ -242,7 +239,7 @@ cdef class FastPath:
             limit if limit else seen.question.udp_size,
         )
         count_response(self.tally, out)
-        if not self.forward.is_outage or now_ms < self.next_try_ms:
+        if not self.forward.is_outage(0) or now_ms < self.next_try_ms:
             return ANSWERED
         self.next_try_ms = now_ms + OUTAGE_TRY_MS
         return ANSWERED_LATE
@@ -325,6 +322,8 @@ cdef class FastPath:
         cdef Instant now
         cdef bint on_disk = not self.tiers.disk.would_wait() and self.tiers.begin_disk() == 0
         cdef bint wants_disk
+        cdef uint64_t cold = 0      # a bit for each that nobody has looked for on disk
+        cdef int to_ask = 0
         read_moment(&now)
         try:
             for i in range(count):
@@ -338,7 +337,10 @@ cdef class FastPath:
                 else:
                     verdict = self.without_disk(&self.seen[self.missed[i]], self.batch.room(), &written)
                 if verdict == UNCOMMON:
-                    uncommon = self.put_off(fd, self.missed[i], wants_disk, uncommon)
+                    if wants_disk:
+                        cold |= <uint64_t>1 << to_ask
+                    self.missed[to_ask] = self.missed[i]
+                    to_ask += 1
                     continue
                 self.batch.queue(self.missed[i], written)
                 if verdict == ANSWERED_LATE:
@@ -347,6 +349,8 @@ cdef class FastPath:
             if on_disk:     # whatever happens: it must not be renewed twice
                 self.tiers.end_disk()
         self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
+        for i in range(to_ask):     # the disk is not being read any more: whoever asks may want to, or find another one
+            uncommon = self.put_off(fd, self.missed[i], (cold >> i) & 1, uncommon)
         self.forward.send()
         return uncommon
 
@@ -356,9 +360,10 @@ cdef class FastPath:
         cdef const uint8_t* spelling = seen.packet + HEADER_LENGTH
         cdef uint64_t now_ns = read_clock_ns()
         cdef UdpQuery query
-        if seen.question.qclass != CLASS_CHAOS and self.forward.take_udp(
-            seen.hash, &seen.question, spelling, fd, &self.batch.senders[i], now_ns, not wants_disk
-        ):
+        if seen.question.qclass != CLASS_CHAOS:
+            self.forward.take_udp(
+                seen.hash, &seen.question, spelling, fd, &self.batch.senders[i], now_ns, wants_disk
+            )
             return uncommon
         query = UdpQuery.__new__(UdpQuery)
         query.take(self.tiers.counters, &seen.question, spelling, now_ns)
@@ -429,7 +434,8 @@ cdef class FastPath:
             query = make_query()
             query.take(self.tiers.counters, &seen.question, seen.packet + HEADER_LENGTH, read_clock_ns())
             query.wants_disk = wants_disk
-            if seen.question.qclass != CLASS_CHAOS and self.forward.take_other(seen.hash, query, not wants_disk):
+            if seen.question.qclass != CLASS_CHAOS:
+                self.forward.take_other(seen.hash, query, wants_disk)
                 self.forward.send()
             else:
                 self.on_uncommon(query)

@@ -51,6 +51,8 @@ cdef class Tiers:
     # ^ a command has removed the key, or the upstreams are others, since these were `epoch` and `origin`
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
+    cdef bint recall(self, bytes key, bint in_outage) except -1
+    # ^ memory has, or gets, what may be told of this key past its TTL
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
         const Origin* whence, uint32_t rtt_us, const Instant* now,

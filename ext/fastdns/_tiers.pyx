@@ -368,6 +368,15 @@ cdef class Tiers:
 
         In an outage an answer to the same question under another DO or CD is better than none.
         """
+        cdef Entry* entry
+        if not self.recall(key, in_outage):
+            return None
+        entry = self.entry_of(key)
+        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
+        return answer_of(entry, 0, ttl, extended_error(ede))
+
+    cdef bint recall(self, bytes key, bint in_outage) except -1:
+        """Bring what there is past its TTL into memory; return True when it may be told."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
@@ -377,17 +386,7 @@ cdef class Tiers:
         if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
             if self.borrow(key, &now):
                 entry = self.entry_of(key)
-        if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
-            return None
-        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
-        return answer_of(entry, 0, ttl, extended_error(ede))
-
-    def has_good(self, bytes key not None):
-        """Return True when memory holds a good answer within its TTL."""
-        cdef Entry* entry = self.entry_of(key)
-        cdef Instant now
-        read_moment(&now)
-        return entry != NULL and not entry.answer.is_failure and self.memory.is_fresh(entry, now.boot_ms)
+        return entry != NULL and self.memory.is_stale(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""

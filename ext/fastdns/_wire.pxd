@@ -19,6 +19,7 @@ cdef enum:
     KEY_MAX = 262           # NAME_MAX + KEY_TAIL
     RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
     CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or a bad joke
+    ADDRESSES_MAX = 128     # that are noted of an answer
     TARGETS_MAX = 128       # names to which records in the additional section may belong
     UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
     UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
@@ -112,6 +113,11 @@ ctypedef struct Chain:      # the names whose records belong to the answer
     int count
     bint is_dname[CHAIN_MAX]
     Name names[CHAIN_MAX]
+
+ctypedef struct Findings:   # what policy looks at in an answer
+    Chain chain             # from the queried name on
+    int addresses           # in A and AAAA records of the chain: more than ADDRESSES_MAX have not all been noted
+    uint8_t address[ADDRESSES_MAX][16]      # IPv4 as ::ffff:a.b.c.d
 
 ctypedef struct Targets:    # names in RDATA: who owns records in the additional section
     int count

@@ -31,10 +31,8 @@ from ..config.schema import Config
 from ..defects import guarded
 from ..listen.tcp import TcpListener
 from ..resolve import Manners, Resolver
-from ..upstream.exchange import Desk
-from ..upstream.group import Group
+from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
-from ..upstream.reply import Reader
 from ..upstream.sources import Sources
 from .admission import Admission
 from .sockets import Listeners
@@ -83,21 +81,21 @@ class Worker:
         self._control = inheritance.control
         self._stop = Event()
         manners = _manners(config)
-        flights = self._flights = Flights(counters, wants_ad=config.upstream.trust_ad)
-        desk = Desk(Reader(manners.limits), counters, flights)
-        self._group = Group(config.upstream, inheritance.sources.servers, desk)
+        flights = self._flights = Flights(counters)
+        servers = inheritance.sources.servers
+        self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
         self._tiers = Tiers(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
             Disk(inheritance.cache),
             inheritance.ring,
             inheritance.control,
-            fingerprint(config.upstream, inheritance.sources.servers),
+            fingerprint(config.upstream, servers),
             inheritance.keeper_bell,
         )
         self._admission = Admission(config.access, tells=inheritance.number == 0)
         self._resolver = Resolver(
-            self._group, manners, self._tiers, counters, flights, access=self._admission.access
+            self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
         )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
@@ -150,14 +148,14 @@ class Worker:
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
         while True:
-            self._group.show(self._counters)
+            self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._flights.close_idle_ports()
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
-                self._group.replace(servers)
+                self._endpoints.replace(servers)
                 self._tiers.change_origin(fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:
