@@ -14,7 +14,6 @@ import dns.message
 import dns.rcode
 import pytest
 
-from fastdns._counters import Pages
 from fastdns._questions import IN_FLIGHT_MAX
 from fastdns.config.places import Places
 from fastdns.counters import Pages
