@@ -153,6 +153,11 @@ class Listen(Section):
         default=(Address("127.0.0.1", 53), Address("::1", 53)), validator=_distinct
     )
 
+    @property
+    def addresses(self) -> tuple[tuple[str, Address], ...]:
+        """All of them, each with the name of the service that clients find there."""
+        return tuple(("dns", address) for address in self.dns)
+
     def covers(self, address: Address) -> bool:
         """Return True when a query sent to the address would come back to ourselves.
 

@@ -149,7 +149,7 @@ class Supervisor:
     @property
     def _description(self) -> str:
         settings = self._processes.settings
-        addresses = ", ".join(str(one.address) for one in settings.listeners)
+        addresses = ", ".join(map(str, settings.listeners))
         upstreams = ", ".join(str(one) for one in settings.sources.servers) or "none yet"
         return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
@@ -157,7 +157,7 @@ class Supervisor:
         """Tell the service manager that we serve, and have it keep our sockets."""
         listeners = self._processes.settings.listeners
         self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
-        addresses = ", ".join(str(one.address) for one in listeners)
+        addresses = ", ".join(map(str, listeners))
         self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
 
     def _signs_of_life(self) -> dict[str, float]:
