@@ -7,12 +7,13 @@ from Cython.Compiler import Options
 from setuptools import Extension, setup
 
 MODULES = [
+    "_key",
     "_wire",
     "_scrub",
     "_siphash",
+    "_clock",
     "_answer",
     "_special_names",
-    "_keys",
     "_entry",
     "_hotcache",
     "_ring",

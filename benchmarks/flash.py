@@ -34,8 +34,8 @@ from household import DAY, Household
 from processes import BenchmarkError
 from run import machine
 
+from fastdns._clock import Moment
 from fastdns._control import Control
-from fastdns._entry import Moment
 from fastdns._ring import Ring
 from fastdns.cache import sweep
 from fastdns.cache.store import SMALL_MAP

@@ -6,6 +6,11 @@
                            moment its query was due, so that a server that stalls is not spared the queries that waited
    --each-once             closed loop over the names in order, each asked again until it was answered with NOERROR
 
+   --source 127.x.y.z      the address of the first socket; each further one has the next: so many clients
+   --nap-us N              at a fixed rate: sleep so long between two looks, in place of spinning, so that several loads
+                           and an upstream can share a core. What that delays is no part of a latency, which counts from
+                           when the query was sent until the kernel had the answer
+
    An answer counts when it comes to the socket that asked, with the id, QR=1 and the question of a query that is still
    waited for. Everything is bounded: in time by --seconds and --timeout-ms, in memory by the 65,536 ids.
    Prints one JSON object. Only 127.0.0.0/8 is ever asked. */
@@ -17,7 +22,9 @@
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
+#include <time.h>
 
 enum {
     BATCH = 64,
@@ -35,10 +42,10 @@ struct flight { /* a query that is waited for; its index is its id */
 };
 
 static struct {
-    struct sockaddr_in server;
+    struct sockaddr_in server, source;
     int sockets;
     bool each_once;
-    uint64_t window, timeout, duration, queries, rate;
+    uint64_t window, timeout, duration, queries, rate, nap;
 } option = {
     .sockets = 1, .window = 128, .timeout = 500000000, .duration = 5000000000,
 };
@@ -52,6 +59,7 @@ static uint32_t again_count, next_name;
 
 static int sockets[MOST_SOCKETS];
 static uint64_t live_on[MOST_SOCKETS];
+static uint64_t epoch; /* CLOCK_REALTIME, which the kernel's stamps have, less CLOCK_MONOTONIC */
 static struct pollfd readable[MOST_SOCKETS];
 static int turn;                /* the socket of the next batch */
 
@@ -108,7 +116,7 @@ static void send_batch(unsigned count, uint64_t start, uint64_t at)
             next_id++;
         uint64_t due = option.rate ? start + (seen.sent + i) * SECOND / option.rate : at;
         uint32_t name = next_to_ask();
-        flights[next_id] = (struct flight){.due = due, .name = name, .socket = (uint16_t)turn, .live = true};
+        flights[next_id] = (struct flight){.due = option.nap ? at : due, .name = name, .socket = (uint16_t)turn, .live = true};
         if (at - due > seen.latest_send)
             seen.latest_send = at - due;
         parts[i].iov_base = packets[i];
@@ -178,12 +186,24 @@ static void wait_for_answers(int milliseconds)
     poll(readable, (nfds_t)option.sockets, milliseconds);
 }
 
+/* When the kernel had this message; without its stamp, now. */
+static uint64_t arrival(struct msghdr *message, uint64_t at)
+{
+    struct cmsghdr *stamp = CMSG_FIRSTHDR(message);
+    struct timespec t;
+    if (!stamp || stamp->cmsg_level != SOL_SOCKET || stamp->cmsg_type != SCM_TIMESTAMPNS)
+        return at;
+    memcpy(&t, CMSG_DATA(stamp), sizeof t);
+    return (uint64_t)t.tv_sec * SECOND + (uint64_t)t.tv_nsec - epoch;
+}
+
 /* Take what has come; true when that was anything. */
 static bool receive(void)
 {
     static uint8_t packets[BATCH][LONGEST_ANSWER];
     static struct iovec parts[BATCH];
     static struct mmsghdr messages[BATCH];
+    static _Alignas(struct cmsghdr) char stamps[BATCH][CMSG_SPACE(sizeof(struct timespec))];
     bool any = false;
     if (option.sockets > 1) /* one call instead of one for each that is empty */
         wait_for_answers(0);
@@ -193,6 +213,10 @@ static bool receive(void)
         for (int i = 0; i < BATCH; i++) {
             parts[i] = (struct iovec){.iov_base = packets[i], .iov_len = LONGEST_ANSWER};
             messages[i].msg_hdr = (struct msghdr){.msg_iov = &parts[i], .msg_iovlen = 1};
+            if (option.nap) {
+                messages[i].msg_hdr.msg_control = stamps[i];
+                messages[i].msg_hdr.msg_controllen = sizeof stamps[i];
+            }
         }
         int n = recvmmsg(sockets[s], messages, BATCH, MSG_DONTWAIT, NULL);
         if (n < 0 && errno == ECONNREFUSED)
@@ -201,7 +225,7 @@ static bool receive(void)
             fail("recvmmsg: %s", strerror(errno));
         uint64_t at = now();
         for (int i = 0; i < n; i++)
-            take_answer(packets[i], messages[i].msg_len, s, at);
+            take_answer(packets[i], messages[i].msg_len, s, arrival(&messages[i].msg_hdr, at));
         any = any || n > 0;
     }
     return any;
@@ -252,7 +276,9 @@ static uint64_t run(void)
             next_look = at + 100 * MILLISECOND;
         }
         /* At a fixed rate it spins: its own wake-ups would otherwise be part of every latency. */
-        if (!any && (ending || !option.rate))
+        if (option.nap)
+            nanosleep(&(struct timespec){.tv_nsec = (long)option.nap}, NULL);
+        else if (!any && (ending || !option.rate))
             wait_for_answers(10);
     }
 }
@@ -264,6 +290,7 @@ static void read_options(int argc, char **argv)
     static const struct option known[] = {
         {"server", 1, 0, 's'}, {"window", 1, 0, 'w'}, {"sockets", 1, 0, 'k'}, {"timeout-ms", 1, 0, 't'},
         {"seconds", 1, 0, 'T'}, {"queries", 1, 0, 'q'}, {"rate", 1, 0, 'r'}, {"each-once", 0, 0, 'e'},
+        {"source", 1, 0, 'a'}, {"nap-us", 1, 0, 'u'},
         QUESTION_OPTIONS, {0},
     };
     int which, at = 0;
@@ -278,6 +305,8 @@ static void read_options(int argc, char **argv)
         case 'q': option.queries = number(name, optarg, 1, UINT64_MAX); break;
         case 'r': option.rate = number(name, optarg, 1, 1000000); break;
         case 'e': option.each_once = true; break;
+        case 'a': option.source = read_address(name, optarg); break;
+        case 'u': option.nap = number(name, optarg, 1, 100000) * 1000; break;
         default:
             if (!question_option(which, name, optarg))
                 exit(2);
@@ -285,29 +314,46 @@ static void read_options(int argc, char **argv)
     }
     if (optind < argc || !option.server.sin_port)
         fail("usage: load --server 127.0.0.1:PORT [--seconds S] [--queries N] [--rate N | --window N | --each-once]\n"
-             "  [--sockets N] [--timeout-ms N]\n" QUESTION_USAGE);
+             "  [--sockets N] [--source 127.x.y.z] [--nap-us N] [--timeout-ms N]\n" QUESTION_USAGE);
     if (option.each_once && (option.rate || questions.fresh))
         fail("--each-once goes neither with --rate nor with --fresh");
+    if (option.nap && !option.rate)
+        fail("--nap-us goes with --rate only");
     if (option.rate && !option.queries)
         option.queries = option.rate * option.duration / SECOND;
+}
+
+/* Return a socket that asks the server, from the `number`th address when there are several. */
+static int open_socket(int number)
+{
+    int octets = 4 << 20, yes = 1;
+    int s = socket(AF_INET, SOCK_DGRAM, 0);
+    struct sockaddr_in source = option.source;
+    source.sin_addr.s_addr = htonl(ntohl(source.sin_addr.s_addr) + (uint32_t)number);
+    if (s < 0 || (source.sin_family && bind(s, (struct sockaddr *)&source, sizeof source) < 0) ||
+        connect(s, (struct sockaddr *)&option.server, sizeof option.server) < 0)
+        fail("socket: %s", strerror(errno));
+    if (option.nap)
+        setsockopt(s, SOL_SOCKET, SO_TIMESTAMPNS, &yes, sizeof yes);
+    if (setsockopt(s, SOL_SOCKET, SO_RCVBUFFORCE, &octets, sizeof octets) < 0)
+        setsockopt(s, SOL_SOCKET, SO_RCVBUF, &octets, sizeof octets);
+    return s;
 }
 
 int main(int argc, char **argv)
 {
     read_options(argc, argv);
     prepare_questions();
+    prctl(PR_SET_TIMERSLACK, 1); /* a nap is as long as it should be */
+    struct timespec real;
+    clock_gettime(CLOCK_REALTIME, &real);
+    epoch = (uint64_t)real.tv_sec * SECOND + (uint64_t)real.tv_nsec - now();
     again = malloc(option.each_once ? questions.names * sizeof *again : 1);
     if (!again)
         fail("out of memory");
     next_id = (uint16_t)random_number();
-    for (int i = 0; i < option.sockets; i++) {
-        int octets = 4 << 20;
-        sockets[i] = socket(AF_INET, SOCK_DGRAM, 0);
-        if (sockets[i] < 0 || connect(sockets[i], (struct sockaddr *)&option.server, sizeof option.server) < 0)
-            fail("socket: %s", strerror(errno));
-        if (setsockopt(sockets[i], SOL_SOCKET, SO_RCVBUFFORCE, &octets, sizeof octets) < 0)
-            setsockopt(sockets[i], SOL_SOCKET, SO_RCVBUF, &octets, sizeof octets);
-    }
+    for (int i = 0; i < option.sockets; i++)
+        sockets[i] = open_socket(i);
     print_result(run());
     return seen.answered ? 0 : 1;
 }

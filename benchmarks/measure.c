@@ -51,16 +51,22 @@ uint64_t duration(const char *text)
     return (uint64_t)(seconds * (double)SECOND);
 }
 
+struct sockaddr_in read_address(const char *name, const char *text)
+{
+    struct sockaddr_in address = {.sin_family = AF_INET};
+    if (inet_pton(AF_INET, text, &address.sin_addr) != 1 || ntohl(address.sin_addr.s_addr) >> 24 != 127)
+        fail("--%s %s: must be an address of this machine, 127.x.y.z", name, text);
+    return address;
+}
+
 struct sockaddr_in read_server(char *text)
 {
-    struct sockaddr_in server = {.sin_family = AF_INET};
     char *colon = strrchr(text, ':');
     if (!colon)
         fail("--server %s: must be ADDRESS:PORT", text);
     *colon = 0;
+    struct sockaddr_in server = read_address("server", text);
     server.sin_port = htons((uint16_t)number("server", colon + 1, 1, 65535));
-    if (inet_pton(AF_INET, text, &server.sin_addr) != 1 || ntohl(server.sin_addr.s_addr) >> 24 != 127)
-        fail("--server %s: must be an address of this machine, 127.x.y.z", text);
     return server;
 }
 
@@ -82,7 +88,7 @@ bool count_answer(const uint8_t *p, size_t n, uint64_t due, uint64_t at)
     seen.empty += empty;
     seen.octets += n;
     seen.last_answer = at;
-    record_latency(at - due);
+    record_latency(at > due ? at - due : 0);
     return rcode == 0 && !empty;
 }
 

@@ -24,6 +24,9 @@ uint64_t number(const char *name, const char *text, uint64_t least, uint64_t mos
 /* The value of --seconds in nanoseconds; fails outside of 0.001 to 3600. */
 uint64_t duration(const char *text);
 
+/* The value of --name, an address of this machine, 127.x.y.z; fails on any other. Port 0. */
+struct sockaddr_in read_address(const char *name, const char *text);
+
 /* An address of this machine, 127.x.y.z:port; fails on any other. Writes to text. */
 struct sockaddr_in read_server(char *text);
 

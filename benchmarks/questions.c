@@ -116,8 +116,7 @@ uint32_t choose_name(void)
 
 /* ---- names and packets ---- */
 
-/* Write the text `name` as labels to `wire` (LONGEST_NAME octets); return the size with the root label. */
-static size_t encode_name(const char *name, uint8_t *wire)
+size_t encode_name(const char *name, uint8_t *wire)
 {
     size_t size = 0;
     while (*name && strcmp(name, ".") != 0) {

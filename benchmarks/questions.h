@@ -35,6 +35,9 @@ extern struct questions {
 /* Take an option of QUESTION_OPTIONS; false: it is none. */
 bool question_option(int which, const char *name, const char *value);
 
+/* Write the text `name` as labels to `wire` (LONGEST_NAME octets); return the size with the root label. */
+size_t encode_name(const char *name, uint8_t *wire);
+
 /* Check the options and make ready; to be called once, before the functions below. */
 void prepare_questions(void);
 

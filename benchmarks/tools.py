@@ -14,6 +14,7 @@ BUILD = HERE.parent / "build" / "bench"
 COMPILE = ["cc", "-O2", "-Wall", "-Wextra"]
 LOAD = ("measure.c", "questions.c")
 SOURCES = {
+    "bad_upstream": ("bad_upstream.c", *LOAD),
     "floor": ("floor.c",),
     "load": ("load.c", *LOAD),
     "load_tcp": ("load_tcp.c", *LOAD),

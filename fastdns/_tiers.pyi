@@ -1,8 +1,8 @@
 from ._answer import Answer
+from ._clock import Moment
 from ._control import Control
 from ._counters import Counters
 from ._disk import Disk
-from ._entry import Moment
 from ._hotcache import HotCache
 from ._ring import Ring
 

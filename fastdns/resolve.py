@@ -15,7 +15,8 @@ from ._fastpath import FastPath
 from ._flights import Flights
 from ._forward import Forward
 from ._groups import Group
-from ._query import Query, key_parts
+from ._key import name_of
+from ._query import Query
 from ._tiers import Tiers
 from ._wheel import TICK_SECONDS
 from .defects import guarded, report
@@ -116,7 +117,7 @@ class Resolver:
 
 def _about_ourselves(query: Query) -> Answer:
     """Answer in class CHAOS: who we are (RFC 4892 section 3), and nothing else."""
-    name, *_ = key_parts(query.key)
+    name = name_of(query.key)
     if query.qtype == _TYPE_TXT:
         if name in (b"\x07version\x04bind\x00", b"\x07version\x06server\x00"):
             return text_answer(query.key, f"fastdns {__version__}".encode())

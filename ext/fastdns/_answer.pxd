@@ -2,7 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
-from fastdns._wire cimport FLAG_AA, FLAG_RA, FLAG_TC, KEY_MAX, Reply
+from fastdns._key cimport KEY_MAX
+from fastdns._wire cimport FLAG_AA, FLAG_RA, FLAG_TC, Reply
 
 ctypedef struct Stored:             # borrowed memory; whoever made it keeps it alive
     const uint8_t* wire

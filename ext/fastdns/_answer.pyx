@@ -8,10 +8,11 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
+from fastdns._key cimport KEY_MAX, KEY_TAIL, key_length_of
 from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
-    WIRE_SPOILED_REPLY, Reply, find_option, key_length_of, load16, load32, store16, store32,
+    FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
+    WIRE_SPOILED_REPLY, Reply, find_option, load16, load32, store16, store32,
 )
 
 cdef enum:

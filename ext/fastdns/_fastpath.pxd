@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._access cimport Access
-from fastdns._entry cimport Instant
+from fastdns._clock cimport Instant
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._tiers cimport Tiers

@@ -7,9 +7,9 @@ owner gave.
 from libc.stdlib cimport free, malloc
 
 from fastdns._access cimport Access
+from fastdns._clock cimport coarse, read_clock_ns, read_moment
 from fastdns._disk cimport Found
-from fastdns._entry cimport read_moment
-from fastdns._query cimport Query, UdpQuery, count_response, read_clock_ns
+from fastdns._query cimport Query, UdpQuery, count_response
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, ERROR_MAX, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
@@ -36,11 +36,6 @@ cdef enum:
     RCODE_NOTIMP = 4
     RCODE_REFUSED = 5
     RCODE_BADVERS = 16
-
-
-cdef inline uint8_t coarse(int64_t now_ms) noexcept nogil:
-    # A renewal that has failed is tried again in the next step, of some 8 seconds.
-    return <uint8_t>(1 + (now_ms >> 13) % 255)
 
 
 cdef inline uint16_t rcode_of(int status) noexcept nogil:
@@ -224,7 +219,7 @@ cdef class FastPath:
             and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
             and question.flags & FLAG_RD
         ):
-            entry.refreshing = coarse(now_ms)
+            entry.refreshing = coarse(now_ms)   # one that has failed is tried again in the next step
             return ANSWERED_LATE
         return ANSWERED
 

@@ -6,12 +6,13 @@ a query that is waited for there. Everything is bounded; nothing in here waits.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._key cimport KEY_MAX
 from fastdns._ports cimport EVENTS, PORTS_MAX, Ports
 from fastdns._counters cimport Counters
 from fastdns._udp cimport BATCH, iovec, mmsghdr
 from fastdns._upstream cimport Form, Upstream
 from fastdns._wheel cimport Timer, Wheel
-from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Reply
+from fastdns._wire cimport RECORDS_MAX, Reply
 
 cdef enum:
     FLIGHTS_MAX = 12288

@@ -9,13 +9,14 @@ from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
+from fastdns._key cimport key_length_of
 from fastdns._scrub cimport read_clean_reply
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
 from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
 from fastdns._wheel cimport OF_FLIGHT
-from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16
+from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, load16
 
 from fastdns.defects import report
 

@@ -3,10 +3,11 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
-from fastdns._entry cimport Instant
+from fastdns._clock cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing
 from fastdns._groups cimport Group
 from fastdns._hotcache cimport Entry
+from fastdns._key cimport KEY_MAX
 from fastdns._query cimport Query
 from fastdns._questions cimport Pending, Questions
 from fastdns._tiers cimport Tiers

@@ -17,14 +17,15 @@ from fastdns._answer cimport (
     OPTIONS_MAX, Failure, copy_stored, fail, is_failure_code, is_lame,
 )
 from fastdns._answer cimport settle as settle_reply
-from fastdns._entry cimport read_moment
+from fastdns._clock cimport read_moment
 from fastdns._flights cimport LISTEN_MS, Attempt
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
+from fastdns._key cimport key_length_of
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wheel cimport OF_QUESTION, Timer
-from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY, key_length_of
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
 from fastdns.defects import report
 

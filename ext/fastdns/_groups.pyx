@@ -1,6 +1,6 @@
 """A group of upstreams: who is asked, in which order, how often, and how what they say is taken."""
 
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
 
 cdef enum:
     HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5

@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_descriptor
 
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
 from fastdns._upstream cimport PEER_MAX
 
 cdef extern from "<sys/random.h>":

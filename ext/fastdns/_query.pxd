@@ -6,19 +6,6 @@ from fastdns._counters cimport Counters
 from fastdns._udp cimport Sender
 from fastdns._wire cimport Question
 
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_BOOTTIME
-    int clock_gettime(int clock, timespec* now)
-
-cdef inline uint64_t read_clock_ns() noexcept nogil:
-    # Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young.
-    cdef timespec now
-    clock_gettime(CLOCK_BOOTTIME, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
-
 cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogil
 
 cdef class Query:

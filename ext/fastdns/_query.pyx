@@ -1,13 +1,14 @@
 """A client's query that the cache could not answer, and the ways to answer it later."""
 
 from fastdns._answer cimport Answer
+from fastdns._clock cimport read_clock_ns
 from fastdns._response cimport RESPONSE_MAX, write_answer
 from fastdns._counters cimport (
     RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED,
     RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SEND_ERRORS, observe,
 )
 from fastdns._udp cimport ANSWER_OCTETS, send_one
-from fastdns._wire cimport FLAG_TC, KEY_CD, KEY_DO, KEY_TAIL, load16
+from fastdns._wire cimport FLAG_TC, load16
 
 cdef uint8_t stream_room[RESPONSE_MAX]      # for one answer at a time
 
@@ -91,14 +92,3 @@ cdef class UdpQuery(Query):
         self.count_reply(room)
         if send_one(self.fd, room, written, &self.sender) < 0:
             self.counters.at[SEND_ERRORS] += 1
-
-
-def key_parts(bytes key not None):
-    """Return (name in wire form, qtype, qclass, do, cd) of a canonical key."""
-    cdef const uint8_t* tail
-    if len(key) <= KEY_TAIL:
-        raise ValueError("not a key")
-    tail = <const uint8_t*>key + len(key) - KEY_TAIL
-    return (
-        key[:len(key) - KEY_TAIL], load16(tail), load16(tail + 2), bool(tail[4] & KEY_DO), bool(tail[4] & KEY_CD)
-    )

@@ -9,7 +9,8 @@ from fastdns._shares cimport Place, Shares
 from fastdns._tiers cimport Tiers
 from fastdns._udp cimport Batch, Sender
 from fastdns._wheel cimport Timer
-from fastdns._wire cimport KEY_MAX, Question
+from fastdns._key cimport KEY_MAX
+from fastdns._wire cimport Question
 
 cdef enum:
     SHELVES = 4096

@@ -3,9 +3,10 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._clock cimport Instant
 from fastdns._control cimport Change, Control
 from fastdns._disk cimport Disk, Found
-from fastdns._entry cimport Instant, Origin
+from fastdns._entry cimport Origin
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._ring cimport Ring
 from fastdns._counters cimport Counters

@@ -2,17 +2,14 @@
 
 from libc.string cimport memcpy, memset
 
-from fastdns._query cimport read_clock_ns
-from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply,
-    key_length_of, store16,
-)
+from fastdns._clock cimport read_clock_ns
+from fastdns._key cimport KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_TAIL, key_flags, key_length_of
+from fastdns._wire cimport FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX, Reply, store16
 
 from fastdns.defects import report
 
 cdef enum:
     OPT_OCTETS = 11
-    KEPT_OF_TAIL = 4        # type and class: what follows in a key is no part of the question
     DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
     FREE_TRIALS = 16        # without OPT that change nothing, before they get rare
     LOSSY_REPLIES = 256     # after a loss
@@ -40,8 +37,8 @@ cdef size_t write_query(
     uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt
 ) noexcept nogil:
     """Write the query for a canonical key: nothing of the client but DO and CD is in it; at most QUERY_MAX octets."""
-    cdef uint16_t question = key_length - KEY_TAIL + KEPT_OF_TAIL
-    cdef uint8_t flags = key[key_length - KEY_TAIL + KEPT_OF_TAIL]
+    cdef uint16_t question = key_length - KEY_TAIL + KEY_FLAGS_AT
+    cdef uint8_t flags = key_flags(key, key_length)
     cdef uint8_t* opt = out + HEADER_LENGTH + question
     memset(out, 0, HEADER_LENGTH)
     store16(out, query_id)

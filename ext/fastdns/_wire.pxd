@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._key cimport KEY_MAX, NAME_MAX
+
 cdef enum WireStatus:
     WIRE_OK = 0
     WIRE_DROP = -1          # nothing that could be answered
@@ -14,9 +16,6 @@ cdef enum WireStatus:
 
 cdef enum:
     HEADER_LENGTH = 12
-    NAME_MAX = 255
-    KEY_TAIL = 7            # type 2, class 2, flags 1, view 2
-    KEY_MAX = 262           # NAME_MAX + KEY_TAIL
     RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
     CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or a bad joke
     ADDRESSES_MAX = 128     # that are noted of an answer
@@ -34,10 +33,6 @@ cdef enum HeaderFlags:
     FLAG_AD = 0x0020
     FLAG_CD = 0x0010
     FLAG_RCODE = 0x000f
-
-cdef enum KeyFlags:
-    KEY_DO = 1
-    KEY_CD = 2
 
 cdef enum RecordType:
     TYPE_A = 1
@@ -161,12 +156,6 @@ cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexce
 cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil
 cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil
 
-cdef inline uint16_t key_length_of(bytes key) except 0:
-    """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
-    if not KEY_TAIL < len(key) <= KEY_MAX:
-        raise ValueError("not a key")
-    return <uint16_t>len(key)
-
 cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
     return <uint16_t>((<uint16_t>at[0] << 8) | at[1])
 
@@ -182,7 +171,3 @@ cdef inline void store32(uint8_t* at, uint32_t value) noexcept nogil:
     at[1] = <uint8_t>(value >> 16)
     at[2] = <uint8_t>(value >> 8)
     at[3] = <uint8_t>value
-
-cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
-    # Length octets are below 64 and so never taken for a letter.
-    return octet + 32 if 65 <= octet <= 90 else octet

@@ -2,6 +2,8 @@
 
 from libc.string cimport memcmp, memcpy, memset
 
+from fastdns._key cimport KEY_DO, KEY_TAIL, end_key, key_flags, lower
+
 
 cdef enum:
     POINTER = 0xc0          # the two upper bits of a compression pointer (RFC 1035 section 4.1.4)
@@ -194,16 +196,12 @@ cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Question* ou
 
 cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
     cdef Reader r
-    cdef uint8_t* tail
     cdef int status = read_head(&r, packet, length, out)
     if status == WIRE_OK:
         status = read_query_opt(&r, load16(packet + 10), out)
     if status != WIRE_OK:
         return status
-    tail = out.key + out.length
-    tail[0] = (KEY_DO if out.dnssec_ok else 0) | (KEY_CD if out.flags & FLAG_CD else 0)
-    tail[1] = tail[2] = 0   # view
-    out.key_length = out.length - 4 + KEY_TAIL
+    out.key_length = end_key(out.key, out.length, out.dnssec_ok, (out.flags & FLAG_CD) != 0, 0)
     return may_be_asked(out.qtype, out.qclass)
 
 
@@ -534,7 +532,7 @@ cdef int read_reply(
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
     out.rcode = out.flags & FLAG_RCODE
-    out.wants_dnssec = (key[key_length - KEY_TAIL + 4] & KEY_DO) != 0
+    out.wants_dnssec = (key_flags(key, key_length) & KEY_DO) != 0
     r.start = packet
     r.end = packet + length
     status = read_reply_question(&r, key, key_length, &chain.names[0], out)

@@ -20,9 +20,9 @@ from pathlib import Path
 import attrs
 import lmdb
 
+from .._clock import Moment
 from .._control import Control
 from .._counters import Counters
-from .._entry import Moment
 from .._ring import Ring
 from ..cache.intake import Intake
 from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN

@@ -57,7 +57,7 @@ def build_load(directory: Path) -> str:
 
 
 @needs_cc
-@pytest.mark.parametrize("name", ["load", "load_tcp", "floor"])
+@pytest.mark.parametrize("name", ["load", "load_tcp", "floor", "bad_upstream"])
 def test_tools_compile_without_a_warning(name: str, tmp_path: Path) -> None:
     command = [*compile_command(name, tmp_path / name), "-Werror"]
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 from fastdns._ring import Ring
 from fastdns.config.places import Places
 from fastdns.counters import KEEPER_SLOT, SLOT_OCTETS, WORKER_SLOT, Pages

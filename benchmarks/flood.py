@@ -1,0 +1,83 @@
+"""One client floods a domain with new names: what do the others notice?
+
+The flooded domain answers slowly, or never, or SERVFAIL at once, or with records that do not
+belong; or every upstream is silent. Beside it other clients ask for names that are in the cache and
+for new names of another domain. No answer of theirs may be lost; where every upstream is silent
+their new names are answered by SERVFAIL.
+"""
+
+import argparse
+
+from trials import CLIENTS, NAP, Bench, Figure, hit_names, hits, main
+
+KINDS = {  # the rules of every upstream
+    "slow": "flood.test=delay:200",
+    "silent": "flood.test=silent",
+    "servfail": "flood.test=servfail",
+    "strangers": "flood.test=strangers",
+    "dead": "",
+}
+HITS, NEW = 2000, 500  # a second, of the other clients
+LEAST_PERCENT, MOST_MS = 99.9, 5.0
+
+
+def measure(bench: Bench) -> list[Figure]:
+    chosen = bench.options
+    return [
+        figure
+        for kind in chosen.kinds
+        for upstreams in chosen.upstreams
+        for workers in chosen.workers
+        for figure in flooded(bench, kind, upstreams, workers)
+    ]
+
+
+def flooded(bench: Bench, kind: str, upstreams: int, workers: int) -> list[Figure]:
+    chosen = bench.options
+    rules = [rule for rule in (KINDS[kind],) if rule]
+    flood = ["--rate", str(chosen.rate), "--sockets", "8", "--timeout-ms", "500", *NAP]
+    others = ["--rate", str(NEW), *CLIENTS, "--timeout-ms", "5000", *NAP]
+    with bench.upstream(*rules) as one, bench.upstream(*rules) as other:
+        servers = (one, other)[:upstreams]
+        with bench.serve(*servers, workers=workers) as serving:
+            serving.warm(*hit_names())
+            serving.run(0.5, hits=hits(HITS))  # every worker has every name in memory
+            if kind == "dead":
+                one.silence()
+                other.silence()
+            seen = serving.run(
+                chosen.seconds,
+                flood=[*serving.new_names("flood.test"), *flood],
+                new=[*serving.new_names("new.test"), *others],
+                hits=hits(HITS),
+            )
+    case = f"{kind}, {upstreams} upstream{'s' * (upstreams > 1)}, {workers} worker"
+    case += "s" * (workers > 1)
+    new = seen.answered("new", 2 if kind == "dead" else 0)
+    return [
+        Figure(f"{case}: hits answered", seen.answered("hits", 0), "%", 100, True, must=True),
+        Figure(f"{case}: hits' p50", seen.latency_ms("hits", "p50"), "ms"),
+        Figure(f"{case}: hits' p99", seen.latency_ms("hits", "p99"), "ms", MOST_MS),
+        Figure(f"{case}: others' new names answered", new, "%", LEAST_PERCENT, True, must=True),
+        Figure(f"{case}: others' new names' p99", seen.latency_ms("new", "p99"), "ms"),
+        Figure(f"{case}: of the flood answered", seen.answered("flood"), "%"),
+        Figure(f"{case}: the server's core busy", seen.cpu_seconds / chosen.seconds * 100, "%"),
+    ]
+
+
+def more(parser: argparse.ArgumentParser) -> None:
+    def numbers(text: str) -> list[int]:
+        return [int(number) for number in text.split(",")]
+
+    def kinds(text: str) -> list[str]:
+        if unknown := [kind for kind in text.split(",") if kind not in KINDS]:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: known are {', '.join(KINDS)}")
+        return text.split(",")
+
+    parser.add_argument("--kinds", type=kinds, default=list(KINDS), help=f"of {', '.join(KINDS)}")
+    parser.add_argument("--upstreams", type=numbers, default=[1, 2], help="how many (1,2)")
+    parser.add_argument("--workers", type=numbers, default=[1, 2], help="how many (1,2)")
+
+
+if __name__ == "__main__":
+    main("flood", __doc__, measure, more, by_case=True)
