@@ -15,8 +15,7 @@ from ._fastpath import FastPath
 from ._flights import Flights
 from ._forward import Forward
 from ._groups import Group
-from ._key import name_of
-from ._query import Query
+from ._key import split_key
 from ._tiers import Tiers
 from ._wheel import TICK_SECONDS
 from .defects import guarded, report
@@ -25,7 +24,6 @@ log = logging.getLogger(__name__)
 
 DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
 
-_CLASS_CHAOS = 3
 _TYPE_TXT = 16
 _RCODE_REFUSED = 5
 
@@ -58,7 +56,7 @@ class Resolver:
         self.fastpath = FastPath(
             self._forward,
             access,
-            self.handle,
+            _about_ourselves,
             self._forward.renew,
             stale_ttl=manners.stale_ttl,
             prefetch=manners.prefetch,
@@ -68,10 +66,6 @@ class Resolver:
         self._replies = self._hub.loop.io(flights.descriptor, 1)
         self._replies.start(self._forward.read_replies)
         self._clock = self._hub.loop.timer(TICK_SECONDS, TICK_SECONDS)
-
-    def handle(self, query: Query) -> None:
-        """Answer what is asked of ourselves, in class CHAOS."""
-        query.reply(_about_ourselves(query))
 
     def renew(self, key: bytes) -> bool:
         """Ask for what is still served; False: that is under way, or others need us more."""
@@ -115,12 +109,12 @@ class Resolver:
         self._forward.found(key)
 
 
-def _about_ourselves(query: Query) -> Answer:
+def _about_ourselves(key: bytes) -> Answer:
     """Answer in class CHAOS: who we are (RFC 4892 section 3), and nothing else."""
-    name = name_of(query.key)
-    if query.qtype == _TYPE_TXT:
+    name, qtype, *_ = split_key(key)
+    if qtype == _TYPE_TXT:
         if name in (b"\x07version\x04bind\x00", b"\x07version\x06server\x00"):
-            return text_answer(query.key, f"fastdns {__version__}".encode())
+            return text_answer(key, f"fastdns {__version__}".encode())
         if name in (b"\x02id\x06server\x00", b"\x08hostname\x04bind\x00"):
-            return text_answer(query.key, socket.gethostname().encode()[:255])
-    return failure(query.key, _RCODE_REFUSED, None, 0)
+            return text_answer(key, socket.gethostname().encode()[:255])
+    return failure(key, _RCODE_REFUSED, None, 0)

@@ -7,13 +7,11 @@ from fastdns._clock cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing
 from fastdns._groups cimport Group
 from fastdns._hotcache cimport Entry
-from fastdns._key cimport KEY_MAX
-from fastdns._query cimport Query
+from fastdns._key cimport Key
 from fastdns._questions cimport Pending, Questions
 from fastdns._tiers cimport Tiers
-from fastdns._udp cimport Sender
 from fastdns._upstream cimport Upstream
-from fastdns._wire cimport Question
+from fastdns._waiters cimport Waiter
 
 cdef enum Cause:            # why nobody has answered
     NOBODY_IN_TIME = 0
@@ -31,11 +29,7 @@ cdef class Forward(Questions):
     cdef int searching                  # questions for which another thread reads the disk
     cdef int lingering                  # flights without an owner
 
-    cdef void take_udp(
-        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns, bint wants_disk
-    ) except *
-    cdef void take_other(self, uint64_t hash, Query query, bint wants_disk) except *
+    cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *
     cdef bint is_outage(self, uint16_t group) noexcept nogil
     cdef bint has_no_try(self, uint16_t group, bint is_cold) noexcept nogil
     # ^ in an outage: enough is asked for already, so that the answer to another question is known

@@ -17,13 +17,14 @@ from fastdns._answer cimport (
     OPTIONS_MAX, Failure, copy_stored, fail, is_failure_code, is_lame,
 )
 from fastdns._answer cimport settle as settle_reply
-from fastdns._clock cimport read_moment
+from fastdns._clock cimport read_clock_ns, read_moment
 from fastdns._flights cimport LISTEN_MS, Attempt
-from fastdns._clock cimport read_clock_ns
 from fastdns._key cimport key_length_of
+from fastdns._query cimport Query
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
+from fastdns._waiters cimport describe
 from fastdns._wheel cimport OF_QUESTION, Timer
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
@@ -109,27 +110,16 @@ cdef class Forward(Questions):
 
     # --- taking -----------------------------------------------------------------------------------------
 
-    cdef void take_udp(
-        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns, bint wants_disk
-    ) except *:
+    cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *:
         cdef bint is_new
-        cdef Pending* pending = self.open(hash, question.key, question.key_length, received_ns, &is_new)
-        if pending == NULL:
+        cdef Query query
+        cdef Pending* pending = self.open(key.hash, key.octets, key.length, now_ns, &is_new)
+        if pending == NULL:     # who has no memory cannot do better
+            describe(&query, key.hash, key.octets, key.length)
+            self.outgoing.drop(&query, waiter, now_ns)
             return
-        self.wait_udp(pending, question, spelling, fd, sender, received_ns)
-        self.begin(pending, is_new, wants_disk, received_ns)
-
-    cdef void take_other(self, uint64_t hash, Query query, bint wants_disk) except *:
-        cdef bint is_new
-        cdef Pending* pending = self.open(
-            hash, query.question.key, query.question.key_length, query.received_ns, &is_new
-        )
-        if pending == NULL:
-            query.drop()
-            return
-        self.wait_other(pending, query)
-        self.begin(pending, is_new, wants_disk, query.received_ns)
+        self.wait(pending, waiter)
+        self.begin(pending, is_new, wants_disk, now_ns)
 
     cdef Pending* open(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns, bint* is_new
@@ -399,6 +389,7 @@ cdef class Forward(Questions):
         cdef Flight* flight = pending.flights
         cdef Flight* after
         cdef bint has_failed = False
+        cdef bint is_lossy = False
         cdef Upstream upstream
         while flight != NULL:
             after = flight.next_of_owner
@@ -416,6 +407,7 @@ cdef class Forward(Questions):
                     has_failed = True
             elif not flight.error and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
                 self.flights.note_late(flight, now_ns)
+            is_lossy = is_lossy or upstream.lossy
             flight = after
         if pending.stale_ms and now_ms >= pending.stale_ms:
             self.tell_late(pending, now_ns)
@@ -424,10 +416,9 @@ cdef class Forward(Questions):
         elif has_failed:
             self.next_attempt(pending, False, now_ns)
         elif pending.next_ms and now_ms >= pending.next_ms:
-            flight = pending.flights
             if pending.sendings >= self.group_of(pending.group).attempts + pending.extra:
                 # More than that only where the line is known to lose packets.
-                if flight == NULL or not (<Upstream>flight.upstream).lossy:
+                if not is_lossy or pending.extra >= EXTRA_MAX:
                     pending.next_ms = 0
                     self.look_after(pending)
                     return
@@ -625,6 +616,10 @@ cdef class Forward(Questions):
         self.leave(pending, flight)
         self.flights.end(flight)
         self.answer(pending, &stored, 0, 0, now_ns)
+        flight = pending.flights
+        while flight != NULL:       # whoever was asked before has had his time
+            (<Upstream>flight.upstream).note_loss()
+            flight = flight.next_of_owner
         self.close(pending, False)
 
     cdef void land_alone(self, Landing* landing, const Instant* now) noexcept:

@@ -4,7 +4,7 @@ A cache key is a name in wire form and lower case, then KEY_TAIL octets. A disk 
 each ended by 0 and octets 0 and 1 in it escaped, then the same KEY_TAIL octets.
 """
 
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
 cdef enum:
     NAME_MAX = 255          # octets in wire form, RFC 1035 section 2.3.4
@@ -16,6 +16,13 @@ cdef enum:
 cdef enum KeyFlags:
     KEY_DO = 1
     KEY_CD = 2
+
+ctypedef struct Key:        # of one question
+    uint64_t hash           # in memory's table
+    uint16_t length         # 0: there is no key
+    uint16_t qtype
+    uint16_t qclass
+    uint8_t octets[KEY_MAX]     # lower-cased QNAME, QTYPE, QCLASS, KeyFlags, view
 
 cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
     # Length octets are below 64 and so never taken for a letter.

@@ -4,25 +4,17 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._flights cimport Flight
-from fastdns._query cimport Query
+from fastdns._key cimport KEY_MAX
+from fastdns._query cimport Asker
 from fastdns._shares cimport Place, Shares
 from fastdns._tiers cimport Tiers
-from fastdns._udp cimport Batch, Sender
+from fastdns._waiters cimport Outgoing, Waiter
 from fastdns._wheel cimport Timer
-from fastdns._key cimport KEY_MAX
-from fastdns._wire cimport Question
 
 cdef enum:
     SHELVES = 4096
     QUESTIONS_MAX = 4096    # under way at once
     WAITING_MAX = 8192      # clients that wait for them
-
-cdef struct Waiter:         # a client that asked over UDP; its spelling of the question follows
-    Waiter* next
-    uint64_t received_ns
-    int fd
-    Question question
-    Sender sender
 
 cdef struct Pending:        # a question under way
     Timer timer
@@ -33,7 +25,6 @@ cdef struct Pending:        # a question under way
     Flight* flights         # queries to upstreams that are under way for it, the last one first
     Waiter* first
     Waiter* last
-    void* others            # a list of Query objects that came by other ways, or NULL
     Stored* error           # the last one that an upstream has answered with: told when nobody does better
     uint64_t hash
     uint64_t began_ns
@@ -68,18 +59,12 @@ cdef class Questions:
     cdef Shares of_clients
     cdef Shares of_domains
     cdef Shares of_parents
-    cdef Batch batch
-    cdef int fd                         # that the batch is for
-    cdef Waiter* answered               # to be freed when it has left
+    cdef Outgoing outgoing              # to who has waited
 
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept
     cdef void remove(self, Pending* pending) noexcept       # nobody waits for it any more
-    cdef void wait_udp(
-        self, Pending* pending, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns
-    ) noexcept
-    cdef void wait_other(self, Pending* pending, Query query) except *
+    cdef void wait(self, Pending* pending, Waiter* waiter) noexcept
     cdef bint has_waiting(self, const Pending* pending) noexcept
     cdef bint is_crowded(self) noexcept nogil               # somebody has to give way
     cdef Pending* who_gives_way(self) noexcept nogil
@@ -90,6 +75,5 @@ cdef class Questions:
     cdef void flush(self) noexcept                          # send the answers that are queued
     # private
     cdef void note_waiter(self, Pending* pending, uint64_t client) noexcept
-    cdef void tell(self, call, argument) noexcept
 
-cdef uint64_t client_of(const Sender* sender) noexcept nogil
+cdef uint64_t client_of(const Asker* asker) noexcept nogil

@@ -4,30 +4,14 @@ Identical questions are one. There is room for so many; when it is full, whoever
 prefix, or the domain, with all that it has in there. So a flood under one name ends its own waits and nobody else's.
 """
 
-from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from fastdns._answer cimport copy_answer
-from fastdns._query cimport count_response
-from fastdns._response cimport write_answer, write_stale
-from fastdns._counters cimport CACHE_STALE, IN_FLIGHT, SEND_ERRORS, SHED, observe
-from fastdns._udp cimport BATCH
+from fastdns._clock cimport read_clock_ns
+from fastdns._counters cimport IN_FLIGHT
+from fastdns._query cimport TIER_DISK, TIER_STALE, TIER_UPSTREAM, Query
+from fastdns._waiters cimport describe, free_waiters
 from fastdns._wheel cimport OF_QUESTION
-
-from fastdns.defects import report
-
-cdef extern from "<netinet/in.h>" nogil:
-    int AF_INET6
-    struct in_addr:
-        pass
-    struct sockaddr_in:
-        unsigned short sin_family
-        in_addr sin_addr
-    struct in6_addr:
-        pass
-    struct sockaddr_in6:
-        in6_addr sin6_addr
 
 cdef enum:
     PREFIX_OCTETS = 7           # of an IPv6 address: what one customer usually has (RFC 6177)
@@ -50,20 +34,15 @@ cdef uint64_t hash_octets(const uint8_t* octets, size_t length, uint64_t seed) n
     return hash ^ (hash >> 32)
 
 
-cdef uint64_t client_of(const Sender* sender) noexcept nogil:
+cdef uint64_t client_of(const Asker* asker) noexcept nogil:
     """A hash of the client's prefix: /32, or /56 of IPv6."""
-    cdef const sockaddr_in* v4 = <const sockaddr_in*>&sender.address
-    cdef const uint8_t* v6
     cdef int i
-    if v4.sin_family != AF_INET6:
-        return hash_octets(<const uint8_t*>&v4.sin_addr, 4, 4)
-    v6 = <const uint8_t*>&(<const sockaddr_in6*>&sender.address).sin6_addr
     for i in range(10):
-        if v6[i]:
-            return hash_octets(v6, PREFIX_OCTETS, 6)
-    if v6[10] == 255 and v6[11] == 255:
-        return hash_octets(v6 + MAPPED_AT, 4, 4)
-    return hash_octets(v6, 16, 6)
+        if asker.address[i]:
+            return hash_octets(asker.address, PREFIX_OCTETS, 6)
+    if asker.address[10] == 255 and asker.address[11] == 255:
+        return hash_octets(asker.address + MAPPED_AT, 4, 4)
+    return hash_octets(asker.address, 16, 6)
 
 
 cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) noexcept nogil:
@@ -95,8 +74,7 @@ cdef class Questions:
         self.of_clients = Shares()
         self.of_domains = Shares()
         self.of_parents = Shares()
-        self.batch = Batch()
-        self.fd = -1
+        self.outgoing = Outgoing(tiers.counters)
         self.tally[IN_FLIGHT] = 0
 
     def __dealloc__(self):
@@ -107,8 +85,6 @@ cdef class Questions:
             pending = self.shelves[i]
             while pending != NULL:
                 after = pending.next_on_shelf
-                if pending.others != NULL:
-                    Py_DECREF(<object>pending.others)
                 free_waiters(pending.first)
                 free(pending.error)
                 free(pending)
@@ -158,8 +134,6 @@ cdef class Questions:
         self.of_clients.leave(&pending.of_client)
         self.of_domains.leave(&pending.of_domain)
         self.of_parents.leave(&pending.of_parent)
-        if pending.others != NULL:
-            Py_DECREF(<object>pending.others)
         free(pending.error)
         free(pending)
         self.count -= 1
@@ -167,33 +141,13 @@ cdef class Questions:
 
     # --- who waits --------------------------------------------------------------------------------------
 
-    cdef void wait_udp(
-        self, Pending* pending, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns
-    ) noexcept:
-        cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter) + question.length)
-        if waiter == NULL:
-            return      # as if it had been lost on its way: who has no memory cannot do better
-        waiter.next = NULL
-        waiter.received_ns = received_ns
-        waiter.fd = fd
-        waiter.question = question[0]
-        waiter.sender = sender[0]
-        memcpy(waiter + 1, spelling, question.length)
+    cdef void wait(self, Pending* pending, Waiter* waiter) noexcept:
         if pending.first == NULL:
             pending.first = waiter
         else:
             pending.last.next = waiter
         pending.last = waiter
-        self.note_waiter(pending, client_of(sender))
-
-    cdef void wait_other(self, Pending* pending, Query query) except *:
-        if pending.others == NULL:
-            others = []
-            Py_INCREF(others)
-            pending.others = <void*>others
-        (<list>pending.others).append(query)
-        self.note_waiter(pending, 0)
+        self.note_waiter(pending, client_of(&waiter.asker))
 
     cdef void note_waiter(self, Pending* pending, uint64_t client) noexcept:
         self.waiting += 1
@@ -212,7 +166,7 @@ cdef class Questions:
             self.of_clients.leave(&pending.of_client)
 
     cdef bint has_waiting(self, const Pending* pending) noexcept:
-        return pending.first != NULL or (pending.others != NULL and len(<list>pending.others) != 0)
+        return pending.first != NULL
 
     cdef bint is_crowded(self) noexcept nogil:
         return self.count > QUESTIONS_MAX or self.waiting > WAITING_MAX
@@ -238,75 +192,27 @@ cdef class Questions:
         self, Pending* pending, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
     ) noexcept:
         """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
-        cdef const uint8_t* spelling
-        cdef uint8_t* room
         cdef Waiter* waiter
-        cdef size_t written
+        cdef Query query
+        describe(&query, pending.hash, pending.key, pending.key_length)
+        query.tier = TIER_STALE if stale_ttl else TIER_DISK if pending.is_searching else TIER_UPSTREAM
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            if self.batch.queued == BATCH or waiter.fd != self.fd:
-                self.flush()
-            self.fd = waiter.fd
-            room = self.batch.room()
-            spelling = <const uint8_t*>(waiter + 1)
-            if stale_ttl:
-                written = write_stale(
-                    room, spelling, &waiter.question, stored, stale_ttl, waiter.question.udp_size
-                )
-                self.tally[CACHE_STALE] += 1
-            else:
-                written = write_answer(room, spelling, &waiter.question, stored, age, waiter.question.udp_size)
-            count_response(self.tally, room)
-            observe(self.tiers.counters.miss_latency, now_ns - waiter.received_ns, 1)
-            self.batch.queue_to(&waiter.sender, written)
-            waiter.next = self.answered
-            self.answered = waiter
             self.waiting -= 1
-        if pending.others != NULL and len(<list>pending.others):
-            if stale_ttl:
-                self.tally[CACHE_STALE] += <unsigned int>len(<list>pending.others)
-                copy = self.tiers.stale_answer((<const char*>pending.key)[:pending.key_length], stale_ttl)
-            else:
-                copy = copy_answer(stored)
-            self.waiting -= <int>len(<list>pending.others)
-            for query in <list>pending.others:
-                self.tell(query.reply, copy)
-            (<list>pending.others).clear()
+            self.outgoing.tell(&query, waiter, stored, age, stale_ttl, now_ns)
 
     cdef void drop(self, Pending* pending) noexcept:
         """Forget who still waits for it."""
+        cdef uint64_t now_ns = read_clock_ns()
         cdef Waiter* waiter
+        cdef Query query
+        describe(&query, pending.hash, pending.key, pending.key_length)
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            free(waiter)
             self.waiting -= 1
-            self.tally[SHED] += 1
-        if pending.others != NULL:
-            for query in <list>pending.others:
-                self.waiting -= 1
-                self.tally[SHED] += 1
-                self.tell(type(query).drop, query)
-            (<list>pending.others).clear()
+            self.outgoing.drop(&query, waiter, now_ns)
 
     cdef void flush(self) noexcept:
-        if self.batch.queued:
-            self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
-        free_waiters(self.answered)
-        self.answered = NULL
-
-    cdef void tell(self, call, argument) noexcept:
-        """Call into Python: a defect there must not keep the others from their answers."""
-        try:
-            call(argument)
-        except Exception as defect:
-            report(defect)
-
-
-cdef void free_waiters(Waiter* waiter) noexcept nogil:
-    cdef Waiter* after
-    while waiter != NULL:
-        after = waiter.next
-        free(waiter)
-        waiter = after
+        self.outgoing.flush()

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._key cimport KEY_MAX, NAME_MAX
+from fastdns._key cimport NAME_MAX, Key
 
 cdef enum WireStatus:
     WIRE_OK = 0
@@ -53,17 +53,13 @@ cdef enum RecordClass:
     CLASS_IN = 1
     CLASS_CHAOS = 3
 
-ctypedef struct Question:
+ctypedef struct Asked:      # of a question, what its answer has to fit
     uint16_t id
     uint16_t flags          # of the header, as received
-    uint16_t qtype
-    uint16_t qclass
     uint16_t length         # octets of the question after the header; 0: it could not be read
-    uint16_t key_length     # 0: there is no key
     uint16_t udp_size       # the largest answer over UDP: UDP_SIZE_MIN to UDP_SIZE_MAX
-    bint has_opt
-    bint dnssec_ok
-    uint8_t key[KEY_MAX]    # lower-cased QNAME, QTYPE, QCLASS, KeyFlags, view
+    uint8_t has_opt
+    uint8_t dnssec_ok
 
 ctypedef struct Reply:
     uint16_t flags
@@ -125,8 +121,8 @@ ctypedef struct Layout:     # where names stand in the RDATA of a type
     int after               # octets after the names; -1: any number
     bint compressible       # RFC 3597 section 4: senders may compress these names, others not
 
-cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil   # 0 or a WireStatus
-cdef int read_question(const uint8_t* packet, size_t length, Question* out) noexcept nogil
+cdef int read_query(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil     # 0 or a WireStatus
+cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil
 # ^ the same by header and question alone, whose key it does not make; has_opt when an OPT follows at once
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,

@@ -355,7 +355,7 @@ def test_no_mutation_of_a_query_gets_more_than_it_may(front: Front) -> None:
     assert answered > 10_000
     for passed in front.uncommon:
         assert 8 <= len(passed.key) <= 262
-        records(passed.render(failure(passed.key, dns.rcode.SERVFAIL, 22, 5)))
+        records(front.answered(passed, failure(passed.key, dns.rcode.SERVFAIL, 22, 5)))
 
 
 def test_no_mutation_of_a_query_gets_more_over_udp_than_it_may(front: Front) -> None:
@@ -430,7 +430,7 @@ def test_any_name_that_dnspython_writes_is_read_as_it_is(front: Front) -> None:
         assert front.ask(packet) is None
         passed = front.uncommon[-1]
         assert split_key(passed.key)[0] == qname.to_digestable()
-        response = passed.render(failure(passed.key, dns.rcode.SERVFAIL, None, 5))
+        response = front.answered(passed, failure(passed.key, dns.rcode.SERVFAIL, None, 5))
         assert question_of(response) == question_of(packet)
 
 
