@@ -13,6 +13,8 @@ from fastdns._key cimport KEY_TAIL, key_is_sound, lower
 from fastdns._siphash cimport SipKey, siphash13
 from fastdns._wire cimport HEADER_LENGTH, RECORDS_MAX, load16, load32, store32
 
+from fastdns.config.transports import TRANSPORTS, UDP, by_number
+
 
 cdef enum:
     RCODE_MAX = 15          # what a header holds; Reading keeps no larger one
@@ -45,7 +47,7 @@ if sizeof(Header) != HEADER_OCTETS:
 # ---- whom it came from
 
 # The zone of a link-local address is this machine's affair and may have another name tomorrow.
-UPSTREAM = re.compile(r"(tcp://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
+UPSTREAM = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
 
 
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
@@ -57,12 +59,12 @@ cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_u
         return 0
     match = UPSTREAM.fullmatch(upstream)
     try:
-        tcp, ipv6, ipv4, port = match.groups()
+        scheme, ipv6, ipv4, port = match.groups()
+        out.transport = TRANSPORTS[scheme or UDP.scheme].number
         address = socket.inet_pton(socket.AF_INET6, ipv6) if ipv6 else socket.inet_pton(socket.AF_INET, ipv4)
         out.port = int(port)
-    except (AttributeError, OSError, OverflowError):
+    except (AttributeError, KeyError, OSError, OverflowError):
         raise ValueError(f"{upstream!r} is not the address of an upstream") from None
-    out.transport = ORIGIN_TCP if tcp else ORIGIN_UDP
     out.family = 6 if ipv6 else 4
     memcpy(out.address, PyBytes_AS_STRING(address), len(address))
     return 0
@@ -77,7 +79,8 @@ cdef spell_upstream(const Header* header):
         host = f"[{socket.inet_ntop(socket.AF_INET6, address)}]"
     else:
         return None
-    return f"{'tcp://' if header.transport == ORIGIN_TCP else ''}{host}:{header.port}"
+    transport = by_number(header.transport)
+    return None if transport is None else transport.spell(f"{host}:{header.port}")
 
 
 # ---- values

@@ -17,6 +17,7 @@ from typing import Any, Literal, NewType, TypeVar
 import attrs
 
 from ..errors import ConfigError
+from .transports import TRANSPORTS, Transport
 from .units import in_seconds, spell_size
 
 Octets = NewType("Octets", int)
@@ -76,11 +77,16 @@ class Address:
 class Server:
     """One upstream."""
 
-    transport: Literal["udp", "tcp"]
+    transport: str  # a scheme of TRANSPORTS
     address: Address
 
+    @property
+    def kind(self) -> Transport:
+        """How it is asked."""
+        return TRANSPORTS[self.transport]
+
     def __str__(self) -> str:
-        return str(self.address) if self.transport == "udp" else f"tcp://{self.address}"
+        return self.kind.spell(self.address)
 
 
 @attrs.frozen

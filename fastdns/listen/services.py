@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable, Iterable
-from typing import Protocol
+from collections.abc import Iterable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
 
-from .._counters import Counters
-from .._fastpath import FastPath
-from .tcp import TcpListener
+if TYPE_CHECKING:
+    from .._counters import Counters
+    from .._fastpath import FastPath
 
 
 class StreamServer(Protocol):
     """Serves the connections that come to some TCP sockets, from its creation on."""
+
+    def __init__(
+        self, listening: Iterable[socket.socket], fastpath: FastPath, counters: Counters
+    ) -> None: ...
 
     @property
     def idle(self) -> bool:
@@ -30,14 +35,21 @@ class Service:
 
     name: str
     has_udp: bool  # each worker has a socket of its own
-    serve_streams: Callable[[Iterable[socket.socket], FastPath, Counters], StreamServer] | None
+    streams: str | None  # "module:Class", which serves its TCP socket; None: it has none
 
     @property
     def kinds(self) -> list[socket.SocketKind]:
         """The kinds of sockets."""
         udp = [socket.SOCK_DGRAM] if self.has_udp else []
-        return [*udp, *([socket.SOCK_STREAM] if self.serve_streams else [])]
+        return [*udp, *([socket.SOCK_STREAM] if self.streams else [])]
+
+    @property
+    def stream_server(self) -> type[StreamServer] | None:
+        """The class that `streams` names; commands do not need it."""
+        return (
+            None if self.streams is None else cast("type[StreamServer]", resolve_name(self.streams))
+        )
 
 
-DNS = Service("dns", has_udp=True, serve_streams=TcpListener)
+DNS = Service("dns", has_udp=True, streams="fastdns.listen.tcp:TcpListener")
 SERVICES = {one.name: one for one in (DNS,)}

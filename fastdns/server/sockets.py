@@ -139,7 +139,7 @@ def _adopt(
             )
         listening = tcp[0].bound if tcp else None
         return Listener(service, asked, address, bound, listening, (), strange[0])
-    listening = tcp[0].bound if tcp else _listen(address) if service.serve_streams else None
+    listening = tcp[0].bound if tcp else _listen(address) if service.streams else None
     read = len(bound)  # so many are read now, if by anybody
     if service.has_udp:
         bound = bound or [_bind_first(address)]
@@ -165,7 +165,7 @@ def bind(
         udp: list[socket.socket] = []
         chosen = address
         try:
-            if service.serve_streams:
+            if service.streams:
                 tcp = _listen(address, beside.get(socket.SOCK_STREAM))
                 # With port 0 the kernel chooses; UDP then takes the same number.
                 chosen = attrs.evolve(address, port=tcp.getsockname()[1])

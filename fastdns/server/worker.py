@@ -102,13 +102,13 @@ class Worker:
         self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
         self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
         self._streams = [
-            service.serve_streams(
+            serve(
                 [one.tcp for one in listeners if one.tcp and one.service is service],
                 self._fastpath,
                 counters,
             )
             for service in SERVICES.values()
-            if service.serve_streams is not None
+            if (serve := service.stream_server) is not None
         ]
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.

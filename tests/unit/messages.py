@@ -18,10 +18,10 @@ from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
 from fastdns._query import UPSTREAM
 from fastdns._ring import Ring
-from fastdns.counters import Pages
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._tiers import Source, Tiers
 from fastdns._waiters import Waiters
+from fastdns.counters import Pages
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything

@@ -7,13 +7,12 @@ import sys
 from fastdns.cli import main
 from fastdns.config.schema import Listen
 from fastdns.listen.services import SERVICES, Service
-from fastdns.listen.tcp import TcpListener
 
 NAMES = {"127.0.0.2": "stream", "127.0.0.3": "datagram"}
 
 if __name__ == "__main__":
-    SERVICES["stream"] = Service("stream", has_udp=False, serve_streams=TcpListener)
-    SERVICES["datagram"] = Service("datagram", has_udp=True, serve_streams=None)
+    SERVICES["stream"] = Service("stream", has_udp=False, streams="fastdns.listen.tcp:TcpListener")
+    SERVICES["datagram"] = Service("datagram", has_udp=True, streams=None)
     Listen.addresses = property(
         lambda listen: tuple((NAMES.get(one.host, "dns"), one) for one in listen.dns)
     )
