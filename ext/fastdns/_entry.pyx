@@ -3,6 +3,7 @@
 import re
 import socket
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -187,11 +188,11 @@ cdef class Entry:
     cdef bytes value
 
     @staticmethod
-    def parse(const unsigned char[::1] value not None):
+    def parse(value not None):
         """Return the Entry of a value (ValueError: it is damaged, and how)."""
         cdef Entry entry = Entry.__new__(Entry)
         cdef int fault
-        entry.value = bytes(value)
+        entry.value = value if type(value) is bytes else bytes(memoryview(value))
         fault = examine(entry.value, len(entry.value), &entry.header, &entry.stored)
         if fault != SOUND:
             raise ValueError(f"damaged entry: {FAULTS[fault]}")
@@ -294,16 +295,22 @@ cdef bytes offsets_of(Entry entry):
     return PyBytes_FromStringAndSize(<const char*>entry.stored.ttl_at, 2 * entry.stored.ttl_count)
 
 
-cdef int peek_header(const unsigned char[::1] value, Header* header) except -1:
-    if len(value) < HEADER_OCTETS:
+cdef int peek_header(value, Header* header) except -1:
+    cdef Py_buffer view
+    cdef bint is_long_enough
+    PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
+    is_long_enough = view.len >= HEADER_OCTETS
+    if is_long_enough:
+        memcpy(header, view.buf, HEADER_OCTETS)
+    PyBuffer_Release(&view)
+    if not is_long_enough:
         raise ValueError(f"damaged entry: {FAULTS[FAULT_SHORT]}")
-    memcpy(header, &value[0], HEADER_OCTETS)
     if header.version != ENTRY_VERSION:
         raise ValueError(f"damaged entry: {FAULTS[FAULT_VERSION]}")
     return 0
 
 
-def peek(const unsigned char[::1] value not None):
+def peek(value not None):
     """Return (stored_wall_ms, stored_boot_ms, boot, ttl, hits, origin) without looking at the rest of the value.
 
     ValueError: it is too short or of another version. A checksum is not looked at either.
@@ -341,7 +348,7 @@ def with_hits(bytes value not None, hits):
     return changed
 
 
-def newer(const unsigned char[::1] value not None, const unsigned char[::1] old not None):
+def newer(value not None, old not None):
     """Return True when `value` was stored after `old`, or when `old` cannot be read.
 
     The clock of the boot decides if both are of one boot, else the wall clock. Where that was not set, what is of this
