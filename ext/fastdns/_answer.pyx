@@ -218,23 +218,24 @@ cdef class Reading:
         cdef int count = min(self.findings.addresses, ADDRESSES_MAX)
         return [(<const char*>self.findings.address[i])[:16] for i in range(count)]
 
-    def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
+    def read(self, wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
-        cdef const uint8_t* octets
-        cdef size_t length = len(wire)
+        cdef bytes message = wire if type(wire) is bytes else bytes(memoryview(wire))
+        cdef const uint8_t* octets = message
+        cdef const uint8_t* given = octets
+        cdef size_t length = len(message)
         self.wire = None
         self.status = WIRE_BAD_REPLY
         self.is_mended = False
-        if len(wire) < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
+        if length < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
             return False
-        octets = &wire[0]
         self.status = read_clean_reply(
             &octets, &length, <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at,
             &self.findings,
         )
         if self.status != WIRE_OK:
             return False
-        self.is_mended = octets != &wire[0]
+        self.is_mended = octets != given
         self.wire = octets[:length]
         return True
 

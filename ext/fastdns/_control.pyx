@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._key cimport KEY_TAIL, NAME_MAX, key_is_sound, key_under, name_is_sound
@@ -128,9 +129,11 @@ cdef class Control:
         return control
 
     cdef int use(self, memory) except -1:
-        cdef unsigned char[::1] view = memory
-        self.memory = memory
-        self.page = <uint8_t*>&view[0]
+        cdef Py_buffer view
+        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+        self.page = <uint8_t*>view.buf
+        PyBuffer_Release(&view)
+        self.memory = memory        # a mapping stays where it is
         self.cache_path = path_in(memory)
         return 0
 

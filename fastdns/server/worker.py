@@ -29,13 +29,13 @@ from .._ring import Ring
 from ..cache.warm import most_used
 from ..config.schema import Config
 from ..defects import guarded
-from ..listen.tcp import TcpListener
+from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
 from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
 from ..upstream.sources import Sources
 from .admission import Admission
-from .sockets import Listeners
+from .sockets import Listener
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Inheritance:
     config: Config
     memory: int  # octets of cache.memory that are its share
     sources: Sources
-    listeners: Sequence[Listeners]
+    listeners: Sequence[Listener]
     counters: Counters
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
@@ -101,7 +101,15 @@ class Worker:
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
         self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = TcpListener((one.tcp for one in listeners if one.tcp), self._fastpath, counters)
+        self._streams = [
+            serve(
+                [one.tcp for one in listeners if one.tcp and one.service is service],
+                self._fastpath,
+                counters,
+            )
+            for service in SERVICES.values()
+            if (serve := service.stream_server) is not None
+        ]
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)
@@ -133,7 +141,8 @@ class Worker:
         ]
         self._stop.wait()
         gevent.killall(beside, block=False)
-        self._tcp.stop()
+        for stream in self._streams:
+            stream.stop()
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
             self._fastpath.drain(descriptor)
@@ -143,7 +152,7 @@ class Worker:
         self._report_hits()
 
     def _idle(self) -> bool:
-        return self._resolver.idle and self._tcp.idle
+        return self._resolver.idle and all(stream.idle for stream in self._streams)
 
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
