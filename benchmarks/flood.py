@@ -1,8 +1,8 @@
 """One client floods a domain with new names: what do the others notice?
 
-The flooded domain answers slowly, or never, or SERVFAIL at once, or with records that do not
-belong; or every upstream is silent. Beside it other clients ask for names that are in the cache and
-for new names of another domain. No answer of theirs may be lost; where every upstream is silent
+The flooded domain answers well, or slowly, or never, or SERVFAIL at once, or with records that do
+not belong; or every upstream is silent. Beside it other clients ask for names that are in the cache
+and for new names of another domain. No answer of theirs may be lost; where every upstream is silent
 their new names are answered by SERVFAIL.
 """
 
@@ -11,6 +11,7 @@ import argparse
 from trials import CLIENTS, NAP, Bench, Figure, hit_names, hits, main
 
 KINDS = {  # the rules of every upstream
+    "answered": "",
     "slow": "flood.test=delay:200",
     "silent": "flood.test=silent",
     "servfail": "flood.test=servfail",
