@@ -31,7 +31,7 @@ import truth
 from processes import BenchmarkError, Stat, free_port, tree
 from truth import Truth
 
-from fastdns._shared import Pages
+from fastdns.counters import Pages
 
 WINDOW = 64
 RATE = 6000  # names a second, which a keeper takes that has other things beside it

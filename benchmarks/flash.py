@@ -34,14 +34,14 @@ from household import DAY, Household
 from processes import BenchmarkError
 from run import machine
 
+from fastdns._clock import Moment
 from fastdns._control import Control
-from fastdns._entry import Moment
 from fastdns._ring import Ring
-from fastdns._shared import KEEPER_SLOT, WORKER_SLOT, Pages
 from fastdns.cache import sweep
 from fastdns.cache.store import SMALL_MAP
 from fastdns.config.schema import Cache
 from fastdns.config.units import parse_duration, spell_duration
+from fastdns.counters import KEEPER_SLOT, WORKER_SLOT, Pages
 from fastdns.server import keeper as keeper_module
 from fastdns.server.keeper import Keeper, KeeperInheritance
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from processes import BenchmarkError
 
-from fastdns._shared import Pages
+from fastdns.counters import Pages
 
 TAKE_IN_SECONDS = 60.0
 

@@ -14,8 +14,9 @@ from processes import BenchmarkError, Server, free_port, pinned, query
 from session import KEEPER, Session, Settings
 
 from fastdns._answer import Limits, Reading
-from fastdns._entry import Moment, pack, peek
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import pack, peek
+from fastdns._key import disk_key
 
 PREFIX, DIGITS = "s", 7
 FIRST = f"h00000.{upstream.ZONE}"

@@ -1,24 +1,9 @@
 """An answer outside of a process: its value and its age."""
 
 from ._answer import Answer
+from ._clock import Moment
 
 Octets = bytes | bytearray | memoryview
-
-PLAUSIBLE_MS: int
-"""A wall clock (Unix, milliseconds) before that was never set."""
-
-class Moment:
-    """One point in time: Unix time, CLOCK_BOOTTIME, and which boot (0: unknown)."""
-
-    @property
-    def wall_ms(self) -> int: ...
-    @property
-    def boot_ms(self) -> int: ...
-    @property
-    def boot(self) -> int: ...
-    def __init__(self, wall_ms: int, boot_ms: int, boot: int) -> None: ...
-    @staticmethod
-    def now() -> Moment: ...
 
 class Entry:
     """A value that has been read and found whole; it owns its octets."""

@@ -1,12 +1,13 @@
 from collections.abc import Callable
 
 from ._access import Access
+from ._answer import Answer
 from ._forward import Forward
-from ._query import Query
+from ._stream import Stream
 from ._tiers import Tiers
 
 class FastPath:
-    """Answers from the cache; calls `on_uncommon(query)` for each query that needs more."""
+    """Answers from the cache; has `forward` ask for what is missing."""
 
     @property
     def access(self) -> Access: ...
@@ -16,14 +17,13 @@ class FastPath:
         self,
         forward: Forward,
         access: Access,
-        on_uncommon: Callable[[Query], None],
+        about: Callable[[bytes], Answer],
         on_refresh: Callable[[bytes], object],
         *,
         stale_ttl: int = 30,
         prefetch: bool = True,
     ) -> None: ...
     def admit_by(self, access: Access) -> None: ...
-    def drain(self, fd: int) -> None: ...
-    def answer_stream(self, packet: bytes, make_query: Callable[[], Query]) -> bytes | None: ...
-    def refuse_stream(self, packet: bytes) -> bytes | None: ...
+    def drain(self, fd: int, listener: int = 0) -> None: ...
+    def serve_stream(self, stream: Stream) -> bool: ...
     def renew_wanted(self) -> None: ...

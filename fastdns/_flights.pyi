@@ -1,43 +1,46 @@
-from typing import Protocol
+from typing import Any, Protocol
 
-from ._shared import Counters
+from ._counters import Counters
 from ._upstream import Upstream
+from ._wheel import Wheel
 
-TICK_SECONDS: float
+class Transport(Protocol):
+    """What carries queries to an upstream over a stream."""
 
-class Listener(Protocol):
-    """Who waits for what was sent."""
+    def send(self, attempt: Attempt) -> None:
+        """Send it, or send it once more: in another form."""
 
-    def received(self, wire: bytes) -> None:
-        """A matching reply has come; to end the wait is the listener's."""
+    def late(self, attempt: Attempt) -> None:
+        """Nothing has come for it in time."""
 
-    def late(self) -> None:
-        """None has come in time; it is still listened to."""
+    def forget(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more."""
 
-    def failed(self, number: int) -> None:
-        """It has ended without one, by this errno; EBADMSG: what came cannot be used."""
+class Attempt:
+    """A query over a stream, as its transport sees it."""
 
-class Sent:
-    """A query under way."""
-
+    query: Any
     @property
-    def listener(self) -> Listener | None: ...
+    def key(self) -> bytes: ...
     @property
-    def id(self) -> int: ...
-    def listen(self, listener: Listener) -> None: ...
-    def cancel(self) -> None: ...
+    def is_over(self) -> bool: ...
+    @property
+    def sent_at(self) -> float: ...
+    def message(self, query_id: int) -> bytes: ...
+    def received(self, wire: bytes, query_id: int) -> bool: ...
+    def failed(self, number: int) -> None: ...
 
 class Flights:
-    """All queries of one process to upstreams over UDP."""
+    """All queries of one process to upstreams."""
 
     @property
     def descriptor(self) -> int: ...
     @property
     def count(self) -> int: ...
-    def __init__(self, counters: Counters, *, wants_ad: bool = False) -> None: ...
-    def ask(
-        self, upstream: Upstream, key: bytes, *, is_trial: bool = False, is_probe: bool = False
-    ) -> Sent: ...
+    @property
+    def wheel(self) -> Wheel: ...
+    def __init__(self, counters: Counters) -> None: ...
+    def probe(self, upstream: Upstream, key: bytes, *, has_opt: bool) -> None: ...
     def forget(self, upstream: Upstream) -> None: ...
     def give_up_ports(self) -> None: ...
     def close_idle_ports(self) -> None: ...

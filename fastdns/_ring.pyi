@@ -3,7 +3,7 @@
 from os import PathLike
 
 from ._answer import Answer
-from ._entry import Moment
+from ._clock import Moment
 
 RING_OCTETS: int
 RECORD_PAD: int

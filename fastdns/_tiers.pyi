@@ -1,10 +1,10 @@
 from ._answer import Answer
+from ._clock import Moment
 from ._control import Control
+from ._counters import Counters
 from ._disk import Disk
-from ._entry import Moment
 from ._hotcache import HotCache
 from ._ring import Ring
-from ._shared import Counters
 
 class Source:
     """Where answers of one upstream come from, as it is kept beside them."""

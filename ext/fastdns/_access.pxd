@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint32_t, uint64_t
 
+from fastdns._query cimport Asker
+
 ctypedef struct Wide:           # an IPv6 address
     uint64_t high
     uint64_t low
@@ -14,7 +16,10 @@ cdef class Access:
     cdef uint32_t* links        # numbers of interfaces
     cdef size_t narrow_count, wide_count, near_count, links_count
 
-    cdef bint admits(self, const void* address) noexcept nogil      # a sockaddr, whole for its family
+    cdef bint admits(self, const Asker* asker) noexcept nogil
     # private
     cdef bint admits_narrow(self, uint32_t address) noexcept nogil
     cdef bint admits_wide(self, uint64_t high, uint64_t low, uint32_t link) noexcept nogil
+
+cdef void read_asker(const void* address, Asker* out) noexcept nogil     # of a sockaddr, whole for its family
+cdef int name_asker(tuple client, Asker* out) except -1      # of an address as Python has it

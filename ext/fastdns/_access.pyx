@@ -6,22 +6,25 @@ longest prefix wins is the work of whoever makes the lists; here it costs nothin
 
 import socket
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from cpython.bytes cimport PyBytes_AS_STRING
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
 
 cdef extern from "<netinet/in.h>" nogil:
     int AF_INET
-    int AF_INET6
-    uint32_t ntohl(uint32_t number)
+    uint16_t ntohs(uint16_t number)
     struct sockaddr:
         unsigned short sa_family
     struct in_addr:
         uint32_t s_addr
     struct sockaddr_in:
+        uint16_t sin_port
         in_addr sin_addr
     struct in6_addr:
         uint8_t s6_addr[16]
     struct sockaddr_in6:
+        uint16_t sin6_port
         in6_addr sin6_addr
         uint32_t sin6_scope_id
 
@@ -66,6 +69,20 @@ cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
     return number
 
 
+cdef void read_asker(const void* address, Asker* out) noexcept nogil:
+    cdef const sockaddr_in* four = <const sockaddr_in*>address
+    cdef const sockaddr_in6* six = <const sockaddr_in6*>address
+    memset(out, 0, sizeof(Asker))
+    if (<const sockaddr*>address).sa_family == AF_INET:
+        out.address[10] = out.address[11] = 0xff
+        memcpy(out.address + 12, &four.sin_addr, 4)
+        out.port = ntohs(four.sin_port)
+    else:
+        memcpy(out.address, six.sin6_addr.s6_addr, 16)
+        out.link = six.sin6_scope_id
+        out.port = ntohs(six.sin6_port)
+
+
 cdef class Access:
     """Says of each client whether it may ask; never changes.
 
@@ -86,16 +103,8 @@ cdef class Access:
         free(self.near)
         free(self.links)
 
-    cdef bint admits(self, const void* address) noexcept nogil:
-        cdef unsigned short family = (<const sockaddr*>address).sa_family
-        cdef const sockaddr_in6* six = <const sockaddr_in6*>address
-        if family == AF_INET:
-            return self.admits_narrow(ntohl((<const sockaddr_in*>address).sin_addr.s_addr))
-        if family != AF_INET6:
-            return False
-        return self.admits_wide(
-            load64(six.sin6_addr.s6_addr), load64(six.sin6_addr.s6_addr + 8), six.sin6_scope_id
-        )
+    cdef bint admits(self, const Asker* asker) noexcept nogil:
+        return self.admits_wide(load64(asker.address), load64(asker.address + 8), asker.link)
 
     cdef bint admits_narrow(self, uint32_t address) noexcept nogil:
         return count_narrow(self.narrow, self.narrow_count, address) & 1
@@ -111,15 +120,21 @@ cdef class Access:
         return count_wide(self.wide, self.wide_count, high, low) & 1
 
     def admits_client(self, tuple client not None):
-        """Whether the peer of a connection may ask, by its address as Python has it."""
-        cdef bytes packed
-        host = client[0].partition("%")[0]
-        if ":" not in host:
-            return bool(self.admits_narrow(int.from_bytes(socket.inet_pton(socket.AF_INET, host), "big")))
-        packed = socket.inet_pton(socket.AF_INET6, host)
-        return bool(self.admits_wide(
-            load64(<const uint8_t*>packed), load64(<const uint8_t*>packed + 8), client[3] if len(client) > 3 else 0
-        ))
+        """Return True when the peer of a connection may ask, by its address as Python has it."""
+        cdef Asker asker
+        name_asker(client, &asker)
+        return bool(self.admits(&asker))
+
+
+cdef int name_asker(tuple client, Asker* out) except -1:
+    cdef bytes packed
+    host = client[0].partition("%")[0]
+    packed = socket.inet_pton(socket.AF_INET6, host if ":" in host else "::ffff:" + host)
+    memset(out, 0, sizeof(Asker))
+    memcpy(out.address, PyBytes_AS_STRING(packed), 16)
+    out.port = client[1]
+    out.link = client[3] if len(client) > 3 else 0
+    return 0
 
 
 cdef uint32_t* numbers(rising, size_t* count) except? NULL:

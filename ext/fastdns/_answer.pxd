@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
+from fastdns._key cimport KEY_MAX
 from fastdns._wire cimport FLAG_AA, FLAG_RA, FLAG_TC, Reply
 
 ctypedef struct Stored:             # borrowed memory; whoever made it keeps it alive
@@ -18,6 +19,16 @@ ctypedef struct Stored:             # borrowed memory; whoever made it keeps it 
 
 cdef enum:
     OPTIONS_MAX = 256               # octets; the text of an EDE is the upstream's to choose, the room is ours
+
+cdef struct Failure:                # an answer without records
+    Stored stored
+    uint8_t wire[12 + KEY_MAX]
+    uint8_t options[6]
+
+cdef void fail(
+    Failure* out, const uint8_t* key, uint16_t key_length, uint16_t rcode, int ede, uint32_t ttl
+) noexcept nogil                    # ede: an INFO-CODE (RFC 8914), -1: none
+cdef Stored* copy_stored(const Stored* stored) noexcept nogil   # in one block, to be freed; NULL: no memory
 
 cdef class Limits:
     cdef readonly uint32_t min_ttl, max_ttl, negative_max_ttl, failure_ttl

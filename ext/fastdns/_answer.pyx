@@ -5,12 +5,14 @@ TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an 
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
-from libc.string cimport memcpy
+from libc.stdlib cimport malloc
+from libc.string cimport memcpy, memset
 
+from fastdns._key cimport KEY_MAX, KEY_TAIL, key_length_of
 from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_MAX, KEY_TAIL, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK, WIRE_SPOILED_REPLY,
-    Reply, find_option, load16, load32, store16, store32,
+    FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
+    WIRE_SPOILED_REPLY, Reply, find_option, load16, load32, store16, store32,
 )
 
 cdef enum:
@@ -239,16 +241,51 @@ cdef class Reading:
         return answer
 
 
+cdef void fail(
+    Failure* out, const uint8_t* key, uint16_t key_length, uint16_t rcode, int ede, uint32_t ttl
+) noexcept nogil:
+    cdef uint16_t question = key_length - KEY_TAIL + 4
+    memset(out, 0, sizeof(Stored) + HEADER_LENGTH)
+    store16(out.wire + 2, FLAG_QR | rcode)
+    store16(out.wire + 4, 1)
+    memcpy(out.wire + HEADER_LENGTH, key, question)
+    store16(out.options, OPTION_EDE)
+    store16(out.options + 2, EDE_CODE)
+    store16(out.options + OPTION_HEAD, <uint16_t>ede)
+    out.stored.wire = out.wire
+    out.stored.ttl_at = <const uint16_t*>out.options    # there are none
+    out.stored.options = out.options
+    out.stored.length = HEADER_LENGTH + question
+    out.stored.options_length = OPTION_HEAD + EDE_CODE if ede >= 0 else 0
+    out.stored.rcode = rcode
+    out.stored.ttl = ttl
+    out.stored.is_failure = True
+
+
+cdef Stored* copy_stored(const Stored* stored) noexcept nogil:
+    cdef size_t offsets = 2 * <size_t>stored.ttl_count
+    cdef Stored* copy = <Stored*>malloc(sizeof(Stored) + offsets + stored.length + stored.options_length)
+    cdef uint8_t* at = <uint8_t*>(copy + 1)
+    if copy == NULL:
+        return NULL
+    copy[0] = stored[0]
+    memcpy(at, stored.ttl_at, offsets)
+    copy.ttl_at = <const uint16_t*>at
+    memcpy(at + offsets, stored.wire, stored.length)
+    copy.wire = at + offsets
+    memcpy(at + offsets + stored.length, stored.options, stored.options_length)
+    copy.options = at + offsets + stored.length
+    return copy
+
+
 def failure(bytes key not None, int rcode, ede, uint32_t ttl):
     """Return an Answer without records to the question of this key.
 
     It says an RCODE and, unless ede is None, an Extended DNS Error (RFC 8914), and may be kept for ttl seconds.
     """
-    cdef bytes name = key[:len(key) - KEY_TAIL]
-    cdef bytes question = name + key[len(name):len(name) + 4]
-    cdef bytes header = bytes((0, 0, 0x80, rcode & 15, 0, 1, 0, 0, 0, 0, 0, 0))
-    cdef bytes options = b"" if ede is None else extended_error(ede)
-    return make_answer(header + question, b"", options, <uint16_t>rcode, ttl, True)
+    cdef Failure made
+    fail(&made, key, key_length_of(key), <uint16_t>(rcode & 15), -1 if ede is None else ede, ttl)
+    return copy_answer(&made.stored)
 
 
 def extended_error(int ede):

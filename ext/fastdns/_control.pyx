@@ -6,8 +6,8 @@ from pathlib import Path
 
 from libc.string cimport memcmp, memcpy, memset
 
-from fastdns._keys cimport key_is_sound, key_under, name_is_sound
-from fastdns._wire cimport KEY_TAIL, NAME_MAX, load16
+from fastdns._key cimport KEY_TAIL, NAME_MAX, key_is_sound, key_under, name_is_sound
+from fastdns._wire cimport load16
 
 from fastdns import mapped
 

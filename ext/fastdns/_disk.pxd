@@ -3,7 +3,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
-from fastdns._entry cimport Header, Instant
+from fastdns._clock cimport Instant
+from fastdns._entry cimport Header
 from fastdns._wire cimport RECORDS_MAX
 
 cdef extern from "<lmdb.h>" nogil:

@@ -11,8 +11,9 @@ from libc.string cimport memcmp, memcpy
 from libc.stdint cimport uint32_t
 
 from fastdns._answer cimport Stored
-from fastdns._entry cimport Header, Instant, age_of, entry_answers, read_entry
-from fastdns._keys cimport DISK_KEY_MAX, disk_key_of
+from fastdns._clock cimport Instant, age_since
+from fastdns._entry cimport Header, entry_answers, read_entry
+from fastdns._key cimport DISK_KEY_MAX, disk_key_of
 
 cdef extern from "<lmdb.h>" nogil:
     ctypedef struct MDB_cursor:
@@ -245,8 +246,8 @@ cdef class Disk:
         if not entry_answers(&out.answer, key, key_length):
             return DISK_SPOILED
         out.origin = header.origin
-        out.by_wall = header.boot != now.boot or now.boot == 0
-        out.age_ms = age_of(&header, now)
+        out.by_wall = header.stored.boot != now.boot or now.boot == 0
+        out.age_ms = age_since(&header.stored, now)
         # In the file they need not stand at an even address.
         memcpy(self.ttl_at, out.answer.ttl_at, 2 * <size_t>out.answer.ttl_count)
         out.answer.ttl_at = self.ttl_at

@@ -4,25 +4,20 @@ A value is a Header, TTL offsets (16 bits each), the message and EDNS options, i
 address.
 """
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._clock cimport Instant
 from fastdns._wire cimport load16
 
 cdef enum:
     ENTRY_VERSION = 1
     HEADER_OCTETS = 80      # sizeof(Header)
     ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
-    AGE_UNKNOWN = -1
 
 cdef enum:
     ORIGIN_UDP = 1          # Origin.transport; 0: unknown
     ORIGIN_TCP = 2
-
-ctypedef struct Instant:    # one point in time; Python's Moment
-    int64_t wall_ms         # Unix
-    int64_t boot_ms         # CLOCK_BOOTTIME
-    uint64_t boot           # hash of the boot id; 0: unknown, equal to none
 
 ctypedef struct Origin:     # whom an answer came from
     uint64_t fingerprint
@@ -37,9 +32,7 @@ ctypedef struct Header:
     uint8_t version
     uint8_t flags
     uint16_t rcode
-    int64_t stored_wall_ms
-    int64_t stored_boot_ms
-    uint64_t boot
+    Instant stored
     uint64_t origin
     uint32_t ttl            # seconds from storing
     uint32_t hits
@@ -53,10 +46,6 @@ ctypedef struct Header:
     uint16_t zero
     uint8_t address[16]
 
-cdef class Moment:
-    cdef Instant at
-
-cdef void read_moment(Instant* out) noexcept nogil
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
 # ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)
 
@@ -69,7 +58,6 @@ cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored*
 #   At most RECORDS_MAX TTL offsets, each inside the message.
 cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil
 # ^ the message's own question is the one of the key
-cdef int64_t age_of(const Header* header, const Instant* now) noexcept nogil    # milliseconds, or AGE_UNKNOWN
 
 cdef inline bint is_negative(const Stored* answer) noexcept nogil:
     return answer.rcode == 3 or load16(answer.wire + 6) == 0    # NXDOMAIN, or ANCOUNT 0

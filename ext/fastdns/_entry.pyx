@@ -4,17 +4,15 @@ import re
 import socket
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
+from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy, memset
-from posix.time cimport CLOCK_REALTIME, clock_gettime, timespec
 
 from fastdns._answer cimport Answer, make_answer
-from fastdns._keys cimport key_is_sound
+from fastdns._clock cimport AGE_UNKNOWN, Moment, age_since, is_later
+from fastdns._key cimport KEY_TAIL, key_is_sound, lower
 from fastdns._siphash cimport SipKey, siphash13
-from fastdns._wire cimport HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, load16, load32, lower, store32
+from fastdns._wire cimport HEADER_LENGTH, RECORDS_MAX, load16, load32, store32
 
-
-cdef extern from "<time.h>" nogil:
-    int CLOCK_BOOTTIME
 
 cdef enum:
     RCODE_MAX = 15          # what a header holds; Reading keeps no larger one
@@ -37,86 +35,11 @@ FAULTS = (
     "it describes a message that cannot be",
 )
 
-PLAUSIBLE_MS = 1_735_689_600_000    # 2025-01-01T00:00Z: a wall clock before that was never set
-cdef int64_t PLAUSIBLE = PLAUSIBLE_MS
 cdef SipKey NO_KEY                  # a checksum, not a defence
 NO_KEY.k0 = NO_KEY.k1 = 0
 
 if sizeof(Header) != HEADER_OCTETS:
     raise ImportError("Header in _entry.pxd has holes or another size than HEADER_OCTETS")
-
-
-# ---- time
-
-cdef uint64_t hash_of_boot():
-    """A number for this boot; 0 where the kernel does not name it."""
-    cdef bytes boot_id
-    try:
-        with open("/proc/sys/kernel/random/boot_id", "rb") as file:
-            boot_id = file.read().strip()
-    except OSError:
-        return 0
-    return siphash13(&NO_KEY, boot_id, len(boot_id))
-
-
-cdef uint64_t THIS_BOOT = hash_of_boot()
-
-
-cdef inline int64_t milliseconds(const timespec* t) noexcept nogil:
-    return <int64_t>t.tv_sec * 1000 + t.tv_nsec // 1000000
-
-
-cdef void read_moment(Instant* out) noexcept nogil:
-    cdef timespec t
-    clock_gettime(CLOCK_REALTIME, &t)
-    out.wall_ms = milliseconds(&t)
-    clock_gettime(CLOCK_BOOTTIME, &t)
-    out.boot_ms = milliseconds(&t)
-    out.boot = THIS_BOOT
-
-
-cdef inline bint same_boot(uint64_t one, uint64_t other) noexcept nogil:
-    return one == other and one != 0
-
-
-cdef int64_t age_of(const Header* header, const Instant* now) noexcept nogil:
-    # Compared before they are subtracted: a damaged number must not overflow.
-    if same_boot(header.boot, now.boot):
-        if 0 <= header.stored_boot_ms <= now.boot_ms:
-            return now.boot_ms - header.stored_boot_ms
-    elif PLAUSIBLE <= header.stored_wall_ms <= now.wall_ms:
-        return now.wall_ms - header.stored_wall_ms
-    return AGE_UNKNOWN
-
-
-cdef class Moment:
-    """One point in time, on the wall clock and on the clock of this boot."""
-
-    def __init__(self, int64_t wall_ms, int64_t boot_ms, uint64_t boot):
-        self.at.wall_ms = wall_ms
-        self.at.boot_ms = boot_ms
-        self.at.boot = boot
-
-    @staticmethod
-    def now():
-        cdef Moment moment = Moment.__new__(Moment)
-        read_moment(&moment.at)
-        return moment
-
-    @property
-    def wall_ms(self):
-        return self.at.wall_ms
-
-    @property
-    def boot_ms(self):
-        return self.at.boot_ms
-
-    @property
-    def boot(self):
-        return self.at.boot
-
-    def __repr__(self):
-        return f"Moment({self.at.wall_ms}, {self.at.boot_ms}, {self.at.boot})"
 
 
 # ---- whom it came from
@@ -176,9 +99,7 @@ cdef void write_entry(
     header.version = ENTRY_VERSION
     header.flags = ENTRY_NEGATIVE if is_negative(answer) else 0
     header.rcode = answer.rcode
-    header.stored_wall_ms = stored.wall_ms
-    header.stored_boot_ms = stored.boot_ms
-    header.boot = stored.boot
+    header.stored = stored[0]
     header.origin = origin.fingerprint
     header.ttl = answer.ttl
     header.hits = hits
@@ -303,15 +224,15 @@ cdef class Entry:
 
     @property
     def stored_wall_ms(self):
-        return self.header.stored_wall_ms
+        return self.header.stored.wall_ms
 
     @property
     def stored_boot_ms(self):
-        return self.header.stored_boot_ms
+        return self.header.stored.boot_ms
 
     @property
     def boot(self):
-        return self.header.boot
+        return self.header.stored.boot
 
     @property
     def upstream(self):
@@ -331,12 +252,12 @@ cdef class Entry:
 
     def age(self, Moment now not None):
         """Return the seconds since it was stored, or None when no clock tells."""
-        cdef int64_t age = age_of(&self.header, &now.at)
+        cdef int64_t age = age_since(&self.header.stored, &now.at)
         return None if age == AGE_UNKNOWN else age / 1000.0
 
     def state(self, Moment now not None, int64_t stale):
         """Return "fresh", "stale" (for `stale` seconds after its TTL, or of unknown age) or "expired"."""
-        cdef int64_t age = age_of(&self.header, &now.at)
+        cdef int64_t age = age_since(&self.header.stored, &now.at)
         cdef int64_t ttl = self.header.ttl
         if age == AGE_UNKNOWN:
             return "stale"
@@ -386,7 +307,7 @@ def peek(const unsigned char[::1] value not None):
     """
     cdef Header header
     peek_header(value, &header)
-    return header.stored_wall_ms, header.stored_boot_ms, header.boot, header.ttl, header.hits, header.origin
+    return header.stored.wall_ms, header.stored.boot_ms, header.stored.boot, header.ttl, header.hits, header.origin
 
 
 def pack(Answer answer not None, Moment stored not None, *, uint64_t origin=0, upstream=None, rtt_us=0, hits=0):
@@ -429,9 +350,4 @@ def newer(const unsigned char[::1] value not None, const unsigned char[::1] old 
         peek_header(old, &theirs)
     except ValueError:
         return True
-    if same_boot(ours.boot, theirs.boot):
-        return ours.stored_boot_ms > theirs.stored_boot_ms
-    if ours.stored_wall_ms < PLAUSIBLE or theirs.stored_wall_ms < PLAUSIBLE:
-        if same_boot(ours.boot, THIS_BOOT) or same_boot(theirs.boot, THIS_BOOT):
-            return same_boot(ours.boot, THIS_BOOT)
-    return ours.stored_wall_ms > theirs.stored_wall_ms
+    return is_later(&ours.stored, &theirs.stored)

@@ -1,4 +1,4 @@
-"""Queries to upstreams over UDP that are under way: ports and ids that nobody can guess, replies matched, deadlines.
+"""Queries to upstreams that are under way: ports and ids that nobody can guess, replies matched.
 
 RFC 5452: a reply counts when it comes from the address and port that was asked, to the port that asked, with the id of
 a query that is waited for there. Everything is bounded; nothing in here waits.
@@ -6,38 +6,45 @@ a query that is waited for there. Everything is bounded; nothing in here waits.
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._key cimport KEY_MAX
 from fastdns._ports cimport EVENTS, PORTS_MAX, Ports
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 from fastdns._udp cimport BATCH, iovec, mmsghdr
 from fastdns._upstream cimport Form, Upstream
-from fastdns._wire cimport KEY_MAX, RECORDS_MAX, Reply
+from fastdns._wheel cimport Timer, Wheel
+from fastdns._wire cimport RECORDS_MAX, Reply
 
 cdef enum:
-    FLIGHTS_MAX = 8192
-    WHEEL_SLOTS = 1024
-    TICK_MS = 16
+    FLIGHTS_MAX = 12288
     BUCKETS = 4096
     LISTEN_MS = 10000       # to what was sent: an answer that comes too late for its client is still worth keeping
 
 cdef struct Flight:         # one query under way
+    Timer timer             # its own; what has an owner is looked after by the owner's
+    Timer* looked_after     # the one that is set when something has happened to it
     Flight* next_in_bucket
-    Flight* next_due        # in a slot of the wheel
-    Flight* previous_due
     Flight* next_of_port
     Flight* previous_of_port
-    void* owner             # whoever waits, when that is in C
-    void* listener          # a Sent that has been handed to Python; NULL: none
-    void* upstream          # an Upstream, which its port keeps alive
+    Flight* next_of_owner
+    void* owner             # a Pending; NULL: nobody waits for it any more, or it is a probe
+    void* upstream          # an Upstream, which its port or its attempt keeps alive
+    void* attempt           # an Attempt: it goes over a stream; NULL: over UDP
     uint64_t sent_ns
     uint64_t repeated_ns    # when it was sent the last time; 0: only once
-    int64_t due_tick
+    int64_t error_ms        # when an error counts: the true reply may still come
     int error               # errno: it could not be sent, the network refused, or what came is of no use (EBADMSG)
     int sendings
     bint is_sent
     bint is_late            # not answered within the timeout of its upstream
     bint is_mixed           # asked with OPT and, as nothing came, without: an error may be about the OPT
     bint wants_trial        # what came is of no use, perhaps because of the OPT
+    bint wants_ad
+    bint is_lingering       # nobody waits for it any more
+    bint keeps_late         # who asked has been told of a failure: an answer is kept all the same
     Form form               # in which it was sent last
+    uint64_t epoch          # of the tiers, when it was asked
+    uint64_t origin
+    uint16_t group
     uint16_t id
     uint16_t port           # index of the socket
     uint16_t key_length
@@ -52,15 +59,14 @@ cdef struct Landing:        # a reply that counts
 
 cdef class Flights:
     cdef readonly int count
+    cdef readonly Wheel wheel
     cdef Ports ports
-    cdef object on_busy                 # called when there is one where there was none: its time has to be kept
+    cdef list unsent                    # upstreams with queries in their queue
+    cdef object taker                   # of what comes over streams: `received(attempt, wire, id)`
     cdef uint64_t* tally
-    cdef bint wants_ad
     cdef Counters counters
     cdef Flight* of_port[PORTS_MAX]
     cdef Flight* buckets[BUCKETS]
-    cdef Flight* wheel[WHEEL_SLOTS]
-    cdef int64_t tick                   # the last one that was looked at
     cdef Flight* idle                   # to be used again, linked by next_in_bucket
     cdef int idle_count
     # of a wake-up
@@ -76,33 +82,34 @@ cdef class Flights:
     cdef uint16_t ttl_at[RECORDS_MAX]   # of the reply that landed last
 
     cdef Flight* start(
-        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, uint64_t now_ns, int64_t wait_ms
-    )
-    # ^ queued, and leaves with `send`; NULL with errno set: no room, or no port to be had
-    cdef void send(self, Upstream upstream)
+        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, bint wants_ad, bint by_stream,
+        uint64_t now_ns
+    ) except? NULL
+    # ^ over UDP it is queued, and leaves with `send`; NULL with errno set: no room, or no port to be had
+    cdef void send(self) noexcept               # what is queued
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
     # ^ the same question from the same port under the same id: a reply to either counts
-    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *
-    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *      # once; it is still listened to
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) noexcept
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) noexcept      # once; it is still listened to
     cdef void end(self, Flight* flight) noexcept
-    cdef void wait_until(self, Flight* flight, int64_t due_ms) noexcept nogil
     cdef void look(self) noexcept               # which ports have replies
-    cdef bint next_reply(self, Landing* out)    # of those; a bounded number
-    cdef Flight* next_due(self, int64_t now_ms) noexcept nogil      # whose time is over; NULL: none any more
+    cdef bint next_reply(self, Landing* out) noexcept       # of those; a bounded number
+    cdef bint read_stream_reply(
+        self, Flight* flight, const uint8_t* wire, size_t length, uint16_t query_id, Landing* out
+    ) noexcept
     # private
+    cdef Flight* make(self, Upstream upstream, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept
+    cdef bint join_port(self, Flight* flight, Upstream upstream, uint64_t now_ns) noexcept
+    cdef void leave_port(self, Flight* flight) noexcept
+    cdef void dispose(self, Flight* flight) noexcept
+    cdef void send_to(self, Upstream upstream) noexcept
     cdef Flight* flight_of(self, int port, uint16_t query_id) noexcept nogil
     cdef void refuse(self, int port, int error) noexcept nogil
-    cdef void leave_wheel(self, Flight* flight) noexcept nogil
+    cdef void fail(self, Flight* flight, int error) noexcept nogil
 
-cdef class Sent:            # a query under way that Python waits for
+cdef class Attempt:         # a query over a stream, as its transport sees it
     cdef Flight* flight     # NULL: it is over
     cdef Flights flights
-    cdef readonly object listener
-    cdef bytes early        # a reply that came when nobody listened yet
-    cdef int error          # and how it ended by then
-    cdef bint is_late       # or that it takes long
-    cdef readonly uint16_t id
-
-    cdef void adopt(self, Flights flights, Flight* flight)
-
-cdef Sent sent_of(Flight* flight)
+    cdef Upstream upstream
+    cdef readonly bytes key
+    cdef public object query            # the transport's own

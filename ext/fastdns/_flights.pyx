@@ -1,22 +1,24 @@
-"""Queries to upstreams over UDP that are under way.
+"""Queries to upstreams that are under way.
 
-Which port a query leaves by is for _ports to say. Where some leave by the same one, the kernel takes and brings them in
-one go; ids are random, each by itself.
+Which port a query over UDP leaves by is for _ports to say. Where some leave by the same one, the kernel takes and
+brings them in one go; ids are random, each by itself. What goes over a stream is carried by Python (see Attempt).
 """
-
-import os
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, ECONNREFUSED, EINTR, ENOBUFS, errno
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
+from fastdns._key cimport key_length_of
 from fastdns._scrub cimport read_clean_reply
-from fastdns._shared cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_TIMEOUTS
+from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport FORM_OPT, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
-from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, key_length_of, load16
+from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
+from fastdns._wheel cimport OF_FLIGHT
+from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, load16
+
+from fastdns.defects import report
 
 cdef extern from "<sys/socket.h>":
     ssize_t send_octets "send"(int fd, const void* octets, size_t length, int flags)
@@ -26,53 +28,60 @@ cdef enum:
     REPLY_OCTETS = 65600
     KEPT_IDLE = 256         # flights whose memory is kept for the next ones
 
-TICK_SECONDS = 0.001 * TICK_MS
 
+cdef class Attempt:
+    """A query over a stream. Its transport sends it, and says what comes by `received` or `failed`.
 
-cdef class Sent:
-    """A query under way. Each reply that matches is told to the listener: `received(wire)`, which may then end it.
-
-    When none has come in time, `late()` says so, and it is still listened to. When it ends without one, that is told by
-    `failed(errno)`; EBADMSG: what came cannot be used.
+    A transport (`Upstream.stream`) has `send(attempt)`, also called to send it once more in another form,
+    `late(attempt)`: nothing has come in time, and `forget(attempt)`: nobody waits for it any more.
     """
 
-    cdef void adopt(self, Flights flights, Flight* flight):
-        self.flights = flights
-        self.flight = flight
-        self.id = flight.id
-        flight.listener = <void*>self
-        Py_INCREF(self)
+    @property
+    def is_over(self):
+        """True when nobody waits for it any more."""
+        return self.flight == NULL
 
-    def listen(self, listener not None):
-        """Tell this one what comes, and at once what has come already."""
-        self.listener = listener
-        early, self.early = self.early, None
-        if early is not None:
-            listener.received(early)
-        elif self.error:
-            listener.failed(self.error)
-        elif self.is_late:
-            listener.late()
+    @property
+    def sent_at(self):
+        """When it was sent first, in seconds since boot."""
+        return self.flight.sent_ns / 1e9 if self.flight != NULL else 0.0
 
-    def cancel(self):
-        """Wait no longer."""
+    def message(self, int query_id):
+        """Return the query in wire form under this id."""
+        cdef uint8_t room[QUERY_MAX]
+        if self.flight == NULL:
+            raise ValueError("it is over")
+        return room[:write_query(
+            room, <uint16_t>query_id, self.flight.key, self.flight.key_length, self.flight.wants_ad,
+            has_opt(self.flight.form)
+        )]
+
+    def received(self, bytes wire not None, int query_id):
+        """Take a message that came under this id; return False when it is no reply to this query."""
+        if self.flight == NULL:
+            return False
+        return self.flights.taker.received(self, wire, query_id)
+
+    def failed(self, int number):
+        """It cannot be answered: the errno of why."""
         if self.flight != NULL:
-            self.flights.end(self.flight)
+            self.flights.fail(self.flight, number)
 
 
-cdef Sent sent_of(Flight* flight):
-    return <Sent>flight.listener if flight.listener != NULL else None
+cdef inline bint has_opt(Form form) noexcept nogil:
+    return form == FORM_OPT or form == FORM_PROBE
 
 
 cdef class Flights:
-    """All queries of one process to upstreams over UDP. Each belongs to a C owner or to a Sent."""
+    """All queries of one process to upstreams."""
 
-    def __cinit__(self, Counters counters not None, *, bint wants_ad=False):
+    def __cinit__(self, Counters counters not None):
         cdef int i
         self.counters = counters
         self.tally = counters.at
-        self.wants_ad = wants_ad
+        self.wheel = Wheel()
         self.ports = Ports()
+        self.unsent = []
         self.rooms = <uint8_t*>malloc(<size_t>BATCH * REPLY_OCTETS)
         if self.rooms == NULL:
             raise MemoryError
@@ -90,8 +99,6 @@ cdef class Flights:
             flight = self.buckets[i]
             while flight != NULL:
                 next_one = flight.next_in_bucket
-                if flight.listener != NULL:
-                    Py_DECREF(<object>flight.listener)
                 free(flight)
                 flight = next_one
         while self.idle != NULL:
@@ -119,44 +126,66 @@ cdef class Flights:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def ask(self, Upstream upstream not None, bytes key not None, *, bint is_trial=False, bint is_probe=False):
-        """Send the question of a key. What becomes of it is the Sent's; OSError: not sent.
+    def probe(self, Upstream upstream not None, bytes key not None, *, bint has_opt):
+        """Ask only to see whether and how it answers; its health learns from what comes.
 
-        A trial goes without OPT, since nothing came with one; a probe with OPT, whatever is known of the upstream.
+        With an OPT, whatever is known of it; or without.
         """
-        cdef Flight* flight
-        cdef Sent sent = Sent()
-        cdef int error
-        flight = self.start(
-            upstream, key, key_length_of(key),
-            FORM_TRIAL if is_trial and upstream.form() == FORM_OPT else FORM_PROBE if is_probe else upstream.form(),
-            read_clock_ns(), <int64_t>(upstream.timeout_ns() // 1000000),
+        cdef Flight* flight = self.start(
+            upstream, key, key_length_of(key), FORM_PROBE if has_opt else FORM_PLAIN if not upstream.has_edns else
+            FORM_TRIAL, False, upstream.is_stream, read_clock_ns(),
         )
         if flight == NULL:
-            raise OSError(errno, os.strerror(errno))
-        self.send(upstream)
-        error = flight.error
-        if error:
-            self.end(flight)
-            raise OSError(error, os.strerror(error))
-        sent.adopt(self, flight)
-        return sent
+            return
+        self.wheel.set(&flight.timer, <int64_t>((flight.sent_ns + upstream.timeout_ns()) // 1000000))
+        self.send()
 
     cdef Flight* start(
-        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, uint64_t now_ns, int64_t wait_ms
-    ):
+        self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, bint wants_ad, bint by_stream,
+        uint64_t now_ns
+    ) except? NULL:
         cdef Flight* flight
-        cdef uint16_t query_id
-        cdef int bucket
-        cdef int port
+        cdef Attempt attempt
+        self.wheel.wake()       # a defect of it must not leave a flight behind that is nobody's
+        flight = self.make(upstream, key, key_length, now_ns)
+        if flight == NULL:
+            return NULL
+        flight.form = form
+        flight.wants_ad = wants_ad
+        if by_stream:
+            attempt = Attempt.__new__(Attempt)
+            attempt.flights = self
+            attempt.upstream = upstream
+            attempt.key = key[:key_length]
+            attempt.flight = flight
+            Py_INCREF(attempt)
+            flight.attempt = <void*>attempt
+            flight.is_sent = True
+            self.tally[UPSTREAM_QUERIES] += 1
+            self.tally[UPSTREAM_QUERIES_TCP] += 1
+            upstream.queries += 1
+            try:
+                upstream.stream.send(attempt)
+            except Exception as defect:     # what it could not do is told by `failed`
+                report(defect)
+                self.fail(flight, ENOBUFS)
+            return flight
+        if not self.join_port(flight, upstream, now_ns):
+            self.count -= 1
+            self.dispose(flight)
+            return NULL
+        upstream.parts[upstream.queued].iov_len = write_query(
+            &upstream.rooms[upstream.queued * QUERY_MAX], flight.id, key, key_length, wants_ad, has_opt(form)
+        )
+        upstream.queue[upstream.queued] = flight
+        upstream.queued += 1
+        return flight
+
+    cdef Flight* make(self, Upstream upstream, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept:
+        cdef Flight* flight = self.idle
         if self.count >= FLIGHTS_MAX:
             (&errno)[0] = ENOBUFS
             return NULL
-        if self.count == 0 and self.on_busy is not None:
-            self.on_busy()      # a defect of it must not leave a flight behind that is nobody's
-        if upstream.queued and upstream.queued >= upstream.burst:
-            self.send(upstream)
-        flight = self.idle
         if flight != NULL:
             self.idle = flight.next_in_bucket
             self.idle_count -= 1
@@ -165,25 +194,37 @@ cdef class Flights:
             if flight == NULL:
                 (&errno)[0] = ENOBUFS
                 return NULL
+        memset(flight, 0, sizeof(Flight) - KEY_MAX)
+        flight.timer.kind = OF_FLIGHT
+        flight.looked_after = &flight.timer
+        flight.upstream = <void*>upstream
+        flight.sent_ns = now_ns
+        flight.sendings = 1
+        flight.key_length = key_length
+        memcpy(flight.key, key, key_length)
+        self.count += 1
+        return flight
+
+    cdef bint join_port(self, Flight* flight, Upstream upstream, uint64_t now_ns) noexcept:
+        """Give it a port and an id there; False with errno: there is no port to be had."""
+        cdef uint16_t query_id
+        cdef int bucket
+        cdef int port
+        if upstream.queued and upstream.queued >= upstream.burst:
+            self.send_to(upstream)
         if upstream.queued == 0:
             upstream.port = self.ports.choose(upstream, now_ns)
         port = upstream.port
         if port < 0:
-            free(flight)
-            return NULL
+            return False
+        if upstream.queued == 0:
+            self.unsent.append(upstream)
         query_id = self.ports.draw()
         while self.flight_of(port, query_id) != NULL:
             query_id = self.ports.draw()
         bucket = bucket_of(port, query_id)
-        memset(flight, 0, sizeof(Flight) - KEY_MAX)
         flight.id = query_id
         flight.port = <uint16_t>port
-        flight.upstream = <void*>upstream
-        flight.sent_ns = now_ns
-        flight.sendings = 1
-        flight.form = form
-        flight.key_length = key_length
-        memcpy(flight.key, key, key_length)
         flight.next_in_bucket = self.buckets[bucket]
         self.buckets[bucket] = flight
         flight.next_of_port = self.of_port[port]
@@ -192,18 +233,17 @@ cdef class Flights:
         self.of_port[port] = flight
         self.ports.at[port].waiting += 1
         self.ports.at[port].uses += 1
-        self.count += 1
-        flight.due_tick = -1
-        self.wait_until(flight, <int64_t>(now_ns // 1000000) + wait_ms)
-        upstream.parts[upstream.queued].iov_len = write_query(
-            &upstream.rooms[upstream.queued * QUERY_MAX], query_id, key, key_length, self.wants_ad,
-            form == FORM_OPT or form == FORM_PROBE
-        )
-        upstream.queue[upstream.queued] = flight
-        upstream.queued += 1
-        return flight
+        return True
 
-    cdef void send(self, Upstream upstream):
+    cdef void send(self) noexcept:
+        cdef Upstream upstream
+        if not len(self.unsent):
+            return
+        for upstream in self.unsent:
+            self.send_to(upstream)
+        self.unsent.clear()
+
+    cdef void send_to(self, Upstream upstream) noexcept:
         cdef int sent = 0
         cdef int tries = 0
         cdef int i, count
@@ -229,8 +269,7 @@ cdef class Flights:
             else:
                 flight = <Flight*>upstream.queue[sent]
                 if flight != NULL:
-                    flight.error = errno
-                    self.wait_until(flight, 0)
+                    self.fail(flight, errno)
                 sent += 1
         self.tally[UPSTREAM_QUERIES] += <unsigned int>upstream.queued
         upstream.queries += <unsigned int>upstream.queued
@@ -239,21 +278,30 @@ cdef class Flights:
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept:
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint8_t query[QUERY_MAX]
-        cdef size_t length = write_query(
-            query, flight.id, flight.key, flight.key_length, self.wants_ad, form == FORM_OPT or form == FORM_PROBE
-        )
+        cdef size_t length
         flight.form = form
         flight.repeated_ns = now_ns
-        # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
-        send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
+        flight.sendings += 1
         self.tally[UPSTREAM_QUERIES] += 1
         upstream.queries += 1
+        if flight.attempt != NULL:
+            self.tally[UPSTREAM_QUERIES_TCP] += 1
+            try:
+                upstream.stream.send(<Attempt>flight.attempt)
+            except Exception as defect:
+                report(defect)
+                self.fail(flight, ENOBUFS)
+            return
+        length = write_query(query, flight.id, flight.key, flight.key_length, flight.wants_ad, has_opt(form))
+        # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
+        send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
 
-    cdef void note_reply(self, Flight* flight, uint64_t now_ns) except *:
+    cdef void note_reply(self, Flight* flight, uint64_t now_ns) noexcept:
         """Tell the upstream that it lives, and how long it takes."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
         if flight.repeated_ns and not flight.is_late:
+            upstream.note_loss()
             # Nobody knows which sending this answers (Karn): only what neither of them explains is news. After so long
             # a time the line is taken to be slow, and not to lose one packet after the other.
             if upstream.rtt_ns < now_ns - flight.repeated_ns:
@@ -262,92 +310,74 @@ cdef class Flights:
                 sent_ns = now_ns - upstream.rtt_ns
         upstream.note_reply(sent_ns, now_ns)
 
-    cdef void note_late(self, Flight* flight, uint64_t now_ns) except *:
-        if not flight.is_late:
-            flight.is_late = True
-            self.tally[UPSTREAM_TIMEOUTS] += 1
-            if flight.form != FORM_PROBE:
-                (<Upstream>flight.upstream).note_failure(flight.sent_ns, now_ns)
+    cdef void note_late(self, Flight* flight, uint64_t now_ns) noexcept:
+        cdef Upstream upstream = <Upstream>flight.upstream
+        if flight.is_late:
+            return
+        flight.is_late = True
+        self.tally[UPSTREAM_TIMEOUTS] += 1
+        if flight.form != FORM_PROBE:
+            upstream.note_failure(flight.sent_ns, now_ns, 0)
+        if flight.attempt != NULL:
+            try:
+                upstream.stream.late(<Attempt>flight.attempt)
+            except Exception as defect:
+                report(defect)
 
     # --- the end of a flight ----------------------------------------------------------------------------
 
     cdef void end(self, Flight* flight) noexcept:
-        cdef int port = flight.port
-        cdef Flight** link = &self.buckets[bucket_of(port, flight.id)]
-        cdef Sent sent
+        cdef Attempt attempt
+        self.wheel.cancel(&flight.timer)
+        self.count -= 1
+        if flight.attempt != NULL:
+            attempt = <Attempt>flight.attempt
+            attempt.flight = NULL
+            try:
+                attempt.upstream.stream.forget(attempt)
+            except Exception as defect:
+                report(defect)
+            Py_DECREF(attempt)
+        else:
+            self.leave_port(flight)
+        self.dispose(flight)
+
+    cdef void leave_port(self, Flight* flight) noexcept:
+        cdef Flight** link = &self.buckets[bucket_of(flight.port, flight.id)]
         if not flight.is_sent:
             forget_queued(<Upstream>flight.upstream, flight)
         while link[0] != flight:
             link = &link[0].next_in_bucket
         link[0] = flight.next_in_bucket
-        self.leave_wheel(flight)
         if flight.previous_of_port != NULL:
             flight.previous_of_port.next_of_port = flight.next_of_port
         else:
-            self.of_port[port] = flight.next_of_port
+            self.of_port[flight.port] = flight.next_of_port
         if flight.next_of_port != NULL:
             flight.next_of_port.previous_of_port = flight.previous_of_port
-        self.count -= 1
-        if flight.listener != NULL:
-            sent = <Sent>flight.listener
-            sent.flight = NULL
-            Py_DECREF(sent)
+        self.ports.leave(flight.port)
+
+    cdef void dispose(self, Flight* flight) noexcept:
         if self.idle_count < KEPT_IDLE:
             flight.next_in_bucket = self.idle
             self.idle = flight
             self.idle_count += 1
         else:
             free(flight)
-        self.ports.leave(port)
 
     cdef void refuse(self, int port, int error) noexcept nogil:
         """The network says that what this port has sent does not arrive: what is under way ends with the next tick."""
         cdef Flight* flight = self.of_port[port]
         while flight != NULL:
             if flight.is_sent:
-                flight.error = error
-                self.wait_until(flight, 0)
+                self.fail(flight, error)
             flight = flight.next_of_port
 
-    # --- the timer wheel --------------------------------------------------------------------------------
-
-    cdef void wait_until(self, Flight* flight, int64_t due_ms) noexcept nogil:
-        cdef Flight** slot
-        self.leave_wheel(flight)
-        # A whole tick later than due, never earlier; and never in a slot that has been passed.
-        flight.due_tick = max(due_ms // TICK_MS + 1, self.tick)
-        slot = &self.wheel[flight.due_tick % WHEEL_SLOTS]
-        flight.previous_due = NULL
-        flight.next_due = slot[0]
-        if slot[0] != NULL:
-            slot[0].previous_due = flight
-        slot[0] = flight
-
-    cdef void leave_wheel(self, Flight* flight) noexcept nogil:
-        if flight.due_tick < 0:
-            return
-        if flight.previous_due != NULL:
-            flight.previous_due.next_due = flight.next_due
-        else:
-            self.wheel[flight.due_tick % WHEEL_SLOTS] = flight.next_due
-        if flight.next_due != NULL:
-            flight.next_due.previous_due = flight.previous_due
-        flight.due_tick = -1
-
-    cdef Flight* next_due(self, int64_t now_ms) noexcept nogil:
-        cdef int64_t now_tick = now_ms // TICK_MS
-        cdef Flight* flight
-        if now_tick - self.tick > WHEEL_SLOTS:
-            self.tick = now_tick - WHEEL_SLOTS      # one turn sees every slot
-        while self.tick <= now_tick:
-            flight = self.wheel[self.tick % WHEEL_SLOTS]
-            while flight != NULL and flight.due_tick > self.tick:
-                flight = flight.next_due            # of a later turn of the wheel
-            if flight != NULL:
-                self.leave_wheel(flight)
-                return flight
-            self.tick += 1
-        return NULL
+    cdef void fail(self, Flight* flight, int error) noexcept nogil:
+        flight.error = error
+        flight.error_ms = 0
+        flight.wants_trial = False
+        self.wheel.set(flight.looked_after, 0)
 
     # --- replies ----------------------------------------------------------------------------------------
 
@@ -361,7 +391,7 @@ cdef class Flights:
         self.ready_count = self.ports.look(self.ready)
         self.ready_at = self.arrived = self.arrived_at = 0
 
-    cdef bint next_reply(self, Landing* out):
+    cdef bint next_reply(self, Landing* out) noexcept:
         cdef const uint8_t* wire
         cdef int port
         cdef int i
@@ -398,6 +428,23 @@ cdef class Flights:
                 self.arrived = 0
                 if errno != EAGAIN and errno != EINTR:
                     self.refuse(port, errno)
+
+    cdef bint read_stream_reply(
+        self, Flight* flight, const uint8_t* wire, size_t length, uint16_t query_id, Landing* out
+    ) noexcept:
+        """Read a message that came for it over a stream; False: it is no reply to it."""
+        cdef const uint8_t* clean
+        if length < HEADER_LENGTH or length > REPLY_OCTETS:
+            return False
+        memcpy(self.rooms, wire, length)        # what is kept of it is made in place
+        clean = self.rooms
+        out.flight = flight
+        out.length = length
+        out.status = read_clean_reply(
+            &clean, &out.length, query_id, flight.key, flight.key_length, &out.reply, self.ttl_at
+        )
+        out.wire = <uint8_t*>clean
+        return out.status != WIRE_BAD_REPLY
 
 
 cdef void forget_queued(Upstream upstream, const Flight* flight) noexcept:

@@ -1,105 +1,70 @@
-"""The common miss: asked upstream over UDP, answered to all who wait for it, kept; no Python object on its way."""
+"""The miss: a question is sent to upstreams until one has answered, or nobody does."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._answer cimport Limits, Stored
-from fastdns._entry cimport Instant
-from fastdns._flights cimport Flight, Flights, Landing, Sent
+from fastdns._answer cimport Stored
+from fastdns._clock cimport Instant
+from fastdns._flights cimport Flight, Flights, Landing
+from fastdns._groups cimport Group
 from fastdns._hotcache cimport Entry
-from fastdns._query cimport Query
+from fastdns._key cimport Key
+from fastdns._questions cimport Pending, Questions
 from fastdns._tiers cimport Tiers
-from fastdns._udp cimport Batch, Sender
 from fastdns._upstream cimport Upstream
-from fastdns._wire cimport KEY_MAX, Question
+from fastdns._waiters cimport Waiter
 
-cdef enum:
-    SHELVES = 4096
+cdef enum Cause:            # why nobody has answered
+    NOBODY_IN_TIME = 0
+    UNUSABLE                # what came must not be used
+    LAME                    # a referral, or nothing, from who does not recurse
+    REFUSED_BY_NETWORK
+    SHORTAGE                # of our own descriptors or memory
+    NO_NETWORK              # or there is no upstream
 
-cdef struct Waiter:         # a client that asked over UDP; its spelling of the question follows
-    Waiter* next
-    uint64_t received_ns
-    int fd
-    Question question
-    Sender sender
-
-cdef struct Pending:        # a question under way
-    Pending* next_on_shelf
-    Pending* older          # of those that are in flight
-    Pending* newer
-    Flight* flight          # NULL: it has been handed over, or never was ours: `on_uncommon` takes who asks for it
-    Waiter* first
-    Waiter* last
-    void* others            # a list of Query objects that came by other ways, or NULL
-    uint64_t hash
-    uint64_t began_ns
-    int64_t until_ms        # when it is handed over at the latest
-    uint64_t epoch          # of the tiers, when it was asked
-    uint64_t origin
-    uint16_t key_length
-    uint8_t key[KEY_MAX]
-
-cdef class Forward:
-    cdef readonly Tiers tiers
+cdef class Forward(Questions):
     cdef readonly Flights flights
-    cdef readonly int count             # questions under way, those handed over included
-    cdef int in_flight                  # of them, those that have not been
-    cdef uint64_t* tally
-    cdef Limits limits
+    cdef readonly Group group           # the default one
     cdef int64_t stale_wait_ms
-    cdef uint32_t stale_ttl
-    cdef object on_handover
-    cdef list upstreams                 # that may be asked; None: one that is no matter of ours
-    cdef bint in_turn
-    cdef readonly bint is_outage        # no upstream answers, or there is none
-    cdef int64_t held_from_s            # stale answers are held when they were after the last outage
-    cdef bint is_alone                  # there is no other that could be asked
-    cdef Upstream single                # which that is; it may have died since
-    cdef int attempts                   # with a single one: how often it is asked
-    cdef int64_t budget_ms              # and how long it is waited for
-    cdef int turn
-    cdef int waiting                    # clients
-    cdef Pending* shelves[SHELVES]
-    cdef Pending* oldest
-    cdef Pending* newest
-    cdef Batch batch
-    cdef int fd                         # that the batch is for
-    cdef Waiter* answered               # to be freed when it has left
+    cdef object on_cold
+    cdef int searching                  # questions for which another thread reads the disk
+    cdef int lingering                  # flights without an owner
 
-    # Each returns False when the query is `on_uncommon`'s.
-    cdef bint take_udp(
-        self, uint64_t hash, const Question* question, const uint8_t* spelling, int fd, const Sender* sender,
-        uint64_t received_ns, bint may_start
-    ) except -1
-    cdef bint take_other(self, uint64_t hash, Query query, bint may_start) except -1
+    cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *
+    cdef bint is_outage(self, uint16_t group) noexcept nogil
+    cdef bint has_no_try(self, uint16_t group, bint is_cold) noexcept nogil
+    # ^ in an outage: enough is asked for already, so that the answer to another question is known
     cdef bint holds(self, const Entry* entry, int64_t now_ms) noexcept nogil
     # ^ asking for it has failed a moment ago: it is told past its TTL without another try
-    cdef void send(self) except *                # what has been taken
+    cdef void send(self) noexcept               # what has been taken
     # private
-    cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef Pending* start(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) except? NULL
-    cdef void remove(self, Pending* pending) except *
-    cdef void leave_queue(self, Pending* pending) noexcept
-    cdef int64_t wait_ms(
-        self, Upstream upstream, int64_t patience_ms, uint64_t hash, const uint8_t* key, uint16_t key_length,
-        int64_t now
-    ) except? -1
-    cdef Upstream next_upstream(self)
-    cpdef int take_turn(self)
-    cdef void make_room(self) except *
-    cdef void give_up(self, Pending* pending, bint in_vain, uint64_t now_ns) except *
-    cdef bint knows_better(self, const Pending* pending, const Instant* now) except -1
-    cdef void drop(self, Pending* pending) except *
+    cdef Group group_of(self, uint16_t number)
+    cdef Pending* open(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns, bint* is_new
+    ) except? NULL
+    cdef void begin(self, Pending* pending, bint is_new, bint wants_disk, uint64_t now_ns) except *
+    cdef void ask_upstreams(self, Pending* pending, uint64_t now_ns) except *
+    cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1
+    cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *
+    cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *
+    cdef bint floods(self, const Pending* pending) noexcept nogil
+    cdef bint send_again(self, Flight* flight, uint64_t now_ns) noexcept
+    cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1
+    cdef int64_t pause_ms(self, const Pending* pending, Upstream upstream) noexcept nogil
+    cdef void look_after(self, Pending* pending) noexcept
+    cdef void overdue(self, Pending* pending, uint64_t now_ns) except *
+    cdef void overdue_flight(self, Flight* flight, uint64_t now_ns) noexcept
+    cdef void note_error(self, Flight* flight, Pending* pending, uint64_t now_ns) noexcept
+    cdef void spend(self, Pending* pending, const void* upstream) noexcept
     cdef void land(self, Landing* landing, const Instant* now) except *
-    cdef bint is_put_off(self, Landing* landing) except -1
-    cdef void settle(self, Landing* landing, const Instant* now) except *
-    cdef void answer(self, Pending* pending, const Stored* stored, uint32_t stale_ttl, uint64_t now_ns) except *
-    cdef void flush(self) except *
-    cdef void hand_over(self, Pending* pending, Landing* landing, int error, uint64_t now_ns) except *
-    cdef list clients_of(self, Pending* pending)
-    cdef void overdue(self, Flight* flight, uint64_t now_ns) except *
-    cdef void remind(self, Sent sent, Flight* flight, uint64_t now_ns) except *
-    cdef void tell_late(self, Sent sent) except *
-    cdef void ask_again(self, Pending* pending, uint64_t now_ns) except *
+    cdef void land_alone(self, Landing* landing, const Instant* now) noexcept
+    cdef bint is_put_off(self, Landing* landing) noexcept
+    cdef void settle(self, Landing* landing, const Instant* now) noexcept
+    cdef void keep_error(self, Landing* landing, Pending* pending) noexcept
+    cdef void conclude(self, Pending* pending, uint64_t now_ns) except *
+    cdef void close(self, Pending* pending, bint keeps_late) noexcept
+    cdef void leave(self, Pending* pending, Flight* flight) noexcept
+    cdef void detach(self, Flight* flight, bint keeps_late) noexcept
+    cdef void end_alone(self, Flight* flight) noexcept
+    cdef void make_room(self) except *
+    cdef void give_up(self, Pending* pending, uint64_t now_ns) except *
     cdef void take_replies(self) except *
-    cdef void tell(self, call, argument) except *

@@ -5,8 +5,8 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Answer
+from fastdns._key cimport KEY_MAX
 from fastdns._siphash cimport siphash13
-from fastdns._wire cimport KEY_MAX
 
 cdef extern from "<malloc.h>" nogil:
     int M_TOP_PAD

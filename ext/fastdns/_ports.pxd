@@ -35,14 +35,14 @@ cdef class Ports:
     cdef uint64_t given_up_ns           # ports that were opened before then send no more
 
     cdef uint16_t draw(self) noexcept
-    cdef int choose(self, Upstream upstream, uint64_t now_ns) except -2
+    cdef int choose(self, Upstream upstream, uint64_t now_ns) noexcept
     # ^ an index, for upstream.burst queries at most; -1 with errno: none is to be had
     cdef void leave(self, int port) noexcept
     cdef int look(self, int* ready) noexcept    # the indices of those with replies, at most EVENTS
     # private
     cdef bint may_be_fresh(self, uint64_t now_ns) noexcept
-    cdef int open(self, Upstream upstream, uint64_t now_ns) except -2
-    cdef int open_descriptor(self, Upstream upstream) except -2
+    cdef int open(self, Upstream upstream, uint64_t now_ns) noexcept
+    cdef int open_descriptor(self, Upstream upstream) noexcept
     cdef int take_idle(self) noexcept
     cdef void retire(self, int port) noexcept
     cdef void close(self, int port) noexcept

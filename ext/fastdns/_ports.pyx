@@ -12,7 +12,7 @@ from libc.stdint cimport uint8_t
 from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_descriptor
 
-from fastdns._query cimport read_clock_ns
+from fastdns._clock cimport read_clock_ns
 from fastdns._upstream cimport PEER_MAX
 
 cdef extern from "<sys/random.h>":
@@ -33,6 +33,11 @@ cdef extern from "<netinet/in.h>" nogil:
     struct sockaddr_in:
         uint16_t sin_family
         uint16_t sin_port
+    struct sockaddr_in6:
+        unsigned int sin6_scope_id
+
+cdef extern from "<net/if.h>" nogil:
+    unsigned int if_nametoindex(const char* name)
 
 cdef extern from *:
     int SOCK_DGRAM, SOCK_NONBLOCK, SOCK_CLOEXEC
@@ -98,7 +103,7 @@ cdef class Ports:
         self.fresh_from_ns += FRESH_NS
         return True
 
-    cdef int choose(self, Upstream upstream, uint64_t now_ns) except -2:
+    cdef int choose(self, Upstream upstream, uint64_t now_ns) noexcept:
         """Return the index of a fresh port, or of one of the pool; -1 with errno."""
         cdef int slot, port, former
         cdef int i
@@ -133,7 +138,7 @@ cdef class Ports:
                 return port
         return -1
 
-    cdef int open(self, Upstream upstream, uint64_t now_ns) except -2:
+    cdef int open(self, Upstream upstream, uint64_t now_ns) noexcept:
         cdef epoll_event event
         cdef int port
         cdef int fd
@@ -160,19 +165,19 @@ cdef class Ports:
         self.owners[port] = upstream
         return port
 
-    cdef int open_descriptor(self, Upstream upstream) except -2:
+    cdef int open_descriptor(self, Upstream upstream) noexcept:
         """Return a socket that is connected to the upstream from a random port; -1 with errno."""
         cdef uint8_t local[PEER_MAX]
         cdef uint16_t number
         cdef int family
         cdef int fd, error
+        cdef unsigned int scope
         cdef int _try
-        if upstream.peer_length == 0:
-            try:
-                return <int>upstream.open_socket()
-            except Exception as problem:
-                (&errno)[0] = <int>(getattr(problem, "errno", None) or ENOBUFS)
+        if upstream.interface:
+            scope = if_nametoindex(upstream.interface)
+            if scope == 0:
                 return -1
+            (<sockaddr_in6*>upstream.peer).sin6_scope_id = scope
         memset(local, 0, sizeof(local))
         memcpy(local, upstream.peer, sizeof(uint16_t))      # the family: any address of it
         family = (<sockaddr_in*>local).sin_family

@@ -1,38 +1,53 @@
-"""A client's query that the cache could not answer, and the ways to answer it later."""
+"""The record of a query, from the packet to its answer, the same for every transport, and its only exit."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._shared cimport Counters
-from fastdns._udp cimport Sender
-from fastdns._wire cimport Question
+from fastdns._key cimport Key
+from fastdns._counters cimport Counters
+from fastdns._policy cimport Decision
+from fastdns._wire cimport Asked
 
-cdef extern from "<time.h>" nogil:
-    struct timespec:
-        long tv_sec
-        long tv_nsec
-    int CLOCK_BOOTTIME
-    int clock_gettime(int clock, timespec* now)
+cdef enum Transport:
+    OVER_UDP
+    OVER_TCP
+    TRANSPORTS
 
-cdef inline uint64_t read_clock_ns() noexcept nogil:
-    # Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young.
-    cdef timespec now
-    clock_gettime(CLOCK_BOOTTIME, &now)
-    return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+cdef enum Tier:             # who has answered, or has sent the client away
+    TIER_NONE               # nobody could
+    TIER_ACCESS             # who may ask
+    TIER_WIRE               # the message is none that can be answered
+    TIER_MEMORY
+    TIER_STALE              # memory, past its TTL
+    TIER_LOCAL              # we: a name that no upstream is asked for, or about ourselves
+    TIER_DISK
+    TIER_UPSTREAM
+    TIERS
 
-cdef void count_response(uint64_t* tally, const uint8_t* response) noexcept nogil
+ctypedef struct Asker:      # who asks: of a packet, or of a connection for life
+    uint8_t address[16]     # an IPv4 address as ::ffff:192.0.2.1
+    uint32_t link           # the interface that a link-local address is of
+    uint32_t bucket         # whose limit counts
+    uint16_t port
+    uint16_t listener
+    uint16_t view
+    uint8_t transport
 
-cdef class Query:
-    cdef Question question
-    cdef bytes spelling     # the question as the client wrote it
-    cdef uint64_t received_ns
-    cdef readonly bint wants_disk   # nobody has looked there: it might have had to wait
-    cdef Counters counters
+ctypedef struct Query:
+    Asked asked
+    Asker asker
+    Key key
+    Decision decision
+    uint64_t received_ns
+    const uint8_t* packet
+    const uint8_t* spelling     # the question as the client wrote it: asked.length octets
+    size_t length           # of the packet
+    int status              # of reading it: WireStatus
+    int verdict
+    uint8_t tier
+    uint8_t has_waited      # its answer was not at hand
+    uint16_t limit          # octets that the answer may have
+    uint16_t told           # the flags of the response; 0: there is none
+    uint16_t told_octets
 
-    cdef void take(self, Counters counters, const Question* question, const uint8_t* spelling, uint64_t received_ns)
-    cdef void count_reply(self, const uint8_t* response) noexcept
-
-cdef class UdpQuery(Query):
-    cdef int fd
-    cdef Sender sender
-
-    cdef void come_from(self, int fd, const Sender* sender) noexcept
+cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcept nogil
+# ^ the only exit of a query, with its answer or without: once for each

@@ -3,21 +3,21 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from fastdns._answer cimport Stored
-from fastdns._wire cimport Question
+from fastdns._wire cimport Asked
 
 cdef enum:
     RESPONSE_MAX = 65535
 
 cdef size_t write_answer(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t age,
     size_t limit,
 ) noexcept nogil
 # ^ octets written, at most limit, for which out must have room. What does not fit is left out, section by section from
-#   the end; with TC=1 and the question alone when not even what answers fits (`fitting_length`). question_wire is the
-#   question as the client spelled it, question.length octets. The TTLs fall by age, to 0 at least.
+#   the end; with TC=1 and the question alone when not even what answers fits (`fitting_length`). spelling is the
+#   question as the client spelled it, asked.length octets. The TTLs fall by age, to 0 at least.
 
 cdef size_t write_stale(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t ttl,
     size_t limit,
 ) noexcept nogil
 # ^ the same for an answer past its TTL: every record says ttl, OPT says Stale Answer (RFC 8767, RFC 8914)
@@ -32,6 +32,6 @@ cdef enum:
     ERROR_MAX = 288         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6
 
 cdef size_t write_error(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode, int ede=*
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t rcode, int ede=*
 ) noexcept nogil
 # ^ octets written, at most ERROR_MAX: an RCODE and no records; with an Extended DNS Error to who sent OPT (-1: none)

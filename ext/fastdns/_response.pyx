@@ -16,14 +16,14 @@ cdef enum:
 
 
 cdef size_t write_opt(
-    uint8_t* out, const Question* question, uint16_t rcode, const uint8_t* options, uint16_t options_length
+    uint8_t* out, const Asked* asked, uint16_t rcode, const uint8_t* options, uint16_t options_length
 ) noexcept nogil:
     """Write our OPT: our UDP size, the upper octet of the RCODE, DO as the client set it (RFC 3225 section 3)."""
     memset(out, 0, OPT_LENGTH)
     store16(out + 1, TYPE_OPT)
     store16(out + 3, UDP_SIZE_MAX)
     out[5] = <uint8_t>(rcode >> 4)
-    out[7] = OPT_DO if question.dnssec_ok else 0
+    out[7] = OPT_DO if asked.dnssec_ok else 0
     store16(out + 9, options_length)
     if options_length:
         memcpy(out + OPT_LENGTH, options, options_length)
@@ -37,69 +37,69 @@ cdef inline void write_ede(uint8_t* out, uint16_t code) noexcept nogil:
     store16(out + 4, code)
 
 
-cdef inline uint16_t response_flags(const Question* question, uint16_t rcode) noexcept nogil:
-    return <uint16_t>(FLAG_QR | FLAG_RA | (question.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD)) | (rcode & 15))
+cdef inline uint16_t response_flags(const Asked* asked, uint16_t rcode) noexcept nogil:
+    return <uint16_t>(FLAG_QR | FLAG_RA | (asked.flags & (FLAG_OPCODE | FLAG_RD | FLAG_CD)) | (rcode & 15))
 
 
 cdef size_t write_head(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t flags
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t flags
 ) noexcept nogil:
     """Write a header that counts the question alone, and the question."""
     memset(out, 0, HEADER_LENGTH)
-    store16(out, question.id)
+    store16(out, asked.id)
     store16(out + 2, flags)
-    if question.length:
+    if asked.length:
         out[5] = 1
-        memcpy(out + HEADER_LENGTH, question_wire, question.length)
-    return HEADER_LENGTH + question.length
+        memcpy(out + HEADER_LENGTH, spelling, asked.length)
+    return HEADER_LENGTH + asked.length
 
 
 cdef size_t write_body(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, size_t limit
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, size_t limit
 ) noexcept nogil:
     """Write the message without OPT, as much of it as fits beside one; return its length. Its TTLs are as kept."""
-    cdef uint16_t flags = response_flags(question, answer.rcode)
-    cdef size_t opt_length = OPT_LENGTH if question.has_opt else 0
+    cdef uint16_t flags = response_flags(asked, answer.rcode)
+    cdef size_t opt_length = OPT_LENGTH if asked.has_opt else 0
     cdef size_t length = answer.length
     cdef uint16_t authorities = 0
     if length + opt_length > limit:
         # What is only said beside the answer is left out without a word: RFC 2181 section 9.
         length = fitting_length(answer.wire, length, limit - opt_length, &authorities)
         if length == 0:
-            return write_head(out, question_wire, question, flags | FLAG_TC)
+            return write_head(out, spelling, asked, flags | FLAG_TC)
     memcpy(out, answer.wire, length)
     if length < answer.length:
         store16(out + 8, authorities)
         store16(out + 10, 0)
-    store16(out, question.id)
+    store16(out, asked.id)
     # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
-    if question.dnssec_ok or question.flags & FLAG_AD:
+    if asked.dnssec_ok or asked.flags & FLAG_AD:
         flags |= load16(answer.wire + 2) & FLAG_AD
     if answer.is_authoritative:
         flags |= FLAG_AA
     store16(out + 2, flags)
-    memcpy(out + HEADER_LENGTH, question_wire, question.length)
+    memcpy(out + HEADER_LENGTH, spelling, asked.length)
     return length
 
 
 cdef size_t add_opt(
-    uint8_t* out, size_t length, const Question* question, const Stored* answer, size_t limit
+    uint8_t* out, size_t length, const Asked* asked, const Stored* answer, size_t limit
 ) noexcept nogil:
     """Write our OPT behind a message, without its options when they do not fit; return the new length."""
     cdef uint16_t options_length = answer.options_length
-    if not question.has_opt:
+    if not asked.has_opt:
         return length
     if length + OPT_LENGTH + options_length > limit:
         options_length = 0
     store16(out + 10, load16(out + 10) + 1)
-    return length + write_opt(out + length, question, answer.rcode, answer.options, options_length)
+    return length + write_opt(out + length, asked, answer.rcode, answer.options, options_length)
 
 
 cdef size_t write_answer(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t age,
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t age,
     size_t limit,
 ) noexcept nogil:
-    cdef size_t length = write_body(out, question_wire, question, answer, limit)
+    cdef size_t length = write_body(out, spelling, asked, answer, limit)
     cdef uint32_t ttl
     cdef int i
     for i in range(answer.ttl_count):
@@ -107,16 +107,16 @@ cdef size_t write_answer(
             break
         ttl = load32(out + answer.ttl_at[i])
         store32(out + answer.ttl_at[i], ttl - age if ttl > age else 0)
-    return add_opt(out, length, question, answer, limit)
+    return add_opt(out, length, asked, answer, limit)
 
 
 cdef size_t write_stale(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, const Stored* answer, uint32_t ttl,
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t ttl,
     size_t limit,
 ) noexcept nogil:
     cdef uint8_t options[EDE_OCTETS]
     cdef Stored stale = answer[0]
-    cdef size_t length = write_body(out, question_wire, question, answer, limit)
+    cdef size_t length = write_body(out, spelling, asked, answer, limit)
     cdef int i
     for i in range(answer.ttl_count):
         if answer.ttl_at[i] >= length:
@@ -125,17 +125,17 @@ cdef size_t write_stale(
     write_ede(options, EDE_STALE_NXDOMAIN if answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER)
     stale.options = options
     stale.options_length = EDE_OCTETS
-    return add_opt(out, length, question, &stale, limit)
+    return add_opt(out, length, asked, &stale, limit)
 
 
 cdef size_t write_error(
-    uint8_t* out, const uint8_t* question_wire, const Question* question, uint16_t rcode, int ede=-1
+    uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t rcode, int ede=-1
 ) noexcept nogil:
     cdef uint8_t options[EDE_OCTETS]
-    cdef size_t length = write_head(out, question_wire, question, response_flags(question, rcode))
-    if question.has_opt:
+    cdef size_t length = write_head(out, spelling, asked, response_flags(asked, rcode))
+    if asked.has_opt:
         out[11] = 1
         if ede >= 0:
             write_ede(options, <uint16_t>ede)
-        length += write_opt(out + length, question, rcode, options, EDE_OCTETS if ede >= 0 else 0)
+        length += write_opt(out + length, asked, rcode, options, EDE_OCTETS if ede >= 0 else 0)
     return length

@@ -6,7 +6,8 @@ Either may be killed at any instant; what was published before stays readable.
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
-from fastdns._entry cimport Instant, Origin
+from fastdns._clock cimport Instant
+from fastdns._entry cimport Origin
 
 cpdef enum:                 # kinds of records
     RECORD_PAD = 0          # to the end of the ring

@@ -5,10 +5,9 @@ import struct
 from libc.string cimport memcpy, memset
 
 from fastdns._answer cimport Answer
-from fastdns._entry cimport (
-    ENTRY_VERSION, Header, Moment, entry_octets, fill_origin, is_negative, read_entry, write_entry,
-)
-from fastdns._keys cimport key_is_sound
+from fastdns._clock cimport Moment
+from fastdns._entry cimport ENTRY_VERSION, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry
+from fastdns._key cimport key_is_sound
 
 from fastdns import mapped
 

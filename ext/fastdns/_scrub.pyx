@@ -7,11 +7,12 @@ compressed is not compressed (RFC 3597 section 4). Time grows with the number of
 from libc.stdint cimport uint64_t
 from libc.string cimport memcmp, memcpy, memset
 
+from fastdns._key cimport KEY_TAIL
 from fastdns._wire cimport (
-    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, KEY_TAIL, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG,
-    WIRE_OK, WIRE_SPOILED_REPLY, Chain, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
-    is_of_chain_authority, is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record,
-    read_reply, read_spelled_name, same_name, store16,
+    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, WIRE_OK,
+    WIRE_SPOILED_REPLY, Chain, Layout, Name, Reader, Record, Targets, hash_name, is_meta, is_of_chain_authority,
+    is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record, read_reply,
+    read_spelled_name, same_name, store16,
 )
 
 cdef enum:

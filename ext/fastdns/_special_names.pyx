@@ -14,9 +14,9 @@
 from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport copy_answer
+from fastdns._key cimport KEY_MAX, KEY_TAIL
 from fastdns._wire cimport (
-    CLASS_IN, FLAG_QR, HEADER_LENGTH, KEY_MAX, KEY_TAIL, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_SOA,
-    load16, store16, store32,
+    CLASS_IN, FLAG_QR, HEADER_LENGTH, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_SOA, load16, store16, store32,
 )
 
 cdef enum:

@@ -3,12 +3,13 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._clock cimport Instant
 from fastdns._control cimport Change, Control
 from fastdns._disk cimport Disk, Found
-from fastdns._entry cimport Instant, Origin
+from fastdns._entry cimport Origin
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._ring cimport Ring
-from fastdns._shared cimport Counters
+from fastdns._counters cimport Counters
 
 cdef enum DiskLookUp:
     DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
@@ -51,6 +52,8 @@ cdef class Tiers:
     # ^ a command has removed the key, or the upstreams are others, since these were `epoch` and `origin`
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
+    cdef bint recall(self, bytes key, bint in_outage) except -1
+    # ^ memory has, or gets, what may be told of this key past its TTL
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
         const Origin* whence, uint32_t rtt_us, const Instant* now,

@@ -6,28 +6,29 @@ way: a Ticket, drawn before an upstream or another thread is asked, says how muc
 """
 
 import logging
-import struct
 
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
+from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
 from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
-from fastdns._entry cimport AGE_UNKNOWN, Moment, fill_origin, read_moment
+from fastdns._entry cimport fill_origin
 from fastdns._hotcache cimport key_of
+from fastdns._key cimport KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_of_question
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
-from fastdns._shared cimport (
+from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, KEY_CD, KEY_DO, KEY_MAX, KEY_TAIL, RECORDS_MAX, key_length_of, load32, store32
+from fastdns._wire cimport CLASS_IN, RECORDS_MAX, load32, store32
 
 from fastdns._answer import extended_error
-from fastdns._keys import cache_key
+from fastdns._key import cache_key
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void* octets, size_t count)
@@ -37,7 +38,6 @@ log = logging.getLogger("fastdns.disk")
 cdef enum:
     CHANGES_AT_ONCE = 64    # that one walk through memory applies
     CLOCK_STEP_MS = 3000    # by which the clocks drift apart before earlier boots are judged anew
-    FLAGS_IN_TAIL = 4       # type and class stand before them
     WARM_SHARE = 4          # a quarter of memory stays free for what is new
     RCODE_NXDOMAIN = 3
 
@@ -67,7 +67,7 @@ cdef inline bint ends_others(const Entry* entry) noexcept nogil:
 
 cdef void other_key(uint8_t* out, const uint8_t* key, uint16_t key_length, int which) noexcept nogil:
     memcpy(out, key, key_length)
-    out[key_length - KEY_TAIL + FLAGS_IN_TAIL] ^= KEY_DO if which == 0 else KEY_CD if which == 1 else KEY_DO | KEY_CD
+    out[key_length - KEY_TAIL + KEY_FLAGS_AT] ^= KEY_DO if which == 0 else KEY_CD if which == 1 else KEY_DO | KEY_CD
 
 
 cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
@@ -183,15 +183,15 @@ cdef class Tiers:
     cdef void want(self, const Change* change) except *:
         """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
-        cdef bytes key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)
+        cdef bytes key = key_of_question(name, change.qtype, CLASS_IN, 0)
         cdef list found = []
         if is_special(key, <uint16_t>len(key)):
             return          # no upstream is ever asked for it
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
-            key = name + struct.pack("!HHBH", change.qtype, CLASS_IN, flags, 0)
+            key = key_of_question(name, change.qtype, CLASS_IN, flags)
             if self.entry_of(key) != NULL or self.is_on_disk(key):
                 found.append(key)
-        self.wanted += found or [name + struct.pack("!HHBH", change.qtype, CLASS_IN, 0, 0)]
+        self.wanted += found or [key_of_question(name, change.qtype, CLASS_IN, 0)]
 
     cdef bint is_on_disk(self, bytes key) except -1:
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
@@ -368,6 +368,15 @@ cdef class Tiers:
 
         In an outage an answer to the same question under another DO or CD is better than none.
         """
+        cdef Entry* entry
+        if not self.recall(key, in_outage):
+            return None
+        entry = self.entry_of(key)
+        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
+        return answer_of(entry, 0, ttl, extended_error(ede))
+
+    cdef bint recall(self, bytes key, bint in_outage) except -1:
+        """Bring what there is past its TTL into memory; return True when it may be told."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
@@ -377,17 +386,7 @@ cdef class Tiers:
         if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
             if self.borrow(key, &now):
                 entry = self.entry_of(key)
-        if entry == NULL or not self.memory.is_stale(entry, now.boot_ms):
-            return None
-        ede = EDE_STALE_NXDOMAIN if entry.answer.rcode == RCODE_NXDOMAIN else EDE_STALE_ANSWER
-        return answer_of(entry, 0, ttl, extended_error(ede))
-
-    def has_good(self, bytes key not None):
-        """Return True when memory holds a good answer within its TTL."""
-        cdef Entry* entry = self.entry_of(key)
-        cdef Instant now
-        read_moment(&now)
-        return entry != NULL and not entry.answer.is_failure and self.memory.is_fresh(entry, now.boot_ms)
+        return entry != NULL and self.memory.is_stale(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
@@ -422,7 +421,7 @@ cdef class Tiers:
         """Bring the answer to the same question under another DO or CD under this key, to be told as stale."""
         cdef uint16_t ttl_at[RECORDS_MAX]
         cdef uint16_t length = key_length_of(key)
-        cdef uint8_t wanted = (<const uint8_t*>key)[length - KEY_TAIL + FLAGS_IN_TAIL]
+        cdef uint8_t wanted = key_flags(key, length)
         cdef Entry* entry
         cdef Answer copy
         cdef int64_t stored_ms
@@ -440,7 +439,7 @@ cdef class Tiers:
             copy = copy_answer(&entry.answer)       # the put may take its room
             stored_ms = min(entry.stored_ms, now.boot_ms - 1000 * <int64_t>entry.answer.ttl)
             origin = entry.origin
-            if not wanted & KEY_DO and (<bytes>other)[length - KEY_TAIL + FLAGS_IN_TAIL] & KEY_DO:
+            if not wanted & KEY_DO and key_flags(<bytes>other, length) & KEY_DO:
                 count = write_without_signatures(copy.stored.wire, copy.stored.length, ttl_at)
                 if count < 0:
                     continue

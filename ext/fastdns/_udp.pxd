@@ -1,6 +1,6 @@
 """Batches of UDP packets: recvmmsg and sendmmsg, and the address that a packet was sent to (IP_PKTINFO)."""
 
-from libc.stdint cimport uint8_t
+from libc.stdint cimport uint8_t, uint32_t, uint64_t
 
 cdef extern from "<sys/uio.h>" nogil:
     struct iovec:
@@ -9,8 +9,6 @@ cdef extern from "<sys/uio.h>" nogil:
 
 cdef extern from "<sys/socket.h>" nogil:
     ctypedef unsigned int socklen_t
-    struct sockaddr_storage:
-        unsigned short ss_family
     struct msghdr:
         void* msg_name
         socklen_t msg_namelen
@@ -19,6 +17,10 @@ cdef extern from "<sys/socket.h>" nogil:
         void* msg_control
         size_t msg_controllen
         int msg_flags
+
+cdef extern from "<netinet/in.h>" nogil:
+    struct sockaddr_in6:
+        pass
 
 cdef extern from *:
     """
@@ -40,14 +42,14 @@ cdef enum:
     # Odd multiples of a cache line: at a power of two all packets of a batch would want the same few lines.
     QUERY_OCTETS = 2112     # of a query that are read; whatever a client appends beyond is cut off
     ANSWER_OCTETS = 1344    # room for an answer over UDP
-    CONTROL_OCTETS = 40     # IPV6_PKTINFO
+    CONTROL_OCTETS = 40     # IPV6_PKTINFO; of a Sender
     RECEIVED_CONTROL_OCTETS = 256       # a socket that somebody handed to us may be set to tell more, as timestamps
 
 ctypedef struct Sender:     # where a packet came from, and the local address that it came to
-    sockaddr_storage address
+    uint64_t control[5]     # CONTROL_OCTETS: cmsghdr wants this alignment
+    sockaddr_in6 address    # or a sockaddr_in
     socklen_t address_length
-    size_t control_length
-    uint8_t control[CONTROL_OCTETS]     # after an eight-octet field: cmsghdr wants that alignment
+    uint32_t control_length
 
 cdef class Batch:
     # Received packets are numbered from 0; answers are written into `room` and stay until `send`.
@@ -68,6 +70,5 @@ cdef class Batch:
     cdef void queue_to(self, Sender* to, size_t length) noexcept nogil  # the same for a sender of another time
     cdef int send(self, int fd) noexcept nogil                      # how many answers could not be sent
 
-cdef int send_one(int fd, const uint8_t* answer, size_t length, Sender* to) noexcept nogil    # 0, or -1
 cdef bint kernel_is_busy() noexcept nogil           # errno says so: what was to be sent may be tried again
 cdef void wait_for_room(int fd) noexcept nogil      # a few milliseconds at most

@@ -38,9 +38,6 @@ cdef extern from *:
     """
     size_t fastdns_answer_from(msghdr* header, uint8_t* out) nogil
 
-cdef extern from "<sys/socket.h>" nogil:
-    ssize_t sendmsg(int fd, const msghdr* message, int flags)
-
 cdef extern from "<poll.h>" nogil:
     struct pollfd:
         int fd
@@ -105,7 +102,7 @@ cdef class Batch:
         cdef int i, count
         cdef msghdr* header
         for i in range(self.used):
-            self.inbox[i].msg_hdr.msg_namelen = sizeof(sockaddr_storage)
+            self.inbox[i].msg_hdr.msg_namelen = sizeof(sockaddr_in6)
             self.inbox[i].msg_hdr.msg_controllen = RECEIVED_CONTROL_OCTETS
         self.used = 0
         self.queued = 0
@@ -118,7 +115,9 @@ cdef class Batch:
             self.senders[i].address_length = header.msg_namelen
             self.senders[i].control_length = 0
             if header.msg_controllen:
-                self.senders[i].control_length = fastdns_answer_from(header, self.senders[i].control)
+                self.senders[i].control_length = <uint32_t>fastdns_answer_from(
+                    header, <uint8_t*>self.senders[i].control
+                )
         return count
 
     cdef const uint8_t* packet(self, int i, size_t* length) noexcept nogil:
@@ -161,24 +160,3 @@ cdef class Batch:
                 break
         self.queued = 0
         return lost
-
-
-cdef int send_one(int fd, const uint8_t* answer, size_t length, Sender* to) noexcept nogil:
-    cdef iovec part
-    cdef msghdr header
-    cdef int tries = 0
-    part.iov_base = <void*>answer
-    part.iov_len = length
-    header.msg_name = &to.address
-    header.msg_namelen = to.address_length
-    header.msg_iov = &part
-    header.msg_iovlen = 1
-    header.msg_control = to.control if to.control_length else NULL
-    header.msg_controllen = to.control_length
-    header.msg_flags = 0
-    while sendmsg(fd, &header, MSG_DONTWAIT) < 0:
-        if tries == TRIES or not kernel_is_busy():
-            return -1
-        tries += 1
-        wait_for_room(fd)
-    return 0

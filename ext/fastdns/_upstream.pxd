@@ -33,10 +33,13 @@ cdef class Upstream:
     cdef uint64_t edns_at_ns            # when that was learned
     cdef bint recurses                  # False: it has answered with a referral, or with nothing
     cdef readonly double timeout        # seconds
-    cdef bint is_forgotten              # an inquiry that began before may still ask it
+    cdef readonly bint is_stream        # asked by `stream` only, never over UDP
+    cdef public object stream           # the transport for what UDP cannot carry; see Attempt
+    cdef readonly int last_error        # errno of the last failure; 0: no reply in time
+    cdef bint is_forgotten              # a question that began before may still ask it
     cdef uint8_t peer[PEER_MAX]         # its sockaddr
-    cdef unsigned int peer_length       # 0: open_socket is to be called
-    cdef object open_socket             # returns a descriptor, or raises OSError
+    cdef unsigned int peer_length
+    cdef bytes interface                # of a link-local address: its number may be another one each time
     cdef object on_turn                 # called when it dies, answers again, or shows what it can do
     cdef uint64_t last_reply_ns
     cdef uint64_t last_failure_ns
@@ -44,6 +47,7 @@ cdef class Upstream:
     cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
     cdef uint64_t deviation_ns
     cdef int in_a_row                   # failures
+    cdef int lossy                      # so many replies more, the line to it is taken for one that loses packets
     cdef int alikes                     # trials that ended like the query with OPT before them
     cdef uint64_t last_trial_ns
     cdef int pool[POOL]                 # indices of ports, -1: none
@@ -58,13 +62,16 @@ cdef class Upstream:
     cdef uint64_t patience_ns(self) noexcept nogil
     cdef uint64_t timeout_ns(self) noexcept nogil
     cdef Form form(self) noexcept nogil             # in which it is to be asked
-    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1
+    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) noexcept
     # ^ learns from a reply what the upstream does with an OPT; True: ask the same without one
     cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil   # for long enough: what it sends is all there is
-    cdef void learn_edns(self, Edns edns) except *
-    cdef void note_lame(self) except *
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *
+    cdef void note_lame(self) noexcept
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept
+    cdef void note_loss(self) noexcept nogil        # a query, or the reply to it, has been lost on the way
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns, int error) noexcept
+    # private
+    cdef void learn_edns(self, Edns edns) noexcept
+    cdef void tell_turn(self) noexcept
 
 cdef size_t write_query(
     uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt

@@ -2,17 +2,17 @@
 
 from libc.string cimport memcpy, memset
 
-from fastdns._query cimport read_clock_ns
-from fastdns._wire cimport (
-    FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, KEY_CD, KEY_DO, KEY_TAIL, TYPE_OPT, UDP_SIZE_MAX, Reply,
-    key_length_of, store16,
-)
+from fastdns._clock cimport read_clock_ns
+from fastdns._key cimport KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_TAIL, key_flags, key_length_of
+from fastdns._wire cimport FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX, Reply, store16
+
+from fastdns.defects import report
 
 cdef enum:
     OPT_OCTETS = 11
-    KEPT_OF_TAIL = 4        # type and class: what follows in a key is no part of the question
     DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
     FREE_TRIALS = 16        # without OPT that change nothing, before they get rare
+    LOSSY_REPLIES = 256     # after a loss
     FORMERR = 1
     SERVFAIL = 2
     NOTIMP = 4
@@ -22,7 +22,7 @@ cdef enum:
 # Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
 cdef uint64_t ONE_EVENT = 10000000
 cdef uint64_t GIVE_UP_AGAIN = 1000000000
-cdef uint64_t PATIENCE_MIN = 150000000
+cdef uint64_t DEVIATION_MIN = 20000000      # of the round trip, four times: RFC 6298 section 2's G, our own clock's
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
 cdef uint64_t PATIENCE_MAX = 500000000
 cdef uint64_t TIMEOUT_MAX = 3500000000      # what a question may take in all
@@ -37,8 +37,8 @@ cdef size_t write_query(
     uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt
 ) noexcept nogil:
     """Write the query for a canonical key: nothing of the client but DO and CD is in it; at most QUERY_MAX octets."""
-    cdef uint16_t question = key_length - KEY_TAIL + KEPT_OF_TAIL
-    cdef uint8_t flags = key[key_length - KEY_TAIL + KEPT_OF_TAIL]
+    cdef uint16_t question = key_length - KEY_TAIL + KEY_FLAGS_AT
+    cdef uint8_t flags = key_flags(key, key_length)
     cdef uint8_t* opt = out + HEADER_LENGTH + question
     memset(out, 0, HEADER_LENGTH)
     store16(out, query_id)
@@ -63,22 +63,27 @@ def query_message(int query_id, bytes key not None, bint wants_ad, bint has_opt=
 
 
 cdef class Upstream:
-    """One upstream as UDP sees it: its ports, its round trip, whether it is alive.
+    """One upstream: its round trip, what it can do, whether it is alive, and its queries that wait to leave.
 
-    `peer` is its address as a sockaddr; without one, `open_socket()` returns the descriptor of a socket that is
-    connected to it from a random port; OSError when there is none to be had. `on_turn()` is called when it dies, when
-    it answers again, and when something is learned of it.
+    `peer` is its address as a sockaddr; of a link-local one `interface` is the name. `stream` is what asks it over a
+    stream (see Attempt); with `is_stream` nothing else does. `on_turn()` is called when it dies, when it answers again,
+    and when something is learned of it.
     """
 
-    def __cinit__(self, Source source not None, double timeout, open_socket, on_turn, bytes peer=b""):
+    def __cinit__(
+        self, Source source not None, double timeout, bytes peer not None, on_turn, *, bytes interface=b"",
+        stream=None, bint is_stream=False,
+    ):
         cdef int i
-        if len(peer) > PEER_MAX:
+        if not 0 < len(peer) <= PEER_MAX:
             raise ValueError("not a sockaddr")
         memcpy(self.peer, <const uint8_t*>peer, len(peer))
         self.peer_length = <unsigned int>len(peer)
+        self.interface = interface
         self.source = source
         self.timeout = timeout
-        self.open_socket = open_socket
+        self.stream = stream
+        self.is_stream = is_stream
         self.on_turn = on_turn
         self.alive = True
         self.recurses = True
@@ -97,13 +102,13 @@ cdef class Upstream:
 
     @property
     def patience(self):
-        """Seconds after which another upstream is asked as well: what it takes when it is well."""
+        """Seconds after which it is asked again, or another one as well (RFC 6298 section 2)."""
         return self.patience_ns() / 1e9
 
     cdef uint64_t patience_ns(self) noexcept nogil:
         if self.rtt_ns == 0:
             return PATIENCE_UNKNOWN
-        return min(max(2 * self.rtt_ns + 4 * self.deviation_ns, PATIENCE_MIN), PATIENCE_MAX)
+        return min(self.rtt_ns + max(4 * self.deviation_ns, DEVIATION_MIN), PATIENCE_MAX)
 
     cdef uint64_t timeout_ns(self) noexcept nogil:
         """After what time a query counts as not answered: a slow line is not a dead one, if it is all that there is."""
@@ -137,7 +142,7 @@ cdef class Upstream:
     cdef Form form(self) noexcept nogil:
         return FORM_PLAIN if self.edns == EDNS_NONE else FORM_OPT
 
-    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) except -1:
+    cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) noexcept:
         cdef uint16_t rcode = reply.rcode
         cdef bint is_odd = reply.is_echo or reply.opt_misplaced
         cdef bint refuses_opt = rcode == FORMERR or rcode == NOTIMP or rcode == BADVERS
@@ -171,40 +176,38 @@ cdef class Upstream:
         self.last_trial_ns = now_ns
         return True
 
-    def look_at_message(self, int form, int rcode, *, bint has_opt, bint is_odd, bint is_spoiled):
-        """The same for who has read the reply in Python."""
+    def look_at_message(self, int form, int rcode, *, bint has_opt):
+        """Learn from a reply with this RCODE to a query of this form."""
         cdef Reply reply
         memset(&reply, 0, sizeof(Reply))
         reply.rcode = <uint16_t>rcode
         reply.has_opt = has_opt
-        reply.opt_misplaced = is_odd
-        return self.look_at(<Form>form, &reply, is_spoiled, read_clock_ns())
-
-    @property
-    def usual_form(self):
-        """The form in which it is to be asked."""
-        return <int>self.form()
-
-    def is_lame(self):
-        """It has answered with a referral, or with nothing."""
-        self.note_lame()
+        self.look_at(<Form>form, &reply, False, read_clock_ns())
 
     cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil:
         return (self.edns == EDNS_NONE or self.edns == EDNS_IGNORED) and now_ns - self.edns_at_ns > EDNS_CONFIRMED
 
-    cdef void learn_edns(self, Edns edns) except *:
+    cdef void learn_edns(self, Edns edns) noexcept:
         cdef Edns before = self.edns
         self.alikes = 0
         self.edns = edns
         if before != edns:
             self.edns_at_ns = read_clock_ns()
         if (before == EDNS_NONE) != (edns == EDNS_NONE):
-            self.on_turn()
+            self.tell_turn()
 
-    cdef void note_lame(self) except *:
+    cdef void note_lame(self) noexcept:
         if self.recurses:
             self.recurses = False
+            self.tell_turn()
+
+    cdef void tell_turn(self) noexcept:
+        try:
             self.on_turn()
+        except Exception as defect:     # whoever was reading replies goes on
+            report(defect)
+
+    # --- health -----------------------------------------------------------------------------------------
 
     def answered(self, double seconds):
         """It replied after so many seconds."""
@@ -212,11 +215,11 @@ cdef class Upstream:
         self.note_reply(now_ns - <uint64_t>(seconds * 1e9), now_ns)
 
     def failed(self, double seconds):
-        """What was sent so many seconds ago was not answered, or could not be sent."""
+        """What was sent so many seconds ago was not answered."""
         cdef uint64_t now_ns = read_clock_ns()
-        self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns)
+        self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns, 0)
 
-    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) except *:
+    cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)
         cdef int64_t off = sample - <int64_t>self.rtt_ns
@@ -226,17 +229,23 @@ cdef class Upstream:
         else:
             self.deviation_ns = <uint64_t>(<int64_t>self.deviation_ns + (abs(off) - <int64_t>self.deviation_ns) // 4)
             self.rtt_ns = <uint64_t>max(<int64_t>self.rtt_ns + off // 8, <int64_t>1)
+        if self.lossy:
+            self.lossy -= 1
         if self.has_others and now_ns - sent_ns > self.timeout_ns():
             return      # nobody has to wait for one that is so slow
         self.in_a_row = 0
         self.last_reply_ns = now_ns
         if not self.alive:
             self.alive = True
-            self.on_turn()
+            self.tell_turn()
 
-    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns) except *:
+    cdef void note_loss(self) noexcept nogil:
+        self.lossy = LOSSY_REPLIES
+
+    cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns, int error) noexcept:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
+        self.last_error = error
         # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
         # so that a line that loses packets does not cost a new port for each.
         if now_ns - self.given_up_ns >= GIVE_UP_AGAIN:
@@ -249,4 +258,4 @@ cdef class Upstream:
         self.in_a_row += 1
         if self.alive and self.in_a_row >= DEADLY_FAILURES:
             self.alive = False
-            self.on_turn()
+            self.tell_turn()

@@ -2,6 +2,8 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._key cimport NAME_MAX, Key
+
 cdef enum WireStatus:
     WIRE_OK = 0
     WIRE_DROP = -1          # nothing that could be answered
@@ -14,11 +16,9 @@ cdef enum WireStatus:
 
 cdef enum:
     HEADER_LENGTH = 12
-    NAME_MAX = 255
-    KEY_TAIL = 7            # type 2, class 2, flags 1, view 2
-    KEY_MAX = 262           # NAME_MAX + KEY_TAIL
     RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
     CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or a bad joke
+    ADDRESSES_MAX = 128     # that are noted of an answer
     TARGETS_MAX = 128       # names to which records in the additional section may belong
     UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
     UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
@@ -33,10 +33,6 @@ cdef enum HeaderFlags:
     FLAG_AD = 0x0020
     FLAG_CD = 0x0010
     FLAG_RCODE = 0x000f
-
-cdef enum KeyFlags:
-    KEY_DO = 1
-    KEY_CD = 2
 
 cdef enum RecordType:
     TYPE_A = 1
@@ -57,17 +53,13 @@ cdef enum RecordClass:
     CLASS_IN = 1
     CLASS_CHAOS = 3
 
-ctypedef struct Question:
+ctypedef struct Asked:      # of a question, what its answer has to fit
     uint16_t id
     uint16_t flags          # of the header, as received
-    uint16_t qtype
-    uint16_t qclass
     uint16_t length         # octets of the question after the header; 0: it could not be read
-    uint16_t key_length     # 0: there is no key
     uint16_t udp_size       # the largest answer over UDP: UDP_SIZE_MIN to UDP_SIZE_MAX
-    bint has_opt
-    bint dnssec_ok
-    uint8_t key[KEY_MAX]    # lower-cased QNAME, QTYPE, QCLASS, KeyFlags, view
+    uint8_t has_opt
+    uint8_t dnssec_ok
 
 ctypedef struct Reply:
     uint16_t flags
@@ -113,6 +105,11 @@ ctypedef struct Chain:      # the names whose records belong to the answer
     bint is_dname[CHAIN_MAX]
     Name names[CHAIN_MAX]
 
+ctypedef struct Findings:   # what policy looks at in an answer
+    Chain chain             # from the queried name on
+    int addresses           # in A and AAAA records of the chain: more than ADDRESSES_MAX have not all been noted
+    uint8_t address[ADDRESSES_MAX][16]      # IPv4 as ::ffff:a.b.c.d
+
 ctypedef struct Targets:    # names in RDATA: who owns records in the additional section
     int count
     uint64_t hashes[TARGETS_MAX]
@@ -124,8 +121,8 @@ ctypedef struct Layout:     # where names stand in the RDATA of a type
     int after               # octets after the names; -1: any number
     bint compressible       # RFC 3597 section 4: senders may compress these names, others not
 
-cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil   # 0 or a WireStatus
-cdef int read_question(const uint8_t* packet, size_t length, Question* out) noexcept nogil
+cdef int read_query(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil     # 0 or a WireStatus
+cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil
 # ^ the same by header and question alone, whose key it does not make; has_opt when an OPT follows at once
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
@@ -155,12 +152,6 @@ cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexce
 cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil
 cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil
 
-cdef inline uint16_t key_length_of(bytes key) except 0:
-    """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
-    if not KEY_TAIL < len(key) <= KEY_MAX:
-        raise ValueError("not a key")
-    return <uint16_t>len(key)
-
 cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
     return <uint16_t>((<uint16_t>at[0] << 8) | at[1])
 
@@ -176,7 +167,3 @@ cdef inline void store32(uint8_t* at, uint32_t value) noexcept nogil:
     at[1] = <uint8_t>(value >> 16)
     at[2] = <uint8_t>(value >> 8)
     at[3] = <uint8_t>value
-
-cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
-    # Length octets are below 64 and so never taken for a letter.
-    return octet + 32 if 65 <= octet <= 90 else octet

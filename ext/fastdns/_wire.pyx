@@ -2,6 +2,8 @@
 
 from libc.string cimport memcmp, memcpy, memset
 
+from fastdns._key cimport KEY_DO, KEY_TAIL, end_key, key_flags, lower
+
 
 cdef enum:
     POINTER = 0xc0          # the two upper bits of a compression pointer (RFC 1035 section 4.1.4)
@@ -124,7 +126,7 @@ cdef uint16_t find_option(
 
 # ---- queries
 
-cdef int read_query_opt(Reader* r, int count, Question* out) noexcept nogil:
+cdef int read_query_opt(Reader* r, int count, Asked* out) noexcept nogil:
     """Read the additional section of a query, of which only OPT matters here."""
     cdef Record record
     cdef int version = 0
@@ -145,7 +147,7 @@ cdef int read_query_opt(Reader* r, int count, Question* out) noexcept nogil:
     return WIRE_BADVERS if version != 0 else WIRE_OK
 
 
-cdef inline void take_opt(Question* out, uint16_t udp_size, uint8_t flags) noexcept nogil:
+cdef inline void take_opt(Asked* out, uint16_t udp_size, uint8_t flags) noexcept nogil:
     out.has_opt = True
     out.udp_size = min(max(udp_size, <uint16_t>UDP_SIZE_MIN), <uint16_t>UDP_SIZE_MAX)
     out.dnssec_ok = (flags & 0x80) != 0
@@ -162,10 +164,10 @@ cdef int may_be_asked(uint16_t qtype, uint16_t qclass) noexcept nogil:
     return WIRE_OK
 
 
-cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil:
     """Read header and question; return 0 or a WireStatus. The key lacks what comes after the class."""
     cdef int name_length
-    out.length = out.key_length = 0
+    out.length = key.length = 0
     out.has_opt = out.dnssec_ok = False
     out.udp_size = UDP_SIZE_MIN
     if length < HEADER_LENGTH:
@@ -181,35 +183,31 @@ cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Question* ou
     r.start = packet
     r.at = packet + HEADER_LENGTH
     r.end = packet + length
-    name_length = read_plain_name(r, out.key)
+    name_length = read_plain_name(r, key.octets)
     if name_length < 0 or not has_octets(r, 4):
         return WIRE_FORMERR
-    out.qtype = load16(r.at)
-    out.qclass = load16(r.at + 2)
+    key.qtype = load16(r.at)
+    key.qclass = load16(r.at + 2)
     out.length = <uint16_t>(name_length + 4)
-    memcpy(out.key + name_length, r.at, 4)
+    memcpy(key.octets + name_length, r.at, 4)
     r.at += 4
     return WIRE_OK
 
 
-cdef int read_query(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+cdef int read_query(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil:
     cdef Reader r
-    cdef uint8_t* tail
-    cdef int status = read_head(&r, packet, length, out)
+    cdef int status = read_head(&r, packet, length, out, key)
     if status == WIRE_OK:
         status = read_query_opt(&r, load16(packet + 10), out)
     if status != WIRE_OK:
         return status
-    tail = out.key + out.length
-    tail[0] = (KEY_DO if out.dnssec_ok else 0) | (KEY_CD if out.flags & FLAG_CD else 0)
-    tail[1] = tail[2] = 0   # view
-    out.key_length = out.length - 4 + KEY_TAIL
-    return may_be_asked(out.qtype, out.qclass)
+    key.length = end_key(key.octets, out.length, out.dnssec_ok, (out.flags & FLAG_CD) != 0, 0)
+    return may_be_asked(key.qtype, key.qclass)
 
 
-cdef int read_question(const uint8_t* packet, size_t length, Question* out) noexcept nogil:
+cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil:
     cdef Reader r
-    cdef int status = read_head(&r, packet, length, out)
+    cdef int status = read_head(&r, packet, length, out, key)
     if status == WIRE_OK and load16(packet + 10) == 1 and has_octets(&r, OPT_OCTETS):
         if r.at[0] == 0 and load16(r.at + 1) == TYPE_OPT:
             take_opt(out, load16(r.at + 3), r.at[7])
@@ -534,7 +532,7 @@ cdef int read_reply(
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
     out.rcode = out.flags & FLAG_RCODE
-    out.wants_dnssec = (key[key_length - KEY_TAIL + 4] & KEY_DO) != 0
+    out.wants_dnssec = (key_flags(key, key_length) & KEY_DO) != 0
     r.start = packet
     r.end = packet + length
     status = read_reply_question(&r, key, key_length, &chain.names[0], out)

@@ -6,8 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from .._control import CHANGE_ALL, CHANGE_NAME, CHANGE_UNDER, Control, change_covers
-
-TAIL = 7  # octets of a cache key after the name
+from .._key import name_of
 
 
 class Changes:
@@ -33,7 +32,7 @@ class Changes:
             return True
         return any(
             epoch < counter and change_covers(kind, qtype, name, key)
-            for parent in _names_above(key[:-TAIL])
+            for parent in _names_above(name_of(key))
             for kind, qtype, name, counter in self._by_name.get(parent, ())
         )
 

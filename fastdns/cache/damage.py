@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from .._entry import Entry
-from .._keys import cache_key
+from .._key import cache_key
 from .files import Damaged
 
 # Damaged entries are removed one by one. The whole is given up when there are more than so many,

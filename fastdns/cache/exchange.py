@@ -15,8 +15,9 @@ from typing import Any
 import attrs
 
 from .._answer import Answer, Limits, Reading
-from .._entry import Entry, Moment, pack
-from .._keys import disk_key
+from .._clock import Moment
+from .._entry import Entry, pack
+from .._key import disk_key
 from ..config.text import describe
 from ..config.units import spell_size
 from .inspect import Pair

@@ -20,7 +20,7 @@ from typing import Any, TypeVar
 import attrs
 import lmdb
 
-from .._keys import range_of
+from .._key import range_of
 from ..errors import FastdnsError
 from .keys import Key
 

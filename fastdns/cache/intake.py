@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from .._control import Control
 from .._entry import newer
-from .._keys import disk_key
+from .._key import disk_key
 from .._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RECORD_SPOILED, Ring
 from .changes import Changes
 from .hits import Hits, Rates

@@ -11,8 +11,9 @@ from typing import Any
 
 import attrs
 
-from .._entry import Entry, Moment
-from .._keys import cache_key, is_under, range_of
+from .._clock import Moment
+from .._entry import Entry
+from .._key import cache_key, is_under, range_of, type_of
 from .inspect import Pair, Reader
 from .keys import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
 from .records import Record, read_records, relevant
@@ -20,7 +21,6 @@ from .records import Record, read_records, relevant
 SORTS = ("ttl", "hits", "size", "age")
 STATES = ("fresh", "stale", "expired")
 
-_TYPE_IN_KEY = slice(-7, -5)
 _RANK = struct.Struct("!Q")
 _NO_SIGN = 1 << 63  # added, so that strings of octets sort like the numbers
 _JITTER = 1.0  # seconds by which a wall clock may drift against the clock of the boot
@@ -127,7 +127,7 @@ class Wanted:
     ) -> None:
         self._pattern = None if pattern is None else _compiled(pattern)
         self._under = under
-        self._qtype = None if qtype is None else qtype.to_bytes(2, "big")
+        self._qtype = qtype
         self._state = state
         domain = under if under is not None or pattern is None else _domain_of(pattern)
         self.prefix = b"" if domain is None else range_of(domain)
@@ -140,7 +140,7 @@ class Wanted:
     def choose(self, pairs: Iterable[Pair], judge: Judge) -> Iterator[Item]:
         """Yield those that are wanted; damaged ones are counted and left out."""
         for disk_key, value in pairs:
-            if self._qtype is not None and disk_key[_TYPE_IN_KEY] != self._qtype:
+            if self._qtype is not None and type_of(disk_key) != self._qtype:
                 continue
             try:
                 item = read_item(disk_key, value, judge)

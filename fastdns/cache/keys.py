@@ -7,16 +7,14 @@ Names are printed with their final dot, and with everything escaped that could r
 from __future__ import annotations
 
 import re
-import struct
 from typing import NamedTuple
 
+from .._key import make_key, split_key
 from ..config.text import describe
 
 NAME_MAX = 255  # octets in wire form, RFC 1035 section 2.3.4
 LABEL_MAX = 63
-DO, CD = 1, 2  # the flags of a key
 
-_TAIL = struct.Struct("!HHBH")  # type, class, flags, view
 _PLAIN = re.compile(rb"[A-Za-z0-9_*/+-]*")  # printed as they are
 _SPECIAL = b'"().;\\@$'  # printed behind a backslash, as dig does
 _ESCAPED = re.compile(r"\\([0-9]{3}|[^0-9])|([^\\])", re.DOTALL)
@@ -61,13 +59,11 @@ class Key(NamedTuple):
     @classmethod
     def split(cls, key: bytes) -> Key:
         """Take a key of the cache apart."""
-        qtype, qclass, flags, view = _TAIL.unpack(key[-_TAIL.size :])
-        return cls(key[: -_TAIL.size], qtype, qclass, bool(flags & DO), bool(flags & CD), view)
+        return cls(*split_key(key))
 
     def join(self) -> bytes:
         """Return the key as the cache has it."""
-        flags = DO * self.do | CD * self.cd
-        return self.name + _TAIL.pack(self.qtype, self.qclass, flags, self.view)
+        return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.view)
 
 
 def parse_name(text: str) -> bytes:

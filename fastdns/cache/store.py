@@ -17,7 +17,8 @@ from typing import Any, NamedTuple, TypeVar
 
 import lmdb
 
-from .._entry import Entry, Moment, newer, peek, with_hits
+from .._clock import Moment
+from .._entry import Entry, newer, peek, with_hits
 from .damage import is_sound
 from .files import (
     DATA,

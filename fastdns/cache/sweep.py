@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import AbstractContextManager
 
-from .._entry import PLAUSIBLE_MS, Moment, peek
+from .._clock import Moment, age_of
+from .._entry import peek
 from .damage import check_share, is_sound
 from .lock import LockHeld
 from .store import Item, Store
@@ -95,7 +96,7 @@ class Sweeper:
             wall, boot_clock, boot, ttl, hits, _ = peek(value)
         except ValueError:  # of no use to anybody
             return EXPIRED
-        age = _age(wall, boot_clock, boot, now)
+        age = age_of(wall, boot_clock, boot, now)
         if age is None:  # can be no judge of it; counts as old
             return hits * AGES
         if age >= ttl * 1000 + self._stale_ms:
@@ -121,14 +122,3 @@ def _limit_of(ranks: Counter[int]) -> int:
         if wanted <= 0:
             return rank
     return EXPIRED
-
-
-def _age(wall: int, boot_clock: int, boot: int, now: Moment) -> int | None:
-    """Return milliseconds; None: not known (see the clock rules of the entries themselves)."""
-    if boot == now.boot and boot:
-        age = now.boot_ms - boot_clock
-    elif wall >= PLAUSIBLE_MS:
-        age = now.wall_ms - wall
-    else:
-        return None
-    return age if age >= 0 else None

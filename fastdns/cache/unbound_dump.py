@@ -21,7 +21,7 @@ import dns.rdatatype
 import dns.rrset
 
 from .._answer import Answer
-from .._entry import Moment
+from .._clock import Moment
 from ..config.text import path_text
 from .exchange import Imported, Malformed, Outdated, Terms, make_entry, read_answer
 from .keys import Key, parse_name

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 
 from .._answer import Reading
 from .._entry import Entry
-from .._keys import cache_key
+from .._key import cache_key
 from .inspect import Reader
 from .keys import Key, spell_name, spell_type
 

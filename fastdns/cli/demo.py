@@ -25,8 +25,8 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from .._shared import Pages
 from ..config.places import decide
+from ..counters import Pages
 from ..errors import FastdnsError
 from .demo_server import ZONE
 from .output import emit

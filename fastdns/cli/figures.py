@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .._shared import UpstreamState
+from .._counters import UpstreamState
 
 QUANTILES = (50, 95, 99)
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from .._shared import Pages
 from ..config.places import Places, which_one
+from ..counters import AnotherVersion, Pages
 from ..errors import FastdnsError
 from ..server.ground import holder
 
@@ -23,6 +23,8 @@ def pages_of_running(places: Places) -> Pages:
         raise FastdnsError(
             f"cannot read the counters {places.counters}: {error.strerror}"
         ) from None
+    except AnotherVersion as error:
+        raise FastdnsError(f"{error}: restart the daemon, or use the commands of its own") from None
     except ValueError as error:
         raise FastdnsError(str(error)) from None
     if pid and pid != pages.pid:

@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 from rich.table import Table
 
-from .._shared import COUNTERS, Pages, quantile
+from .._counters import COUNTERS
 from ..config.load import load_places
 from ..config.text import escape
+from ..counters import Pages, quantile
 from . import options
 from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_octets, in_time

@@ -8,8 +8,9 @@ from collections.abc import Sequence
 import attrs
 
 from .. import __version__
-from .._shared import Pages, UpstreamState, quantile
+from .._counters import UpstreamState
 from ..config.text import escape
+from ..counters import Pages, quantile
 from .figures import QUANTILES, in_a_word, in_days, in_octets, in_rate, in_share, in_time
 
 RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")

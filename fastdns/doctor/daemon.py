@@ -7,9 +7,9 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 
-from .._shared import Pages
 from ..config.places import Places
 from ..config.schema import Address, Config, Listen, Seconds, Server
+from ..counters import Pages
 from ..errors import FastdnsError
 from ..server.settings import no_upstream, open_addresses
 from ..upstream.sources import Sources

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from .._entry import PLAUSIBLE_MS
+from .._clock import PLAUSIBLE_MS
 from ..config.schema import MIB, Config
 from ..config.text import path_text
 from ..config.units import spell_size

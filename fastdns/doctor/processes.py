@@ -10,6 +10,7 @@ from ..cache.nudge import poke
 from ..config.places import Places
 from ..config.schema import Config
 from ..config.text import path_text
+from ..counters import is_of_another_version
 from . import units
 from .findings import Finding, hint, wrong
 from .running import Daemon
@@ -43,6 +44,11 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
         poke(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
     ):
         yield _silent_keeper(running)
+    if is_of_another_version(places.counters):
+        text = (
+            f"{running} is of another version: stats and top of this one cannot read its counters"
+        )
+        yield hint(ABOUT, text, restart(running))
 
 
 def _missing(places: Places) -> Path | None:

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import lmdb
 
-from .._shared import Counters
+from .._counters import Counters
 from ..cache.store import Store
 from ..cache.sweep import FULL, Sweeper
 from .disk import TROUBLE, Disk

@@ -12,7 +12,7 @@ from pathlib import Path
 import lmdb
 
 from .._control import Control
-from .._shared import Counters
+from .._counters import Counters
 from ..cache import files
 from ..cache.examine import Examination
 from ..cache.files import CutOff, Damaged

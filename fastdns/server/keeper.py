@@ -20,10 +20,10 @@ from pathlib import Path
 import attrs
 import lmdb
 
+from .._clock import Moment
 from .._control import Control
-from .._entry import Moment
+from .._counters import Counters
 from .._ring import Ring
-from .._shared import Counters
 from ..cache.intake import Intake
 from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
 from ..cache.store import Store, Update, is_removal

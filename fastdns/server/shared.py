@@ -14,9 +14,10 @@ from typing import TypeVar
 import attrs
 
 from .._control import Control
+from .._counters import Counters
 from .._ring import RING_OCTETS, Ring
-from .._shared import WORKER_SLOT, Counters, Pages
 from ..config.places import Places
+from ..counters import WORKER_SLOT, Pages, is_of_another_version
 
 log = logging.getLogger(__name__)
 
@@ -109,6 +110,8 @@ class Maker:
     def make(self, environment: Path, workers: int, most_workers: int) -> Shared:
         """Make them for so many workers, and counters for as many as there may ever be."""
         places = self._places
+        if is_of_another_version(places.counters):
+            log.info("%s: of another version of fastdns, begun anew", places.counters)
         slots = WORKER_SLOT + max(workers, most_workers) + SPARE_BERTHS
         pages = self.in_file(
             lambda path: Pages.create(path, slots=slots, started_at=time.time()),

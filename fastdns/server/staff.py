@@ -10,9 +10,9 @@ import time
 from collections.abc import Generator, Iterator
 from contextlib import suppress
 
-from .._shared import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
 from ..cache.store import SMALL_MAP
 from ..config.places import Places
+from ..counters import KEEPER_SLOT, SUPERVISOR_SLOT, WORKER_SLOT
 from ..errors import StartError
 from ..upstream.origin import fingerprint
 from . import keeper, worker
@@ -93,13 +93,13 @@ class Staff:
         self._crew.stand_by()
 
     def signs_of_life(self) -> dict[str, float]:
-        """Return when each worker that serves has last looked around, by time.monotonic."""
-        return {str(one): shown_at for one, shown_at in self._signs().items()}
+        """Return when each worker that serves has last shown life, by time.monotonic."""
+        return {str(one): alive_at for one, alive_at in self._signs().items()}
 
     def _signs(self) -> dict[Child, float]:
-        shown = [shown_at for shown_at, _ in self._shared.pages.upstream_tables()]
+        alive_at = self._shared.pages.alive_at()
         return {
-            one: shown[WORKER_SLOT + berth.number]
+            one: alive_at[WORKER_SLOT + berth.number]
             for one, berth in self._crew.berths
             if not one.is_stuck
         }

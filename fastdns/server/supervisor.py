@@ -15,9 +15,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
-from .._shared import Pages
 from ..config.places import Places
 from ..config.schema import Config
+from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..upstream.sources import Sources
 from . import ground, preload

@@ -20,21 +20,19 @@ from gevent.event import Event
 
 from .._answer import Limits
 from .._control import Control
+from .._counters import Counters
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
-from .._shared import Counters
 from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
 from ..defects import guarded
 from ..listen.tcp import TcpListener
 from ..resolve import Manners, Resolver
-from ..upstream.exchange import Desk
-from ..upstream.group import Group
+from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
-from ..upstream.reply import Reader
 from ..upstream.sources import Sources
 from .admission import Admission
 from .sockets import Listeners
@@ -43,6 +41,7 @@ log = logging.getLogger(__name__)
 
 LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AROUND_SECONDS = 1.0
+SHOW_LIFE_SECONDS = 1.0
 HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
 WARMED_AT_ONCE = 64
 SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
@@ -82,21 +81,21 @@ class Worker:
         self._control = inheritance.control
         self._stop = Event()
         manners = _manners(config)
-        flights = self._flights = Flights(counters, wants_ad=config.upstream.trust_ad)
-        desk = Desk(Reader(manners.limits), counters, flights)
-        self._group = Group(config.upstream, inheritance.sources.servers, desk)
+        flights = self._flights = Flights(counters)
+        servers = inheritance.sources.servers
+        self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
         self._tiers = Tiers(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
             Disk(inheritance.cache),
             inheritance.ring,
             inheritance.control,
-            fingerprint(config.upstream, inheritance.sources.servers),
+            fingerprint(config.upstream, servers),
             inheritance.keeper_bell,
         )
         self._admission = Admission(config.access, tells=inheritance.number == 0)
         self._resolver = Resolver(
-            self._group, manners, self._tiers, counters, flights, access=self._admission.access
+            self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
         )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
@@ -109,6 +108,9 @@ class Worker:
         self._bell = inheritance.bell
         self._called = loop.io(self._bell, 1)
         self._tallied = inheritance.control.tally
+        # Not part of looking around, which may take its time: the supervisor ends a worker whose
+        # hub does not come round to this one word.
+        self._life = loop.timer(0.0, SHOW_LIFE_SECONDS)
 
     def run(self) -> None:
         """Serve until told to stop; then send what is under way."""
@@ -118,6 +120,7 @@ class Worker:
         for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor)
         self._called.start(guarded(self._answer_keeper))
+        self._life.start(self._counters.show_life)
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
@@ -145,14 +148,14 @@ class Worker:
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
         while True:
-            self._group.show(self._counters)
+            self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._flights.close_idle_ports()
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
-                self._group.replace(servers)
+                self._endpoints.replace(servers)
                 self._tiers.change_origin(fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from .._shared import Counters
+from .._counters import Counters
 
 BLOCK = 512  # octets, the unit of getrusage
 

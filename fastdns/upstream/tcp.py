@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -10,20 +11,8 @@ import time
 import gevent
 from gevent.socket import wait_read, wait_write
 
-from .._answer import Answer
-from .._upstream import OPT, PROBE, TRIAL, Upstream
+from .._flights import Attempt
 from ..config.schema import Address
-from ..defects import guarded
-from ..errors import (
-    LocalShortage,
-    UpstreamError,
-    UpstreamTimeout,
-    UpstreamUnreachable,
-    UpstreamUnusable,
-)
-from .exchange import LISTEN_SECONDS, Arrivals, Asked, Desk, Exchange
-from .request import Request
-from .udp import SHORTAGES
 
 log = logging.getLogger(__name__)
 
@@ -33,59 +22,17 @@ BAD_FRAMES_MAX = 16  # a connection that brings more of them is out of step
 PENDING_MAX = 4096
 
 
-class TcpExchange(Exchange):
+class _Query:
     """One query on a connection; sent again on another one when that is lost."""
 
-    def __init__(
-        self,
-        upstream: Asked,
-        channel: TcpChannel,
-        request: Request,
-        arrivals: Arrivals,
-        *,
-        known: Upstream,
-        form: int,
-    ) -> None:
-        super().__init__(upstream, request, arrivals)
-        self.known = known
-        self.form = form
-        self.channel = channel
+    __slots__ = ("attempt", "connection", "query_id", "sent_at", "was_resent")
+
+    def __init__(self, attempt: Attempt) -> None:
+        self.attempt = attempt
         self.query_id = -1
         self.connection: _Connection | None = None
+        self.sent_at = time.monotonic()
         self.was_resent = False  # after a connection that brought nothing
-        self._timer = self.desk.loop.timer(self.known.time_limit)
-        self._timer.start(guarded(self.late))
-        self.desk.counters.add("upstream_queries_total")
-        self.desk.counters.add("upstream_queries_tcp_total")
-        channel.send(self)
-
-    def arrived(self, answer: Answer) -> None:
-        if not self.done:
-            self.known.answered(self.seconds)
-        super().arrived(answer)
-
-    def late(self) -> None:
-        super().late()
-        self.desk.counters.add("upstream_timeouts_total")
-        if self.form != PROBE:
-            self.upstream.failed(self.seconds, UpstreamTimeout("no reply in time"))
-        self.channel.suspect(self)
-        if not self.done:
-            self._timer.stop()
-            self._timer.close()
-            self._timer = self.desk.loop.timer(max(LISTEN_SECONDS - self.seconds, 0.1))
-            self._timer.start(guarded(self.expired))
-
-    def broken(self, error: UpstreamError) -> None:
-        if self.form == PROBE:  # it says nothing of queries without OPT
-            self.close()
-        else:
-            super().broken(error)
-
-    def _end(self) -> None:
-        self._timer.stop()
-        self._timer.close()
-        self.channel.forget(self)
 
 
 class TcpChannel:
@@ -94,49 +41,61 @@ class TcpChannel:
     One on which nothing comes is left for a new one, and still listened to.
     """
 
-    def __init__(self, address: Address, desk: Desk) -> None:
+    def __init__(self, address: Address) -> None:
         self.address = address
-        self._desk = desk
-        self._pending: dict[int, TcpExchange] = {}
+        self._pending: dict[int, _Query] = {}
         self._connections: set[_Connection] = set()
         self._connection: _Connection | None = None  # that takes new queries
         self._last_reply = 0.0
         self._closed = False
 
-    def send(self, exchange: TcpExchange) -> None:
+    def send(self, attempt: Attempt) -> None:
+        """Send it, or once more: in another form."""
+        query = _Query(attempt)
+        # What was sent before may still be answered.
+        attempt.query = [*(attempt.query or ()), query]
+        self._send(query)
+
+    def _send(self, query: _Query) -> None:
         if len(self._pending) >= PENDING_MAX:
-            exchange.broken(UpstreamUnreachable("too many queries on the connection"))
+            query.attempt.failed(errno.ENOBUFS)
             return
         query_id = int.from_bytes(os.urandom(2), "big")
         while query_id in self._pending:
             query_id = int.from_bytes(os.urandom(2), "big")
-        self._pending[query_id] = exchange
-        exchange.query_id = query_id
+        self._pending[query_id] = query
+        query.query_id = query_id
         if self._connection is None:
             self._connection = _Connection(self)
             self._connections.add(self._connection)
-        exchange.connection = self._connection
-        message = exchange.request.message(query_id, has_opt=exchange.form in (OPT, PROBE))
+        query.connection = self._connection
+        message = query.attempt.message(query_id)
         self._connection.write(len(message).to_bytes(2, "big") + message)
 
-    def forget(self, exchange: TcpExchange) -> None:
-        if self._pending.get(exchange.query_id) is exchange:
-            del self._pending[exchange.query_id]
+    def forget(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more."""
+        for query in attempt.query or ():
+            self._leave(query)
 
-    def suspect(self, exchange: TcpExchange) -> None:
-        """A query ran out of time: a connection on which nothing came since it was sent is dead."""
-        connection = exchange.connection
-        if connection is None or connection.last_reply >= exchange.sent_at:
+    def _leave(self, query: _Query) -> None:
+        if self._pending.get(query.query_id) is query:
+            del self._pending[query.query_id]
+
+    def late(self, attempt: Attempt) -> None:
+        """It ran out of time: a connection on which nothing came since it was sent is dead."""
+        query: _Query = attempt.query[-1]
+        connection = query.connection
+        if connection is None or connection.last_reply >= query.sent_at:
             return
         if not connection.is_open:
-            connection.abandon("no connection in time")
+            connection.abandon(errno.ETIMEDOUT)
         elif connection is self._connection:
             self._connection = None
 
     def close(self) -> None:
         self._closed = True
         for connection in list(self._connections):
-            connection.abandon("closed")
+            connection.abandon(errno.ECONNABORTED)
 
     def is_busy(self, connection: _Connection) -> bool:
         """Whether something is waited for there."""
@@ -145,34 +104,16 @@ class TcpChannel:
     def received(self, connection: _Connection, frame: bytes) -> bool:
         """Bring a reply to the query that it belongs to; False when there is none."""
         query_id = int.from_bytes(frame[:2], "big")
-        exchange = self._pending.get(query_id)
-        reader = self._desk.reader
-        if exchange is None or exchange.connection is not connection:
-            self._desk.counters.add("upstream_bad_replies_total")
+        query = self._pending.get(query_id)
+        if query is None or query.connection is not connection:
             return False
-        answer = reader.read(frame, query_id, exchange.request.key)
-        if answer is None and not reader.is_spoiled:
-            self._desk.counters.add("upstream_bad_replies_total")
+        if not query.attempt.received(frame, query_id):
             return False
+        self._leave(query)
         self._last_reply = time.monotonic()
-        if exchange.known.look_at_message(
-            exchange.form,
-            reader.rcode,
-            has_opt=reader.has_opt,
-            is_odd=reader.is_odd,
-            is_spoiled=reader.is_spoiled,
-        ):
-            self.forget(exchange)
-            exchange.form = TRIAL
-            self.send(exchange)
-        elif answer is None or answer.truncated:
-            self._desk.counters.add("upstream_bad_replies_total")
-            exchange.broken(UpstreamUnusable("its reply cannot be used"))
-        else:
-            exchange.arrived(answer)
         return True
 
-    def lost(self, connection: _Connection, reason: str, number: int | None = None) -> None:
+    def lost(self, connection: _Connection, number: int) -> None:
         """The connection is gone; what was under way is asked again or has failed.
 
         It is asked again for as long as each connection brings an answer: some servers close after
@@ -184,20 +125,17 @@ class TcpChannel:
         if connection is self._connection:
             self._connection = None
         unanswered = [one for one in self._pending.values() if one.connection is connection]
-        for exchange in unanswered:
-            self.forget(exchange)
-        for exchange in unanswered:
+        for query in unanswered:
+            self._leave(query)
+        for query in unanswered:
             may_resend = connection.replies > 0
-            if not may_resend and not exchange.was_resent:
+            if not may_resend and not query.was_resent:
                 # Others have got answers since: this connection has had bad luck.
-                exchange.was_resent = may_resend = self._last_reply >= exchange.sent_at
-            if exchange.done:
-                continue
+                query.was_resent = may_resend = self._last_reply >= query.sent_at
             if may_resend and not self._closed:
-                self.send(exchange)
+                self._send(query)
             else:
-                kind = LocalShortage if number in SHORTAGES else UpstreamUnreachable
-                exchange.broken(kind(f"TCP: {reason}"))
+                query.attempt.failed(number)
 
 
 class _Connection:
@@ -221,27 +159,27 @@ class _Connection:
         """Whether the upstream has taken it."""
         return self._socket is not None
 
-    def abandon(self, reason: str) -> None:
-        self._channel.lost(self, reason)
+    def abandon(self, number: int) -> None:
+        self._channel.lost(self, number)
         self._reader.kill(block=False)
 
     def _run(self) -> None:
-        reason, number = "connection closed", None
+        number = errno.ECONNRESET  # the upstream has closed it
         try:
             opened = self._connect()
             self._socket = opened
             self._start_writing()
             self._read(opened)
         except TimeoutError:
-            reason = "no connection in time"
+            number = errno.ETIMEDOUT
         except OSError as error:
-            reason, number = str(error.strerror), error.errno
+            number = error.errno or number
         finally:
             if self._writer is not None:
                 self._writer.kill(block=False)
             if self._socket is not None:
                 self._socket.close()
-            self._channel.lost(self, reason, number)
+            self._channel.lost(self, number)
 
     def _connect(self) -> socket.socket:
         address = self._channel.address

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 
 from .support import stock
 from .support.commands import cache, names

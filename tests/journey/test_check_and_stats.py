@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._shared import COUNTERS, Pages
+from fastdns._counters import COUNTERS
+from fastdns.counters import Pages
 
 from .support.client import ask, eventually
 from .support.daemon import Fastdns, address_of
@@ -303,7 +304,14 @@ def test_stats_whose_counters_are_missing_or_foreign_is_one_line(state: Path) ->
     counters.write_bytes(b"x" * 12288)
     outcome = run("stats", "--state", str(state))
     assert outcome.returncode == 1
-    assert outcome.stderr == f"fastdns: {counters} was written by another version of fastdns\n"
+    assert outcome.stderr == f"fastdns: {counters} is not a page of fastdns counters\n"
+    counters.write_bytes(b"fastdns\0\2\0\0\0".ljust(12288, b"\0"))
+    outcome = run("stats", "--state", str(state))
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        f"fastdns: {counters} was written by another version of fastdns: "
+        "restart the daemon, or use the commands of its own\n"
+    )
     counters.unlink()
     outcome = run("stats", "--state", str(state))
     assert outcome.returncode == 1

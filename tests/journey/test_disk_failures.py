@@ -21,7 +21,7 @@ import dns.name
 import lmdb
 import pytest
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually

@@ -202,6 +202,23 @@ def test_directory_that_is_gone_is_named_with_the_remedy(served: Box, gone: str)
     assert found["do"] == "restart it"
 
 
+def test_daemon_of_another_version_is_named_with_the_remedy(served: Box) -> None:
+    served.run(
+        "dd",
+        "if=/dev/zero",
+        "of=/run/fastdns/counters",
+        "bs=1",
+        "seek=8",
+        "count=4",
+        "conv=notrunc",
+    )
+
+    (found,) = (one for one in served.findings("daemon", status=0) if one["state"] == "hint")
+
+    assert "is of another version" in found["text"]
+    assert found["do"] == "restart it"
+
+
 def test_state_dir_that_was_changed_since_is_no_daemon_that_does_not_run(served: Box) -> None:
     served.write("fastdns/fastdns.toml", 'state_dir = "/var/lib/other"\n')
 

@@ -14,8 +14,8 @@ import dns.message
 import dns.rcode
 import pytest
 
-from fastdns import _forward, resolve
-from fastdns._shared import Pages
+from fastdns._counters import Pages
+from fastdns._questions import IN_FLIGHT_MAX
 from fastdns.config.places import Places
 
 from .support.client import (
@@ -301,7 +301,7 @@ def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answere
             during = counters(daemon)
             assert during["shed_total"] > 0
             assert during["shed_total"] + during["in_flight"] > 19_000
-            assert during["in_flight"] <= _forward.IN_FLIGHT_MAX + resolve.QUESTIONS_MAX
+            assert during["in_flight"] <= IN_FLIGHT_MAX
             # Those that were not shed hear of the failure.
             assert dns.message.from_wire(flood.recv(4096)).rcode() == dns.rcode.SERVFAIL
         eventually(lambda: counters(daemon)["in_flight"], lambda waiting: waiting == 0, 8)

@@ -18,9 +18,9 @@ from pathlib import Path
 
 import lmdb
 
+from fastdns._clock import Moment
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_UNDER
-from fastdns._entry import Moment
-from fastdns._keys import disk_key
+from fastdns._key import disk_key
 from fastdns.cache import nudge
 from fastdns.cache.lock import writer_lock
 

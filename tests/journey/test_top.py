@@ -17,8 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._shared import Counters, Pages
+from fastdns._counters import Counters
 from fastdns.cache.keys import Key
+from fastdns.counters import Pages
 
 from .support.client import ask
 from .support.daemon import Fastdns, address_of
@@ -413,10 +414,12 @@ def test_daemon_that_is_started_anew_is_followed_with_its_own_counters(stage: St
 def test_daemon_of_another_version_in_its_place_is_named(stage: Stage) -> None:
     with Terminal(command(stage)) as terminal:
         terminal.wait_for("the last")
-        (stage.run / "counters").write_bytes(b"x" * 4096 * 4)
+        (stage.run / "counters").write_bytes(b"fastdns\0\2\0\0\0".ljust(16384, b"\0"))
         status, errors = terminal.wait_until_left()
     assert status == 1
-    assert errors == f"fastdns: {stage.run}/counters was written by another version of fastdns\n"
+    assert errors.startswith(
+        f"fastdns: {stage.run}/counters was written by another version of fastdns: restart the"
+    )
 
 
 # Rights

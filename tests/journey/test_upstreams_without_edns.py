@@ -8,8 +8,8 @@ from collections.abc import Callable
 import dns.rcode
 import pytest
 
-from fastdns._shared import Pages
 from fastdns.config.places import Places
+from fastdns.counters import Pages
 
 from .support.client import ask, data, eventually
 from .support.daemon import Fastdns

@@ -13,8 +13,10 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 from fastdns._ring import Ring
+from fastdns.config.places import Places
+from fastdns.counters import KEEPER_SLOT, SLOT_OCTETS, WORKER_SLOT, Pages
 
 from .support.cache import Disk, answer, cache_key
 from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
@@ -23,8 +25,6 @@ from .support.false_upstream import FalseUpstream
 from .support.udp_table import udp_sockets
 
 Start = Callable[..., Fastdns]
-FIRST_WORKER = 2  # the slot of its counters
-SLOT = 4096
 
 
 @contextmanager
@@ -42,10 +42,10 @@ def answered(client: UdpClient, query: bytes) -> bool:
 def queries_of(daemon: Fastdns) -> list[int]:
     """How many queries over UDP each berth has counted."""
     counters = (daemon.state_dir / "run" / "counters").read_bytes()
-    slots = len(counters) // SLOT - 1
+    slots = len(counters) // SLOT_OCTETS - 1
     return [
-        struct.unpack_from("=Q", counters, SLOT * (slot + 1))[0]
-        for slot in range(FIRST_WORKER, slots)
+        struct.unpack_from("=Q", counters, SLOT_OCTETS * (slot + 1))[0]
+        for slot in range(WORKER_SLOT, slots)
     ]
 
 
@@ -280,3 +280,25 @@ def test_worker_that_hangs_is_replaced(start_fastdns: Start, upstream: FalseUpst
     daemon.wait_for_log(rf"worker \(pid {hung}\) hangs", timeout=40)
     eventually(lambda: daemon.worker, lambda worker: worker != hung, 10)
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+
+
+def test_worker_shows_life_about_once_a_second(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    pages = Pages.attach(Places(daemon.state_dir, daemon.state_dir / "run").counters)
+    first = eventually(lambda: pages.alive_at()[WORKER_SLOT], bool)
+    second = eventually(lambda: pages.alive_at()[WORKER_SLOT], lambda at: at > first)
+    assert 0.5 < second - first < 3.0
+    assert pages.alive_at()[KEEPER_SLOT] == 0.0
+
+
+def test_counters_of_another_version_are_begun_anew_with_a_line(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    counters = tmp_path / "state1" / "run" / "counters"
+    counters.parent.mkdir(parents=True)
+    counters.write_bytes(b"fastdns\0\2\0\0\0".ljust(12288, b"\0"))
+    daemon = start_fastdns(upstream=[upstream])
+    assert any(f"{counters}: of another version" in line for line in daemon.log)
+    assert Pages.attach(counters).total("queries_udp_total") == 0

@@ -11,8 +11,9 @@ import lmdb
 from messages import Front, key
 
 from fastdns._answer import Answer
-from fastdns._entry import Moment, pack
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import pack
+from fastdns._key import disk_key
 
 MAP_OCTETS = 16 << 20
 STALE = 86400  # seconds beyond its TTL for which an answer is kept

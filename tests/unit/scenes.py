@@ -15,9 +15,7 @@ from messages import (
     reply,
 )
 
-from fastdns._answer import Answer
 from fastdns._forward import Handover
-from fastdns._query import Query
 from fastdns._upstream import OPT, Upstream
 from fastdns.config.schema import Address
 from fastdns.upstream.udp import open_socket
@@ -104,16 +102,6 @@ class Scene:
             self.front.forward.tick()
             time.sleep(0.002)
         return self.front.handed_over.pop(), time.monotonic() - began
-
-
-class Elsewhere(Query):
-    """A client that did not come over UDP."""
-
-    def __init__(self) -> None:
-        self.answers: list[Answer] = []
-
-    def reply(self, answer: Answer) -> None:
-        self.answers.append(answer)
 
 
 class Patient:

@@ -17,6 +17,7 @@ from messages import (
     NAME,
     A,
     Front,
+    StreamClient,
     address,
     answer_from,
     header,
@@ -293,12 +294,47 @@ def test_those_who_may_ask_are_answered_beside_strangers(tmp_path: Path) -> None
 
 def test_query_of_a_stranger_over_a_stream_is_refused_or_not_answered(tmp_path: Path) -> None:
     front = Front(tmp_path)
-    refuse = front.fastpath.refuse_stream
-    told = refuse(WITH_OPT)
+    front.fastpath.admit_by(NOBODY)
+    told = front.ask(WITH_OPT)
     assert told is not None
     assert reason(told) == bytes((0, PROHIBITED))
-    assert refuse(query()[:-1]) is None
-    assert refuse(reply(address())) is None
+    assert front.ask(query()[:-1]) is None
+    assert front.ask(reply(address())) is None
     front.fastpath.admit_by(Access([], [], drops=True))
-    assert refuse(WITH_OPT) is None
+    assert front.ask(WITH_OPT) is None
     assert front.count("queries_refused_total") == 4
+
+
+def test_stranger_of_a_stream_is_told_so_only_so_often(tmp_path: Path) -> None:
+    front = Front(tmp_path)
+    front.fastpath.admit_by(NOBODY)
+    client = StreamClient()
+    client.bound(queries=3, octets=4096)
+    client.say(*[WITH_OPT] * 5)
+    assert front.fastpath.serve_stream(client)
+    assert len(client.heard()) == 3
+    assert client.has_ended
+    client.hang_up()
+
+
+def test_stranger_of_a_stream_that_sends_no_query_is_not_listened_to(tmp_path: Path) -> None:
+    front = Front(tmp_path)
+    front.fastpath.admit_by(NOBODY)
+    client = StreamClient()
+    client.bound(queries=3, octets=4096)
+    client.say(reply(address()))
+    assert front.fastpath.serve_stream(client)
+    assert (client.heard(), client.has_ended) == ([], True)
+    client.hang_up()
+
+
+def test_stranger_of_a_stream_is_read_only_so_far(tmp_path: Path) -> None:
+    front = Front(tmp_path)
+    front.fastpath.admit_by(NOBODY)
+    client = StreamClient()
+    client.bound(queries=3, octets=20)
+    client.say(WITH_OPT)
+    for _ in range(2):
+        front.fastpath.serve_stream(client)
+    assert (client.heard(), client.has_ended) == ([], True)
+    client.hang_up()

@@ -13,8 +13,9 @@ from environments import ago, value_of
 from messages import EDE, address, answer_from, key, opt, option, question, reply, soa
 
 from fastdns._answer import Limits
-from fastdns._entry import Entry, Moment
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import Entry
+from fastdns._key import disk_key
 from fastdns.cache.exchange import (
     LINE_MAX,
     Imported,

@@ -19,11 +19,13 @@ from messages import (
     HEADER,
     IN,
     NS,
+    OPAQUE,
     RD,
     REPLY,
     TC,
     A,
     Front,
+    StreamClient,
     address,
     answer_from,
     answer_of_size,
@@ -41,7 +43,8 @@ from messages import (
 
 from fastdns._answer import failure
 from fastdns._fastpath import FastPath
-from fastdns._query import Query, UdpQuery
+from fastdns._query import UPSTREAM
+from fastdns._stream import PIPELINE_MAX
 
 BATCH = 64
 OPT_LENGTH = len(opt())
@@ -111,8 +114,7 @@ def test_miss_waits_and_is_answered_later(front: Front, wire: Wire) -> None:
     wire.send(query("wWw.example", message_id=99))
     assert wire.received() == []
     (waiting,) = front.uncommon
-    assert isinstance(waiting, UdpQuery)
-    waiting.reply(answer_from(reply(address())))
+    waiting.reply(answer_from(reply(address())), UPSTREAM)
     assert wire.received() == [b"\0\x63" + reply(address(), qname="wWw.example")[2:]]
 
 
@@ -130,7 +132,7 @@ def test_answers_go_to_those_who_asked(front: Front, wire: Wire) -> None:
         other.send(query(message_id=number) if number % 2 else query("miss", message_id=number))
     front.fastpath.drain(wire.server.fileno())
     for waiting in reversed(front.uncommon):
-        waiting.reply(failure(waiting.key, 2, None, 5))
+        waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
     for number, other in enumerate(others):
         response = other.recv(512, socket.MSG_DONTWAIT)
         assert response[:4] == number.to_bytes(2, "big") + (
@@ -155,7 +157,7 @@ def test_answers_leave_from_the_address_that_was_asked(front: Front, wire: Wire)
             client.sendto(query("miss"), there)
             front.fastpath.drain(server.fileno())
             waiting = front.uncommon.pop()
-            waiting.reply(failure(waiting.key, 2, None, 5))
+            waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
             assert client.recvfrom(512, socket.MSG_DONTWAIT) == (reply(address()), there)
             assert client.recvfrom(512, socket.MSG_DONTWAIT)[1] == there
 
@@ -231,7 +233,7 @@ def test_answer_that_nobody_takes_is_counted(front: Front, wire: Wire) -> None:
     wire.send(query())
     (waiting,) = front.uncommon
     wire.server.close()
-    waiting.reply(failure(waiting.key, 2, None, 5))
+    waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
     assert front.count("send_errors_total") == 1
 
 
@@ -267,7 +269,7 @@ def test_answer_as_large_as_the_client_takes_is_whole_and_one_octet_more_is_cut(
             response = wire.ask(query("www.example", A, IN, *edns))
         else:
             wire.send(query("www.example", A, IN, *edns, flags=RD | 0x10))
-            front.uncommon.pop().reply(answer)
+            front.uncommon.pop().reply(answer, UPSTREAM)
             (response,) = wire.received()
         cut = bool(int.from_bytes(response[2:4], "big") & TC)
         assert cut is bool(excess)
@@ -347,24 +349,92 @@ def test_hit_over_a_stream_is_returned_at_once(front: Front) -> None:
     assert front.ask(query()) == reply(address())
 
 
-def test_query_for_a_stream_is_made_only_when_it_is_needed(front: Front) -> None:
-    made = []
-
-    def make() -> Query:
-        made.append(Query())
-        return made[-1]
-
+def test_messages_of_a_stream_that_came_together_are_answered_in_one_go(front: Front) -> None:
+    client = StreamClient()
     front.keep(answer_from(reply(address())))
-    for packet in (query(), query(flags=REPLY), b"", query("www.example", 252)):
-        front.fastpath.answer_stream(packet, make)
-    assert made == []
-    front.fastpath.answer_stream(query("miss"), make)
-    assert made == front.uncommon
+    client.say(query(), query("miss", message_id=7), query(flags=REPLY), query(message_id=8))
+    front.fastpath.serve_stream(client)
+    assert client.heard() == [reply(address()), b"\0\x08" + reply(address())[2:]]
+    (waiting,) = front.uncommon
+    assert client.waiting == len(waiting) == 1
+    waiting.reply(answer_from(reply(address(), qname="miss"), of=key("miss")), UPSTREAM)
+    assert client.heard() == [b"\0\x07" + reply(address(), qname="miss")[2:]]
+    assert client.waiting == len(waiting) == 0
+    client.hang_up()
 
 
-def test_whatever_make_query_returns_has_to_be_a_query(front: Front) -> None:
-    with pytest.raises(TypeError):
-        front.fastpath.answer_stream(query(), object)
+def test_message_of_a_stream_may_come_octet_by_octet(front: Front) -> None:
+    client = StreamClient()
+    front.keep(answer_from(reply(address())))
+    frames = b"".join(len(one).to_bytes(2, "big") + one for one in [query(), query()])
+    for octet in frames:
+        client.ours.send(bytes((octet,)))
+        assert not front.fastpath.serve_stream(client)
+    assert client.heard() == [reply(address())] * 2
+    client.hang_up()
+
+
+def test_frame_without_a_message_ends_the_stream_after_what_came_before(front: Front) -> None:
+    client = StreamClient()
+    front.keep(answer_from(reply(address())))
+    client.say(query(), b"", query())
+    assert front.fastpath.serve_stream(client)
+    assert client.heard() == [reply(address())]
+    assert client.has_ended
+    client.hang_up()
+
+
+def test_stream_with_as_many_waiting_as_it_may_have_is_not_read(front: Front) -> None:
+    client = StreamClient()
+    client.say(*(query(str(number)) for number in range(PIPELINE_MAX + 5)))
+    assert front.fastpath.serve_stream(client)
+    assert front.fastpath.serve_stream(client)
+    assert (client.waiting, client.has_more) == (PIPELINE_MAX, True)
+    for waiting in front.uncommon[:3]:
+        waiting.drop()
+    front.fastpath.serve_stream(client)
+    assert client.waiting == PIPELINE_MAX
+    client.hang_up()
+
+
+def test_stream_whose_client_reads_nothing_is_not_read_either(front: Front) -> None:
+    client = StreamClient()
+    front.learn(key("large", OPAQUE), answer_of_size(60_000, qname="large"))
+    client.say(*[query("large", OPAQUE)] * 64)
+    for _ in range(64):
+        assert front.fastpath.serve_stream(client)
+    assert client.changes > 0
+    assert 256 * 1024 <= client.unwritten == client.debts.unwritten < 400_000
+    assert client.has_more
+    told = 0
+    while client.unwritten or client.has_more:
+        told += len(client.heard())
+        client.send_more()
+        front.fastpath.serve_stream(client)
+    assert told + len(client.heard()) == 64
+    client.hang_up()
+    assert client.debts.unwritten == 0
+
+
+def test_client_of_a_stream_that_has_left_harms_nobody(front: Front) -> None:
+    client = StreamClient()
+    client.say(query())
+    front.fastpath.serve_stream(client)
+    client.ours.close()
+    (waiting,) = front.uncommon
+    waiting.reply(answer_from(reply(address())), UPSTREAM)
+    assert client.is_broken
+    client.hang_up()
+
+
+def test_answer_for_a_stream_that_was_closed_meanwhile_goes_nowhere(front: Front) -> None:
+    client = StreamClient()
+    client.say(query())
+    front.fastpath.serve_stream(client)
+    client.hang_up()
+    (waiting,) = front.uncommon
+    waiting.reply(answer_from(reply(address())), UPSTREAM)
+    assert (client.waiting, client.unwritten) == (0, 0)
 
 
 # ---- what is kept, and what is asked
@@ -456,7 +526,7 @@ def test_every_outcome_is_counted(front: Front, wire: Wire) -> None:
 
 def test_queries_of_streams_and_late_answers_are_counted(front: Front) -> None:
     front.ask(query())
-    front.uncommon.pop().render(answer_from(reply(address())))
+    front.answered(front.uncommon.pop(), answer_from(reply(address())))
     totals = front.pages.totals()
     assert (totals["queries_tcp_total"], totals["queries_udp_total"]) == (1, 0)
     assert (totals["cache_misses_total"], totals["responses_noerror_total"]) == (1, 1)
@@ -494,22 +564,48 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
 
 def test_fast_path_keeps_what_it_needs_alive(tmp_path: Path) -> None:
     front = Front(tmp_path)
-    queries, fastpath, tiers = front.uncommon, front.fastpath, front.tiers
+    client = StreamClient()
+    waiting, fastpath, tiers = front.uncommon, front.fastpath, front.tiers
     del front
     gc.collect()
-    assert fastpath.answer_stream(query(), Query) is None
-    tiers.keep(queries[0].key, answer_from(reply(address())), tiers.ticket(), None, 0.0)
+    client.say(query())
+    fastpath.serve_stream(client)
+    tiers.keep(waiting[0].key, answer_from(reply(address())), tiers.ticket(), None, 0.0)
     del tiers
-    assert fastpath.answer_stream(query(), Query) == reply(address())
+    client.say(query())
+    fastpath.serve_stream(client)
+    assert client.heard() == [reply(address())]
     del fastpath
     gc.collect()
-    assert queries[0].render(answer_from(reply(address()))) == reply(address())
+    waiting[0].reply(answer_from(reply(address())), UPSTREAM)
+    assert client.heard() == [reply(address())]
+    client.hang_up()
 
 
-def test_query_keeps_its_spelling_when_the_packet_is_gone(front: Front) -> None:
-    packet = bytearray(query("wWw.example"))
-    front.ask(bytes(packet))
-    packet[:] = bytes(len(packet))
-    assert front.uncommon[0].render(answer_from(reply(address())))[HEADER:TRUNCATED] == question(
-        "wWw.example"
-    )
+def test_waiter_keeps_its_spelling_when_the_packet_is_gone(front: Front) -> None:
+    front.ask(query("wWw.example"))
+    front.ask(query("xxx.xxxxxxx"))
+    response = front.answered(front.uncommon[0], answer_from(reply(address())))
+    assert response[HEADER:TRUNCATED] == question("wWw.example")
+
+
+def test_waiters_join_others_and_are_answered_together(front: Front) -> None:
+    for number in range(3):
+        front.ask(query(message_id=number))
+    first, second, third = front.uncommon
+    first.join(second)
+    first.join(third)
+    assert (len(first), len(second), len(third)) == (3, 0, 0)
+    first.reply(answer_from(reply(address())), UPSTREAM)
+    heard = front.clients[0].heard()
+    assert [one[:2] for one in heard] == [b"\0\0", b"\0\1", b"\0\2"]
+
+
+def test_waiters_that_nobody_answers_are_freed_with_their_streams(front: Front) -> None:
+    client = StreamClient()
+    client.say(query())
+    front.fastpath.serve_stream(client)
+    front.uncommon.clear()
+    gc.collect()
+    assert client.waiting == 0
+    client.hang_up()

@@ -54,7 +54,7 @@ def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
     die_with_a_defect(scene)
     scene.answer(flags=REPLY | TC)  # it lives again
     handover, _ = scene.tick_until_handed_over()
-    assert len(handover.queries) == 1
+    assert len(handover.waiters) == 1
 
 
 def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(

@@ -11,7 +11,7 @@ import pytest
 from environments import ago, value_of, write_disk, write_raw
 from messages import answer_from, key, reply, soa
 
-from fastdns._keys import disk_key, range_of
+from fastdns._key import disk_key, range_of
 from fastdns.cache import inspect
 from fastdns.cache.inspect import CacheAbsent, CacheUnreadable, Reader
 from fastdns.cache.keys import Key

@@ -10,6 +10,7 @@ import pytest
 from messages import key, name
 from test_store import earlier, hits, update, value_of
 
+from fastdns._clock import Moment
 from fastdns._control import (
     CHANGE_ALL,
     CHANGE_NAME,
@@ -18,7 +19,7 @@ from fastdns._control import (
     Control,
     change_covers,
 )
-from fastdns._entry import Entry, Moment
+from fastdns._entry import Entry
 from fastdns._ring import Ring
 from fastdns.cache.changes import Changes
 from fastdns.cache.hits import DECAY_SECONDS, PENDING_LIMIT, RATES_LIMIT, Hits, Rates

@@ -10,8 +10,9 @@ import pytest
 from environments import ago, value_of, write_disk
 from messages import A, Limits, address, answer_from, key, reply
 
-from fastdns._entry import Entry, Moment
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import Entry
+from fastdns._key import disk_key
 from fastdns.cache.inspect import Reader
 from fastdns.cache.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
 from fastdns.cache.keys import Key, parse_name

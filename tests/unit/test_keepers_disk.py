@@ -16,9 +16,9 @@ import pytest
 from test_store import MIB, fill
 
 from fastdns._control import Control
-from fastdns._shared import Pages
 from fastdns.cache.files import Damaged
 from fastdns.cache.lock import LockHeld
+from fastdns.counters import Pages
 from fastdns.server.disk import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, Disk
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))

@@ -22,7 +22,8 @@ from messages import (
     soa,
 )
 
-from fastdns._entry import Entry, Moment, pack
+from fastdns._clock import Moment
+from fastdns._entry import Entry, pack
 from fastdns.cache.records import Record, read_records, relevant
 
 URI, CAA, HINFO = 256, 257, 13

@@ -13,7 +13,22 @@ import gevent
 import pytest
 from environments import ago, value_of, write_disk
 from gevent.queue import Queue
-from messages import EDE, EVERYBODY, address, answer_from, key, name, now_ms, option, query, reply
+from messages import (
+    EDE,
+    EVERYBODY,
+    IN,
+    A,
+    StreamClient,
+    address,
+    answer_from,
+    key,
+    name,
+    now_ms,
+    opt,
+    option,
+    query,
+    reply,
+)
 
 from fastdns import resolve
 from fastdns._answer import Answer, Limits, failure, text_answer
@@ -22,12 +37,11 @@ from fastdns._disk import Disk
 from fastdns._flights import Flights
 from fastdns._forward import Forward, Handover
 from fastdns._hotcache import HotCache
-from fastdns._query import Query
 from fastdns._ring import Ring
-from fastdns._shared import Pages
 from fastdns._tiers import Source, Tiers
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
+from fastdns.counters import Pages
 from fastdns.upstream import udp
 from fastdns.upstream.exchange import Keep
 from fastdns.upstream.group import Group, Outcome
@@ -77,19 +91,29 @@ class SlowTiers(Tiers):
         return super().fetch(key)
 
 
-class Client(Query):
+class Client:
     """A client, and what it has heard."""
 
-    def __init__(self) -> None:
-        self.heard: list[str] = []
-        self.rcodes: list[int] = []
+    def __init__(self, resolver: resolve.Resolver, pages: Pages, qname: str) -> None:
+        self._stream = StreamClient()
+        self._responses: list[bytes] = []
+        hits = pages.totals()["cache_hits_total"]
+        self._stream.say(query(qname, A, IN, opt()))
+        resolver.fastpath.serve_stream(self._stream)
+        self._is_hit = pages.totals()["cache_hits_total"] > hits
 
-    def reply(self, answer: Answer) -> None:
-        self.heard.append("stale" if answer.edns_options == STALE else "reply")
-        self.rcodes.append(answer.rcode)
+    @property
+    def heard(self) -> list[str]:
+        self._responses += self._stream.heard()
+        if not self._responses and not self._stream.waiting:
+            return ["drop"]
+        reply = "cache" if self._is_hit else "reply"
+        return ["stale" if one.endswith(opt(STALE)) else reply for one in self._responses]
 
-    def drop(self) -> None:
-        self.heard.append("drop")
+    @property
+    def rcodes(self) -> list[int]:
+        assert self.heard
+        return [one[3] & 15 for one in self._responses]
 
 
 Ask = Callable[[str], Client]
@@ -115,11 +139,7 @@ def ask(tmp_path: Path, group: HeldGroup, monkeypatch: pytest.MonkeyPatch) -> As
     group.fastpath = resolver.fastpath
 
     def ask(name: str) -> Client:
-        client = Client()
-        header = bytes.fromhex("123401000001000000000000")
-        packet = header + bytes((len(name),)) + name.encode() + bytes.fromhex("0000010001")
-        assert resolver.fastpath.answer_stream(packet, lambda: client) is None
-        return client
+        return Client(resolver, pages, name)
 
     return ask
 
@@ -216,11 +236,7 @@ class Scene:
         assert self.memory.insert(key(qname), answer, now_ms() - age_ms)
 
     def ask(self, qname: str) -> Client:
-        client = Client()
-        response = self.resolver.fastpath.answer_stream(query(qname), lambda: client)
-        if response is not None:
-            client.heard.append("cache")
-        return client
+        return Client(self.resolver, self.pages, qname)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ from messages import (
 )
 
 from fastdns._answer import Limits, failure
-from fastdns._query import Query
+from fastdns._waiters import Waiters
 
 HEADER_AND_QUESTION = HEADER + len(question())
 OPT_LENGTH = len(opt())
@@ -57,7 +57,7 @@ def asked(front: Front, *additional: bytes, qname: str = NAME, flags: int = RD) 
     return response
 
 
-def missed(front: Front, *additional: bytes, flags: int = RD, qclass: int = IN) -> Query:
+def missed(front: Front, *additional: bytes, flags: int = RD, qclass: int = IN) -> Waiters:
     """A query that memory could not answer."""
     assert front.ask(query(NAME, A, qclass, *additional, flags=flags)) is None
     return front.uncommon.pop()
@@ -85,7 +85,7 @@ def test_question_is_repeated_in_the_client_s_own_spelling(front: Front, spellin
 
 def test_answer_that_waited_for_an_upstream_has_the_client_s_spelling(front: Front) -> None:
     front.ask(query("wWw.ExAmPlE", message_id=77))
-    response = front.uncommon.pop().render(answer_from(reply(address())))
+    response = front.answered(front.uncommon.pop(), answer_from(reply(address())))
     assert response[:2] == b"\0\x4d"
     assert response[HEADER:HEADER_AND_QUESTION] == question("wWw.ExAmPlE")
 
@@ -172,7 +172,7 @@ def test_entry_itself_does_not_age(front: Front) -> None:
 
 
 def test_answer_that_waited_for_an_upstream_has_its_ttls_whole(front: Front) -> None:
-    response = missed(front).render(answer_from(reply(address(300))))
+    response = front.answered(missed(front), answer_from(reply(address(300))))
     assert dns.message.from_wire(response).answer[0].ttl == 300
 
 
@@ -215,7 +215,7 @@ def test_extended_error_is_for_clients_with_edns(front: Front) -> None:
 def test_extended_error_of_the_upstream_is_relayed_with_its_text(front: Front) -> None:
     error = option(EDE, b"\0\x06signature expired")
     answer = answer_from(reply(flags=REPLY | 2, additional=(opt(error),)))
-    assert missed(front, opt()).render(answer).endswith(opt(error))
+    assert front.answered(missed(front, opt()), answer).endswith(opt(error))
 
 
 @pytest.mark.parametrize(("version", "flags"), [(1, 0), (255, DO)])
@@ -245,7 +245,7 @@ def test_largest_answer_comes_whole_over_a_stream(front: Front) -> None:
     response = asked(front)
     assert len(response) == 65535
     assert response[HEADER_AND_QUESTION:] == answer.message[HEADER_AND_QUESTION:]
-    assert missed(front, flags=RD | CD).render(answer)[4:] == (
+    assert front.answered(missed(front, flags=RD | CD), answer)[4:] == (
         query()[4:6] + answer.message[6:HEADER] + question() + answer.message[HEADER_AND_QUESTION:]
     )
 
@@ -271,14 +271,9 @@ def test_answer_whose_opt_goes_beyond_65535_octets_is_never_cut_short_in_silence
 
 def test_what_we_say_of_ourselves_fits_the_query(front: Front) -> None:
     waiting = missed(front, opt(), qclass=CHAOS)
-    message = dns.message.from_wire(waiting.render(failure(waiting.key, 5, None, 0)))
+    message = dns.message.from_wire(front.answered(waiting, failure(waiting.key, 5, None, 0)))
     assert (message.id, message.rcode(), message.edns) == (ID, dns.rcode.REFUSED, 0)
     assert message.question[0].to_text() == f"{NAME}. CH A"
-
-
-def test_query_that_no_packet_made_cannot_be_answered() -> None:
-    with pytest.raises(ValueError, match="no packet"):
-        Query().render(failure(key(), 2, None, 5))
 
 
 def test_octets_that_only_look_like_names_or_ttls_are_left_alone(front: Front) -> None:

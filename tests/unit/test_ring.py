@@ -19,7 +19,8 @@ import pytest
 from messages import REPLY, answer_from, answer_of_size, key, name, reply, soa
 
 from fastdns._answer import Answer, failure
-from fastdns._entry import Entry, Moment, pack
+from fastdns._clock import Moment
+from fastdns._entry import Entry, pack
 from fastdns._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RING_OCTETS, Ring
 
 HEAD_PAGE = 4096

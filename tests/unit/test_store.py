@@ -12,8 +12,9 @@ import lmdb
 import pytest
 from messages import address, answer_from, answer_of_size, key, reply
 
-from fastdns._entry import Entry, Moment, pack, peek
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import Entry, pack, peek
+from fastdns._key import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
 from fastdns.cache.files import GAP_PAGES, CutOff, Damaged, check_length, put_aside

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from test_store import MIB, fill, place_of, update
 
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 from fastdns.cache.files import Damaged
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store

@@ -28,7 +28,7 @@ from messages import (
 
 from fastdns._answer import failure
 from fastdns._entry import Entry
-from fastdns._keys import disk_key
+from fastdns._key import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
 from fastdns._tiers import Tiers

@@ -23,7 +23,7 @@ from messages import (
 )
 
 from fastdns._answer import failure
-from fastdns._entry import Moment
+from fastdns._clock import Moment
 from fastdns._fastpath import FastPath
 
 # ---- stale answers

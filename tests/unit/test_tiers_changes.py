@@ -20,7 +20,7 @@ from messages import AAAA, SOURCE, A, Front, answer_for, good, key, name, query
 
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._disk import Disk
-from fastdns._keys import disk_key
+from fastdns._key import disk_key
 from fastdns._ring import RECORD_SPOILED
 from fastdns.cache.warm import most_used
 

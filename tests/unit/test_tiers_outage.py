@@ -22,8 +22,9 @@ from messages import (
 )
 
 from fastdns._answer import Limits, failure
-from fastdns._entry import Entry, Moment
-from fastdns._keys import disk_key
+from fastdns._clock import Moment
+from fastdns._entry import Entry
+from fastdns._key import disk_key
 from fastdns._ring import RECORD_REMOVAL
 from fastdns.cache.intake import Intake
 from fastdns.cache.store import Store

@@ -7,10 +7,10 @@ import io
 import pytest
 from rich.console import Console
 
-from fastdns._shared import Pages
 from fastdns.cli.figures import in_days, in_octets, in_rate, in_share, in_time
 from fastdns.cli.top_picture import Block, Busiest, Picture, Reading, UpstreamRates, picture
 from fastdns.cli.top_screen import layout
+from fastdns.counters import Pages
 
 START = 1000.0  # of the daemon, Unix seconds
 

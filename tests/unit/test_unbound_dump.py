@@ -7,8 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from fastdns._answer import Limits
-from fastdns._entry import Entry, Moment
-from fastdns._keys import cache_key
+from fastdns._clock import Moment
+from fastdns._entry import Entry
+from fastdns._key import cache_key
 from fastdns.cache.exchange import Imported, Terms
 from fastdns.cache.items import Item, Judge
 from fastdns.cache.keys import Key, spell_name, spell_rcode, spell_type

@@ -49,7 +49,7 @@ from messages import (
 )
 
 from fastdns._answer import Limits, Reading, failure
-from fastdns._query import key_parts
+from fastdns._key import split_key
 
 CORPUS = {
     file.stem: file.read_bytes()
@@ -138,7 +138,7 @@ def test_key_is_lower_cased_and_holds_type_class_do_and_cd(front: Front) -> None
     front.ask(query("wWw.ExAmPlE", 257, 4, opt(ttl=0x8000), flags=RD | CD))
     (passed,) = front.uncommon
     assert passed.key == name("www.example") + bytes((1, 1, 0, 4, 3, 0, 0))
-    assert key_parts(passed.key) == (name("www.example"), 257, 4, True, True)
+    assert split_key(passed.key) == (name("www.example"), 257, 4, True, True, 0)
 
 
 def test_octets_beside_the_letters_keep_their_case(front: Front) -> None:
@@ -159,7 +159,7 @@ def test_neither_id_nor_rd_ad_z_edns_size_or_options_are_in_the_key(front: Front
 @pytest.mark.parametrize("octets", [b"", b"\1a\0", bytes(7)])
 def test_key_too_short_to_be_one_has_no_parts(octets: bytes) -> None:
     with pytest.raises(ValueError, match="not a key"):
-        key_parts(octets)
+        split_key(octets)
 
 
 # ---- replies
@@ -355,7 +355,7 @@ def test_no_mutation_of_a_query_gets_more_than_it_may(front: Front) -> None:
     assert answered > 10_000
     for passed in front.uncommon:
         assert 8 <= len(passed.key) <= 262
-        records(passed.render(failure(passed.key, dns.rcode.SERVFAIL, 22, 5)))
+        records(front.answered(passed, failure(passed.key, dns.rcode.SERVFAIL, 22, 5)))
 
 
 def test_no_mutation_of_a_query_gets_more_over_udp_than_it_may(front: Front) -> None:
@@ -429,8 +429,8 @@ def test_any_name_that_dnspython_writes_is_read_as_it_is(front: Front) -> None:
         packet = dns.message.make_query(qname, random_.choice((1, 257, 65535))).to_wire()
         assert front.ask(packet) is None
         passed = front.uncommon[-1]
-        assert key_parts(passed.key)[0] == qname.to_digestable()
-        response = passed.render(failure(passed.key, dns.rcode.SERVFAIL, None, 5))
+        assert split_key(passed.key)[0] == qname.to_digestable()
+        response = front.answered(passed, failure(passed.key, dns.rcode.SERVFAIL, None, 5))
         assert question_of(response) == question_of(packet)
 
 

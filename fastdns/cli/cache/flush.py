@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from ..._control import CHANGE_ALL, CHANGE_UNDER
-from ..._keys import cache_key, is_under, range_of
+from ..._key import cache_key, is_under, range_of
 from ...cache.keys import spell_name
 from ...cache.store import Store
 from .. import options

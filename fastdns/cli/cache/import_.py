@@ -14,7 +14,7 @@ import attrs
 import click
 
 from ..._answer import Limits
-from ..._entry import Moment
+from ..._clock import Moment
 from ...cache.exchange import LINE_MAX, Imported, Terms, read_lines
 from ...cache.files import DATA
 from ...cache.inspect import Pair

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import attrs
 
+from ..._clock import Moment
 from ..._control import Control
-from ..._entry import Moment
 from ...cache import nudge, records
 from ...cache.files import DATA, LOCK
 from ...cache.inspect import CacheAbsent, Reader

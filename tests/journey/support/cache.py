@@ -12,9 +12,10 @@ import dns.rrset
 import lmdb
 
 from fastdns._answer import Answer, Limits, Reading
+from fastdns._clock import Moment
 from fastdns._control import Control
-from fastdns._entry import Entry, Moment
-from fastdns._keys import disk_key
+from fastdns._entry import Entry
+from fastdns._key import disk_key
 from fastdns._ring import Ring
 from fastdns.cache import nudge
 

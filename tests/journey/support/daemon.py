@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from fastdns._shared import Pages
+from fastdns.counters import Pages
 
 from .manager import ServiceManager
 

@@ -15,9 +15,10 @@ import dns.rdatatype
 import dns.rrset
 
 from fastdns._answer import Limits, Reading
+from fastdns._clock import Moment
 from fastdns._entry import Entry as Stored
-from fastdns._entry import Moment, pack
-from fastdns._keys import cache_key, disk_key
+from fastdns._entry import pack
+from fastdns._key import cache_key, disk_key
 from fastdns._ring import Ring
 from fastdns.cache.keys import Key, parse_name
 from fastdns.cache.lock import writer_lock

@@ -7,7 +7,16 @@ import random
 import pytest
 from messages import AAAA, CHAOS, key, name
 
-from fastdns._keys import cache_key, disk_key, is_under, range_of
+from fastdns._key import (
+    cache_key,
+    disk_key,
+    is_under,
+    make_key,
+    name_of,
+    range_of,
+    split_key,
+    type_of,
+)
 
 LMDB_MAX = 511
 TAIL = b"\0\1\0\1\0\0\0"  # A, IN, no flags, no view
@@ -224,3 +233,17 @@ def test_whatever_is_taken_for_a_disk_key_is_the_only_spelling_of_its_question()
         taken += 1
         assert disk_key(question) == octets
     assert taken > 1000
+
+
+def test_key_is_made_of_the_parts_that_it_is_split_into() -> None:
+    whole = make_key(wire(b"www", b"com"), 257, 3, do=True, cd=True, view=65535)
+
+    assert split_key(whole) == (wire(b"www", b"com"), 257, 3, True, True, 65535)
+    assert name_of(whole) == wire(b"www", b"com")
+    assert type_of(whole) == type_of(disk_key(whole)) == 257
+
+
+@pytest.mark.parametrize("octets", [b"", TAIL, wire(*[b"x"] * 128) + TAIL])
+def test_what_is_no_key_is_not_split(octets: bytes) -> None:
+    with pytest.raises(ValueError, match="not a key"):
+        split_key(octets)

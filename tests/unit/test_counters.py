@@ -14,10 +14,11 @@ from pathlib import Path
 
 import pytest
 
-from fastdns._shared import COUNTERS, LATENCY_BOUNDS, Counters, Pages, UpstreamState, quantile
+from fastdns._counters import COUNTERS, LATENCY_BOUNDS, Counters, UpstreamState
+from fastdns.counters import AnotherVersion, Pages, is_of_another_version, quantile
 
-UPSTREAMS_AT = 4096 + 512 + 2 * 96 * 8  # in the file: the table of the first slot
-CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_shared.pxd"
+UPSTREAMS_AT = 8192 + 8 * 256 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
+CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_counters.pxd"
 
 
 @pytest.fixture
@@ -143,7 +144,7 @@ def test_absent_file_is_an_os_error(path: Path) -> None:
         Pages.attach(path)
 
 
-@pytest.mark.parametrize("octets", [0, 1, 4095])
+@pytest.mark.parametrize("octets", [0, 1, 31])
 def test_file_too_short_for_a_page_is_refused(path: Path, octets: int) -> None:
     path.write_bytes(bytes(octets))
     with pytest.raises(ValueError, match="not a page of fastdns counters"):
@@ -154,24 +155,37 @@ def test_file_too_short_for_a_page_is_refused(path: Path, octets: int) -> None:
     ("offset", "octets"),
     [
         (0, b"fastdnS\0"),
-        (8, struct.pack("=I", 3)),  # the version
         (12, struct.pack("=I", 2)),  # more slots than the file has room for
         (12, struct.pack("=I", 0xFFFFFFFF)),
     ],
 )
-def test_page_of_another_version_is_refused(path: Path, offset: int, octets: bytes) -> None:
+def test_page_that_is_none_is_refused(path: Path, offset: int, octets: bytes) -> None:
     Pages.create(path, 1, 0.0)
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(octets)
-    with pytest.raises(ValueError, match="another version"):
+    with pytest.raises(ValueError, match=r"not a page|cut short"):
         Pages.attach(path)
+    assert not is_of_another_version(path)
+
+
+@pytest.mark.parametrize("version", [2, 4, 0xFFFFFFFF])
+@pytest.mark.parametrize("octets", [4096, 3 * 8192])
+def test_page_of_another_version_is_told_from_a_damaged_one(
+    path: Path, version: int, octets: int
+) -> None:
+    path.write_bytes(struct.pack("=8sI", b"fastdns\0", version).ljust(octets, b"\0"))
+    with pytest.raises(AnotherVersion, match="another version"):
+        Pages.attach(path)
+    assert is_of_another_version(path)
+    Pages.create(path, 1, 0.0)
+    assert not is_of_another_version(path)
 
 
 def test_file_cut_short_is_refused(path: Path) -> None:
     Pages.create(path, 3, 0.0)
-    os.truncate(path, 4096 * 3)
-    with pytest.raises(ValueError, match="another version"):
+    os.truncate(path, 8192 * 3)
+    with pytest.raises(ValueError, match="cut short"):
         Pages.attach(path)
 
 
@@ -303,8 +317,8 @@ def test_round_trip_at_the_edges_is_still_known(rtt: float, shown: float) -> Non
 
 def test_more_upstreams_than_there_is_room_for_are_left_out() -> None:
     pages = Pages.create(None, 1, 0.0)
-    pages.counters(0).show_upstreams([(f"u{number}", True, None, 0, 0) for number in range(20)])
-    assert [state.name for state in pages.upstreams()] == [f"u{number}" for number in range(16)]
+    pages.counters(0).show_upstreams([(f"u{number}", True, None, 0, 0) for number in range(40)])
+    assert [state.name for state in pages.upstreams()] == [f"u{number}" for number in range(32)]
 
 
 def test_long_name_of_an_upstream_is_cut_between_characters() -> None:
@@ -331,6 +345,28 @@ def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
     assert (never, nothing) == (0.0, [])
     assert start <= at <= time.monotonic()
     assert shown == [("u", True, None, 1, 0, True)]
+
+
+def test_sign_of_life_is_a_word_of_its_own() -> None:
+    pages = Pages.create(None, 2, 0.0)
+    pages.counters(1).show_upstreams([("u", True, None, 1, 0)])
+    assert pages.alive_at() == [0.0, 0.0]
+    start = time.monotonic()
+    pages.counters(1).show_life()
+    never, at = pages.alive_at()
+    assert never == 0.0
+    assert start - 1e-6 <= at <= time.monotonic()
+    assert pages.totals() == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    pages.counters(1).retire()
+    assert pages.alive_at() == [0.0, 0.0]
+
+
+def test_slot_has_room_for_256_counters(path: Path) -> None:
+    """Those of the last word and of the histograms beside it are apart."""
+    counters = Pages.create(path, 1, 0.0).counters(0)
+    counters.observe_hit(0.0, 3)
+    words = memoryview(path.read_bytes()).cast("Q")[8192 // 8 :]
+    assert words.tolist().index(3) == 256
 
 
 def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_stand() -> None:
@@ -370,7 +406,7 @@ def test_slot_of_one_that_died_while_writing_its_table_can_be_read_at_once(path:
     seconds = []
     for _ in range(5):  # each would wait
         start = time.monotonic()
-        assert len(reader.upstream_tables()[0][1]) == 16
+        assert len(reader.upstream_tables()[0][1]) == 32
         seconds.append(time.monotonic() - start)
     assert path.read_bytes()[UPSTREAMS_AT] % 2 == 0
     assert min(seconds) < 0.02
@@ -397,7 +433,7 @@ def test_reader_never_sees_half_of_a_table() -> None:
         number = 0
         while True:
             number += 1
-            counters.show_upstreams([(f"u{row}", True, None, number, number) for row in range(16)])
+            counters.show_upstreams([(f"u{row}", True, None, number, number) for row in range(32)])
     try:
         until = time.monotonic() + 2
         seen = set()

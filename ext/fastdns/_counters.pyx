@@ -1,14 +1,12 @@
-"""Pages that every process of a daemon maps, in one file of run_dir with a version in its head.
+"""A slot of the pages that every process of a daemon maps; counters.py has the pages as a whole, and their readers.
 
-A slot a process: its counters, two histograms of latencies, and what it knows of the upstreams.
+A slot: words of counters, two histograms of latencies, a sign of life, and what the process knows of the upstreams.
 """
 
-import mmap
-import os
-import struct
 import time
 from collections import namedtuple
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
@@ -73,32 +71,27 @@ COUNTERS = (
     ("tcp_refused_total", "connections of clients that may not ask"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
-    raise ImportError("COUNTERS and the enumeration in _shared.pxd differ")
+    raise ImportError("COUNTERS and the enumeration in _counters.pxd differ")
 # Of these, what says how things stand now in a process, and not what it has done.
 GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
 cdef dict INDEX = {name: index for index, (name, _) in enumerate(COUNTERS)}
 
-SUPERVISOR_SLOT = 0
-KEEPER_SLOT = 1
-WORKER_SLOT = 2         # of the first worker; the others follow
-
-cdef enum:              # a slot: counters, histograms of hits and misses, table of upstreams
-    SLOT_OCTETS = 4096
-    HITS_AT = 512
+cdef enum:              # where a slot has what, in octets
+    HITS_AT = 8 * COUNTER_MAX
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
-    UPSTREAMS_AT = MISSES_AT + 8 * LATENCY_BUCKETS
-    UPSTREAMS_MAX = 16
+    ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
+    UPSTREAMS_AT = ALIVE_AT + 64
+    SLOT_OCTETS = 8192
+    UPSTREAMS_MAX = 32
     NAME_OCTETS = 64
     ALIVE = 1               # bits of a row
     NO_EDNS = 2
     TRIES = 100
     TRIES_AT_ONCE = 20
-if 8 * COUNTER_COUNT > HITS_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
+if <int>COUNTER_COUNT > <int>COUNTER_MAX or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-
-MAGIC = b"fastdns\0"
-VERSION = 2
-HEAD = struct.Struct("=8sIIQd")     # magic, version, slots, pid of the supervisor, start (Unix seconds)
+# For readers: octets of a slot, where in it the histograms are, and the sign of life.
+LAYOUT = (SLOT_OCTETS, HITS_AT, MISSES_AT, ALIVE_AT)
 
 # rtt: seconds, None: unknown; edns: False when it is asked without
 UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))
@@ -123,14 +116,21 @@ ctypedef struct Table:
 cdef class Counters:
     """The slot of one process, to write to."""
 
-    def __init__(self, pages, int slot):
-        cdef unsigned char[::1] view = pages.memory
-        cdef uint8_t* start = &view[0] + <size_t>SLOT_OCTETS * (slot + 1)
-        self.pages = pages
+    def __cinit__(self, memory, size_t octets):
+        """The slot that begins after so many octets of memory; BufferError: it may only be read."""
+        cdef uint8_t* start
+        PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
+        if octets + SLOT_OCTETS > <size_t>self.memory.len:
+            raise IndexError("there is no such slot")
+        start = <uint8_t*>self.memory.buf + octets
         self.at = <uint64_t*>start
         self.hit_latency = <uint64_t*>(start + HITS_AT)
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
+        self.alive_at = <uint64_t*>(start + ALIVE_AT)
         self.upstreams = start + UPSTREAMS_AT
+
+    def __dealloc__(self):
+        PyBuffer_Release(&self.memory)
 
     def add(self, str name, int64_t amount=1):
         """Add to a counter (KeyError: there is none of that name)."""
@@ -150,8 +150,12 @@ cdef class Counters:
         """Count an answer that somebody else had to be asked for, and that took so long."""
         observe(self.miss_latency, nanoseconds(seconds), 1)
 
+    def show_life(self):
+        """Say that this process goes on; to be called about once a second, by nothing that may take long."""
+        self.alive_at[0] = <uint64_t>time.monotonic_ns()
+
     def show_upstreams(self, states):
-        """Show these upstreams, in this order; at most 16 of them, and of a long name its beginning."""
+        """Show these upstreams, in this order; at most 32 of them, and of a long name its beginning."""
         cdef Table* table = <Table*>self.upstreams
         cdef Table fresh
         cdef size_t length
@@ -175,7 +179,7 @@ cdef class Counters:
 
     def shown_upstreams(self):
         """What was shown last, by this process or by the one that had the slot before it."""
-        return read_table(<const Table*>self.upstreams)[1]
+        return copied_table(<const Table*>self.upstreams)[1]
 
     def retire(self):
         """Let the slot of a process that is gone say what it has done, and nothing of how things stand."""
@@ -184,6 +188,7 @@ cdef class Counters:
         cdef size_t i
         for name in GAUGES:
             self.set(name, 0)
+        self.alive_at[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):
@@ -209,7 +214,7 @@ cdef uint64_t nanoseconds(double seconds) noexcept nogil:
     return <uint64_t>(min(seconds, 3600.0) * 1e9)
 
 
-cdef tuple read_table(const Table* table):
+cdef tuple copied_table(const Table* table):
     """When it was shown, and its rows; those of a writer that has stopped in the middle as they are."""
     cdef Table copy
     cdef uint32_t sequence
@@ -234,140 +239,13 @@ cdef tuple read_table(const Table* table):
     return copy.shown_at, states
 
 
-cdef list add_words(const unsigned char[::1] memory, Py_ssize_t at, Py_ssize_t count, Py_ssize_t slots):
-    """The sums over all slots of the words that stand there in each; each word is read whole."""
-    cdef const uint64_t* words
-    cdef Py_ssize_t slot, i
-    cdef list sums = [0] * count
-    for slot in range(slots):
-        words = <const uint64_t*>(&memory[0] + SLOT_OCTETS * (slot + 1) + at)
-        for i in range(count):
-            sums[i] += words[i]
-    return sums
-
-
-def quantile(buckets, double q):
-    """The time, in seconds, under which the part q of what a histogram counts took; None: it counts nothing.
-
-    The difference of two histograms says it of what happened in between.
-    """
-    cdef double wanted = q * sum(buckets)
-    cdef double below = 0.0
-    cdef double start = 0.0
-    for count, end in zip(buckets, LATENCY_BOUNDS):
-        if count > 0 and below + count >= wanted:
-            return start + (end - start) * max(wanted - below, 0.0) / count
-        below += count
-        start = end
-    return None
-
-
-class Pages:
-    """The pages of a daemon. The supervisor creates them anew at each start: totals count since the start."""
-
-    def __init__(self, memory, slots, pid, started_at):
-        self.memory = memory
-        self.slots = slots
-        self.pid = pid
-        self.started_at = started_at
-
-    @classmethod
-    def create(cls, path, slots, started_at):
-        """Make the file at path with that many slots, all zero; readers of an older file keep what they have.
-
-        Without a path they are this process's and those of its children alone: a full disk stops nothing.
-        """
-        size = SLOT_OCTETS * (slots + 1)
-        if path is None:
-            return cls(_begin(mmap.mmap(-1, size), slots, started_at), slots, os.getpid(), started_at)
-        fresh = f"{path}.new"
-        descriptor = os.open(fresh, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW, 0o644)
-        try:
-            # Not ftruncate: on a full tmpfs the first write through the mapping would be a SIGBUS.
-            os.posix_fallocate(descriptor, 0, size)
-            memory = _begin(mmap.mmap(descriptor, size), slots, started_at)
-        except OSError:
-            os.unlink(fresh)
-            raise
-        finally:
-            os.close(descriptor)
-        os.rename(fresh, path)
-        return cls(memory, slots, os.getpid(), started_at)
-
-    @classmethod
-    def attach(cls, path):
-        """Map an existing file read-only. OSError when there is none, ValueError when it is of another version."""
-        with open(path, "rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size < SLOT_OCTETS:
-                raise ValueError(f"{path} is not a page of fastdns counters")
-            memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
-        magic, version, slots, pid, started_at = HEAD.unpack_from(memory)
-        if magic != MAGIC or version != VERSION or size != SLOT_OCTETS * (slots + 1):
-            raise ValueError(f"{path} was written by another version of fastdns")
-        return cls(memory, slots, pid, started_at)
-
-    def counters(self, slot):
-        """The slot of the process that owns it, to write to."""
-        if not 0 <= slot < self.slots:
-            raise IndexError(f"slot {slot} of {self.slots}")
-        return Counters(self, slot)
-
-    def totals(self):
-        """Every counter by its name, summed over all processes."""
-        totals = add_words(self.memory, 0, COUNTER_COUNT, self.slots)
-        return {name: total for (name, _), total in zip(COUNTERS, totals, strict=True)}
-
-    def total(self, name):
-        """One counter, summed over all processes (KeyError: there is none of that name)."""
-        return add_words(self.memory, 8 * <Py_ssize_t>INDEX[name], 1, self.slots)[0]
-
-    def latency(self):
-        """The histograms of hits and of misses, summed over all processes: counts, by LATENCY_BOUNDS."""
-        return (
-            add_words(self.memory, HITS_AT, LATENCY_BUCKETS, self.slots),
-            add_words(self.memory, MISSES_AT, LATENCY_BUCKETS, self.slots),
-        )
-
-    def upstream_tables(self):
-        """What each process knows of the upstreams, by slots: when it showed that, and what."""
-        cdef const unsigned char[::1] view = self.memory
-        cdef Py_ssize_t slot
-        return [
-            read_table(<const Table*>(&view[0] + SLOT_OCTETS * (slot + 1) + UPSTREAMS_AT))
-            for slot in range(self.slots)
-        ]
-
-    def upstreams(self):
-        """The same, put together: who answers one of the processes is alive.
-
-        Those that only processes asked that are gone are left out, unless all are gone.
-        """
-        together = {}
-        tables = self.upstream_tables()
-        asked = {state.name for shown_at, states in tables if shown_at for state in states}
-        for _, states in tables:
-            for state in states:
-                if asked and state.name not in asked:
-                    continue
-                known = together.get(state.name)
-                together[state.name] = state if known is None else _merge(known, state)
-        return list(together.values())
-
-
-def _begin(memory, slots, started_at):
-    memory[:HEAD.size] = HEAD.pack(MAGIC, VERSION, slots, os.getpid(), started_at)
-    return memory
-
-
-def _merge(one, other):
-    """One upstream, as two processes see it; the round trip is that of whoever has asked it more."""
-    busier, idler = (one, other) if one.queries >= other.queries else (other, one)
-    return UpstreamState(
-        one.name,
-        one.alive or other.alive,
-        idler.rtt if busier.rtt is None else busier.rtt,
-        one.queries + other.queries,
-        one.failures + other.failures,
-        one.edns and other.edns,
-    )
+def read_upstreams(memory, size_t octets):
+    """What the process of the slot that begins after so many octets knows of the upstreams, and when it showed that."""
+    cdef Py_buffer view
+    PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE)
+    try:
+        if octets + SLOT_OCTETS > <size_t>view.len:
+            raise IndexError("there is no such slot")
+        return copied_table(<const Table*>(<uint8_t*>view.buf + octets + UPSTREAMS_AT))
+    finally:
+        PyBuffer_Release(&view)

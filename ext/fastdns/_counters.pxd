@@ -1,4 +1,7 @@
-"""Pages that every process of a daemon maps: counters, latencies, upstreams. Only its owner writes to a slot."""
+"""Pages that every process of a daemon maps: counters, latencies, upstreams, signs of life.
+
+A slot a process, and only its owner writes to it. A new counter is a line here and one in COUNTERS of _counters.pyx.
+"""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -59,6 +62,9 @@ cdef enum:      # indices, in the order of COUNTERS
     COUNTER_COUNT
 
 cdef enum:
+    COUNTER_MAX = 256           # words of a slot for counters: those of one version may be more, in the same pages
+
+cdef enum:
     LATENCY_BUCKETS = 96        # four an octave: a bucket is at most a quarter wider than where it begins
     LATENCY_FIRST = 10          # the first octave begins at 2**10 ns, the last one ends at 2**34 ns, 17 s
 
@@ -74,8 +80,9 @@ cdef inline void observe(uint64_t* histogram, uint64_t nanoseconds, uint64_t cou
     histogram[bucket] += count
 
 cdef class Counters:
-    cdef uint64_t* at           # COUNTER_COUNT of them
+    cdef uint64_t* at           # COUNTER_COUNT of COUNTER_MAX
     cdef uint64_t* hit_latency  # LATENCY_BUCKETS: from the receipt of a batch to its sending
     cdef uint64_t* miss_latency     # LATENCY_BUCKETS: from the arrival of a query to its answer
+    cdef uint64_t* alive_at     # the last sign of life, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
     cdef uint8_t* upstreams     # the table of show_upstreams
-    cdef object pages           # keeps the mapping alive
+    cdef Py_buffer memory       # keeps the mapping alive

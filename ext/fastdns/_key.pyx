@@ -1,13 +1,18 @@
-"""Cache keys on disk: labels reversed and escaped, so that a domain and all under it are one range of keys."""
+"""Cache keys: how they are made and taken apart, in memory and on disk.
+
+On disk labels are reversed and escaped, so that a domain and all under it are one range of keys.
+"""
+
+import struct
 
 from libc.string cimport memcmp, memcpy
-
-from fastdns._wire cimport KEY_MAX, KEY_TAIL, NAME_MAX, lower
 
 cdef enum:
     LABEL_MAX = 63
     LABELS_MAX = 127        # in a name of NAME_MAX octets
     ESCAPE = 1              # 01 01 is octet 0, 01 02 is octet 1, 00 ends a label
+
+TAIL = struct.Struct("!HHBH")       # KEY_TAIL octets: type, class, flags, view
 
 
 cdef bint name_is_sound(const uint8_t* name, size_t length) noexcept nogil:
@@ -125,6 +130,32 @@ cdef bint key_under(
     while at < end and end - at > name_length:
         at += key[at] + 1
     return end - at == name_length and memcmp(key + at, name, name_length) == 0
+
+
+cdef bytes key_of_question(bytes name, uint16_t qtype, uint16_t qclass, uint8_t flags):
+    return name + TAIL.pack(qtype, qclass, flags, 0)
+
+
+def make_key(bytes name not None, int qtype, int qclass=1, *, bint do=False, bint cd=False, int view=0):
+    """Return the cache key of a question; the name is in wire form and lower case."""
+    return name + TAIL.pack(qtype, qclass, (KEY_DO if do else 0) | (KEY_CD if cd else 0), view)
+
+
+def split_key(bytes key not None):
+    """Return (name in wire form, qtype, qclass, do, cd, view) of a cache key."""
+    cdef uint16_t name_length = key_length_of(key) - KEY_TAIL
+    qtype, qclass, flags, view = TAIL.unpack_from(key, name_length)
+    return key[:name_length], qtype, qclass, bool(flags & KEY_DO), bool(flags & KEY_CD), view
+
+
+def name_of(bytes key not None):
+    """Return the name of a cache key, in wire form."""
+    return key[:key_length_of(key) - KEY_TAIL]
+
+
+def type_of(bytes key not None):
+    """Return the type of a cache key or of a key on disk."""
+    return (key[len(key) - KEY_TAIL] << 8 | key[len(key) - KEY_TAIL + 1]) if len(key) >= KEY_TAIL else -1
 
 
 def disk_key(bytes key not None):

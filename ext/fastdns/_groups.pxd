@@ -1,0 +1,32 @@
+"""A group of upstreams: who is asked, in which order, how often, and how what they say is taken."""
+
+from libc.stdint cimport int64_t, uint16_t, uint64_t
+
+from fastdns._answer cimport Limits
+from fastdns._upstream cimport Upstream
+
+cdef enum:
+    UPSTREAMS_MAX = 64
+
+cdef class Group:
+    cdef readonly uint16_t number       # 0: the default group
+    cdef readonly Limits limits
+    cdef readonly bint in_turn
+    cdef readonly int attempts          # queries for one question, at most
+    cdef readonly int64_t budget_ms     # that a question may take in all
+    cdef readonly bint is_outage        # nobody answers, or there is nobody
+    cdef int probes                     # questions of clients that try, in an outage, whether somebody does
+    cdef int version                    # of the list: another one, other positions
+    cdef int64_t held_from_s            # stale answers are held when they were after the last outage
+    cdef int count
+    cdef int alive
+    cdef int turn
+    cdef list members                   # keeps them alive
+    cdef void* at[UPSTREAMS_MAX]        # Upstreams
+
+    cdef int first(self) noexcept nogil                             # whose turn it is; -1: there is nobody
+    cdef int after(self, int position, uint64_t spent) noexcept nogil
+    # ^ the next one that may be asked, once around; spent: a bit for each that may not; -1: none
+    cdef Upstream member(self, int position)
+    cdef bint has_others(self, const void* upstream, uint64_t spent) noexcept nogil
+    # ^ another one that answers, and may be asked

@@ -1,0 +1,23 @@
+"""Who has how much of what there is: so that who takes the most gives way, and nobody else."""
+
+from libc.stdint cimport uint64_t
+
+cdef enum:
+    SHARES = 512
+
+cdef struct Place:          # of one thing in its share
+    Place* older
+    Place* newer
+    void* owner
+    int share               # -1: in none
+    int weight
+
+cdef class Shares:
+    cdef int weights[SHARES]
+    cdef Place* oldest[SHARES]
+    cdef Place* newest[SHARES]
+
+    cdef void join(self, Place* place, uint64_t whose, int weight) noexcept nogil
+    cdef void grow(self, Place* place, int weight) noexcept nogil
+    cdef void leave(self, Place* place) noexcept nogil
+    cdef int largest(self) noexcept nogil           # the share that weighs most

@@ -1,0 +1,43 @@
+"""Clients whose answer is not at hand: what a later answer needs of each, and the way to it."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastdns._answer cimport Stored
+from fastdns._query cimport Asker, Query
+from fastdns._counters cimport Counters
+from fastdns._stream cimport Stream
+from fastdns._udp cimport Batch, Sender
+from fastdns._wire cimport Asked
+
+cdef struct Waiter:         # its spelling of the question follows
+    Waiter* next
+    uint64_t received_ns
+    void* stream            # a Stream, which is kept for it; NULL: it came over UDP, by fd from sender
+    Asked asked
+    Asker asker
+    int fd
+    Sender sender
+
+cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream) noexcept
+# ^ NULL: no memory. The stream counts it.
+cdef void free_waiters(Waiter* first) noexcept
+cdef void describe(Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+# ^ the query that waiters of one question have in common
+
+cdef class Outgoing:        # answers to waiters on their way, sent in batches
+    cdef Counters counters
+    cdef Batch batch
+    cdef int fd             # that the batch is for
+    cdef Waiter* told       # to be freed when their answers have left
+    cdef list streams       # with something to send
+    cdef uint8_t* room
+
+    cdef void tell(
+        self, Query* query, Waiter* waiter, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
+    ) noexcept
+    # ^ query: as `describe` says, with the tier. The waiter is over; its answer leaves with `flush`. With a stale_ttl
+    #   it is one past its TTL.
+    cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) noexcept    # without an answer
+    cdef void flush(self) noexcept
+    # private
+    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) noexcept

@@ -1,0 +1,19 @@
+"""Time, and how old something is."""
+
+PLAUSIBLE_MS: int
+"""A wall clock (Unix, milliseconds) before that was never set."""
+
+class Moment:
+    """One point in time: Unix time, CLOCK_BOOTTIME, and which boot (0: unknown)."""
+
+    @property
+    def wall_ms(self) -> int: ...
+    @property
+    def boot_ms(self) -> int: ...
+    @property
+    def boot(self) -> int: ...
+    def __init__(self, wall_ms: int, boot_ms: int, boot: int) -> None: ...
+    @staticmethod
+    def now() -> Moment: ...
+
+def age_of(wall_ms: int, boot_ms: int, boot: int, now: Moment) -> int | None: ...

@@ -1,0 +1,33 @@
+from collections.abc import Iterable
+
+from ._answer import Limits
+from ._upstream import Upstream
+
+class Group:
+    """The upstreams for some names, and how they are asked."""
+
+    @property
+    def number(self) -> int: ...
+    @property
+    def limits(self) -> Limits: ...
+    @property
+    def in_turn(self) -> bool: ...
+    @property
+    def attempts(self) -> int: ...
+    @property
+    def budget_ms(self) -> int: ...
+    @property
+    def is_outage(self) -> bool: ...
+    @property
+    def upstreams(self) -> list[Upstream]: ...
+    def __init__(
+        self,
+        limits: Limits,
+        *,
+        number: int = 0,
+        in_turn: bool = False,
+        attempts: int = 3,
+        budget: float = 3.5,
+    ) -> None: ...
+    def use(self, upstreams: Iterable[Upstream]) -> None: ...
+    def turned(self) -> None: ...

@@ -1,0 +1,2 @@
+class Shares:
+    """Things by whom they belong to."""

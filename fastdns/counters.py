@@ -1,0 +1,185 @@
+"""The pages of a daemon's counters, in one file of run_dir with a version in its head; and readers.
+
+The supervisor makes them; each process writes to the slot that is its (_counters.Counters).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from collections.abc import Sequence
+from os import PathLike
+from typing import Self
+
+from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState, read_upstreams
+
+SUPERVISOR_SLOT = 0
+KEEPER_SLOT = 1
+WORKER_SLOT = 2  # of the first worker; the others follow
+
+SLOT_OCTETS, HITS_AT, MISSES_AT, ALIVE_AT = LAYOUT
+NAMES = tuple(name for name, _ in COUNTERS)
+MAGIC = b"fastdns\0"
+VERSION = 3  # another one is another layout of slots, or another order of counters
+HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
+
+
+class AnotherVersion(ValueError):
+    """The pages are those of a fastdns that lays them out in another way."""
+
+
+class Pages:
+    """The pages of a daemon. The supervisor makes them anew at each start: totals begin there."""
+
+    def __init__(self, memory: mmap.mmap, slots: int, pid: int, started_at: float) -> None:
+        self.slots = slots
+        self.pid = pid
+        self.started_at = started_at
+        self._memory = memory
+        self._words = memoryview(memory).cast("Q")  # each is read whole
+
+    @classmethod
+    def create(cls, path: str | PathLike[str] | None, slots: int, started_at: float) -> Self:
+        """Make the file at path with that many slots, all zero; readers of an older file keep that.
+
+        Without a path they are this process's and those of its children alone: a full disk stops
+        nothing.
+        """
+        size = SLOT_OCTETS * (slots + 1)
+        pid = os.getpid()
+        head = HEAD.pack(MAGIC, VERSION, slots, pid, started_at)
+        if path is None:
+            memory = mmap.mmap(-1, size)
+            memory[: HEAD.size] = head
+            return cls(memory, slots, pid, started_at)
+        fresh = f"{os.fspath(path)}.new"
+        flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
+        descriptor = os.open(fresh, flags, 0o644)
+        try:
+            # Not ftruncate: on a full tmpfs the first write through the mapping would be a SIGBUS.
+            os.posix_fallocate(descriptor, 0, size)
+            memory = mmap.mmap(descriptor, size)
+            memory[: HEAD.size] = head
+        except OSError:
+            os.unlink(fresh)
+            raise
+        finally:
+            os.close(descriptor)
+        os.rename(fresh, path)
+        return cls(memory, slots, pid, started_at)
+
+    @classmethod
+    def attach(cls, path: str | PathLike[str]) -> Self:
+        """Map an existing file to read (OSError: there is none; AnotherVersion; ValueError)."""
+        with open(path, "rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            if size < HEAD.size:
+                raise ValueError(f"{path} is not a page of fastdns counters")
+            memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
+        magic, version, slots, pid, started_at = HEAD.unpack_from(memory)
+        if magic != MAGIC:
+            raise ValueError(f"{path} is not a page of fastdns counters")
+        if version != VERSION:
+            raise AnotherVersion(f"{path} was written by another version of fastdns")
+        if size != SLOT_OCTETS * (slots + 1):
+            raise ValueError(f"{path} is cut short")
+        return cls(memory, slots, pid, started_at)
+
+    def counters(self, slot: int) -> Counters:
+        """Return the slot of the process that owns it, to write to."""
+        if not 0 <= slot < self.slots:
+            raise IndexError(f"slot {slot} of {self.slots}")
+        return Counters(self._memory, SLOT_OCTETS * (slot + 1))
+
+    def totals(self) -> dict[str, int]:
+        """Return every counter by its name, summed over all processes."""
+        return dict(zip(NAMES, self._sums(0, len(NAMES)), strict=True))
+
+    def total(self, name: str) -> int:
+        """Return one counter, summed over all processes (KeyError: there is none of that name)."""
+        if name not in NAMES:
+            raise KeyError(name)
+        return self._sums(8 * NAMES.index(name), 1)[0]
+
+    def latency(self) -> tuple[list[int], list[int]]:
+        """Return the histograms of hits and of misses over all processes, by LATENCY_BOUNDS."""
+        buckets = len(LATENCY_BOUNDS)
+        return self._sums(HITS_AT, buckets), self._sums(MISSES_AT, buckets)
+
+    def alive_at(self) -> list[float]:
+        """Return when each process has last shown life, by slots and time.monotonic; 0: never."""
+        return [self._words[self._at(slot, ALIVE_AT)] / 1e9 for slot in range(self.slots)]
+
+    def upstream_tables(self) -> list[tuple[float, list[UpstreamState]]]:
+        """Return what each process knows of the upstreams, by slots: when it showed it, and what.
+
+        The time is by time.monotonic; 0: it is gone, or knows none yet.
+        """
+        starts = range(SLOT_OCTETS, SLOT_OCTETS * (self.slots + 1), SLOT_OCTETS)
+        return [read_upstreams(self._memory, start) for start in starts]
+
+    def upstreams(self) -> list[UpstreamState]:
+        """Return the same, put together: an upstream that answers one of the processes is alive.
+
+        Those that only processes asked that are gone are left out, unless all are gone.
+        """
+        together: dict[str, UpstreamState] = {}
+        tables = self.upstream_tables()
+        asked = {state.name for shown_at, states in tables if shown_at for state in states}
+        for _, states in tables:
+            for state in states:
+                if asked and state.name not in asked:
+                    continue
+                known = together.get(state.name)
+                together[state.name] = state if known is None else _merge(known, state)
+        return list(together.values())
+
+    def _at(self, slot: int, octets: int) -> int:
+        """Return which word stands so many octets after the start of a slot."""
+        return (SLOT_OCTETS * (slot + 1) + octets) // 8
+
+    def _sums(self, octets: int, count: int) -> list[int]:
+        """Return the sums over all slots of so many words."""
+        starts = [self._at(slot, octets) for slot in range(self.slots)]
+        rows = [self._words[start : start + count].tolist() for start in starts]
+        return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def quantile(buckets: Sequence[int], q: float) -> float | None:
+    """Return the time, in seconds, under which the part q of what a histogram counts took.
+
+    None: it counts nothing. The difference of two histograms says it of what happened in between.
+    """
+    wanted = q * sum(buckets)
+    below, start = 0, 0.0
+    for count, end in zip(buckets, LATENCY_BOUNDS, strict=True):
+        if count > 0 and below + count >= wanted:
+            return start + (end - start) * max(wanted - below, 0.0) / count
+        below += count
+        start = end
+    return None
+
+
+def is_of_another_version(path: str | PathLike[str]) -> bool:
+    """Whether there are pages at path that this version cannot read."""
+    try:
+        Pages.attach(path)
+    except AnotherVersion:
+        return True
+    except (OSError, ValueError):
+        pass
+    return False
+
+
+def _merge(one: UpstreamState, other: UpstreamState) -> UpstreamState:
+    """Put together what two processes see; the round trip is that of whoever has asked it more."""
+    busier, idler = (one, other) if one.queries >= other.queries else (other, one)
+    return UpstreamState(
+        one.name,
+        one.alive or other.alive,
+        idler.rtt if busier.rtt is None else busier.rtt,
+        one.queries + other.queries,
+        one.failures + other.failures,
+        one.edns and other.edns,
+    )
