@@ -17,7 +17,7 @@ from pathlib import Path
 
 import tools
 from processes import BenchmarkError, pinned
-from trials import NAP, Bench, Figure, Serving, main
+from trials import NAP, Bench, Figure, Scenario, Serving, main
 
 REMOVED = 1000  # names
 EVENT_AFTER = 0.5  # seconds that a load has run
@@ -42,7 +42,7 @@ site.take_in()
 with locked(site.path):
     with writing(site.path) as store:
         keys = [keys_of(store.env, store.entries, name, None) for name in wire]
-        assert store.delete(list(chain(*keys))) == len(names)
+        store.delete(chain(*keys))
     for name in wire:
         site.control.post(CHANGE_NAME, name, 0)
 """
@@ -161,7 +161,8 @@ def execute(serving: Serving, command: list[str]) -> None:
     idle = pinned(serving.core, ["chrt", "--idle", "0", *command])
     done = subprocess.run(idle, capture_output=True, text=True, check=False, timeout=MOST_SECONDS)
     if done.returncode:
-        raise BenchmarkError(f"{' '.join(command)} ends with {done.returncode}: {done.stderr}")
+        words = done.stderr.strip().splitlines() or ["no word"]
+        raise BenchmarkError(f"{command[0]} ends with {done.returncode}: {words[-1]}")
 
 
 def more(parser: argparse.ArgumentParser) -> None:
@@ -169,4 +170,4 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main("changes", __doc__, measure, more)
+    main(Scenario("changes", __doc__, measure, more))

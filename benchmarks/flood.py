@@ -8,7 +8,7 @@ their new names are answered by SERVFAIL.
 
 import argparse
 
-from trials import CLIENTS, NAP, Bench, Figure, hit_names, hits, main
+from trials import CLIENTS, NAP, Bench, Figure, Scenario, hit_names, hits, main
 
 KINDS = {  # the rules of every upstream
     "answered": "",
@@ -81,4 +81,4 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main("flood", __doc__, measure, more, by_case=True)
+    main(Scenario("flood", __doc__, measure, more, by_case=True))

@@ -6,7 +6,7 @@ over the same round trip without loss.
 
 import argparse
 
-from trials import NAP, Bench, Figure, Outcome, main
+from trials import NAP, Bench, Figure, Outcome, Scenario, main
 
 FOUND_OUT_SECONDS = 1.0  # the round trip is known
 SLACK_MS, MOST_TIMES = 50.0, 1.5
@@ -52,4 +52,4 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main("loss", __doc__, measure, more)
+    main(Scenario("loss", __doc__, measure, more))

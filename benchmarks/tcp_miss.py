@@ -4,7 +4,7 @@ Good misses over UDP, of the same server in the same run, stand beside them.
 """
 
 from processes import BenchmarkError
-from trials import NAP, Bench, Figure, main
+from trials import NAP, Bench, Figure, Scenario, main
 
 MOST_US = 25.0
 # One by one each query pays for every wake-up: what it costs over UDP is what to compare with.
@@ -37,4 +37,4 @@ def measure(bench: Bench) -> list[Figure]:
 
 
 if __name__ == "__main__":
-    main("tcp_miss", __doc__, measure)
+    main(Scenario("tcp_miss", __doc__, measure))
