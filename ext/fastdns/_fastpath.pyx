@@ -62,9 +62,10 @@ cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) 
 cdef class FastPath:
     """Answers from the cache, and has `forward` ask for what is missing.
 
-    `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for what should be asked again though it is still served, and returns False when it is
-    not. What is served past its TTL says `stale_ttl` seconds. With prefetch, an answer that is asked for in the last
-    tenth of its TTL is renewed. `access` says who may ask.
+    `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for what should be asked
+    again though it is still served, and returns False when it is not. What is served past its TTL says `stale_ttl`
+    seconds. With prefetch, an answer that is asked for in the last tenth of its TTL is renewed. `access` says who may
+    ask.
     """
 
     def __cinit__(

@@ -15,6 +15,7 @@ cdef class Group:
     cdef readonly int attempts          # queries for one question, at most
     cdef readonly int64_t budget_ms     # that a question may take in all
     cdef readonly bint is_outage        # nobody answers, or there is nobody
+    cdef bint has_begun                 # it has had upstreams
     cdef int probes                     # questions of clients that try, in an outage, whether somebody does
     cdef int version                    # of the list: another one, other positions
     cdef int64_t held_from_s            # stale answers are held when they were after the last outage

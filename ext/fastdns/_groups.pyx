@@ -44,9 +44,10 @@ cdef class Group:
             self.alive += upstream.alive
         for upstream in self.members:
             upstream.has_others = self.alive > upstream.alive
-        if self.is_outage and self.alive:       # what has failed because of it may be asked again
+        if self.is_outage and self.alive and self.has_begun:    # what has failed because of it may be asked again
             self.held_from_s = <int64_t>(read_clock_ns() // 1000000000) + HOLD_STALE_SECONDS
         self.is_outage = self.alive == 0
+        self.has_begun = True
 
     @property
     def upstreams(self):

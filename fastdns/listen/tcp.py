@@ -16,8 +16,8 @@ import gevent
 from gevent.server import StreamServer
 from gevent.socket import socket as GeventSocket
 
-from .._fastpath import FastPath
 from .._counters import Counters
+from .._fastpath import FastPath
 from .._stream import PIPELINE_MAX, UNWRITTEN_MAX_IN_ALL, Debts, Stream
 from ..defects import guarded
 

@@ -13,6 +13,7 @@ from gevent.event import Event
 
 from .._counters import UpstreamState
 from .._flights import Flights
+from .._key import make_key
 from .._tiers import Source
 from .._upstream import Upstream
 from ..config.schema import Address, Server
@@ -25,7 +26,7 @@ PROBE_MAX = 30.0
 PROBE_SECONDS = 4.0  # that an answer to a probe has
 EDNS_PROBE_FIRST = 1.0
 EDNS_PROBE_MAX = 86400.0
-PROBE_KEY = b"\0" + struct.pack("!HHBH", 2, 1, 0, 0)  # ". IN NS": every resolver knows it
+PROBE_KEY = make_key(b"\0", 2)  # ". IN NS": every resolver knows it
 
 
 class Endpoint:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import select
 import socket
 import struct
 import time
@@ -9,19 +10,22 @@ from contextlib import suppress
 from pathlib import Path
 
 from fastdns._access import Access
-from fastdns._answer import Answer, Limits, Reading
+from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._control import Control
 from fastdns._disk import Disk
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
-from fastdns._forward import Forward, Handover
+from fastdns._forward import Forward
+from fastdns._groups import Group
 from fastdns._hotcache import HotCache
-from fastdns._query import UPSTREAM
 from fastdns._ring import Ring
-from fastdns.counters import Pages
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
 from fastdns._tiers import Source, Tiers
-from fastdns._waiters import Waiters
+from fastdns._upstream import OPT as OPT_FORM
+from fastdns._upstream import Upstream
+from fastdns.config.schema import Address
+from fastdns.counters import Pages
+from fastdns.upstream.endpoint import packed
 
 A, NS, CNAME, SOA, TXT, AAAA, DNAME, OPT, RRSIG = 1, 2, 5, 6, 16, 28, 39, 41, 46
 OPAQUE = 65280  # a type for private use: its RDATA may be anything
@@ -191,54 +195,89 @@ class StreamClient(Stream):
 
 
 class Front:
-    """A fast path with a cache of its own, and what it could not answer by itself.
+    """A fast path with a cache of its own, and an upstream that says what the test says.
 
     There is no disk cache unless somebody makes one in the directory.
     """
 
-    def __init__(self, directory: Path, capacity: int = 1 << 20, stale: int = 0) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        capacity: int = 1 << 20,
+        stale: int = 0,
+        *,
+        group: Group | None = None,
+        stale_wait: float = 1.8,
+    ) -> None:
         self.cache = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
         self.control = Control.open(None, directory)
-        self.tiers = Tiers(
-            self.cache, self.pages.counters(0), Disk(directory), self.ring, self.control
-        )
-        self.uncommon: list[Waiters] = []
+        counters = self.pages.counters(0)
+        self.tiers = Tiers(self.cache, counters, Disk(directory), self.ring, self.control)
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
-        self.handed_over: list[Handover] = []
+        self.cold: list[bytes] = []  # keys that a disk which has to be waited for may have
+        self.upstream = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.upstream.bind(("127.0.0.1", 0))
+        self.group = group or Group(GENEROUS, attempts=1)
+        self.known = Upstream(SOURCE, 5.0, peer_of(self.upstream), lambda: None)
+        self.known.look_at_message(OPT_FORM, 0, has_opt=True)
+        self.group.use([self.known])
+        self._asked: list[tuple[bytes, object]] = []
         self.forward = Forward(
             self.tiers,
-            Flights(self.pages.counters(0)),
-            GENEROUS,
-            self.handed_over.append,
+            Flights(counters),
+            self.group,
+            self.cold.append,
             lambda: None,
+            stale_wait=stale_wait,
         )
-        self.fastpath = FastPath(
-            self.forward, EVERYBODY, self.uncommon.append, self.refreshed.append
-        )
+        self.fastpath = FastPath(self.forward, EVERYBODY, about_us, self.refreshed.append)
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
         self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
-        """The response over a stream, or None when there is none or the query waits in uncommon."""
+        """The response over a stream, or None when there is none or the client waits."""
         if not self.clients or self.clients[-1].is_full():
             self.clients.append(StreamClient())
         self.clients[-1].say(packet)
         for _piece in range(1 + len(packet) // 16384):
             self.fastpath.serve_stream(self.clients[-1])
-        return self.heard()
+        return next(iter(self.clients[-1].heard()), None)
 
     def heard(self) -> bytes | None:
         """The response that a client of a stream has got since."""
         return next((one for client in self.clients for one in client.heard()), None)
 
-    def answered(self, waiters: Waiters, answer: Answer) -> bytes:
-        """What a client of a stream gets when this is the answer."""
-        waiters.reply(answer, UPSTREAM)
+    def missed(self) -> list[bytes]:
+        """The keys of what the upstream has been asked, since the last answer of its."""
+        with suppress(BlockingIOError):
+            while True:
+                self._asked.append(self.upstream.recvfrom(4096, socket.MSG_DONTWAIT))
+        return [key_of(wire) for wire, _ in self._asked]
+
+    def say(self, wire: bytes) -> None:
+        """Let the upstream say this to the query that has waited longest."""
+        self.missed()
+        asked, peer = self._asked.pop(0)
+        self.upstream.sendto(asked[:2] + wire[2:], peer)  # type: ignore[arg-type]
+        poll = select.poll()  # select() would end at descriptor 1024
+        poll.register(self.forward.flights.descriptor, select.POLLIN)
+        assert poll.poll(5000)
+        self.forward.read_replies()
+
+    def fail(self) -> None:
+        """Let the upstream say SERVFAIL to the query that has waited longest."""
+        self.missed()
+        asked, _ = self._asked[0]
+        self.say(header(REPLY | 2, 1) + asked[HEADER : end_of_question(asked)])
+
+    def answered(self, wire: bytes) -> bytes:
+        """What a client of a stream is told when the upstream says this."""
+        self.say(wire)
         response = self.heard()
         assert response is not None
         return response
@@ -249,3 +288,29 @@ class Front:
 
     def count(self, name: str) -> int:
         return self.pages.totals()[name]
+
+
+def peer_of(upstream: socket.socket) -> bytes:
+    """The address of an upstream as C takes it."""
+    host, port = upstream.getsockname()
+    return packed(Address(host, port))
+
+
+def end_of_question(wire: bytes) -> int:
+    """Where the question of a query ends."""
+    at = HEADER
+    while wire[at]:
+        at += 1 + wire[at]
+    return at + 5
+
+
+def key_of(wire: bytes) -> bytes:
+    """The key of the question that an upstream is asked."""
+    end = end_of_question(wire)
+    do, cd = wire[-4] & 0x80, wire[3] & 0x10
+    return wire[HEADER:end] + bytes((bool(do) | bool(cd) << 1, 0, 0))
+
+
+def about_us(key: bytes) -> Answer:
+    """Nothing is told of ourselves."""
+    return failure(key, 5, None, 0)

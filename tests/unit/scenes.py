@@ -5,20 +5,22 @@ from __future__ import annotations
 import select
 import socket
 import time
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path
 
 from messages import (
+    GENEROUS,
     REPLY,
     SOURCE,
     Front,
     reply,
 )
 
-from fastdns._forward import Handover
+from fastdns._flights import Attempt
+from fastdns._groups import Group
 from fastdns._upstream import OPT, Upstream
 from fastdns.config.schema import Address
-from fastdns.upstream.udp import open_socket
+from fastdns.upstream.endpoint import packed
 
 TIMEOUT = 0.4
 Peer = tuple[str, int]
@@ -35,8 +37,21 @@ def readable(seconds: float, *which: socket.socket | int) -> bool:
 class Scene:
     """A client and an upstream of a forwarder, which moves when the test says so."""
 
-    def __init__(self, directory: Path) -> None:
-        self.front = Front(directory, stale=3600)
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        in_turn: bool = False,
+        attempts: int = 1,
+        budget: float = TIMEOUT,
+        stale_wait: float = 1.8,
+    ) -> None:
+        self.front = Front(
+            directory,
+            stale=3600,
+            group=Group(GENEROUS, in_turn=in_turn, attempts=attempts, budget=budget),
+            stale_wait=stale_wait,
+        )
         self.sockets = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(4)]
         self.server, self.client, self.upstream, self.second = self.sockets
         for one in (self.server, self.upstream, self.second):
@@ -44,21 +59,37 @@ class Scene:
         self.client.connect(self.server.getsockname())
         self.upstream.settimeout(5)
         self.turned = 0
+        self.streamed: list[Attempt] = []  # that nobody has answered yet
         self.known = self.make_upstream(self.upstream)
         self.second_known = self.make_upstream(self.second)
         self.use(self.known)
 
     def make_upstream(self, at: socket.socket) -> Upstream:
         place = Address(*at.getsockname())
-        made = Upstream(SOURCE, TIMEOUT, partial(open_socket, place), self._turn)
-        made.look_at_message(OPT, 0, has_opt=True, is_odd=False, is_spoiled=False)
+        made = Upstream(SOURCE, TIMEOUT, packed(place), self._turn, stream=self)
+        made.look_at_message(OPT, 0, has_opt=True)
         return made
 
     def _turn(self) -> None:
         self.turned += 1
+        self.front.group.turned()
 
-    def use(self, *upstreams: Upstream | None, in_turn: bool = False) -> None:
-        self.front.forward.use(upstreams, in_turn=in_turn, is_alone=len(upstreams) < 2)
+    def use(self, *upstreams: Upstream) -> None:
+        self.front.group.use(upstreams)
+
+    # what an upstream is asked over a stream
+
+    def send(self, attempt: Attempt) -> None:
+        """An upstream is asked."""
+        self.streamed.append(attempt)
+
+    def late(self, attempt: Attempt) -> None:
+        """Nothing has come in time."""
+
+    def forget(self, attempt: Attempt) -> None:
+        """Nobody waits for it any more."""
+        if attempt in self.streamed:
+            self.streamed.remove(attempt)
 
     def close(self) -> None:
         for one in self.sockets:
@@ -95,31 +126,20 @@ class Scene:
             packets.append(self.client.recv(65535))
         return packets
 
-    def tick_until_handed_over(self) -> tuple[Handover, float]:
-        """The next question that is handed over, and after how many seconds."""
+    def tick_until(self, condition: Callable[[], object]) -> float:
+        """Let time pass until it holds; return how many seconds that took."""
         began = time.monotonic()
-        while not self.front.handed_over and time.monotonic() < began + 5:
+        while not condition():
+            assert time.monotonic() < began + 5
             self.front.forward.tick()
             time.sleep(0.002)
-        return self.front.handed_over.pop(), time.monotonic() - began
+        return time.monotonic() - began
 
-
-class Patient:
-    """Who waits for what has been handed over."""
-
-    def __init__(self) -> None:
-        self.heard: list[bytes] = []
-        self.errors: list[int] = []
-        self.is_late = False
-
-    def received(self, wire: bytes) -> None:
-        self.heard.append(wire)
-
-    def late(self) -> None:
-        self.is_late = True
-
-    def failed(self, number: int) -> None:
-        self.errors.append(number)
+    def told(self) -> bytes:
+        """What the client is told, when its time has come."""
+        self.tick_until(lambda: readable(0, self.client))
+        (told,) = self.heard()
+        return told
 
 
 def fail_until_dead(known: Upstream) -> int:

@@ -26,6 +26,7 @@ from messages import (
     A,
     Front,
     StreamClient,
+    about_us,
     address,
     answer_from,
     answer_of_size,
@@ -41,9 +42,8 @@ from messages import (
     soa,
 )
 
-from fastdns._answer import failure
+from fastdns._answer import Answer, failure
 from fastdns._fastpath import FastPath
-from fastdns._query import UPSTREAM
 from fastdns._stream import PIPELINE_MAX
 
 BATCH = 64
@@ -107,21 +107,14 @@ def wire(front: Front, request: pytest.FixtureRequest) -> Iterator[Wire]:
 def test_hit_is_answered_without_anybody_s_help(front: Front, wire: Wire) -> None:
     front.keep(answer_from(reply(address())))
     assert wire.ask(query("wWw.example")) == reply(address(), qname="wWw.example")
-    assert front.uncommon == []
+    assert front.missed() == []
 
 
 def test_miss_waits_and_is_answered_later(front: Front, wire: Wire) -> None:
     wire.send(query("wWw.example", message_id=99))
     assert wire.received() == []
-    (waiting,) = front.uncommon
-    waiting.reply(answer_from(reply(address())), UPSTREAM)
+    front.say(reply(address()))
     assert wire.received() == [b"\0\x63" + reply(address(), qname="wWw.example")[2:]]
-
-
-def test_dropped_query_gets_no_answer(front: Front, wire: Wire) -> None:
-    wire.send(query())
-    front.uncommon.pop().drop()
-    assert wire.received() == []
 
 
 def test_answers_go_to_those_who_asked(front: Front, wire: Wire) -> None:
@@ -131,8 +124,7 @@ def test_answers_go_to_those_who_asked(front: Front, wire: Wire) -> None:
         other.connect(wire.server.getsockname())
         other.send(query(message_id=number) if number % 2 else query("miss", message_id=number))
     front.fastpath.drain(wire.server.fileno())
-    for waiting in reversed(front.uncommon):
-        waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
+    front.fail()
     for number, other in enumerate(others):
         response = other.recv(512, socket.MSG_DONTWAIT)
         assert response[:4] == number.to_bytes(2, "big") + (
@@ -150,14 +142,13 @@ def test_answers_leave_from_the_address_that_was_asked(front: Front, wire: Wire)
     ):
         server.setsockopt(socket.IPPROTO_IP, IP_PKTINFO, 1)
         server.bind(("0.0.0.0", 0))
-        for host in ("127.0.0.2", "127.0.0.3", "127.0.0.2"):
+        for number, host in enumerate(("127.0.0.2", "127.0.0.3", "127.0.0.2")):
             there = (host, server.getsockname()[1])
             assert wire.ask(query()) == reply(address())
             client.sendto(query(), there)
-            client.sendto(query("miss"), there)
+            client.sendto(query(str(number)), there)
             front.fastpath.drain(server.fileno())
-            waiting = front.uncommon.pop()
-            waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
+            front.fail()
             assert client.recvfrom(512, socket.MSG_DONTWAIT) == (reply(address()), there)
             assert client.recvfrom(512, socket.MSG_DONTWAIT)[1] == there
 
@@ -179,24 +170,18 @@ def test_flood_is_read_in_portions(front: Front, wire: Wire) -> None:
     assert first == 8 * BATCH
 
 
-def test_misses_of_one_go_are_bounded(front: Front, wire: Wire) -> None:
-    wire.send(*(query(str(number)) for number in range(3 * BATCH)))
-    first = len(front.uncommon)
-    assert BATCH <= first < 2 * BATCH
-    wire.send()
-    wire.send()
-    assert len(front.uncommon) == 3 * BATCH
-
-
 def test_hits_leave_before_any_miss_is_looked_at(tmp_path: Path) -> None:
     seen = []
     front = Front(tmp_path)
     front.keep(answer_from(reply(address())))
     wire = Wire(front, socket.AF_INET, "127.0.0.1")
-    front.fastpath = FastPath(
-        front.forward, EVERYBODY, lambda _: seen.append(wire.received()), print
-    )
-    wire.send(query("miss"), query(message_id=5))
+
+    def see(key: bytes) -> Answer:
+        seen.append(wire.received())
+        return about_us(key)
+
+    front.fastpath = FastPath(front.forward, EVERYBODY, see, print)
+    wire.send(query("miss", A, CHAOS), query(message_id=5))
     assert [response[:2] for response in seen[0]] == [b"\0\5"]
     wire.close()
 
@@ -231,9 +216,8 @@ def test_datagram_of_any_length_is_survived(front: Front, wire: Wire) -> None:
 
 def test_answer_that_nobody_takes_is_counted(front: Front, wire: Wire) -> None:
     wire.send(query())
-    (waiting,) = front.uncommon
     wire.server.close()
-    waiting.reply(failure(waiting.key, 2, None, 5), UPSTREAM)
+    front.fail()
     assert front.count("send_errors_total") == 1
 
 
@@ -263,13 +247,14 @@ def test_answer_as_large_as_the_client_takes_is_whole_and_one_octet_more_is_cut(
     wire = Wire(front, socket.AF_INET, "127.0.0.1")
     extra = OPT_LENGTH if edns else 0
     for excess in (0, 1):
-        answer = answer_of_size(limit - extra + excess)
+        qname = f"ww{excess}.example"
+        answer = answer_of_size(limit - extra + excess, qname=qname)
         if how == "from memory":
-            front.keep(answer)
-            response = wire.ask(query("www.example", A, IN, *edns))
+            front.keep(answer, key(qname))
+            response = wire.ask(query(qname, A, IN, *edns))
         else:
-            wire.send(query("www.example", A, IN, *edns, flags=RD | 0x10))
-            front.uncommon.pop().reply(answer, UPSTREAM)
+            wire.send(query(qname, OPAQUE, IN, *edns))
+            front.say(answer.message)
             (response,) = wire.received()
         cut = bool(int.from_bytes(response[2:4], "big") & TC)
         assert cut is bool(excess)
@@ -355,11 +340,10 @@ def test_messages_of_a_stream_that_came_together_are_answered_in_one_go(front: F
     client.say(query(), query("miss", message_id=7), query(flags=REPLY), query(message_id=8))
     front.fastpath.serve_stream(client)
     assert client.heard() == [reply(address()), b"\0\x08" + reply(address())[2:]]
-    (waiting,) = front.uncommon
-    assert client.waiting == len(waiting) == 1
-    waiting.reply(answer_from(reply(address(), qname="miss"), of=key("miss")), UPSTREAM)
+    assert (front.missed(), client.waiting) == ([key("miss")], 1)
+    front.say(reply(address(), qname="miss"))
     assert client.heard() == [b"\0\x07" + reply(address(), qname="miss")[2:]]
-    assert client.waiting == len(waiting) == 0
+    assert client.waiting == 0
     client.hang_up()
 
 
@@ -390,8 +374,8 @@ def test_stream_with_as_many_waiting_as_it_may_have_is_not_read(front: Front) ->
     assert front.fastpath.serve_stream(client)
     assert front.fastpath.serve_stream(client)
     assert (client.waiting, client.has_more) == (PIPELINE_MAX, True)
-    for waiting in front.uncommon[:3]:
-        waiting.drop()
+    for _ in range(3):
+        front.fail()
     front.fastpath.serve_stream(client)
     assert client.waiting == PIPELINE_MAX
     client.hang_up()
@@ -421,8 +405,7 @@ def test_client_of_a_stream_that_has_left_harms_nobody(front: Front) -> None:
     client.say(query())
     front.fastpath.serve_stream(client)
     client.ours.close()
-    (waiting,) = front.uncommon
-    waiting.reply(answer_from(reply(address())), UPSTREAM)
+    front.say(reply(address()))
     assert client.is_broken
     client.hang_up()
 
@@ -432,8 +415,7 @@ def test_answer_for_a_stream_that_was_closed_meanwhile_goes_nowhere(front: Front
     client.say(query())
     front.fastpath.serve_stream(client)
     client.hang_up()
-    (waiting,) = front.uncommon
-    waiting.reply(answer_from(reply(address())), UPSTREAM)
+    front.say(reply(address()))
     assert (client.waiting, client.unwritten) == (0, 0)
 
 
@@ -442,14 +424,14 @@ def test_answer_for_a_stream_that_was_closed_meanwhile_goes_nowhere(front: Front
 
 def test_answer_that_came_is_the_next_client_s_hit(front: Front) -> None:
     assert front.ask(query()) is None
-    front.learn(front.uncommon[0].key, answer_from(reply(address())))
+    front.learn(front.missed()[0], answer_from(reply(address())))
     assert front.ask(query()) == reply(address())
 
 
 def test_answer_at_its_ttl_is_asked_for_again(front: Front) -> None:
     front.keep(answer_from(reply(address(300))), age_ms=300_000)
     assert front.ask(query()) is None
-    assert len(front.uncommon) == 1
+    assert len(front.missed()) == 1
 
 
 @pytest.mark.parametrize(
@@ -469,13 +451,13 @@ def test_answer_at_its_ttl_is_asked_for_again(front: Front) -> None:
 def test_other_question_is_another_entry(front: Front, other: bytes) -> None:
     front.keep(answer_from(reply(address())))
     assert front.ask(other) is None
-    assert len(front.uncommon) == 1
+    assert len(front.missed()) == 1
 
 
 def test_rd_0_and_nothing_in_memory_is_refused(front: Front) -> None:
     response = front.ask(query(flags=0))
     assert response == header((REPLY & ~RD) | 5, 1) + question()
-    assert front.uncommon == []
+    assert front.missed() == []
 
 
 def test_rd_0_gets_no_expired_answer(front: Front) -> None:
@@ -487,8 +469,17 @@ def test_rd_0_gets_no_expired_answer(front: Front) -> None:
 
 def test_class_chaos_is_never_looked_up(front: Front) -> None:
     front.keep(answer_from(reply(address())), key(qclass=CHAOS))
-    assert front.ask(query("www.example", A, CHAOS)) is None
-    assert front.uncommon[0].qclass == CHAOS
+    response = front.ask(query("www.example", A, CHAOS))
+    assert response == header(REPLY | 5, 1) + question(qclass=CHAOS)
+    assert front.missed() == []
+
+
+def test_defect_of_what_is_told_of_ourselves_costs_nobody_else_an_answer(
+    front: Front, wire: Wire
+) -> None:
+    front.fastpath = FastPath(front.forward, EVERYBODY, lambda _: 1 / 0, front.refreshed.append)
+    wire.send(query("one", A, CHAOS), query("localhost"))
+    assert [response[3] & 15 for response in wire.received()] == [2, 0]
 
 
 # ---- counters
@@ -521,12 +512,14 @@ def test_every_outcome_is_counted(front: Front, wire: Wire) -> None:
         "responses_refused_total": 1,
         "responses_other_total": 1,
         "responses_truncated_total": 1,
+        "upstream_queries_total": 1,
+        "in_flight": 1,
     }
 
 
 def test_queries_of_streams_and_late_answers_are_counted(front: Front) -> None:
     front.ask(query())
-    front.answered(front.uncommon.pop(), answer_from(reply(address())))
+    front.answered(reply(address()))
     totals = front.pages.totals()
     assert (totals["queries_tcp_total"], totals["queries_udp_total"]) == (1, 0)
     assert (totals["cache_misses_total"], totals["responses_noerror_total"]) == (1, 1)
@@ -565,47 +558,36 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
 def test_fast_path_keeps_what_it_needs_alive(tmp_path: Path) -> None:
     front = Front(tmp_path)
     client = StreamClient()
-    waiting, fastpath, tiers = front.uncommon, front.fastpath, front.tiers
+    fastpath, tiers = front.fastpath, front.tiers
     del front
     gc.collect()
     client.say(query())
     fastpath.serve_stream(client)
-    tiers.keep(waiting[0].key, answer_from(reply(address())), tiers.ticket(), None, 0.0)
+    tiers.keep(key(), answer_from(reply(address())), tiers.ticket(), None, 0.0)
     del tiers
     client.say(query())
     fastpath.serve_stream(client)
     assert client.heard() == [reply(address())]
     del fastpath
     gc.collect()
-    waiting[0].reply(answer_from(reply(address())), UPSTREAM)
-    assert client.heard() == [reply(address())]
+    assert client.waiting == 0
     client.hang_up()
 
 
 def test_waiter_keeps_its_spelling_when_the_packet_is_gone(front: Front) -> None:
     front.ask(query("wWw.example"))
     front.ask(query("xxx.xxxxxxx"))
-    response = front.answered(front.uncommon[0], answer_from(reply(address())))
-    assert response[HEADER:TRUNCATED] == question("wWw.example")
+    assert front.answered(reply(address()))[HEADER:TRUNCATED] == question("wWw.example")
 
 
-def test_waiters_join_others_and_are_answered_together(front: Front) -> None:
-    for number in range(3):
+def test_clients_of_one_question_are_answered_in_one_go_by_either_transport(
+    front: Front, wire: Wire
+) -> None:
+    wire.send(query(message_id=1), query("WWW.example", message_id=2))
+    for number in (3, 4):
         front.ask(query(message_id=number))
-    first, second, third = front.uncommon
-    first.join(second)
-    first.join(third)
-    assert (len(first), len(second), len(third)) == (3, 0, 0)
-    first.reply(answer_from(reply(address())), UPSTREAM)
-    heard = front.clients[0].heard()
-    assert [one[:2] for one in heard] == [b"\0\0", b"\0\1", b"\0\2"]
-
-
-def test_waiters_that_nobody_answers_are_freed_with_their_streams(front: Front) -> None:
-    client = StreamClient()
-    client.say(query())
-    front.fastpath.serve_stream(client)
-    front.uncommon.clear()
-    gc.collect()
-    assert client.waiting == 0
-    client.hang_up()
+    front.say(reply(address()))
+    assert {one[:2] for one in wire.received()} == {b"\0\1", b"\0\2"}
+    assert [one[:2] for one in front.clients[0].heard()] == [b"\0\3", b"\0\4"]
+    assert front.clients[0].waiting == 0
+    assert front.count("responses_noerror_total") == 4

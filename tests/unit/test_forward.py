@@ -74,8 +74,8 @@ def test_turn_of_what_is_no_matter_of_udp_is_left_to_who_asks_it(scene: Scene) -
     whose = []
     for number in range(6):
         scene.ask(query(f"n{number}.example"))
-        if scene.front.uncommon:
-            scene.front.uncommon.clear()
+        if scene.front.asked:
+            scene.front.asked.clear()
             whose.append(scene.front.forward.take_turn() % 2)
         else:
             whose.append(0)
@@ -85,7 +85,7 @@ def test_turn_of_what_is_no_matter_of_udp_is_left_to_who_asks_it(scene: Scene) -
 def test_who_asks_for_what_is_no_matter_of_udp_goes_elsewhere(scene: Scene) -> None:
     scene.use(None)
     scene.ask(query())
-    assert len(scene.front.uncommon) == 1
+    assert len(scene.front.asked) == 1
     assert scene.not_asked()
 
 
@@ -106,7 +106,7 @@ def test_without_a_port_to_be_had_the_question_goes_elsewhere(scene: Scene) -> N
 
     scene.use(Upstream(SOURCE, TIMEOUT, refuse, print))
     scene.ask(query())
-    assert len(scene.front.uncommon) == 1
+    assert len(scene.front.asked) == 1
     assert scene.front.forward.count == 0
 
 
@@ -389,18 +389,18 @@ def test_who_asks_what_has_been_handed_over_goes_there_until_it_is_over(scene: S
     scene.ask(query())
     scene.answer(flags=REPLY | TC)
     scene.ask(query())
-    assert len(scene.front.uncommon) == 1
+    assert len(scene.front.asked) == 1
     assert scene.not_asked()
     scene.front.forward.release(key())
     scene.ask(query())
     scene.asked()
-    assert len(scene.front.uncommon) == 1
+    assert len(scene.front.asked) == 1
 
 
 def test_question_that_is_held_is_not_asked(scene: Scene) -> None:
     scene.front.forward.hold(key())
     scene.ask(query())
-    assert len(scene.front.uncommon) == 1
+    assert len(scene.front.asked) == 1
     assert scene.front.forward.renew(key()) is False
 
 

@@ -170,7 +170,7 @@ def test_second_query_is_a_hit_with_its_own_spelling(front: Front) -> None:
 
     assert (answer.id, str(answer.question[0].name)) == (7, "LOCALhost.")
     assert front.count("cache_hits_total") == 1
-    assert front.uncommon == []
+    assert front.missed() == []
 
 
 def test_it_is_our_own_word_and_no_upstreams(front: Front) -> None:
@@ -210,4 +210,4 @@ def test_over_udp_a_batch_mixes_with_ordinary_names(front: Front) -> None:
         second = dns.message.from_wire(client.recv(512, socket.MSG_DONTWAIT))
     assert str(first.answer[0][0]) == "127.0.0.1"
     assert second.rcode() == dns.rcode.NXDOMAIN
-    assert len(front.uncommon) == 2
+    assert len(front.missed()) == 2

@@ -65,7 +65,7 @@ def test_answer_on_disk_at_its_ttl_is_asked_for_again(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(300))})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert front.uncommon[0].key == key()
+    assert front.missed() == [key()]
 
 
 def test_answer_of_other_upstreams_on_disk_is_a_miss_and_good_for_a_stale_answer(

@@ -115,7 +115,7 @@ def updates(front, answers):  # type: ignore[no-untyped-def]
 
 def in_outage(place: Path):  # type: ignore[no-untyped-def]
     front = front_on(place)
-    front.forward.use([], in_turn=False, is_alone=True)
+    front.group.use([])
     return front
 
 
@@ -125,7 +125,7 @@ def test_in_an_outage_memory_tells_what_is_stale_at_once(place: Path) -> None:
     response = front.ask(query())
     assert response is not None
     assert ttl_of(response) == 30
-    assert front.uncommon == []
+    assert front.missed() == []
 
 
 def test_in_an_outage_the_disk_tells_what_is_stale_at_once(place: Path) -> None:
@@ -147,16 +147,15 @@ def test_in_an_outage_one_stale_name_a_second_is_asked_for_all_the_same(place: P
 def test_hold_of_an_outage_ends_with_it(place: Path) -> None:
     front = in_outage(place)
     front.keep(good(300), age_ms=400_000)
-    front.forward.hold_stale(key())
-    front.forward.use([None], in_turn=False, is_alone=True)
+    front.tiers.hold_stale(key(), 30)
+    front.group.use([front.known])
     assert front.ask(query()) is None
 
 
 def test_name_that_has_just_failed_is_held_while_upstreams_are_well(place: Path) -> None:
     front = front_on(place)
-    front.forward.use([None], in_turn=False, is_alone=True)
     front.keep(good(300), age_ms=400_000)
-    front.forward.hold_stale(key())
+    front.tiers.hold_stale(key(), 60)
     assert front.ask(query()) is not None
 
 
