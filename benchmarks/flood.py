@@ -62,7 +62,8 @@ def flooded(bench: Bench, kind: str, upstreams: int, workers: int) -> list[Figur
         Figure(f"{case}: others' new names answered", new, "%", LEAST_PERCENT, True, must=True),
         Figure(f"{case}: others' new names' p99", seen.latency_ms("new", "p99"), "ms"),
         Figure(f"{case}: of the flood answered", seen.answered("flood"), "%"),
-        Figure(f"{case}: the server's core busy", seen.cpu_seconds / chosen.seconds * 100, "%"),
+        Figure(f"{case}: CPU", seen.cpu_seconds / chosen.seconds * 100, "% of a core"),
+        Figure(f"{case}: waited for CPU", seen.waited_seconds / chosen.seconds * 100, "%"),
     ]
 
 

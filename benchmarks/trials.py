@@ -177,6 +177,7 @@ class Outcome:
     loads: dict[str, dict[str, Any]]
     cpu_seconds: float
     keeper_seconds: float  # of them
+    waited_seconds: float  # of its processes, ready to run, for a core that others had
 
     def answered(self, name: str, *rcodes: int) -> float:
         """Return the share of queries, in %, that had an answer (with one of these RCODEs)."""
@@ -228,6 +229,7 @@ class Serving:
         """Run these loads side by side."""
         self.take_in()
         members, before = self.server.members(), self.server.cpu_by_name()
+        waited = self.waited()
         port, running = self.server.port, {}
         try:
             for name, options in loads.items():
@@ -244,7 +246,15 @@ class Serving:
         if self.server.members() != members:
             raise BenchmarkError(f"{self.subject.name} replaced a process while it was measured")
         spent = {name: after[name] - before[name] for name in after}
-        return Outcome(results, sum(spent.values()), spent.get(KEEPER, 0.0))
+        waited = self.waited() - waited
+        return Outcome(results, sum(spent.values()), spent.get(KEEPER, 0.0), waited)
+
+    def waited(self) -> float:
+        """Return the seconds that its processes were ready to run and did not, until now."""
+        delays = (
+            Path(f"/proc/{pid}/schedstat").read_text().split()[1] for pid in self.server.members()
+        )
+        return sum(map(int, delays)) / 1e9
 
     def take_in(self) -> None:
         """Have fastdns' keeper do now what it has put off: the query before it caused that."""
@@ -374,9 +384,8 @@ def table(figures: dict[str, dict[str, Figure]]) -> str:
     return "\n".join(lines)
 
 
-def cases(figures: dict[str, dict[str, Figure]]) -> str:
-    """Return a line for each case of the only subject: what stands before ": " in the labels."""
-    [found] = figures.values()
+def cases(found: dict[str, Figure]) -> str:
+    """Return a line for each case of one subject: what stands before ": " in the labels."""
     rows: dict[str, dict[str, Figure]] = {}
     for label, one in found.items():
         case, _, what = label.partition(": ")
@@ -411,7 +420,7 @@ class Scenario:
     measure: Callable[[Bench], list[Figure]]
     more: Callable[[argparse.ArgumentParser], None] = lambda _: None  # options of its own
     ratios: tuple[Ratio, ...] = ()
-    by_case: bool = False  # the table of one subject has a line for each case
+    by_case: bool = False  # a table for each subject, a line for each case
 
 
 def benchmark(chosen: argparse.Namespace, scenario: Scenario) -> bool:
@@ -447,7 +456,10 @@ def benchmark(chosen: argparse.Namespace, scenario: Scenario) -> bool:
 
     print(f"{result['machine']['cpu']}, {result['machine']['kernel']}, {result['date']}")
     print(f"{result['command']}\n")
-    print((table if len(figures) > 1 or not scenario.by_case else cases)(figures) + "\n")
+    if scenario.by_case:
+        print("".join(f"{subject}\n{cases(of_it)}\n\n" for subject, of_it in figures.items()))
+    else:
+        print(table(figures) + "\n")
     print("".join(f"failed: {failure}\n" for failure in failures), end="")
     for title, labels in (("not answered as it has to be", unanswered), ("bars missed", missed)):
         print(f"{title}: {'none' if not labels else ''}")
