@@ -610,6 +610,13 @@ def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(sce
     assert scene.turned == 2
 
 
+def test_upstream_dies_of_failures_that_follow_each_other_without_a_pause(scene: Scene) -> None:
+    until = time.monotonic() + 5
+    while scene.known.alive and time.monotonic() < until:
+        scene.known.failed(0.1)  # as fast as a flood has them
+    assert not scene.known.alive
+
+
 def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scene: Scene) -> None:
     scene.known.answered(0.01)
     for _ in range(5):
