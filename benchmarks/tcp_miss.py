@@ -1,4 +1,4 @@
-"""New names on TCP connections that stay open: 32 at once on each, and one by one.
+"""New names on TCP connections that stay open: 32 at once on one, one by one on 32, on one.
 
 Good misses over UDP, of the same server in the same run, stand beside them.
 """
@@ -7,7 +7,7 @@ from processes import BenchmarkError
 from trials import NAP, Bench, Figure, main
 
 MOST_US = 25.0
-WAYS = {"32 at once": ("1", "32"), "one by one": ("1", "1")}
+WAYS = {"32 at once": ("1", "32"), "32 connections": ("32", "1"), "one by one": ("1", "1")}
 
 
 def measure(bench: Bench) -> list[Figure]:
