@@ -36,6 +36,7 @@ MODULES = [
     "_groups",
     "_shares",
     "_questions",
+    "_attempts",
     "_forward",
     "_fastpath",
 ]

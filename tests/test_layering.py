@@ -24,6 +24,7 @@ LAYERS = (
     {"policy", "cache", "upstream", "counters"},
     {"_fastpath"},
     {"_forward"},
+    {"_attempts"},
     {"_questions"},
     {"_groups", "_flights"},
     {"_ports", "_waiters"},
