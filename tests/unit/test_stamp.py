@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from environments import ago, front_on, value_of, write_disk
+from environments import ago, fetch, front_on, value_of, write_disk
 from messages import (
     AAAA,
     SOURCE,
@@ -27,7 +27,7 @@ from fastdns._cache import Cache
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER, Control
 from fastdns._disk import Disk
 from fastdns._hotcache import HotCache
-from fastdns._keys import disk_key
+from fastdns._key import disk_key
 from fastdns._policy import Policy
 from fastdns._ring import RECORD_HITS, Ring
 
@@ -313,7 +313,7 @@ def test_name_that_another_group_is_asked_for_now_is_a_miss(front: Front) -> Non
 def test_policy_that_decides_the_same_leaves_entries_in_place(front: Front) -> None:
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
     front.tiers.use_policy(Policy(3))
     assert front.ask(query()) is not None
 
@@ -323,6 +323,25 @@ def test_answer_of_a_group_that_is_no_longer_asked_is_not_kept(front: Front) -> 
     front.tiers.use_policy(Policy(3))
     front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
     assert front.cache.count == 0
+
+
+def test_answer_of_a_group_that_nobody_asks_any_more_is_not_kept(front: Front) -> None:
+    front.tiers.use_policy(Policy(3))
+    ticket = front.tiers.ticket(key())
+    front.tiers.use_policy(Policy())
+    front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
+    assert front.cache.count == 0
+
+
+def test_thread_that_reads_a_cold_disk_reads_what_its_group_said(place: Path) -> None:
+    write_disk(place, {key()[:-2] + b"\0\3": value_of(good(200), ago(100), origin=77)})
+    front = front_on(place, warm=False)
+    front.tiers.set_group(3, 77)
+    assert fetch(front) is None
+    front.tiers.use_policy(Policy(3))
+    found = fetch(front)
+    assert found is not None
+    assert ttl_of(found.message) == 100
 
 
 def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
@@ -348,8 +367,8 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
 def test_answer_of_a_group_goes_to_the_disk_under_its_number(front: Front) -> None:
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
     assert front.ask(query()) is not None
     front.tiers.report_hits(10)
-    front.tiers.keep(key(), answer_from(reply(address(0))), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), answer_from(reply(address(0))), front.tiers.ticket(key()), SOURCE, 0.01)
     assert {record[2] for record in front.ring.records(1 << 20)} == {key()[:-2] + b"\0\3"}
