@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
@@ -24,7 +25,14 @@ from messages import (
 
 from fastdns._answer import failure
 from fastdns._cache import Cache
-from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER, Control
+from fastdns._control import (
+    CHANGE_ALL,
+    CHANGE_NAME,
+    CHANGE_REFRESH,
+    CHANGE_UNDER,
+    Control,
+    change_covers,
+)
 from fastdns._disk import Disk
 from fastdns._hotcache import HotCache
 from fastdns._key import disk_key
@@ -197,6 +205,30 @@ def test_change_is_found_among_many_that_came_before_and_after(front: Front) -> 
         front.tiers.look_at_control()
         assert front.ask(query()) is None
         assert front.ask(query("stays")) is not None
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_is_what_no_change_since_covers(front: Front, seed: int) -> None:
+    rng = random.Random(seed)
+    names = ["", "a", "b.a", "c.b.a", "aa", "b", "a.b", "x.c.b.a"]
+    learned: dict[bytes, int] = {}  # the epoch at which it was kept
+    changes: list[tuple[int, int, bytes]] = []
+    for _ in range(2500):
+        qname, qtype = rng.choice(names), rng.choice([A, AAAA])
+        one = key(qname, qtype)
+        if rng.random() < 0.3 and len(changes) < CHANGES_KEPT:
+            kind = rng.choices([CHANGE_NAME, CHANGE_UNDER, CHANGE_ALL], [20, 5, 1])[0]
+            of_type = rng.choice([0, qtype]) if kind == CHANGE_NAME else 0
+            changes.append((kind, of_type, b"" if kind == CHANGE_ALL else name(qname)))
+            front.control.post(kind, changes[-1][2], of_type)
+        elif rng.random() < 0.5:
+            front.tiers.look_at_control()
+            front.keep(good(), one)
+            learned[one] = len(changes)
+        else:
+            found = front.ask(query(qname, qtype)) is not None
+            since = changes[learned[one] :] if one in learned else [(CHANGE_ALL, 0, b"")]
+            assert found == (not any(change_covers(*change, one) for change in since))
 
 
 def test_name_that_was_learned_again_after_its_removal_stays(front: Front) -> None:
