@@ -28,6 +28,7 @@ MODULES = [
     "_waiters",
     "_policy",
     "_changes",
+    "_outbox",
     "_cache",
     "_upstream",
     "_wheel",

@@ -31,7 +31,7 @@ LAYERS = (
     {"_upstream", "_stream"},
     {"_wheel", "_shares", "_access"},
     {"_cache"},
-    {"_changes"},
+    {"_changes", "_outbox"},
     {"_query"},
     {"_policy"},
     {

@@ -14,7 +14,7 @@ from fastdns._counters cimport (
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
-from fastdns._policy cimport DEFAULT_GROUP, decide
+from fastdns._policy cimport decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
@@ -165,11 +165,13 @@ cdef class FastPath:
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
         """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
         cdef SpecialAnswer special
+        cdef uint16_t group
         if not make_special(&special, query.key.octets, query.key.length):
             return NEXT
+        group = self.tiers.group_of(query.key.octets, query.key.length)
         self.tiers.learn(
-            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, DEFAULT_GROUP,
-            self.tiers.changes.origin_of(DEFAULT_GROUP), NULL, 0, now,
+            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, group,
+            self.tiers.changes.origin_of(group), NULL, 0, now,
         )
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &special.stored, 0, query.limit
