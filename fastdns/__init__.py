@@ -2,7 +2,8 @@
 
 The journey of a query, and where each step is written:
 
-1. `server.supervisor` binds the sockets and forks; `server.worker` hangs them on a gevent hub.
+1. `server.supervisor` binds the sockets; by `server.roles` it forks, watches and replaces all other
+   processes. `server.worker` hangs the sockets on a gevent hub.
 2. `_fastpath` drains a UDP socket: `_udp` receives a batch, `_access` knows who may ask, `_wire`
    reads each question, `_hotcache` finds the answer, `_response` fits it to the client, `_udp`
    sends the batch. A hit ends here and has made no Python object.
