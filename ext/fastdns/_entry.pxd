@@ -42,6 +42,9 @@ ctypedef struct Header:
     uint16_t zero
     uint8_t address[16]
 
+cdef class Source:
+    cdef Origin origin
+
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
 # ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)
 

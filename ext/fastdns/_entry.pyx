@@ -51,6 +51,13 @@ if sizeof(Header) != HEADER_OCTETS:
 UPSTREAM = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
 
 
+cdef class Source:
+    """Where answers of one upstream come from, as it is kept beside them."""
+
+    def __init__(self, str upstream not None):
+        fill_origin(&self.origin, 0, upstream, 0)
+
+
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
     cdef bytes address
     memset(out, 0, sizeof(Origin))

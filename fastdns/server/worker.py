@@ -19,13 +19,13 @@ import gevent
 from gevent.event import Event
 
 from .._answer import Limits
+from .._cache import Cache
 from .._control import Control
 from .._counters import Counters
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
-from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
 from ..defects import guarded
@@ -84,7 +84,7 @@ class Worker:
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
         self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
-        self._tiers = Tiers(
+        self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
             Disk(inheritance.cache),
@@ -165,7 +165,7 @@ class Worker:
                 servers = self._sources.servers
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
-                self._tiers.change_origin(fingerprint(self._config.upstream, servers))
+                self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:
         """Do what the keeper has rung for: look at the control pages, report the hits."""

@@ -12,9 +12,9 @@ import gevent
 from gevent.event import Event
 
 from .._counters import UpstreamState
+from .._entry import Source
 from .._flights import Flights
 from .._key import make_key
-from .._tiers import Source
 from .._upstream import Upstream
 from ..config.schema import Address, Server
 from .transports import channel_class
