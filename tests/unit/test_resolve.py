@@ -26,8 +26,8 @@ from scenes import Peer, Scene
 
 from fastdns import __version__, resolve
 from fastdns._answer import Limits
-from fastdns._flights import Flights
 from fastdns._cache import Cache
+from fastdns._flights import Flights
 
 KEPT = {"k": 100, "old": 400}  # on disk, for so many seconds
 
