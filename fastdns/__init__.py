@@ -2,7 +2,8 @@
 
 The journey of a query, and where each step is written:
 
-1. `server.supervisor` binds the sockets and forks; `server.worker` hangs them on a gevent hub.
+1. `server.supervisor` binds the sockets; by `server.roles` it forks, watches and replaces all other
+   processes. `server.worker` hangs the sockets on a gevent hub.
 2. `_fastpath` has the list of stages, and brings what has come through it in batches: `_udp`
    receives and sends datagrams, `_stream` the messages of a connection, which `listen.tcp` has
    accepted and bounds. Each query is one record, a Query (`_query`), from its packet to its end.
