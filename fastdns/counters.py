@@ -9,17 +9,20 @@ import mmap
 import os
 import struct
 from collections.abc import Sequence
+from itertools import product
 from os import PathLike
 from typing import Self
 
 from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState, read_upstreams
+from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
 
 SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
-SLOT_OCTETS, HITS_AT, MISSES_AT, ALIVE_AT = LAYOUT
+SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT = LAYOUT
 NAMES = tuple(name for name, _ in COUNTERS)
+OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
 VERSION = 3  # another one is another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
@@ -101,6 +104,11 @@ class Pages:
         if name not in NAMES:
             raise KeyError(name)
         return self._sums(8 * NAMES.index(name), 1)[0]
+
+    def outcomes(self) -> dict[tuple[str, str, str], int]:
+        """Return how many queries ended how: by transport, tier and RCODE, where there were any."""
+        sums = self._sums(OUTCOMES_AT, len(OUTCOMES))
+        return {how: count for how, count in zip(OUTCOMES, sums, strict=True) if count}
 
     def latency(self) -> tuple[list[int], list[int]]:
         """Return the histograms of hits and of misses over all processes, by LATENCY_BOUNDS."""

@@ -63,6 +63,7 @@ cdef enum:      # indices, in the order of COUNTERS
 
 cdef enum:
     COUNTER_MAX = 256           # words of a slot for counters: those of one version may be more, in the same pages
+    OUTCOMES_AT = 128           # of these: queries by transport, tier and RCODE (_query); those with names are before
 
 cdef enum:
     LATENCY_BUCKETS = 96        # four an octave: a bucket is at most a quarter wider than where it begins

@@ -88,10 +88,10 @@ cdef enum:              # where a slot has what, in octets
     NO_EDNS = 2
     TRIES = 100
     TRIES_AT_ONCE = 20
-if <int>COUNTER_COUNT > <int>COUNTER_MAX or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
+if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, where in it the histograms are, and the sign of life.
-LAYOUT = (SLOT_OCTETS, HITS_AT, MISSES_AT, ALIVE_AT)
+# For readers: octets of a slot, where in it the outcomes are, the histograms, and the sign of life.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT)
 
 # rtt: seconds, None: unknown; edns: False when it is asked without
 UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))

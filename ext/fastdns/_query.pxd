@@ -23,6 +23,11 @@ cdef enum Tier:             # who has answered, or has sent the client away
     TIER_UPSTREAM
     TIERS
 
+cdef enum:
+    RCODES = 8              # that are counted apart: 0 to 5, any other, and no answer
+    RCODE_OTHER = 6
+    NO_ANSWER = 7
+
 ctypedef struct Asker:      # who asks: of a packet, or of a connection for life
     uint8_t address[16]     # an IPv4 address as ::ffff:192.0.2.1
     uint32_t link           # the interface that a link-local address is of

@@ -1,10 +1,19 @@
 """The record of a query, and its only exit."""
 
 from fastdns._counters cimport (
-    CACHE_HITS, CACHE_STALE, QUERIES_DROPPED, QUERIES_REFUSED, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP,
-    RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
+    CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED, QUERIES_REFUSED, RESPONSES_FORMERR,
+    RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
 )
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
+
+# What queries are counted by, in the order of their counters.
+TRANSPORT_NAMES = ("udp", "tcp")
+TIER_NAMES = ("none", "access", "wire", "memory", "stale", "local", "disk", "upstream")
+RCODE_NAMES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none")
+if (len(TRANSPORT_NAMES), len(TIER_NAMES), len(RCODE_NAMES)) != (TRANSPORTS, TIERS, RCODES):
+    raise ImportError("the names in _query.pyx and the enumerations in _query.pxd differ")
+if OUTCOMES_AT + TRANSPORTS * TIERS * RCODES > COUNTER_MAX:
+    raise ImportError("a slot has no room for so many outcomes")
 
 cdef int OF_RCODE[16]       # the counter of each
 for _rcode in range(16):
@@ -19,6 +28,7 @@ OF_RCODE[5] = RESPONSES_REFUSED
 
 cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcept nogil:
     cdef uint64_t* tally = counters.at
+    cdef uint64_t* outcomes = tally + OUTCOMES_AT + (query.asker.transport * <int>TIERS + query.tier) * <int>RCODES
     if query.tier == TIER_MEMORY:
         tally[CACHE_HITS] += 1
     elif query.tier == TIER_STALE:
@@ -26,12 +36,14 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
     elif query.tier == TIER_ACCESS:
         tally[QUERIES_REFUSED] += 1
     if query.told == 0:
+        outcomes[NO_ANSWER] += 1
         if query.tier == TIER_WIRE:
             tally[QUERIES_DROPPED] += 1
         elif query.tier == TIER_NONE:
             tally[SHED] += 1
         return
     tally[OF_RCODE[query.told & FLAG_RCODE]] += 1
+    outcomes[min(query.told & <int>FLAG_RCODE, <int>RCODE_OTHER)] += 1
     if query.told & FLAG_TC:
         tally[RESPONSES_TRUNCATED] += 1
     if query.has_waited:

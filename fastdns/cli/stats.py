@@ -43,7 +43,7 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
             | totals
             | _written(pages, totals)
             | _latency(pages)
-            | {"upstreams": _upstreams(pages)}
+            | {"outcomes": _outcomes(pages), "upstreams": _upstreams(pages)}
         )
         emit(json.dumps(figures) + "\n")
     elif sys.stdout.isatty():
@@ -72,6 +72,14 @@ def _latency(pages: Pages) -> dict[str, float | None]:
     return figures
 
 
+def _outcomes(pages: Pages) -> list[dict[str, str | int]]:
+    """How many queries ended how; the tier is who has answered, or has sent the client away."""
+    return [
+        {"transport": transport, "tier": tier, "rcode": rcode, "queries_total": count}
+        for (transport, tier, rcode), count in pages.outcomes().items()
+    ]
+
+
 def _upstreams(pages: Pages) -> list[dict[str, str | float | None]]:
     return [
         {
@@ -93,6 +101,10 @@ def _lines(pages: Pages, totals: dict[str, int]) -> list[tuple[str, str]]:
         **_written(pages, totals),
         **_latency(pages),
     }
+    for outcome in _outcomes(pages):
+        count = outcome.pop("queries_total")
+        label = ",".join(f'{name}="{value}"' for name, value in outcome.items())
+        figures[f"outcome_queries_total{{{label}}}"] = count
     for upstream in _upstreams(pages):
         label = f'{{upstream="{escape(str(upstream.pop("name")))}"}}'
         figures |= {f"upstream_{name}{label}": value for name, value in upstream.items()}

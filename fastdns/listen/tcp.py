@@ -153,6 +153,7 @@ class Connection(Stream):
         self._loop = gevent.get_hub().loop
         self._began = self._loop.now()
         self.open(accepted.fileno(), address, listener.debts, listener=number)
+        self._serve, self._look_soon = guarded(self._read), guarded(self._look)
         self._readable = self._loop.io(accepted.fileno(), _READ)
         self._writable = self._loop.io(accepted.fileno(), _WRITE)
 
@@ -162,11 +163,11 @@ class Connection(Stream):
 
     def begin(self) -> None:
         """Serve the client from now on."""
-        self._readable.start(self._read)
+        self._readable.start(self._serve)
 
     def changed(self) -> None:
         """Look at the connection soon: who says so is in the middle of something."""
-        self._loop.run_callback(self._look)
+        self._loop.run_callback(self._look_soon)
 
     def _read(self) -> None:
         if self._listener.fastpath.serve_stream(self):
@@ -195,9 +196,9 @@ class Connection(Stream):
             self._readable.stop()
             self.watch()
         elif not self._readable.active:
-            self._readable.start(self._read)
+            self._readable.start(self._serve)
         if may_send and self.has_more:
-            self._loop.run_callback(self._read)
+            self._loop.run_callback(self._serve)
 
     def end(self) -> None:
         """Close the connection now."""

@@ -208,6 +208,7 @@ def test_stats_prints_one_json_object(state: Path) -> None:
     assert counters.pop("pid") == os.getpid()
     assert counters.pop("start_time_seconds") == STARTED_AT
     assert counters["cache_hits_total"] == 1234
+    assert counters.pop("outcomes") == []
     assert counters.pop("upstreams") == [
         {
             "name": "192.0.2.1:53",
@@ -360,6 +361,23 @@ def test_stats_counts_what_a_daemon_does(start_fastdns: Callable[..., Fastdns]) 
     assert [(one["name"], one["alive"]) for one in counters["upstreams"]] == [
         ("192.0.2.1:53", True)
     ]
+
+
+def test_stats_tells_how_queries_ended(
+    upstream: FalseUpstream, start_fastdns: Callable[..., Fastdns]
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name()
+    for tcp in (False, True):
+        ask(daemon, name, tcp=tcp)
+    stats = ("stats", "--state", str(daemon.state_dir))
+    assert json.loads(run(*stats, "--json").stdout)["outcomes"] == [
+        {"transport": "udp", "tier": "upstream", "rcode": "NOERROR", "queries_total": 1},
+        {"transport": "tcp", "tier": "memory", "rcode": "NOERROR", "queries_total": 1},
+    ]
+    lines = dict(line.split() for line in run(*stats).stdout.splitlines())
+    label = 'transport="udp",tier="upstream",rcode="NOERROR"'
+    assert lines[f"outcome_queries_total{{{label}}}"] == "1"
 
 
 def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]:

@@ -42,6 +42,7 @@ from messages import (
     soa,
 )
 
+from fastdns._access import Access
 from fastdns._answer import Answer, failure
 from fastdns._fastpath import FastPath
 from fastdns._stream import PIPELINE_MAX
@@ -515,6 +516,16 @@ def test_every_outcome_is_counted(front: Front, wire: Wire) -> None:
         "upstream_queries_total": 1,
         "in_flight": 1,
     }
+    assert front.pages.outcomes() == {
+        ("udp", "memory", "NOERROR"): 3,
+        ("udp", "memory", "NXDOMAIN"): 1,
+        ("udp", "memory", "SERVFAIL"): 1,
+        ("udp", "memory", "other"): 1,
+        ("udp", "wire", "FORMERR"): 1,
+        ("udp", "wire", "NOTIMP"): 1,
+        ("udp", "wire", "REFUSED"): 1,
+        ("udp", "wire", "none"): 1,
+    }
 
 
 def test_queries_of_streams_and_late_answers_are_counted(front: Front) -> None:
@@ -523,6 +534,40 @@ def test_queries_of_streams_and_late_answers_are_counted(front: Front) -> None:
     totals = front.pages.totals()
     assert (totals["queries_tcp_total"], totals["queries_udp_total"]) == (1, 0)
     assert (totals["cache_misses_total"], totals["responses_noerror_total"]) == (1, 1)
+    assert front.pages.outcomes() == {("tcp", "upstream", "NOERROR"): 1}
+
+
+def test_every_query_that_came_is_an_outcome_however_it_ended(tmp_path: Path) -> None:
+    front = Front(tmp_path, stale=3600)
+    wire = Wire(front, socket.AF_INET, "127.0.0.1")
+    for ask in (front.ask, wire.send):
+        ask(query("localhost"))
+        ask(query("www.example", A, CHAOS))
+        ask(query("none.example", flags=0))
+        ask(reply())
+    front.keep(answer_from(reply(address(300))), age_ms=400_000)
+    front.group.use([])
+    wire.send(query())
+    front.fastpath.admit_by(Access([], []))
+    wire.send(query())
+    front.ask(query())
+    wire.close()
+    assert front.pages.outcomes() == {
+        ("udp", "none", "REFUSED"): 1,
+        ("udp", "access", "REFUSED"): 1,
+        ("udp", "wire", "none"): 1,
+        ("udp", "memory", "NOERROR"): 1,  # the first one has been kept
+        ("udp", "stale", "NOERROR"): 1,
+        ("udp", "local", "REFUSED"): 1,
+        ("tcp", "none", "REFUSED"): 1,
+        ("tcp", "access", "REFUSED"): 1,
+        ("tcp", "wire", "none"): 1,
+        ("tcp", "local", "NOERROR"): 1,
+        ("tcp", "local", "REFUSED"): 1,
+    }
+    assert sum(front.pages.outcomes().values()) == (
+        front.count("queries_udp_total") + front.count("queries_tcp_total")
+    )
 
 
 def test_what_is_not_to_be_kept_is_neither_taken_in_nor_counted(front: Front) -> None:

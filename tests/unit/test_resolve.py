@@ -27,13 +27,13 @@ from scenes import Peer, Scene
 from fastdns import __version__, resolve
 from fastdns._answer import Limits
 from fastdns._flights import Flights
-from fastdns._tiers import Tiers
+from fastdns._cache import Cache
 
 KEPT = {"k": 100, "old": 400}  # on disk, for so many seconds
 
 
-class SlowTiers(Tiers):
-    """Tiers over a disk that does not answer before the test says so."""
+class SlowCache(Cache):
+    """A cache over a disk that does not answer before the test says so."""
 
     def __init__(self, *_: object) -> None:
         self.may_read = threading.Event()
@@ -49,7 +49,7 @@ class Slow(Scene):
     def __init__(self, place: Path) -> None:
         super().__init__(place, budget=5.0)
         front = self.front
-        self.tiers = SlowTiers(
+        self.tiers = SlowCache(
             front.cache, front.pages.counters(0), front.tiers.disk, front.ring, front.control
         )
         manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=5.0)
