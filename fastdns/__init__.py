@@ -6,8 +6,9 @@ The journey of a query, and where each step is written:
 2. `_fastpath` has the list of stages, and brings what has come through it in batches: `_udp`
    receives and sends datagrams, `_stream` the messages of a connection, which `listen.tcp` has
    accepted and bounds. Each query is one record, a Query (`_query`), from its packet to its end.
-   `_access` knows who may ask, `_wire` reads the question, `_hotcache` finds the answer, `_response`
-   fits it to the client, `finish` counts it: a hit ends here and has made no Python object.
+   `_access` knows who may ask, `_wire` reads the question, `_hotcache` finds the answer,
+   `_response` fits it to the client, and `finish` counts it. A hit ends here and has made no
+   Python object.
 3. What memory does not hold is answered by `_special_names` if no upstream is ever asked for it
    (localhost, private reverse zones). Else `_tiers` looks on disk (`_disk`, in place), unless that
    would have to be waited for; `_entry` says whether it is whole and how old.

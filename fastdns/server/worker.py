@@ -99,9 +99,14 @@ class Worker:
         )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
-        self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
-        self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
-        self._tcp = TcpListener((one.tcp for one in listeners if one.tcp), self._fastpath, counters)
+        self._udp = [
+            (one.fileno(), place)
+            for place, each in enumerate(listeners)
+            for one in each.udp_of(number)
+        ]
+        self._watchers = [loop.io(descriptor, 1) for descriptor, _ in self._udp]
+        streams = ((place, one.tcp) for place, one in enumerate(listeners) if one.tcp)
+        self._tcp = TcpListener(streams, self._fastpath, counters)
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)
@@ -117,8 +122,8 @@ class Worker:
         self._term.start(self._stop.set)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])  # one that came before waits until here
         self._orphaned.start(self._stop.set)
-        for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
-            watcher.start(self._fastpath.drain, descriptor)
+        for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
+            watcher.start(self._fastpath.drain, descriptor, place)
         self._called.start(guarded(self._answer_keeper))
         self._life.start(self._counters.show_life)
         beside = [
@@ -134,9 +139,9 @@ class Worker:
         self._stop.wait()
         gevent.killall(beside, block=False)
         self._tcp.stop()
-        for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
+        for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
-            self._fastpath.drain(descriptor)
+            self._fastpath.drain(descriptor, place)
         until = time.monotonic() + LAST_ANSWERS_SECONDS
         while not self._idle() and time.monotonic() < until:
             gevent.sleep(0.01)

@@ -475,6 +475,14 @@ def test_class_chaos_is_never_looked_up(front: Front) -> None:
     assert front.missed() == []
 
 
+def test_what_is_told_of_ourselves_is_bounded(front: Front, wire: Wire) -> None:
+    wire.send(*(query(str(number), A, CHAOS) for number in range(3 * BATCH)))
+    assert len(wire.received()) == BATCH
+    wire.send()
+    wire.send()
+    assert len(wire.received()) == 2 * BATCH
+
+
 def test_defect_of_what_is_told_of_ourselves_costs_nobody_else_an_answer(
     front: Front, wire: Wire
 ) -> None:
