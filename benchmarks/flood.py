@@ -1,16 +1,17 @@
 """One client floods a domain with new names: what do the others notice?
 
-The flooded domain answers slowly, or never, or SERVFAIL at once, or with records that do not
-belong; or every upstream is silent. Beside it other clients ask for names that are in the cache and
-for new names of another domain. No answer of theirs may be lost; where every upstream is silent
+The flooded domain answers well, or slowly, or never, or SERVFAIL at once, or with records that do
+not belong; or every upstream is silent. Beside it other clients ask for names that are in the cache
+and for new names of another domain. No answer of theirs may be lost; where every upstream is silent
 their new names are answered by SERVFAIL.
 """
 
 import argparse
 
-from trials import CLIENTS, NAP, Bench, Figure, hit_names, hits, main
+from trials import CLIENTS, NAP, Bench, Figure, Scenario, hit_names, hits, main
 
 KINDS = {  # the rules of every upstream
+    "answered": "",
     "slow": "flood.test=delay:200",
     "silent": "flood.test=silent",
     "servfail": "flood.test=servfail",
@@ -61,7 +62,8 @@ def flooded(bench: Bench, kind: str, upstreams: int, workers: int) -> list[Figur
         Figure(f"{case}: others' new names answered", new, "%", LEAST_PERCENT, True, must=True),
         Figure(f"{case}: others' new names' p99", seen.latency_ms("new", "p99"), "ms"),
         Figure(f"{case}: of the flood answered", seen.answered("flood"), "%"),
-        Figure(f"{case}: the server's core busy", seen.cpu_seconds / chosen.seconds * 100, "%"),
+        Figure(f"{case}: CPU", seen.cpu_seconds / chosen.seconds * 100, "% of a core"),
+        Figure(f"{case}: waited for CPU", seen.waited_seconds / chosen.seconds * 100, "%"),
     ]
 
 
@@ -80,4 +82,4 @@ def more(parser: argparse.ArgumentParser) -> None:
 
 
 if __name__ == "__main__":
-    main("flood", __doc__, measure, more, by_case=True)
+    main(Scenario("flood", __doc__, measure, more, by_case=True))

@@ -4,7 +4,7 @@ Every question has to be answered, by the second one's word. A good miss is one 
 answer.
 """
 
-from trials import NAP, Bench, Figure, Outcome, main
+from trials import NAP, Bench, Figure, Outcome, Scenario, main
 
 GOOD, MOST_TIMES = "a good miss", 2.0
 FOUND_OUT_SECONDS = 1.0  # the first upstream's state is known
@@ -48,4 +48,4 @@ def new_names(bench: Bench, *rules: str) -> Outcome:
 
 
 if __name__ == "__main__":
-    main("lame", __doc__, measure)
+    main(Scenario("lame", __doc__, measure))

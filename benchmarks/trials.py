@@ -79,6 +79,26 @@ class Figure:
         return "" if self.bar is None else f"{'>=' if self.at_least else '<='} {self.bar:.4g}"
 
 
+@dataclass(frozen=True)
+class Ratio:
+    """A figure of this fastdns over the same one of another server: at most this."""
+
+    label: str
+    other: str
+    most: float
+
+    def of(self, found: dict[str, list[list[Figure]]]) -> Figure | None:
+        """Return the median over the rounds, each within itself: a machine's mood changes."""
+        ours, theirs = (self._values(found.get(name, [])) for name in ("fastdns", self.other))
+        ratios = [own / other for own, other in zip(ours, theirs, strict=False) if other]
+        if not ratios:
+            return None
+        return Figure(f"{self.label}, times {self.other}'s", median(ratios), "", self.most)
+
+    def _values(self, rounds: list[list[Figure]]) -> list[float]:
+        return [one.value for figures in rounds for one in figures if one.label == self.label]
+
+
 class BadUpstream:
     """bad_upstream.c, running on `core`; its rules as that file has them."""
 
@@ -156,6 +176,8 @@ class Outcome:
 
     loads: dict[str, dict[str, Any]]
     cpu_seconds: float
+    keeper_seconds: float  # of them
+    waited_seconds: float  # of its processes, ready to run, for a core that others had
 
     def answered(self, name: str, *rcodes: int) -> float:
         """Return the share of queries, in %, that had an answer (with one of these RCODEs)."""
@@ -206,7 +228,8 @@ class Serving:
     def run(self, seconds: float, program: str = "load", **loads: list[str]) -> Outcome:
         """Run these loads side by side."""
         self.take_in()
-        members, before = self.server.members(), self.server.cpu_seconds()
+        members, before = self.server.members(), self.server.cpu_by_name()
+        waited = self.waited()
         port, running = self.server.port, {}
         try:
             for name, options in loads.items():
@@ -219,10 +242,19 @@ class Serving:
                 one.kill()
         self.server.check()
         self.take_in()
-        spent = self.server.cpu_seconds() - before
+        after = self.server.cpu_by_name()
         if self.server.members() != members:
             raise BenchmarkError(f"{self.subject.name} replaced a process while it was measured")
-        return Outcome(results, spent)
+        spent = {name: after[name] - before[name] for name in after}
+        waited = self.waited() - waited
+        return Outcome(results, sum(spent.values()), spent.get(KEEPER, 0.0), waited)
+
+    def waited(self) -> float:
+        """Return the seconds that its processes were ready to run and did not, until now."""
+        delays = (
+            Path(f"/proc/{pid}/schedstat").read_text().split()[1] for pid in self.server.members()
+        )
+        return sum(map(int, delays)) / 1e9
 
     def take_in(self) -> None:
         """Have fastdns' keeper do now what it has put off: the query before it caused that."""
@@ -352,9 +384,8 @@ def table(figures: dict[str, dict[str, Figure]]) -> str:
     return "\n".join(lines)
 
 
-def cases(figures: dict[str, dict[str, Figure]]) -> str:
-    """Return a line for each case of the only subject: what stands before ": " in the labels."""
-    [found] = figures.values()
+def cases(found: dict[str, Figure]) -> str:
+    """Return a line for each case of one subject: what stands before ": " in the labels."""
     rows: dict[str, dict[str, Figure]] = {}
     for label, one in found.items():
         case, _, what = label.partition(": ")
@@ -380,22 +411,32 @@ def line_of(one: Figure) -> str:
     return f"{one.label}: {one.value:.2f} {one.unit} ({one.limit})".replace("  ", " ")
 
 
-def benchmark(
-    chosen: argparse.Namespace,
-    name: str,
-    measure: Callable[[Bench], list[Figure]],
-    by_case: bool,
-) -> bool:
+@dataclass(frozen=True)
+class Scenario:
+    """A command: what it measures, and how that is shown."""
+
+    name: str
+    text: str
+    measure: Callable[[Bench], list[Figure]]
+    more: Callable[[argparse.ArgumentParser], None] = lambda _: None  # options of its own
+    ratios: tuple[Ratio, ...] = ()
+    by_case: bool = False  # a table for each subject, a line for each case
+
+
+def benchmark(chosen: argparse.Namespace, scenario: Scenario) -> bool:
     """Run, write and print everything; return whether all was answered that has to be."""
     started = datetime.now(UTC)
-    found, failures = measure_all(chosen, measure)
+    found, failures = measure_all(chosen, scenario.measure)
     figures = {subject: summary(rounds) for subject, rounds in found.items()}
     own = figures.get("fastdns", {})
+    for ratio in scenario.ratios:
+        if one := ratio.of(found):
+            own[one.label] = one
     unanswered = [one.label for one in own.values() if one.must and one.met is False]
     missed = [one.label for one in own.values() if not one.must and one.met is False]
     result = {
         "date": started.isoformat(timespec="seconds"),
-        "command": shlex.join([f"benchmarks/{name}.py", *sys.argv[1:]]),
+        "command": shlex.join([f"benchmarks/{scenario.name}.py", *sys.argv[1:]]),
         "machine": machine(),
         "figures": {
             subject: {label: {**asdict(one), "met": one.met} for label, one in of_it.items()}
@@ -409,13 +450,16 @@ def benchmark(
             for subject, rounds in found.items()
         },
     }
-    path = chosen.json or RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}-{name}.json"
+    path = chosen.json or RESULTS / f"{started:%Y-%m-%dT%H%M%SZ}-{scenario.name}.json"
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(result, indent=1) + "\n")
 
     print(f"{result['machine']['cpu']}, {result['machine']['kernel']}, {result['date']}")
     print(f"{result['command']}\n")
-    print((table if len(figures) > 1 or not by_case else cases)(figures) + "\n")
+    if scenario.by_case:
+        print("".join(f"{subject}\n{cases(of_it)}\n\n" for subject, of_it in figures.items()))
+    else:
+        print(table(figures) + "\n")
     print("".join(f"failed: {failure}\n" for failure in failures), end="")
     for title, labels in (("not answered as it has to be", unanswered), ("bars missed", missed)):
         print(f"{title}: {'none' if not labels else ''}")
@@ -424,23 +468,17 @@ def benchmark(
     return not unanswered and not any(line.startswith("fastdns:") for line in failures)
 
 
-def main(
-    name: str,
-    text: str,
-    measure: Callable[[Bench], list[Figure]],
-    more: Callable[[argparse.ArgumentParser], None] = lambda _: None,
-    by_case: bool = False,
-) -> None:
-    """Run a scenario as a command; `by_case`: the table of one subject has a line for a case."""
-    parser = parser_of(name, text)
-    more(parser)
+def main(scenario: Scenario) -> None:
+    """Run a scenario as a command."""
+    parser = parser_of(scenario.name, scenario.text)
+    scenario.more(parser)
     chosen = parser.parse_args()
     if not (1 <= chosen.rate <= 200_000 and 0.2 <= chosen.seconds <= 600 and chosen.rounds >= 1):
         parser.error("--rate from 1 to 200000, --seconds from 0.2 to 600, --rounds from 1")
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, leave)
     try:
-        good = benchmark(chosen, name, measure, by_case)
+        good = benchmark(chosen, scenario)
     except BenchmarkError as error:
         tell("")
         raise SystemExit(f"benchmark: {error}") from None

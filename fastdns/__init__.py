@@ -10,7 +10,7 @@ The journey of a query, and where each step is written:
    `_response` fits it to the client, and `finish` counts it. A hit ends here and has made no
    Python object.
 3. What memory does not hold is answered by `_special_names` if no upstream is ever asked for it
-   (localhost, private reverse zones). Else `_tiers` looks on disk (`_disk`, in place), unless that
+   (localhost, private reverse zones). Else `_cache` looks on disk (`_disk`, in place), unless that
    would have to be waited for; `_entry` says whether it is whole and how old.
 4. What neither holds `_forward` has asked: identical questions wait for one upstream query, which
    leaves by one of the `_ports` of an `_upstream`; `_flights` matches what comes back, has `_scrub`

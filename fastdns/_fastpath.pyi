@@ -2,9 +2,9 @@ from collections.abc import Callable
 
 from ._access import Access
 from ._answer import Answer
+from ._cache import Cache
 from ._forward import Forward
 from ._stream import Stream
-from ._tiers import Tiers
 
 class FastPath:
     """Answers from the cache; has `forward` ask for what is missing."""
@@ -12,7 +12,7 @@ class FastPath:
     @property
     def access(self) -> Access: ...
     @property
-    def tiers(self) -> Tiers: ...
+    def tiers(self) -> Cache: ...
     def __init__(
         self,
         forward: Forward,

@@ -1,9 +1,9 @@
 from collections.abc import Callable
 
+from ._cache import Cache
 from ._flights import Attempt, Flights
 from ._groups import Group
 from ._questions import Questions
-from ._tiers import Tiers
 
 class Forward(Questions):
     """The questions of one process that are under way, and their ways through the upstreams."""
@@ -14,7 +14,7 @@ class Forward(Questions):
     def group(self) -> Group: ...
     def __init__(
         self,
-        tiers: Tiers,
+        tiers: Cache,
         flights: Flights,
         group: Group,
         on_cold: Callable[[bytes], None],

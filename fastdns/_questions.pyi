@@ -1,4 +1,4 @@
-from ._tiers import Tiers
+from ._cache import Cache
 
 IN_FLIGHT_MAX: int
 
@@ -6,7 +6,7 @@ class Questions:
     """The questions of one process that are under way."""
 
     @property
-    def tiers(self) -> Tiers: ...
+    def tiers(self) -> Cache: ...
     @property
     def count(self) -> int: ...
     @property

@@ -1,6 +1,6 @@
 from collections.abc import Callable
 
-from ._tiers import Source
+from ._entry import Source
 
 OPT: int
 PLAIN: int

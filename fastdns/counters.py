@@ -115,9 +115,9 @@ class Pages:
         buckets = len(LATENCY_BOUNDS)
         return self._sums(HITS_AT, buckets), self._sums(MISSES_AT, buckets)
 
-    def alive_at(self) -> list[float]:
-        """Return when each process has last shown life, by slots and time.monotonic; 0: never."""
-        return [self._words[self._at(slot, ALIVE_AT)] / 1e9 for slot in range(self.slots)]
+    def alive_at(self, slot: int) -> float:
+        """Return when a process has last shown life, by time.monotonic; 0: never."""
+        return self._words[self._at(slot, ALIVE_AT)] / 1e9
 
     def upstream_tables(self) -> list[tuple[float, list[UpstreamState]]]:
         """Return what each process knows of the upstreams, by slots: when it showed it, and what.

@@ -11,12 +11,12 @@ import gevent
 from . import __version__
 from ._access import Access
 from ._answer import Answer, Limits, failure, text_answer
+from ._cache import Cache
 from ._fastpath import FastPath
 from ._flights import Flights
 from ._forward import Forward
 from ._groups import Group
 from ._key import split_key
-from ._tiers import Tiers
 from ._wheel import TICK_SECONDS
 from .defects import guarded, report
 
@@ -42,7 +42,7 @@ class Resolver:
     """Joins the stages to the event loop, and searches a disk that takes its time."""
 
     def __init__(
-        self, group: Group, manners: Manners, tiers: Tiers, flights: Flights, *, access: Access
+        self, group: Group, manners: Manners, tiers: Cache, flights: Flights, *, access: Access
     ) -> None:
         self._forward = Forward(
             tiers,

@@ -29,7 +29,8 @@ LAYERS = (
     {"_ports", "_waiters"},
     {"_upstream", "_stream"},
     {"_wheel", "_shares", "_access"},
-    {"_tiers"},
+    {"_cache"},
+    {"_changes"},
     {"_query"},
     {"_policy"},
     {

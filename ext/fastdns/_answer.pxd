@@ -16,6 +16,7 @@ ctypedef struct Stored:             # borrowed memory; whoever made it keeps it 
     uint32_t ttl                    # seconds that it may be kept; 0: not at all
     uint8_t is_failure              # kept for failure_ttl, never in the place of a good answer
     uint8_t is_authoritative        # our own word, no upstream's: told with AA=1, never on disk
+    uint16_t group                  # of an entry in memory: whose upstreams gave it; elsewhere without meaning
 
 cdef enum:
     OPTIONS_MAX = 256               # octets; the text of an EDE is the upstream's to choose, the room is ours

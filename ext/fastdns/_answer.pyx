@@ -11,8 +11,8 @@ from libc.string cimport memcpy, memset
 from fastdns._key cimport KEY_MAX, KEY_TAIL, key_length_of
 from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
-    FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
-    WIRE_SPOILED_REPLY, Reply, find_option, load16, load32, store16, store32,
+    ADDRESSES_MAX, FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
+    WIRE_SPOILED_REPLY, Chain, Findings, Reply, find_option, load16, load32, store16, store32,
 )
 
 cdef enum:
@@ -176,6 +176,7 @@ cdef class Reading:
 
     cdef Reply reply
     cdef uint16_t ttl_at[RECORDS_MAX]
+    cdef Findings findings
     cdef int status
     cdef bytes wire         # the clean message; None: there is none
     cdef bint is_mended     # it is not the one that was read
@@ -205,22 +206,36 @@ cdef class Reading:
         """The RCODE of what was read last."""
         return self.reply.rcode
 
-    def read(self, const unsigned char[::1] wire not None, int expected_id, bytes key not None):
+    @property
+    def chain(self):
+        """The queried name and those to which its CNAMEs and DNAMEs lead, in wire form and lower case."""
+        cdef Chain* chain = &self.findings.chain
+        return [(<const char*>chain.names[i].octets)[:chain.names[i].length] for i in range(chain.count)]
+
+    @property
+    def addresses(self):
+        """The addresses in the answer, 16 octets each: ADDRESSES_MAX at most."""
+        cdef int count = min(self.findings.addresses, ADDRESSES_MAX)
+        return [(<const char*>self.findings.address[i])[:16] for i in range(count)]
+
+    def read(self, wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""
-        cdef const uint8_t* octets
-        cdef size_t length = len(wire)
+        cdef bytes message = wire if type(wire) is bytes else bytes(memoryview(wire))
+        cdef const uint8_t* octets = message
+        cdef const uint8_t* given = octets
+        cdef size_t length = len(message)
         self.wire = None
         self.status = WIRE_BAD_REPLY
         self.is_mended = False
-        if len(wire) < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
+        if length < HEADER_LENGTH or not KEY_TAIL < len(key) <= KEY_MAX:
             return False
-        octets = &wire[0]
         self.status = read_clean_reply(
-            &octets, &length, <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at
+            &octets, &length, <uint16_t>expected_id, key, <uint16_t>len(key), &self.reply, self.ttl_at,
+            &self.findings,
         )
         if self.status != WIRE_OK:
             return False
-        self.is_mended = octets != &wire[0]
+        self.is_mended = octets != given
         self.wire = octets[:length]
         return True
 

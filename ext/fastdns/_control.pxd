@@ -17,6 +17,7 @@ ctypedef struct Change:
     uint16_t qtype
     uint16_t name_length
     uint8_t name[256]       # wire form, lower case
+    uint16_t variants       # of CHANGE_REFRESH: bit 1 << KeyFlags for each to be asked for; 0: the one without flags
 
 cdef class Control:
     cdef readonly bint is_new       # made by this open: rings of before know another epoch
@@ -30,6 +31,8 @@ cdef class Control:
     cdef bint is_suspect(self) noexcept nogil               # a worker has found the environment damaged
     cdef void set_suspect(self, bint suspect) noexcept nogil
     cdef uint64_t tally_now(self) noexcept nogil            # how often hit counts were asked for
+    cdef bint claim_refresh(self, uint64_t counter) noexcept nogil
+    # ^ True for the first who asks: it is that process's to have done
     cdef int read_change(self, uint64_t counter, Change* out) noexcept nogil    # 0; -1: overrun or unreadable
     # private
     cdef int use(self, memory) except -1

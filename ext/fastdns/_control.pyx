@@ -4,6 +4,7 @@ import os
 import struct
 from pathlib import Path
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._key cimport KEY_TAIL, NAME_MAX, key_is_sound, key_under, name_is_sound
@@ -20,6 +21,9 @@ cdef extern from * nogil:
     uint64_t __atomic_load_n(const uint64_t* at, int order)
     void __atomic_store_n(uint64_t* at, uint64_t value, int order)
     uint64_t __atomic_add_fetch(uint64_t* at, uint64_t value, int order)
+    bint __atomic_compare_exchange_n(
+        uint64_t* at, uint64_t* expected, uint64_t value, bint weak, int success, int failure
+    )
     void __atomic_thread_fence(int order)
 
 cdef enum:
@@ -28,6 +32,7 @@ cdef enum:
     SUSPECT_AT = 192
     TALLY_AT = 256
     ORIGIN_AT = 320
+    REFRESHED_AT = 384
     PATH_AT = 2048
     PATH_MAX = 2048
     SLOTS_AT = 4096
@@ -124,9 +129,11 @@ cdef class Control:
         return control
 
     cdef int use(self, memory) except -1:
-        cdef unsigned char[::1] view = memory
-        self.memory = memory
-        self.page = <uint8_t*>&view[0]
+        cdef Py_buffer view
+        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+        self.page = <uint8_t*>view.buf
+        PyBuffer_Release(&view)
+        self.memory = memory        # a mapping stays where it is
         self.cache_path = path_in(memory)
         return 0
 
@@ -213,13 +220,24 @@ cdef class Control:
         __atomic_store_n(&slot.counter, change.counter, __ATOMIC_RELEASE)
         __atomic_store_n(word(self.page, EPOCH_AT), change.counter, __ATOMIC_RELEASE)
 
-    def post(self, int kind, bytes name=b"", uint16_t qtype=0):
+    cdef bint claim_refresh(self, uint64_t counter) noexcept nogil:
+        cdef uint64_t claimed = __atomic_load_n(word(self.page, REFRESHED_AT), __ATOMIC_ACQUIRE)
+        while claimed < counter:
+            if __atomic_compare_exchange_n(
+                word(self.page, REFRESHED_AT), &claimed, counter, False, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE
+            ):
+                return True
+        return False
+
+    def post(self, int kind, bytes name=b"", uint16_t qtype=0, uint16_t variants=0):
         """Tell everybody of a change; return its counter. The caller holds the writer lock.
 
-        ValueError: no such kind, or a name that is not in wire form and lower case.
+        A refresh names its variants: 1 << flags for each of the keys' flags. ValueError: no such kind, or a name that
+        is not in wire form and lower case.
         """
         cdef Change change
         make_change(&change, kind, name, qtype)
+        change.variants = variants
         change.counter = self.epoch_now() + 1
         self.write_change(&change)
         return change.counter

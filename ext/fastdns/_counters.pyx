@@ -26,7 +26,7 @@ COUNTERS = (
     ("cache_inserts_total", "answers taken into memory"),
     ("cache_refused_total", "answers that could not be taken in: no room, or a failure beside a good answer"),
     ("cache_evictions_total", "entries that made room for others"),
-    ("cache_entries", "entries in memory now"),
+    ("cache_entries", "entries in memory now, with removed ones that nobody has asked for since"),
     ("cache_bytes", "octets of the memory cache now, its table included"),
     ("responses_noerror_total", "responses with NOERROR"),
     ("responses_formerr_total", "responses with FORMERR"),

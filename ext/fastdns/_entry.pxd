@@ -15,14 +15,10 @@ cdef enum:
     HEADER_OCTETS = 80      # sizeof(Header)
     ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
 
-cdef enum:
-    ORIGIN_UDP = 1          # Origin.transport; 0: unknown
-    ORIGIN_TCP = 2
-
 ctypedef struct Origin:     # whom an answer came from
     uint64_t fingerprint
     uint32_t rtt_us
-    uint8_t transport
+    uint8_t transport       # Transport.number; 0: unknown
     uint8_t family          # 0 unknown, 4, 6
     uint16_t port
     uint8_t address[16]
@@ -45,6 +41,9 @@ ctypedef struct Header:
     uint16_t port
     uint16_t zero
     uint8_t address[16]
+
+cdef class Source:
+    cdef Origin origin
 
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
 # ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)

@@ -3,6 +3,7 @@
 import re
 import socket
 
+from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdint cimport int64_t
 from libc.string cimport memcmp, memcpy, memset
@@ -12,6 +13,8 @@ from fastdns._clock cimport AGE_UNKNOWN, Moment, age_since, is_later
 from fastdns._key cimport KEY_TAIL, key_is_sound, lower
 from fastdns._siphash cimport SipKey, siphash13
 from fastdns._wire cimport HEADER_LENGTH, RECORDS_MAX, load16, load32, store32
+
+from fastdns.config.transports import TRANSPORTS, UDP, by_number
 
 
 cdef enum:
@@ -45,7 +48,14 @@ if sizeof(Header) != HEADER_OCTETS:
 # ---- whom it came from
 
 # The zone of a link-local address is this machine's affair and may have another name tomorrow.
-UPSTREAM = re.compile(r"(tcp://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
+UPSTREAM = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
+
+
+cdef class Source:
+    """Where answers of one upstream come from, as it is kept beside them."""
+
+    def __init__(self, str upstream not None):
+        fill_origin(&self.origin, 0, upstream, 0)
 
 
 cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
@@ -57,12 +67,12 @@ cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_u
         return 0
     match = UPSTREAM.fullmatch(upstream)
     try:
-        tcp, ipv6, ipv4, port = match.groups()
+        scheme, ipv6, ipv4, port = match.groups()
+        out.transport = TRANSPORTS[scheme or UDP.scheme].number
         address = socket.inet_pton(socket.AF_INET6, ipv6) if ipv6 else socket.inet_pton(socket.AF_INET, ipv4)
         out.port = int(port)
-    except (AttributeError, OSError, OverflowError):
+    except (AttributeError, KeyError, OSError, OverflowError):
         raise ValueError(f"{upstream!r} is not the address of an upstream") from None
-    out.transport = ORIGIN_TCP if tcp else ORIGIN_UDP
     out.family = 6 if ipv6 else 4
     memcpy(out.address, PyBytes_AS_STRING(address), len(address))
     return 0
@@ -77,7 +87,8 @@ cdef spell_upstream(const Header* header):
         host = f"[{socket.inet_ntop(socket.AF_INET6, address)}]"
     else:
         return None
-    return f"{'tcp://' if header.transport == ORIGIN_TCP else ''}{host}:{header.port}"
+    transport = by_number(header.transport)
+    return None if transport is None else transport.spell(f"{host}:{header.port}")
 
 
 # ---- values
@@ -184,11 +195,11 @@ cdef class Entry:
     cdef bytes value
 
     @staticmethod
-    def parse(const unsigned char[::1] value not None):
+    def parse(value not None):
         """Return the Entry of a value (ValueError: it is damaged, and how)."""
         cdef Entry entry = Entry.__new__(Entry)
         cdef int fault
-        entry.value = bytes(value)
+        entry.value = value if type(value) is bytes else bytes(memoryview(value))
         fault = examine(entry.value, len(entry.value), &entry.header, &entry.stored)
         if fault != SOUND:
             raise ValueError(f"damaged entry: {FAULTS[fault]}")
@@ -291,16 +302,22 @@ cdef bytes offsets_of(Entry entry):
     return PyBytes_FromStringAndSize(<const char*>entry.stored.ttl_at, 2 * entry.stored.ttl_count)
 
 
-cdef int peek_header(const unsigned char[::1] value, Header* header) except -1:
-    if len(value) < HEADER_OCTETS:
+cdef int peek_header(value, Header* header) except -1:
+    cdef Py_buffer view
+    cdef bint is_long_enough
+    PyObject_GetBuffer(value, &view, PyBUF_SIMPLE)
+    is_long_enough = view.len >= HEADER_OCTETS
+    if is_long_enough:
+        memcpy(header, view.buf, HEADER_OCTETS)
+    PyBuffer_Release(&view)
+    if not is_long_enough:
         raise ValueError(f"damaged entry: {FAULTS[FAULT_SHORT]}")
-    memcpy(header, &value[0], HEADER_OCTETS)
     if header.version != ENTRY_VERSION:
         raise ValueError(f"damaged entry: {FAULTS[FAULT_VERSION]}")
     return 0
 
 
-def peek(const unsigned char[::1] value not None):
+def peek(value not None):
     """Return (stored_wall_ms, stored_boot_ms, boot, ttl, hits, origin) without looking at the rest of the value.
 
     ValueError: it is too short or of another version. A checksum is not looked at either.
@@ -338,7 +355,7 @@ def with_hits(bytes value not None, hits):
     return changed
 
 
-def newer(const unsigned char[::1] value not None, const unsigned char[::1] old not None):
+def newer(value not None, old not None):
     """Return True when `value` was stored after `old`, or when `old` cannot be read.
 
     The clock of the boot decides if both are of one boot, else the wall clock. Where that was not set, what is of this

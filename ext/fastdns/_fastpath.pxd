@@ -9,7 +9,7 @@ from fastdns._hotcache cimport Entry, HotCache
 from fastdns._query cimport Query
 from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
-from fastdns._tiers cimport Tiers
+from fastdns._cache cimport Cache
 from fastdns._udp cimport Batch
 
 cdef enum Verdict:
@@ -26,7 +26,7 @@ cdef enum:                  # beside WireStatus
 
 cdef class FastPath:
     cdef readonly Forward forward
-    cdef readonly Tiers tiers
+    cdef readonly Cache tiers
     cdef readonly Access access
     cdef HotCache memory    # theirs
     cdef Counters counters  # theirs

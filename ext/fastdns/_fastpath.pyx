@@ -12,6 +12,9 @@ from fastdns._counters cimport (
     CACHE_MISSES, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS,
 )
 from fastdns._disk cimport Found
+from fastdns._hotcache cimport stored_ms_of
+from fastdns._key cimport key_view
+from fastdns._policy cimport DEFAULT_GROUP, decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
@@ -20,7 +23,7 @@ from fastdns._response cimport (
 )
 from fastdns._special_names cimport SpecialAnswer, is_special, make_special
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
-from fastdns._tiers cimport DISK_FRESH
+from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
 from fastdns._waiters cimport Waiter, make_waiter
 from fastdns._wire cimport (
@@ -141,14 +144,17 @@ cdef class FastPath:
             return NEXT
         entry = self.memory.find_any(query.key.hash, query.key.octets, query.key.length)
         if entry != NULL:
-            if now_ms < entry.expires_ms and (
-                entry.origin == self.memory.origin or entry.origin == self.memory.origin_by_wall
-            ):
+            if now_ms < entry.expires_ms and entry.stamp == self.memory.stamp:
                 query.tier = TIER_MEMORY
                 return self.serve(entry, query, out, now_ms)
+            if entry.stamp != self.memory.stamp:
+                entry = self.tiers.judge(entry)
+                if entry != NULL and self.memory.is_fresh(entry, now_ms):
+                    query.tier = TIER_MEMORY
+                    return self.serve(entry, query, out, now_ms)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
             if (
-                (self.forward.is_outage(0) or self.forward.holds(entry, now_ms))
+                entry != NULL and (self.forward.is_outage(0) or self.forward.holds(entry, now_ms))
                 and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD
             ):
                 self.tally[CACHE_MISSES] += 1
@@ -162,7 +168,8 @@ cdef class FastPath:
         if not make_special(&special, query.key.octets, query.key.length):
             return NEXT
         self.tiers.learn(
-            query.key.octets, query.key.length, &special.stored, self.tiers.epoch, self.tiers.origin, NULL, 0, now
+            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, DEFAULT_GROUP,
+            self.tiers.changes.origin_of(DEFAULT_GROUP), NULL, 0, now,
         )
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &special.stored, 0, query.limit
@@ -172,11 +179,11 @@ cdef class FastPath:
         cdef Entry* entry = NULL
         cdef Found found
         if self.tiers.look_up_disk(
-            query.key.hash, query.key.octets, query.key.length, now, &entry, &found
+            query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
             if self.forward.is_outage(0) and query.asked.flags & FLAG_RD:
-                entry = self.memory.find_any(query.key.hash, query.key.octets, query.key.length)
+                entry = self.tiers.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
             return self.without_disk(query, out, False)
@@ -207,11 +214,11 @@ cdef class FastPath:
         """Answer with a fresh entry."""
         self.memory.count_hit(entry)
         told(query, out, write_answer(
-            out, query.spelling, &query.asked, &entry.answer, <uint32_t>((now_ms - entry.stored_ms) // 1000),
+            out, query.spelling, &query.asked, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000),
             query.limit,
         ), query.tier)
         if (
-            PREFETCH_SHARE * (entry.expires_ms - now_ms) <= entry.expires_ms - entry.stored_ms
+            PREFETCH_SHARE * (entry.expires_ms - now_ms) <= 1000 * <int64_t>entry.answer.ttl
             and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
             and query.asked.flags & FLAG_RD
         ):
@@ -299,6 +306,11 @@ cdef class FastPath:
                     query.verdict = self.about_ourselves(query, out)
                 else:
                     query.verdict = self.from_special_names(query, out, &now)
+                if query.verdict == NEXT:
+                    decide(
+                        self.tiers.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets,
+                        query.key.length, &query.decision,
+                    )
                 if query.verdict != NEXT:
                     pass
                 elif on_disk and not self.tiers.disk.would_wait():

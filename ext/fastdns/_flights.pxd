@@ -12,7 +12,7 @@ from fastdns._counters cimport Counters
 from fastdns._udp cimport BATCH, iovec, mmsghdr
 from fastdns._upstream cimport Form, Upstream
 from fastdns._wheel cimport Timer, Wheel
-from fastdns._wire cimport RECORDS_MAX, Reply
+from fastdns._wire cimport RECORDS_MAX, Findings, Reply
 
 cdef enum:
     FLIGHTS_MAX = 12288
@@ -42,7 +42,7 @@ cdef struct Flight:         # one query under way
     bint is_lingering       # nobody waits for it any more
     bint keeps_late         # who asked has been told of a failure: an answer is kept all the same
     Form form               # in which it was sent last
-    uint64_t epoch          # of the tiers, when it was asked
+    uint64_t epoch          # of the changes, when it was asked
     uint64_t origin
     uint16_t group
     uint16_t id
@@ -80,6 +80,7 @@ cdef class Flights:
     cdef iovec parts[BATCH]
     cdef uint8_t* rooms
     cdef uint16_t ttl_at[RECORDS_MAX]   # of the reply that landed last
+    cdef Findings findings              # in it
 
     cdef Flight* start(
         self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, bint wants_ad, bint by_stream,

@@ -408,7 +408,7 @@ cdef class Flights:
                         wire = out.wire
                         out.status = read_clean_reply(
                             &wire, &out.length, out.flight.id, out.flight.key, out.flight.key_length, &out.reply,
-                            self.ttl_at
+                            self.ttl_at, &self.findings,
                         )
                         out.wire = <uint8_t*>wire
                         if out.status != WIRE_BAD_REPLY:
@@ -441,7 +441,8 @@ cdef class Flights:
         out.flight = flight
         out.length = length
         out.status = read_clean_reply(
-            &clean, &out.length, query_id, flight.key, flight.key_length, &out.reply, self.ttl_at
+            &clean, &out.length, query_id, flight.key, flight.key_length, &out.reply, self.ttl_at,
+            &self.findings,
         )
         out.wire = <uint8_t*>clean
         return out.status != WIRE_BAD_REPLY

@@ -9,7 +9,7 @@ from fastdns._groups cimport Group
 from fastdns._hotcache cimport Entry
 from fastdns._key cimport Key
 from fastdns._questions cimport Pending, Questions
-from fastdns._tiers cimport Tiers
+from fastdns._cache cimport Cache
 from fastdns._upstream cimport Upstream
 from fastdns._waiters cimport Waiter
 

@@ -19,7 +19,9 @@ from fastdns._answer cimport (
 from fastdns._answer cimport settle as settle_reply
 from fastdns._clock cimport read_clock_ns, read_moment
 from fastdns._flights cimport LISTEN_MS, Attempt
+from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_length_of
+from fastdns._policy cimport Decision
 from fastdns._query cimport Query
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
@@ -84,7 +86,7 @@ cdef class Forward(Questions):
     """
 
     def __cinit__(
-        self, Tiers tiers not None, Flights flights not None, Group group not None, on_cold, on_busy, *,
+        self, Cache tiers not None, Flights flights not None, Group group not None, on_cold, on_busy, *,
         double stale_wait=1.8, **_more
     ):
         self.flights = flights
@@ -177,10 +179,10 @@ cdef class Forward(Questions):
         cdef Entry* entry
         if pending == NULL:
             return
-        entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
         if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now_ms):
             return
-        self.answer(pending, &entry.answer, <uint32_t>((now_ms - entry.stored_ms) // 1000), 0, now_ns)
+        self.answer(pending, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000), 0, now_ns)
         self.flush()
         self.close(pending, True)
 
@@ -226,7 +228,7 @@ cdef class Forward(Questions):
             group.probes += 1
             pending.until_ms = min(pending.until_ms, now_ms + OUTAGE_WAIT_MS)
         else:
-            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and self.tiers.memory.is_stale(entry, now_ms):
                 pending.stale_ms = now_ms + self.stale_wait_ms
                 if self.stale_wait_ms == 0:
@@ -235,13 +237,13 @@ cdef class Forward(Questions):
 
     cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1:
         """Tell who waits what was true before; return False when there is nothing."""
-        cdef Entry* entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+        cdef Entry* entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         if entry == NULL or not self.tiers.memory.is_stale(entry, now_ms):
             # Others may have taken its room; and in an outage another DO or CD is better than nothing.
             if not self.tiers.recall((<const char*>pending.key)[:pending.key_length], in_outage):
                 return False
-            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry == NULL or not self.tiers.memory.is_stale(entry, now_ms):
                 return False
         self.answer(pending, &entry.answer, 0, self.stale_ttl, now_ns)
@@ -605,12 +607,17 @@ cdef class Forward(Questions):
         cdef uint64_t now_ns = read_clock_ns()
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
+        cdef Decision decision
+        cdef Failure own
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
             landing.reply.wants_dnssec = False      # nobody waits for more than that
         settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.group.limits, options, &stored)
+        if not self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
+            fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
+            stored = own.stored
         self.tiers.learn(
-            flight.key, flight.key_length, &stored, flight.epoch, flight.origin, &upstream.source.origin,
-            <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+            flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+            &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
         self.flights.note_reply(flight, now_ns)
         self.leave(pending, flight)
@@ -629,19 +636,20 @@ cdef class Forward(Questions):
         cdef uint64_t now_ns = read_clock_ns()
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
+        cdef Decision decision
         cdef Entry* entry
         self.flights.note_reply(flight, now_ns)
         if flight.keeps_late and not (
             landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode)
-        ):
-            entry = self.tiers.memory.find_any(
+        ) and self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
+            entry = self.tiers.look(
                 self.tiers.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
             if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
                 settle_reply(landing.wire, &landing.reply, self.flights.ttl_at, self.group.limits, options, &stored)
                 self.tiers.learn(
-                    flight.key, flight.key_length, &stored, flight.epoch, flight.origin, &upstream.source.origin,
-                    <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+                    flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+                    &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
                 )
         self.end_alone(flight)
 
@@ -664,19 +672,19 @@ cdef class Forward(Questions):
         if not self.has_waiting(pending):   # a good answer that only the disk has is not to be hidden either
             self.tiers.recall((<const char*>pending.key)[:pending.key_length], False)
         if not self.has_waiting(pending) or not self.tell_known(pending, is_silence, now_ns):
-            entry = self.tiers.memory.find_any(pending.hash, pending.key, pending.key_length)
+            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and not entry.answer.is_failure and self.tiers.memory.is_fresh(
                 entry, <int64_t>(now_ns // 1000000)
             ):
                 self.answer(
-                    pending, &entry.answer, <uint32_t>((<int64_t>(now_ns // 1000000) - entry.stored_ms) // 1000), 0,
+                    pending, &entry.answer, <uint32_t>((<int64_t>(now_ns // 1000000) - stored_ms_of(entry)) // 1000), 0,
                     now_ns,
                 )
             else:
                 read_moment(&now)
                 self.tiers.catch_up(now.boot_ms)
                 self.tiers.learn(
-                    pending.key, pending.key_length, error, pending.epoch, pending.origin, NULL, 0, &now
+                    pending.key, pending.key_length, error, pending.epoch, pending.group, pending.origin, NULL, 0, &now
                 )
                 self.answer(pending, error, 0, 0, now_ns)
             self.flush()

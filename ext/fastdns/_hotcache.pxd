@@ -15,10 +15,10 @@ cdef struct Entry:
     Entry* older
     uint64_t hash
     uint32_t hold_stale_s   # until then it is served past its TTL without asking anybody
+    uint32_t origin         # of the upstreams whose answer it is, and how its age is known; see _changes
     # what each hit reads or writes
-    uint32_t origin         # whom it came from, and how its age is known; see HotCache.origin
-    int64_t stored_ms       # times are milliseconds of one clock, the caller's
-    int64_t expires_ms
+    uint64_t stamp          # the state of rules and changes under which it was last found good; see _changes
+    int64_t expires_ms      # of one clock, the caller's
     Stored answer           # points into this very block: TTL offsets, key, message, options
     uint16_t key_length
     uint8_t visited
@@ -27,8 +27,15 @@ cdef struct Entry:
     Entry* next_hit         # the list of those with hits to report
     Entry* previous_hit
 
+cdef struct Standing:       # what an entry has beside its answer
+    uint64_t stamp
+    int64_t stored_ms
+    uint32_t origin
+    uint16_t group
+
 cdef enum:
-    HIT_FROM = 28           # octets of an Entry before what a hit needs
+    HIT_FROM = 32           # octets of an Entry before what a hit needs
+    EPOCH_BITS = 40         # of a stamp: the change epoch; above them the policy's generation, 0: not served fresh
 
 cdef class HotCache:
     # settings
@@ -37,8 +44,7 @@ cdef class HotCache:
     cdef size_t slots
     cdef SipKey hash_key
     # state
-    cdef public uint32_t origin             # of the entries that may be fresh: the upstreams that count now
-    cdef public uint32_t origin_by_wall     # and theirs of earlier boots, by the wall clock of now
+    cdef public uint64_t stamp              # of the entries that may be served as they are
     cdef readonly size_t octets
     cdef readonly size_t count
     cdef readonly uint64_t evictions
@@ -53,19 +59,20 @@ cdef class HotCache:
     cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
     # ^ a fresh entry, or NULL. Valid until the next put.
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    # ^ the entry whatever its age, or NULL
-    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # of an origin that counts
-    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # not fresh, and still of use
+    # ^ the entry whatever its age and stamp, or NULL: `Cache.look` has it judged
+    cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # of our stamp
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # not fresh, still of use
     cdef void count_hit(self, Entry* entry) noexcept nogil
     cdef void forget_hits(self, Entry* entry) noexcept nogil                        # they have been reported
     cdef void expect(self, uint64_t hash) noexcept nogil
     cdef void expect_entry(self, uint64_t hash) noexcept nogil
     # ^ announce a find: the first fetches the slot from memory, the second, some time later, the entry
     cdef bint put(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms,
-        uint32_t origin
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        Entry* old, int64_t now_ms
     ) noexcept nogil
-    # ^ False: no room could be made, or a failure would have taken the place of a good answer
+    # ^ old: what find_any has found. False: no room could be made, or a failure would have taken the place of a good
+    #   answer
     cdef void remove(self, Entry* entry) noexcept nogil
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
@@ -77,3 +84,11 @@ cdef class HotCache:
 
 cdef inline uint8_t* key_of(const Entry* entry) noexcept nogil:
     return <uint8_t*>entry + sizeof(Entry) + 2 * <size_t>entry.answer.ttl_count
+
+
+cdef inline int64_t stored_ms_of(const Entry* entry) noexcept nogil:
+    return entry.expires_ms - <int64_t>1000 * entry.answer.ttl
+
+
+cdef inline uint64_t epoch_of(uint64_t stamp) noexcept nogil:
+    return stamp & ((<uint64_t>1 << EPOCH_BITS) - 1)

@@ -178,14 +178,13 @@ cdef class HotCache:
         return entry
 
     cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil:
-        return now_ms < entry.expires_ms and (
-            entry.origin == self.origin or entry.origin == self.origin_by_wall
-        )
+        return now_ms < entry.expires_ms and entry.stamp == self.stamp
 
     cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+        # One of another epoch has not been judged yet: a command may have removed it.
         return (
             not entry.answer.is_failure and now_ms < entry.expires_ms + self.stale_ms
-            and not self.is_fresh(entry, now_ms)
+            and epoch_of(entry.stamp) == epoch_of(self.stamp) and not self.is_fresh(entry, now_ms)
         )
 
     cdef void count_hit(self, Entry* entry) noexcept nogil:
@@ -290,11 +289,9 @@ cdef class HotCache:
         return True
 
     cdef bint put(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, int64_t stored_ms, int64_t now_ms,
-        uint32_t origin
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        Entry* old, int64_t now_ms
     ) noexcept nogil:
-        cdef uint64_t hash = self.hash_of(key, key_length)
-        cdef Entry* old = self.find_any(hash, key, key_length)
         cdef Entry* entry
         cdef size_t room
         if old != NULL and old.answer.ttl == 0 and answer.is_failure:
@@ -312,9 +309,10 @@ cdef class HotCache:
             free(entry)
             return False
         entry.hash = hash
-        entry.origin = origin
-        entry.stored_ms = stored_ms
-        entry.expires_ms = stored_ms + <int64_t>1000 * answer.ttl
+        entry.stamp = standing.stamp
+        entry.origin = standing.origin
+        entry.answer.group = standing.group
+        entry.expires_ms = standing.stored_ms + <int64_t>1000 * answer.ttl
         if old != NULL:
             entry.visited = old.visited
             if old.hits:
@@ -328,9 +326,15 @@ cdef class HotCache:
 
     def insert(self, bytes key not None, Answer answer not None, int64_t now_ms):
         """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
+        cdef uint16_t length = length_of(key)
+        cdef uint64_t hash = self.hash_of(key, length)
+        cdef Standing standing
         if answer.stored.ttl == 0:
             return False
-        return self.put(key, length_of(key), &answer.stored, now_ms, now_ms, self.origin)
+        standing.stamp = self.stamp
+        standing.stored_ms = now_ms
+        standing.origin = standing.group = 0
+        return self.put(hash, key, length, &answer.stored, &standing, self.find_any(hash, key, length), now_ms)
 
     def look_up(self, bytes key not None, int64_t now_ms):
         """Return (message, age in whole seconds) of a fresh entry, or None."""
@@ -338,4 +342,4 @@ cdef class HotCache:
         cdef Entry* entry = self.find(self.hash_of(key, length), key, length, now_ms)
         if entry == NULL:
             return None
-        return (<const char*>entry.answer.wire)[:entry.answer.length], (now_ms - entry.stored_ms) // 1000
+        return (<const char*>entry.answer.wire)[:entry.answer.length], (now_ms - stored_ms_of(entry)) // 1000

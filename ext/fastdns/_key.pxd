@@ -38,6 +38,13 @@ cdef inline uint16_t end_key(uint8_t* key, uint16_t question_length, bint do, bi
 cdef inline uint8_t key_flags(const uint8_t* key, uint16_t key_length) noexcept nogil:
     return key[key_length - KEY_TAIL + KEY_FLAGS_AT]
 
+cdef inline uint16_t key_view(const uint8_t* key, uint16_t key_length) noexcept nogil:
+    return <uint16_t>(key[key_length - 2] << 8 | key[key_length - 1])
+
+cdef inline void set_key_view(uint8_t* key, uint16_t key_length, uint16_t view) noexcept nogil:
+    key[key_length - 2] = <uint8_t>(view >> 8)
+    key[key_length - 1] = <uint8_t>view
+
 cdef inline uint16_t key_length_of(bytes key) except 0:
     """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
     if not KEY_TAIL < len(key) <= KEY_MAX:

@@ -27,8 +27,9 @@ ctypedef struct Decision:
     uint8_t verdict
 
 cdef class Policy:
-    cdef readonly uint64_t generation       # grows with every change of what it would decide, groups' servers included
-    cdef readonly bint is_empty             # it forwards all to the default group, and finds nothing wrong
+    cdef public uint64_t generation         # grows with every change of what it would decide, groups' servers included
+    cdef readonly uint16_t group            # to which all is forwarded
+    cdef readonly bint is_empty             # that is the default one, and nothing is ever wrong
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision

@@ -1,15 +1,12 @@
-"""The empty policy: every name is forwarded to the default group, and every answer may be told."""
+"""The empty policy: every name is forwarded to one group, and every answer may be told."""
 
 cdef class Policy:
     """What the configuration makes of names. `generation` tells one state of it from another."""
 
-    def __cinit__(self):
+    def __cinit__(self, uint16_t group=DEFAULT_GROUP):
         self.generation = 1
-        self.is_empty = True
-
-    def advance(self):
-        """Say that what was decided before has to be decided again."""
-        self.generation += 1
+        self.group = group
+        self.is_empty = group == DEFAULT_GROUP
 
 
 cdef void decide(
@@ -17,7 +14,7 @@ cdef void decide(
 ) noexcept nogil:
     decision.policy = policy.generation
     decision.rule = 0
-    decision.group = DEFAULT_GROUP
+    decision.group = policy.group
     decision.ede = NO_EDE
     decision.verdict = FORWARD
 

@@ -7,7 +7,7 @@ from fastdns._flights cimport Flight
 from fastdns._key cimport KEY_MAX
 from fastdns._query cimport Asker
 from fastdns._shares cimport Place, Shares
-from fastdns._tiers cimport Tiers
+from fastdns._cache cimport Cache
 from fastdns._waiters cimport Outgoing, Waiter
 from fastdns._wheel cimport Timer
 
@@ -31,7 +31,7 @@ cdef struct Pending:        # a question under way
     int64_t next_ms         # when it is sent once more; 0: not again
     int64_t stale_ms        # when what is past its TTL is told; 0: there is nothing, or it has been
     int64_t until_ms        # when it ends at the latest
-    uint64_t epoch          # of the tiers, when it was asked
+    uint64_t epoch          # of the changes, when it was asked
     uint64_t origin
     uint64_t client         # whose share it is in; a hash
     uint64_t asked          # a bit for each upstream of the group that has been asked
@@ -50,7 +50,7 @@ cdef struct Pending:        # a question under way
     uint8_t key[KEY_MAX]
 
 cdef class Questions:
-    cdef readonly Tiers tiers
+    cdef readonly Cache tiers
     cdef readonly int count             # questions under way
     cdef readonly int waiting           # clients
     cdef uint64_t* tally

@@ -67,7 +67,7 @@ cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) no
 cdef class Questions:
     """The questions of one process that are under way."""
 
-    def __cinit__(self, Tiers tiers not None, *_arguments, uint32_t stale_ttl=30, **_more):
+    def __cinit__(self, Cache tiers not None, *_arguments, uint32_t stale_ttl=30, **_more):
         self.tiers = tiers
         self.tally = tiers.counters.at
         self.stale_ttl = stale_ttl
@@ -110,8 +110,9 @@ cdef class Questions:
         pending.timer.kind = OF_QUESTION
         pending.hash = hash
         pending.began_ns = now_ns
-        pending.epoch = self.tiers.epoch
-        pending.origin = self.tiers.origin
+        pending.epoch = self.tiers.changes.epoch
+        pending.group = self.tiers.group_of(key, key_length)
+        pending.origin = self.tiers.changes.origin_of(pending.group)
         pending.position = -1
         pending.key_length = key_length
         memcpy(pending.key, key, key_length)

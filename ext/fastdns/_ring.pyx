@@ -2,6 +2,7 @@
 
 import struct
 
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.string cimport memcpy, memset
 
 from fastdns._answer cimport Answer
@@ -90,11 +91,15 @@ cdef class Ring:
         return ring
 
     cdef int use(self, memory) except -1:
-        cdef unsigned char[::1] view = memory
-        self.memory = memory
-        self.head = <uint64_t*>(&view[0] + HEAD_AT)
-        self.tail = <uint64_t*>(&view[0] + TAIL_AT)
-        self.data = <uint8_t*>&view[0] + HEAD_PAGE
+        cdef Py_buffer view
+        cdef uint8_t* start
+        PyObject_GetBuffer(memory, &view, PyBUF_WRITABLE)
+        start = <uint8_t*>view.buf
+        PyBuffer_Release(&view)
+        self.memory = memory        # a mapping stays where it is
+        self.head = <uint64_t*>(start + HEAD_AT)
+        self.tail = <uint64_t*>(start + TAIL_AT)
+        self.data = start + HEAD_PAGE
         self.cursor = self.tail[0]
         return 0
 

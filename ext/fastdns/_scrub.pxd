@@ -2,11 +2,11 @@
 
 from libc.stdint cimport uint8_t, uint16_t
 
-from fastdns._wire cimport Reply
+from fastdns._wire cimport Findings, Reply
 
 cdef int read_clean_reply(
     const uint8_t** wire, size_t* length, uint16_t expected_id, const uint8_t* key, uint16_t key_length, Reply* out,
-    uint16_t* ttl_at,
+    uint16_t* ttl_at, Findings* findings,
 ) noexcept
 # ^ read_reply; what it finds out of order is put right in a copy, to which wire and length lead then: valid until the
 #   next call. Otherwise they stay as they are.

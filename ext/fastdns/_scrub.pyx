@@ -10,9 +10,9 @@ from libc.string cimport memcmp, memcpy, memset
 from fastdns._key cimport KEY_TAIL
 from fastdns._wire cimport (
     CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, WIRE_OK,
-    WIRE_SPOILED_REPLY, Chain, Layout, Name, Reader, Record, Targets, hash_name, is_meta, is_of_chain_authority,
-    is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record, read_reply,
-    read_spelled_name, same_name, store16,
+    WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
+    is_of_chain_authority, is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record,
+    read_reply, read_spelled_name, same_name, store16,
 )
 
 cdef enum:
@@ -345,9 +345,9 @@ cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint
 
 cdef int read_clean_reply(
     const uint8_t** wire, size_t* length, uint16_t expected_id, const uint8_t* key, uint16_t key_length, Reply* out,
-    uint16_t* ttl_at,
+    uint16_t* ttl_at, Findings* findings,
 ) noexcept:
-    cdef int status = read_reply(wire[0], length[0], expected_id, key, key_length, out, ttl_at)
+    cdef int status = read_reply(wire[0], length[0], expected_id, key, key_length, out, ttl_at, findings)
     cdef bint is_bare, opt_misplaced
     cdef size_t written
     if status != WIRE_OK or not out.must_rewrite:
@@ -356,7 +356,7 @@ cdef int read_clean_reply(
     opt_misplaced = out.opt_misplaced
     written = scrub(wire[0], length[0], key, key_length, is_bare)
     if written == 0 or read_reply(
-        cleaned, written, expected_id, key, key_length, out, ttl_at
+        cleaned, written, expected_id, key, key_length, out, ttl_at, findings
     ) != WIRE_OK or out.must_rewrite:
         return WIRE_SPOILED_REPLY
     wire[0] = cleaned

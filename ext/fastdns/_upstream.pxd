@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
-from fastdns._tiers cimport Source
+from fastdns._entry cimport Source
 from fastdns._udp cimport BATCH, iovec, mmsghdr
 from fastdns._wire cimport Reply
 

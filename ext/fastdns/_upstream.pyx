@@ -252,9 +252,9 @@ cdef class Upstream:
             self.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
-        self.last_failure_ns = now_ns
         if not is_another:
-            return
+            return      # since the first of an event: a stream of failures is more than one
+        self.last_failure_ns = now_ns
         self.in_a_row += 1
         if self.alive and self.in_a_row >= DEADLY_FAILURES:
             self.alive = False

@@ -126,8 +126,11 @@ cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* ke
 # ^ the same by header and question alone, whose key it does not make; has_opt when an OPT follows at once
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
-    Reply* out, uint16_t* ttl_at,
+    Reply* out, uint16_t* ttl_at, Findings* findings,
 ) noexcept nogil            # 0, WIRE_BAD_REPLY or WIRE_SPOILED_REPLY; ttl_at has room for RECORDS_MAX
+cdef bint find_in_answer(
+    const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length, Findings* findings
+) noexcept nogil            # the same of an answer that is kept; False: it cannot be read
 cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil
 # ^ how much of a message of ours fits: without the additional section, else without authority, too; 0: not even what
 #   answers does, which is the answer section, and a denial and its proof in authority (RFC 4035 section 3.1.3).

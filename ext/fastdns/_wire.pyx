@@ -430,10 +430,23 @@ ctypedef struct Section:    # what the reading of one depends on
     const uint8_t* asked    # QTYPE and QCLASS
 
 
+cdef void note_address(Findings* findings, const Record* record) noexcept nogil:
+    """Note the address in an A or AAAA record that is sound."""
+    cdef uint8_t* room
+    if findings.addresses < ADDRESSES_MAX:
+        room = findings.address[findings.addresses]
+        memset(room, 0, 16)
+        if record.rtype == TYPE_A:
+            room[10] = room[11] = 255
+        memcpy(room + 16 - record.length, record.data, record.length)
+    findings.addresses += 1
+
+
 cdef int read_section(
-    Reader* r, Section* section, Chain* chain, Targets* targets, Reply* out, uint16_t* ttl_at
+    Reader* r, Section* section, Findings* findings, Targets* targets, Reply* out, uint16_t* ttl_at
 ) noexcept nogil:
     """0; 1: the rest of the message cannot be read and is left out; -1: the answer section has a bad record."""
+    cdef Chain* chain = &findings.chain
     cdef Record record
     cdef Name last
     cdef uint16_t qtype = load16(section.asked)
@@ -464,6 +477,8 @@ cdef int read_section(
                 continue
             if record.rtype == qtype or qtype == TYPE_ANY:
                 out.has_data = True
+            if record.rtype == TYPE_A and qclass == CLASS_IN or record.rtype == TYPE_AAAA:
+                note_address(findings, &record)
             out.answers += 1
         elif record.rclass != qclass:
             out.has_gap = out.left_out = True
@@ -520,14 +535,14 @@ cdef int read_reply_question(
 
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
-    Reply* out, uint16_t* ttl_at,
+    Reply* out, uint16_t* ttl_at, Findings* findings,
 ) noexcept nogil:
     cdef Reader r
-    cdef Chain chain
     cdef Targets targets
     cdef Section section
     cdef int status, number
     memset(out, 0, sizeof(Reply))
+    findings.chain.count = findings.addresses = 0
     if length < HEADER_LENGTH or length > 65535 or load16(packet) != expected_id:
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
@@ -535,7 +550,7 @@ cdef int read_reply(
     out.wants_dnssec = (key_flags(key, key_length) & KEY_DO) != 0
     r.start = packet
     r.end = packet + length
-    status = read_reply_question(&r, key, key_length, &chain.names[0], out)
+    status = read_reply_question(&r, key, key_length, &findings.chain.names[0], out)
     if status != WIRE_OK:
         return status
     out.length = <uint16_t>(r.at - packet)
@@ -546,8 +561,8 @@ cdef int read_reply(
         return WIRE_SPOILED_REPLY
     if out.flags & FLAG_TC:
         return WIRE_OK      # whatever it was cut to: all of it is got over TCP
-    chain.is_dname[0] = False
-    chain.count = 1
+    findings.chain.is_dname[0] = False
+    findings.chain.count = 1
     targets.count = 0
     section.asked = key + key_length - KEY_TAIL
     section.wants_targets = load16(packet + 10) != 0
@@ -556,7 +571,7 @@ cdef int read_reply(
         section.left = load16(packet + 4 + 2 * number)
         if out.is_bare and number < 3 and section.left:
             return WIRE_OK
-        status = read_section(&r, &section, &chain, &targets, out, ttl_at)
+        status = read_section(&r, &section, findings, &targets, out, ttl_at)
         if status < 0:
             return WIRE_SPOILED_REPLY
         if status > 0:
@@ -565,6 +580,16 @@ cdef int read_reply(
     if r.at != r.end:
         out.left_out = True
     return WIRE_OK
+
+
+cdef bint find_in_answer(
+    const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length, Findings* findings
+) noexcept nogil:
+    cdef Reply reply
+    cdef uint16_t ttl_at[RECORDS_MAX]
+    return length >= HEADER_LENGTH and read_reply(
+        message, length, load16(message), key, key_length, &reply, ttl_at, findings
+    ) == WIRE_OK
 
 
 # ---- messages of ours

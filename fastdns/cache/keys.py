@@ -61,6 +61,11 @@ class Key(NamedTuple):
         """Take a key of the cache apart."""
         return cls(*split_key(key))
 
+    @property
+    def flags(self) -> int:
+        """DO and CD as the key has them."""
+        return self.do | self.cd << 1
+
     def join(self) -> bytes:
         """Return the key as the cache has it."""
         return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.view)

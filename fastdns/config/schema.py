@@ -17,6 +17,7 @@ from typing import Any, Literal, NewType, TypeVar
 import attrs
 
 from ..errors import ConfigError
+from .transports import TRANSPORTS, Transport
 from .units import in_seconds, spell_size
 
 Octets = NewType("Octets", int)
@@ -76,11 +77,16 @@ class Address:
 class Server:
     """One upstream."""
 
-    transport: Literal["udp", "tcp"]
+    transport: str  # a scheme of TRANSPORTS
     address: Address
 
+    @property
+    def kind(self) -> Transport:
+        """How it is asked."""
+        return TRANSPORTS[self.transport]
+
     def __str__(self) -> str:
-        return str(self.address) if self.transport == "udp" else f"tcp://{self.address}"
+        return self.kind.spell(self.address)
 
 
 @attrs.frozen
@@ -152,6 +158,11 @@ class Listen(Section):
     dns: tuple[Address, ...] = attrs.field(
         default=(Address("127.0.0.1", 53), Address("::1", 53)), validator=_distinct
     )
+
+    @property
+    def addresses(self) -> tuple[tuple[str, Address], ...]:
+        """All of them, each with the name of the service that clients find there."""
+        return tuple(("dns", address) for address in self.dns)
 
     def covers(self, address: Address) -> bool:
         """Return True when a query sent to the address would come back to ourselves.

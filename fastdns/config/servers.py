@@ -1,8 +1,8 @@
 """Addresses and upstreams: text to schema, and the file that lists upstreams.
 
 An address is an IP literal with or without a port: "9.9.9.9", "9.9.9.9:53", "2620:fe::fe",
-"[2620:fe::fe]:53", "[fe80::1%eth0]:53". An upstream is an address, "udp://" or "tcp://" before an
-address, or "file:" before a path.
+"[2620:fe::fe]:53", "[fe80::1%eth0]:53". An upstream is an address, a scheme
+("udp://", "tcp://": transports.py has them all) before an address, or "file:" before a path.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from . import later
 from .files import absolute_path, read_text
 from .schema import Address, Server, ServerFile
 from .text import describe, path_text
+from .transports import TRANSPORTS, UDP
 
 DNS_PORT = 53
 MAX_SERVERS = 1000  # in one file
@@ -42,26 +43,30 @@ def parse_server(text: str) -> Server | ServerFile:
     if text.startswith("file:"):
         return ServerFile(absolute_path(text.removeprefix("file:")))
     match = _SCHEME.fullmatch(text)
-    scheme, rest = (match[1].lower(), match[2]) if match else ("udp", text)
-    if scheme in later.SCHEMES:
+    scheme, rest = (match[1].lower(), match[2]) if match else (UDP.scheme, text)
+    transport = TRANSPORTS.get(scheme)
+    if transport is None and scheme in later.SCHEMES:
         raise ValueError(
             f"{describe(text)}: an encrypted upstream ({scheme}://) {later.NOT_IN_THIS_VERSION}"
         )
-    if scheme not in ("udp", "tcp"):
-        raise ValueError(f'{describe(text)} is of an unknown kind (try "udp://" or "tcp://")')
-    host, port = _parse_address(rest, text, least_port=1, example='"9.9.9.9" or "127.0.0.1:53"')
+    if transport is None:
+        known = " or ".join(f'"{one}://"' for one in TRANSPORTS)
+        raise ValueError(f"{describe(text)} is of an unknown kind (try {known})")
+    host, port = _parse_address(
+        rest, text, least_port=1, example='"9.9.9.9" or "127.0.0.1:53"', usual_port=transport.port
+    )
     if host.is_unspecified or host.is_multicast or str(host) == "255.255.255.255":
         raise ValueError(f'{describe(text)} is not an address of one host (try "9.9.9.9")')
-    return Server("tcp" if scheme == "tcp" else "udp", Address(str(host), port))
+    return Server(scheme, Address(str(host), port))
 
 
 def _parse_address(
-    text: str, shown: str, *, least_port: int, example: str
+    text: str, shown: str, *, least_port: int, example: str, usual_port: int = DNS_PORT
 ) -> tuple[IPv4Address | IPv6Address, int]:
     host, port = _split_port(text)
     address = _parse_host(host, shown, example)
     if port is None:
-        return address, DNS_PORT
+        return address, usual_port
     if not re.fullmatch(r"[0-9]{1,5}", port) or not least_port <= int(port) <= 65535:
         raise ValueError(f"{describe(shown)} has an impossible port (use {least_port} to 65535)")
     return address, int(port)

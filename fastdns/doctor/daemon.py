@@ -186,10 +186,7 @@ def _ask(server: Server, timeout: Seconds) -> Finding:
     problem = ""
     for _ in range(TRIES):
         try:
-            tcp = server.transport == "tcp"
-            reply, has_edns = probe.ask_upstream(
-                server.address, probe.ROOT_NS, tcp=tcp, timeout=max(timeout, 1.0)
-            )
+            reply, has_edns = probe.ask_upstream(server, probe.ROOT_NS, max(timeout, 1.0))
         except OSError as error:
             problem = f"does not answer: {_said(error)}"
         else:

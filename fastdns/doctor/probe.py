@@ -10,7 +10,8 @@ import time
 import attrs
 
 from ..cache.keys import spell_rcode
-from ..config.schema import Address
+from ..config.schema import Address, Server
+from ..upstream.transports import channel_class
 
 ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
@@ -36,46 +37,72 @@ class Reply:
         return spell_rcode(self.rcode)
 
 
-def ask_upstream(
-    address: Address, question: bytes, *, tcp: bool, timeout: float
-) -> tuple[Reply, bool]:
+def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply, bool]:
     """Return the reply of an upstream, and whether it takes EDNS; else that to a query without.
 
     OSError: it answers neither.
     """
+
+    def once(*, has_opt: bool) -> Reply:
+        with dial(server.address, timeout) as connection:
+            return _ask(connection, question, timeout, is_framed=is_stream, has_opt=has_opt)
+
+    is_stream = server.kind.is_stream
+    dial = channel_class(server).dial if is_stream else _dial_udp
     failure: OSError | None = None
     try:
-        reply = ask(address, question, tcp=tcp, timeout=timeout, has_opt=True)
+        reply = once(has_opt=True)
         if reply.is_good:
             return reply, True
     except OSError as error:
         failure = error
-    plain = ask(address, question, tcp=tcp, timeout=timeout)
+    plain = once(has_opt=False)
     if not plain.is_good and failure is None:
         return reply, True  # it is not the OPT
     try:  # once more: a packet may have been lost
-        return plain, ask(address, question, tcp=tcp, timeout=timeout, has_opt=True).is_good
+        return plain, once(has_opt=True).is_good
     except OSError:
         return plain, False
 
 
-def ask(
-    address: Address, question: bytes, *, tcp: bool, timeout: float, has_opt: bool = False
-) -> Reply:
+def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:
     """Return the reply to the question; OSError: there is none, in time or at all."""
-    kind = socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM
+    with _dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
+        return _ask(connection, question, timeout, is_framed=tcp)
+
+
+def _dial(address: Address, timeout: float, kind: socket.SocketKind) -> socket.socket:
+    connection = socket.socket(address.family, kind)
+    try:
+        connection.settimeout(timeout)
+        connection.connect(address.sockaddr)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _dial_udp(address: Address, timeout: float) -> socket.socket:
+    return _dial(address, timeout, socket.SOCK_DGRAM)
+
+
+def _ask(
+    connection: socket.socket,
+    question: bytes,
+    timeout: float,
+    *,
+    is_framed: bool,
+    has_opt: bool = False,
+) -> Reply:
     number = int.from_bytes(os.urandom(2), "big")
     query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
     begun = time.monotonic()
-    with socket.socket(address.family, kind) as connection:
-        connection.settimeout(timeout)
-        connection.connect(address.sockaddr)
-        connection.sendall(struct.pack("!H", len(query)) + query if tcp else query)
-        while True:
-            connection.settimeout(max(begun + timeout - time.monotonic(), 0.001))
-            reply = _frame(connection) if tcp else connection.recv(65535)
-            if (rcode := _read(reply, number, question)) is not None:
-                return Reply(rcode, time.monotonic() - begun)
+    connection.sendall(struct.pack("!H", len(query)) + query if is_framed else query)
+    while True:
+        connection.settimeout(max(begun + timeout - time.monotonic(), 0.001))
+        reply = _frame(connection) if is_framed else connection.recv(65535)
+        if (rcode := _read(reply, number, question)) is not None:
+            return Reply(rcode, time.monotonic() - begun)
 
 
 def resolves(address: Address, timeout: float = 5.0) -> bool:

@@ -189,6 +189,7 @@ class Post:
         self.child: Child | None = None
         self.successor: Child | None = None  # that is to take over from a child that still serves
         self.due = math.inf  # when it has to be filled
+        self.basis: object = None  # what the process that does it was forked with
         self._pause = 0.0
 
     def take(self, child: Child) -> None:

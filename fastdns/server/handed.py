@@ -10,7 +10,7 @@ import logging
 import os
 import re
 import socket
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from ipaddress import ip_address
 
 import attrs
@@ -59,7 +59,7 @@ class Pool:
         """Return the address with the port, for port 0, that it had for whoever had our sockets."""
         if address.port:
             return address
-        named = {one.port for one in listen.dns}
+        named = {one.port for _, one in listen.addresses}
         for one in self._handed:
             candidate = attrs.evolve(address, port=one.address.port)
             if one.is_ours and candidate.port not in named and _same(one.address, candidate):
@@ -72,12 +72,13 @@ class Pool:
         self._handed = [one for one in self._handed if one not in found]
         return sorted(found, key=lambda one: (not one.is_ours, _number(one.name)))
 
-    def given_up(self, listen: Listen) -> list[socket.socket]:
-        """Return ours of addresses that are not to be listened on any more."""
+    def given_up(self, wanted: Sequence[tuple[Address, socket.SocketKind]]) -> list[socket.socket]:
+        """Return ours of which there are to be none any more at their addresses."""
         return [
             one.bound
             for one in self._handed
-            if one.is_ours and not any(_same(one.address, known) for known in listen.dns)
+            if one.is_ours
+            and not any(one.kind == kind and _same(one.address, known) for known, kind in wanted)
         ]
 
     def close(self) -> None:
@@ -95,8 +96,9 @@ def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
     """
     if opened and listen == Listen():
         return Listen(dns=opened)
-    others = (one for one in opened if not any(_same(one, known) for known in listen.dns))
-    return Listen(dns=(*listen.dns, *others))
+    known = [address for _, address in listen.addresses]
+    others = (one for one in opened if not any(_same(one, other) for other in known))
+    return attrs.evolve(listen, dns=(*listen.dns, *others))
 
 
 def handed(name: str, descriptor: int) -> Handed | None:

@@ -12,7 +12,7 @@ from ..config.schema import Config
 from . import ground, takeover
 from .ground import Account
 from .handed import Handed, Pool, where_to_listen
-from .sockets import Listeners, bind_all, give_away
+from .sockets import Listener, bind_all, give_away
 from .systemd import Manager
 
 log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ class Heritage:
         """Return the configuration with the addresses at which others have opened our sockets."""
         return attrs.evolve(config, listen=where_to_listen(config.listen, self._opened))
 
-    def bind(self, config: Config) -> list[Listeners]:
+    def bind(self, config: Config) -> list[Listener]:
         """Have all listen addresses bound, which some are already; StartError: that cannot be."""
         listeners = bind_all(config.listen, config.worker_count, self._pool)
         self._pool.close()

@@ -26,10 +26,14 @@ from .._counters import Counters
 from .._ring import Ring
 from ..cache.intake import Intake
 from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
-from ..cache.store import Store, Update, is_removal
+from ..cache.store import SMALL_MAP, Store, Update, is_removal
+from ..config.places import Places
+from ..counters import KEEPER_SLOT
 from .broom import Broom
+from .children import Child
 from .desk import Desk
 from .disk import TROUBLE, Disk
+from .roles import Context, Role
 from .shared import Berth
 
 log = logging.getLogger(__name__)
@@ -50,6 +54,12 @@ EXAMINATION_SECONDS = 1.5  # that a start waits for it: clients do, too
 COUNTS_REGULAR = 512
 COUNTS_TAKE_IN = 1_000
 COUNTS_AT_END = 10_000
+
+# As a role
+READY_SECONDS = 5.0  # commonly milliseconds
+STOP_SECONDS = 12.0  # for the last commit: disks of small boxes are slow
+CRASHES_SECONDS = 60.0  # of crashes, only those of the last minute count
+CRASHES_KEPT = 10
 
 BELL_TAKE_IN = 1 << 32  # rung by the supervisor: a worker has died, and the next one looks on disk
 
@@ -287,6 +297,62 @@ class Keeper:
     def _stop_watching(self) -> None:
         self._poll.unregister(self._examined)
         self._examined = -1
+
+
+class KeeperRole(Role):
+    """It starts before the workers, which find on disk what the last ones told; it ends last."""
+
+    name = "keeper"
+    outlives_others = True
+    ready_seconds = READY_SECONDS
+    stop_seconds = STOP_SECONDS
+    restarts = "keeper_restarts_total"
+
+    def __init__(self, context: Context, places: Places) -> None:
+        super().__init__(context)
+        self._places = places
+        self._crashes: list[float] = []
+
+    @property
+    def basis(self) -> object:
+        """What of the settings concerns it; and the rings that it empties."""
+        config = self.context.settings.config
+        cache = config.cache
+        rings = len(self.context.shared.berths)
+        return cache.disk, cache.stale, cache.commit_interval, config.log_level, rings
+
+    def work(self, order: int, ready: int) -> None:
+        """Be the keeper."""
+        context, shared = self.context, self.context.shared
+        for listener in (*context.settings.listeners, *context.former.listeners):
+            listener.close()
+        cache = context.settings.config.cache
+        now = time.monotonic()
+        inheritance = KeeperInheritance(
+            place=self._places.environment(cache.disk),
+            size=cache.disk or SMALL_MAP,
+            stale=int(cache.stale),
+            commit_interval=cache.commit_interval,
+            socket=self._places.keeper,
+            rings=shared.rings,
+            control=shared.control,
+            counters=shared.pages.counters(KEEPER_SLOT),
+            bell=shared.keeper_bell,
+            berths=shared.berths,
+            lifeline=order,
+            most_workers=shared.most_workers,
+        )
+        main(inheritance, ready, sum(now - at < CRASHES_SECONDS for at in self._crashes))
+
+    def replaced(self) -> None:
+        """Workers open the environment anew, with its new size."""
+        self.context.shared.control.advance_generation()
+
+    def died(self, child: Child) -> None:
+        """The environment may be what it died of."""
+        if child.has_crashed:
+            self.context.shared.control.suspect = True
+            self._crashes = [*self._crashes, time.monotonic()][-CRASHES_KEPT:]
 
 
 def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:

@@ -9,6 +9,10 @@ from __future__ import annotations
 import importlib
 import sys
 from contextlib import suppress
+from pkgutil import resolve_name
+
+from ..config.transports import TRANSPORTS
+from ..listen.services import SERVICES
 
 # By the module that imports them late. Not every version has each.
 LATE = {
@@ -28,3 +32,7 @@ def import_late() -> None:
             for name in late:
                 with suppress(ModuleNotFoundError):
                     importlib.import_module(name)
+    for service in SERVICES.values():
+        _ = service.stream_server
+    for transport in TRANSPORTS.values():
+        resolve_name(transport.channel)

@@ -15,9 +15,10 @@ import attrs
 
 from ..config.schema import Address, Config, Network
 from ..errors import FastdnsError
+from ..listen.services import SERVICES, Service
 from ..policy.access import PRIVATE, admitted_strangers
 from ..upstream.sources import Sources
-from .sockets import Listeners, bind, bind_more, end_steering, steer, why_not
+from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
 log = logging.getLogger(__name__)
 
@@ -35,7 +36,7 @@ class Settings:
 
     config: Config
     sources: Sources
-    listeners: Sequence[Listeners]
+    listeners: Sequence[Listener]
 
 
 def settings_for(former: Settings, config: Config, most_workers: int) -> Settings:
@@ -53,11 +54,6 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
             raise Refused(no_upstream(config))
         log.warning("%s; serving what is held until then", no_upstream(config))
     return Settings(config, sources, _listeners_for(former, config))
-
-
-def keeper_has_to_change(former: Config, config: Config) -> bool:
-    """Whether the keeper was forked with other settings than it should have."""
-    return _for_keeper(former) != _for_keeper(config)
 
 
 def trimmed(settings: Settings) -> Settings:
@@ -102,7 +98,7 @@ def warn_of_open_addresses(config: Config, former: Config | None = None) -> None
 
 def open_addresses(config: Config) -> Iterator[tuple[Address, Network]]:
     """Yield each address that strangers can reach, with the prefix that lets them ask there."""
-    for address in config.listen.dns:
+    for _, address in config.listen.addresses:
         host = ip_address(address.host.partition("%")[0])
         if any(host in private for private in PRIVATE):
             continue
@@ -122,10 +118,6 @@ def no_upstream(config: Config) -> str:
     )
 
 
-def _for_keeper(config: Config) -> tuple[object, ...]:
-    return config.cache.disk, config.cache.stale, config.cache.commit_interval, config.log_level
-
-
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:
     for key in ("state_dir", "run_dir"):
         if getattr(former, key) != getattr(config, key):
@@ -139,7 +131,7 @@ def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int
         )
 
 
-def _listeners_for(former: Settings, config: Config) -> list[Listeners]:
+def _listeners_for(former: Settings, config: Config) -> list[Listener]:
     """Return the sockets for a configuration: those that are there, and new ones beside them."""
     with ExitStack() as undo:
         listeners = list(_matched(former, config, undo))
@@ -147,41 +139,43 @@ def _listeners_for(former: Settings, config: Config) -> list[Listeners]:
     return listeners
 
 
-def _matched(former: Settings, config: Config, undo: ExitStack) -> Iterator[Listeners]:
+def _matched(former: Settings, config: Config, undo: ExitStack) -> Iterator[Listener]:
     there = list(former.listeners)
     given_up = [
         one
         for listener in there
-        if listener.is_divided and listener.asked not in config.listen.dns
+        if listener.is_divided
+        and (listener.service.name, listener.asked) not in config.listen.addresses
         for one in listener.sockets
     ]
-    for address in config.listen.dns:
-        known = next((one for one in there if one.asked == address), None)
+    for name, address in config.listen.addresses:
+        service = SERVICES[name]
+        known = next((one for one in there if (one.service, one.asked) == (service, address)), None)
         if known is not None:
             there.remove(known)
             yield _widened(known, config.worker_count, undo)
         elif config.listen != former.config.listen:  # else it was left out at the start, too
-            yield _bound(address, config.worker_count, given_up, undo)
+            yield _bound(service, address, config.worker_count, given_up, undo)
 
 
 def _bound(
-    address: Address, workers: int, given_up: Sequence[socket], undo: ExitStack
-) -> Listeners:
+    service: Service, address: Address, workers: int, given_up: Sequence[socket], undo: ExitStack
+) -> Listener:
     try:
-        listener = bind(address, workers, given_up)
+        listener = bind(service, address, workers, given_up)
     except OSError as error:
-        raise Refused(f"listen.dns: {why_not(address, error)}") from error
+        raise Refused(f"listen.{service.name}: {why_not(address, error)}") from error
     undo.callback(listener.close)
     return listener
 
 
-def _widened(known: Listeners, workers: int, undo: ExitStack) -> Listeners:
+def _widened(known: Listener, workers: int, undo: ExitStack) -> Listener:
     """Return the listener with as many UDP sockets as there are to be workers, or more.
 
     Nothing reaches those that are new before somebody reads them.
     """
     count = len(known.udp)
-    if workers <= count or not known.is_divided:
+    if workers <= count or not known.is_divided or not known.udp:
         return known
     steer(known, range(count))
     undo.callback(end_steering, known)

@@ -20,6 +20,7 @@ import attrs
 
 from ..config.schema import Address, Listen
 from ..errors import StartError
+from ..listen.services import DNS, SERVICES, Service
 from .handed import Pool, bound_address, store_name
 from .holders import holder_of
 
@@ -47,16 +48,20 @@ _BPF_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
 @attrs.frozen
-class Listeners:
-    """The sockets of one listen address."""
+class Listener:
+    """One service at one listen address, and its sockets: it may have no UDP or no TCP socket."""
 
+    service: Service
     asked: Address  # as it was asked for: with port 0 the kernel chooses one
     address: Address
     udp: Sequence[socket.socket]  # of a worker each; those that others made are all's
-    tcp: socket.socket | None  # None: others made UDP only
+    tcp: socket.socket | None
     # Of workers that the last run had and this one has not: what waits there is to be answered.
     former: Sequence[socket.socket] = ()
     made_as: str | None = None  # the name that others, who made them, have for them
+
+    def __str__(self) -> str:
+        return str(self.address) if self.service is DNS else f"{self.service.name}://{self.address}"
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -72,7 +77,7 @@ class Listeners:
         """Return the sockets from which this worker is to read."""
         if not self.is_divided:
             return list(self.udp)
-        return [self.udp[worker], *(self.former if worker == 0 else ())]
+        return [*self.udp[worker : worker + 1], *(self.former if worker == 0 else ())]
 
     def close_others(self, worker: int) -> None:
         """In a worker: close what others read, or it would stay open when those are gone."""
@@ -84,18 +89,19 @@ class Listeners:
             one.close()
 
 
-def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listeners]:
-    """Have every listen address bound, TCP and UDP for so many workers, as the pool has it or anew.
+def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listener]:
+    """Have every listen address bound, UDP for so many workers, as the pool has it or anew.
 
     StartError names what is in the way and the remedy. A machine without IPv6 is no reason not to
     start with the default addresses.
     """
-    bound: list[Listeners] = []
-    for address in listen.dns:
+    bound: list[Listener] = []
+    given_up = pool.given_up(wanted_sockets(listen))
+    for name, address in listen.addresses:
+        service = SERVICES[name]
         try:
-            given_up = pool.given_up(listen)
-            adopted = _adopt(pool, listen, address, workers)
-            bound.append(adopted or bind(address, workers, given_up))
+            adopted = _adopt(pool, listen, service, address, workers)
+            bound.append(adopted or bind(service, address, workers, given_up))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
@@ -105,13 +111,21 @@ def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listeners]:
     return bound
 
 
-def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listeners | None:
+def wanted_sockets(listen: Listen) -> list[tuple[Address, socket.SocketKind]]:
+    """Return where there are to be sockets, and of which kind."""
+    return [(one, kind) for name, one in listen.addresses for kind in SERVICES[name].kinds]
+
+
+def _adopt(
+    pool: Pool, listen: Listen, service: Service, asked: Address, workers: int
+) -> Listener | None:
     """Return an address with what the pool has of it; None: nothing.
 
     OSError: what it lacks cannot be bound.
     """
     address = pool.last(asked, listen)
-    udp, tcp = (pool.take(address, kind) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
+    taken = {kind: pool.take(address, kind) for kind in service.kinds}
+    udp, tcp = (taken.get(kind, []) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
     if not udp and not tcp:
         return None
     for one in udp:
@@ -119,24 +133,27 @@ def _adopt(pool: Pool, listen: Listen, asked: Address, workers: int) -> Listener
     bound = [one.bound for one in udp]
     strange = [one.name for one in (*udp, *tcp) if not one.is_ours]
     if strange:
-        if not (udp and tcp):
+        if not all(taken.values()):
             log.warning(
                 "%s: who opened it has opened no %s socket", address, "TCP" if udp else "UDP"
             )
-        return Listeners(asked, address, bound, tcp[0].bound if tcp else None, (), strange[0])
-    listening = tcp[0].bound if tcp else _listen(address)
+        listening = tcp[0].bound if tcp else None
+        return Listener(service, asked, address, bound, listening, (), strange[0])
+    listening = tcp[0].bound if tcp else _listen(address) if service.streams else None
     read = len(bound)  # so many are read now, if by anybody
-    if not bound:
-        bound = _bind_first(address)
-    bound += bind_more(address, bound[0], workers - len(bound))
-    listener = Listeners(asked, address, bound, listening)
+    if service.has_udp:
+        bound = bound or [_bind_first(address)]
+        bound += bind_more(address, bound[0], workers - len(bound))
+    listener = Listener(service, asked, address, bound, listening)
     if read and read != workers:  # until all workers serve, the others need not get anything
         steer(listener, range(min(read, workers)))
     return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
 
 
-def bind(address: Address, workers: int, given_up: Sequence[socket.socket] = ()) -> Listeners:
-    """Bind one address. OSError: that cannot be; `why_not` says it in words.
+def bind(
+    service: Service, address: Address, workers: int, given_up: Sequence[socket.socket] = ()
+) -> Listener:
+    """Bind what a service needs at an address. OSError: it cannot be; `why_not` says it in words.
 
     Sockets of ours that are `given_up`, but open still, are not in the way.
     """
@@ -144,34 +161,39 @@ def bind(address: Address, workers: int, given_up: Sequence[socket.socket] = ())
     tries = PORT_TRIES if address.port == 0 else 1
     while True:
         tries -= 1
-        tcp = _listen(address, beside.get(socket.SOCK_STREAM))
+        tcp: socket.socket | None = None
         udp: list[socket.socket] = []
+        chosen = address
         try:
-            # With port 0 the kernel chooses; UDP then takes the same number.
-            chosen = attrs.evolve(address, port=tcp.getsockname()[1])
-            udp = _bind_first(chosen, beside.get(socket.SOCK_DGRAM))
-            udp += bind_more(chosen, udp[0], workers - 1)
+            if service.streams:
+                tcp = _listen(address, beside.get(socket.SOCK_STREAM))
+                # With port 0 the kernel chooses; UDP then takes the same number.
+                chosen = attrs.evolve(address, port=tcp.getsockname()[1])
+            if service.has_udp:
+                udp = [_bind_first(chosen, beside.get(socket.SOCK_DGRAM))]
+                chosen = attrs.evolve(address, port=udp[0].getsockname()[1])
+                udp += bind_more(chosen, udp[0], workers - 1)
         except OSError:
-            for one in (tcp, *udp):
+            for one in (*([] if tcp is None else [tcp]), *udp):
                 one.close()
-            if tries == 0:
+            if tries == 0 or tcp is None:
                 raise
             continue
-        return Listeners(address, chosen, udp, tcp)
+        return Listener(service, address, chosen, udp, tcp)
 
 
 def _overlapping(
     address: Address, given_up: Sequence[socket.socket]
 ) -> dict[socket.SocketKind, socket.socket]:
-    """Return, of each kind, one that has this port at all addresses, or at one of these.
+    """Return, of each kind, one that has this port here, at all addresses, or at one of these.
 
     Somebody who opens fastdns to the network, or closes it, names the one in place of the other.
     """
     found = {}
     for one in given_up:
         there = bound_address(one)
-        is_wide = address == address.wildcard or there == there.wildcard
-        if is_wide and (there.family, there.port) == (address.family, address.port):
+        is_in_the_way = address == address.wildcard or there in (address, there.wildcard)
+        if is_in_the_way and (there.family, there.port) == (address.family, address.port):
             found[socket.SocketKind(one.type)] = one
     return found
 
@@ -186,12 +208,12 @@ def _listen(address: Address, beside: socket.socket | None = None) -> socket.soc
     return tcp
 
 
-def _bind_first(address: Address, beside: socket.socket | None = None) -> list[socket.socket]:
+def _bind_first(address: Address, beside: socket.socket | None = None) -> socket.socket:
     """Bind the first UDP socket of an address, beside which there may be others then."""
     # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
     first = _open(address, socket.SOCK_DGRAM, beside=beside)
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-    return [first]
+    return first
 
 
 def bind_more(address: Address, first: socket.socket, count: int) -> list[socket.socket]:
@@ -207,7 +229,7 @@ def bind_more(address: Address, first: socket.socket, count: int) -> list[socket
     return bound
 
 
-def steer(listener: Listeners, workers: Sequence[int]) -> None:
+def steer(listener: Listener, workers: Sequence[int]) -> None:
     """Let new queries reach the sockets of these workers only, by chance."""
     if len(listener.udp) > 1 and listener.is_divided:
         program = _one_of(workers)
@@ -220,15 +242,15 @@ def steer(listener: Listeners, workers: Sequence[int]) -> None:
             log.warning("%s: cannot steer queries to workers: %s", listener.address, error.strerror)
 
 
-def end_steering(listener: Listeners) -> None:
+def end_steering(listener: Listener) -> None:
     """Let the kernel share out queries as it does by itself: a client's by its address and port."""
-    if not listener.is_divided:
+    if not listener.is_divided or not listener.udp:
         return
     with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which does no harm
         listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
 
 
-def to_hand_over(listeners: Sequence[Listeners]) -> list[tuple[str, socket.socket]]:
+def to_hand_over(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket]]:
     """Return all sockets, under the names by which whoever gets them knows what they are."""
     named: list[tuple[str, socket.socket]] = []
     for listener in listeners:
@@ -257,7 +279,7 @@ def _one_of(numbers: Sequence[int]) -> array[int]:
     return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 
-def give_away(listeners: Sequence[Listeners], uid: int) -> None:
+def give_away(listeners: Sequence[Listener], uid: int) -> None:
     """Let that user bind others beside our sockets, which only their owner may."""
     for listener in filter(lambda listener: listener.is_divided, listeners):
         for one in listener.sockets:

@@ -24,11 +24,11 @@ from . import ground, preload
 from .heritage import Heritage
 from .log import start_log
 from .loop import Loop
+from .processes import Processes
 from .reception import ERROR, OK, WRONG, Reception, Visitor
 from .settings import Refused, Settings, no_upstream, settings_for, warn_of_open_addresses
 from .shared import Maker
 from .sockets import to_hand_over
-from .staff import Staff
 from .succession import Succession, Successor
 from .systemd import Watchdog
 from .takeover import TAKEOVER
@@ -96,7 +96,7 @@ class Supervisor:
         self._manager = heritage.manager
         self._reread = reread
         self._loop = Loop()
-        self._staff = Staff(settings, places, Maker(places), self._loop)
+        self._processes = Processes(settings, places, Maker(places), self._loop)
         self._watchdog = Watchdog(self._manager, self._signs_of_life)
         requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
         self._reception = Reception(places.supervisor, self._loop, requests)
@@ -121,18 +121,18 @@ class Supervisor:
 
     def run(self) -> int:
         """Serve until told to stop."""
-        self._staff.start()
+        self._processes.start()
         self._heritage.release_predecessor()
         self._reception.open()
         self._tell_manager()
         self._tell_ready()
         while not self._is_to_end:
             due = min(
-                *(self._staff.due, self._reception.due, self._procedure_due, self._watchdog.due)
+                *(self._processes.due, self._reception.due, self._procedure_due, self._watchdog.due)
             )
             self._loop.turn(min(due - time.monotonic(), LONGEST_WAIT_SECONDS))
             if not self._is_to_end:
-                self._staff.look()
+                self._processes.look()
                 self._reception.look()
                 self._go_on()
                 self._watchdog.look()
@@ -140,7 +140,7 @@ class Supervisor:
             log.info("stopping")
             self._manager.stopping()
             self._reception.close()
-            self._staff.stop()
+            self._processes.stop()
         return 0
 
     def _tell_ready(self) -> None:
@@ -148,20 +148,20 @@ class Supervisor:
 
     @property
     def _description(self) -> str:
-        settings = self._staff.settings
-        addresses = ", ".join(str(one.address) for one in settings.listeners)
+        settings = self._processes.settings
+        addresses = ", ".join(map(str, settings.listeners))
         upstreams = ", ".join(str(one) for one in settings.sources.servers) or "none yet"
         return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
     def _tell_manager(self, problem: str = "") -> None:
         """Tell the service manager that we serve, and have it keep our sockets."""
-        listeners = self._staff.settings.listeners
+        listeners = self._processes.settings.listeners
         self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
-        addresses = ", ".join(str(one.address) for one in listeners)
+        addresses = ", ".join(map(str, listeners))
         self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
 
     def _signs_of_life(self) -> dict[str, float]:
-        return self._staff.signs_of_life()
+        return self._processes.signs_of_life()
 
     def _end(self) -> None:
         self._is_to_end = True
@@ -202,8 +202,8 @@ class Supervisor:
         try:
             yield from self._adopt(self._heritage.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
-            if self._staff.outdated:
-                lines.append(_outdated(self._staff.outdated))
+            if self._processes.outdated:
+                lines.append(_outdated(self._processes.outdated))
         except ConfigErrors as errors:
             word, lines = WRONG, errors.lines
         except Refused as refused:
@@ -221,34 +221,34 @@ class Supervisor:
             visitor.close()
 
     def _adopt(self, config: Config) -> Iterator[float]:
-        settings = settings_for(self._staff.settings, config, self._staff.most_workers)
+        settings = settings_for(self._processes.settings, config, self._processes.most_workers)
         start_log(config.log_level)
         log.info("reloading")
-        warn_of_open_addresses(config, self._staff.settings.config)
+        warn_of_open_addresses(config, self._processes.settings.config)
         try:
-            yield from self._staff.adopt(settings)
+            yield from self._processes.adopt(settings)
         finally:
-            start_log(self._staff.settings.config.log_level)
+            start_log(self._processes.settings.config.log_level)
         self._tell_ready()
 
     # Another instance in our place
 
     def _meet_successor(self, visitor: Visitor) -> None:
-        sockets = to_hand_over(self._staff.settings.listeners)
+        sockets = to_hand_over(self._processes.settings.listeners)
         self._succession.begin(visitor, sockets, self._manager.environment)
 
     def _want_hand_over(self, successor: Successor) -> None:
         self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
 
     def _share_out(self) -> None:
-        self._staff.end_steering()  # who gave up may have begun to steer
+        self._processes.end_steering()  # who gave up may have begun to steer
 
     def _hand_over(self, successor: Successor) -> Iterator[float]:
         """Let another instance serve; if it does not, serve again."""
         log.info("pid %d takes over", successor.pid)
         self._manager.alive()  # each of the two waits that follow may take its time
         self._reception.close()
-        self._staff.stop()
+        self._processes.stop()
         self._manager.alive()
         if successor.serves():
             log.info("pid %d serves; this one ends", successor.pid)
@@ -264,9 +264,9 @@ class Supervisor:
     def _serve_again(self) -> None:
         """Be as after a start: what lies in run_dir is another's work now."""
         ground.sign(self._heritage.lock)
-        settings = self._staff.settings
-        self._staff = Staff(settings, self._places, Maker(self._places), self._loop)
-        self._staff.start()
+        settings = self._processes.settings
+        self._processes = Processes(settings, self._places, Maker(self._places), self._loop)
+        self._processes.start()
         self._reception.open()
 
 

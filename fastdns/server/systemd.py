@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
 from .handed import Handed, handed
-from .vigil import Silence
+from .liveness import Silence
 
 log = logging.getLogger(__name__)
 

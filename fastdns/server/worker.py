@@ -19,23 +19,23 @@ import gevent
 from gevent.event import Event
 
 from .._answer import Limits
+from .._cache import Cache
 from .._control import Control
 from .._counters import Counters
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
-from .._tiers import Tiers
 from ..cache.warm import most_used
 from ..config.schema import Config
 from ..defects import guarded
-from ..listen.tcp import TcpListener
+from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
 from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
 from ..upstream.sources import Sources
 from .admission import Admission
-from .sockets import Listeners
+from .sockets import Listener
 
 log = logging.getLogger(__name__)
 
@@ -56,7 +56,7 @@ class Inheritance:
     config: Config
     memory: int  # octets of cache.memory that are its share
     sources: Sources
-    listeners: Sequence[Listeners]
+    listeners: Sequence[Listener]
     counters: Counters
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
@@ -84,7 +84,7 @@ class Worker:
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
         self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
-        self._tiers = Tiers(
+        self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
             Disk(inheritance.cache),
@@ -105,8 +105,19 @@ class Worker:
             for one in each.udp_of(number)
         ]
         self._watchers = [loop.io(descriptor, 1) for descriptor, _ in self._udp]
-        streams = ((place, one.tcp) for place, one in enumerate(listeners) if one.tcp)
-        self._tcp = TcpListener(streams, self._fastpath, counters)
+        self._streams = [
+            serve(
+                [
+                    (place, one.tcp)
+                    for place, one in enumerate(listeners)
+                    if one.tcp and one.service is service
+                ],
+                self._fastpath,
+                counters,
+            )
+            for service in SERVICES.values()
+            if (serve := service.stream_server) is not None
+        ]
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)
@@ -138,7 +149,8 @@ class Worker:
         ]
         self._stop.wait()
         gevent.killall(beside, block=False)
-        self._tcp.stop()
+        for stream in self._streams:
+            stream.stop()
         for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
             self._fastpath.drain(descriptor, place)
@@ -148,7 +160,7 @@ class Worker:
         self._report_hits()
 
     def _idle(self) -> bool:
-        return self._resolver.idle and self._tcp.idle
+        return self._resolver.idle and all(stream.idle for stream in self._streams)
 
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
@@ -161,7 +173,7 @@ class Worker:
                 servers = self._sources.servers
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
-                self._tiers.change_origin(fingerprint(self._config.upstream, servers))
+                self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:
         """Do what the keeper has rung for: look at the control pages, report the hits."""

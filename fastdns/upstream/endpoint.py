@@ -12,12 +12,12 @@ import gevent
 from gevent.event import Event
 
 from .._counters import UpstreamState
+from .._entry import Source
 from .._flights import Flights
 from .._key import make_key
-from .._tiers import Source
 from .._upstream import Upstream
 from ..config.schema import Address, Server
-from .tcp import TcpChannel
+from .transports import channel_class
 
 log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class Endpoint:
         self.server = server
         self._flights = flights
         self._turned = turned
-        self._channel = TcpChannel(server.address)
+        self._channel = channel_class(server)(server)
         host, _, interface = server.address.host.partition("%")
         self.known = Upstream(
             Source(str(server)),
@@ -50,7 +50,7 @@ class Endpoint:
             self._turn,
             interface=interface.encode(),
             stream=self._channel,
-            is_stream=server.transport == "tcp",
+            is_stream=server.kind.is_stream,
         )
         self._closed = False
         self._was_alive = True

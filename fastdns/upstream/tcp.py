@@ -12,7 +12,7 @@ import gevent
 from gevent.socket import wait_read, wait_write
 
 from .._flights import Attempt
-from ..config.schema import Address
+from ..config.schema import Address, Server
 
 log = logging.getLogger(__name__)
 
@@ -41,8 +41,8 @@ class TcpChannel:
     One on which nothing comes is left for a new one, and still listened to.
     """
 
-    def __init__(self, address: Address) -> None:
-        self.address = address
+    def __init__(self, server: Server) -> None:
+        self.address = server.address
         self._pending: dict[int, _Query] = {}
         self._connections: set[_Connection] = set()
         self._connection: _Connection | None = None  # that takes new queries
@@ -96,6 +96,18 @@ class TcpChannel:
         self._closed = True
         for connection in list(self._connections):
             connection.abandon(errno.ECONNABORTED)
+
+    @staticmethod
+    def dial(address: Address, timeout: float) -> socket.socket:
+        """Return a blocking connection. OSError: there is none, in time or at all."""
+        opened = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            opened.settimeout(timeout)
+            opened.connect(address.sockaddr)
+        except BaseException:
+            opened.close()
+            raise
+        return opened
 
     def is_busy(self, connection: _Connection) -> bool:
         """Whether something is waited for there."""

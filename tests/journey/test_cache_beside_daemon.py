@@ -179,6 +179,25 @@ def test_refresh_tells_of_the_new_answer(start_fastdns: Start, upstream: FalseUp
     assert data(ask(daemon, name)) == ["192.0.2.2"]
 
 
+def test_of_several_workers_one_asks_for_a_refresh_and_all_tell_the_new_answer(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    is_new = False
+    name = upstream.new_name(lambda asked: asked.answer(f"@ 300 IN A 192.0.2.{2 if is_new else 1}"))
+    for _ in range(20):  # each from a port of its own: both workers have it in memory
+        assert data(ask(daemon, name)) == ["192.0.2.1"]
+    asked = len(upstream.asked(name))
+    is_new = True
+    cache(daemon.state_dir, "refresh", name)
+    assert len(upstream.asked(name)) == asked + 1
+    eventually(
+        lambda: {address for _ in range(20) for address in data(ask(daemon, name))},
+        lambda told: told == {"192.0.2.2"},
+    )
+    assert len(upstream.asked(name)) == asked + 1
+
+
 def test_refresh_of_what_is_absent_asks_nobody(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

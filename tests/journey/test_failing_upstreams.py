@@ -14,9 +14,9 @@ import dns.message
 import dns.rcode
 import pytest
 
-from fastdns._counters import Pages
 from fastdns._questions import IN_FLIGHT_MAX
 from fastdns.config.places import Places
+from fastdns.counters import Pages
 
 from .support.client import (
     ask,

@@ -287,10 +287,10 @@ def test_worker_shows_life_about_once_a_second(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
     pages = Pages.attach(Places(daemon.state_dir, daemon.state_dir / "run").counters)
-    first = eventually(lambda: pages.alive_at()[WORKER_SLOT], bool)
-    second = eventually(lambda: pages.alive_at()[WORKER_SLOT], lambda at: at > first)
+    first = eventually(lambda: pages.alive_at(WORKER_SLOT), bool)
+    second = eventually(lambda: pages.alive_at(WORKER_SLOT), lambda at: at > first)
     assert 0.5 < second - first < 3.0
-    assert pages.alive_at()[KEEPER_SLOT] == 0.0
+    assert pages.alive_at(KEEPER_SLOT) == 0.0
 
 
 def test_counters_of_another_version_are_begun_anew_with_a_line(

@@ -11,8 +11,10 @@ from pathlib import Path
 
 from fastdns._access import Access
 from fastdns._answer import Answer, Limits, Reading, failure
+from fastdns._cache import Cache
 from fastdns._control import Control
 from fastdns._disk import Disk
+from fastdns._entry import Source
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
 from fastdns._forward import Forward
@@ -20,7 +22,6 @@ from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
 from fastdns._stream import PIPELINE_MAX, Debts, Stream
-from fastdns._tiers import Source, Tiers
 from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
@@ -214,7 +215,7 @@ class Front:
         self.ring = Ring.open(None)
         self.control = Control.open(None, directory)
         counters = self.pages.counters(0)
-        self.tiers = Tiers(self.cache, counters, Disk(directory), self.ring, self.control)
+        self.tiers = Cache(self.cache, counters, Disk(directory), self.ring, self.control)
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
         self.cold: list[bytes] = []  # keys that a disk which has to be waited for may have

@@ -57,16 +57,19 @@ class Scene:
         for one in (self.server, self.upstream, self.second):
             one.bind(("127.0.0.1", 0))
         self.client.connect(self.server.getsockname())
-        self.upstream.settimeout(5)
+        for one in (self.upstream, self.second):
+            one.settimeout(5)
         self.turned = 0
         self.streamed: list[Attempt] = []  # that nobody has answered yet
         self.known = self.make_upstream(self.upstream)
         self.second_known = self.make_upstream(self.second)
         self.use(self.known)
 
-    def make_upstream(self, at: socket.socket) -> Upstream:
+    def make_upstream(self, at: socket.socket, *, is_stream: bool = False) -> Upstream:
         place = Address(*at.getsockname())
-        made = Upstream(SOURCE, TIMEOUT, packed(place), self._turn, stream=self)
+        made = Upstream(
+            SOURCE, TIMEOUT, packed(place), self._turn, stream=self, is_stream=is_stream
+        )
         made.look_at_message(OPT, 0, has_opt=True)
         return made
 
@@ -108,16 +111,23 @@ class Scene:
     def not_asked(self) -> bool:
         return not readable(0, self.upstream, self.second)
 
-    def say(self, wire: bytes, to: Peer) -> None:
-        """Let the upstream send this and the forwarder look at it."""
-        self.upstream.sendto(wire, to)
+    def say(self, wire: bytes, to: Peer, by: socket.socket | None = None) -> None:
+        """Let an upstream send this and the forwarder look at it."""
+        (by or self.upstream).sendto(wire, to)
         assert readable(5, self.front.forward.flights.descriptor)
         self.front.forward.read_replies()
 
-    def answer(self, *records: bytes, flags: int = REPLY, qname: str = "www.example") -> None:
-        """Answer the next query of the upstream."""
-        asked, peer = self.asked()
-        self.say(asked[:2] + reply(*records, flags=flags, qname=qname)[2:], peer)
+    def answer(
+        self,
+        *records: bytes,
+        flags: int = REPLY,
+        qname: str = "www.example",
+        by: socket.socket | None = None,
+    ) -> None:
+        """Answer the next query of an upstream, the first one's unless it is said whose."""
+        upstream = by or self.upstream
+        asked, peer = upstream.recvfrom(4096)
+        self.say(asked[:2] + reply(*records, flags=flags, qname=qname)[2:], peer, upstream)
 
     def heard(self) -> list[bytes]:
         """What the client has been sent."""

@@ -9,12 +9,12 @@ from contextlib import contextmanager
 
 import pytest
 
-from fastdns.config.schema import Address
+from fastdns.config.schema import Address, Server
 from fastdns.doctor.probe import ROOT_NS, ask_upstream
 
 
 @contextmanager
-def upstream(reply: Callable[[bytes], bytes | None]) -> Iterator[Address]:
+def upstream(reply: Callable[[bytes], bytes | None]) -> Iterator[Server]:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as server:
         server.bind(("127.0.0.1", 0))
 
@@ -30,7 +30,7 @@ def upstream(reply: Callable[[bytes], bytes | None]) -> Iterator[Address]:
         thread = threading.Thread(target=serve)
         thread.start()
         try:
-            yield Address(*server.getsockname())
+            yield Server("udp", Address(*server.getsockname()))
         finally:
             with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as last:
                 last.sendto(b"end", server.getsockname())
@@ -46,19 +46,19 @@ def answer(query: bytes, rcode: int = 0) -> bytes:
 def test_upstream_without_edns_is_said_to_answer_without(
     to_opt: Callable[[bytes], bytes | None],
 ) -> None:
-    with upstream(lambda query: to_opt(query) if query[11] else answer(query)) as address:
-        reply, has_edns = ask_upstream(address, ROOT_NS, tcp=False, timeout=0.2)
+    with upstream(lambda query: to_opt(query) if query[11] else answer(query)) as server:
+        reply, has_edns = ask_upstream(server, ROOT_NS, 0.2)
     assert reply.is_good
     assert not has_edns
 
 
 @pytest.mark.parametrize("rcode", [0, 3, 5])
 def test_answer_that_is_the_same_with_and_without_opt_is_no_lack_of_edns(rcode: int) -> None:
-    with upstream(lambda query: answer(query, rcode)) as address:
-        reply, has_edns = ask_upstream(address, ROOT_NS, tcp=False, timeout=1)
+    with upstream(lambda query: answer(query, rcode)) as server:
+        reply, has_edns = ask_upstream(server, ROOT_NS, 1.0)
     assert (reply.rcode, has_edns) == (rcode, True)
 
 
 def test_silence_is_silence_with_and_without_opt() -> None:
-    with upstream(lambda _: None) as address, pytest.raises(OSError, match="timed out"):
-        ask_upstream(address, ROOT_NS, tcp=False, timeout=0.1)
+    with upstream(lambda _: None) as server, pytest.raises(OSError, match="timed out"):
+        ask_upstream(server, ROOT_NS, 0.1)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import errno
+import os
+import resource
+import socket
 import struct
 import time
-from functools import partial
+from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
@@ -13,7 +16,7 @@ import pytest
 from environments import ago, value_of, write_disk
 from messages import (
     DO,
-    GENEROUS,
+    ID,
     NAME,
     NS,
     QR,
@@ -26,26 +29,25 @@ from messages import (
     address,
     answer_from,
     answer_of_size,
+    good,
     key,
     name,
     opt,
+    peer_of,
     query,
     record,
     reply,
     soa,
+    ttl_of,
 )
-from scenes import TIMEOUT, Patient, Peer, Scene, fail_until_dead, readable
+from scenes import TIMEOUT, Peer, Scene, fail_until_dead, readable
 
 from fastdns._control import CHANGE_NAME
-from fastdns._forward import IN_FLIGHT_MAX
+from fastdns._questions import IN_FLIGHT_MAX
 from fastdns._upstream import Upstream, query_message
-from fastdns.config.schema import Address, Server
-from fastdns.upstream.endpoint import Endpoint
-from fastdns.upstream.exchange import Desk, new_arrivals
-from fastdns.upstream.reply import Reader
-from fastdns.upstream.request import Request
-from fastdns.upstream.udp import open_socket
 
+TRIES = 4  # questions that try in an outage whether somebody answers
+EDE_NOBODY, EDE_NETWORK = 22, 23
 SERVFAIL = 2
 
 
@@ -59,55 +61,65 @@ def test_upstream_is_asked_the_question_and_nothing_else_of_the_client(scene: Sc
     assert asked == query_message(int.from_bytes(asked[:2], "big"), key(do=True, cd=True), False)
 
 
-def test_upstreams_are_asked_in_turn(scene: Scene) -> None:
-    scene.use(scene.known, scene.make_upstream(scene.second), in_turn=True)
+def test_upstreams_are_asked_in_turn(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, in_turn=True)
+    scene.use(scene.known, scene.second_known)
     for number in range(10):
         scene.ask(query(f"n{number}.example"))
     for place in (scene.upstream, scene.second):
         for _ in range(5):
             place.recv(4096)
     assert scene.not_asked()
+    scene.close()
 
 
-def test_turn_of_what_is_no_matter_of_udp_is_left_to_who_asks_it(scene: Scene) -> None:
-    scene.use(scene.known, None, in_turn=True)
-    whose = []
-    for number in range(6):
-        scene.ask(query(f"n{number}.example"))
-        if scene.front.asked:
-            scene.front.asked.clear()
-            whose.append(scene.front.forward.take_turn() % 2)
-        else:
-            whose.append(0)
-    assert sorted(whose) == [0, 0, 0, 1, 1, 1]
-
-
-def test_who_asks_for_what_is_no_matter_of_udp_goes_elsewhere(scene: Scene) -> None:
-    scene.use(None)
+def test_upstream_over_a_stream_is_asked_by_its_transport_and_answers_by_it(scene: Scene) -> None:
+    scene.use(scene.make_upstream(scene.upstream, is_stream=True))
     scene.ask(query())
-    assert len(scene.front.asked) == 1
     assert scene.not_asked()
+    (attempt,) = scene.streamed
+    assert attempt.message(7) == query_message(7, key(), False)
+    assert not attempt.received(reply(address(), qname="other.example"), ID)
+    assert attempt.received(reply(address()), ID)
+    assert scene.heard() == [reply(address())]
+    assert (attempt.is_over, scene.streamed) == (True, [])
 
 
-def test_query_that_the_network_refuses_is_handed_over_with_the_reason(scene: Scene) -> None:
-    scene.upstream.close()
+def test_stream_that_fails_is_told_with_the_reason(scene: Scene) -> None:
+    scene.use(scene.make_upstream(scene.upstream, is_stream=True))
     scene.ask(query())
+    scene.streamed[0].failed(errno.ECONNRESET)
+    told = dns.message.from_wire(scene.told())
+    assert told.rcode() == SERVFAIL
+    assert scene.front.count("upstream_errors_total") == 1
+
+
+def test_query_that_the_network_refuses_is_answered_at_once(scene: Scene) -> None:
+    scene.upstream.close()
+    scene.ask(query("www.example", A, 1, opt()))
     assert readable(5, scene.front.forward.flights.descriptor)
     scene.front.forward.read_replies()
-    handover, _ = scene.tick_until_handed_over()
-    assert handover.error == errno.ECONNREFUSED
-    assert handover.key == key()
-    assert (len(handover.waiters), handover.waiters.key) == (1, key())
+    told = dns.message.from_wire(scene.told())
+    assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NETWORK])
+    assert scene.known.last_error == errno.ECONNREFUSED
 
 
-def test_without_a_port_to_be_had_the_question_goes_elsewhere(scene: Scene) -> None:
-    def refuse() -> int:
-        raise OSError(errno.EMFILE, "too many")
-
-    scene.use(Upstream(SOURCE, TIMEOUT, refuse, print))
-    scene.ask(query())
-    assert len(scene.front.asked) == 1
-    assert scene.front.forward.count == 0
+def test_without_a_port_to_be_had_the_client_is_told_so_and_nobody_is_to_blame(
+    scene: Scene,
+) -> None:
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft = os.dup(0)
+    os.close(soft)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))  # no descriptor is left
+    try:
+        scene.ask(query())
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    (told,) = scene.heard()
+    assert told[3] & 15 == SERVFAIL
+    assert (scene.front.forward.count, scene.known.failures) == (0, 0)
+    assert scene.front.cache.count == 0  # it is over as soon as there are some
 
 
 # ---- answering
@@ -224,7 +236,7 @@ def test_answer_to_a_question_that_a_command_has_removed_meanwhile_is_told_and_n
 
 def test_answer_of_an_upstream_of_before_is_told_and_not_kept(scene: Scene) -> None:
     scene.ask(query())
-    scene.front.tiers.change_origin(77)
+    scene.front.tiers.set_group(0, 77)
     scene.answer(address())
     assert len(scene.heard()) == 1
     assert scene.front.cache.count == 0
@@ -254,19 +266,16 @@ def test_error_hides_no_good_answer_that_only_the_disk_has(tmp_path: Path) -> No
     scene.close()
 
 
-# ---- what is not the common case
+# ---- what one reply does not end
 
 
-def test_cut_reply_is_handed_over_with_the_clients(scene: Scene) -> None:
+def test_cut_reply_has_the_same_upstream_asked_over_a_stream(scene: Scene) -> None:
     scene.ask(query())
-    asked, peer = scene.asked()
-    cut = asked[:2] + reply(flags=REPLY | TC)[2:]
-    scene.say(cut, peer)
-    (handover,) = scene.front.handed_over
-    assert handover.wire == cut
-    assert (handover.error, len(handover.waiters)) == (0, 1)
-    assert handover.upstream is scene.known
-    assert handover.sent.id == int.from_bytes(asked[:2], "big")
+    scene.answer(flags=REPLY | TC)
+    assert scene.heard() == []
+    (attempt,) = scene.streamed
+    assert attempt.received(reply(address()), ID)
+    assert scene.heard() == [reply(address())]
 
 
 def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> None:
@@ -274,29 +283,32 @@ def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> Non
     scene.ask(query())
     asked, peer = scene.asked()
     scene.say(asked[:2] + reply(record(A, b"cut"))[2:], peer)
+    assert scene.streamed == []
     scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
-    (handover,) = scene.front.handed_over
-    who = Patient()
-    handover.sent.listen(who)
-    assert (who.errors, handover.error) == ([], 0)
-    assert handover.wire is not None
+    assert len(scene.streamed) == 1
 
 
-def test_cut_reply_says_nothing_of_what_its_sender_knows_of_edns(scene: Scene) -> None:
+def test_reply_that_is_cut_over_a_stream_as_well_is_of_no_use(scene: Scene) -> None:
+    scene.ask(query())
+    scene.answer(flags=REPLY | TC)
+    assert scene.streamed[0].received(reply(flags=REPLY | TC), ID)
+    (told,) = scene.heard()
+    assert told[3] & 15 == SERVFAIL
+
+
+def test_cut_reply_says_nothing_of_what_its_sender_knows_of_edns(tmp_path: Path) -> None:
     """The OPT is behind the cut, and it may answer the query with OPT, not the trial after it."""
-    known = Upstream(
-        SOURCE, TIMEOUT, partial(open_socket, Address(*scene.upstream.getsockname())), lambda: None
-    )
-    scene.front.forward.use([known], in_turn=False, is_alone=True, attempts=3, budget=3.5)
+    scene = Scene(tmp_path, attempts=3, budget=3.5)
+    known = Upstream(SOURCE, TIMEOUT, peer_of(scene.upstream), lambda: None, stream=scene)
+    scene.use(known)
     scene.ask(query())
     asked, peer = scene.asked()
-    while scene.not_asked():
-        scene.front.forward.tick()
-        time.sleep(0.002)
+    scene.tick_until(lambda: not scene.not_asked())
     assert len(scene.asked()[0]) < len(asked)
     scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
     assert (known.has_edns, known.is_known) == (True, False)
-    assert len(scene.front.handed_over) == 1
+    assert len(scene.streamed) == 1
+    scene.close()
 
 
 def test_reply_with_a_stranger_is_answered_without_it(scene: Scene) -> None:
@@ -304,104 +316,200 @@ def test_reply_with_a_stranger_is_answered_without_it(scene: Scene) -> None:
     asked, peer = scene.asked()
     stranger = record(1, bytes(4), owner=name("stranger.example"))
     scene.say(asked[:2] + reply(stranger, address())[2:], peer)
-    assert scene.front.handed_over == []
     assert scene.heard() == [reply(address())]
 
 
-def test_error_is_handed_over_where_another_upstream_can_be_asked(scene: Scene) -> None:
-    scene.use(scene.known, scene.make_upstream(scene.second))
+@pytest.fixture
+def pair(tmp_path: Path) -> Iterator[Scene]:
+    """Two upstreams, and three attempts."""
+    scene = Scene(tmp_path, attempts=3, budget=1.5)
+    scene.use(scene.known, scene.second_known)
+    scene.known.answered(0.01)  # its patience is short now
+    scene.second_known.answered(0.01)
+    yield scene
+    scene.close()
+
+
+@pytest.mark.parametrize("rcode", [SERVFAIL, 5])
+def test_after_an_error_the_next_upstream_is_asked_at_once(pair: Scene, rcode: int) -> None:
+    pair.ask(query())
+    pair.answer(flags=REPLY | rcode)
+    assert pair.heard() == []
+    pair.answer(address(), by=pair.second)
+    assert pair.heard() == [reply(address())]
+    assert pair.known.alive
+
+
+def test_error_of_the_last_one_is_told_when_all_say_one_and_remembered(pair: Scene) -> None:
+    pair.ask(query())
+    pair.answer(flags=REPLY | SERVFAIL)
+    pair.answer(flags=REPLY | 5, by=pair.second)
+    (told,) = pair.heard()
+    assert told[3] & 15 == 5
+    pair.ask(query())
+    assert pair.heard()[0][3] & 15 == 5
+    assert pair.not_asked()
+
+
+def test_error_is_not_told_where_there_is_a_stale_answer(scene: Scene) -> None:
+    scene.front.keep(good(1), age_ms=2000)
     scene.ask(query())
     scene.answer(flags=REPLY | SERVFAIL)
-    assert len(scene.front.handed_over) == 1
-    assert scene.heard() == []
+    (told,) = scene.heard()
+    assert (told[3] & 15, ttl_of(told)) == (0, 30)
 
 
-def test_error_is_handed_over_where_there_is_a_stale_answer(scene: Scene) -> None:
-    scene.front.keep(answer_of_size(100, ttl=1), age_ms=2000)
-    scene.ask(query())
-    scene.answer(flags=REPLY | SERVFAIL)
-    assert len(scene.front.handed_over) == 1
+def test_when_one_takes_longer_than_usual_the_next_one_is_asked_as_well(pair: Scene) -> None:
+    """Whoever answers first is told to the client; the other one is listened to."""
+    pair.ask(query())
+    seconds = pair.tick_until(lambda: readable(0, pair.second))
+    assert pair.known.patience - 0.01 <= seconds < TIMEOUT
+    pair.answer(address())
+    assert pair.heard() == [reply(address())]
+    failures = pair.second_known.failures
+    pair.tick_until(lambda: pair.second_known.failures > failures)
 
 
-def test_silence_is_handed_over_at_the_timeout_when_there_is_no_other_upstream(
+def test_error_and_silence_of_the_other_is_told_when_that_is_late(pair: Scene) -> None:
+    pair.ask(query())
+    pair.answer(flags=REPLY | SERVFAIL)
+    told = pair.told()
+    assert told[3] & 15 == SERVFAIL
+    assert pair.front.count("upstream_timeouts_total") == 1
+
+
+def test_silence_is_answered_at_the_end_of_the_budget_and_a_late_answer_ends_that(
     scene: Scene,
 ) -> None:
-    scene.ask(query())
-    handover, seconds = scene.tick_until_handed_over()
-    assert handover.error == errno.ETIMEDOUT
+    scene.ask(query("www.example", A, 1, opt()))
+    seconds = scene.tick_until(lambda: readable(0, scene.client))
+    told = dns.message.from_wire(scene.heard()[0])
+    assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NOBODY])
     assert seconds >= TIMEOUT - 0.01
     assert scene.front.forward.flights.count == 1  # the answer is still worth keeping
     assert scene.front.count("upstream_timeouts_total") == 1
-
-
-def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(scene: Scene) -> None:
-    scene.known.answered(0.001)
-    scene.front.forward.use([scene.known], in_turn=False, is_alone=True, attempts=4, budget=3.5)
+    scene.answer(address())
     scene.ask(query())
-    handover, _ = scene.tick_until_handed_over()
-    queries = [scene.asked()[0] for _ in range(4)]
+    assert scene.heard() == [reply(address())]
+
+
+@pytest.mark.parametrize("attempts", [1, 4])
+def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(
+    tmp_path: Path, attempts: int
+) -> None:
+    scene = Scene(tmp_path, attempts=attempts, budget=1.5)
+    scene.known.answered(0.001)
+    scene.ask(query())
+    scene.told()
+    queries = [scene.asked()[0] for _ in range(attempts)]
     assert len(set(queries)) == 1
     assert scene.not_asked()
-    assert handover.attempts == 4
+    scene.close()
 
 
-def test_silence_is_handed_over_early_when_there_is_another_upstream_and_the_reply_still_counts(
+def test_line_that_loses_packets_costs_more_sendings_and_no_answer(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, attempts=2, budget=3.0)
+    scene.known.answered(0.001)
+    for number, lost in enumerate((1, 4)):  # after the first loss it is known
+        scene.ask(query(f"n{number}.example"))
+        for _ in range(lost):
+            scene.tick_until(lambda: readable(0, scene.upstream))
+            scene.asked()
+        scene.tick_until(lambda: readable(0, scene.upstream))
+        scene.answer(address(), qname=f"n{number}.example")
+        assert len(scene.heard()) == 1
+    scene.close()
+
+
+def test_what_is_stale_is_told_when_upstreams_take_too_long_and_to_who_comes_later(
+    tmp_path: Path,
+) -> None:
+    scene = Scene(tmp_path, budget=2.0, stale_wait=0.02)
+    scene.front.keep(good(1), age_ms=2000)
+    scene.ask(query())
+    assert ttl_of(scene.told()) == 30
+    scene.ask(query())
+    (told,) = scene.heard()
+    assert ttl_of(told) == 30
+    scene.front.control.post(CHANGE_NAME, name("www.example"))
+    scene.ask(query())
+    assert scene.heard() == []  # a command has removed it
+    scene.answer(address())
+    assert scene.heard() == [reply(address())]
+    assert scene.front.count("cache_stale_total") == 2
+    scene.close()
+
+
+# ---- an outage
+
+
+def test_while_nobody_is_alive_that_is_the_answer_at_once_and_a_few_questions_try(
     scene: Scene,
 ) -> None:
-    patient = Patient()
-    scene.use(scene.known, scene.make_upstream(scene.second))
-    scene.known.answered(0.01)  # its patience is short now
+    fail_until_dead(scene.known)
+    for number in range(40):
+        scene.ask(query(f"n{number}.example", A, 1, opt()))
+    told = [dns.message.from_wire(one) for one in scene.heard()]
+    assert len(told) == 40 - TRIES
+    assert {(one.rcode(), int(one.options[0].code)) for one in told} == {(SERVFAIL, EDE_NOBODY)}
+    scene.tick_until(lambda: scene.front.forward.count == 0)  # they do not wait for long either
+    assert len(scene.heard()) == TRIES
+    scene.ask(query("again.example"))
+    assert len({scene.asked()[0][12:] for _ in range(TRIES + 1)}) == TRIES + 1
+
+
+def test_try_in_an_outage_that_is_answered_ends_it(scene: Scene) -> None:
+    fail_until_dead(scene.known)
     scene.ask(query())
-    handover, seconds = scene.tick_until_handed_over()
-    assert handover.error == 0
-    assert scene.known.patience - 0.01 <= seconds < TIMEOUT
-    handover.sent.listen(patient)
     scene.answer(address())
-    assert len(patient.heard) == 1
-    handover.sent.cancel()
-    assert scene.front.forward.flights.count == 0
+    assert scene.heard() == [reply(address())]
+    assert scene.known.alive
+    assert not scene.front.group.is_outage
 
 
-def test_reply_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
-    patient = Patient()
-    scene.use(scene.known, scene.make_upstream(scene.second))
-    scene.ask(query())
-    handover, _ = scene.tick_until_handed_over()
-    scene.answer(address())
-    handover.sent.listen(patient)
-    assert len(patient.heard) == 1
-    assert patient.errors == []
+def test_without_any_upstream_the_client_is_told_so_at_once(scene: Scene) -> None:
+    scene.use()
+    scene.ask(query("www.example", A, 1, opt()))
+    told = dns.message.from_wire(scene.heard()[0])
+    assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NOBODY])
+    assert scene.front.cache.count == 0
 
 
-def test_lateness_that_comes_before_anybody_listens_is_told_to_who_does(scene: Scene) -> None:
-    patient = Patient()
-    scene.use(scene.known, scene.make_upstream(scene.second))
-    scene.ask(query())
-    handover, _ = scene.tick_until_handed_over()
-    while not scene.front.count("upstream_timeouts_total"):
-        scene.front.forward.tick()
-        time.sleep(0.01)
-    handover.sent.listen(patient)
-    assert (patient.heard, patient.errors, patient.is_late) == ([], [], True)
+# ---- a disk that takes its time
 
 
-def test_who_asks_what_has_been_handed_over_goes_there_until_it_is_over(scene: Scene) -> None:
-    scene.ask(query())
-    scene.answer(flags=REPLY | TC)
-    scene.ask(query())
-    assert len(scene.front.asked) == 1
+def cold_scene(tmp_path: Path, age: int) -> Scene:
+    write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(age))})
+    scene = Scene(tmp_path)
+    assert scene.front.tiers.disk.is_cold
+    return scene
+
+
+def test_cold_disk_is_left_to_another_thread_and_what_it_finds_is_told(tmp_path: Path) -> None:
+    scene = cold_scene(tmp_path, 10)
+    scene.ask(query(), query("nothing.example"))
     assert scene.not_asked()
-    scene.front.forward.release(key())
-    scene.ask(query())
-    scene.asked()
-    assert len(scene.front.asked) == 1
+    assert scene.front.cold == [key(), key("nothing.example")]
+    tiers = scene.front.tiers
+    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    scene.front.forward.found(key())
+    (told,) = scene.heard()
+    assert 285 <= ttl_of(told) <= 290
+    scene.front.forward.ask(key())  # it is over
+    assert scene.not_asked()
+    scene.close()
 
 
-def test_question_that_is_held_is_not_asked(scene: Scene) -> None:
-    scene.front.forward.hold(key())
+def test_what_a_slow_disk_has_is_told_when_upstreams_fail(tmp_path: Path) -> None:
+    scene = cold_scene(tmp_path, 400)
     scene.ask(query())
-    assert len(scene.front.asked) == 1
-    assert scene.front.forward.renew(key()) is False
+    scene.front.forward.ask(key())
+    tiers = scene.front.tiers
+    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    scene.answer(flags=REPLY | SERVFAIL)
+    (told,) = scene.heard()
+    assert ttl_of(told) == 30
+    scene.close()
 
 
 # ---- too much
@@ -446,19 +554,38 @@ def test_who_is_dropped_is_told_what_is_stale(scene: Scene) -> None:
     assert scene.front.count("cache_stale_total") == 1
 
 
-def test_hits_leave_before_a_batch_of_misses_is_asked_for(scene: Scene) -> None:
-    scene.ask(query("hit.example"))
-    scene.answer(address(), qname="hit.example")
-    scene.heard()
-    order: list[str] = []
+def test_flood_under_one_domain_ends_its_own_waits_only(scene: Scene) -> None:
+    others = [f"n{number}.d{number}.test" for number in range(20)]
+    asked: dict[bytes, tuple[bytes, Peer]] = {}
 
-    def note() -> int:
-        order.append("asked" if not readable(0, scene.client) else "hit first")
-        return open_socket(Address(*scene.upstream.getsockname()))
+    def ask(*names: str) -> None:
+        scene.ask(*map(query, names))
+        while readable(0, scene.upstream):
+            wire, peer = scene.asked()
+            asked[wire[12:]] = wire, peer
 
-    scene.use(Upstream(SOURCE, TIMEOUT, note, print))
-    scene.ask(*(query(f"n{number}.example") for number in range(20)), query("hit.example"))
-    assert set(order) == {"hit first"}
+    ask(*others[:10])
+    for number in range(0, 2 * IN_FLIGHT_MAX, 32):
+        ask(*(f"n{one}.flood.test" for one in range(number, number + 32)))
+    ask(*others[10:])
+    assert scene.front.count("shed_total") >= IN_FLIGHT_MAX
+    for one in others:
+        wire, peer = asked[query(one, A, 1, opt())[12:]]
+        scene.say(wire[:2] + reply(address(), qname=one)[2:], peer)
+    assert len(scene.heard()) == len(others)
+
+
+def test_flood_of_one_client_ends_its_own_waits_only(scene: Scene) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.77", 0))
+        other.connect(scene.server.getsockname())
+        other.send(query("waits.test"))
+        scene.ask()
+        wire, peer = scene.asked()
+        for number in range(0, 2 * IN_FLIGHT_MAX, 32):
+            scene.ask(*(query(f"n.d{one}.x{one}") for one in range(number, number + 32)))
+        scene.say(wire[:2] + reply(address(), qname="waits.test")[2:], peer)
+        assert readable(0, other)
 
 
 # ---- renewing, and health
@@ -472,11 +599,6 @@ def test_renewal_is_asked_once_and_kept(scene: Scene) -> None:
     assert scene.front.cache.count == 1
 
 
-def test_renewal_without_an_upstream_for_it_is_left_to_others(scene: Scene) -> None:
-    scene.use()
-    assert scene.front.forward.renew(key()) is None
-
-
 def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(scene: Scene) -> None:
     for _ in range(10):  # at once: one message of the network may end that many
         scene.known.failed(0.1)
@@ -486,6 +608,13 @@ def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(sce
     scene.answer(address())
     assert scene.known.alive
     assert scene.turned == 2
+
+
+def test_upstream_dies_of_failures_that_follow_each_other_without_a_pause(scene: Scene) -> None:
+    until = time.monotonic() + 5
+    while scene.known.alive and time.monotonic() < until:
+        scene.known.failed(0.1)  # as fast as a flood has them
+    assert not scene.known.alive
 
 
 def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scene: Scene) -> None:
@@ -503,14 +632,12 @@ def test_failure_of_what_was_sent_before_the_last_reply_is_no_sign_of_death(scen
 def test_query_that_this_machine_could_not_send_is_no_failure_of_the_upstream(
     scene: Scene, number: int, failures: int
 ) -> None:
-    desk = Desk(Reader(GENEROUS), scene.front.pages.counters(0), scene.front.forward.flights)
-    place = Address(*scene.upstream.getsockname())
-    upstream = Endpoint(Server("udp", place), TIMEOUT, desk)
-    arrivals = new_arrivals()
-    exchange = upstream.ask(Request(key(), False), arrivals)
-    exchange.failed(number)
-    assert upstream.by_udp.failures == failures
-    assert arrivals.get()[0] is exchange
+    known = scene.make_upstream(scene.upstream, is_stream=True)
+    scene.use(known)
+    scene.ask(query())
+    scene.streamed[0].failed(number)
+    scene.told()
+    assert known.failures == failures
 
 
 def test_reply_with_rd_and_ra_only_is_no_error(scene: Scene) -> None:

@@ -4,28 +4,28 @@ from __future__ import annotations
 
 import logging
 from contextlib import suppress
-from functools import partial
 from pathlib import Path
 
 import pytest
+from environments import ago, value_of, write_disk
 from messages import (
-    GENEROUS,
-    REPLY,
+    EVERYBODY,
     SOURCE,
-    TC,
     address,
     answer_of_size,
+    good,
     key,
+    peer_of,
     query,
     reply,
 )
 from scenes import TIMEOUT, Scene, fail_until_dead
 
 from fastdns import defects
+from fastdns._fastpath import FastPath
+from fastdns._flights import Flights
 from fastdns._forward import Forward
 from fastdns._upstream import Upstream
-from fastdns.config.schema import Address
-from fastdns.upstream.udp import open_socket
 
 
 def die_with_a_defect(scene: Scene) -> None:
@@ -34,12 +34,10 @@ def die_with_a_defect(scene: Scene) -> None:
     def defect() -> None:
         raise ValueError("a defect")
 
-    at = Address(*scene.upstream.getsockname())
-    known = Upstream(SOURCE, TIMEOUT, partial(open_socket, at), defect)
+    known = Upstream(SOURCE, TIMEOUT, peer_of(scene.upstream), defect)
     scene.use(known)
     scene.ask(query())
-    with suppress(ValueError):
-        fail_until_dead(known)
+    fail_until_dead(known)
 
 
 def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene: Scene) -> None:
@@ -50,11 +48,13 @@ def test_defect_of_who_hears_of_a_turn_leaves_the_reading_of_replies_alone(scene
     assert reply(address(), qname="n1.example")[2:] in {one[2:] for one in scene.heard()}
 
 
-def test_defect_of_who_hears_of_a_turn_loses_no_client(scene: Scene) -> None:
-    die_with_a_defect(scene)
-    scene.answer(flags=REPLY | TC)  # it lives again
-    handover, _ = scene.tick_until_handed_over()
-    assert len(handover.waiters) == 1
+def test_defect_of_a_transport_leaves_nobody_waiting(scene: Scene) -> None:
+    known = scene.make_upstream(scene.upstream, is_stream=True)
+    known.stream = None  # which has no `send`
+    scene.use(known)
+    scene.ask(query())
+    assert scene.told()[3] & 15 == 2
+    assert (scene.front.forward.count, scene.front.forward.flights.count) == (0, 0)
 
 
 def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
@@ -66,16 +66,24 @@ def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
 
     scene = Scene(tmp_path)
     forward = Forward(
-        scene.front.tiers,
-        scene.front.forward.flights,
-        GENEROUS,
-        scene.front.handed_over.append,
-        Clock().start,
+        scene.front.tiers, scene.front.forward.flights, scene.front.group, print, Clock().start
     )
-    forward.use([scene.known], in_turn=False, is_alone=True)
     with suppress(RuntimeError):
         forward.renew(key())
     assert (forward.flights.count, forward.count) == (0, 0)
+    scene.close()
+
+
+def test_defect_of_who_searches_the_disk_leaves_nobody_waiting(tmp_path: Path) -> None:
+    write_disk(tmp_path, {key(): value_of(good(), ago(1))})
+    scene = Scene(tmp_path)
+    forward = Forward(
+        scene.front.tiers, Flights(scene.front.pages.counters(0)), scene.front.group, None, print
+    )
+    fastpath = FastPath(forward, EVERYBODY, print, print)
+    scene.client.send(query())
+    fastpath.drain(scene.server.fileno())
+    scene.asked()  # an upstream, as the disk cannot be
     scene.close()
 
 
@@ -125,8 +133,8 @@ def test_defects_are_told_once_a_second(
 @pytest.mark.parametrize("octets", [bytes(263), bytes(65544)], ids=len)
 def test_what_is_no_key_is_refused_wherever_one_is_taken(scene: Scene, octets: bytes) -> None:
     forward = scene.front.forward
-    takers = [forward.renew, forward.hold, forward.release]
-    takers.append(lambda key: forward.flights.ask(scene.known, key))
+    takers = [forward.renew, forward.found, forward.ask]
+    takers.append(lambda key: forward.flights.probe(scene.known, key, has_opt=True))
     takers.append(lambda key: scene.front.cache.insert(key, answer_of_size(100), 0))
     takers.append(lambda key: scene.front.learn(key, answer_of_size(100)))
     for take in takers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import socket
 from itertools import pairwise
 
 import pytest
@@ -11,15 +12,25 @@ from messages import (
     address,
     key,
     query,
+    reply,
 )
 from scenes import Peer, Scene
 
 from fastdns._flights import Flights
-from fastdns.upstream.udp import PORT_MIN
+from fastdns._upstream import Upstream
 
+PORT_MIN = 16384  # below stand the ports of services
 FRESH_AT_ONCE = 256  # ports of one query each
 POOL = 64  # ports that queries share beyond those
 QUERIES_OF_A_PORT = 256
+
+
+def exchange(scene: Scene, known: Upstream, at: socket.socket, qname: str = "www.example") -> Peer:
+    """Ask an upstream, which answers; return which port asked."""
+    scene.front.forward.flights.probe(known, key(qname), has_opt=True)
+    asked, peer = at.recvfrom(4096)
+    scene.say(asked[:2] + reply(address(), qname=qname)[2:], peer, by=at)
+    return peer
 
 
 def test_ids_and_ports_differ_from_query_to_query(scene: Scene) -> None:
@@ -66,11 +77,9 @@ def test_flood_that_nobody_answers_leaves_by_ports_that_change_all_the_time(
 
 
 def test_shared_port_is_given_up_after_so_many_queries(scene: Scene) -> None:
-    flights = scene.front.forward.flights
     ports = []
     for _ in range(POOL * QUERIES_OF_A_PORT + FRESH_AT_ONCE):
-        flights.ask(scene.known, key()).cancel()
-        ports.append(scene.asked()[1][1])
+        ports.append(exchange(scene, scene.known, scene.upstream)[1])
     assert (
         max(ports.count(port) for port in set(ports)) <= QUERIES_OF_A_PORT + 2
     )  # and of one query
@@ -80,8 +89,7 @@ def test_ports_that_nobody_uses_are_closed(scene: Scene) -> None:
     flights = scene.front.forward.flights
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(FRESH_AT_ONCE + 500):
-        flights.ask(scene.known, key()).cancel()
-        scene.asked()
+        exchange(scene, scene.known, scene.upstream)
     assert before < len(os.listdir("/proc/self/fd")) <= before + POOL
     flights.close_idle_ports()
     assert len(os.listdir("/proc/self/fd")) > before  # they are young
@@ -89,8 +97,7 @@ def test_ports_that_nobody_uses_are_closed(scene: Scene) -> None:
 
 def use_up_fresh_ports(scene: Scene) -> None:
     for _ in range(2 * FRESH_AT_ONCE):
-        scene.front.forward.flights.ask(scene.known, key()).cancel()
-        scene.asked()
+        exchange(scene, scene.known, scene.upstream)
 
 
 def shared_ports(scene: Scene) -> set[Peer]:
@@ -98,8 +105,7 @@ def shared_ports(scene: Scene) -> set[Peer]:
     use_up_fresh_ports(scene)
     peers = []
     for _ in range(500):
-        scene.front.forward.flights.ask(scene.known, key()).cancel()
-        peers.append(scene.asked()[1])
+        peers.append(exchange(scene, scene.known, scene.upstream))
     return {peer for peer in peers if peers.count(peer) > 1}
 
 
@@ -128,14 +134,12 @@ def test_line_that_loses_packets_costs_no_new_ports_for_each(scene: Scene) -> No
 def test_upstream_that_comes_when_all_ports_are_taken_gets_some(
     scene: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    flights = scene.front.forward.flights
     for number in range(3000):
         scene.ask(query(f"n{number}.example"))
         scene.asked()
     peers = set()
     for _ in range(POOL * 8):
-        flights.ask(scene.second_known, key()).cancel()
-        peers.add(scene.second.recvfrom(4096)[1])
+        peers.add(exchange(scene, scene.second_known, scene.second))
     assert len(peers) > POOL - 5
 
 
@@ -144,8 +148,7 @@ def test_upstream_that_is_forgotten_and_asked_again_keeps_no_port_open(scene: Sc
     flights.forget(scene.known)
     before = len(os.listdir("/proc/self/fd"))
     for number in range(32):
-        flights.ask(scene.known, key(f"n{number}.example")).cancel()
-        scene.asked()
+        exchange(scene, scene.known, scene.upstream, f"n{number}.example")
     assert len(os.listdir("/proc/self/fd")) == before
 
 
@@ -158,5 +161,5 @@ def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1000):  # nobody answers: each of them is held
         for upstream in (scene.known, scene.second_known):
-            flights.ask(upstream, key(f"n{number}.example"))
+            flights.probe(upstream, key(f"n{number}.example"), has_opt=True)
     assert len(os.listdir("/proc/self/fd")) - before == 512 // 4

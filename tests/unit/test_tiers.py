@@ -27,11 +27,12 @@ from messages import (
 )
 
 from fastdns._answer import failure
+from fastdns._cache import Cache
+from fastdns._control import CHANGE_ALL
 from fastdns._entry import Entry
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
-from fastdns._tiers import Tiers
 from fastdns.cache.warm import most_used
 
 # ---- looking up
@@ -81,17 +82,17 @@ def test_answer_of_other_upstreams_on_disk_is_a_miss_and_good_for_a_stale_answer
 def test_answer_of_the_very_upstreams_counts(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(10), origin=7)})
     front = front_on(place)
-    front.tiers.change_origin(7)
+    front.tiers.set_group(0, 7)
     assert front.ask(query()) is not None
 
 
 def test_other_upstreams_make_what_memory_holds_a_miss_and_stale_material(place: Path) -> None:
     front = front_on(place)
     front.learn(key(), good())
-    front.tiers.change_origin(8)
+    front.tiers.set_group(0, 8)
     assert front.ask(query()) is None
     assert ttl_of(front.tiers.stale_answer(key(), 30).message) == 30
-    front.tiers.change_origin(0)
+    front.tiers.set_group(0, 0)
     assert front.ask(query()) is not None  # the former ones are back
 
 
@@ -153,7 +154,7 @@ def test_do_and_cd_are_answered_each_from_its_own_entry(place: Path) -> None:
 
 def test_what_is_learned_goes_towards_the_disk(place: Path) -> None:
     front = front_on(place)
-    front.tiers.change_origin(77)
+    front.tiers.set_group(0, 77)
     front.learn(key(), good(300))
     ((kind, epoch, name_and_type, value),) = front.ring.records(1 << 20)
     entry = Entry.parse(value)
@@ -180,7 +181,7 @@ def test_full_ring_costs_the_disk_an_answer_and_nobody_else(place: Path) -> None
 def test_keeper_is_told_once_when_the_ring_is_half_full(place: Path) -> None:
     front = front_on(place)
     bell = os.eventfd(0, os.EFD_NONBLOCK)
-    tiers = Tiers(
+    tiers = Cache(
         front.cache,
         front.pages.counters(0),
         front.tiers.disk,
@@ -277,7 +278,7 @@ def test_key_that_is_none_does_not_end_the_warming_up(place: Path) -> None:
     front.tiers.warm(chosen)
     assert front.count("warmed_total") == 1
     assert front.count("disk_damaged_total") == 1
-    front.tiers.clear_memory()
+    front.control.post(CHANGE_ALL)  # in memory, and not on disk
     assert front.ask(query()) is not None
     assert not front.control.suspect
 

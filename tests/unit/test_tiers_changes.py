@@ -102,7 +102,7 @@ def test_value_that_a_thread_read_for_former_upstreams_is_not_adopted(place: Pat
     front = front_on(place, warm=False)
     ticket = front.tiers.ticket()
     value = front.tiers.fetch(key())
-    front.tiers.change_origin(7)
+    front.tiers.set_group(0, 7)
     assert front.tiers.adopt(key(), value, ticket) is None
     assert fetch(front) is not None
 
@@ -110,17 +110,16 @@ def test_value_that_a_thread_read_for_former_upstreams_is_not_adopted(place: Pat
 def test_answer_of_former_upstreams_that_comes_late_is_not_kept(place: Path) -> None:
     front = front_on(place)
     ticket = front.tiers.ticket()
-    front.tiers.change_origin(9)
+    front.tiers.set_group(0, 9)
     front.tiers.keep(key(), good(), ticket, SOURCE, 0.0)
     assert front.ask(query()) is None
     assert front.ring.records(1 << 20) == []
 
 
 def test_command_that_wants_a_name_renewed_has_all_its_variants_renewed(place: Path) -> None:
-    write_disk(place, {key(do=True): value_of(good(), ago(1))})
     front = front_on(place)
     front.keep(good())
-    front.control.post(CHANGE_REFRESH, name("www.example"), A)
+    front.control.post(CHANGE_REFRESH, name("www.example"), A, 0b11)  # without DO, and with it
     front.control.post(CHANGE_REFRESH, name("unknown"), AAAA)
     assert set(front.tiers.look_at_control()) == {key(), key(do=True), key("unknown", AAAA)}
     assert front.ask(query()) is not None  # nothing has been removed

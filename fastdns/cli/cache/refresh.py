@@ -1,4 +1,7 @@
-"""`fastdns cache refresh`: the daemon asks upstream again; until then the old entry stays."""
+"""`fastdns cache refresh`: the daemon asks upstream again; until then the old entry stays.
+
+One of its workers asks. When the new answer is on disk, the others forget what they hold in memory.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ from pathlib import Path
 
 import click
 
-from ..._control import CHANGE_REFRESH
+from ..._control import CHANGE_NAME, CHANGE_REFRESH
 from ..._entry import newer
 from ...cache import nudge
 from ...cache.inspect import Reader
@@ -25,6 +28,7 @@ from .site import NUDGE_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
+OTHERS_SECONDS = 0.5  # that other variants of what has come are waited for
 
 
 @click.command()
@@ -51,8 +55,9 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
         if not before:
             return fail(no_entry(name, qtype))
         types = sorted({_type_of(disk_key) for disk_key in before})
-        _ask(site, name, types)
+        _ask(site, name, types, before)
         missing = _wait(site, reader, before, types, lambda item: emit(_line(item)))
+        _tell_others(site, name, [qtype for qtype in types if qtype not in missing])
     for one in missing:
         fail(
             f"{spell_name(name)} {spell_type(one)}: no newer answer came within {PATIENCE:g} s; "
@@ -61,12 +66,25 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
     return 1 if missing else 0
 
 
-def _ask(site: Site, name: bytes, types: list[int]) -> None:
+def _ask(site: Site, name: bytes, types: list[int], before: dict[bytes, bytes]) -> None:
+    """Have every variant renewed that there is: with DO or without, with CD or without."""
     assert site.control is not None
+    variants = dict.fromkeys(types, 0)
+    for disk_key in before:
+        variants[_type_of(disk_key)] |= 1 << Key.split(disk_key).flags
     with locked(site.path):
         for qtype in types:
-            site.control.post(CHANGE_REFRESH, name, qtype)
+            site.control.post(CHANGE_REFRESH, name, qtype, variants[qtype])
     nudge.poke(site.places.keeper, NUDGE_SECONDS)
+
+
+def _tell_others(site: Site, name: bytes, types: list[int]) -> None:
+    """Have all workers take from disk what one of them has asked for."""
+    if site.control is None or not types:
+        return
+    with locked(site.path):
+        for qtype in types:
+            site.control.post(CHANGE_NAME, name, qtype)
 
 
 def _wait(
@@ -79,14 +97,19 @@ def _wait(
     """Report the first newer entry of each type; return the types of which none came in time."""
     until = time.monotonic() + PATIENCE
     missing = list(types)
-    while missing and time.monotonic() < until:
+    old = dict(before)
+    while old and time.monotonic() < until:
         time.sleep(PAUSE)
         nudge.nudge(site.places.keeper, NUDGE_SECONDS)
-        for batch in reader.values(list(before)):
+        for batch in reader.values(list(old)):
             for disk_key, value in batch:
-                if _type_of(disk_key) in missing and newer(value, before[disk_key]):
-                    missing.remove(_type_of(disk_key))
-                    report(read_item(disk_key, value, site.judge()))
+                if newer(value, old[disk_key]):
+                    del old[disk_key]
+                    if _type_of(disk_key) in missing:
+                        missing.remove(_type_of(disk_key))
+                        report(read_item(disk_key, value, site.judge()))
+        if not missing:
+            until = min(until, time.monotonic() + OTHERS_SECONDS)
     return missing
 
 

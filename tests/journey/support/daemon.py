@@ -154,7 +154,7 @@ class Fastdns:
     @property
     def workers(self) -> list[int]:
         """The process ids of all that answer just now."""
-        return self._processes("fastdns-worker")
+        return self.processes("fastdns-worker")
 
     @property
     def standby(self) -> int:
@@ -169,12 +169,12 @@ class Fastdns:
     def _wait_for_process(self, name: str) -> int:
         end = time.monotonic() + START_SECONDS
         while time.monotonic() < end:
-            if found := self._processes(name):
+            if found := self.processes(name):
                 return found[0]
             time.sleep(0.01)
         raise AssertionError(f"no {name}\n{self.tail()}")
 
-    def _processes(self, name: str) -> list[int]:
+    def processes(self, name: str) -> list[int]:
         """The ids of those of that name that have not ended."""
         living = []
         for pid in self.process_ids()[1:]:

@@ -1,23 +1,25 @@
 """The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both.
 
-Answers reach the disk by a ring, from which the keeper takes them. What a command has changed stands in the control
-pages and is applied before anything is served (`catch_up`), so that it cannot be undone by an answer that was under
-way: a Ticket, drawn before an upstream or another thread is asked, says how much had been applied by then.
+Answers reach the disk by a ring, from which the keeper takes them. What has changed, by commands or otherwise, is taken
+in before anything is served (`catch_up`). Nothing walks through memory for it: an entry of another stamp is judged
+when it is next asked for (`look`). Nor can it be undone by an answer that was under way: a Ticket, drawn before an
+upstream or another thread is asked, says how much had been taken in by then.
 """
 
 import logging
 
 from cpython.bytes cimport PyBytes_AS_STRING
-from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
 from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
-from fastdns._control cimport CHANGE_REFRESH, CHANGES_KEPT, Change, change_matches
 from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
-from fastdns._entry cimport fill_origin
-from fastdns._hotcache cimport key_of
-from fastdns._key cimport KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_of_question
+from fastdns._entry cimport Source
+from fastdns._hotcache cimport Standing, epoch_of, key_of, stored_ms_of
+from fastdns._key cimport (
+    KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_view, set_key_view,
+)
+from fastdns._policy cimport FORWARD, Decision, Policy, decide, inspect
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
@@ -25,7 +27,7 @@ from fastdns._counters cimport (
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, RECORDS_MAX, load32, store32
+from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store32
 
 from fastdns._answer import extended_error
 from fastdns._key import cache_key
@@ -36,28 +38,10 @@ cdef extern from "<unistd.h>" nogil:
 log = logging.getLogger("fastdns.disk")
 
 cdef enum:
-    CHANGES_AT_ONCE = 64    # that one walk through memory applies
-    CLOCK_STEP_MS = 3000    # by which the clocks drift apart before earlier boots are judged anew
     WARM_SHARE = 4          # a quarter of memory stays free for what is new
     RCODE_NXDOMAIN = 3
 
-cdef uint32_t GOLDEN = 0x9e3779b1   # of 32 bits: no two steps of the clock look alike
 cdef uint64_t ONE = 1       # what is written to an eventfd
-
-
-cdef class Source:
-    """Where answers of one upstream come from, as it is kept beside them."""
-
-    def __init__(self, str upstream not None):
-        fill_origin(&self.origin, 0, upstream, 0)
-
-
-cdef class Ticket:
-    """How things stood when somebody was asked: which changes were applied, which upstreams there were."""
-
-
-cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
-    return <uint32_t>(fingerprint ^ (fingerprint >> 32))
 
 
 cdef inline bint ends_others(const Entry* entry) noexcept nogil:
@@ -84,8 +68,17 @@ cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, byte
     )
 
 
-cdef class Tiers:
-    """Memory and disk as one cache. `origin` is the fingerprint of the upstreams whose answers count."""
+cdef const uint8_t* key_on_disk(uint8_t* room, const uint8_t* key, uint16_t key_length, uint16_t group) noexcept nogil:
+    """The key with the group in the place of the view: what an upstream has said serves every view."""
+    if group == key_view(key, key_length):
+        return key
+    memcpy(room, key, key_length)
+    set_key_view(room, key_length, group)
+    return room
+
+
+cdef class Cache:
+    """Memory and disk as one cache. `origin` is the fingerprint of the default group's upstreams."""
 
     def __cinit__(
         self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
@@ -98,26 +91,23 @@ cdef class Tiers:
         self.disk = disk
         self.ring = ring
         self.control = control
-        self.origin = origin
         self.keeper_bell = keeper_bell
-        self.wanted = []
-        self.epoch = control.epoch_now()
-        disk.origin = origin
-        control.origin = origin
         read_moment(&now)
-        self.clock_offset = now.wall_ms - now.boot_ms
-        self.stamp_memory()
+        self.changes = Changes(control, origin, now.wall_ms, now.boot_ms)
+        disk.origin = origin
+        memory.stamp = self.changes.stamp
         self.follow_disk()
         self.show_memory()
 
     # --- changes by commands, and the state of the file ------------------------------------------------
 
     def look_at_control(self, Moment now=None):
-        """Apply what commands have changed; return the keys that they want renewed."""
+        """Take in what commands have changed; return the keys that they want renewed."""
         if now is None:
             now = Moment.now()
-        self.follow_clock(&now.at)
-        wanted = self.take_wanted() if self.catch_up(now.at.boot_ms) else []
+        if self.changes.follow_clock(now.at.wall_ms, now.at.boot_ms):
+            self.memory.stamp = self.changes.stamp
+        wanted = self.changes.take_wanted() if self.catch_up(now.at.boot_ms) else []
         self.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # what kept it from being opened may have passed
@@ -130,79 +120,23 @@ cdef class Tiers:
         cdef Entry* entry = NULL
         cdef Found found
         if not self.disk.would_wait() and self.begin_disk() == 0:
-            self.look_up_disk(self.memory.hash_of(octets, length), octets, length, now, &entry, &found)
+            self.look_up_disk(
+                self.memory.hash_of(octets, length), octets, length, self.group_of(octets, length), now, &entry, &found
+            )
             self.end_disk()
 
     def take_wanted(self):
         """Return, once, the keys that commands want renewed."""
-        wanted, self.wanted = self.wanted, []
-        return wanted
+        return self.changes.take_wanted()
 
     cdef bint catch_up(self, int64_t now_ms) except -1:
-        cdef uint64_t epoch = self.control.epoch_now()
-        if epoch != self.epoch:
-            self.apply_changes(epoch)
+        if self.control.epoch_now() != self.changes.epoch:
+            self.tally[INVALIDATIONS] += <unsigned int>self.changes.take_in()
+            self.memory.stamp = self.changes.stamp
             self.follow_disk()      # the change was made in the file that is there now: that one has to be read
         if self.control.generation_now() != self.generation or (self.control.is_suspect() and self.disk.is_open):
             self.follow_disk()
-        return len(self.wanted) != 0
-
-    cdef void apply_changes(self, uint64_t epoch) except *:
-        cdef Change* changes = <Change*>malloc(CHANGES_AT_ONCE * sizeof(Change))
-        cdef uint64_t counter = self.epoch + 1
-        cdef Entry* entry
-        cdef Entry* newer
-        cdef int count, i
-        cdef bint overrun = changes == NULL or epoch - self.epoch > CHANGES_KEPT
-        while counter <= epoch and not overrun:
-            count = 0
-            while counter <= epoch and count < CHANGES_AT_ONCE and not overrun:
-                if self.control.read_change(counter, &changes[count]) != 0:
-                    overrun = True
-                elif changes[count].kind == CHANGE_REFRESH:
-                    self.want(&changes[count])
-                else:
-                    count += 1
-                counter += 1
-            entry = self.memory.oldest if count else NULL
-            while entry != NULL:
-                newer = entry.newer
-                for i in range(count):
-                    if change_matches(&changes[i], key_of(entry), entry.key_length):
-                        self.memory.remove(entry)
-                        break
-                entry = newer
-            self.tally[INVALIDATIONS] += <unsigned int>count
-        if overrun:     # what was lost may have meant anything
-            self.clear_memory()
-            self.tally[INVALIDATIONS] += 1
-        free(changes)
-        self.epoch = epoch
-        self.show_memory()
-
-    cdef void want(self, const Change* change) except *:
-        """Note what a command wants renewed: what there is of the name and type, with DO and CD or without."""
-        cdef bytes name = (<const char*>change.name)[:change.name_length]
-        cdef bytes key = key_of_question(name, change.qtype, CLASS_IN, 0)
-        cdef list found = []
-        if is_special(key, <uint16_t>len(key)):
-            return          # no upstream is ever asked for it
-        for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
-            key = key_of_question(name, change.qtype, CLASS_IN, flags)
-            if self.entry_of(key) != NULL or self.is_on_disk(key):
-                found.append(key)
-        self.wanted += found or [key_of_question(name, change.qtype, CLASS_IN, 0)]
-
-    cdef bint is_on_disk(self, bytes key) except -1:
-        cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
-        cdef Instant now
-        cdef Found found
-        cdef bint there = False
-        read_moment(&now)
-        if self.begin_disk() == 0:
-            there = self.disk.find(octets, <uint16_t>len(key), &now, &found) == DISK_FOUND
-            self.end_disk()
-        return there
+        return len(self.changes.wanted) != 0
 
     cdef void follow_disk(self) except *:
         """Read the file that the keeper vouches for, and none as long as somebody doubts it."""
@@ -215,38 +149,70 @@ cdef class Tiers:
         except OSError as error:
             log.debug("no disk cache to read: %s", error)
 
-    def clear_memory(self):
-        """Forget everything that memory holds."""
-        while self.memory.oldest != NULL:
-            self.memory.remove(self.memory.oldest)
+    def set_group(self, uint16_t number, uint64_t origin):
+        """Let a group have upstreams of this fingerprint from now on; 0 is the default group.
 
-    def change_origin(self, uint64_t origin):
-        """Other upstreams count from now on: what the former ones said is asked again, and good for stale answers."""
-        if origin == self.origin:
-            return
-        self.origin = origin
-        self.disk.origin = origin
-        self.control.origin = origin
-        self.stamp_memory()
+        What its former ones said is asked again, and good for stale answers.
+        """
+        if number == 0:
+            self.disk.origin = origin
+        if self.changes.set_group(number, origin):
+            self.memory.stamp = self.changes.stamp
 
-    # No walk through memory: a look-up compares what an entry was stamped with.
+    def use_policy(self, Policy policy not None):
+        """Let this one decide from now on: what is kept is judged anew when it is next asked for."""
+        self.changes.use_policy(policy)
+        self.memory.stamp = self.changes.stamp
 
-    cdef void stamp_memory(self) noexcept nogil:
-        self.memory.origin = short_of(self.origin)
-        self.memory.origin_by_wall = self.memory.origin + GOLDEN * (1 + self.clock_steps)
+    # --- what memory holds ------------------------------------------------------------------------------
 
-    cdef uint32_t stamp_of(self, const Found* found) noexcept nogil:
-        if found.by_wall and found.origin == self.origin:
-            return self.memory.origin_by_wall
-        return short_of(found.origin)
+    cdef Entry* look(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        cdef Entry* entry = self.memory.find_any(hash, key, key_length)
+        return entry if entry == NULL or entry.stamp == self.memory.stamp else self.judge(entry)
 
-    cdef void follow_clock(self, const Instant* now) noexcept nogil:
-        """Have entries of earlier boots judged again when the wall clock was set: their age came from it."""
-        cdef int64_t offset = now.wall_ms - now.boot_ms
-        if offset - self.clock_offset > CLOCK_STEP_MS or self.clock_offset - offset > CLOCK_STEP_MS:
-            self.clock_offset = offset
-            self.clock_steps += 1
-            self.stamp_memory()
+    cdef Entry* judge(self, Entry* entry) noexcept nogil:
+        cdef const uint8_t* key = key_of(entry)
+        cdef Decision decision
+        if self.changes.is_removed(epoch_of(entry.stamp), key, entry.key_length):
+            self.memory.remove(entry)
+            self.show_memory()
+            return NULL
+        entry.stamp = self.changes.epoch        # not to be served fresh, and no change up to this one has removed it
+        decide(self.changes.policy, key_view(key, entry.key_length), key, entry.key_length, &decision)
+        if decision.verdict != FORWARD:
+            self.memory.remove(entry)
+            self.show_memory()
+            return NULL
+        if decision.group != entry.answer.group or not self.changes.is_mark_of(decision.group, entry.origin):
+            return entry
+        if self.may_be_told(key, entry.key_length, &entry.answer, &decision):
+            entry.stamp = self.memory.stamp
+            return entry
+        self.memory.remove(entry)
+        self.show_memory()
+        return NULL
+
+    cdef bint may_be_told(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision
+    ) noexcept nogil:
+        """True when policy finds nothing wrong with an answer that is kept."""
+        cdef Findings findings
+        if self.changes.policy.is_empty:
+            return True
+        return find_in_answer(answer.wire, answer.length, key, key_length, &findings) and inspect(
+            self.changes.policy, decision, &findings
+        )
+
+    cdef bint passes(
+        self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
+    ) noexcept nogil:
+        decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
+        return inspect(self.changes.policy, decision, findings)
+
+    cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        cdef Decision decision
+        decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
+        return decision.group
 
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
         """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
@@ -283,46 +249,57 @@ cdef class Tiers:
         self.disk.end()
 
     cdef int look_up_disk(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
+        Found* found,
     ) noexcept nogil:
-        cdef int status = self.disk.find(key, key_length, now, found)
+        cdef uint8_t room[KEY_MAX]
+        cdef int status = self.disk.find(key_on_disk(room, key, key_length, group), key_length, now, found)
         entry[0] = NULL
         if status == DISK_FOUND:
-            return self.take(hash, key, key_length, found, now.boot_ms, entry)
+            return self.take(hash, key, key_length, group, found, now.boot_ms, entry)
         if status == DISK_SPOILED:
-            self.report_spoiled(hash, key, key_length)
+            self.report_spoiled(hash, key_on_disk(room, key, key_length, group), key_length)
         elif status == DISK_DAMAGED:
             self.report_damage()
         return DISK_NOTHING
 
     cdef int take(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
+        int64_t now_ms, Entry** entry,
     ) noexcept nogil:
         """Bring what the disk holds into memory, with its age."""
         cdef int64_t life_ms = <int64_t>1000 * found.answer.ttl
         # Of unknown age it has just expired: good enough to be served stale, no more.
         cdef int64_t age_ms = found.age_ms if found.age_ms != AGE_UNKNOWN else life_ms
         cdef size_t evictions = self.memory.evictions
-        cdef uint32_t stamp = self.stamp_of(found)
-        cdef Entry* old = self.memory.find_any(hash, key, key_length)
-        # Memory has it under another stamp: the clock or the upstreams have changed since.
-        cdef bint is_judged_anew = (
-            old != NULL and found.by_wall and old.origin != stamp and old.origin != self.memory.origin
-        )
+        cdef Entry* old = self.look(hash, key, key_length)
+        cdef bint is_of_now = found.origin == self.changes.origin_of(group)
+        cdef Standing standing
+        cdef Decision decision
+        # Memory has it from others, or before the clock was set.
+        cdef bint is_judged_anew = old != NULL and found.by_wall and not self.changes.is_mark_of(group, old.origin)
+        standing.origin = self.changes.mark_of(group, found.origin, found.by_wall)
+        standing.group = group
+        standing.stored_ms = now_ms - age_ms
+        standing.stamp = self.memory.stamp if is_of_now else self.changes.epoch
         if found.answer.ttl == 0:
             return DISK_NOTHING
-        if old != NULL and ends_others(old) and (found.by_wall or old.stored_ms >= now_ms - age_ms):
+        if not self.changes.policy.is_empty:
+            decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
+            if not self.may_be_told(key, key_length, &found.answer, &decision):
+                return DISK_NOTHING
+        if old != NULL and ends_others(old) and (found.by_wall or stored_ms_of(old) >= now_ms - age_ms):
             return DISK_NOTHING
         if age_ms >= life_ms + self.memory.stale_ms:
             if is_judged_anew and not old.answer.is_failure:
                 self.memory.remove(old)
             return DISK_NOTHING
-        if old == NULL or old.answer.is_failure or is_judged_anew or old.stored_ms < now_ms - age_ms:
-            self.memory.put(key, key_length, &found.answer, now_ms - age_ms, now_ms, stamp)
+        if old == NULL or old.answer.is_failure or is_judged_anew or stored_ms_of(old) < now_ms - age_ms:
+            self.memory.put(hash, key, key_length, &found.answer, &standing, old, now_ms)
             self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
             self.tally[CACHE_ENTRIES] = self.memory.count
             self.tally[CACHE_BYTES] = self.memory.octets
-        if age_ms >= life_ms or found.origin != self.origin:
+        if age_ms >= life_ms or not is_of_now:
             return DISK_STALE
         entry[0] = self.memory.find_any(hash, key, key_length)
         if entry[0] != NULL and (entry[0].answer.is_failure or not self.memory.is_fresh(entry[0], now_ms)):
@@ -342,10 +319,14 @@ cdef class Tiers:
         cdef int status
         read_moment(&now)
         self.catch_up(now.boot_ms)
-        if value is not None and not self.is_outdated(ticket.epoch, ticket.origin, octets, length):
+        if value is not None and not self.changes.is_outdated(
+            ticket.epoch, ticket.group, ticket.origin, octets, length
+        ):
             status = self.disk.read(octets, length, <const char*>value, len(value), &now, &found)
             if status == DISK_FOUND:
-                self.take(self.memory.hash_of(octets, length), octets, length, &found, now.boot_ms, &entry)
+                self.take(
+                    self.memory.hash_of(octets, length), octets, length, ticket.group, &found, now.boot_ms, &entry
+                )
             elif status == DISK_SPOILED:
                 self.report_spoiled(self.memory.hash_of(octets, length), octets, length)
         if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
@@ -354,7 +335,7 @@ cdef class Tiers:
         self.memory.count_hit(entry)
         self.tally[DISK_HITS] += 1
         return answer_of(
-            entry, <uint32_t>((now.boot_ms - entry.stored_ms) // 1000), 0,
+            entry, <uint32_t>((now.boot_ms - stored_ms_of(entry)) // 1000), 0,
             (<const char*>entry.answer.options)[:entry.answer.options_length],
         )
 
@@ -402,7 +383,7 @@ cdef class Tiers:
         cdef Entry* entry
         for i in range(3):
             other_key(other, key, key_length, i)
-            entry = self.memory.find_any(self.memory.hash_of(other, key_length), other, key_length)
+            entry = self.look(self.memory.hash_of(other, key_length), other, key_length)
             if entry != NULL and not entry.answer.is_failure:
                 return True
         return False
@@ -424,8 +405,8 @@ cdef class Tiers:
         cdef uint8_t wanted = key_flags(key, length)
         cdef Entry* entry
         cdef Answer copy
-        cdef int64_t stored_ms
-        cdef uint32_t origin
+        cdef uint64_t hash
+        cdef Standing standing
         cdef Py_ssize_t count
         for other in self.other_keys(key):
             entry = self.entry_of(other)
@@ -437,8 +418,10 @@ cdef class Tiers:
             if now.boot_ms >= entry.expires_ms + self.memory.stale_ms:
                 continue
             copy = copy_answer(&entry.answer)       # the put may take its room
-            stored_ms = min(entry.stored_ms, now.boot_ms - 1000 * <int64_t>entry.answer.ttl)
-            origin = entry.origin
+            standing.stored_ms = min(stored_ms_of(entry), now.boot_ms - 1000 * <int64_t>entry.answer.ttl)
+            standing.stamp = entry.stamp
+            standing.origin = entry.origin
+            standing.group = entry.answer.group
             if not wanted & KEY_DO and key_flags(<bytes>other, length) & KEY_DO:
                 count = write_without_signatures(copy.stored.wire, copy.stored.length, ttl_at)
                 if count < 0:
@@ -447,33 +430,21 @@ cdef class Tiers:
                     cleaned_message(), (<const char*>ttl_at)[:2 * count], copy.options, copy.stored.rcode,
                     copy.stored.ttl, False,
                 )
-            return self.memory.put(key, length, &copy.stored, stored_ms, now.boot_ms, origin)
+            hash = self.memory.hash_of(key, length)
+            return self.memory.put(
+                hash, key, length, &copy.stored, &standing, self.look(hash, key, length), now.boot_ms
+            )
         return False
 
     cdef Entry* entry_of(self, bytes key) noexcept:
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
-        return self.memory.find_any(self.memory.hash_of(octets, <uint16_t>len(key)), octets, <uint16_t>len(key))
+        return self.look(self.memory.hash_of(octets, <uint16_t>len(key)), octets, <uint16_t>len(key))
 
     # --- learning ---------------------------------------------------------------------------------------
 
-    def ticket(self):
-        """Return the Ticket for a question that an upstream, or a thread that reads the disk, is asked now."""
-        cdef Ticket ticket = Ticket.__new__(Ticket)
-        ticket.epoch = self.epoch
-        ticket.origin = self.origin
-        return ticket
-
-    cdef bint is_outdated(
-        self, uint64_t epoch, uint64_t origin, const uint8_t* key, uint16_t key_length
-    ) noexcept nogil:
-        cdef Change change
-        cdef uint64_t counter
-        if origin != self.origin or self.epoch - epoch > CHANGES_KEPT:
-            return True
-        for counter in range(epoch + 1, self.epoch + 1):
-            if self.control.read_change(counter, &change) != 0 or change_matches(&change, key, key_length):
-                return True
-        return False
+    def ticket(self, uint16_t group=0):
+        """Return the Ticket for a question that this group, or a thread that reads the disk, is asked now."""
+        return self.changes.ticket(group)
 
     def keep(self, bytes key not None, Answer answer not None, Ticket ticket not None, Source source, double seconds):
         """Take an answer into memory and towards the disk, if it may be kept.
@@ -490,22 +461,34 @@ cdef class Tiers:
         if answer.stored.is_failure and self.entry_of(key) == NULL:
             self.bring_in(key, &now)    # a good answer that only the disk has is not to be hidden either
         self.learn(
-            octets, length, &answer.stored, ticket.epoch, ticket.origin, &source.origin if source is not None else NULL,
-            <uint32_t>(seconds * 1e6), &now,
+            octets, length, &answer.stored, ticket.epoch, ticket.group, ticket.origin,
+            &source.origin if source is not None else NULL, <uint32_t>(seconds * 1e6), &now,
         )
 
     cdef void learn(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
-        const Origin* whence, uint32_t rtt_us, const Instant* now,
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
+        uint64_t fingerprint, const Origin* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil:
         cdef size_t evictions = self.memory.evictions
+        cdef uint64_t hash
+        cdef Standing standing
         cdef Origin origin
-        if (answer.ttl == 0 and answer.is_failure) or self.is_outdated(epoch, fingerprint, key, key_length):
+        cdef uint8_t room[KEY_MAX]
+        if answer.ttl == 0 and answer.is_failure:
             return
+        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length):
+            return
+        hash = self.memory.hash_of(key, key_length)
+        standing.stamp = self.memory.stamp
+        standing.stored_ms = now.boot_ms
+        standing.origin = self.changes.mark_of(group, fingerprint, False)
+        standing.group = group
         if answer.ttl == 0:
-            self.end_former(key, key_length, answer, whence, now)
+            self.end_former(hash, key, key_length, answer, &standing, whence, now)
             return
-        if self.memory.put(key, key_length, answer, now.boot_ms, now.boot_ms, self.memory.origin):
+        if self.memory.put(
+            hash, key, key_length, answer, &standing, self.look(hash, key, key_length), now.boot_ms
+        ):
             self.tally[CACHE_INSERTS] += 1
         else:
             self.tally[CACHE_REFUSED] += 1
@@ -514,30 +497,34 @@ cdef class Tiers:
         if answer.is_failure or whence == NULL:
             return
         origin = whence[0]
-        origin.fingerprint = self.origin
+        origin.fingerprint = fingerprint
         origin.rtt_us = rtt_us
-        if not self.ring.put_answer(key, key_length, self.epoch, answer, now, &origin):
+        if not self.ring.put_answer(
+            key_on_disk(room, key, key_length, group), key_length, self.changes.epoch, answer, now, &origin
+        ):
             self.tally[RING_SHED] += 1
         self.warn_keeper()
 
     cdef void end_former(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, const Origin* whence, const Instant* now
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        const Origin* whence, const Instant* now,
     ) noexcept nogil:
         """An answer that must not be kept has come: what it replaces never comes back, not as stale either.
 
         A mark takes its place in memory, which is neither fresh nor stale: until the keeper has removed what the disk
         has, nothing older is taken from there. The mark also says that the keeper has been told.
         """
-        cdef uint64_t hash = self.memory.hash_of(key, key_length)
-        cdef Entry* old = self.memory.find_any(hash, key, key_length)
+        cdef Entry* old = self.look(hash, key, key_length)
         cdef bint concerns = old != NULL and not old.answer.is_failure
         cdef Stored mark
         cdef Origin origin
         cdef Found found
+        cdef uint8_t room[KEY_MAX]
+        cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, standing.group)
         if old != NULL and ends_others(old):
             return
         if not concerns and not self.disk.would_wait() and self.begin_disk() == 0:
-            concerns = self.disk.find(key, key_length, now, &found) == DISK_FOUND
+            concerns = self.disk.find(disk_key, key_length, now, &found) == DISK_FOUND
             self.end_disk()
         if old != NULL:
             self.memory.remove(old)
@@ -545,13 +532,13 @@ cdef class Tiers:
         mark.is_failure = True
         mark.ttl_count = mark.options_length = 0
         mark.length = 0
-        self.memory.put(key, key_length, &mark, now.boot_ms, now.boot_ms, self.memory.origin)
+        self.memory.put(hash, key, key_length, &mark, standing, NULL, now.boot_ms)
         self.show_memory()
         if whence == NULL:
             return
         origin = whence[0]
-        origin.fingerprint = self.origin
-        if not self.ring.put_answer(key, key_length, self.epoch, answer, now, &origin):
+        origin.fingerprint = self.changes.origin_of(standing.group)
+        if not self.ring.put_answer(disk_key, key_length, self.changes.epoch, answer, now, &origin):
             self.tally[RING_SHED] += 1
         elif concerns:
             self.ring_keeper()
@@ -566,11 +553,17 @@ cdef class Tiers:
     def report_hits(self, int entries):
         """Send the hits of so many entries towards the disk; return True when all have been told."""
         cdef Entry* entry = self.memory.first_hit
+        cdef uint8_t room[KEY_MAX]
         while entry != NULL and entries > 0:
             entries -= 1
-            if not entry.answer.is_failure and not self.ring.put_hits(key_of(entry), entry.key_length, entry.hits):
-                return True         # no room: they keep their count until the next time
-            self.memory.forget_hits(entry)
+            if entry.stamp != self.memory.stamp:
+                entry = self.judge(entry)
+            if entry != NULL:
+                if not entry.answer.is_failure and not self.ring.put_hits(
+                    key_on_disk(room, key_of(entry), entry.key_length, entry.answer.group), entry.key_length, entry.hits
+                ):
+                    return True         # no room: they keep their count until the next time
+                self.memory.forget_hits(entry)
             entry = self.memory.first_hit
         return entry == NULL
 
@@ -585,6 +578,7 @@ cdef class Tiers:
         cdef Instant now
         cdef bytes key
         cdef const uint8_t* octets
+        cdef uint16_t group
         cdef uint64_t hash
         cdef list keys = self.sound_keys(disk_keys)
         read_moment(&now)
@@ -592,11 +586,19 @@ cdef class Tiers:
             return False
         for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
+            group = key_view(octets, <uint16_t>len(key))
+            if group != 0:
+                key = key[:len(key) - 2] + bytes(2)
+                octets = <const uint8_t*>PyBytes_AS_STRING(key)
+            if group != self.group_of(octets, <uint16_t>len(key)):
+                continue    # others are asked for it now
             if is_special(octets, <uint16_t>len(key)):
                 continue    # what others have said of it, an earlier version's upstream or an import, does not count
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
-            if self.memory.find_any(hash, octets, <uint16_t>len(key)) == NULL:
-                if self.look_up_disk(hash, octets, <uint16_t>len(key), &now, &entry, &found) == DISK_FRESH:
+            if self.look(hash, octets, <uint16_t>len(key)) == NULL:
+                if self.look_up_disk(
+                    hash, octets, <uint16_t>len(key), group, &now, &entry, &found
+                ) == DISK_FRESH:
                     self.tally[WARMED] += 1
         self.end_disk()
         return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE

@@ -3,69 +3,69 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._changes cimport Changes, Ticket
 from fastdns._clock cimport Instant
-from fastdns._control cimport Change, Control
+from fastdns._control cimport Control
 from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport Origin
-from fastdns._hotcache cimport Entry, HotCache
+from fastdns._hotcache cimport Entry, HotCache, Standing
+from fastdns._policy cimport Decision
 from fastdns._ring cimport Ring
 from fastdns._counters cimport Counters
+from fastdns._wire cimport Findings
 
 cdef enum DiskLookUp:
     DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
     DISK_STALE              # memory has it now, past its TTL
     DISK_NOTHING
 
-cdef class Source:
-    cdef Origin origin
-
-cdef class Ticket:
-    cdef uint64_t epoch
-    cdef uint64_t origin
-
-cdef class Tiers:
+cdef class Cache:
     cdef readonly HotCache memory
     cdef readonly Disk disk
     cdef readonly Counters counters
-    cdef readonly uint64_t origin
+    cdef readonly Changes changes
     cdef uint64_t* tally
     cdef Ring ring
     cdef Control control
     cdef int keeper_bell
     cdef bint rung          # for a ring that is half full
     cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
-    cdef uint64_t epoch     # of the last change that has been applied
     cdef uint64_t generation
-    cdef int64_t clock_offset   # wall clock minus clock of the boot, when entries of earlier boots were last judged
-    cdef uint32_t clock_steps   # how often that was
-    cdef list wanted        # keys that a command wants renewed
 
     cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
+    cdef Entry* look(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ what memory holds, whatever its age, unless a command or a rule has removed it; NULL: nothing. What is not of
+    #   memory's stamp then is of other upstreams, and good for stale answers only
+    cdef Entry* judge(self, Entry* entry) noexcept nogil
+    # ^ the same for an entry that was found under another stamp
+    cdef bint passes(
+        self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
+    ) noexcept nogil
+    # ^ what an upstream has said may be told and kept; else decision says what is told in its place
+    cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef int begin_disk(self) noexcept nogil        # 0 and look_up_disk may be called, then end_disk; else -1
     cdef int look_up_disk(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Instant* now, Entry** entry, Found* found
-    ) noexcept nogil                                # a DiskLookUp
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
+        Found* found,
+    ) noexcept nogil                                # a DiskLookUp: what this group said
     cdef void end_disk(self) noexcept nogil
-    cdef bint is_outdated(
-        self, uint64_t epoch, uint64_t origin, const uint8_t* key, uint16_t key_length
-    ) noexcept nogil
-    # ^ a command has removed the key, or the upstreams are others, since these were `epoch` and `origin`
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
     cdef bint recall(self, bytes key, bint in_outage) except -1
     # ^ memory has, or gets, what may be told of this key past its TTL
     cdef void learn(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint64_t fingerprint,
-        const Origin* whence, uint32_t rtt_us, const Instant* now,
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
+        uint64_t fingerprint, const Origin* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil
-    # ^ what was asked for when these were `epoch` and `origin` comes into memory and, unless whence is NULL, on its
-    #   way to the disk; catch_up has been called
+    # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
+    #   NULL, on its way to the disk; catch_up has been called
     # private
-    cdef uint32_t stamp_of(self, const Found* found) noexcept nogil
-    cdef void stamp_memory(self) noexcept nogil
-    cdef void follow_clock(self, const Instant* now) noexcept nogil
+    cdef bint may_be_told(
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision
+    ) noexcept nogil
     cdef void end_former(
-        self, const uint8_t* key, uint16_t key_length, const Stored* answer, const Origin* whence, const Instant* now
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        const Origin* whence, const Instant* now,
     ) noexcept nogil
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
@@ -73,12 +73,10 @@ cdef class Tiers:
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void ring_keeper(self) noexcept nogil
     cdef void warn_keeper(self) noexcept nogil
-    cdef void apply_changes(self, uint64_t epoch) except *
-    cdef void want(self, const Change* change) except *
-    cdef bint is_on_disk(self, bytes key) except -1
     cdef void follow_disk(self) except *
     cdef int take(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Found* found, int64_t now_ms, Entry** entry
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
+        int64_t now_ms, Entry** entry,
     ) noexcept nogil
     cdef Entry* entry_of(self, bytes key) noexcept
     cdef void bring_in(self, bytes key, const Instant* now) except *

@@ -1,0 +1,57 @@
+"""What has changed since an entry was last found good: the rules, the upstreams, or what a command has taken away."""
+
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastdns._control cimport CHANGES_KEPT, Change, Control
+from fastdns._policy cimport Policy
+
+cdef enum:
+    GROUPS_MAX = 65536
+    RECENT_SLOTS = 4096     # of the table of recent changes, which is half full at most
+
+cdef struct Recent:
+    uint64_t hash           # of a name, and of what of it has changed; 0: free
+    uint64_t epoch          # of the last such change
+
+cdef class Ticket:          # how things stood when somebody was asked
+    cdef uint64_t epoch
+    cdef uint64_t origin
+    cdef uint16_t group
+
+cdef class Changes:
+    cdef readonly Policy policy
+    cdef readonly Control control
+    cdef uint64_t epoch     # of the last change that has been taken in
+    cdef uint64_t stamp     # of this moment: the policy's generation above EPOCH_BITS of epoch
+    # private
+    cdef list wanted        # keys that a command wants renewed
+    cdef uint64_t* origins  # of the groups, by number
+    cdef int groups
+    cdef uint64_t removed   # epoch of the last change that has taken anything away
+    cdef uint64_t all_removed       # and of the last that has taken everything
+    cdef uint64_t hashes[CHANGES_KEPT]      # of the changes kept, by epoch
+    cdef Recent* recent
+    cdef int used           # slots of it
+    cdef int64_t clock_offset       # wall clock minus clock of the boot, when entries of earlier boots were last judged
+    cdef uint32_t clock_steps       # how often that was
+
+    cdef int take_in(self) except -1
+    # ^ read what the control page says since; return how many of the changes took something away
+    cdef bint is_removed(self, uint64_t epoch, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ a command has taken the key away since that epoch, or nobody can tell any more
+    cdef bint is_outdated(
+        self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
+    ) noexcept nogil
+    # ^ an answer to what was asked when these stood so must not be kept: the key is removed, or others are asked now
+    cdef bint advance(self) noexcept nogil  # what was found good before is to be judged anew
+    cdef uint64_t origin_of(self, uint16_t group) noexcept nogil
+    cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil
+    # ^ what an entry says of its origin: 32 bits, which for one of an earlier boot change with the wall clock
+    cdef bint is_mark_of(self, uint16_t group, uint32_t mark) noexcept nogil
+    # ^ it is the group's of now, and the wall clock was not set since
+    cdef bint follow_clock(self, int64_t wall_ms, int64_t boot_ms) noexcept nogil   # True: it was set
+    # private
+    cdef void join_stamp(self) noexcept nogil
+    cdef void want(self, const Change* change) except *
+    cdef void note(self, uint64_t epoch, uint64_t hash) noexcept nogil
+    cdef Recent* slot_of(self, uint64_t hash) noexcept nogil

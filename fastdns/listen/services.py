@@ -1,0 +1,61 @@
+"""What clients find at a listen address: a service is a line here, and a key of [listen]."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+from pkgutil import resolve_name
+from typing import TYPE_CHECKING, Protocol, cast
+
+import attrs
+
+if TYPE_CHECKING:
+    from .._counters import Counters
+    from .._fastpath import FastPath
+
+
+class StreamServer(Protocol):
+    """Serves the connections that come to some TCP sockets, from its creation on.
+
+    Each socket comes with the number of its listener.
+    """
+
+    def __init__(
+        self,
+        listening: Iterable[tuple[int, socket.socket]],
+        fastpath: FastPath,
+        counters: Counters,
+    ) -> None: ...
+
+    @property
+    def idle(self) -> bool:
+        """Whether no query of a connection is being answered."""
+
+    def stop(self) -> None:
+        """Take no more connections."""
+
+
+@attrs.frozen
+class Service:
+    """Which sockets a listener of it has, and who serves them; UDP is the fast path's."""
+
+    name: str
+    has_udp: bool  # each worker has a socket of its own
+    streams: str | None  # "module:Class", which serves its TCP socket; None: it has none
+
+    @property
+    def kinds(self) -> list[socket.SocketKind]:
+        """The kinds of sockets."""
+        udp = [socket.SOCK_DGRAM] if self.has_udp else []
+        return [*udp, *([socket.SOCK_STREAM] if self.streams else [])]
+
+    @property
+    def stream_server(self) -> type[StreamServer] | None:
+        """The class that `streams` names; commands do not need it."""
+        return (
+            None if self.streams is None else cast("type[StreamServer]", resolve_name(self.streams))
+        )
+
+
+DNS = Service("dns", has_udp=True, streams="fastdns.listen.tcp:TcpListener")
+SERVICES = {one.name: one for one in (DNS,)}

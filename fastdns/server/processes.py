@@ -1,0 +1,164 @@
+"""The processes of a daemon and what they share, through starts, deaths and other settings."""
+
+from __future__ import annotations
+
+import gc
+import os
+import time
+from collections.abc import Callable, Iterator
+
+from ..config.places import Places
+from ..upstream.origin import fingerprint
+from .keeper import KeeperRole
+from .loop import Loop
+from .roles import Context, NotReplaced, Role, Roles
+from .settings import Settings, close_unused, trimmed
+from .shared import Maker
+from .sockets import end_steering, steer
+from .workers import Standby, Worker
+
+STEERING_SECONDS = 0.02  # until nothing is under way any more to where it is steered away from
+
+# Roles beside these, started after them: a line each.
+OTHERS: list[Callable[[Context], Role]] = []
+
+
+class Processes:
+    """The processes of a daemon, on the same sockets and pages, whoever does the work just now."""
+
+    def __init__(self, settings: Settings, places: Places, maker: Maker, loop: Loop) -> None:
+        config = settings.config
+        self._is_changing = False
+        self._serving: list[int] = []  # to whom queries are steered; none: to all
+        self.outdated = 0  # entries that the last change of upstreams concerns
+        self._maker = maker
+        shared = maker.make(
+            places.environment(config.cache.disk),
+            config.worker_count,
+            max(config.worker_count, os.cpu_count() or 1),
+        )
+        self._context = context = Context(settings, shared, loop)
+        keeper = KeeperRole(context, places)
+        self._standby = Standby(context, places)
+        self._worker = Worker(context, self._standby)
+        others = [other(context) for other in OTHERS]
+        self._beside_workers = [keeper, *others]
+        self._roles = Roles([keeper, self._worker, self._standby, *others], context)
+
+    @property
+    def settings(self) -> Settings:
+        """What they work with."""
+        return self._context.settings
+
+    @property
+    def due(self) -> float:
+        """When `look` has to be called although nothing has happened."""
+        return self._roles.due
+
+    @property
+    def most_workers(self) -> int:
+        """How many workers there may be while this daemon runs."""
+        return self._context.shared.most_workers
+
+    def start(self) -> None:
+        """Start all; StartError when they cannot be."""
+        gc.collect()
+        gc.freeze()  # what was imported stays shared with children, untouched by their collectors
+        self._roles.start()
+
+    def signs_of_life(self) -> dict[str, float]:
+        """Return when each process that shows life has last done so, by time.monotonic."""
+        return {str(one): alive_at for one, alive_at in self._roles.signs_of_life().items()}
+
+    def look(self) -> None:
+        """Take note of who has ended, and have their work done by others."""
+        self._roles.look()
+        if not self._is_changing:
+            self._steer_to_serving()
+
+    def stop(self) -> None:
+        """Let workers send what is under way, then the keeper write what they have told."""
+        self._roles.stop()
+
+    def adopt(self, settings: Settings) -> Iterator[float]:
+        """Replace the workers one after another on the same sockets, then the others if need be.
+
+        A step at a time: it yields until when it waits, and goes on after whatever happens.
+        OSError: some could not be replaced and go on as they are; if all of them, nothing changes.
+        """
+        context = self._context
+        former = context.former = context.settings
+        totals = context.shared.pages.totals()
+        # What has not been written yet is in memory alone.
+        held = max(totals["disk_entries"], totals["cache_entries"])
+        context.settings = settings
+        self._is_changing = True
+        self._maker.extend(context.shared, settings.config.worker_count)
+        gc.collect()
+        gc.freeze()
+        self._roles.let_go(self._standby)  # it was forked with other settings
+        failure = None
+        try:
+            try:
+                yield from self._roles.renew(self._worker)
+            except NotReplaced as error:
+                failure = error
+                if error.are_all:
+                    context.settings = former
+            yield from self._leave_what_is_too_much(former, settings)
+        finally:
+            self._is_changing = False
+        # Whichever worker has said it last: these are the upstreams whose answers count now.
+        now = context.settings
+        origin = fingerprint(now.config.upstream, now.sources.servers)
+        before = fingerprint(former.config.upstream, former.sources.servers)
+        self.outdated = held if origin != before else 0
+        context.shared.control.origin = origin
+        for role in self._beside_workers:
+            yield from self._roles.renew(role)
+            yield from self._roles.dismiss(role, role.count)
+        yield from self._roles.renew(self._standby)
+        if failure is not None:
+            raise failure
+
+    def _leave_what_is_too_much(self, *once: Settings) -> Iterator[float]:
+        """Send workers away for whom there is no work, and close the sockets that nobody reads."""
+        context = self._context
+        count = self._worker.count
+        for listener in context.settings.listeners:
+            steer(listener, range(count))
+        yield from _pause(STEERING_SECONDS)
+        self._roles.let_go(self._standby)
+        yield from self._roles.dismiss(self._worker, count)
+        context.settings = trimmed(context.settings)
+        for settings in once:
+            close_unused(settings, context.settings)
+        context.former = context.settings
+        self.end_steering()
+
+    def _steer_to_serving(self) -> None:
+        """Let queries reach workers that answer; what queued for another one waits for the next."""
+        workers = self._roles.children(self._worker)
+        serving = [number for number, one in enumerate(workers) if one is not None and one.is_ready]
+        if len(serving) in (0, len(workers)):
+            serving = []
+        if serving == self._serving:
+            return
+        if not serving:
+            self.end_steering()
+        else:
+            for listener in self.settings.listeners:
+                steer(listener, serving)
+            self._serving = serving
+
+    def end_steering(self) -> None:
+        """Let the kernel share out queries among all workers."""
+        self._serving = []
+        for listener in self.settings.listeners:
+            end_steering(listener)
+
+
+def _pause(seconds: float) -> Iterator[float]:
+    until = time.monotonic() + seconds
+    while time.monotonic() < until:
+        yield until

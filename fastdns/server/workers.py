@@ -1,0 +1,166 @@
+"""The workers as roles: who serves which number, and the one that stands by for the next death."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+
+from ..config.places import Places
+from ..counters import WORKER_SLOT
+from . import worker
+from .children import Child, name_process
+from .keeper import BELL_TAKE_IN
+from .roles import Context, Role
+from .settings import close_unused, without_former
+from .shared import INTAKE_SECONDS, Berth
+from .sockets import end_steering
+
+log = logging.getLogger(__name__)
+
+ORDER_MAX = 64  # octets
+
+
+class Standby(Role):
+    """A process that can be any worker at once, by an order that names its number and its berth."""
+
+    name = "standby"
+    ready_seconds = 0.0  # it is ready when it has become a worker
+
+    def __init__(self, context: Context, places: Places) -> None:
+        super().__init__(context)
+        self._places = places
+
+    def work(self, order: int, ready: int) -> None:
+        """Wait for the order to be a worker, and be it."""
+        told = _await_order(order)
+        if told is None:
+            return
+        number, berth_number, with_intake = told
+        name_process(Worker.name)
+        context = self.context
+        berth = context.shared.berths[berth_number]
+        if with_intake:
+            berth.await_intake()
+        settings = context.settings
+        settings.sources.refresh()  # a successor must not begin with an old list
+        close_unused(context.former, settings)
+        for listener in settings.listeners:
+            listener.close_others(number)
+        inheritance = worker.Inheritance(
+            number=number,
+            config=settings.config,
+            memory=settings.config.worker_memory,
+            sources=settings.sources,
+            listeners=settings.listeners,
+            counters=berth.counters,
+            lifeline=order,
+            ring=berth.ring,
+            control=context.shared.control,
+            bell=berth.bell,
+            keeper_bell=context.shared.keeper_bell,
+            cache=self._places.environment(settings.config.cache.disk),
+        )
+        worker.main(inheritance, ready)
+
+
+class Worker(Role):
+    """One that answers queries. It is a standby, or else a new process, that was told to."""
+
+    name = "worker"
+    is_required = True
+    overlaps = True
+    restarts = "worker_restarts_total"
+
+    def __init__(self, context: Context, standby: Standby) -> None:
+        super().__init__(context)
+        self._standby = standby
+        self._berths: dict[Child, Berth] = {}
+
+    @property
+    def count(self) -> int:
+        """As many as the settings of now say."""
+        return self.context.settings.config.worker_count
+
+    @property
+    def has_room(self) -> bool:
+        """Whether there is a berth that nobody has."""
+        return self.context.shared.free_berth is not None
+
+    def fork(self, number: int, *, after_death: bool) -> Child:
+        """Have whoever stands by, else a new process, be this worker. OSError: that cannot be."""
+        berth = self.context.shared.free_berth
+        if berth is None:
+            raise OSError("others that are leaving still have its place")
+        order = f"{number} {berth.number} {int(after_death)}"
+        child = self._told(order)
+        if child is None:
+            child = Child(self.name, self._standby.work, self.context.loop)
+            child.tell(order)
+        berth.man()
+        self._berths[child] = berth
+        return child
+
+    def _told(self, order: str) -> Child | None:
+        """Return the standby that could be told; None: there is none."""
+        child = next(iter(self.roles.children(self._standby)), None)
+        if child is None:
+            return None
+        try:
+            child.tell(order)
+        except BrokenPipeError:
+            return None
+        self.roles.take(self._standby)
+        child.name = self.name
+        return child
+
+    def started(self) -> None:
+        """Let queries reach all of them, and leave what only workers of the last run had read."""
+        for listener in self.context.settings.listeners:
+            if not listener.former:  # else nothing new is to come there
+                end_steering(listener)
+        self.context.settings = without_former(self.context.settings)
+
+    def prepare(self, number: int) -> Iterator[float]:
+        """Give the keeper a moment to bring to disk what a worker's successor will look for."""
+        self.call_for_intake()
+        until = time.monotonic() + INTAKE_SECONDS
+        while self._has_untold(number) and time.monotonic() < until:
+            yield time.monotonic() + INTAKE_SECONDS / 50
+
+    def _has_untold(self, number: int) -> bool:
+        child = self.roles.children(self)[number]
+        return child is not None and self._berths[child].ring.used > 0
+
+    def died(self, child: Child) -> None:
+        """Its successor finds on disk what it knew, unless the disk is what it has died of."""
+        if child.has_crashed:
+            self.context.shared.control.suspect = True
+        self.call_for_intake()
+
+    def ended(self, child: Child) -> None:
+        """Take its berth back."""
+        self._berths.pop(child).vacate()
+
+    def alive_at(self, child: Child) -> float:
+        """Return what its clock has written last."""
+        return self.context.shared.pages.alive_at(WORKER_SLOT + self._berths[child].number)
+
+    def call_for_intake(self) -> None:
+        """Have the keeper bring to disk what workers have told."""
+        with suppress(BlockingIOError):
+            os.eventfd_write(self.context.shared.keeper_bell, BELL_TAKE_IN)
+
+
+def _await_order(descriptor: int) -> tuple[int, int, bool] | None:
+    """In a child: wait for an order; number, berth, and whether to wait for its intake first.
+
+    None: there is nothing to do any more.
+    """
+    words = os.read(descriptor, ORDER_MAX).split()
+    if not words:
+        return None
+    number, berth, with_intake = map(int, words)
+    return number, berth, bool(with_intake)
