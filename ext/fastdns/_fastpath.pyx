@@ -363,8 +363,11 @@ cdef class FastPath:
         cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], stream)
         if waiter == NULL:      # who has no memory cannot do better
             finish(self.counters, query, now_ns)
-        else:
+            return
+        try:
             self.forward.take(&query.key, waiter, now_ns, query.verdict == SEARCH)
+        except Exception as defect:     # the others are none of its
+            report(defect)
 
     cdef void renew(self, const Query* query) except *:
         if is_special(query.key.octets, query.key.length):
@@ -449,9 +452,9 @@ cdef class FastPath:
             if query.length == 0:       # out of step: it is dropped, and all that follows
                 break
         if count:
-            self.tally[QUERIES_TCP] += <unsigned int>count
             stream.heard_ns = now_ns
             count = self.run(count, -1, stream)
+            self.tally[QUERIES_TCP] += <unsigned int>count
             query = &self.queries[count - 1]
             at = <size_t>(query.packet + query.length - octets)
             if query.length == 0:
