@@ -12,14 +12,15 @@ The journey of a query, and where each step is written:
 3. What memory does not hold is answered by `_special_names` if no upstream is ever asked for it
    (localhost, private reverse zones). Else `_cache` looks on disk (`_disk`, in place), unless that
    would have to be waited for; `_entry` says whether it is whole and how old.
-4. What neither holds `_forward` has asked: identical questions wait for one upstream query, which
-   leaves by one of the `_ports` of an `_upstream`; `_flights` matches what comes back, has `_scrub`
-   put it right, and knows what is late. A good reply enters `_hotcache` and, by a `_ring`, leaves
-   for the disk; all who wait are answered. Still there was no Python object.
-5. What needs more is handed over to `resolve`: a disk that has to be waited for, an upstream that
-   is silent, errs or cuts its answer, one over TCP. `upstream.group` chooses who is asked next,
-   `upstream.udp` and `upstream.tcp` ask, `upstream.reply` accepts or refuses what comes back,
-   `_answer` gives it the form in which it is kept. When all fails, what is stale is told.
+4. What neither holds `_forward` has asked: identical `_questions` wait for one answer, `_groups`
+   say which upstream is next after an error, a loss or silence, `_upstream` knows how each is, and
+   `_flights` sends by one of the `_ports` and matches what comes back, which `_scrub` puts right.
+   A good reply enters `_hotcache` and, by a `_ring`, leaves for the disk; all who wait are
+   answered, by the way that `_waiters` keep. When all fails, what is stale is told. Still there
+   was no Python object.
+5. Python has what has to be waited for: `resolve` has a cold disk read by another thread, and
+   `upstream.tcp` carries what an upstream is asked over a stream. `upstream.group` makes the
+   upstreams of the configuration, and `upstream.endpoint` tells how they are.
 
 Beside it, `server.admission` compiles for `_access` what the configuration and, by netlink, the
 network say (`policy.access`, `server.lan`), and `server.keeper` takes answers from the rings and
