@@ -313,7 +313,9 @@ cdef class Attempts(Questions):
         cdef Stored stored
         cdef Flight* flight = pending.flights
         cdef int64_t late_ms = 0
-        settle(landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.group).limits, options, &stored)
+        settle(
+            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.group).limits, options, &stored
+        )
         free(pending.error)
         pending.error = copy_stored(&stored)
         while flight != NULL:
@@ -392,4 +394,3 @@ cdef class Attempts(Questions):
     cdef void end_alone(self, Flight* flight) noexcept:
         self.lingering -= flight.is_lingering
         self.flights.end(flight)
-

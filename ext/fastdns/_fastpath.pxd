@@ -35,6 +35,7 @@ cdef class FastPath:
     cdef bint prefetch
     cdef int64_t next_try_ms    # in an outage: when to have somebody asked all the same
     cdef object about
+    cdef int about_us       # how often it has been called in this wake-up
     cdef object on_refresh
     cdef Batch batch
     cdef Query* queries     # a batch of them

@@ -35,6 +35,7 @@ from fastdns.defects import report
 
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
+    ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
     OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
@@ -343,6 +344,7 @@ cdef class FastPath:
 
     cdef int about_ourselves(self, Query* query, uint8_t* out) except -1:
         cdef Answer answer
+        self.about_us += 1
         try:
             answer = self.about((<const char*>query.key.octets)[:query.key.length])
         except Exception as defect:     # the others are none of its
@@ -364,8 +366,11 @@ cdef class FastPath:
         cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], stream)
         if waiter == NULL:      # who has no memory cannot do better
             finish(self.counters, query, now_ns)
-        else:
+            return
+        try:
             self.forward.take(&query.key, waiter, now_ns, query.verdict == SEARCH)
+        except Exception as defect:     # the others are none of its
+            report(defect)
 
     cdef void renew(self, const Query* query) except *:
         if is_special(query.key.octets, query.key.length):
@@ -396,6 +401,7 @@ cdef class FastPath:
         cdef Query* query
         if self.tiers.catch_up(<int64_t>(now_ns // 1000000)):
             self.renew_wanted()
+        self.about_us = 0
         for _batch in range(BATCHES_A_WAKEUP):
             count = self.batch.receive(fd)
             self.tally[QUERIES_UDP] += <unsigned int>count
@@ -407,7 +413,7 @@ cdef class FastPath:
                 query.asker.listener = listener
             if count:
                 self.run(count, fd, None)
-            if count < BATCH:
+            if count < BATCH or self.about_us >= ABOUT_US_A_WAKEUP:
                 break
             now_ns = read_clock_ns()
 
@@ -449,9 +455,9 @@ cdef class FastPath:
             if query.length == 0:       # out of step: it is dropped, and all that follows
                 break
         if count:
-            self.tally[QUERIES_TCP] += <unsigned int>count
             stream.heard_ns = now_ns
             count = self.run(count, -1, stream)
+            self.tally[QUERIES_TCP] += <unsigned int>count
             query = &self.queries[count - 1]
             at = <size_t>(query.packet + query.length - octets)
             if query.length == 0:

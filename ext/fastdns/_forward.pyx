@@ -80,7 +80,8 @@ cdef class Forward(Attempts):
         return (<Group>found).probes >= OUTAGE_TRIES or (<Group>found).count == 0
 
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil:
-        return now_ms // 1000 < entry.hold_stale_s and (<Group>self.group_at_number(group)).held_from_s < entry.hold_stale_s
+        cdef int64_t held_from_s = (<Group>self.group_at_number(group)).held_from_s
+        return now_ms // 1000 < entry.hold_stale_s and held_from_s < entry.hold_stale_s
 
     # --- taking -----------------------------------------------------------------------------------------
 
@@ -301,7 +302,9 @@ cdef class Forward(Attempts):
         cdef Failure own
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
             landing.reply.wants_dnssec = False      # nobody waits for more than that
-        settle(landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored)
+        settle(
+            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
+        )
         if not self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
             fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
             stored = own.stored
@@ -336,7 +339,9 @@ cdef class Forward(Attempts):
                 self.tiers.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
             if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
-                settle(landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored)
+                settle(
+                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
+                )
                 self.tiers.learn(
                     flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
                     &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,

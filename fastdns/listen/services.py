@@ -15,10 +15,16 @@ if TYPE_CHECKING:
 
 
 class StreamServer(Protocol):
-    """Serves the connections that come to some TCP sockets, from its creation on."""
+    """Serves the connections that come to some TCP sockets, from its creation on.
+
+    Each socket comes with the number of its listener.
+    """
 
     def __init__(
-        self, listening: Iterable[socket.socket], fastpath: FastPath, counters: Counters
+        self,
+        listening: Iterable[tuple[int, socket.socket]],
+        fastpath: FastPath,
+        counters: Counters,
     ) -> None: ...
 
     @property

@@ -50,8 +50,9 @@ class TcpListener:
     """The listening sockets of a worker, and the connections of them all."""
 
     def __init__(
-        self, listening: Iterable[socket.socket], fastpath: FastPath, counters: Counters
+        self, listening: Iterable[tuple[int, socket.socket]], fastpath: FastPath, counters: Counters
     ) -> None:
+        """`listening`: sockets, each with the number of its listener."""
         self.fastpath = fastpath
         self.debts = Debts()
         self._counters = counters
@@ -61,7 +62,7 @@ class TcpListener:
         self._counters.set("tcp_connections", 0)
         self._clock = gevent.get_hub().loop.timer(LOOK_SECONDS, LOOK_SECONDS)
         self._servers = []
-        for number, one in enumerate(listening):
+        for number, one in listening:
             # Accepted sockets inherit it: no answer waits until another one is acknowledged.
             one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             server = _Server(

@@ -99,11 +99,19 @@ class Worker:
         )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
-        self._udp = [one.fileno() for each in listeners for one in each.udp_of(number)]
-        self._watchers = [loop.io(descriptor, 1) for descriptor in self._udp]
+        self._udp = [
+            (one.fileno(), place)
+            for place, each in enumerate(listeners)
+            for one in each.udp_of(number)
+        ]
+        self._watchers = [loop.io(descriptor, 1) for descriptor, _ in self._udp]
         self._streams = [
             serve(
-                [one.tcp for one in listeners if one.tcp and one.service is service],
+                [
+                    (place, one.tcp)
+                    for place, one in enumerate(listeners)
+                    if one.tcp and one.service is service
+                ],
                 self._fastpath,
                 counters,
             )
@@ -125,8 +133,8 @@ class Worker:
         self._term.start(self._stop.set)
         signal.pthread_sigmask(signal.SIG_SETMASK, [])  # one that came before waits until here
         self._orphaned.start(self._stop.set)
-        for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
-            watcher.start(self._fastpath.drain, descriptor)
+        for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
+            watcher.start(self._fastpath.drain, descriptor, place)
         self._called.start(guarded(self._answer_keeper))
         self._life.start(self._counters.show_life)
         beside = [
@@ -143,9 +151,9 @@ class Worker:
         gevent.killall(beside, block=False)
         for stream in self._streams:
             stream.stop()
-        for watcher, descriptor in zip(self._watchers, self._udp, strict=True):
+        for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
-            self._fastpath.drain(descriptor)
+            self._fastpath.drain(descriptor, place)
         until = time.monotonic() + LAST_ANSWERS_SECONDS
         while not self._idle() and time.monotonic() < until:
             gevent.sleep(0.01)

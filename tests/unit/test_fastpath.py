@@ -355,6 +355,8 @@ def test_message_of_a_stream_may_come_octet_by_octet(front: Front) -> None:
     for octet in frames:
         client.ours.send(bytes((octet,)))
         assert not front.fastpath.serve_stream(client)
+        assert client.is_overdue(idle=0, frame=0, write=9, last=9)
+    assert not client.is_overdue(idle=9, frame=0, write=0, last=0)
     assert client.heard() == [reply(address())] * 2
     client.hang_up()
 
@@ -391,12 +393,15 @@ def test_stream_whose_client_reads_nothing_is_not_read_either(front: Front) -> N
     assert client.changes > 0
     assert 256 * 1024 <= client.unwritten == client.debts.unwritten < 400_000
     assert client.has_more
+    assert client.is_overdue(idle=9, frame=9, write=0, last=9)
+    assert not client.is_overdue(idle=0, frame=0, write=9, last=0)
     told = 0
     while client.unwritten or client.has_more:
         told += len(client.heard())
         client.send_more()
         front.fastpath.serve_stream(client)
     assert told + len(client.heard()) == 64
+    assert front.count("queries_tcp_total") == sum(front.pages.outcomes().values()) == 64
     client.hang_up()
     assert client.debts.unwritten == 0
 
@@ -473,6 +478,14 @@ def test_class_chaos_is_never_looked_up(front: Front) -> None:
     response = front.ask(query("www.example", A, CHAOS))
     assert response == header(REPLY | 5, 1) + question(qclass=CHAOS)
     assert front.missed() == []
+
+
+def test_what_is_told_of_ourselves_is_bounded(front: Front, wire: Wire) -> None:
+    wire.send(*(query(str(number), A, CHAOS) for number in range(3 * BATCH)))
+    assert len(wire.received()) == BATCH
+    wire.send()
+    wire.send()
+    assert len(wire.received()) == 2 * BATCH
 
 
 def test_defect_of_what_is_told_of_ourselves_costs_nobody_else_an_answer(
