@@ -148,7 +148,8 @@ cdef class Attempts(Questions):
             form = FORM_TRIAL       # nothing came with OPT: it may be the OPT that it cannot stand
         pending.asked |= bit
         flight = self.flights.start(
-            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream, now_ns
+            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream,
+            now_ns,
         )
         if flight == NULL:
             pending.failure = cause_of(errno)

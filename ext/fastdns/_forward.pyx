@@ -340,7 +340,8 @@ cdef class Forward(Attempts):
             )
             if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
                 settle(
-                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
+                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options,
+                    &stored,
                 )
                 self.tiers.learn(
                     flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
