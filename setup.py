@@ -28,6 +28,7 @@ MODULES = [
     "_waiters",
     "_policy",
     "_changes",
+    "_outbox",
     "_cache",
     "_upstream",
     "_wheel",
@@ -36,6 +37,7 @@ MODULES = [
     "_groups",
     "_shares",
     "_questions",
+    "_attempts",
     "_forward",
     "_fastpath",
 ]

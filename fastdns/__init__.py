@@ -2,20 +2,23 @@
 
 The journey of a query, and where each step is written:
 
-1. `server.supervisor` binds the sockets and forks; `server.worker` hangs them on a gevent hub.
+1. `server.supervisor` binds the sockets; by `server.roles` it forks, watches and replaces all other
+   processes. `server.worker` hangs the sockets on a gevent hub.
 2. `_fastpath` has the list of stages, and brings what has come through it in batches: `_udp`
    receives and sends datagrams, `_stream` the messages of a connection, which `listen.tcp` has
    accepted and bounds. Each query is one record, a Query (`_query`), from its packet to its end.
    `_access` knows who may ask, `_wire` reads the question, `_hotcache` finds the answer,
-   `_response` fits it to the client, and `finish` counts it. A hit ends here and has made no
-   Python object.
+   `_response` fits it to the client, `finish` counts it: a hit ends here and has made no Python
+   object. When rules, upstreams or a command have changed anything since it was last found good,
+   `_cache` judges it first, by `_changes`.
 3. What memory does not hold is answered by `_special_names` if no upstream is ever asked for it
-   (localhost, private reverse zones). Else `_cache` looks on disk (`_disk`, in place), unless that
-   would have to be waited for; `_entry` says whether it is whole and how old.
+   (localhost, private reverse zones). Else `_policy` decides which group of upstreams it is for,
+   and `_cache` looks on disk (`_disk`, in place) for what they said, unless that would have to be
+   waited for; `_entry` says whether it is whole and how old.
 4. What neither holds `_forward` has asked: identical `_questions` wait for one answer, `_groups`
    say which upstream is next after an error, a loss or silence, `_upstream` knows how each is, and
    `_flights` sends by one of the `_ports` and matches what comes back, which `_scrub` puts right.
-   A good reply enters `_hotcache` and, by a `_ring`, leaves for the disk; all who wait are
+   A good reply enters `_hotcache` and, by the `_outbox`, leaves for the disk; all who wait are
    answered, by the way that `_waiters` keep. When all fails, what is stale is told. Still there
    was no Python object.
 5. Python has what has to be waited for: `resolve` has a cold disk read by another thread, and

@@ -1,17 +1,13 @@
 from collections.abc import Callable
 
+from ._attempts import Attempts
 from ._cache import Cache
 from ._flights import Attempt, Flights
 from ._groups import Group
-from ._questions import Questions
 
-class Forward(Questions):
+class Forward(Attempts):
     """The questions of one process that are under way, and their ways through the upstreams."""
 
-    @property
-    def flights(self) -> Flights: ...
-    @property
-    def group(self) -> Group: ...
     def __init__(
         self,
         tiers: Cache,
@@ -23,6 +19,7 @@ class Forward(Questions):
         stale_wait: float = 1.8,
         stale_ttl: int = 30,
     ) -> None: ...
+    def add_group(self, group: Group) -> None: ...
     def renew(self, key: bytes) -> bool: ...
     def found(self, key: bytes) -> None: ...
     def ask(self, key: bytes) -> None: ...

@@ -95,7 +95,7 @@ class Resolver:
             self._forward.ask(key)
 
     def _read_disk(self, key: bytes) -> None:
-        ticket = self._tiers.ticket()
+        ticket = self._tiers.ticket(key)
         try:
             value = self._hub.threadpool.apply(self._tiers.fetch, (key,))
             if self._tiers.adopt(key, value, ticket) is None and self._forward.group.is_outage:

@@ -10,7 +10,7 @@ from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport Origin
 from fastdns._hotcache cimport Entry, HotCache, Standing
 from fastdns._policy cimport Decision
-from fastdns._ring cimport Ring
+from fastdns._outbox cimport Outbox
 from fastdns._counters cimport Counters
 from fastdns._wire cimport Findings
 
@@ -25,11 +25,8 @@ cdef class Cache:
     cdef readonly Counters counters
     cdef readonly Changes changes
     cdef uint64_t* tally
-    cdef Ring ring
+    cdef Outbox outbox
     cdef Control control
-    cdef int keeper_bell
-    cdef bint rung          # for a ring that is half full
-    cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
     cdef uint64_t generation
 
     cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
@@ -69,10 +66,6 @@ cdef class Cache:
     ) noexcept nogil
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
-    cdef void report_damage(self) noexcept nogil
-    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef void ring_keeper(self) noexcept nogil
-    cdef void warn_keeper(self) noexcept nogil
     cdef void follow_disk(self) except *
     cdef int take(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,

@@ -19,11 +19,13 @@ from fastdns._hotcache cimport Standing, epoch_of, key_of, stored_ms_of
 from fastdns._key cimport (
     KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_view, set_key_view,
 )
-from fastdns._policy cimport FORWARD, Decision, Policy, decide, inspect
+from fastdns._outbox cimport Outbox
+from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, inspect
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
+from fastdns._ring cimport Ring
 from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
-    DISK_HITS, DISK_MISSES, INVALIDATIONS, RING_SHED, WARMED,
+    DISK_HITS, DISK_MISSES, INVALIDATIONS, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._special_names cimport is_special
@@ -32,16 +34,11 @@ from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store3
 from fastdns._answer import extended_error
 from fastdns._key import cache_key
 
-cdef extern from "<unistd.h>" nogil:
-    ssize_t write(int descriptor, const void* octets, size_t count)
-
 log = logging.getLogger("fastdns.disk")
 
 cdef enum:
     WARM_SHARE = 4          # a quarter of memory stays free for what is new
     RCODE_NXDOMAIN = 3
-
-cdef uint64_t ONE = 1       # what is written to an eventfd
 
 
 cdef inline bint ends_others(const Entry* entry) noexcept nogil:
@@ -89,9 +86,8 @@ cdef class Cache:
         self.counters = counters
         self.tally = counters.at
         self.disk = disk
-        self.ring = ring
+        self.outbox = Outbox(ring, control, counters, keeper_bell)
         self.control = control
-        self.keeper_bell = keeper_bell
         read_moment(&now)
         self.changes = Changes(control, origin, now.wall_ms, now.boot_ms)
         disk.origin = origin
@@ -108,7 +104,7 @@ cdef class Cache:
         if self.changes.follow_clock(now.at.wall_ms, now.at.boot_ms):
             self.memory.stamp = self.changes.stamp
         wanted = self.changes.take_wanted() if self.catch_up(now.at.boot_ms) else []
-        self.spoiled = 0
+        self.outbox.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # what kept it from being opened may have passed
         return wanted
@@ -214,27 +210,9 @@ cdef class Cache:
         decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
         return decision.group
 
-    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
-        """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
-        self.tally[TALLY_DAMAGED] += 1
-        if hash == self.spoiled:
-            return      # it is asked for again before the keeper, or an upstream, has done away with it
-        self.spoiled = hash
-        if self.ring.put_spoiled(key, key_length):
-            self.ring_keeper()
-
-    cdef void report_damage(self) noexcept nogil:
-        self.tally[TALLY_DAMAGED] += 1
-        self.control.set_suspect(True)
-        self.ring_keeper()
-
-    cdef void ring_keeper(self) noexcept nogil:
-        if self.keeper_bell >= 0 and write(self.keeper_bell, &ONE, sizeof(ONE)) < 0:
-            return  # its counter is full: so it was rung
-
     def disk_is_damaged(self):
         """Stop reading the disk cache until the keeper has looked at it."""
-        self.report_damage()
+        self.outbox.report_damage()
         self.follow_disk()
 
     # --- looking up -------------------------------------------------------------------------------------
@@ -242,7 +220,7 @@ cdef class Cache:
     cdef int begin_disk(self) noexcept nogil:
         cdef int status = self.disk.begin()
         if status == DISK_DAMAGED:
-            self.report_damage()
+            self.outbox.report_damage()
         return 0 if status == DISK_FOUND else -1
 
     cdef void end_disk(self) noexcept nogil:
@@ -258,9 +236,9 @@ cdef class Cache:
         if status == DISK_FOUND:
             return self.take(hash, key, key_length, group, found, now.boot_ms, entry)
         if status == DISK_SPOILED:
-            self.report_spoiled(hash, key_on_disk(room, key, key_length, group), key_length)
+            self.outbox.report_spoiled(hash, key_on_disk(room, key, key_length, group), key_length)
         elif status == DISK_DAMAGED:
-            self.report_damage()
+            self.outbox.report_damage()
         return DISK_NOTHING
 
     cdef int take(
@@ -317,6 +295,7 @@ cdef class Cache:
         cdef Found found
         cdef Entry* entry = NULL
         cdef int status
+        cdef uint8_t room[KEY_MAX]
         read_moment(&now)
         self.catch_up(now.boot_ms)
         if value is not None and not self.changes.is_outdated(
@@ -328,7 +307,9 @@ cdef class Cache:
                     self.memory.hash_of(octets, length), octets, length, ticket.group, &found, now.boot_ms, &entry
                 )
             elif status == DISK_SPOILED:
-                self.report_spoiled(self.memory.hash_of(octets, length), octets, length)
+                self.outbox.report_spoiled(
+                    self.memory.hash_of(octets, length), key_on_disk(room, octets, length, ticket.group), length
+                )
         if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
             self.tally[DISK_MISSES] += 1
             return None
@@ -341,8 +322,11 @@ cdef class Cache:
 
     def fetch(self, bytes key not None):
         """Return the value that the disk holds for a key, or None; for threads that may wait for the disk."""
+        cdef uint8_t room[KEY_MAX]
+        cdef uint16_t length = key_length_of(key)
+        cdef const uint8_t* octets = key_on_disk(room, key, length, self.group_of(key, length))
         self.tally[DISK_COLD] += 1
-        return self.disk.fetch(key)
+        return self.disk.fetch((<const char*>octets)[:length])
 
     def stale_answer(self, bytes key not None, uint32_t ttl, bint in_outage=False):
         """Return what there is past its TTL, as RFC 8767 says it is to be told; None when there is nothing.
@@ -442,9 +426,12 @@ cdef class Cache:
 
     # --- learning ---------------------------------------------------------------------------------------
 
-    def ticket(self, uint16_t group=0):
-        """Return the Ticket for a question that this group, or a thread that reads the disk, is asked now."""
-        return self.changes.ticket(group)
+    def ticket(self, bytes key=None):
+        """Return the Ticket for a question that an upstream, or a thread that reads the disk, is asked now.
+
+        Without a key it is one of the default group.
+        """
+        return self.changes.ticket(DEFAULT_GROUP if key is None else self.group_of(key, key_length_of(key)))
 
     def keep(self, bytes key not None, Answer answer not None, Ticket ticket not None, Source source, double seconds):
         """Take an answer into memory and towards the disk, if it may be kept.
@@ -499,11 +486,9 @@ cdef class Cache:
         origin = whence[0]
         origin.fingerprint = fingerprint
         origin.rtt_us = rtt_us
-        if not self.ring.put_answer(
+        self.outbox.put_answer(
             key_on_disk(room, key, key_length, group), key_length, self.changes.epoch, answer, now, &origin
-        ):
-            self.tally[RING_SHED] += 1
-        self.warn_keeper()
+        )
 
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
@@ -538,17 +523,7 @@ cdef class Cache:
             return
         origin = whence[0]
         origin.fingerprint = self.changes.origin_of(standing.group)
-        if not self.ring.put_answer(disk_key, key_length, self.changes.epoch, answer, now, &origin):
-            self.tally[RING_SHED] += 1
-        elif concerns:
-            self.ring_keeper()
-
-    cdef void warn_keeper(self) noexcept nogil:
-        """Tell the keeper once that the ring is half full."""
-        cdef bint half_full = self.ring.octets_used() > self.ring.capacity // 2
-        if half_full and not self.rung:
-            self.ring_keeper()
-        self.rung = half_full
+        self.outbox.put_removal(disk_key, key_length, self.changes.epoch, answer, now, &origin, concerns)
 
     def report_hits(self, int entries):
         """Send the hits of so many entries towards the disk; return True when all have been told."""
@@ -559,7 +534,7 @@ cdef class Cache:
             if entry.stamp != self.memory.stamp:
                 entry = self.judge(entry)
             if entry != NULL:
-                if not entry.answer.is_failure and not self.ring.put_hits(
+                if not entry.answer.is_failure and not self.outbox.put_hits(
                     key_on_disk(room, key_of(entry), entry.key_length, entry.answer.group), entry.key_length, entry.hits
                 ):
                     return True         # no room: they keep their count until the next time
@@ -569,7 +544,7 @@ cdef class Cache:
 
     def keeper_is_due(self):
         """Wake the keeper."""
-        self.ring_keeper()
+        self.outbox.ring_keeper()
 
     def warm(self, list disk_keys not None):
         """Bring these from disk into memory; return False when memory is as full as it should be for now."""

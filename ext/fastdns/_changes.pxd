@@ -43,6 +43,7 @@ cdef class Changes:
         self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
     ) noexcept nogil
     # ^ an answer to what was asked when these stood so must not be kept: the key is removed, or others are asked now
+    cdef Ticket ticket(self, uint16_t group)
     cdef bint advance(self) noexcept nogil  # what was found good before is to be judged anew
     cdef uint64_t origin_of(self, uint16_t group) noexcept nogil
     cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil

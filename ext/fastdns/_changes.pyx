@@ -12,7 +12,7 @@ from libc.string cimport memset
 from fastdns._control cimport CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._hotcache cimport EPOCH_BITS
 from fastdns._key cimport KEY_CD, KEY_DO, KEY_TAIL, key_of_question, key_view
-from fastdns._policy cimport FORWARD, Decision, decide
+from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, decide
 from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, load16
 
@@ -223,7 +223,7 @@ cdef class Changes:
         if origin != self.origin_of(group) or self.is_removed(epoch, key, key_length):
             return True
         if self.policy.is_empty:
-            return False
+            return group != DEFAULT_GROUP
         decide(self.policy, key_view(key, key_length), key, key_length, &decision)
         return decision.verdict != FORWARD or decision.group != group
 
@@ -242,7 +242,7 @@ cdef class Changes:
         wanted, self.wanted = self.wanted, []
         return wanted
 
-    def ticket(self, uint16_t group=0):
+    cdef Ticket ticket(self, uint16_t group):
         """Return the Ticket for a question that this group, or a thread that reads the disk, is asked now."""
         cdef Ticket ticket = Ticket.__new__(Ticket)
         ticket.epoch = self.epoch

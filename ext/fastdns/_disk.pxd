@@ -50,6 +50,7 @@ cdef class Disk:
     cdef MDB_dbi entries
     cdef int warm_look_ups              # in a row
     cdef long faults                    # major ones of this thread
+    cdef uint64_t looked_ns             # when the look-up before this one ended, or the first began
     cdef uint16_t ttl_at[RECORDS_MAX]
 
     # Between `begin` and `end` finds are answered from one snapshot. Only after DISK_FOUND there is one to end.

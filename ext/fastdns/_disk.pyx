@@ -11,7 +11,7 @@ from libc.string cimport memcmp, memcpy
 from libc.stdint cimport uint32_t
 
 from fastdns._answer cimport Stored
-from fastdns._clock cimport Instant, age_since
+from fastdns._clock cimport Instant, age_since, read_clock_ns
 from fastdns._entry cimport Header, entry_answers, read_entry
 from fastdns._key cimport DISK_KEY_MAX, disk_key_of
 
@@ -78,6 +78,7 @@ cdef extern from *:
 
 cdef enum:
     WARM_LOOK_UPS = 32      # that did not wait for the disk, in a row, and it counts as being in memory
+    LOOK_UP_NS = 10000      # that one takes in memory at most: only one that took longer can have waited for the disk
     SCAN_AT_ONCE = 1024     # entries between two looks at the GIL
     MAX_DBS = 2
     LOCK_OCTETS_MIN = 8192  # a smaller lock.mdb LMDB would grow; on a full tmpfs that ends in a SIGBUS
@@ -206,6 +207,7 @@ cdef class Disk:
             mdb_txn_reset(self.txn)
             return DISK_ABSENT
         self.faults = fastdns_major_faults()
+        self.looked_ns = read_clock_ns()
         return DISK_FOUND
 
     cdef bint would_wait(self) noexcept nogil:
@@ -221,6 +223,7 @@ cdef class Disk:
         cdef MDB_val wanted, value
         cdef int status
         cdef long faults
+        cdef uint64_t since_ns = self.looked_ns
         wanted.mv_size = disk_key_of(key, key_length, disk_key)
         wanted.mv_data = disk_key
         if wanted.mv_size == 0:
@@ -230,6 +233,9 @@ cdef class Disk:
             status = self.read(key, key_length, value.mv_data, value.mv_size, now, out)
         else:
             status = DISK_ABSENT if status == MDB_NOTFOUND else DISK_DAMAGED
+        self.looked_ns = read_clock_ns()
+        if self.looked_ns - since_ns < LOOK_UP_NS:
+            return status       # to ask the kernel costs more than all of the above
         faults = fastdns_major_faults()
         if faults != self.faults:
             self.faults = faults

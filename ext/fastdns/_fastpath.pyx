@@ -14,7 +14,7 @@ from fastdns._counters cimport (
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
-from fastdns._policy cimport DEFAULT_GROUP, decide
+from fastdns._policy cimport decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
@@ -153,23 +153,26 @@ cdef class FastPath:
                     query.tier = TIER_MEMORY
                     return self.serve(entry, query, out, now_ms)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
-            if (
-                entry != NULL and (self.forward.is_outage(0) or self.forward.holds(entry, now_ms))
-                and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD
-            ):
-                self.tally[CACHE_MISSES] += 1
-                return self.serve_stale(entry, query, out, now_ms)
+            if entry != NULL and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
+                query.decision.group = self.tiers.group_of(query.key.octets, query.key.length)
+                if self.forward.is_outage(query.decision.group) or self.forward.holds(
+                    entry, query.decision.group, now_ms
+                ):
+                    self.tally[CACHE_MISSES] += 1
+                    return self.serve_stale(entry, query, out, now_ms)
         self.tally[CACHE_MISSES] += 1
         return NEXT
 
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
         """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
         cdef SpecialAnswer special
+        cdef uint16_t group
         if not make_special(&special, query.key.octets, query.key.length):
             return NEXT
+        group = self.tiers.group_of(query.key.octets, query.key.length)
         self.tiers.learn(
-            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, DEFAULT_GROUP,
-            self.tiers.changes.origin_of(DEFAULT_GROUP), NULL, 0, now,
+            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, group,
+            self.tiers.changes.origin_of(group), NULL, 0, now,
         )
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &special.stored, 0, query.limit
@@ -182,7 +185,7 @@ cdef class FastPath:
             query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += 1
-            if self.forward.is_outage(0) and query.asked.flags & FLAG_RD:
+            if self.forward.is_outage(query.decision.group) and query.asked.flags & FLAG_RD:
                 entry = self.tiers.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
@@ -199,14 +202,14 @@ cdef class FastPath:
         # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
         if not query.asked.flags & FLAG_RD:
             return self.refuse(query, out, RCODE_REFUSED)
-        if self.forward.is_outage(0) and self.is_hopeless(query):
+        if self.forward.is_outage(query.decision.group) and self.is_hopeless(query):
             return self.refuse(query, out, RCODE_SERVFAIL, EDE_NO_REACHABLE_AUTHORITY)
         return SEARCH if is_cold else ASK
 
     cdef bint is_hopeless(self, const Query* query) noexcept nogil:
         """True when, in an outage, enough is asked for already and nothing else could answer."""
         # On a cold disk there may be something, which another thread finds soon.
-        return self.forward.has_no_try(0, self.tiers.disk.would_wait()) and not self.tiers.has_other(
+        return self.forward.has_no_try(query.decision.group, self.tiers.disk.would_wait()) and not self.tiers.has_other(
             query.key.octets, query.key.length
         )
 
@@ -232,7 +235,7 @@ cdef class FastPath:
         told(query, out, write_stale(
             out, query.spelling, &query.asked, &entry.answer, self.stale_ttl, query.limit
         ), TIER_STALE)
-        if not self.forward.is_outage(0) or now_ms < self.next_try_ms:
+        if not self.forward.is_outage(query.decision.group) or now_ms < self.next_try_ms:
             return ANSWERED
         self.next_try_ms = now_ms + OUTAGE_TRY_MS
         return ANSWERED_LATE

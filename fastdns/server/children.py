@@ -132,7 +132,7 @@ class Child:
         One that cannot be ended is left to whoever reaps it after us.
         """
         with self._loop.signals_held():
-            while self.code is None and not self.reap():
+            while self.code is None and not self.reap() and not self.is_stuck:
                 if time.monotonic() >= self.late_at:
                     log.error("the %s takes too long to end and is killed", self)
                     self.reap_killed()

@@ -18,6 +18,7 @@ from fastdns._ring import Ring
 from fastdns.config.places import Places
 from fastdns.counters import KEEPER_SLOT, SLOT_OCTETS, WORKER_SLOT, Pages
 
+from .support import blind_worker
 from .support.cache import Disk, answer, cache_key
 from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
 from .support.daemon import Fastdns
@@ -291,6 +292,22 @@ def test_worker_shows_life_about_once_a_second(
     second = eventually(lambda: pages.alive_at(WORKER_SLOT), lambda at: at > first)
     assert 0.5 < second - first < 3.0
     assert pages.alive_at(KEEPER_SLOT) == 0.0
+
+
+def test_worker_that_shows_life_is_let_live_whatever_else_it_leaves_undone(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    daemon = Fastdns(tmp_path / "state", upstream=[upstream])
+    at = daemon.command.index("-m")
+    daemon.command[at : at + 2] = [blind_worker.__file__]
+    with daemon:
+        worker = daemon.worker
+        pages = Pages.attach(Places(daemon.state_dir, daemon.state_dir / "run").counters)
+        first = eventually(lambda: pages.alive_at(WORKER_SLOT), bool)
+        eventually(lambda: pages.alive_at(WORKER_SLOT) - first, lambda lived: lived > 3.0)
+        assert daemon.worker == worker
+        os.kill(worker, signal.SIGSTOP)
+        daemon.wait_for_log(rf"worker \(pid {worker}\) hangs")
 
 
 def test_counters_of_another_version_are_begun_anew_with_a_line(

@@ -83,5 +83,5 @@ def front_on(
 def fetch(front: Front, of: bytes | None = None) -> Answer | None:
     """What is fresh on a disk that may have to be waited for."""
     wanted = key() if of is None else of
-    ticket = front.tiers.ticket()
+    ticket = front.tiers.ticket(wanted)
     return front.tiers.adopt(wanted, front.tiers.fetch(wanted), ticket)

@@ -73,3 +73,17 @@ def test_stop_does_not_wait_for_a_process_that_does_not_end() -> None:
         """
     )
     assert said.split("\n")[:2] == ["in time True True", "code -9"]
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may debug any process")
+def test_stop_does_not_wait_for_one_that_is_known_not_to_end() -> None:
+    said = run(
+        """
+        child.release()
+        child.reap_killed()
+        signal.alarm(5)
+        child.await_end()
+        print("in time", child.is_stuck)
+        """
+    )
+    assert said.split("\n")[:2] == ["in time True", "code -9"]

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import random
 from pathlib import Path
 
 import pytest
-from environments import ago, front_on, value_of, write_disk
+from environments import ago, fetch, front_on, value_of, write_disk
 from messages import (
     AAAA,
     SOURCE,
@@ -24,7 +25,14 @@ from messages import (
 
 from fastdns._answer import failure
 from fastdns._cache import Cache
-from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER, Control
+from fastdns._control import (
+    CHANGE_ALL,
+    CHANGE_NAME,
+    CHANGE_REFRESH,
+    CHANGE_UNDER,
+    Control,
+    change_covers,
+)
 from fastdns._disk import Disk
 from fastdns._hotcache import HotCache
 from fastdns._key import disk_key
@@ -199,6 +207,30 @@ def test_change_is_found_among_many_that_came_before_and_after(front: Front) -> 
         assert front.ask(query("stays")) is not None
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_what_is_left_is_what_no_change_since_covers(front: Front, seed: int) -> None:
+    rng = random.Random(seed)
+    names = ["", "a", "b.a", "c.b.a", "aa", "b", "a.b", "x.c.b.a"]
+    learned: dict[bytes, int] = {}  # the epoch at which it was kept
+    changes: list[tuple[int, int, bytes]] = []
+    for _ in range(2500):
+        qname, qtype = rng.choice(names), rng.choice([A, AAAA])
+        one = key(qname, qtype)
+        if rng.random() < 0.3 and len(changes) < CHANGES_KEPT:
+            kind = rng.choices([CHANGE_NAME, CHANGE_UNDER, CHANGE_ALL], [20, 5, 1])[0]
+            of_type = rng.choice([0, qtype]) if kind == CHANGE_NAME else 0
+            changes.append((kind, of_type, b"" if kind == CHANGE_ALL else name(qname)))
+            front.control.post(kind, changes[-1][2], of_type)
+        elif rng.random() < 0.5:
+            front.tiers.look_at_control()
+            front.keep(good(), one)
+            learned[one] = len(changes)
+        else:
+            found = front.ask(query(qname, qtype)) is not None
+            since = changes[learned[one] :] if one in learned else [(CHANGE_ALL, 0, b"")]
+            assert found == (not any(change_covers(*change, one) for change in since))
+
+
 def test_name_that_was_learned_again_after_its_removal_stays(front: Front) -> None:
     front.keep(good())
     front.control.post(CHANGE_NAME, name("www.example"))
@@ -313,7 +345,7 @@ def test_name_that_another_group_is_asked_for_now_is_a_miss(front: Front) -> Non
 def test_policy_that_decides_the_same_leaves_entries_in_place(front: Front) -> None:
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
     front.tiers.use_policy(Policy(3))
     assert front.ask(query()) is not None
 
@@ -323,6 +355,25 @@ def test_answer_of_a_group_that_is_no_longer_asked_is_not_kept(front: Front) -> 
     front.tiers.use_policy(Policy(3))
     front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
     assert front.cache.count == 0
+
+
+def test_answer_of_a_group_that_nobody_asks_any_more_is_not_kept(front: Front) -> None:
+    front.tiers.use_policy(Policy(3))
+    ticket = front.tiers.ticket(key())
+    front.tiers.use_policy(Policy())
+    front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
+    assert front.cache.count == 0
+
+
+def test_thread_that_reads_a_cold_disk_reads_what_its_group_said(place: Path) -> None:
+    write_disk(place, {key()[:-2] + b"\0\3": value_of(good(200), ago(100), origin=77)})
+    front = front_on(place, warm=False)
+    front.tiers.set_group(3, 77)
+    assert fetch(front) is None
+    front.tiers.use_policy(Policy(3))
+    found = fetch(front)
+    assert found is not None
+    assert ttl_of(found.message) == 100
 
 
 def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
@@ -348,8 +399,8 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
 def test_answer_of_a_group_goes_to_the_disk_under_its_number(front: Front) -> None:
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
     assert front.ask(query()) is not None
     front.tiers.report_hits(10)
-    front.tiers.keep(key(), answer_from(reply(address(0))), front.tiers.ticket(3), SOURCE, 0.01)
+    front.tiers.keep(key(), answer_from(reply(address(0))), front.tiers.ticket(key()), SOURCE, 0.01)
     assert {record[2] for record in front.ring.records(1 << 20)} == {key()[:-2] + b"\0\3"}

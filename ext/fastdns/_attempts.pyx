@@ -1,0 +1,396 @@
+"""The attempts of a question: which upstream is asked next, when, and what becomes of each that is asked.
+
+The next upstream is asked at once after an error, and as well when one takes longer than it usually does; an only one
+is asked again, since packets get lost (RFC 6298 tells when). What a slow upstream says too late is still listened to,
+so that it is told from a dead one.
+"""
+
+from libc.errno cimport (
+    EADDRNOTAVAIL, EAGAIN, EBADMSG, EHOSTUNREACH, EINVAL, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOBUFS, ENODEV,
+    ENOMEM, ETIMEDOUT, errno,
+)
+from libc.stdlib cimport free
+
+from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, is_lame, settle
+from fastdns._clock cimport read_clock_ns
+from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
+from fastdns._flights cimport LISTEN_MS
+from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
+from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
+
+cdef enum:
+    CROWDED = 2048          # questions, from which on none of a domain that has many is sent again
+    LINGERING_MAX = 256     # queries that nobody waits for any more
+    PROBE_LISTEN_MS = 4000
+    EXTRA_MAX = 3           # sendings beyond those that are allowed, over a line that loses packets
+    SECOND_PAUSE_MIN_MS = 150
+
+
+cdef Cause cause_of(int error) noexcept nogil:
+    if error == EBADMSG:
+        return UNUSABLE
+    # EAGAIN: the kernel's queue towards the network stays full.
+    if error == EAGAIN or error == EMFILE or error == ENFILE or error == ENOBUFS or error == ENOMEM:
+        return SHORTAGE
+    # No route, no address of ours, the interface is gone; a router's ICMP message says the same.
+    if (
+        error == ENETUNREACH or error == EHOSTUNREACH or error == ENETDOWN or error == EADDRNOTAVAIL
+        or error == ENODEV or error == EINVAL
+    ):
+        return NO_NETWORK
+    return NOBODY_IN_TIME if error == ETIMEDOUT else REFUSED_BY_NETWORK
+
+
+cdef class Attempts(Questions):
+    """Questions, and their ways through the upstreams of their groups. `Forward` says what becomes of them."""
+
+    # What `Forward` does with what the attempts come to.
+
+    cdef void conclude(self, Pending* pending, uint64_t now_ns) except *:
+        pass
+
+    cdef void take_answer(self, Landing* landing, const Instant* now) noexcept:
+        pass
+
+    cdef void take_late(self, Landing* landing, const Instant* now) noexcept:
+        pass
+
+    cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *:
+        pass
+
+    # --- asking -----------------------------------------------------------------------------------------
+
+    def add_group(self, Group group not None):
+        """Let questions be asked that are this group's, by its number (ValueError: there is no such number)."""
+        if group.number >= GROUPS_MAX:
+            raise ValueError(f"there are {GROUPS_MAX} groups at most")
+        self.groups = [one for one in self.groups if one.number != group.number] + [group]
+        self.by_number[group.number] = <void*>group
+
+    cdef void* group_at_number(self, uint16_t number) noexcept nogil:
+        if number < GROUPS_MAX and self.by_number[number] != NULL:
+            return self.by_number[number]
+        return self.by_number[0]
+
+    cdef Group group_of(self, uint16_t number):
+        return <Group>self.group_at_number(number)
+
+    cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *:
+        """Ask the next upstream, or the same once more; when nobody is left, wait for those that are asked."""
+        cdef Group group = self.group_of(pending.group)
+        cdef Upstream upstream
+        cdef Flight* flight
+        cdef int position
+        cdef bint may_go_on = False
+        if pending.version != group.version:
+            pending.version = group.version     # other upstreams: what is known of positions was about the former
+            pending.position = -1
+            pending.asked = pending.spent = 0
+        while pending.sendings < group.attempts + pending.extra:
+            position = group.first() if pending.sendings == 0 else group.after(pending.position, pending.spent)
+            if position < 0:
+                break
+            upstream = group.member(position)
+            flight = pending.flights
+            while flight != NULL and flight.upstream != <void*>upstream:
+                flight = flight.next_of_owner
+            if flight != NULL and not may_repeat:
+                may_go_on = True        # in its time
+                break
+            if flight != NULL and not self.send_again(flight, now_ns):
+                break
+            pending.position = position
+            pending.sendings += 1
+            if flight != NULL or self.ask_one(pending, upstream, upstream.is_stream, now_ns):
+                may_go_on = not self.floods(pending)
+                break
+        if pending.flights == NULL:
+            self.conclude(pending, now_ns)
+            return
+        pending.next_ms = 0
+        if may_go_on:
+            upstream = <Upstream>pending.flights.upstream
+            pending.next_ms = <int64_t>(now_ns // 1000000) + self.pause_ms(pending, upstream)
+        self.look_after(pending)
+
+    cdef bint floods(self, const Pending* pending) noexcept nogil:
+        """True when there are many questions, and a good part of them under its domain: none is sent twice then."""
+        return self.count >= CROWDED and 4 * self.of_parents.weights[pending.of_parent.share] > self.count
+
+    cdef int64_t pause_ms(self, const Pending* pending, Upstream upstream) noexcept nogil:
+        """How long it is waited before it is sent once more: at first as long as an answer usually takes."""
+        cdef int64_t pause = <int64_t>(upstream.patience_ns() // 1000000)
+        if upstream.lossy:
+            return pause << max(pending.sendings - 2, 0)
+        if pending.sendings > 1:
+            pause = max(pause, SECOND_PAUSE_MIN_MS) << max(2 * (pending.sendings - 2), 0)
+        return min(pause, <int64_t>(upstream.timeout_ns() // 1000000))
+
+    cdef bint send_again(self, Flight* flight, uint64_t now_ns) noexcept:
+        """Send the same from the same port; a stream loses nothing, so there it is of no use."""
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Form form = upstream.form()
+        if flight.attempt != NULL and upstream.edns != EDNS_UNKNOWN:
+            return False
+        if form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
+            form = FORM_TRIAL       # when nothing came with OPT, it may be the OPT that is answered with silence
+            flight.is_mixed = True
+        self.flights.repeat(flight, form, now_ns)
+        return True
+
+    cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1:
+        """Send it to this one; False: that could not be done."""
+        cdef uint64_t bit = <uint64_t>1 << pending.position
+        cdef Form form = upstream.form()
+        cdef Flight* flight
+        cdef bint is_again = pending.asked & bit and by_stream == upstream.is_stream
+        if is_again and form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
+            form = FORM_TRIAL       # nothing came with OPT: it may be the OPT that it cannot stand
+        pending.asked |= bit
+        flight = self.flights.start(
+            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream, now_ns
+        )
+        if flight == NULL:
+            pending.failure = cause_of(errno)
+            self.tally[UPSTREAM_ERRORS] += 1
+            if pending.failure != SHORTAGE:
+                upstream.note_failure(now_ns, now_ns, errno)
+            return False
+        self.flights.wheel.cancel(&flight.timer)
+        flight.looked_after = &pending.timer
+        flight.owner = <void*>pending
+        flight.group = pending.group
+        flight.epoch = pending.epoch
+        flight.origin = pending.origin
+        flight.next_of_owner = pending.flights
+        pending.flights = flight
+        return True
+
+    cdef void look_after(self, Pending* pending) noexcept:
+        """Set its timer to whatever comes first."""
+        cdef int64_t due_ms = pending.until_ms
+        cdef Flight* flight = pending.flights
+        if pending.next_ms:
+            due_ms = min(due_ms, pending.next_ms)
+        if pending.stale_ms:
+            due_ms = min(due_ms, pending.stale_ms)
+        while flight != NULL:
+            if flight.error:
+                due_ms = min(due_ms, flight.error_ms)
+            elif not flight.is_late:
+                due_ms = min(
+                    due_ms, <int64_t>((flight.sent_ns + (<Upstream>flight.upstream).timeout_ns()) // 1000000)
+                )
+            flight = flight.next_of_owner
+        self.flights.wheel.set(&pending.timer, due_ms)
+
+    # --- time -------------------------------------------------------------------------------------------
+
+    cdef void overdue(self, Pending* pending, uint64_t now_ns) except *:
+        cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
+        cdef Flight* flight = pending.flights
+        cdef Flight* after
+        cdef bint has_failed = False
+        cdef bint is_lossy = False
+        cdef Upstream upstream
+        while flight != NULL:
+            after = flight.next_of_owner
+            upstream = <Upstream>flight.upstream
+            if flight.error and now_ms >= flight.error_ms:
+                if flight.wants_trial:
+                    flight.wants_trial = False
+                    flight.error = 0
+                    self.flights.repeat(flight, FORM_TRIAL, now_ns)
+                    pending.until_ms = max(pending.until_ms, now_ms + <int64_t>(upstream.patience_ns() // 1000000))
+                else:
+                    self.note_error(flight, pending, now_ns)
+                    self.leave(pending, flight)
+                    self.flights.end(flight)
+                    has_failed = True
+            elif not flight.error and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
+                self.flights.note_late(flight, now_ns)
+            is_lossy = is_lossy or upstream.lossy
+            flight = after
+        if pending.stale_ms and now_ms >= pending.stale_ms:
+            self.tell_late(pending, now_ns)
+        if now_ms >= pending.until_ms:
+            self.conclude(pending, now_ns)
+        elif has_failed:
+            self.next_attempt(pending, False, now_ns)
+        elif pending.next_ms and now_ms >= pending.next_ms:
+            if pending.sendings >= self.group_of(pending.group).attempts + pending.extra:
+                # More than that only where the line is known to lose packets.
+                if not is_lossy or pending.extra >= EXTRA_MAX:
+                    pending.next_ms = 0
+                    self.look_after(pending)
+                    return
+                pending.extra += 1
+            self.next_attempt(pending, True, now_ns)
+        else:
+            self.look_after(pending)
+
+    cdef void overdue_flight(self, Flight* flight, uint64_t now_ns) noexcept:
+        """Listen to what nobody waits for, so that a slow upstream is told from a dead one, and then no longer."""
+        cdef int64_t sent_ms = <int64_t>(flight.sent_ns // 1000000)
+        cdef int64_t until_ms = sent_ms + (PROBE_LISTEN_MS if flight.form == FORM_PROBE else LISTEN_MS)
+        if flight.error:
+            self.note_error(flight, NULL, now_ns)
+        else:
+            self.flights.note_late(flight, now_ns)
+            if <int64_t>(now_ns // 1000000) < until_ms:
+                self.flights.wheel.set(&flight.timer, until_ms)
+                return
+        self.end_alone(flight)
+
+    cdef void note_error(self, Flight* flight, Pending* pending, uint64_t now_ns) noexcept:
+        """What the network, or an upstream's useless reply, has put an end to."""
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Cause cause = cause_of(flight.error)
+        if pending != NULL:
+            pending.failure = cause
+            if cause == UNUSABLE:
+                self.spend(pending, flight.upstream)
+        if flight.form == FORM_PROBE:
+            return      # it says nothing of queries without OPT
+        self.tally[UPSTREAM_ERRORS] += 1
+        if cause != SHORTAGE and cause != UNUSABLE:
+            upstream.note_failure(flight.sent_ns, now_ns, flight.error)
+
+    cdef void spend(self, Pending* pending, const void* upstream) noexcept:
+        """This one has answered with an error: it need not be asked again."""
+        cdef Group group = self.group_of(pending.group)
+        cdef int i
+        if pending.version == group.version:
+            for i in range(group.count):
+                if group.at[i] == upstream:
+                    pending.spent |= <uint64_t>1 << i
+
+    # --- replies ----------------------------------------------------------------------------------------
+
+    cdef void land(self, Landing* landing, const Instant* now) except *:
+        cdef Flight* flight = landing.flight
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Group group
+        cdef uint64_t now_ns
+        if not landing.reply.has_opt or upstream.edns != EDNS_WORKS or landing.status == WIRE_SPOILED_REPLY:
+            if self.is_put_off(landing):
+                return
+        if pending == NULL:
+            self.take_late(landing, now)
+        elif landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode):
+            now_ns = read_clock_ns()
+            self.flights.note_reply(flight, now_ns)
+            self.leave(pending, flight)
+            if landing.reply.flags & FLAG_TC and flight.attempt == NULL:
+                # RFC 7766: the whole answer is to be had over TCP.
+                if self.ask_one(pending, upstream, True, now_ns):
+                    pending.next_ms = 0
+                    group = self.group_of(pending.group)
+                    if group.has_others(<void*>upstream, pending.spent):
+                        pending.next_ms = <int64_t>(now_ns // 1000000) + self.pause_ms(pending, upstream)
+                    self.flights.end(flight)
+                    self.look_after(pending)
+                    return
+            elif landing.reply.flags & FLAG_TC:
+                self.tally[UPSTREAM_BAD_REPLIES] += 1
+                self.tally[UPSTREAM_ERRORS] += 1
+                pending.failure = UNUSABLE
+            elif is_lame(&landing.reply):
+                upstream.note_lame()
+                pending.failure = LAME
+            else:
+                self.keep_error(landing, pending)
+            self.spend(pending, flight.upstream)
+            self.flights.end(flight)
+            self.next_attempt(pending, False, now_ns)
+        else:
+            self.take_answer(landing, now)
+
+    cdef void keep_error(self, Landing* landing, Pending* pending) noexcept:
+        """Remember an error, and wait for others no longer than until they are late."""
+        cdef uint8_t options[OPTIONS_MAX]
+        cdef Stored stored
+        cdef Flight* flight = pending.flights
+        cdef int64_t late_ms = 0
+        settle(
+            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.group).limits, options, &stored
+        )
+        free(pending.error)
+        pending.error = copy_stored(&stored)
+        while flight != NULL:
+            late_ms = max(late_ms, <int64_t>((flight.sent_ns + (<Upstream>flight.upstream).timeout_ns()) // 1000000))
+            flight = flight.next_of_owner
+        if late_ms:
+            pending.until_ms = min(pending.until_ms, late_ms)
+
+    cdef bint is_put_off(self, Landing* landing) noexcept:
+        """Return True when this is no answer and the wait goes on, for a true one or for one without OPT."""
+        cdef Flight* flight = landing.flight
+        cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef bint is_spoiled = landing.status == WIRE_SPOILED_REPLY
+        cdef bint is_error = is_spoiled or is_failure_code(landing.reply.rcode)
+        cdef uint64_t now_ns = read_clock_ns()
+        cdef int64_t until_ms = <int64_t>((now_ns + upstream.patience_ns()) // 1000000)
+        cdef bint is_mixed = flight.is_mixed
+        flight.is_mixed = False
+        if is_error:
+            self.flights.note_reply(flight, now_ns)
+        if is_mixed and not landing.reply.has_opt and is_error:
+            pass    # that may be about the OPT; the reply to the sending without one is still to come
+        elif flight.error:
+            return is_spoiled
+        elif upstream.look_at(flight.form, &landing.reply, is_spoiled, now_ns):
+            if is_spoiled and flight.attempt == NULL:
+                self.tally[UPSTREAM_BAD_REPLIES] += 1
+                flight.error = EBADMSG
+                flight.error_ms = until_ms
+                flight.wants_trial = True
+            else:
+                self.flights.repeat(flight, FORM_TRIAL, now_ns)
+        elif not is_spoiled:
+            return False
+        else:
+            # Whoever has guessed port and id must not end the wait for the true reply; over a stream nobody guesses.
+            self.tally[UPSTREAM_BAD_REPLIES] += 1
+            flight.error = EBADMSG
+            flight.error_ms = until_ms if flight.attempt == NULL else 0
+        if pending == NULL:
+            self.flights.wheel.set(&flight.timer, until_ms)
+            return True
+        pending.until_ms = max(pending.until_ms, until_ms)
+        if pending.next_ms:
+            pending.next_ms = max(pending.next_ms, until_ms)
+        self.look_after(pending)
+        return True
+
+    # --- the end of a flight ----------------------------------------------------------------------------
+
+    cdef void leave(self, Pending* pending, Flight* flight) noexcept:
+        """Take a flight from those of its question."""
+        cdef Flight** link = &pending.flights
+        while link[0] != flight:
+            link = &link[0].next_of_owner
+        link[0] = flight.next_of_owner
+        flight.owner = NULL
+        flight.looked_after = &flight.timer
+
+    cdef void detach(self, Flight* flight, bint keeps_late) noexcept:
+        flight.owner = NULL
+        flight.looked_after = &flight.timer
+        if self.lingering >= LINGERING_MAX:
+            self.flights.end(flight)
+            return
+        self.lingering += 1
+        flight.is_lingering = True
+        flight.keeps_late = keeps_late
+        self.flights.wheel.set(
+            &flight.timer,
+            <int64_t>((flight.sent_ns + (<Upstream>flight.upstream).timeout_ns()) // 1000000) if not flight.is_late
+            else <int64_t>(flight.sent_ns // 1000000) + LISTEN_MS,
+        )
+
+    cdef void end_alone(self, Flight* flight) noexcept:
+        self.lingering -= flight.is_lingering
+        self.flights.end(flight)

@@ -1,0 +1,34 @@
+"""What a worker sends to the keeper: answers, hits, and what is wrong with the disk; and the bell that goes with it."""
+
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+
+from fastdns._answer cimport Stored
+from fastdns._clock cimport Instant
+from fastdns._control cimport Control
+from fastdns._counters cimport Counters
+from fastdns._entry cimport Origin
+from fastdns._ring cimport Ring
+
+cdef class Outbox:
+    cdef Ring ring
+    cdef Control control
+    cdef Counters counters
+    cdef uint64_t* tally    # theirs
+    cdef int keeper_bell
+    cdef bint rung          # for a ring that is half full
+    cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
+
+    # Keys are those on disk: with the group in the place of the view.
+    cdef void put_answer(
+        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
+        const Origin* origin,
+    ) noexcept nogil
+    cdef void put_removal(
+        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
+        const Origin* origin, bint is_urgent,
+    ) noexcept nogil
+    cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t hits) noexcept nogil
+    # ^ False: they have to wait
+    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef void report_damage(self) noexcept nogil
+    cdef void ring_keeper(self) noexcept nogil

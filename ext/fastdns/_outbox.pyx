@@ -1,0 +1,66 @@
+"""What a worker sends to the keeper, by its ring, which the keeper reads when it is told to or finds the time."""
+
+from fastdns._counters cimport DISK_DAMAGED, RING_SHED
+
+cdef extern from "<unistd.h>" nogil:
+    ssize_t write(int descriptor, const void* octets, size_t count)
+
+cdef uint64_t ONE = 1       # what is written to an eventfd
+
+
+cdef class Outbox:
+    """Sends to the keeper whose eventfd `keeper_bell` is; -1: there is none."""
+
+    def __cinit__(
+        self, Ring ring not None, Control control not None, Counters counters not None, int keeper_bell=-1
+    ):
+        self.ring = ring
+        self.control = control
+        self.counters = counters
+        self.tally = counters.at
+        self.keeper_bell = keeper_bell
+
+    cdef void put_answer(
+        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
+        const Origin* origin,
+    ) noexcept nogil:
+        """Send an answer that was asked for at this epoch; when the ring gets half full, tell the keeper once."""
+        cdef bint half_full
+        if not self.ring.put_answer(key, key_length, epoch, answer, now, origin):
+            self.tally[RING_SHED] += 1
+        half_full = self.ring.octets_used() > self.ring.capacity // 2
+        if half_full and not self.rung:
+            self.ring_keeper()
+        self.rung = half_full
+
+    cdef void put_removal(
+        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
+        const Origin* origin, bint is_urgent,
+    ) noexcept nogil:
+        """Send word that what the disk has of this key is over; urgent: it has something."""
+        if not self.ring.put_answer(key, key_length, epoch, answer, now, origin):
+            self.tally[RING_SHED] += 1
+        elif is_urgent:
+            self.ring_keeper()
+
+    cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t hits) noexcept nogil:
+        return self.ring.put_hits(key, key_length, hits)
+
+    cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
+        self.tally[DISK_DAMAGED] += 1
+        if hash == self.spoiled:
+            return      # it is asked for again before the keeper, or an upstream, has done away with it
+        self.spoiled = hash
+        if self.ring.put_spoiled(key, key_length):
+            self.ring_keeper()
+
+    cdef void report_damage(self) noexcept nogil:
+        """Have the keeper look at the file, which nobody reads until then."""
+        self.tally[DISK_DAMAGED] += 1
+        self.control.set_suspect(True)
+        self.ring_keeper()
+
+    cdef void ring_keeper(self) noexcept nogil:
+        if self.keeper_bell >= 0 and write(self.keeper_bell, &ONE, sizeof(ONE)) < 0:
+            return  # its counter is full: so it was rung
