@@ -361,10 +361,11 @@ cdef class Forward(Attempts):
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not pending.is_trial)
         cdef Instant now
         cdef Entry* entry
+        cdef uint32_t failure_ttl = self.group_of(pending.group).limits.failure_ttl
         if is_silence:
             fail(
                 &own, pending.key, pending.key_length, SERVFAIL, ede_of(pending.failure),
-                self.group_of(pending.group).limits.failure_ttl if lasting else 0,
+                failure_ttl if lasting else 0,
             )
             error = &own.stored
         if not self.has_waiting(pending):   # a good answer that only the disk has is not to be hidden either
