@@ -279,14 +279,14 @@ cdef class FastPath:
                 if stream.is_full():
                     count = i + 1
                     break
-        self.send(fd, stream)
         now_ns = read_clock_ns()
+        for i in range(count):      # before it leaves: whoever has an answer finds it counted
+            if self.queries[i].verdict != NEXT:
+                finish(self.counters, &self.queries[i], now_ns)
+        self.send(fd, stream)
         for i in range(count):
-            query = &self.queries[i]
-            if query.verdict != NEXT:
-                finish(self.counters, query, now_ns)
-                if query.verdict == ANSWERED_LATE:
-                    self.renew(query)
+            if self.queries[i].verdict == ANSWERED_LATE:
+                self.renew(&self.queries[i])
         if missed:
             self.run_missed(missed, fd, stream)
         return count
@@ -329,6 +329,11 @@ cdef class FastPath:
         finally:
             if on_disk:     # whatever happens: it must not be renewed twice
                 self.tiers.end_disk()
+        now_ns = read_clock_ns()
+        for number in range(missed):
+            query = &self.queries[self.missed[number]]
+            if query.verdict != ASK and query.verdict != SEARCH:
+                finish(self.counters, query, now_ns)
         self.send(fd, stream)
         now_ns = read_clock_ns()
         for number in range(missed):
@@ -336,9 +341,7 @@ cdef class FastPath:
             if query.verdict == ASK or query.verdict == SEARCH:
                 # The disk is not being read any more: whoever asks may want to, or find another one.
                 self.ask(self.missed[number], fd, stream, now_ns)
-                continue
-            finish(self.counters, query, now_ns)
-            if query.verdict == ANSWERED_LATE:
+            elif query.verdict == ANSWERED_LATE:
                 self.renew(query)
         self.forward.send()
 
@@ -433,6 +436,7 @@ cdef class FastPath:
         cdef uint64_t now_ns = read_clock_ns()
         cdef int most = min(BATCH, PIPELINED - stream.waiting)
         cdef int count = 0
+        cdef int done
         cdef size_t at = 0
         cdef size_t length = 0
         cdef const uint8_t* octets
@@ -456,8 +460,10 @@ cdef class FastPath:
                 break
         if count:
             stream.heard_ns = now_ns
-            count = self.run(count, -1, stream)
             self.tally[QUERIES_TCP] += <unsigned int>count
+            done = self.run(count, -1, stream)
+            self.tally[QUERIES_TCP] -= <unsigned int>(count - done)     # they are looked at again
+            count = done
             query = &self.queries[count - 1]
             at = <size_t>(query.packet + query.length - octets)
             if query.length == 0:
