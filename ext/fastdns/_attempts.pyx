@@ -133,7 +133,7 @@ cdef class Attempts(Questions):
 
     cdef bint floods(self, const Pending* pending) noexcept nogil:
         """True when there are many questions, and a good part of them under its domain: none is sent twice then."""
-        return self.count >= CROWDED and 4 * self.of_parents.weights[pending.of_parent.share] > self.count
+        return self.count >= CROWDED and 4 * self.of_parents.at[pending.of_parent.share].weight > self.count
 
     cdef int64_t pause_ms(self, const Pending* pending, Upstream upstream) noexcept nogil:
         """How long it is waited before it is sent once more: at first as long as an answer usually takes."""

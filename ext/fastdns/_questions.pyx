@@ -11,6 +11,7 @@ from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport IN_FLIGHT
 from fastdns._query cimport TIER_DISK, TIER_STALE, TIER_UPSTREAM, Query
 from fastdns._waiters cimport describe, free_waiters
+from fastdns._shares cimport Share
 from fastdns._wheel cimport OF_QUESTION
 
 cdef enum:
@@ -28,9 +29,16 @@ cdef uint64_t FNV_PRIME = <uint64_t>0x100000001b3
 cdef uint64_t hash_octets(const uint8_t* octets, size_t length, uint64_t seed) noexcept nogil:
     # Who finds others with the same share only shares their fate in a flood, so no key is needed.
     cdef uint64_t hash = FNV_OFFSET ^ seed
-    cdef size_t i
-    for i in range(length):
-        hash = (hash ^ octets[i]) * FNV_PRIME
+    cdef uint64_t piece
+    while length >= sizeof(piece):
+        memcpy(&piece, octets, sizeof(piece))
+        hash = (hash ^ piece) * FNV_PRIME
+        hash ^= hash >> 32
+        octets += sizeof(piece)
+        length -= sizeof(piece)
+    piece = length
+    memcpy(&piece, octets, length)
+    hash = (hash ^ piece) * FNV_PRIME
     return hash ^ (hash >> 32)
 
 
@@ -46,22 +54,21 @@ cdef uint64_t client_of(const Asker* asker) noexcept nogil:
 
 
 cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) noexcept nogil:
-    """Hash the last two and the last three labels of a name; of a shorter one, all that there are."""
+    """Hash the last two and the last three labels of a name, of a shorter one all; of one of three, two alone."""
     cdef uint8_t starts[128]
     cdef int labels = 0
     cdef int at = 0
-    cdef int end
+    cdef int end, last_two
     while name[at]:
         starts[labels] = <uint8_t>at
         labels += 1
         at += 1 + name[at]
     end = at
-    at = starts[max(labels - LABELS_OF_DOMAIN, 0)] if labels else 0
-    domain[0] = hash_octets(name + at, end - at, 0)
-    at = starts[max(labels - LABELS_OF_PARENT, 0)] if labels else 0
-    if labels == LABELS_OF_PARENT:
-        at = starts[1]          # the name itself is nobody's parent
-    parent[0] = hash_octets(name + at, end - at, 0)
+    last_two = starts[max(labels - LABELS_OF_DOMAIN, 0)] if labels else 0
+    domain[0] = parent[0] = hash_octets(name + last_two, end - last_two, 0)
+    if labels > LABELS_OF_PARENT:       # the name itself is nobody's parent
+        at = starts[labels - LABELS_OF_PARENT]
+        parent[0] = hash_octets(name + at, last_two - at, domain[0])
 
 
 cdef class Questions:
@@ -174,17 +181,17 @@ cdef class Questions:
 
     cdef Pending* who_gives_way(self) noexcept nogil:
         """The oldest question of the share that has most, the narrowest one that explains it."""
-        cdef int client = self.of_clients.largest()
-        cdef int domain = self.of_domains.largest()
-        cdef int parent = self.of_parents.largest()
-        cdef int most = max(self.of_clients.weights[client], self.of_domains.weights[domain])
+        cdef Share* client = self.of_clients.largest()
+        cdef Share* domain = self.of_domains.largest()
+        cdef Share* parent = self.of_parents.largest()
+        cdef int most = max(client.weight, domain.weight)
         cdef Place* place
-        if 2 * self.of_parents.weights[parent] >= most:
-            place = self.of_parents.oldest[parent]
-        elif 2 * self.of_domains.weights[domain] >= most:
-            place = self.of_domains.oldest[domain]
+        if 2 * parent.weight >= most:
+            place = parent.oldest
+        elif 2 * domain.weight >= most:
+            place = domain.oldest
         else:
-            place = self.of_clients.oldest[client]
+            place = client.oldest
         return <Pending*>place.owner if place != NULL else NULL
 
     # --- answers ----------------------------------------------------------------------------------------

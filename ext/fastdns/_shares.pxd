@@ -12,12 +12,15 @@ cdef struct Place:          # of one thing in its share
     int share               # -1: in none
     int weight
 
+cdef struct Share:
+    Place* oldest
+    Place* newest
+    int weight
+
 cdef class Shares:
-    cdef int weights[SHARES]
-    cdef Place* oldest[SHARES]
-    cdef Place* newest[SHARES]
+    cdef Share at[SHARES]
 
     cdef void join(self, Place* place, uint64_t whose, int weight) noexcept nogil
     cdef void grow(self, Place* place, int weight) noexcept nogil
     cdef void leave(self, Place* place) noexcept nogil
-    cdef int largest(self) noexcept nogil           # the share that weighs most
+    cdef Share* largest(self) noexcept nogil           # the share that weighs most

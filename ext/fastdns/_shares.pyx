@@ -8,42 +8,45 @@ cdef class Shares:
     """Things by whom they belong to, the oldest of each at hand."""
 
     cdef void join(self, Place* place, uint64_t whose, int weight) noexcept nogil:
-        cdef int share = <int>(whose % SHARES)
-        place.share = share
+        cdef Share* share
+        place.share = <int>(whose % SHARES)
+        share = &self.at[place.share]
         place.weight = weight
         place.newer = NULL
-        place.older = self.newest[share]
+        place.older = share.newest
         if place.older != NULL:
             place.older.newer = place
         else:
-            self.oldest[share] = place
-        self.newest[share] = place
-        self.weights[share] += weight
+            share.oldest = place
+        share.newest = place
+        share.weight += weight
 
     cdef void grow(self, Place* place, int weight) noexcept nogil:
         if place.share < 0:
             return
         place.weight += weight
-        self.weights[place.share] += weight
+        self.at[place.share].weight += weight
 
     cdef void leave(self, Place* place) noexcept nogil:
+        cdef Share* share
         if place.share < 0:
             return
-        self.weights[place.share] -= place.weight
+        share = &self.at[place.share]
+        share.weight -= place.weight
         if place.older != NULL:
             place.older.newer = place.newer
         else:
-            self.oldest[place.share] = place.newer
+            share.oldest = place.newer
         if place.newer != NULL:
             place.newer.older = place.older
         else:
-            self.newest[place.share] = place.older
+            share.newest = place.older
         place.share = -1
 
-    cdef int largest(self) noexcept nogil:
-        cdef int found = 0
+    cdef Share* largest(self) noexcept nogil:
+        cdef Share* found = &self.at[0]
         cdef int i
         for i in range(1, SHARES):
-            if self.weights[i] > self.weights[found]:
-                found = i
+            if self.at[i].weight > found.weight:
+                found = &self.at[i]
         return found
