@@ -24,6 +24,11 @@ cdef enum:
     PROBE_LISTEN_MS = 4000
     EXTRA_MAX = 3           # sendings beyond those that are allowed, over a line that loses packets
     SECOND_PAUSE_MIN_MS = 150
+    # Of what is only late, and may be lost, a quarter is sent again, and some each second whatever there is. More would
+    # not help: when all is late, it is this machine, the line or the upstream that has too much to do.
+    AGAIN = 4               # what a sending costs of the credit; a new question brings 1
+    CREDIT_MAX = 2048
+    MS_A_CREDIT = 2         # that time brings
 
 
 cdef Cause cause_of(int error) noexcept nogil:
@@ -97,6 +102,9 @@ cdef class Attempts(Questions):
             if flight != NULL and not may_repeat:
                 may_go_on = True        # in its time
                 break
+            if may_repeat and not self.may_send_again(now_ns):
+                may_go_on = True
+                break
             if flight != NULL and not self.send_again(flight, now_ns):
                 break
             pending.position = position
@@ -112,6 +120,16 @@ cdef class Attempts(Questions):
             upstream = <Upstream>pending.flights.upstream
             pending.next_ms = <int64_t>(now_ns // 1000000) + self.pause_ms(pending, upstream)
         self.look_after(pending)
+
+    cdef bint may_send_again(self, uint64_t now_ns) noexcept nogil:
+        """Take the credit for sending what is late once more, if there is enough."""
+        cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
+        self.credit = min(self.credit + (now_ms - self.credited_ms) // MS_A_CREDIT, <int64_t>CREDIT_MAX)
+        self.credited_ms = now_ms - (now_ms - self.credited_ms) % MS_A_CREDIT
+        if self.credit < AGAIN:
+            return False
+        self.credit -= AGAIN
+        return True
 
     cdef bint floods(self, const Pending* pending) noexcept nogil:
         """True when there are many questions, and a good part of them under its domain: none is sent twice then."""
@@ -147,8 +165,10 @@ cdef class Attempts(Questions):
         if is_again and form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
             form = FORM_TRIAL       # nothing came with OPT: it may be the OPT that it cannot stand
         pending.asked |= bit
+        self.credit += 1
         flight = self.flights.start(
-            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream, now_ns
+            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream,
+            now_ns,
         )
         if flight == NULL:
             pending.failure = cause_of(errno)

@@ -233,9 +233,11 @@ cdef class Forward(Attempts):
 
     def tick(self):
         """Take care of some whose time is over; return False when nothing is under way any more."""
-        cdef uint64_t now_ns = read_clock_ns()
+        cdef uint64_t now_ns
         cdef Timer* timer
         cdef int _one
+        self.read_replies()     # what has come already is not late
+        now_ns = read_clock_ns()
         for _one in range(OVERDUE_A_TICK):
             timer = self.flights.wheel.next_due(<int64_t>(now_ns // 1000000))
             if timer == NULL:
@@ -340,7 +342,8 @@ cdef class Forward(Attempts):
             )
             if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
                 settle(
-                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
+                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options,
+                    &stored,
                 )
                 self.tiers.learn(
                     flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
@@ -358,10 +361,11 @@ cdef class Forward(Attempts):
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not pending.is_trial)
         cdef Instant now
         cdef Entry* entry
+        cdef uint32_t failure_ttl = self.group_of(pending.group).limits.failure_ttl
         if is_silence:
             fail(
                 &own, pending.key, pending.key_length, SERVFAIL, ede_of(pending.failure),
-                self.group_of(pending.group).limits.failure_ttl if lasting else 0,
+                failure_ttl if lasting else 0,
             )
             error = &own.stored
         if not self.has_waiting(pending):   # a good answer that only the disk has is not to be hidden either
