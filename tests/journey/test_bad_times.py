@@ -18,13 +18,14 @@ import pytest
 BENCHMARKS = Path(__file__).resolve().parents[2] / "benchmarks"
 LEAST_PERCENT = 99.0  # a socket's buffer may overflow while this machine does something else
 LONGEST_MS = 1000.0
+MORE_MS = 250.0  # than without a change of the cache
 
 pytestmark = pytest.mark.skipif(not shutil.which("cc"), reason="no C compiler")
 
 
 def measured(scenario: str, written: Path, *options: str) -> dict[str, Any]:
     """Return what a scenario measured of this fastdns."""
-    command = [sys.executable, str(BENCHMARKS / f"{scenario}.py"), "--seconds", "1", *options]
+    command = [sys.executable, str(BENCHMARKS / f"{scenario}.py"), *options]
     done = subprocess.run(
         [*command, "--json", str(written)],
         capture_output=True,
@@ -40,7 +41,7 @@ def measured(scenario: str, written: Path, *options: str) -> dict[str, Any]:
 
 
 def test_everything_is_answered_while_all_upstreams_are_dead(tmp_path: Path) -> None:
-    found = measured("outage", tmp_path / "result.json", "--rate", "1000")
+    found = measured("outage", tmp_path / "result.json", "--seconds", "1", "--rate", "1000")
 
     assert found["new: answered"] >= LEAST_PERCENT
     assert found["new: SERVFAIL"] >= LEAST_PERCENT
@@ -51,27 +52,29 @@ def test_everything_is_answered_while_all_upstreams_are_dead(tmp_path: Path) -> 
 
 
 def test_a_lame_upstream_beside_a_good_one_costs_no_answer(tmp_path: Path) -> None:
-    found = measured("lame", tmp_path / "result.json", "--rate", "2000")
+    found = measured("lame", tmp_path / "result.json", "--seconds", "2", "--rate", "2000")
 
     assert found["a good miss: answered"] >= LEAST_PERCENT
-    assert found["servfail: answered"] >= LEAST_PERCENT
-    assert found["refused: answered"] >= LEAST_PERCENT
+    for rcode in ("servfail", "refused"):
+        assert found[f"{rcode}: answered"] >= LEAST_PERCENT
 
 
 def test_lost_packets_cost_no_answer(tmp_path: Path) -> None:
-    found = measured("loss", tmp_path / "result.json", "--rate", "1000")
+    much = ["--percent", "20", "--seconds", "1", "--rate", "1000"]
+
+    found = measured("loss", tmp_path / "result.json", *much)
 
     for case in ("1 upstream", "2 upstreams"):
         assert found[f"{case}: answered"] >= LEAST_PERCENT
-        assert found[f"{case}: NOERROR"] >= LEAST_PERCENT
+        assert found[f"{case}: NOERROR"] >= 98  # of the others every sending was lost
         assert found[f"{case}: p99"] <= LONGEST_MS
 
 
 def test_hits_do_not_wait_for_a_change_of_the_cache(tmp_path: Path) -> None:
-    sizes = ["--entries", "200000", "--rate", "1000"]
+    sizes = ["--entries", "200000", "--seconds", "1", "--rate", "1000"]
 
     found = measured("changes", tmp_path / "result.json", *sizes)
 
     for change in ("1,000 rm", "flush of half", "edit", "reload"):
         assert found[f"{change}: answered"] >= LEAST_PERCENT
-        assert found[f"{change}: longest wait"] <= LONGEST_MS
+        assert found[f"{change}: longest wait"] <= found["no change: longest wait"] + MORE_MS
