@@ -27,7 +27,7 @@ cdef struct Flight:         # one query under way
     Flight* previous_of_port
     Flight* next_of_owner
     void* owner             # a Pending; NULL: nobody waits for it any more, or it is a probe
-    void* upstream          # an Upstream, which its port or its attempt keeps alive
+    void* upstream          # an Upstream, kept alive by this
     void* attempt           # an Attempt: it goes over a stream; NULL: over UDP
     uint64_t sent_ns
     uint64_t repeated_ns    # when it was sent the last time; 0: only once

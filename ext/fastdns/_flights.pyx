@@ -11,10 +11,11 @@ from libc.string cimport memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._key cimport key_length_of
+from fastdns._ports cimport QUERY_MAX, Route
 from fastdns._scrub cimport read_clean_reply
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, QUERY_MAX, write_query
+from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, write_query
 from fastdns._wheel cimport OF_FLIGHT
 from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, load16
 
@@ -99,6 +100,7 @@ cdef class Flights:
             flight = self.buckets[i]
             while flight != NULL:
                 next_one = flight.next_in_bucket
+                Py_DECREF(<Upstream>flight.upstream)
                 free(flight)
                 flight = next_one
         while self.idle != NULL:
@@ -114,7 +116,7 @@ cdef class Flights:
 
     def forget(self, Upstream upstream not None):
         """Send nothing more to it; what is under way may still be answered."""
-        self.ports.forget(upstream)
+        self.ports.forget(upstream.route)
 
     def give_up_ports(self):
         """Send nothing more by the ports that are open: the ways of the network are others now."""
@@ -146,6 +148,7 @@ cdef class Flights:
     ) except? NULL:
         cdef Flight* flight
         cdef Attempt attempt
+        cdef Route route
         self.wheel.wake()       # a defect of it must not leave a flight behind that is nobody's
         flight = self.make(upstream, key, key_length, now_ns)
         if flight == NULL:
@@ -174,11 +177,12 @@ cdef class Flights:
             self.count -= 1
             self.dispose(flight)
             return NULL
-        upstream.parts[upstream.queued].iov_len = write_query(
-            &upstream.rooms[upstream.queued * QUERY_MAX], flight.id, key, key_length, wants_ad, has_opt(form)
+        route = upstream.route
+        route.parts[route.queued].iov_len = write_query(
+            &route.rooms[route.queued * QUERY_MAX], flight.id, key, key_length, wants_ad, has_opt(form)
         )
-        upstream.queue[upstream.queued] = flight
-        upstream.queued += 1
+        route.queue[route.queued] = flight
+        route.queued += 1
         return flight
 
     cdef Flight* make(self, Upstream upstream, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept:
@@ -197,6 +201,7 @@ cdef class Flights:
         memset(flight, 0, sizeof(Flight) - KEY_MAX)
         flight.timer.kind = OF_FLIGHT
         flight.looked_after = &flight.timer
+        Py_INCREF(upstream)
         flight.upstream = <void*>upstream
         flight.sent_ns = now_ns
         flight.sendings = 1
@@ -210,14 +215,15 @@ cdef class Flights:
         cdef uint16_t query_id
         cdef int bucket
         cdef int port
-        if upstream.queued and upstream.queued >= upstream.burst:
+        cdef Route route = upstream.route
+        if route.queued and route.queued >= route.burst:
             self.send_to(upstream)
-        if upstream.queued == 0:
-            upstream.port = self.ports.choose(upstream, now_ns)
-        port = upstream.port
+        if route.queued == 0:
+            route.port = self.ports.choose(route, now_ns)
+        port = route.port
         if port < 0:
             return False
-        if upstream.queued == 0:
+        if route.queued == 0:
             self.unsent.append(upstream)
         query_id = self.ports.draw()
         while self.flight_of(port, query_id) != NULL:
@@ -249,14 +255,15 @@ cdef class Flights:
         cdef int i, count
         cdef int fd
         cdef Flight* flight
-        if upstream.queued == 0:
+        cdef Route route = upstream.route
+        if route.queued == 0:
             return
-        fd = self.ports.at[upstream.port].fd
-        while sent < upstream.queued:
-            count = sendmmsg(fd, &upstream.outbox[sent], <unsigned int>(upstream.queued - sent), MSG_DONTWAIT)
+        fd = self.ports.at[route.port].fd
+        while sent < route.queued:
+            count = sendmmsg(fd, &route.outbox[sent], <unsigned int>(route.queued - sent), MSG_DONTWAIT)
             if count > 0:
                 for i in range(sent, sent + count):
-                    flight = <Flight*>upstream.queue[i]
+                    flight = <Flight*>route.queue[i]
                     if flight != NULL:
                         flight.is_sent = True
                 sent += count
@@ -265,15 +272,15 @@ cdef class Flights:
             if tries <= TRIES and kernel_is_busy():
                 wait_for_room(fd)
             elif tries <= TRIES and errno == ECONNREFUSED:
-                self.refuse(upstream.port, errno)   # the word is of an earlier query; this one has not left yet
+                self.refuse(route.port, errno)   # the word is of an earlier query; this one has not left yet
             else:
-                flight = <Flight*>upstream.queue[sent]
+                flight = <Flight*>route.queue[sent]
                 if flight != NULL:
                     self.fail(flight, errno)
                 sent += 1
-        self.tally[UPSTREAM_QUERIES] += <unsigned int>upstream.queued
-        upstream.queries += <unsigned int>upstream.queued
-        upstream.queued = 0
+        self.tally[UPSTREAM_QUERIES] += <unsigned int>route.queued
+        upstream.queries += <unsigned int>route.queued
+        route.queued = 0
 
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept:
         cdef Upstream upstream = <Upstream>flight.upstream
@@ -345,7 +352,7 @@ cdef class Flights:
     cdef void leave_port(self, Flight* flight) noexcept:
         cdef Flight** link = &self.buckets[bucket_of(flight.port, flight.id)]
         if not flight.is_sent:
-            forget_queued(<Upstream>flight.upstream, flight)
+            forget_queued((<Upstream>flight.upstream).route, flight)
         while link[0] != flight:
             link = &link[0].next_in_bucket
         link[0] = flight.next_in_bucket
@@ -358,6 +365,7 @@ cdef class Flights:
         self.ports.leave(flight.port)
 
     cdef void dispose(self, Flight* flight) noexcept:
+        Py_DECREF(<Upstream>flight.upstream)
         if self.idle_count < KEPT_IDLE:
             flight.next_in_bucket = self.idle
             self.idle = flight
@@ -448,11 +456,11 @@ cdef class Flights:
         return out.status != WIRE_BAD_REPLY
 
 
-cdef void forget_queued(Upstream upstream, const Flight* flight) noexcept:
+cdef void forget_queued(Route route, const Flight* flight) noexcept:
     cdef int i
-    for i in range(upstream.queued):
-        if upstream.queue[i] == flight:
-            upstream.queue[i] = NULL
+    for i in range(route.queued):
+        if route.queue[i] == flight:
+            route.queue[i] = NULL
 
 
 cdef inline int bucket_of(int port, uint16_t query_id) noexcept nogil:

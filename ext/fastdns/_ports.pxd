@@ -1,13 +1,32 @@
 """The sockets from which upstreams are asked: on ports that nobody can guess, each for a while."""
 
-from libc.stdint cimport uint16_t, uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._upstream cimport POOL, Upstream
+from fastdns._udp cimport BATCH, iovec, mmsghdr
 
 cdef enum:
     PORTS_MAX = 2048        # open at once, of all upstreams; a quarter of the descriptors that we may have
     EVENTS = 32             # looked at in one go: others want their turn, too
     SHARED_BURST = 8        # queries that leave one after another by a port of the pool
+
+    POOL = 64               # ports of one upstream among which queries choose that get none of their own
+    PEER_MAX = 28           # octets: a sockaddr_in6
+    QUERY_MAX = 288         # header, question and OPT
+
+cdef class Route:
+    cdef uint8_t peer[PEER_MAX]         # its sockaddr
+    cdef unsigned int peer_length
+    cdef bytes interface                # of a link-local address: its number may be another one each time
+    cdef bint is_forgotten              # a question that began before may still ask it
+    cdef uint64_t given_up_ns           # its ports that were opened before then send no more
+    cdef int pool[POOL]                 # indices of ports, -1: none
+    cdef int port                       # of the burst that is being collected; -1: to be chosen
+    cdef int burst                      # queries that may leave by it
+    cdef int queued
+    cdef mmsghdr outbox[BATCH]
+    cdef iovec parts[BATCH]
+    cdef void* queue[BATCH]             # whose they are; NULL: nobody waits for it any more
+    cdef uint8_t rooms[BATCH * QUERY_MAX]
 
 cdef struct Port:           # a connected socket
     int fd                  # -1: there is none
@@ -25,7 +44,7 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef class Ports:
     cdef readonly int descriptor        # an epoll: readable when a reply waits
     cdef Port at[PORTS_MAX]
-    cdef list owners                    # of the ports: keeps upstreams alive
+    cdef list owners                    # of the ports: Routes
     cdef int unused[PORTS_MAX]          # indices
     cdef int unused_count
     cdef int for_pools                  # of them: what fresh ports leave
@@ -35,14 +54,14 @@ cdef class Ports:
     cdef uint64_t given_up_ns           # ports that were opened before then send no more
 
     cdef uint16_t draw(self) noexcept
-    cdef int choose(self, Upstream upstream, uint64_t now_ns) noexcept
-    # ^ an index, for upstream.burst queries at most; -1 with errno: none is to be had
+    cdef int choose(self, Route route, uint64_t now_ns) noexcept
+    # ^ an index, for route.burst queries at most; -1 with errno: none is to be had
     cdef void leave(self, int port) noexcept
     cdef int look(self, int* ready) noexcept    # the indices of those with replies, at most EVENTS
     # private
     cdef bint may_be_fresh(self, uint64_t now_ns) noexcept
-    cdef int open(self, Upstream upstream, uint64_t now_ns) noexcept
-    cdef int open_descriptor(self, Upstream upstream) noexcept
+    cdef int open(self, Route route, uint64_t now_ns) noexcept
+    cdef int open_descriptor(self, Route route) noexcept
     cdef int take_idle(self) noexcept
     cdef void retire(self, int port) noexcept
     cdef void close(self, int port) noexcept

@@ -13,7 +13,6 @@ from libc.string cimport memcpy, memset
 from posix.unistd cimport close as close_descriptor
 
 from fastdns._clock cimport read_clock_ns
-from fastdns._upstream cimport PEER_MAX
 
 cdef extern from "<sys/random.h>":
     ssize_t getrandom(void* out, size_t length, unsigned int flags)
@@ -57,6 +56,28 @@ cdef enum:
 
 cdef uint64_t SECOND = 1000000000
 cdef uint64_t FRESH_NS = 1000000000 // FRESH_A_SECOND
+
+
+cdef class Route:
+    """The way to one upstream over UDP: its address, its ports, and the queries that wait to leave by one of them.
+
+    `peer` is its address as a sockaddr; of a link-local one `interface` is the name.
+    """
+
+    def __cinit__(self, bytes peer not None, bytes interface not None):
+        cdef int i
+        if not 0 < len(peer) <= PEER_MAX:
+            raise ValueError("not a sockaddr")
+        memcpy(self.peer, <const uint8_t*>peer, len(peer))
+        self.peer_length = <unsigned int>len(peer)
+        self.interface = interface
+        self.port = -1
+        for i in range(POOL):
+            self.pool[i] = -1
+        for i in range(BATCH):
+            self.parts[i].iov_base = &self.rooms[i * QUERY_MAX]
+            self.outbox[i].msg_hdr.msg_iov = &self.parts[i]
+            self.outbox[i].msg_hdr.msg_iovlen = 1
 
 
 cdef class Ports:
@@ -103,49 +124,49 @@ cdef class Ports:
         self.fresh_from_ns += FRESH_NS
         return True
 
-    cdef int choose(self, Upstream upstream, uint64_t now_ns) noexcept:
+    cdef int choose(self, Route route, uint64_t now_ns) noexcept:
         """Return the index of a fresh port, or of one of the pool; -1 with errno."""
         cdef int slot, port, former
         cdef int i
-        if upstream.is_forgotten or self.may_be_fresh(now_ns):
-            port = self.open(upstream, now_ns)
+        if route.is_forgotten or self.may_be_fresh(now_ns):
+            port = self.open(route, now_ns)
             if port >= 0:
                 self.at[port].is_retired = True     # it is closed when this query is over
-                upstream.burst = 1
+                route.burst = 1
                 return port
-        upstream.burst = SHARED_BURST
+        route.burst = SHARED_BURST
         slot = self.draw() % POOL
-        port = upstream.pool[slot]
+        port = route.pool[slot]
         if port >= 0:
             if (
                 self.at[port].uses < PORT_USES and now_ns - self.at[port].opened_ns < PORT_SECONDS * SECOND
                 # Since then its address may not be ours any more, or a filter has forgotten it.
-                and self.at[port].opened_ns >= max(upstream.given_up_ns, self.given_up_ns)
+                and self.at[port].opened_ns >= max(route.given_up_ns, self.given_up_ns)
             ):
                 return port
-        port = self.open(upstream, now_ns)
+        port = self.open(route, now_ns)
         if port >= 0:
-            former = upstream.pool[slot]    # it may have been closed for this one
-            upstream.pool[slot] = port
+            former = route.pool[slot]    # it may have been closed for this one
+            route.pool[slot] = port
             if former >= 0:
                 self.retire(former)
             return port
         # None is to be had: any of those that there are, and each time another one.
         slot = self.draw() % POOL
         for i in range(POOL):
-            port = upstream.pool[(slot + i) % POOL]
+            port = route.pool[(slot + i) % POOL]
             if port >= 0:
                 return port
         return -1
 
-    cdef int open(self, Upstream upstream, uint64_t now_ns) noexcept:
+    cdef int open(self, Route route, uint64_t now_ns) noexcept:
         cdef epoll_event event
         cdef int port
         cdef int fd
         if self.unused_count == 0 and self.take_idle() < 0:
             (&errno)[0] = ENOBUFS
             return -1
-        fd = self.open_descriptor(upstream)
+        fd = self.open_descriptor(route)
         if fd < 0:
             return -1
         port = self.unused[self.unused_count - 1]
@@ -162,10 +183,10 @@ cdef class Ports:
         self.at[port].waiting = 0
         self.at[port].opened_ns = now_ns
         self.at[port].is_retired = False
-        self.owners[port] = upstream
+        self.owners[port] = route
         return port
 
-    cdef int open_descriptor(self, Upstream upstream) noexcept:
+    cdef int open_descriptor(self, Route route) noexcept:
         """Return a socket that is connected to the upstream from a random port; -1 with errno."""
         cdef uint8_t local[PEER_MAX]
         cdef uint16_t number
@@ -173,13 +194,13 @@ cdef class Ports:
         cdef int fd, error
         cdef unsigned int scope
         cdef int _try
-        if upstream.interface:
-            scope = if_nametoindex(upstream.interface)
+        if route.interface:
+            scope = if_nametoindex(route.interface)
             if scope == 0:
                 return -1
-            (<sockaddr_in6*>upstream.peer).sin6_scope_id = scope
+            (<sockaddr_in6*>route.peer).sin6_scope_id = scope
         memset(local, 0, sizeof(local))
-        memcpy(local, upstream.peer, sizeof(uint16_t))      # the family: any address of it
+        memcpy(local, route.peer, sizeof(uint16_t))      # the family: any address of it
         family = (<sockaddr_in*>local).sin_family
         fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0)
         if fd < 0:
@@ -191,10 +212,10 @@ cdef class Ports:
                 number = self.draw()
             number += PORT_MIN
             (<sockaddr_in*>local).sin_port = <uint16_t>((number << 8) | (number >> 8))     # where sin6_port is, too
-            if bind(fd, <const sockaddr*>local, upstream.peer_length) == 0 or errno != EADDRINUSE:
+            if bind(fd, <const sockaddr*>local, route.peer_length) == 0 or errno != EADDRINUSE:
                 break
         # After BIND_TRIES ports in use the kernel chooses one.
-        if connect(fd, <const sockaddr*>upstream.peer, upstream.peer_length) != 0:
+        if connect(fd, <const sockaddr*>route.peer, route.peer_length) != 0:
             error = errno
             close_descriptor(fd)
             (&errno)[0] = error
@@ -203,7 +224,7 @@ cdef class Ports:
 
     cdef int take_idle(self) noexcept:
         """Close the oldest port where nothing is waited for and return its index; -1: there is none."""
-        cdef Upstream owner
+        cdef Route owner
         cdef int found = -1
         cdef int i
         for i in range(PORTS_MAX):
@@ -255,7 +276,7 @@ cdef class Ports:
     def close_idle(self):
         """Close those of the pools that have served their time, and that nobody waits at."""
         cdef uint64_t now_ns = read_clock_ns()
-        cdef Upstream owner
+        cdef Route owner
         cdef int i, port
         for port in range(PORTS_MAX):
             if self.at[port].fd < 0 or self.at[port].waiting or self.at[port].is_retired:
@@ -268,11 +289,11 @@ cdef class Ports:
                     owner.pool[i] = -1
             self.close(port)
 
-    def forget(self, Upstream upstream not None):
+    def forget(self, Route route not None):
         """Send nothing more to it; what is under way may still be answered."""
         cdef int i
-        upstream.is_forgotten = True
+        route.is_forgotten = True
         for i in range(POOL):
-            if upstream.pool[i] >= 0:
-                self.retire(upstream.pool[i])
-                upstream.pool[i] = -1
+            if route.pool[i] >= 0:
+                self.retire(route.pool[i])
+                route.pool[i] = -1

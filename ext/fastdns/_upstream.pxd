@@ -1,15 +1,10 @@
-"""One upstream as C sees it: what is asked of it, how it is, and its queries that wait to leave in one go."""
+"""One upstream as C sees it: how it is, what it can do, and how it is asked."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
 from fastdns._entry cimport Source
-from fastdns._udp cimport BATCH, iovec, mmsghdr
+from fastdns._ports cimport Route
 from fastdns._wire cimport Reply
-
-cdef enum:
-    POOL = 64               # ports of one upstream among which queries choose that get none of their own
-    PEER_MAX = 28           # octets: a sockaddr_in6
-    QUERY_MAX = 288         # header, question and OPT
 
 cdef enum Edns:             # RFC 6891: what is known of an upstream
     EDNS_UNKNOWN = 0
@@ -33,31 +28,19 @@ cdef class Upstream:
     cdef uint64_t edns_at_ns            # when that was learned
     cdef bint recurses                  # False: it has answered with a referral, or with nothing
     cdef readonly double timeout        # seconds
+    cdef readonly Route route           # to it over UDP
     cdef readonly bint is_stream        # asked by `stream` only, never over UDP
     cdef public object stream           # the transport for what UDP cannot carry; see Attempt
     cdef readonly int last_error        # errno of the last failure; 0: no reply in time
-    cdef bint is_forgotten              # a question that began before may still ask it
-    cdef uint8_t peer[PEER_MAX]         # its sockaddr
-    cdef unsigned int peer_length
-    cdef bytes interface                # of a link-local address: its number may be another one each time
     cdef object on_turn                 # called when it dies, answers again, or shows what it can do
     cdef uint64_t last_reply_ns
     cdef uint64_t last_failure_ns
-    cdef uint64_t given_up_ns           # its ports that were opened before then send no more
     cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
     cdef uint64_t deviation_ns
     cdef int in_a_row                   # failures
     cdef int lossy                      # so many replies more, the line to it is taken for one that loses packets
     cdef int alikes                     # trials that ended like the query with OPT before them
     cdef uint64_t last_trial_ns
-    cdef int pool[POOL]                 # indices of ports, -1: none
-    cdef int port                       # of the burst that is being collected; -1: to be chosen
-    cdef int burst                      # queries that may leave by it
-    cdef int queued
-    cdef mmsghdr outbox[BATCH]
-    cdef iovec parts[BATCH]
-    cdef void* queue[BATCH]             # whose they are; NULL: nobody waits for it any more
-    cdef uint8_t rooms[BATCH * QUERY_MAX]
 
     cdef uint64_t patience_ns(self) noexcept nogil
     cdef uint64_t timeout_ns(self) noexcept nogil

@@ -1,9 +1,10 @@
-"""One upstream as C sees it: what is asked of it, how it is, and its queries that wait to leave in one go."""
+"""One upstream as C sees it: how it is, what it can do, and how it is asked."""
 
 from libc.string cimport memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._key cimport KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_TAIL, key_flags, key_length_of
+from fastdns._ports cimport QUERY_MAX
 from fastdns._wire cimport FLAG_AD, FLAG_CD, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX, Reply, store16
 
 from fastdns.defects import report
@@ -63,7 +64,7 @@ def query_message(int query_id, bytes key not None, bint wants_ad, bint has_opt=
 
 
 cdef class Upstream:
-    """One upstream: its round trip, what it can do, whether it is alive, and its queries that wait to leave.
+    """One upstream: its round trip, what it can do, whether it is alive.
 
     `peer` is its address as a sockaddr; of a link-local one `interface` is the name. `stream` is what asks it over a
     stream (see Attempt); with `is_stream` nothing else does. `on_turn()` is called when it dies, when it answers again,
@@ -74,12 +75,7 @@ cdef class Upstream:
         self, Source source not None, double timeout, bytes peer not None, on_turn, *, bytes interface=b"",
         stream=None, bint is_stream=False,
     ):
-        cdef int i
-        if not 0 < len(peer) <= PEER_MAX:
-            raise ValueError("not a sockaddr")
-        memcpy(self.peer, <const uint8_t*>peer, len(peer))
-        self.peer_length = <unsigned int>len(peer)
-        self.interface = interface
+        self.route = Route(peer, interface)
         self.source = source
         self.timeout = timeout
         self.stream = stream
@@ -87,13 +83,6 @@ cdef class Upstream:
         self.on_turn = on_turn
         self.alive = True
         self.recurses = True
-        self.port = -1
-        for i in range(POOL):
-            self.pool[i] = -1
-        for i in range(BATCH):
-            self.parts[i].iov_base = &self.rooms[i * QUERY_MAX]
-            self.outbox[i].msg_hdr.msg_iov = &self.parts[i]
-            self.outbox[i].msg_hdr.msg_iovlen = 1
 
     @property
     def rtt(self):
@@ -248,8 +237,8 @@ cdef class Upstream:
         self.last_error = error
         # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
         # so that a line that loses packets does not cost a new port for each.
-        if now_ns - self.given_up_ns >= GIVE_UP_AGAIN:
-            self.given_up_ns = now_ns
+        if now_ns - self.route.given_up_ns >= GIVE_UP_AGAIN:
+            self.route.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
             return      # it has answered others since: one name is slow, not the upstream
         if not is_another:
