@@ -23,7 +23,8 @@ cdef class Attempts(Questions):
     cdef readonly Flights flights
     cdef readonly Group group           # the default one
     cdef list groups                    # keeps them alive
-    cdef void* by_number[GROUPS_MAX]    # Groups; NULL: the default one is asked
+    cdef void* by_number[GROUPS_MAX]    # Groups
+    cdef Group nobody                   # in the place of a group that there is not
     cdef int lingering                  # flights without an owner
     cdef int64_t credit                 # for sending what may only be late once more, in quarters
     cdef int64_t credited_ms            # until when time has brought some
@@ -36,7 +37,9 @@ cdef class Attempts(Questions):
     cdef void* group_at_number(self, uint16_t number) noexcept nogil
     cdef Group group_of(self, uint16_t number)
     cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *
-    cdef bint may_send_again(self, uint64_t now_ns) noexcept nogil
+    cdef bint may_send_again(self, const Pending* pending, uint64_t now_ns) noexcept nogil
+    cdef bint has_many(self, const Pending* pending) noexcept nogil
+    cdef bint is_mute(self, const Pending* pending) noexcept
     cdef bint floods(self, const Pending* pending) noexcept nogil
     cdef bint send_again(self, Flight* flight, uint64_t now_ns) noexcept
     cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1

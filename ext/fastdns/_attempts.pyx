@@ -28,6 +28,9 @@ cdef enum:
     # not help: when all is late, it is this machine, the line or the upstream that has too much to do.
     AGAIN = 4               # what a sending costs of the credit; a new question brings 1
     CREDIT_MAX = 2048
+    DENIED_MS = 200         # until a question asks for credit again
+    RESCUE_MS = 1000        # until a question is looked at again that a defect of ours has left
+    MANY = 64               # questions and clients of one share
     MS_A_CREDIT = 2         # that time brings
 
 
@@ -75,7 +78,7 @@ cdef class Attempts(Questions):
     cdef void* group_at_number(self, uint16_t number) noexcept nogil:
         if number < GROUPS_MAX and self.by_number[number] != NULL:
             return self.by_number[number]
-        return self.by_number[0]
+        return <void*>self.nobody
 
     cdef Group group_of(self, uint16_t number):
         return <Group>self.group_at_number(number)
@@ -87,6 +90,8 @@ cdef class Attempts(Questions):
         cdef Flight* flight
         cdef int position
         cdef bint may_go_on = False
+        cdef bint is_mute = self.is_mute(pending)
+        cdef int64_t pause_min = 0
         if pending.version != group.version:
             pending.version = group.version     # other upstreams: what is known of positions was about the former
             pending.position = -1
@@ -102,15 +107,19 @@ cdef class Attempts(Questions):
             if flight != NULL and not may_repeat:
                 may_go_on = True        # in its time
                 break
-            if may_repeat and not self.may_send_again(now_ns):
+            # Another one is asked at any cost when the one before has answered nobody since: it has failed.
+            if may_repeat and not (flight == NULL and is_mute) and (
+                self.floods(pending) or not self.may_send_again(pending, now_ns)
+            ):
                 may_go_on = True
-                break
-            if flight != NULL and not self.send_again(flight, now_ns):
+                pause_min = DENIED_MS
                 break
             pending.position = position
             pending.sendings += 1
+            if flight != NULL and not self.send_again(flight, now_ns):
+                continue
             if flight != NULL or self.ask_one(pending, upstream, upstream.is_stream, now_ns):
-                may_go_on = not self.floods(pending)
+                may_go_on = True
                 break
         if pending.flights == NULL:
             self.conclude(pending, now_ns)
@@ -118,15 +127,27 @@ cdef class Attempts(Questions):
         pending.next_ms = 0
         if may_go_on:
             upstream = <Upstream>pending.flights.upstream
-            pending.next_ms = <int64_t>(now_ns // 1000000) + self.pause_ms(pending, upstream)
+            pending.next_ms = <int64_t>(now_ns // 1000000) + max(self.pause_ms(pending, upstream), pause_min)
         self.look_after(pending)
 
-    cdef bint may_send_again(self, uint64_t now_ns) noexcept nogil:
-        """Take the credit for sending what is late once more, if there is enough."""
+    cdef bint is_mute(self, const Pending* pending) noexcept:
+        """True when the upstream that was asked last has answered nobody since then."""
+        cdef Flight* flight = pending.flights
+        return flight != NULL and (<Upstream>flight.upstream).last_reply_ns < flight.sent_ns
+
+    cdef bint has_many(self, const Pending* pending) noexcept nogil:
+        """True when its client or its domain has a good part of all that is under way."""
+        cdef int most = self.of_parents.at[pending.of_parent.share].weight
+        if pending.of_client.share >= 0:
+            most = max(most, self.of_clients.at[pending.of_client.share].weight)
+        return most > MANY and 8 * most > self.count
+
+    cdef bint may_send_again(self, const Pending* pending, uint64_t now_ns) noexcept nogil:
+        """Take the credit for sending what is late once more, if there is enough: half of it is for who has little."""
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         self.credit = min(self.credit + (now_ms - self.credited_ms) // MS_A_CREDIT, <int64_t>CREDIT_MAX)
         self.credited_ms = now_ms - (now_ms - self.credited_ms) % MS_A_CREDIT
-        if self.credit < AGAIN:
+        if self.credit < AGAIN + (CREDIT_MAX // 2 if self.has_many(pending) else 0):
             return False
         self.credit -= AGAIN
         return True
@@ -158,7 +179,7 @@ cdef class Attempts(Questions):
 
     cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1:
         """Send it to this one; False: that could not be done."""
-        cdef uint64_t bit = <uint64_t>1 << pending.position
+        cdef uint64_t bit = <uint64_t>1 << max(pending.position, 0)
         cdef Form form = upstream.form()
         cdef Flight* flight
         cdef bint is_again = pending.asked & bit and by_stream == upstream.is_stream
@@ -184,6 +205,11 @@ cdef class Attempts(Questions):
         flight.origin = pending.origin
         flight.next_of_owner = pending.flights
         pending.flights = flight
+        if pending.error != NULL:       # it has its time, too
+            pending.until_ms = max(pending.until_ms, min(
+                <int64_t>(pending.began_ns // 1000000) + self.group_of(pending.group).budget_ms,
+                <int64_t>((now_ns + upstream.timeout_ns()) // 1000000),
+            ))
         return True
 
     cdef void look_after(self, Pending* pending) noexcept:
@@ -213,6 +239,7 @@ cdef class Attempts(Questions):
         cdef bint has_failed = False
         cdef bint is_lossy = False
         cdef Upstream upstream
+        self.flights.wheel.set(&pending.timer, now_ms + RESCUE_MS)      # should anything go wrong in here
         while flight != NULL:
             after = flight.next_of_owner
             upstream = <Upstream>flight.upstream
@@ -257,7 +284,10 @@ cdef class Attempts(Questions):
             self.note_error(flight, NULL, now_ns)
         else:
             self.flights.note_late(flight, now_ns)
-            if <int64_t>(now_ns // 1000000) < until_ms:
+            # Half of the room is for those that are not late yet, or the dead would never be known.
+            if <int64_t>(now_ns // 1000000) < until_ms and not (
+                flight.is_lingering and 2 * self.lingering > LINGERING_MAX
+            ):
                 self.flights.wheel.set(&flight.timer, until_ms)
                 return
         self.end_alone(flight)

@@ -46,6 +46,9 @@ cdef class Cache:
         Found* found,
     ) noexcept nogil                                # a DiskLookUp: what this group said
     cdef void end_disk(self) noexcept nogil
+    cdef bint bring_others(
+        self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
+    ) noexcept nogil
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
     cdef bint recall(self, bytes key, bint in_outage) except -1

@@ -372,6 +372,22 @@ cdef class Cache:
                 return True
         return False
 
+    cdef bint bring_others(
+        self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
+    ) noexcept nogil:
+        """Between begin_disk and end_disk: has_other, also of what only the disk has, which comes into memory."""
+        cdef uint8_t other[KEY_MAX]
+        cdef Entry* entry
+        cdef Found found
+        cdef uint64_t hash
+        cdef int i
+        for i in range(3):
+            other_key(other, key, key_length, i)
+            hash = self.memory.hash_of(other, key_length)
+            if self.look(hash, other, key_length) == NULL:
+                self.look_up_disk(hash, other, key_length, group, now, &entry, &found)
+        return self.has_other(key, key_length)
+
     def other_keys(self, bytes key not None):
         """Return the keys of the same question under another DO or CD, the nearest first."""
         cdef uint8_t other[KEY_MAX]

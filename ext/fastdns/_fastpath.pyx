@@ -189,6 +189,8 @@ cdef class FastPath:
                 entry = self.tiers.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
+                # Another DO or CD is better than nothing; whoever would ask tells it.
+                self.tiers.bring_others(query.key.octets, query.key.length, query.decision.group, now)
             return self.without_disk(query, out, False)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK

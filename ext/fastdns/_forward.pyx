@@ -15,6 +15,7 @@ from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_length_of
 from fastdns._policy cimport Decision
 from fastdns._query cimport Query
+from fastdns._questions cimport WAITING_MAX
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES
 from fastdns._upstream cimport Upstream
@@ -64,6 +65,7 @@ cdef class Forward(Attempts):
         self.flights = flights
         self.group = group
         self.groups = []
+        self.nobody = Group(group.limits)
         self.add_group(group)
         self.on_cold = on_cold
         flights.wheel.on_busy = on_busy
@@ -86,10 +88,15 @@ cdef class Forward(Attempts):
     # --- taking -----------------------------------------------------------------------------------------
 
     cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *:
-        cdef bint is_new
+        cdef bint is_new = False
         cdef Query query
-        cdef Pending* pending = self.open(key.hash, key.octets, key.length, now_ns, &is_new)
-        if pending == NULL:     # who has no memory cannot do better
+        cdef Pending* pending = NULL
+        try:
+            pending = self.open(key.hash, key.octets, key.length, now_ns, &is_new)
+        except Exception as defect:
+            report(defect)
+        # Who has no memory cannot do better; and nobody's wait shall end because somebody else asks the same for ever.
+        if pending == NULL or pending.of_domain.weight > WAITING_MAX // 2:
             describe(&query, key.hash, key.octets, key.length)
             self.outgoing.drop(&query, waiter, now_ns)
             return
@@ -184,6 +191,8 @@ cdef class Forward(Attempts):
         cdef Failure own
         pending.until_ms = now_ms + group.budget_ms
         pending.version = group.version
+        self.flights.wheel.wake()       # before its timer is set: then nobody would start the clock
+        self.flights.wheel.set(&pending.timer, pending.until_ms)
         if group.is_outage:
             if self.has_waiting(pending) and self.tell_known(pending, True, now_ns):
                 self.close(pending, False)
@@ -203,7 +212,7 @@ cdef class Forward(Attempts):
         else:
             entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and self.tiers.memory.is_stale(entry, now_ms):
-                pending.stale_ms = now_ms + self.stale_wait_ms
+                pending.stale_ms = max(<int64_t>(pending.began_ns // 1000000) + self.stale_wait_ms, <int64_t>1)
                 if self.stale_wait_ms == 0:
                     self.tell_late(pending, now_ns)
         self.next_attempt(pending, False, now_ns)
@@ -297,6 +306,7 @@ cdef class Forward(Attempts):
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
         cdef Upstream upstream = <Upstream>flight.upstream
+        cdef Flight* earlier = flight.next_of_owner     # the list has the last one first
         cdef uint64_t now_ns = read_clock_ns()
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
@@ -318,7 +328,7 @@ cdef class Forward(Attempts):
         self.leave(pending, flight)
         self.flights.end(flight)
         self.answer(pending, &stored, 0, 0, now_ns)
-        flight = pending.flights
+        flight = earlier
         while flight != NULL:       # whoever was asked before has had his time
             (<Upstream>flight.upstream).note_loss()
             flight = flight.next_of_owner
@@ -340,7 +350,10 @@ cdef class Forward(Attempts):
             entry = self.tiers.look(
                 self.tiers.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
-            if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms):
+            # A mark that an answer which must not be kept has left (TTL 0) is newer than this.
+            if entry == NULL or (entry.answer.ttl != 0 and (
+                entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms)
+            )):
                 settle(
                     landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options,
                     &stored,
@@ -358,6 +371,7 @@ cdef class Forward(Attempts):
         cdef Failure own
         cdef const Stored* error = pending.error
         cdef bint is_silence = error == NULL
+        cdef bint is_known
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not pending.is_trial)
         cdef Instant now
         cdef Entry* entry
@@ -368,9 +382,11 @@ cdef class Forward(Attempts):
                 failure_ttl if lasting else 0,
             )
             error = &own.stored
-        if not self.has_waiting(pending):   # a good answer that only the disk has is not to be hidden either
-            self.tiers.recall((<const char*>pending.key)[:pending.key_length], False)
-        if not self.has_waiting(pending) or not self.tell_known(pending, is_silence, now_ns):
+        if self.has_waiting(pending):
+            is_known = self.tell_known(pending, is_silence, now_ns)
+        else:       # a good answer that only the disk has is not to be hidden either
+            is_known = self.tiers.recall((<const char*>pending.key)[:pending.key_length], False)
+        if not is_known:
             entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and not entry.answer.is_failure and self.tiers.memory.is_fresh(
                 entry, <int64_t>(now_ns // 1000000)

@@ -74,6 +74,7 @@ cdef class Questions:
     cdef void drop(self, Pending* pending) noexcept
     cdef void flush(self) noexcept                          # send the answers that are queued
     # private
+    cdef void note_leaving(self, Pending* pending) noexcept
     cdef void note_waiter(self, Pending* pending, uint64_t client) noexcept
 
 cdef uint64_t client_of(const Asker* asker) noexcept nogil

@@ -173,6 +173,12 @@ cdef class Questions:
             pending.is_shared = True
             self.of_clients.leave(&pending.of_client)
 
+    cdef void note_leaving(self, Pending* pending) noexcept:
+        self.waiting -= 1
+        self.of_domains.grow(&pending.of_domain, -1)
+        self.of_parents.grow(&pending.of_parent, -1)
+        self.of_clients.grow(&pending.of_client, -1)
+
     cdef bint has_waiting(self, const Pending* pending) noexcept:
         return pending.first != NULL
 
@@ -207,7 +213,7 @@ cdef class Questions:
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            self.waiting -= 1
+            self.note_leaving(pending)
             self.outgoing.tell(&query, waiter, stored, age, stale_ttl, now_ns)
 
     cdef void drop(self, Pending* pending) noexcept:
@@ -219,7 +225,7 @@ cdef class Questions:
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
-            self.waiting -= 1
+            self.note_leaving(pending)
             self.outgoing.drop(&query, waiter, now_ns)
 
     cdef void flush(self) noexcept:

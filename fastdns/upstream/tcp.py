@@ -89,8 +89,10 @@ class TcpChannel:
             return
         if not connection.is_open:
             connection.abandon(errno.ETIMEDOUT)
-        elif connection is self._connection:
+            return
+        if connection is self._connection:
             self._connection = None
+        self.send(attempt)  # by another one; this one is still listened to
 
     def close(self) -> None:
         self._closed = True

@@ -16,6 +16,7 @@ import pytest
 from environments import ago, value_of, write_disk
 from messages import (
     DO,
+    GENEROUS,
     ID,
     NAME,
     NS,
@@ -43,6 +44,8 @@ from messages import (
 from scenes import TIMEOUT, Peer, Scene, fail_until_dead, readable
 
 from fastdns._control import CHANGE_NAME
+from fastdns._groups import Group
+from fastdns._policy import Policy
 from fastdns._questions import IN_FLIGHT_MAX
 from fastdns._upstream import Upstream, query_message
 
@@ -440,6 +443,82 @@ def test_what_is_stale_is_told_when_upstreams_take_too_long_and_to_who_comes_lat
     scene.close()
 
 
+def test_name_whose_renewal_has_failed_is_held_though_its_clients_were_told_before(
+    tmp_path: Path,
+) -> None:
+    """RFC 8767 section 5: the next client does not wait for stale_wait again."""
+    scene = Scene(tmp_path, budget=0.2, stale_wait=0.02)
+    scene.front.keep(good(1), age_ms=2000)
+    scene.ask(query())
+    assert ttl_of(scene.told()) == 30
+    scene.tick_until(lambda: scene.front.forward.count == 0)
+    while not scene.not_asked():
+        scene.asked()
+    scene.ask(query())
+    (told,) = scene.heard()
+    assert ttl_of(told) == 30
+    assert scene.not_asked()
+    scene.close()
+
+
+def test_upstream_that_is_asked_after_an_error_has_its_whole_time(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, attempts=3, budget=1.5)
+    third = scene.make_upstream(scene.server)  # nobody reads there
+    scene.use(scene.known, third, scene.second_known)
+    for one in (scene.known, third):
+        one.answered(0.3)  # so long is the next one waited with
+    scene.ask(query())
+    scene.tick_until(lambda: readable(0, scene.upstream))
+    began = time.monotonic()
+    scene.answer(flags=REPLY | SERVFAIL)
+    scene.tick_until(lambda: readable(0, scene.second))
+    scene.answer(flags=REPLY | SERVFAIL, by=scene.second)
+    scene.tick_until(lambda: readable(0, scene.client))
+    assert time.monotonic() - began >= TIMEOUT - 0.02
+    scene.close()
+
+
+def test_questions_go_to_the_next_upstream_when_the_first_one_falls_silent_whatever_that_costs(
+    pair: Scene,
+) -> None:
+    for number in range(0, 3000, 30):
+        pair.ask(*(query(f"n{one}.one.test") for one in range(number, number + 30)))
+        while readable(0, pair.upstream):
+            pair.asked()
+    began = time.monotonic()
+    asked = set()
+    while len(asked) < 3000 and time.monotonic() < began + 3:
+        pair.front.forward.tick()
+        while readable(0, pair.second):
+            asked.add(pair.second.recvfrom(4096)[0][12:])
+    assert len(asked) == 3000
+
+
+def test_client_that_repeats_one_question_ends_nobody_s_wait_for_it(scene: Scene) -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.77", 0))
+        other.connect(scene.server.getsockname())
+        other.send(query())
+        scene.ask()
+        for _ in range(300):
+            scene.ask(*[query()] * 30)
+        scene.answer(address())
+        assert readable(0, other)
+    assert scene.front.count("shed_total") > 0
+
+
+def test_question_of_a_group_that_there_is_not_is_nobody_s(scene: Scene) -> None:
+    scene.front.tiers.use_policy(Policy(5))
+    scene.ask(query("www.example", A, 1, opt()))
+    assert dns.message.from_wire(scene.heard()[0]).rcode() == SERVFAIL
+    assert scene.not_asked()
+    scene.front.forward.add_group(private := Group(GENEROUS, number=5))
+    private.use([scene.second_known])
+    scene.ask(query())
+    scene.answer(address(), by=scene.second)
+    assert scene.heard() == [reply(address())]
+
+
 # ---- an outage
 
 
@@ -587,6 +666,29 @@ def test_flood_of_one_client_ends_its_own_waits_only(scene: Scene) -> None:
             scene.ask(*(query(f"n.d{one}.x{one}") for one in range(number, number + 32)))
         scene.say(wire[:2] + reply(address(), qname="waits.test")[2:], peer)
         assert readable(0, other)
+
+
+def test_small_flood_that_nobody_answers_takes_no_repetition_from_others(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, attempts=3, budget=3.0)
+    for _ in range(30):
+        scene.known.answered(0.005)
+    for number in range(0, 1500, 30):
+        scene.ask(*(query(f"n{one}.flood.test") for one in range(number, number + 30)))
+        scene.front.forward.tick()
+        while readable(0, scene.upstream):
+            scene.asked()
+        scene.known.answered(0.005)  # others are answered
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+        other.bind(("127.0.0.77", 0))
+        other.connect(scene.server.getsockname())
+        other.send(query())
+        scene.ask()
+        wanted = query("www.example", A, 1, opt())[12:]
+        times = 0
+        while times < 2:  # the first one is lost
+            scene.tick_until(lambda: readable(0, scene.upstream))
+            times += scene.asked()[0][12:] == wanted
+    scene.close()
 
 
 # ---- renewing, and health

@@ -9,6 +9,7 @@ import pytest
 from environments import ago, fetch, front_on, value_of, write_disk
 from messages import (
     AAAA,
+    GENEROUS,
     SOURCE,
     A,
     Front,
@@ -34,6 +35,7 @@ from fastdns._control import (
     change_covers,
 )
 from fastdns._disk import Disk
+from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._key import disk_key
 from fastdns._policy import Policy
@@ -314,6 +316,7 @@ def test_same_upstreams_set_again_change_nothing(front: Front) -> None:
 
 def test_upstreams_of_another_group_change_nothing_for_the_default_one(front: Front) -> None:
     front.learn(key(), good())
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     assert front.ask(query()) is not None
 
@@ -332,7 +335,15 @@ def test_answer_of_former_upstreams_is_good_for_stale_ones_however_much_changes(
     assert stale(front) is None
 
 
+def begin_group(front: Front, number: int) -> None:
+    """Let a group of this number ask the same upstream."""
+    group = Group(GENEROUS, number=number)
+    group.use([front.known])
+    front.forward.add_group(group)
+
+
 def test_name_that_another_group_is_asked_for_now_is_a_miss(front: Front) -> None:
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     front.learn(key(), good())
     front.tiers.use_policy(Policy(3))
@@ -343,6 +354,7 @@ def test_name_that_another_group_is_asked_for_now_is_a_miss(front: Front) -> Non
 
 
 def test_policy_that_decides_the_same_leaves_entries_in_place(front: Front) -> None:
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
     front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
@@ -368,6 +380,7 @@ def test_answer_of_a_group_that_nobody_asks_any_more_is_not_kept(front: Front) -
 def test_thread_that_reads_a_cold_disk_reads_what_its_group_said(place: Path) -> None:
     write_disk(place, {key()[:-2] + b"\0\3": value_of(good(200), ago(100), origin=77)})
     front = front_on(place, warm=False)
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     assert fetch(front) is None
     front.tiers.use_policy(Policy(3))
@@ -386,6 +399,7 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
         },
     )
     front = front_on(place)
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     response = front.ask(query())
     assert response is not None
@@ -397,6 +411,7 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
 
 
 def test_answer_of_a_group_goes_to_the_disk_under_its_number(front: Front) -> None:
+    begin_group(front, 3)
     front.tiers.set_group(3, 77)
     front.tiers.use_policy(Policy(3))
     front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
