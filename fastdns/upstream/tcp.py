@@ -75,11 +75,14 @@ class TcpChannel:
     def forget(self, attempt: Attempt) -> None:
         """Nobody waits for it any more."""
         for query in attempt.query or ():
-            self._leave(query)
+            if self._leave(query) and query.connection is not None:
+                query.connection.unheard += 1
 
-    def _leave(self, query: _Query) -> None:
-        if self._pending.get(query.query_id) is query:
-            del self._pending[query.query_id]
+    def _leave(self, query: _Query) -> bool:
+        if self._pending.get(query.query_id) is not query:
+            return False
+        del self._pending[query.query_id]
+        return True
 
     def late(self, attempt: Attempt) -> None:
         """It ran out of time: a connection on which nothing came since it was sent is dead."""
@@ -157,6 +160,7 @@ class _Connection:
 
     def __init__(self, channel: TcpChannel) -> None:
         self.replies = 0
+        self.unheard = 0  # queries that are answered to nobody any more
         self.last_reply = 0.0
         self._channel = channel
         self._outbox = bytearray()
@@ -223,6 +227,8 @@ class _Connection:
                 if self._channel.received(self, frame):
                     self.replies += 1
                     self.last_reply = time.monotonic()
+                elif self.unheard:
+                    self.unheard -= 1
                 else:
                     bad += 1
             try:
