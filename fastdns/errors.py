@@ -1,12 +1,6 @@
-"""Typed errors: what is wrong, and what clients hear of it (RCODE and RFC 8914)."""
+"""Typed errors that are told to the owner, each in one line."""
 
 from __future__ import annotations
-
-SERVFAIL = 2
-
-EDE_OTHER = 0
-EDE_NO_REACHABLE_AUTHORITY = 22
-EDE_NETWORK_ERROR = 23
 
 
 class FastdnsError(Exception):
@@ -32,47 +26,3 @@ class ConfigErrors(FastdnsError):
 
 class StartError(FastdnsError):
     """The daemon cannot start; the text names the cause and the remedy."""
-
-
-class UpstreamError(FastdnsError):
-    """No upstream gave a usable answer; carries what the client is told."""
-
-    rcode = SERVFAIL
-    ede = EDE_OTHER
-    lasting = True  # worth being remembered for failure_ttl
-
-
-class UpstreamTimeout(UpstreamError):
-    """Upstreams were asked and none answered in time."""
-
-    ede = EDE_NO_REACHABLE_AUTHORITY
-
-
-class UpstreamUnusable(UpstreamError):
-    """An upstream has replied, and what it said is of no use."""
-
-    ede = EDE_NETWORK_ERROR
-
-
-class UpstreamLame(UpstreamError):
-    """An upstream has answered with a referral, or with nothing: it does not recurse."""
-
-    ede = EDE_NO_REACHABLE_AUTHORITY
-
-
-class LocalShortage(UpstreamError):
-    """This machine lacks descriptors or memory to ask anybody: no fault of an upstream's."""
-
-    lasting = False
-
-
-class UpstreamUnreachable(UpstreamError):
-    """The network refused: no route, port closed, connection reset; or there is no upstream."""
-
-    ede = EDE_NETWORK_ERROR
-
-
-class NetworkDown(UpstreamUnreachable):
-    """This machine has no way to the upstream, or knows none: over as soon as it has one."""
-
-    lasting = False

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import socket
 
 import attrs
@@ -19,8 +18,6 @@ from ._groups import Group
 from ._key import split_key
 from ._wheel import TICK_SECONDS
 from .defects import guarded, report
-
-log = logging.getLogger(__name__)
 
 DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
 

@@ -42,11 +42,6 @@ cdef class Attempt:
         """True when nobody waits for it any more."""
         return self.flight == NULL
 
-    @property
-    def sent_at(self):
-        """When it was sent first, in seconds since boot."""
-        return self.flight.sent_ns / 1e9 if self.flight != NULL else 0.0
-
     def message(self, int query_id):
         """Return the query in wire form under this id."""
         cdef uint8_t room[QUERY_MAX]
