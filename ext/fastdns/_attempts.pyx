@@ -15,6 +15,7 @@ from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, 
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._flights cimport LISTEN_MS
+from fastdns._groups cimport TRIES_MAX, TRY_MS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
@@ -90,6 +91,7 @@ cdef class Attempts(Questions):
         cdef Flight* flight
         cdef int position
         cdef bint may_go_on = False
+        cdef bint is_last_try = False
         cdef bint is_mute = self.is_mute(pending)
         cdef int64_t pause_min = 0
         if pending.version != group.version:
@@ -98,6 +100,11 @@ cdef class Attempts(Questions):
             pending.asked = pending.spent = 0
         while pending.sendings < group.attempts + pending.extra:
             position = group.first() if pending.sendings == 0 else group.after(pending.position, pending.spent)
+            if position < 0 and pending.flights == NULL and not pending.is_trial and group.tries < TRIES_MAX:
+                # All that are alive have answered with an error: one that counts as dead may do better by now.
+                position = group.dead_after(pending.position, pending.spent)
+                pending.is_trial = is_last_try = position >= 0
+                group.tries += is_last_try
             if position < 0:
                 break
             upstream = group.member(position)
@@ -125,7 +132,9 @@ cdef class Attempts(Questions):
             self.conclude(pending, now_ns)
             return
         pending.next_ms = 0
-        if may_go_on:
+        if is_last_try:
+            pending.until_ms = min(pending.until_ms, <int64_t>(now_ns // 1000000) + TRY_MS)
+        elif may_go_on:
             upstream = <Upstream>pending.flights.upstream
             pending.next_ms = <int64_t>(now_ns // 1000000) + max(self.pause_ms(pending, upstream), pause_min)
         self.look_after(pending)

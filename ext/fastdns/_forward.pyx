@@ -10,7 +10,7 @@ from fastdns._answer cimport OPTIONS_MAX, Failure, Stored, fail, is_failure_code
 from fastdns._attempts cimport NO_NETWORK, REFUSED_BY_NETWORK, SHORTAGE, UNUSABLE
 from fastdns._clock cimport Instant, read_clock_ns, read_moment
 from fastdns._flights cimport Attempt, Flight, Flights, Landing
-from fastdns._groups cimport Group
+from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_length_of
 from fastdns._policy cimport Decision
@@ -27,9 +27,7 @@ from fastdns.defects import report
 
 cdef enum:
     SEARCHES_MAX = 1024     # that another thread reads the disk for: each costs a greenlet
-    OUTAGE_TRIES = 4        # questions of a group that try in an outage, at once
-    OUTAGE_SEARCHES = 512   # and that search a cold disk
-    OUTAGE_WAIT_MS = 300    # that a client waits for such a try
+    OUTAGE_SEARCHES = 512   # in an outage
     OVERDUE_A_TICK = 256    # so that hits get their turn; the others' time comes with the next tick
     HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
@@ -79,7 +77,7 @@ cdef class Forward(Attempts):
         cdef void* found = self.group_at_number(group)
         if is_cold:
             return self.searching >= OUTAGE_SEARCHES
-        return (<Group>found).probes >= OUTAGE_TRIES or (<Group>found).count == 0
+        return (<Group>found).tries >= TRIES_MAX or (<Group>found).count == 0
 
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil:
         cdef int64_t held_from_s = (<Group>self.group_at_number(group)).held_from_s
@@ -207,8 +205,8 @@ cdef class Forward(Attempts):
                 self.close(pending, False)
                 return
             pending.is_trial = True
-            group.probes += 1
-            pending.until_ms = min(pending.until_ms, now_ms + OUTAGE_WAIT_MS)
+            group.tries += 1
+            pending.until_ms = min(pending.until_ms, now_ms + TRY_MS)
         else:
             entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and self.tiers.memory.is_stale(entry, now_ms):
@@ -344,6 +342,8 @@ cdef class Forward(Attempts):
         cdef Decision decision
         cdef Entry* entry
         self.flights.note_reply(flight, now_ns)
+        if flight.is_lingering and not flight.repeated_ns:
+            upstream.note_lateness()
         if flight.keeps_late and not (
             landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode)
         ) and self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
@@ -415,7 +415,7 @@ cdef class Forward(Attempts):
         if pending.is_searching:
             self.searching -= 1
         if pending.is_trial:
-            group.probes -= 1
+            group.tries -= 1
         self.flights.wheel.cancel(&pending.timer)
         while flight != NULL:
             after = flight.next_of_owner

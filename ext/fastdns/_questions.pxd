@@ -44,7 +44,7 @@ cdef struct Pending:        # a question under way
     uint16_t group
     bint is_searching       # another thread reads the disk for it; nobody has been asked
     bint is_late            # what is stale has been told: who joins is told so at once
-    bint is_trial           # in an outage: whether somebody answers again
+    bint is_trial           # whether one that counts as dead answers again
     bint is_shared          # several clients wait for it: it is in no client's share
     uint16_t key_length
     uint8_t key[KEY_MAX]

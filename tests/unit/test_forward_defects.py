@@ -25,7 +25,7 @@ from fastdns import defects
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
 from fastdns._forward import Forward
-from fastdns._upstream import Upstream
+from fastdns._upstream import PROBE, Upstream
 
 
 def die_with_a_defect(scene: Scene) -> None:
@@ -134,7 +134,7 @@ def test_defects_are_told_once_a_second(
 def test_what_is_no_key_is_refused_wherever_one_is_taken(scene: Scene, octets: bytes) -> None:
     forward = scene.front.forward
     takers = [forward.renew, forward.found, forward.ask]
-    takers.append(lambda key: forward.flights.probe(scene.known, key, has_opt=True))
+    takers.append(lambda key: forward.flights.probe(scene.known, key, PROBE))
     takers.append(lambda key: scene.front.cache.insert(key, answer_of_size(100), 0))
     takers.append(lambda key: scene.front.learn(key, answer_of_size(100)))
     for take in takers:
