@@ -118,7 +118,7 @@ def test_without_a_port_to_be_had_the_client_is_told_so_and_nobody_is_to_blame(
     (told,) = scene.heard()
     assert told[3] & 15 == SERVFAIL
     assert (scene.front.forward.count, scene.known.failures) == (0, 0)
-    assert scene.front.cache.count == 0  # it is over as soon as there are some
+    assert scene.front.memory.count == 0  # it is over as soon as there are some
 
 
 # ---- answering
@@ -229,16 +229,16 @@ def test_answer_to_a_question_that_a_command_has_removed_meanwhile_is_told_and_n
     scene.front.control.post(CHANGE_NAME, name("www.example"))
     scene.answer(address())
     assert len(scene.heard()) == 1
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
     assert scene.front.ring.used == 0
 
 
 def test_answer_of_an_upstream_of_before_is_told_and_not_kept(scene: Scene) -> None:
     scene.ask(query())
-    scene.front.tiers.set_group(0, 77)
+    scene.front.cache.set_group(0, 77)
     scene.answer(address())
     assert len(scene.heard()) == 1
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
 
 
 def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -> None:
@@ -255,8 +255,8 @@ def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -
 def test_error_hides_no_good_answer_that_only_the_disk_has(tmp_path: Path) -> None:
     write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(1))})
     scene = Scene(tmp_path)
-    while scene.front.tiers.disk.is_cold:
-        scene.front.tiers.disk.fetch(key("nothing"))
+    while scene.front.cache.disk.is_cold:
+        scene.front.cache.disk.fetch(key("nothing"))
     scene.front.forward.renew(key())
     scene.answer(flags=REPLY | SERVFAIL)
     scene.ask(query())
@@ -279,7 +279,7 @@ def test_client_that_repeats_one_question_ends_nobody_s_wait_for_it(scene: Scene
 
 
 def test_question_of_a_group_that_there_is_not_is_nobody_s(scene: Scene) -> None:
-    scene.front.tiers.use_policy(Policy(5))
+    scene.front.cache.use_policy(Policy(5))
     scene.ask(query("www.example", A, 1, opt()))
     assert dns.message.from_wire(scene.heard()[0]).rcode() == SERVFAIL
     assert scene.not_asked()
@@ -322,7 +322,7 @@ def test_without_any_upstream_the_client_is_told_so_at_once(scene: Scene) -> Non
     scene.ask(query("www.example", A, 1, opt()))
     told = dns.message.from_wire(scene.heard()[0])
     assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NOBODY])
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
 
 
 # ---- a disk that takes its time
@@ -331,7 +331,7 @@ def test_without_any_upstream_the_client_is_told_so_at_once(scene: Scene) -> Non
 def cold_scene(tmp_path: Path, age: int) -> Scene:
     write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(age))})
     scene = Scene(tmp_path)
-    assert scene.front.tiers.disk.is_cold
+    assert scene.front.cache.disk.is_cold
     return scene
 
 
@@ -340,8 +340,8 @@ def test_cold_disk_is_left_to_another_thread_and_what_it_finds_is_told(tmp_path:
     scene.ask(query(), query("nothing.example"))
     assert scene.not_asked()
     assert scene.front.cold == [key(), key("nothing.example")]
-    tiers = scene.front.tiers
-    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    cache = scene.front.cache
+    cache.adopt(key(), cache.fetch(key()), cache.ticket())
     scene.front.forward.found(key())
     (told,) = scene.heard()
     assert 285 <= ttl_of(told) <= 290
@@ -354,8 +354,8 @@ def test_what_a_slow_disk_has_is_told_when_upstreams_fail(tmp_path: Path) -> Non
     scene = cold_scene(tmp_path, 400)
     scene.ask(query())
     scene.front.forward.ask(key())
-    tiers = scene.front.tiers
-    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    cache = scene.front.cache
+    cache.adopt(key(), cache.fetch(key()), cache.ticket())
     scene.answer(flags=REPLY | SERVFAIL)
     (told,) = scene.heard()
     assert ttl_of(told) == 30
@@ -470,7 +470,7 @@ def test_renewal_is_asked_once_and_kept(scene: Scene) -> None:
     assert scene.front.forward.renew(key()) is False
     scene.answer(address())
     assert scene.heard() == []
-    assert scene.front.cache.count == 1
+    assert scene.front.memory.count == 1
 
 
 def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(scene: Scene) -> None:
