@@ -5,6 +5,7 @@ from typing import NamedTuple
 COUNTERS: tuple[tuple[str, str], ...]
 LATENCY_BOUNDS: tuple[float, ...]
 LAYOUT: tuple[int, int, int, int, int]
+UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):
     """What is known of an upstream; `rtt` in seconds."""

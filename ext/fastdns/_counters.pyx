@@ -92,6 +92,8 @@ if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_
     raise ImportError("a slot is too small")
 # For readers: octets of a slot, where in it the outcomes are, the histograms, and the sign of life.
 LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT)
+# How many upstreams a process shows at most, and how many octets of a name.
+UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
 # rtt: seconds, None: unknown; edns: False when it is asked without
 UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))

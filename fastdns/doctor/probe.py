@@ -71,6 +71,11 @@ def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Repl
         return _ask(connection, question, timeout, is_framed=tcp)
 
 
+def said(error: OSError) -> str:
+    """Return in a few words why there was no reply."""
+    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+
+
 def _dial(address: Address, timeout: float, kind: socket.SocketKind) -> socket.socket:
     connection = socket.socket(address.family, kind)
     try:
