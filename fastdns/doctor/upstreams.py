@@ -25,6 +25,7 @@ TRIES = 2
 ASKED_MAX = 20
 FOLLOWS_SECONDS = 2.5  # within which workers follow a file that names upstreams, and show that
 PAUSE_SECONDS = 0.1
+TCP_SECONDS = 2.0
 SHOWN_MAX, NAME_OCTETS = UPSTREAM_TABLE
 NAME_ONE = 'servers = ["9.9.9.9"] under [upstream]'
 
@@ -49,16 +50,43 @@ def look(config: Config, running: Daemon | None) -> Iterator[Finding]:
         yield wrong(ABOUT, no_upstream(config), NAME_ONE)
         return
     servers = asked.servers[:ASKED_MAX]
-    with ThreadPoolExecutor(ASKED_MAX) as pool:
+    with ThreadPoolExecutor(2 * ASKED_MAX) as pool:
+        over_tcp = pool.map(_refuses_tcp, servers)
         told = list(pool.map(lambda one: _ask(one, config.upstream.timeout, asked), servers))
+        refusals = list(over_tcp)
     some_answer = any(one.state == "ok" for one in told)
     for one in told:
         # With another one that answers, a dead one costs little.
         yield hint(one.about, one.text, one.do) if some_answer and one.state == "wrong" else one
+    # One that is silent altogether has been told of.
+    answering = [i for i, one in enumerate(told) if one.state == "ok"]
+    without = [(servers[i], why) for i in answering if (why := refusals[i]) is not None]
+    yield from _without_tcp(without, some_take_it=len(without) < len(answering))
     if len(asked.servers) > ASKED_MAX:
         yield ok(ABOUT, f"{len(asked.servers) - ASKED_MAX} more were not asked")
     if finding is not None:
         yield finding
+
+
+def _refuses_tcp(server: Server) -> str | None:
+    """Return why an upstream that is asked over UDP cannot be asked over TCP; None: it can."""
+    if server.kind.is_stream:
+        return None  # it is asked like that anyway
+    try:
+        probe.ask(server.address, probe.ROOT_NS, tcp=True, timeout=TCP_SECONDS)
+    except OSError as error:
+        return said(error)
+    return None
+
+
+def _without_tcp(found: Sequence[tuple[Server, str]], *, some_take_it: bool) -> Iterator[Finding]:
+    for server, why in found:
+        text = (
+            f"{server} answers over UDP, but not over TCP ({why}): answers too large for UDP, as "
+            "with DNSSEC or many addresses, cannot be had from it"
+        )
+        do = f"let this machine reach port {server.address.port} of it over TCP (a firewall?)"
+        yield (hint if some_take_it else wrong)(ABOUT, text, f"{do}, or name another upstream")
 
 
 def _asked(config: Config, running: Daemon | None) -> tuple[Asked, Finding | None]:

@@ -318,6 +318,18 @@ def test_daemon_with_a_file_of_its_own_is_judged_by_that_file(box: Box) -> None:
     assert "fastdns reload" not in told
 
 
+def test_upstream_that_takes_no_tcp_is_named_with_what_fails_and_the_remedy(box: Box) -> None:
+    box.start_upstream(tcp=False)
+
+    found = box.findings("upstream", status=1)
+
+    assert [one["state"] for one in found] == ["ok", "wrong"]
+    refused = "53 answers over UDP, but not over TCP (Connection refused)"
+    assert f"{UPSTREAM}:{refused}" in found[1]["text"]
+    assert "answers too large for UDP" in found[1]["text"]
+    assert "port 53 of it over TCP" in found[1]["do"]
+
+
 def test_every_error_of_a_configuration_is_told(box: Box) -> None:
     box.write("fastdns/fastdns.toml", 'workers = "x"\n[cache]\nmemory = 7\n')
 
