@@ -13,6 +13,7 @@ from ..config.places import Places
 from ..config.schema import Config, Seconds, Server, ServerFile
 from ..config.servers import parse_server
 from ..counters import Pages
+from ..server.refusals import MEANINGS
 from ..server.settings import no_upstream
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import probe
@@ -180,5 +181,6 @@ def _ask(server: Server, timeout: Seconds, asked: Asked) -> Finding:
                 without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
                 text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
                 return ok(ABOUT, f"{text} ({asked.source})")
-            problem = f"answers {reply} to . NS: it does not resolve for this machine"
+            _, meaning = MEANINGS.get(reply.rcode, ("", "it does not resolve for this machine"))
+            problem = f"answers {reply} to . NS: {meaning}"
     return wrong(ABOUT, f"{server} {problem} ({asked.source})", asked.change)

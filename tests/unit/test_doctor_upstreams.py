@@ -17,7 +17,7 @@ END = b"end"
 
 
 @contextmanager
-def upstream(*, tcp: bool) -> Iterator[Server]:
+def upstream(*, tcp: bool, rcode: int = 0) -> Iterator[Server]:
     """Answers over UDP; over TCP either as well, or never, as behind a firewall that drops it."""
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
@@ -28,7 +28,7 @@ def upstream(*, tcp: bool) -> Iterator[Server]:
         streams.listen()
 
         def answer(query: bytes) -> bytes:
-            return query[:2] + bytes((0x81, 0x80, 0, 1, 0, 0, 0, 0, 0, 0)) + query[12:17]
+            return query[:2] + bytes((0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0)) + query[12:17]
 
         def serve_datagrams() -> None:
             while (received := datagrams.recvfrom(4096))[0] != END:
@@ -91,3 +91,10 @@ def test_upstream_without_tcp_beside_one_that_has_it_is_a_hint() -> None:
     assert [one.state for one in found] == ["ok", "ok", "hint"]
     assert found[2].text.startswith(f"{bad} answers over UDP, but not over TCP")
     assert f"port {bad.address.port} of it over TCP" in found[2].do
+
+
+def test_upstream_that_refuses_is_said_to_and_why() -> None:
+    with upstream(tcp=True, rcode=5) as server:
+        (found,) = look(server)
+    assert found.state == "wrong"
+    assert "answers REFUSED to . NS: it does not serve this address" in found.text
