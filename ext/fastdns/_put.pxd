@@ -25,6 +25,7 @@ ctypedef struct Put:
 ctypedef struct Row:        # a Put in the order of the disk
     const uint8_t* key      # on disk
     Put* put
+    const void* at          # where it was put, or removed from; NULL: nowhere
     uint16_t key_length
     uint8_t state           # what `done` is to be, once it is committed
 

@@ -61,6 +61,7 @@ cdef int put_value(
         memcpy(out.mv_data, row.put.value, row.put.value_length)
         if hits != own:
             set_hits(<uint8_t*>out.mv_data, row.put.value_length, hits)
+        row.at = out.mv_data
         row.state = PUT_WRITTEN
     return status
 
@@ -73,6 +74,7 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
     cdef Stored answer
     cdef uint64_t before = 0
     cdef int status
+    row.at = NULL
     row.state = PUT_NEEDLESS
     if put.value == NULL:
         return add_hits(cursor, row)
@@ -96,6 +98,7 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
         before = old.hits
     if ours.ttl != 0:
         return put_value(cursor, row, sum_of(before, ours.hits, put.hits), ours.hits, 0, &found)
+    row.at = found.mv_data
     row.state = PUT_WRITTEN
     return mdb_cursor_del(cursor, 0)
 
@@ -124,6 +127,7 @@ cdef int add_hits(MDB_cursor* cursor, Row* row) noexcept nogil:
     own = row[0]
     own.put = &put
     status = put_value(cursor, &own, sum_of(old.hits, put.hits, 0), old.hits, 0, &found)
+    row.at = own.at
     row.state = own.state
     free(copy)
     return status

@@ -43,9 +43,6 @@ from fastdns._put cimport (
     sort_rows,
 )
 
-cdef enum:
-    PAGE_HEADER = 16        # octets, also of the first of the pages of a value that has pages of its own
-
 
 cdef class Writer(Database):
     """The environment, to be changed."""
@@ -189,64 +186,60 @@ cdef class Writer(Database):
 
     cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1:
         cdef size_t step = self.step
+        cdef uint64_t commits = self.commits
         cdef size_t written = 0
         cdef size_t at = 0
-        cdef size_t some, commits
+        cdef size_t i, done
         cdef int status
         while at < count:
-            some = count_of(rows + at, count - at, step, self.page_octets)
-            commits = self.commits
-            status = self.put_rows(rows + at, some, now, record, &written)
-            if status == MDB_MAP_FULL and some > 1:
-                # Its own copies of pages may be what did not fit: fewer entries need fewer.
-                step = max(<size_t>1, min(step, some) // 4)
-                continue
-            check(status, "mdb_put")
             if self.commits != commits:
                 record = None
-            at += some
+            status = self.put_rows(rows + at, count - at, now, record, &step, &done)
+            if status == MDB_MAP_FULL and done > 1:
+                # Its own copies of pages may be what did not fit: fewer entries need fewer.
+                step = max(<size_t>1, step // 4)
+                continue
+            check(status, "mdb_put")
+            for i in range(at, at + done):
+                rows[i].put.done = rows[i].state
+                written += rows[i].state == PUT_WRITTEN
+            at += done
         return <Py_ssize_t>written
 
-    cdef int put_rows(self, Row* rows, size_t count, const Instant* now, bytes record, size_t* written) except? -1:
-        """Put so many in one transaction; return the status of LMDB that kept it from that."""
+    cdef int put_rows(
+        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* step, size_t* done
+    ) except? -1:
+        """Put in one transaction what changes about `step` pages; return the status of LMDB that kept it from that.
+
+        `done` is how many those were; when they did not fit, `step` how many pages.
+        """
         cdef MDB_txn* txn = self.begin(0)
         cdef MDB_cursor* cursor = NULL
-        cdef size_t changed = 0
-        cdef size_t i
+        cdef const char* page = NULL
+        cdef const char* at
+        cdef Py_ssize_t octets = self.page_octets
+        cdef size_t pages = 0
+        cdef size_t i = 0
         cdef int status = mdb_cursor_open(txn, self.entries, &cursor)
         with nogil:
-            for i in range(count):
-                if status == 0:
-                    status = put_row(cursor, &rows[i], now)
-                    changed += rows[i].state == PUT_WRITTEN
+            while status == 0 and i < count and pages < step[0]:
+                status = put_row(cursor, &rows[i], now)
+                at = <const char*>rows[i].at
+                if at != NULL and (page == NULL or at - page >= octets or page - at >= octets):
+                    # Neighbours share a page; a large value has some of its own.
+                    page = at
+                    pages += 1 + rows[i].put.value_length // octets
+                i += 1
             if cursor != NULL:
                 mdb_cursor_close(cursor)
-        if status == 0 and changed and record is not None:
+        done[0] = i
+        if status == 0 and pages and record is not None:
             status = put_octets(txn, self.about, b"written", record)
-        if status != 0:
+        if status != 0 or not pages:
             mdb_txn_abort(txn)
-            return status
-        if changed:
-            status = self.commit(txn)
-            if status != 0:
-                return status
-            self.commits += 1
         else:
-            mdb_txn_abort(txn)
-        for i in range(count):
-            rows[i].put.done = rows[i].state
-        written[0] += changed
-        return 0
-
-
-cdef size_t count_of(const Row* rows, size_t count, size_t step, size_t page_octets) noexcept nogil:
-    """Return how many of these change about `step` pages: one each, and those that a large value has for itself."""
-    cdef size_t pages = 0
-    cdef size_t i
-    for i in range(count):
-        pages += 1
-        if rows[i].put.value_length > page_octets // 2:
-            pages += (PAGE_HEADER + rows[i].put.value_length) // page_octets
-        if pages > step and i > 0:
-            return i
-    return count
+            status = self.commit(txn)
+            self.commits += status == 0
+        if status != 0:
+            step[0] = min(step[0], pages)
+        return status
