@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
-import lmdb
 
 from .._clock import Moment
 from .._control import Control
@@ -29,6 +28,7 @@ from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
 from ..cache.store import SMALL_MAP, Store, Update, is_removal
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
+from ..errors import MapFull
 from .broom import Broom
 from .children import Child
 from .desk import Desk
@@ -194,7 +194,7 @@ class Keeper:
                 )
             self._broom.see(store, now)
             self._disk.succeeded()
-        except lmdb.MapFullError as error:
+        except MapFull as error:
             self._broom.make_room(store, error, now)
             return None
         except TROUBLE as error:
@@ -209,7 +209,7 @@ class Keeper:
             return 0
         written = 0
         with self._disk.writing():
-            store.env.reader_check()  # a page that a dead reader saw last is free
+            store.check_readers()  # a page that a dead reader saw last is free
             self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
             updates = sorted(self._needed(store) + counts)
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
