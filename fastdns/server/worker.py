@@ -60,6 +60,7 @@ class Inheritance:
     counters: Counters
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
+    rings: Sequence[Ring]  # of all workers, to be looked up
     control: Control
     bell: int  # an eventfd: the keeper wants us to look at the control pages
     keeper_bell: int
@@ -92,6 +93,7 @@ class Worker:
             inheritance.control,
             fingerprint(config.upstream, servers),
             inheritance.keeper_bell,
+            inheritance.rings,
         )
         self._admission = Admission(config.access, tells=inheritance.number == 0)
         self._resolver = Resolver(
