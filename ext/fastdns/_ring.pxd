@@ -33,11 +33,12 @@ cdef class Ring:
     cdef object memory
 
     cdef bint put_answer(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* stored,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* stored, const Origin* origin,
     ) noexcept nogil
-    # ^ hash: of the key, by _siphash. False: shed. With less than a quarter free, answers that are negative or live under a minute are; then all.
-    #   A failure is not for the disk: True, and nothing is written. An answer of TTL 0 travels as a removal.
+    # ^ hash: of the key, by _siphash. False: shed. With less than a quarter free, answers that are negative or live
+    #   under a minute are; then all. A failure is not for the disk: True, and nothing is written. An answer of TTL 0
+    #   travels as a removal.
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil
     # ^ False when more than half is used: the caller keeps its count and tries later
     cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil

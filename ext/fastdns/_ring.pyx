@@ -147,8 +147,8 @@ cdef class Ring:
         return self.data + at + sizeof(RecordHead) + record.key_length
 
     cdef bint put_answer(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* stored,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* stored, const Origin* origin,
     ) noexcept nogil:
         cdef RecordHead record
         cdef uint64_t end = 0
@@ -220,7 +220,9 @@ cdef class Ring:
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         fill_origin(&source, origin, upstream, rtt_us)
-        return self.put_answer(keyed_hash(key, len(key)), key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source)
+        return self.put_answer(
+            keyed_hash(key, len(key)), key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source
+        )
 
     def put_hits_of(self, bytes key not None, uint32_t delta):
         """Hand a count of hits over; return False when it has to wait (ValueError: not a key)."""
