@@ -182,9 +182,13 @@ class Worker:
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:
-        """Do what the keeper has rung for: look at the control pages, report the hits."""
+        """Do what the keeper has rung for: look at the control pages, report the hits.
+
+        A command may be about to read how the upstreams are: what it is shown is of now.
+        """
         with suppress(BlockingIOError):
             os.read(self._bell, 8)
+        self._endpoints.show()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally
