@@ -149,6 +149,15 @@ class Pages:
                 together[state.name] = state if known is None else _merge(known, state)
         return list(together.values())
 
+    def upstreams_shown_since(self, moment: float) -> list[UpstreamState]:
+        """Return what processes know that have shown it since then (by time.monotonic)."""
+        together: dict[str, UpstreamState] = {}
+        for shown_at, states in self.upstream_tables():
+            for state in states if shown_at and shown_at >= moment else ():
+                known = together.get(state.name)
+                together[state.name] = state if known is None else _merge(known, state)
+        return list(together.values())
+
     def _at(self, slot: int, octets: int) -> int:
         """Return which word stands so many octets after the start of a slot."""
         return (SLOT_OCTETS * (slot + 1) + octets) // 8

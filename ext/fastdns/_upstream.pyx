@@ -208,6 +208,13 @@ cdef class Upstream:
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns, 0)
 
+    def assume_dead(self):
+        """Take it for dead until it answers: another process has found that out."""
+        self.in_a_row = DEADLY_FAILURES
+        if self.alive:
+            self.alive = False
+            self.tell_turn()
+
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)

@@ -21,7 +21,7 @@ from gevent.event import Event
 from .._answer import Limits
 from .._cache import Cache
 from .._control import Control
-from .._counters import Counters
+from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
@@ -65,6 +65,7 @@ class Inheritance:
     bell: int  # an eventfd: the keeper wants us to look at the control pages
     keeper_bell: int
     cache: Path  # the LMDB environment
+    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
 
 
 class Worker:
@@ -85,6 +86,7 @@ class Worker:
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
         self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
+        self._endpoints.take_over(inheritance.upstreams)
         self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
