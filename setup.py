@@ -16,14 +16,19 @@ MODULES = [
     "_special_names",
     "_entry",
     "_hotcache",
+    "_ring_index",
     "_ring",
+    "_rings",
     "_control",
     "_disk",
+    "_put",
+    "_database",
+    "_writer",
     "_counters",
     "_response",
     "_udp",
     "_query",
-    "_access",
+    "_clients",
     "_stream",
     "_waiters",
     "_policy",
@@ -41,7 +46,7 @@ MODULES = [
     "_forward",
     "_fastpath",
 ]
-LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with
+ON_LMDB = {"_disk", "_database", "_put", "_writer"}  # modules that are linked with liblmdb
 
 # Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler
 # ends the build.
@@ -56,7 +61,7 @@ setup(
             Extension(
                 f"fastdns.{name}",
                 [f"ext/fastdns/{name}.pyx"],
-                libraries=LIBRARIES.get(name, []),
+                libraries=["lmdb"] if name in ON_LMDB else [],
                 extra_compile_args=["-O2", "-Wall", *(["-Werror"] if strict else [])],
             )
             for name in MODULES

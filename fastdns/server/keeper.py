@@ -18,7 +18,6 @@ from contextlib import suppress
 from pathlib import Path
 
 import attrs
-import lmdb
 
 from .._clock import Moment
 from .._control import Control
@@ -29,6 +28,7 @@ from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
 from ..cache.store import SMALL_MAP, Store, Update, is_removal
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
+from ..errors import MapFull
 from .broom import Broom
 from .children import Child
 from .desk import Desk
@@ -60,8 +60,6 @@ READY_SECONDS = 5.0  # commonly milliseconds
 STOP_SECONDS = 12.0  # for the last commit: disks of small boxes are slow
 CRASHES_SECONDS = 60.0  # of crashes, only those of the last minute count
 CRASHES_KEPT = 10
-
-BELL_TAKE_IN = 1 << 32  # rung by the supervisor: a worker has died, and the next one looks on disk
 
 
 @attrs.frozen
@@ -194,7 +192,7 @@ class Keeper:
                 )
             self._broom.see(store, now)
             self._disk.succeeded()
-        except lmdb.MapFullError as error:
+        except MapFull as error:
             self._broom.make_room(store, error, now)
             return None
         except TROUBLE as error:
@@ -209,7 +207,7 @@ class Keeper:
             return 0
         written = 0
         with self._disk.writing():
-            store.env.reader_check()  # a page that a dead reader saw last is free
+            store.check_readers()  # a page that a dead reader saw last is free
             self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
             updates = sorted(self._needed(store) + counts)
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
@@ -234,13 +232,11 @@ class Keeper:
     # Workers
 
     def _hear_bell(self) -> None:
-        if _rings(self._inheritance.bell) >= BELL_TAKE_IN:
-            self._is_urgent = True
-        else:
-            self._intake.take(time.monotonic())
-            self._is_urgent |= bool(self._intake.spoiled)
-            if self._intake.has_ended:
-                self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
+        _rings(self._inheritance.bell)
+        self._intake.take(time.monotonic())
+        self._is_urgent |= bool(self._intake.spoiled)
+        if self._intake.has_ended:
+            self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
 
     def _tally(self, now: float) -> None:
         """Have workers tell their hit counts, and wait a moment for it."""
@@ -249,9 +245,7 @@ class Keeper:
         left = self._ring_workers()
         until = now + TALLY_SECONDS
         while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
-            rings = _rings(self._inheritance.bell)
-            self._is_urgent |= rings >= BELL_TAKE_IN
-            left -= rings % BELL_TAKE_IN
+            left -= _rings(self._inheritance.bell)
         self._intake.take(now)
 
     def _ring_workers(self) -> int:
