@@ -207,7 +207,7 @@ class Keeper:
         """Write answers and counts, under the lock under which commands make changes."""
         if not (counts or self._intake.answer_count or self._intake.spoiled):
             return 0
-        written = 0
+        written, refused = 0, store.refused
         with self._disk.writing():
             store.check_readers()  # a page that a dead reader saw last is free
             self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
@@ -215,11 +215,12 @@ class Keeper:
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
             for done in store.apply(updates, Moment.now(), sum_of_writes):
                 for update in done:
-                    self._intake.hits.settle(update.key, update.hits)
+                    self._intake.wrote(update)
                 written += sum(update.value is not None for update in done)
                 self._counters.add("disk_commits_total")
         self._intake.settle()
         self._counters.add("disk_writes_total", written)
+        self._counters.add("disk_refused_total", store.refused - refused)
         return written
 
     def _needed(self, store: Store) -> list[Update]:

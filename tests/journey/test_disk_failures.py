@@ -556,6 +556,33 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
+def ask_giants(daemon: Fastdns, upstream: FalseUpstream, count: int) -> None:
+    """Have so many answers of 60,000 octets told to the keeper."""
+    giant = " ".join([f'"{"x" * 255}"'] * 234)
+    for _ in range(count):
+        name = upstream.new_name(lambda asked: asked.answer(f"@ 3600 IN TXT {giant}"))
+        assert len(ask(daemon, name, "TXT", tcp=True).answer) == 1
+
+
+@pytest.mark.parametrize(("size", "refuses"), [(4, True), (16, False)])
+def test_cache_that_giant_answers_have_filled_goes_on_also_after_a_restart(
+    start: Start, upstream: FalseUpstream, size: int, refuses: bool
+) -> None:
+    """Of a map, one value may have a 256th: of 4 MiB, 16 KiB."""
+    config = f'[cache]\ndisk = "{size}MiB"\n'
+    daemon, disk = start(config)
+    ask_giants(daemon, upstream, 300)
+    assert_works(daemon, disk, upstream)
+    assert (counter(daemon, "disk_refused_total") == 300) == refuses
+    daemon.stop()
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=config) as again:
+        assert_works(again, disk, upstream)
+        ask_giants(again, upstream, 100)
+        assert_works(again, disk, upstream)
+        assert counter(again, "disk_set_aside_total") == 0
+        assert disk.data.stat().st_size <= 1.1 * size * 2**20
+
+
 def test_smaller_cache_is_brought_down_to_its_size(start: Start, upstream: FalseUpstream) -> None:
     daemon, disk = start(SELDOM)
     for batch in range(4):
