@@ -29,7 +29,7 @@ LAYERS = (
     {"_groups", "_flights"},
     {"_waiters"},
     {"_upstream", "_stream"},
-    {"_ports", "_wheel", "_shares", "_access"},
+    {"_ports", "_wheel", "_shares", "_clients"},
     {"_cache"},
     {"_changes", "_outbox"},
     {"_query"},

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 
 import attrs
 
-from .._access import Access
+from .._clients import Access
 from ..config import schema
 from ..config.schema import Clients, Network
 

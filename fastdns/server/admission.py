@@ -11,7 +11,7 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from .._access import Access
+from .._clients import Access
 from ..config import schema
 from ..defects import guarded
 from ..policy.access import Lan, compile_access

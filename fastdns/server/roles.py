@@ -293,7 +293,8 @@ class Roles:
 
     def _refill(self, role: Role, number: int) -> None:
         child = self._fill(role, number, after_death=True)
-        if child is not None:
+        # One that nobody waits for, as a standby, does not say when it is ready: nor is it told of.
+        if child is not None and role.ready_seconds:
             child.settled = lambda: _tell_ready(child)
 
     def _await(self, role: Role, number: int) -> None:
@@ -314,6 +315,7 @@ class Roles:
 
     def _let_go(self, child: Child | None) -> None:
         if child is not None:
+            child.settled = _nothing  # what is let go before it is ready has not failed
             child.release(self._role_of[child].stop_seconds)
             self._leaving.append(child)
 
@@ -370,6 +372,10 @@ class NotReplaced(OSError):
             f"{first.strerror or first}; try again"
         )
         self.are_all = len(failures) == role.count
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _tell_ready(child: Child) -> None:
