@@ -42,6 +42,8 @@ cdef class Disk:
     cdef Environment former     # in which a thread still read when it was closed
     cdef MDB_txn* txn       # the environment's, as the next
     cdef MDB_dbi entries
+    cdef uint64_t* in_disk              # not 0 while this thread is in a look-up: where it hangs, if it does
+    cdef uint64_t nowhere               # for who does not show it
     cdef int warm_look_ups              # in a row
     cdef long faults                    # major ones of this thread
     cdef uint64_t looked_ns             # when the look-up before this one ended, or the first began

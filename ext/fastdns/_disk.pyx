@@ -151,6 +151,7 @@ cdef class Disk:
     def __cinit__(self, path, uint64_t origin=0):
         self.path = os.fspath(path)
         self.origin = origin
+        self.in_disk = &self.nowhere
         self.is_cold = True     # until the first look-ups have shown otherwise
 
     def open(self):
@@ -224,11 +225,13 @@ cdef class Disk:
         wanted.mv_data = disk_key
         if wanted.mv_size == 0:
             return DISK_ABSENT
+        self.in_disk[0] = 1
         status = mdb_get(self.txn, self.entries, &wanted, &value)
         if status == 0:
             status = self.read(key, key_length, value.mv_data, value.mv_size, now, out)
         else:
             status = DISK_ABSENT if status == MDB_NOTFOUND else DISK_DAMAGED
+        self.in_disk[0] = 0
         self.looked_ns = read_clock_ns()
         if self.looked_ns - since_ns < LOOK_UP_NS:
             return status       # to ask the kernel costs more than all of the above

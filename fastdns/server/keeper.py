@@ -134,6 +134,7 @@ class Keeper:
 
     def _listen(self, until: float = math.inf) -> bool:
         """Wait for what is to be done, or until then; True: the end."""
+        self._counters.show_life()
         self._watch_examination()
         wait = max(0.0, min(self._next_at(), until) - time.monotonic())
         is_end = False
@@ -344,6 +345,16 @@ class KeeperRole(Role):
             most_workers=shared.most_workers,
         )
         main(inheritance, ready, sum(now - at < CRASHES_SECONDS for at in self._crashes))
+
+    def alive_at(self, child: Child) -> float:
+        """Return when it has come round last; a disk it may wait for as long as that takes."""
+        if not child.is_running:
+            return time.monotonic()
+        return self.context.shared.pages.alive_at(KEEPER_SLOT)
+
+    def hangs(self, child: Child) -> None:
+        """The environment has a circle: nothing else takes it so long without waiting."""
+        self.context.shared.control.condemn()
 
     def replaced(self) -> None:
         """Workers open the environment anew, with its new size."""

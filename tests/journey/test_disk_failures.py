@@ -10,10 +10,12 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dns.message
@@ -23,6 +25,7 @@ import pytest
 
 from fastdns._clock import Moment
 
+from .support import impatient
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually
 from .support.daemon import Fastdns
@@ -618,6 +621,49 @@ def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     daemon.wait_for_log("works again", 15)
     assert_works(daemon, disk, upstream)
+
+
+# Pages that lead round in a circle
+
+
+def send_round(data: Path) -> None:
+    """Have LMDB search some pages without an end.
+
+    It takes their keys for keys of one length, and their number, which is less than none, for one
+    that overflows: BRANCH and LEAF2 in the flags, `lower` before the end of the page's head.
+    """
+    with data.open("r+b") as file:
+        for at in range(2 * PAGE, data.stat().st_size, PAGE):
+            file.seek(at + 10)
+            flags = int.from_bytes(file.read(2), sys.byteorder)
+            if flags & 1:
+                file.seek(at + 10)
+                file.write(struct.pack("=HH", flags | 0x20, 2))
+
+
+@pytest.mark.parametrize("who", ["worker", "keeper"])
+def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_hang(
+    disk: Disk, upstream: FalseUpstream, who: str
+) -> None:
+    send_round(disk.data)
+    daemon = Fastdns(disk.place.parent, upstream=[upstream], config=SELDOM)
+    at = daemon.command.index("-m")
+    daemon.command[at : at + 2] = [impatient.__file__]
+    with daemon:
+        if who == "worker":
+            for name in names(40):
+                with suppress(TimeoutError):
+                    ask(daemon, name, timeout=0.5)
+        else:
+            disk.put("new.example.test")
+            disk.nudge(0.5)
+        daemon.wait_for_log(f"{who}.* hangs")
+        daemon.wait_for_log("round in a circle; put aside as")
+        eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
+        assert_works(daemon, disk, upstream)
+        assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
+        assert counter(daemon, "disk_set_aside_total") == 1
+        assert (disk.place / "data.mdb.damaged").exists()
 
 
 # Death at any moment
