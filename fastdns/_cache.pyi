@@ -1,3 +1,5 @@
+from collections.abc import Sequence
+
 from ._answer import Answer
 from ._changes import Changes, Ticket
 from ._clock import Moment
@@ -29,6 +31,7 @@ class Cache:
         control: Control,
         origin: int = 0,
         keeper_bell: int = -1,
+        rings: Sequence[Ring] | None = None,
     ) -> None: ...
     def look_at_control(self, now: Moment | None = None) -> list[bytes]: ...
     def take_wanted(self) -> list[bytes]: ...

@@ -11,10 +11,11 @@ from fastdns._entry cimport Origin
 from fastdns._hotcache cimport Entry, HotCache, Standing
 from fastdns._policy cimport Decision
 from fastdns._outbox cimport Outbox
+from fastdns._rings cimport Rings
 from fastdns._counters cimport Counters
 from fastdns._wire cimport Findings
 
-cdef enum DiskLookUp:
+cdef enum DiskLookUp:       # the best first
     DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
     DISK_STALE              # memory has it now, past its TTL
     DISK_NOTHING
@@ -26,8 +27,10 @@ cdef class Cache:
     cdef readonly Changes changes
     cdef uint64_t* tally
     cdef Outbox outbox
+    cdef Rings rings        # all workers' outboxes
     cdef Control control
     cdef uint64_t generation
+    cdef bint reads_disk    # between begin_disk and end_disk
 
     cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
     cdef Entry* look(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
@@ -40,11 +43,13 @@ cdef class Cache:
     ) noexcept nogil
     # ^ what an upstream has said may be told and kept; else decision says what is told in its place
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef int begin_disk(self) noexcept nogil        # 0 and look_up_disk may be called, then end_disk; else -1
-    cdef int look_up_disk(
+    cdef bint begin_disk(self) noexcept nogil
+    # ^ True: look_up reads the disk, too, until end_disk, which may be called in any case. False: it would take its
+    #   time, or there is none
+    cdef int look_up(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
         Found* found,
-    ) noexcept nogil                                # a DiskLookUp: what this group said
+    ) noexcept nogil                                # a DiskLookUp: what this group said, in the rings and on disk
     cdef void end_disk(self) noexcept nogil
     cdef bint bring_others(
         self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
@@ -70,6 +75,14 @@ cdef class Cache:
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
     cdef void follow_disk(self) except *
+    cdef int take_from_ring(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
+        Found* found,
+    ) noexcept nogil
+    cdef void put_mark(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        Entry* old, int64_t now_ms,
+    ) noexcept nogil
     cdef int take(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
         int64_t now_ms, Entry** entry,

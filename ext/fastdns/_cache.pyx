@@ -1,9 +1,9 @@
 """The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both.
 
-Answers reach the disk by a ring, from which the keeper takes them. What has changed, by commands or otherwise, is taken
-in before anything is served (`catch_up`). Nothing walks through memory for it: an entry of another stamp is judged
-when it is next asked for (`look`). Nor can it be undone by an answer that was under way: a Ticket, drawn before an
-upstream or another thread is asked, says how much had been taken in by then.
+Answers reach the disk by a ring, from which the keeper takes them; until then every worker finds them there. What has
+changed, by commands or otherwise, is taken in before anything is served (`catch_up`). Nothing walks through memory for
+it: an entry of another stamp is judged when it is next asked for (`look`). Nor can it be undone by an answer that was
+under way: a Ticket, drawn before an upstream or another thread is asked, says how much had been taken in by then.
 """
 
 import logging
@@ -13,7 +13,7 @@ from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
 from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
-from fastdns._disk cimport DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
+from fastdns._disk cimport DISK_ABSENT, DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport Source
 from fastdns._hotcache cimport Standing, epoch_of, key_of, stored_ms_of
 from fastdns._key cimport (
@@ -23,11 +23,13 @@ from fastdns._outbox cimport Outbox
 from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, inspect
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._ring cimport Ring
+from fastdns._rings cimport Rings
 from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
+from fastdns._siphash cimport keyed_hash
 from fastdns._special_names cimport is_special
 from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store32
 
@@ -74,12 +76,21 @@ cdef const uint8_t* key_on_disk(uint8_t* room, const uint8_t* key, uint16_t key_
     return room
 
 
+cdef inline uint64_t hash_on_disk(
+    uint64_t hash, const uint8_t* key, const uint8_t* disk_key, uint16_t key_length
+) noexcept nogil:
+    return hash if disk_key == key else keyed_hash(disk_key, key_length)
+
+
 cdef class Cache:
-    """Memory and disk as one cache. `origin` is the fingerprint of the default group's upstreams."""
+    """Memory and disk as one cache. `origin` is the fingerprint of the default group's upstreams.
+
+    What is new goes to `ring`; what is new to others is found in `rings`, where ours is, too.
+    """
 
     def __cinit__(
         self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
-        Control control not None, uint64_t origin=0, int keeper_bell=-1,
+        Control control not None, uint64_t origin=0, int keeper_bell=-1, rings=None,
     ):
         cdef Instant now
         self.memory = memory
@@ -87,6 +98,7 @@ cdef class Cache:
         self.tally = counters.at
         self.disk = disk
         self.outbox = Outbox(ring, control, counters, keeper_bell)
+        self.rings = Rings((ring,) if rings is None else rings)
         self.control = control
         read_moment(&now)
         self.changes = Changes(control, origin, now.wall_ms, now.boot_ms)
@@ -111,16 +123,16 @@ cdef class Cache:
         return wanted
 
     cdef void bring_in(self, bytes key, const Instant* now) except *:
-        """Bring what the disk holds of this key into memory, unless that could take its time."""
+        """Bring what is known of this key into memory, from disk unless that could take its time."""
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = <uint16_t>len(key)
         cdef Entry* entry = NULL
         cdef Found found
-        if not self.disk.would_wait() and self.begin_disk() == 0:
-            self.look_up_disk(
-                self.memory.hash_of(octets, length), octets, length, self.group_of(octets, length), now, &entry, &found
-            )
-            self.end_disk()
+        self.begin_disk()
+        self.look_up(
+            self.memory.hash_of(octets, length), octets, length, self.group_of(octets, length), now, &entry, &found
+        )
+        self.end_disk()
 
     def take_wanted(self):
         """Return, once, the keys that commands want renewed."""
@@ -218,28 +230,61 @@ cdef class Cache:
 
     # --- looking up -------------------------------------------------------------------------------------
 
-    cdef int begin_disk(self) noexcept nogil:
-        cdef int status = self.disk.begin()
+    cdef bint begin_disk(self) noexcept nogil:
+        cdef int status = DISK_ABSENT if self.disk.would_wait() else self.disk.begin()
         if status == DISK_DAMAGED:
             self.outbox.report_damage()
-        return 0 if status == DISK_FOUND else -1
+        self.reads_disk = status == DISK_FOUND
+        return self.reads_disk
 
     cdef void end_disk(self) noexcept nogil:
-        self.disk.end()
+        if self.reads_disk:
+            self.disk.end()
+        self.reads_disk = False
 
-    cdef int look_up_disk(
+    cdef int look_up(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
         Found* found,
     ) noexcept nogil:
         cdef uint8_t room[KEY_MAX]
-        cdef int status = self.disk.find(key_on_disk(room, key, key_length, group), key_length, now, found)
+        cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, group)
+        cdef int look_up = DISK_NOTHING
+        cdef int status
         entry[0] = NULL
+        if self.rings.find(hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length):
+            look_up = self.take_from_ring(hash, key, key_length, group, now, entry, found)
+        # A look-up that had to wait makes the others of a batch another thread's.
+        if look_up == DISK_FRESH or not self.reads_disk or self.disk.would_wait():
+            return look_up
+        status = self.disk.find(disk_key, key_length, now, found)
         if status == DISK_FOUND:
-            return self.take(hash, key, key_length, group, found, now.boot_ms, entry)
+            return min(look_up, self.take(hash, key, key_length, group, found, now.boot_ms, entry))     # the best
         if status == DISK_SPOILED:
-            self.outbox.report_spoiled(hash, key_on_disk(room, key, key_length, group), key_length)
+            self.outbox.report_spoiled(hash, disk_key, key_length)
         elif status == DISK_DAMAGED:
             self.outbox.report_damage()
+        return look_up
+
+    cdef int take_from_ring(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
+        Found* found,
+    ) noexcept nogil:
+        """Bring what was found in a ring into memory, unless a command has removed it since."""
+        cdef Standing standing
+        cdef Entry* old
+        if self.changes.is_removed(self.rings.epoch, key, key_length):
+            return DISK_NOTHING
+        if self.disk.read(key, key_length, self.rings.value, self.rings.length, now, found) != DISK_FOUND:
+            return DISK_NOTHING
+        if found.answer.ttl != 0:
+            return self.take(hash, key, key_length, group, found, now.boot_ms, entry)
+        old = self.look(hash, key, key_length)
+        standing.stamp = self.memory.stamp
+        standing.origin = self.changes.mark_of(group, found.origin, found.by_wall)
+        standing.group = group
+        standing.stored_ms = now.boot_ms - (found.age_ms if found.age_ms != AGE_UNKNOWN else 0)
+        if old == NULL or not ends_others(old) and stored_ms_of(old) <= standing.stored_ms:
+            self.put_mark(hash, key, key_length, &found.answer, &standing, old, now.boot_ms)
         return DISK_NOTHING
 
     cdef int take(
@@ -376,7 +421,7 @@ cdef class Cache:
     cdef bint bring_others(
         self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
     ) noexcept nogil:
-        """Between begin_disk and end_disk: has_other, also of what only the disk has, which comes into memory."""
+        """Between begin_disk and end_disk: has_other, also of what memory has not, which comes there."""
         cdef uint8_t other[KEY_MAX]
         cdef Entry* entry
         cdef Found found
@@ -386,7 +431,7 @@ cdef class Cache:
             other_key(other, key, key_length, i)
             hash = self.memory.hash_of(other, key_length)
             if self.look(hash, other, key_length) == NULL:
-                self.look_up_disk(hash, other, key_length, group, now, &entry, &found)
+                self.look_up(hash, other, key_length, group, now, &entry, &found)
         return self.has_other(key, key_length)
 
     def other_keys(self, bytes key not None):
@@ -478,6 +523,7 @@ cdef class Cache:
         cdef Standing standing
         cdef Origin origin
         cdef uint8_t room[KEY_MAX]
+        cdef const uint8_t* disk_key
         if answer.ttl == 0 and answer.is_failure:
             return
         if self.changes.is_outdated(epoch, group, fingerprint, key, key_length):
@@ -503,8 +549,10 @@ cdef class Cache:
         origin = whence[0]
         origin.fingerprint = fingerprint
         origin.rtt_us = rtt_us
+        disk_key = key_on_disk(room, key, key_length, group)
         self.outbox.put_answer(
-            key_on_disk(room, key, key_length, group), key_length, self.changes.epoch, answer, now, &origin
+            hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length, self.changes.epoch, answer, now,
+            &origin,
         )
 
     cdef void end_former(
@@ -518,29 +566,38 @@ cdef class Cache:
         """
         cdef Entry* old = self.look(hash, key, key_length)
         cdef bint concerns = old != NULL and not old.answer.is_failure
-        cdef Stored mark
         cdef Origin origin
         cdef Found found
         cdef uint8_t room[KEY_MAX]
         cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, standing.group)
         if old != NULL and ends_others(old):
             return
-        if not concerns and not self.disk.would_wait() and self.begin_disk() == 0:
+        if not concerns and self.begin_disk():
             concerns = self.disk.find(disk_key, key_length, now, &found) == DISK_FOUND
-            self.end_disk()
-        if old != NULL:
-            self.memory.remove(old)
-        mark = answer[0]
-        mark.is_failure = True
-        mark.ttl_count = mark.options_length = 0
-        mark.length = 0
-        self.memory.put(hash, key, key_length, &mark, standing, NULL, now.boot_ms)
-        self.show_memory()
+        self.end_disk()
+        self.put_mark(hash, key, key_length, answer, standing, old, now.boot_ms)
         if whence == NULL:
             return
         origin = whence[0]
         origin.fingerprint = self.changes.origin_of(standing.group)
-        self.outbox.put_removal(disk_key, key_length, self.changes.epoch, answer, now, &origin, concerns)
+        self.outbox.put_removal(
+            hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length, self.changes.epoch, answer, now,
+            &origin, concerns,
+        )
+
+    cdef void put_mark(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
+        Entry* old, int64_t now_ms,
+    ) noexcept nogil:
+        """Put what ends others in the place of what memory has of this key."""
+        cdef Stored mark = answer[0]
+        mark.is_failure = True
+        mark.ttl_count = mark.options_length = 0
+        mark.length = 0
+        if old != NULL:
+            self.memory.remove(old)
+        self.memory.put(hash, key, key_length, &mark, standing, NULL, now_ms)
+        self.show_memory()
 
     def report_hits(self, int entries):
         """Send the hits of so many entries towards the disk; return True when all have been told."""
@@ -574,7 +631,7 @@ cdef class Cache:
         cdef uint64_t hash
         cdef list keys = self.sound_keys(disk_keys)
         read_moment(&now)
-        if self.begin_disk() != 0:
+        if not self.begin_disk():
             return False
         for key in keys:
             octets = <const uint8_t*>PyBytes_AS_STRING(key)
@@ -588,7 +645,7 @@ cdef class Cache:
                 continue    # what others have said of it, an earlier version's upstream or an import, does not count
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.look(hash, octets, <uint16_t>len(key)) == NULL:
-                if self.look_up_disk(
+                if self.look_up(
                     hash, octets, <uint16_t>len(key), group, &now, &entry, &found
                 ) == DISK_FRESH:
                     self.tally[WARMED] += 1

@@ -161,6 +161,7 @@ cdef class FastPath:
                     self.tally[CACHE_MISSES] += 1
                     return self.serve_stale(entry, query, out, now_ms)
         self.tally[CACHE_MISSES] += 1
+        self.cache.rings.expect(query.key.hash)
         return NEXT
 
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
@@ -179,19 +180,21 @@ cdef class FastPath:
         ), TIER_LOCAL)
 
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
+        """Answer with what any worker has learned: from disk, or from the rings, where it is on its way there."""
         cdef Entry* entry = NULL
         cdef Found found
-        if self.cache.look_up_disk(
+        cdef bint is_cold = self.cache.disk.would_wait()
+        if self.cache.look_up(
             query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
         ) != DISK_FRESH:
-            self.tally[DISK_MISSES] += 1
+            self.tally[DISK_MISSES] += self.cache.reads_disk and not is_cold
             if self.forward.is_outage(query.decision.group) and query.asked.flags & FLAG_RD:
                 entry = self.cache.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
                 # Another DO or CD is better than nothing; whoever would ask tells it.
                 self.cache.bring_others(query.key.octets, query.key.length, query.decision.group, now)
-            return self.without_disk(query, out, False)
+            return self.without_disk(query, out, is_cold)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK
         if entry != NULL:
@@ -295,13 +298,13 @@ cdef class FastPath:
 
     cdef void run_missed(self, int missed, int fd, Stream stream) except *:
         """The stages for what memory could not answer; what they cannot either is asked for."""
-        cdef bint on_disk = not self.cache.disk.would_wait() and self.cache.begin_disk() == 0
         cdef int number
         cdef uint8_t* out = self.stream_out
         cdef uint64_t now_ns
         cdef Instant now
         cdef Query* query
         read_moment(&now)
+        self.cache.begin_disk()
         try:
             for number in range(missed):
                 query = &self.queries[self.missed[number]]
@@ -316,12 +319,8 @@ cdef class FastPath:
                         self.cache.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets,
                         query.key.length, &query.decision,
                     )
-                if query.result != NEXT:
-                    pass
-                elif on_disk and not self.cache.disk.would_wait():
+                if query.result == NEXT:
                     query.result = self.from_disk(query, out, &now)
-                else:       # a look-up that had to wait makes the others of the batch another thread's
-                    query.result = self.without_disk(query, out, self.cache.disk.would_wait())
                 if query.told == 0:
                     pass
                 elif stream is None:
@@ -329,8 +328,7 @@ cdef class FastPath:
                 else:
                     stream.put(out, query.told_octets, query.received_ns)
         finally:
-            if on_disk:     # whatever happens: it must not be renewed twice
-                self.cache.end_disk()
+            self.cache.end_disk()       # whatever happens: it must not be begun twice
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]

@@ -7,7 +7,6 @@ from the oldest to the newest, spares once what was asked for since it last came
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, int64_t, uint64_t
 
 from fastdns._answer cimport Stored
-from fastdns._siphash cimport SipKey
 
 cdef struct Entry:
     # what a hit has no use for
@@ -42,7 +41,6 @@ cdef class HotCache:
     cdef readonly size_t capacity           # octets: table, entries and what malloc adds
     cdef readonly int64_t stale_ms          # how long past its TTL a good answer is worth keeping
     cdef size_t slots
-    cdef SipKey hash_key
     # state
     cdef public uint64_t stamp              # of the entries that may be served as they are
     cdef readonly size_t octets
@@ -55,7 +53,7 @@ cdef class HotCache:
     cdef size_t heap_end                    # how far large pages have been asked for; 0: the cache is small
     cdef Entry* first_hit                   # entries with hits to report, in no order that matters
 
-    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil     # the rings', too
     cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
     # ^ a fresh entry, or NULL. Valid until the next put.
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil

@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Answer
 from fastdns._key cimport KEY_MAX
-from fastdns._siphash cimport siphash13
+from fastdns._siphash cimport keyed_hash
 
 cdef extern from "<malloc.h>" nogil:
     int M_TOP_PAD
@@ -22,9 +22,6 @@ cdef extern from *:
 cdef extern from "<sys/mman.h>" nogil:
     int MADV_HUGEPAGE
     int madvise(void* start, size_t length, int advice)
-
-cdef extern from "<sys/random.h>":
-    ssize_t getrandom(void* out, size_t length, unsigned int flags)
 
 cdef enum:
     OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill both alike
@@ -113,8 +110,6 @@ cdef class HotCache:
         self.octets = self.slots * sizeof(uint64_t)
         want_large_pages(<size_t>self.table, <size_t>self.table + self.octets)
         self.heap_end = 0
-        if getrandom(&self.hash_key, sizeof(SipKey), 0) != sizeof(SipKey):
-            raise OSError("the kernel gives no random octets")
 
     def __dealloc__(self):
         cdef Entry* entry = self.newest
@@ -150,7 +145,7 @@ cdef class HotCache:
         return slot
 
     cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
-        return siphash13(&self.hash_key, key, key_length)
+        return keyed_hash(key, key_length)
 
     cdef void expect(self, uint64_t hash) noexcept nogil:
         __builtin_prefetch(&self.table[home(hash, self.slots)])

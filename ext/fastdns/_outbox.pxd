@@ -20,12 +20,12 @@ cdef class Outbox:
 
     # Keys are those on disk: with the group in the place of the view.
     cdef void put_answer(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* now, const Origin* origin,
     ) noexcept nogil
     cdef void put_removal(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
-        const Origin* origin, bint is_urgent,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* now, const Origin* origin, bint is_urgent,
     ) noexcept nogil
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t hits) noexcept nogil
     # ^ False: they have to wait

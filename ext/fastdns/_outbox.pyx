@@ -21,12 +21,12 @@ cdef class Outbox:
         self.keeper_bell = keeper_bell
 
     cdef void put_answer(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* now, const Origin* origin,
     ) noexcept nogil:
         """Send an answer that was asked for at this epoch; when the ring gets half full, tell the keeper once."""
         cdef bint half_full
-        if not self.ring.put_answer(key, key_length, epoch, answer, now, origin):
+        if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
         half_full = self.ring.octets_used() > self.ring.capacity // 2
         if half_full and not self.rung:
@@ -34,11 +34,11 @@ cdef class Outbox:
         self.rung = half_full
 
     cdef void put_removal(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* now,
-        const Origin* origin, bint is_urgent,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* now, const Origin* origin, bint is_urgent,
     ) noexcept nogil:
         """Send word that what the disk has of this key is over; urgent: it has something."""
-        if not self.ring.put_answer(key, key_length, epoch, answer, now, origin):
+        if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
         elif is_urgent:
             self.ring_keeper()

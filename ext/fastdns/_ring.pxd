@@ -8,6 +8,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant
 from fastdns._entry cimport Origin
+from fastdns._ring_index cimport RingIndex
 
 cpdef enum:                 # kinds of records
     RECORD_PAD = 0          # to the end of the ring
@@ -28,22 +29,30 @@ cdef class Ring:
     cdef uint64_t* tail             # octets ever given back; only the consumer stores it
     cdef uint8_t* data
     cdef uint64_t cursor            # of the consumer: up to where records() has returned
+    cdef RingIndex index            # of answers and removals
     cdef object memory
 
     cdef bint put_answer(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* stored,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* stored, const Origin* origin,
     ) noexcept nogil
-    # ^ False: shed. With less than a quarter free, answers that are negative or live under a minute are; then all.
-    #   A failure is not for the disk: True, and nothing is written. An answer of TTL 0 travels as a removal.
+    # ^ hash: of the key, by _siphash. False: shed. With less than a quarter free, answers that are negative or live
+    #   under a minute are; then all. A failure is not for the disk: True, and nothing is written. An answer of TTL 0
+    #   travels as a removal.
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil
     # ^ False when more than half is used: the caller keeps its count and tries later
     cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ False when more than half is used
     cdef size_t octets_used(self) noexcept nogil    # Python's `used`
+    cdef size_t copy_newest(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, RecordHead* record, uint8_t* payload, size_t room
+    ) noexcept nogil
+    # ^ for any process: the newest answer or removal of the key while it is in the ring, copied; return the octets of
+    #   its payload, 0: there is none, or it has more than `room`
     # private
     cdef int use(self, memory) except -1
     cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil
-    cdef bint step(self, uint64_t head, RecordHead* record) noexcept nogil
+    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record) noexcept nogil
+    cdef const uint8_t* key_before(self, uint64_t cursor, const RecordHead* record) noexcept nogil
     cdef tuple record_before(self, const RecordHead* record)
     cdef int drop(self, uint64_t head) except -1

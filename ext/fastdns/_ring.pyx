@@ -3,12 +3,14 @@
 import struct
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport Answer
 from fastdns._clock cimport Moment
 from fastdns._entry cimport ENTRY_VERSION, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry
 from fastdns._key cimport key_is_sound
+from fastdns._ring_index cimport RingIndex
+from fastdns._siphash cimport keyed_hash
 
 from fastdns import mapped
 
@@ -18,6 +20,7 @@ cdef extern from * nogil:
         __ATOMIC_RELEASE
     uint64_t __atomic_load_n(const uint64_t* at, int order)
     void __atomic_store_n(uint64_t* at, uint64_t value, int order)
+    void __atomic_thread_fence(int order)
 
 cdef enum:
     HEAD_PAGE = 4096
@@ -101,7 +104,23 @@ cdef class Ring:
         self.tail = <uint64_t*>(start + TAIL_AT)
         self.data = start + HEAD_PAGE
         self.cursor = self.tail[0]
+        self.index = RingIndex(self.capacity)
+        self.index_again()
         return 0
+
+    def index_again(self):
+        """Have all that is here found by its key; while nobody puts anything."""
+        cdef uint64_t head = published(self.head)
+        cdef uint64_t tail = self.tail[0]
+        cdef uint64_t at = tail
+        cdef RecordHead record
+        if head - tail > self.capacity or tail != aligned(tail):
+            return      # the consumer says so
+        while at != head and self.step(head, &at, &record):
+            if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
+                self.index.put(
+                    keyed_hash(self.key_before(at, &record), record.key_length), at - aligned(record.size), tail, head
+                )
 
     # ---- the producer
 
@@ -128,8 +147,8 @@ cdef class Ring:
         return self.data + at + sizeof(RecordHead) + record.key_length
 
     cdef bint put_answer(
-        self, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer, const Instant* stored,
-        const Origin* origin,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
+        const Instant* stored, const Origin* origin,
     ) noexcept nogil:
         cdef RecordHead record
         cdef uint64_t end = 0
@@ -148,6 +167,7 @@ cdef class Ring:
             return False
         write_entry(payload, answer, stored, origin, 0)
         __atomic_store_n(self.head, end, __ATOMIC_RELEASE)
+        self.index.put(hash, end - aligned(record.size), __atomic_load_n(self.tail, __ATOMIC_ACQUIRE), end)
         return True
 
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil:
@@ -200,7 +220,9 @@ cdef class Ring:
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         fill_origin(&source, origin, upstream, rtt_us)
-        return self.put_answer(key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source)
+        return self.put_answer(
+            keyed_hash(key, len(key)), key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source
+        )
 
     def put_hits_of(self, bytes key not None, uint32_t delta):
         """Hand a count of hits over; return False when it has to wait (ValueError: not a key)."""
@@ -213,6 +235,38 @@ cdef class Ring:
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         return self.put_spoiled(key, <uint16_t>len(key))
+
+    # ---- whoever looks something up
+
+    cdef size_t copy_newest(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, RecordHead* record, uint8_t* payload, size_t room
+    ) noexcept nogil:
+        cdef uint64_t head, tail, position
+        cdef const uint8_t* at
+        cdef size_t start, octets
+        if published(self.head) == __atomic_load_n(self.tail, __ATOMIC_ACQUIRE):
+            return 0        # so that nobody pays for the rings of workers that there are not
+        if not self.index.find(hash, self.head, &position):
+            return 0
+        head = published(self.head)
+        tail = __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
+        start = position & (self.capacity - 1)
+        if head - position > head - tail or head - tail > self.capacity or self.capacity - start < sizeof(RecordHead):
+            return 0
+        at = self.data + start
+        memcpy(record, at, sizeof(RecordHead))
+        octets = record.size - sizeof(RecordHead) - key_length
+        if (
+            record.key_length != key_length or record.size < sizeof(RecordHead) + key_length or octets > room
+            or record.size > min(<uint64_t>(self.capacity - start), head - position)
+            or record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL
+            or memcmp(at + sizeof(RecordHead), key, key_length) != 0
+        ):
+            return 0
+        memcpy(payload, at + sizeof(RecordHead) + key_length, octets)
+        __atomic_thread_fence(__ATOMIC_ACQUIRE)
+        # Had its space been given back meanwhile, another record might have come over it.
+        return octets if head - position <= head - __atomic_load_n(self.tail, __ATOMIC_ACQUIRE) else 0
 
     # ---- the consumer
 
@@ -231,7 +285,7 @@ cdef class Ring:
         if self.cursor - tail > head - tail:
             self.cursor = tail      # since this process forked, another one was the consumer
         while self.cursor != head and octets < limit_octets:
-            if not self.step(head, &record):
+            if not self.step(head, &self.cursor, &record):
                 if found:
                     break           # these are good; the next call says what comes after them
                 self.drop(head)
@@ -250,11 +304,11 @@ cdef class Ring:
         """Let `records` start again with the first record that was not given back."""
         self.cursor = self.tail[0]
 
-    cdef bint step(self, uint64_t head, RecordHead* record) noexcept nogil:
-        """Move the cursor over one record, which has to be sound and to end at `head` or before."""
-        cdef size_t at = self.cursor & (self.capacity - 1)
+    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record) noexcept nogil:
+        """Move a cursor over one record, which has to be sound and to end at `head` or before."""
+        cdef size_t at = cursor[0] & (self.capacity - 1)
         cdef size_t rest = self.capacity - at
-        cdef size_t left = min(<uint64_t>rest, head - self.cursor)
+        cdef size_t left = min(<uint64_t>rest, head - cursor[0])
         if left < ALIGNMENT:
             return False
         memset(record, 0, sizeof(RecordHead))
@@ -266,13 +320,16 @@ cdef class Ring:
                 return False
         elif not record_is_sound(record, self.data + at):
             return False
-        self.cursor += aligned(record.size)
+        cursor[0] += aligned(record.size)
         return True
+
+    cdef const uint8_t* key_before(self, uint64_t cursor, const RecordHead* record) noexcept nogil:
+        """The key of the record that ends at a cursor."""
+        return self.data + ((cursor - aligned(record.size)) & (self.capacity - 1)) + sizeof(RecordHead)
 
     cdef tuple record_before(self, const RecordHead* record):
         """The record that ends at the cursor."""
-        cdef const uint8_t* at = self.data + ((self.cursor - aligned(record.size)) & (self.capacity - 1))
-        cdef const char* key = <const char*>at + sizeof(RecordHead)
+        cdef const char* key = <const char*>self.key_before(self.cursor, record)
         return (
             record.kind, record.epoch, key[:record.key_length],
             key[record.key_length:record.size - sizeof(RecordHead)],

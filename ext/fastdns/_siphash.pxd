@@ -7,3 +7,5 @@ ctypedef struct SipKey:
     uint64_t k1
 
 cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) noexcept nogil
+cdef uint64_t keyed_hash(const uint8_t* data, size_t length) noexcept nogil
+# ^ under a key that was drawn at random when the daemon started: all its processes, forks, have the same

@@ -2,6 +2,14 @@
 
 from libc.string cimport memcpy
 
+cdef extern from "<sys/random.h>" nogil:
+    ssize_t getrandom(void* out, size_t octets, unsigned int flags)
+
+cdef SipKey daemons_key
+
+if getrandom(&daemons_key, sizeof(SipKey), 0) != sizeof(SipKey):
+    raise OSError("the kernel gives no random octets")
+
 
 ctypedef struct State:
     uint64_t v0
@@ -53,6 +61,10 @@ cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) n
     sip_round(&s)
     sip_round(&s)
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
+
+
+cdef uint64_t keyed_hash(const uint8_t* data, size_t length) noexcept nogil:
+    return siphash13(&daemons_key, data, length)
 
 
 def siphash(bytes key, bytes data):

@@ -61,8 +61,6 @@ STOP_SECONDS = 12.0  # for the last commit: disks of small boxes are slow
 CRASHES_SECONDS = 60.0  # of crashes, only those of the last minute count
 CRASHES_KEPT = 10
 
-BELL_TAKE_IN = 1 << 32  # rung by the supervisor: a worker has died, and the next one looks on disk
-
 
 @attrs.frozen
 class KeeperInheritance:
@@ -236,13 +234,11 @@ class Keeper:
     # Workers
 
     def _hear_bell(self) -> None:
-        if _rings(self._inheritance.bell) >= BELL_TAKE_IN:
-            self._is_urgent = True
-        else:
-            self._intake.take(time.monotonic())
-            self._is_urgent |= bool(self._intake.spoiled)
-            if self._intake.has_ended:
-                self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
+        _rings(self._inheritance.bell)
+        self._intake.take(time.monotonic())
+        self._is_urgent |= bool(self._intake.spoiled)
+        if self._intake.has_ended:
+            self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
 
     def _tally(self, now: float) -> None:
         """Have workers tell their hit counts, and wait a moment for it."""
@@ -251,9 +247,7 @@ class Keeper:
         left = self._ring_workers()
         until = now + TALLY_SECONDS
         while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
-            rings = _rings(self._inheritance.bell)
-            self._is_urgent |= rings >= BELL_TAKE_IN
-            left -= rings % BELL_TAKE_IN
+            left -= _rings(self._inheritance.bell)
         self._intake.take(now)
 
     def _ring_workers(self) -> int:

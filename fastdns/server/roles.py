@@ -77,10 +77,6 @@ class Role:
     def started(self) -> None:
         """All that are to be there at the start are."""
 
-    def prepare(self, number: int) -> Iterator[float]:
-        """Do what is to be done before this one is replaced at a reload, a step at a time."""
-        yield from ()
-
     def replaced(self) -> None:
         """Those that there are have the settings of now."""
 
@@ -210,7 +206,6 @@ class Roles:
             post = self._post(role, number)
             if post.child is not None and post.basis == role.basis:
                 continue
-            yield from role.prepare(number)
             try:
                 yield from self._exchange(role, number)
             except OSError as error:

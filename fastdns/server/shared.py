@@ -26,7 +26,6 @@ RINGS_TOGETHER = 4 * RING_OCTETS  # more of them are smaller, but not too small
 RING_MIN_OF_MANY = RING_OCTETS // 4
 RING_HEAD = 4096  # octets of the file that are not the ring's
 ROOM_SHARE = 4  # a ring takes at most one of so many octets that are free
-INTAKE_SECONDS = 0.1  # clients wait meanwhile, but for less than a question to an upstream may take
 SPARE_BERTHS = 1  # of who is being replaced while its successor serves already
 T = TypeVar("T")
 
@@ -57,12 +56,6 @@ class Berth:
         self.counters.retire()
         self._manned[self.number] = 0
 
-    def await_intake(self) -> None:
-        """Give the keeper a moment to bring to disk what the last one here had learned."""
-        until = time.monotonic() + INTAKE_SECONDS
-        while self.ring.used and time.monotonic() < until:
-            time.sleep(INTAKE_SECONDS / 50)
-
 
 class Shared:
     """All of it, made before there is a child."""
@@ -92,7 +85,7 @@ class Shared:
 
     @property
     def rings(self) -> list[Ring]:
-        """All that the keeper is to empty."""
+        """All that the keeper is to empty, and workers find in what others have learned."""
         return [*(berth.ring for berth in self.berths), *self.old_rings.values()]
 
     @property

@@ -61,6 +61,7 @@ class Inheritance:
     counters: Counters
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
+    rings: Sequence[Ring]  # of all workers, to be looked up
     control: Control
     bell: int  # an eventfd: the keeper wants us to look at the control pages
     keeper_bell: int
@@ -93,6 +94,7 @@ class Worker:
             inheritance.control,
             fingerprint(config.upstream, servers),
             inheritance.keeper_bell,
+            inheritance.rings,
         )
         # One of all workers says it.
         is_first = inheritance.number == 0

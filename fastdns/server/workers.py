@@ -4,18 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
-import time
-from collections.abc import Iterator
-from contextlib import suppress
 
 from ..config.places import Places
 from ..counters import WORKER_SLOT
 from . import worker
 from .children import Child, name_process
-from .keeper import BELL_TAKE_IN
 from .roles import Context, Role
 from .settings import close_unused, without_former
-from .shared import INTAKE_SECONDS, Berth
+from .shared import Berth
 from .sockets import end_steering
 
 log = logging.getLogger(__name__)
@@ -38,12 +34,10 @@ class Standby(Role):
         told = _await_order(order)
         if told is None:
             return
-        number, berth_number, with_intake = told
+        number, berth_number = told
         name_process(Worker.name)
         context = self.context
         berth = context.shared.berths[berth_number]
-        if with_intake:
-            berth.await_intake()
         settings = context.settings
         settings.sources.refresh()  # a successor must not begin with an old list
         close_unused(context.former, settings)
@@ -58,6 +52,7 @@ class Standby(Role):
             counters=berth.counters,
             lifeline=order,
             ring=berth.ring,
+            rings=context.shared.rings,
             control=context.shared.control,
             bell=berth.bell,
             keeper_bell=context.shared.keeper_bell,
@@ -94,7 +89,7 @@ class Worker(Role):
         berth = self.context.shared.free_berth
         if berth is None:
             raise OSError("others that are leaving still have its place")
-        order = f"{number} {berth.number} {int(after_death)}"
+        order = f"{number} {berth.number}"
         child = self._told(order)
         if child is None:
             child = Child(self.name, self._standby.work, self.context.loop)
@@ -123,22 +118,10 @@ class Worker(Role):
                 end_steering(listener)
         self.context.settings = without_former(self.context.settings)
 
-    def prepare(self, number: int) -> Iterator[float]:
-        """Give the keeper a moment to bring to disk what a worker's successor will look for."""
-        self.call_for_intake()
-        until = time.monotonic() + INTAKE_SECONDS
-        while self._has_untold(number) and time.monotonic() < until:
-            yield time.monotonic() + INTAKE_SECONDS / 50
-
-    def _has_untold(self, number: int) -> bool:
-        child = self.roles.children(self)[number]
-        return child is not None and self._berths[child].ring.used > 0
-
     def died(self, child: Child) -> None:
-        """Its successor finds on disk what it knew, unless the disk is what it has died of."""
+        """The disk may be what it has died of."""
         if child.has_crashed:
             self.context.shared.control.suspect = True
-        self.call_for_intake()
 
     def hangs(self, child: Child) -> None:
         """Its successor must not hang, too: the disk is left alone if it is where this one does.
@@ -161,19 +144,11 @@ class Worker(Role):
         """Return what its clock has written last."""
         return self.context.shared.pages.alive_at(WORKER_SLOT + self._berths[child].number)
 
-    def call_for_intake(self) -> None:
-        """Have the keeper bring to disk what workers have told."""
-        with suppress(BlockingIOError):
-            os.eventfd_write(self.context.shared.keeper_bell, BELL_TAKE_IN)
 
-
-def _await_order(descriptor: int) -> tuple[int, int, bool] | None:
-    """In a child: wait for an order; number, berth, and whether to wait for its intake first.
-
-    None: there is nothing to do any more.
-    """
+def _await_order(descriptor: int) -> tuple[int, int] | None:
+    """In a child: wait for an order; number and berth. None: there is nothing to do any more."""
     words = os.read(descriptor, ORDER_MAX).split()
     if not words:
         return None
-    number, berth, with_intake = map(int, words)
-    return number, berth, bool(with_intake)
+    number, berth = map(int, words)
+    return number, berth

@@ -270,16 +270,6 @@ def test_answers_are_given_while_the_keeper_hangs(
         os.kill(keeper, signal.SIGCONT)
 
 
-def test_death_of_a_worker_brings_to_disk_what_it_had_told(
-    start_fastdns: Start, upstream: FalseUpstream
-) -> None:
-    daemon = start_fastdns(upstream=[upstream], config=SELDOM)
-    disk = Disk(daemon)
-    disk.put("www.example.test")
-    os.kill(daemon.worker, signal.SIGKILL)
-    eventually(lambda: disk.holds("www.example.test"), bool)
-
-
 def test_kill_of_the_whole_tree_loses_nothing_that_was_in_a_ring(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

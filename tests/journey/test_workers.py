@@ -337,3 +337,53 @@ def test_counters_of_another_version_are_begun_anew_with_a_line(
     daemon = start_fastdns(upstream=[upstream])
     assert any(f"{counters}: of another version" in line for line in daemon.log)
     assert Pages.attach(counters).total("queries_udp_total") == 0
+
+
+# What one has learned, all know
+
+
+def ask_of_each(daemon: Fastdns, names: list[str], times: int) -> list[list[str]]:
+    """Ask for each so often, from another port each time: about as often of each worker."""
+    return [data(ask(daemon, name)) for name in names for _ in range(times)]
+
+
+def asked_for(upstream: FalseUpstream, names: list[str]) -> int:
+    """How often the upstream was asked for these."""
+    return sum(len(upstream.asked(name)) for name in names)
+
+
+def test_name_that_one_worker_has_learned_is_asked_upstream_once(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    names = [upstream.new_name() for _ in range(20)]
+    assert ask_of_each(daemon, names, 5) == [["192.0.2.1"]] * 100
+    assert asked_for(upstream, names) == 20
+    assert min(count for count in queries_of(daemon) if count) > 10
+
+
+def test_in_an_outage_each_worker_tells_what_any_has_learned(start_fastdns: Start) -> None:
+    with FalseUpstream(lambda asked: asked.answer("@ 1 IN A 192.0.2.1")) as upstream:
+        daemon = start_fastdns(upstream=[upstream], workers=2)
+        names = [upstream.new_name() for _ in range(20)]
+        assert ask_of_each(daemon, names, 1) == [["192.0.2.1"]] * 20
+    time.sleep(1.1)  # until their TTL is over
+    assert ask_of_each(daemon, names, 2) == [["192.0.2.1"]] * 40
+
+
+def test_what_a_worker_knew_is_known_after_its_death_without_a_disk_cache(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    """The keeper is stopped: nothing reaches the disk."""
+    daemon = start_fastdns(upstream=[upstream])
+    os.kill(daemon.keeper, signal.SIGSTOP)
+    names = [upstream.new_name() for _ in range(20)]
+    ask_of_each(daemon, names, 1)
+    worker = daemon.worker
+    os.kill(worker, signal.SIGKILL)
+    gone(worker)
+    try:
+        assert ask_of_each(daemon, names, 1) == [["192.0.2.1"]] * 20
+        assert asked_for(upstream, names) == 20
+    finally:
+        os.kill(daemon.keeper, signal.SIGCONT)

@@ -209,13 +209,18 @@ class Front:
         *,
         group: Group | None = None,
         stale_wait: float = 1.8,
+        beside: Front | None = None,
     ) -> None:
+        """`beside`: another worker of the same daemon."""
         self.memory = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
-        self.control = Control.open(None, directory)
+        self.rings = [self.ring] if beside is None else [beside.ring, self.ring]
+        self.control = Control.open(None, directory) if beside is None else beside.control
         counters = self.pages.counters(0)
-        self.cache = Cache(self.memory, counters, Disk(directory), self.ring, self.control)
+        self.cache = Cache(
+            self.memory, counters, Disk(directory), self.ring, self.control, rings=self.rings
+        )
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
         self.cold: list[bytes] = []  # keys that a disk which has to be waited for may have
