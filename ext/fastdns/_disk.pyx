@@ -27,6 +27,7 @@ from fastdns._lmdb cimport (
     MDB_stat,
     MDB_txn,
     MDB_val,
+    comes_after,
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
@@ -396,7 +397,7 @@ cdef class Disk:
                 with nogil:
                     count = 0
                     looked = 0
-                    while status == 0 and looked < SCAN_AT_ONCE:
+                    while status == 0 and looked < SCAN_AT_ONCE and comes_after(&key, &wanted):
                         looked += 1
                         if value.mv_size >= sizeof(Header):
                             memcpy(&header, value.mv_data, sizeof(Header))
@@ -406,6 +407,8 @@ cdef class Disk:
                                 count += 1
                         wanted = key
                         status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+                if status == 0 and not comes_after(&key, &wanted):
+                    raise ValueError("keys are out of order")
                 entries -= looked
                 last = (<const char*>wanted.mv_data)[:wanted.mv_size]
                 for i in range(count):

@@ -209,7 +209,11 @@ class Worker:
         limit = self._memory // OCTETS_A_WARMED_ENTRY
         # Reading the whole file may take its time: another thread's, in which the lock of the
         # interpreter is not held.
-        keys = iter(self._hub.threadpool.apply(most_used, (disk, limit)))
+        chosen = self._hub.threadpool.apply(most_used, (disk, limit))
+        if chosen is None:
+            self._tiers.disk_is_damaged()
+            return
+        keys = iter(chosen)
         while chunk := list(islice(keys, WARMED_AT_ONCE)):
             # Of a file larger than the machine's memory these are gone from there again.
             self._hub.threadpool.apply(disk.touch, (chunk,))

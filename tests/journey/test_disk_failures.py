@@ -641,6 +641,20 @@ def send_round(data: Path) -> None:
                 file.write(struct.pack("=HH", flags | 0x20, 2))
 
 
+def test_keys_out_of_order_are_found_at_the_start(
+    disk: Disk, again: Again, upstream: FalseUpstream
+) -> None:
+    with disk.data.open("r+b") as file:
+        at = disk.data.stat().st_size // 2 // PAGE * PAGE + 10
+        while not (flags := os.pread(file.fileno(), 1, at)[0]) & 2:
+            at += PAGE
+        os.pwrite(file.fileno(), bytes([flags | 0x20]), at)
+    with again() as daemon:
+        daemon.wait_for_log("put aside as")
+        assert not any("defect" in line for line in daemon.log)
+        assert_works(daemon, disk, upstream)
+
+
 @pytest.mark.parametrize("who", ["worker", "keeper"])
 def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_hang(
     disk: Disk, upstream: FalseUpstream, who: str

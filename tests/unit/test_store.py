@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from contextlib import nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
@@ -14,11 +15,13 @@ from environments import write_raw
 from messages import OPAQUE, address, answer_from, answer_of_size, key, reply
 
 from fastdns._clock import Moment
+from fastdns._disk import Disk
 from fastdns._entry import Entry, pack, peek
 from fastdns._key import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
-from fastdns.cache.files import GAP_PAGES, check_length, put_aside
+from fastdns.cache.files import GAP_PAGES, PAGE, check_length, put_aside
+from fastdns.cache.inspect import CacheUnreadable, Reader
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store, Update
 from fastdns.cache.sweep import ROOMY, Sweeper
@@ -285,6 +288,29 @@ def test_slices_are_all_entries_once_in_order(store: Store) -> None:
     keys = [place for found in slices for place, _ in found]
     assert [len(found) for found in slices] == [1000, 1000, 500]
     assert keys == sorted(place_of(f"n{number}.test") for number in range(2500))
+
+
+def test_keys_out_of_order_are_damage_and_no_circle(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", MIB)
+    fill(store, 2000)
+    store.close()
+    data = bytearray((store.place / "data.mdb").read_bytes())
+    leaves = [at for at in range(2 * PAGE, len(data), PAGE) if data[at + 10] & 2]
+    data[leaves[len(leaves) // 2] + 10] |= 0x20  # LEAF2: a page whose keys have no lengths
+    (store.place / "data.mdb").write_bytes(data)
+    store = Store.open(store.place, MIB)
+    with pytest.raises(Damaged, match="out of order"):
+        list(islice(store.slices(limit=50), 100))
+    with pytest.raises(Damaged, match="out of order"):
+        store.keys_with(b"", 18)
+    store.close()
+    disk = Disk(store.place)
+    disk.open()
+    with pytest.raises(ValueError, match="out of order"):
+        disk.scan(b"", 16_384, 0)
+    disk.close()
+    with Reader(store.place) as reader, pytest.raises(CacheUnreadable, match="damaged"):
+        list(islice(reader.batches(), 100))
 
 
 def test_range_is_removed_and_nothing_beside_it(store: Store) -> None:
