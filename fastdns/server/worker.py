@@ -174,6 +174,8 @@ class Worker:
             self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._flights.close_idle_ports()
+            if self._life.active and self._tiers.disk.loops():
+                self._leave_circle()
             if self._refusals is not None:
                 self._refusals.look(self._endpoints)
             self._renew_wanted()
@@ -182,6 +184,14 @@ class Worker:
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
+
+    def _leave_circle(self) -> None:
+        """Have the disk cache put aside, and another worker take over: no thread can be ended."""
+        log.error("a look-up in the disk cache goes round in a circle")
+        if self._tiers.disk.is_in_place():  # else somebody has found that before
+            self._control.condemn()
+            self._tiers.disk_is_damaged()
+        self._life.stop()
 
     def _answer_keeper(self) -> None:
         """Do what the keeper has rung for: look at the control pages, report the hits."""

@@ -24,6 +24,7 @@ import lmdb
 import pytest
 
 from fastdns._clock import Moment
+from fastdns.cache.warm import ENTRIES_AT_ONCE
 
 from .support import impatient
 from .support.cache import Disk, answer, cache_key
@@ -36,6 +37,7 @@ Start = Callable[[str], tuple[Fastdns, Disk]]
 Again = Callable[..., Fastdns]
 ROOT = os.geteuid() == 0
 PAGE = 4096
+WARM_LOOK_UPS = 32  # after which a worker looks itself, and has no thread look
 
 
 def overwrite(path: Path, where: str) -> None:
@@ -626,18 +628,26 @@ def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
 # Pages that lead round in a circle
 
 
-def send_round(data: Path) -> None:
-    """Have LMDB search some pages without an end.
+def send_round(data: Path, *, only_top: bool = False) -> None:
+    """Have LMDB search the branch pages, or those above branch pages, without an end.
 
     It takes their keys for keys of one length, and their number, which is less than none, for one
     that overflows: BRANCH and LEAF2 in the flags, `lower` before the end of the page's head.
     """
+    octets = data.read_bytes()
+
+    def is_branch(page: int) -> bool:
+        return bool(octets[page * PAGE + 10] & 1)
+
+    def first_child(page: int) -> int:
+        (at,) = struct.unpack_from("=H", octets, page * PAGE + 16)
+        return int.from_bytes(octets[page * PAGE + at :][:4], sys.byteorder)
+
     with data.open("r+b") as file:
-        for at in range(2 * PAGE, data.stat().st_size, PAGE):
-            file.seek(at + 10)
-            flags = int.from_bytes(file.read(2), sys.byteorder)
-            if flags & 1:
-                file.seek(at + 10)
+        for page in range(2, len(octets) // PAGE):
+            if is_branch(page) and (not only_top or is_branch(first_child(page))):
+                (flags,) = struct.unpack_from("=H", octets, page * PAGE + 10)
+                file.seek(page * PAGE + 10)
                 file.write(struct.pack("=HH", flags | 0x20, 2))
 
 
@@ -655,19 +665,24 @@ def test_keys_out_of_order_are_found_at_the_start(
         assert_works(daemon, disk, upstream)
 
 
+def impatient_daemon(disk: Disk, upstream: FalseUpstream) -> Fastdns:
+    daemon = Fastdns(disk.place.parent, upstream=[upstream], config=SELDOM)
+    at = daemon.command.index("-m")
+    daemon.command[at : at + 2] = [impatient.__file__]
+    return daemon
+
+
 @pytest.mark.parametrize("who", ["worker", "keeper"])
 def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_hang(
     disk: Disk, upstream: FalseUpstream, who: str
 ) -> None:
-    send_round(disk.data)
-    daemon = Fastdns(disk.place.parent, upstream=[upstream], config=SELDOM)
-    at = daemon.command.index("-m")
-    daemon.command[at : at + 2] = [impatient.__file__]
-    with daemon:
+    with impatient_daemon(disk, upstream) as daemon:
+        for name in names(WARM_LOOK_UPS):
+            ask(daemon, name)
+        send_round(disk.data)
         if who == "worker":
-            for name in names(40):
-                with suppress(TimeoutError):
-                    ask(daemon, name, timeout=0.5)
+            with suppress(TimeoutError):
+                ask(daemon, "n1000.example.test", timeout=0.5)
         else:
             disk.put("new.example.test")
             disk.nudge(0.5)
@@ -678,6 +693,26 @@ def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_ha
         assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
         assert counter(daemon, "disk_set_aside_total") == 1
         assert (disk.place / "data.mdb.damaged").exists()
+
+
+def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
+    start: Start, upstream: FalseUpstream
+) -> None:
+    daemon, disk = start(SELDOM)
+    for part in range(3):  # more than are looked at in one go after a start, in order
+        disk.put(*names(ENTRIES_AT_ONCE // 2, f"part{part}.test"))
+        assert disk.nudge()
+    daemon.stop()
+    send_round(disk.data, only_top=True)
+    with impatient_daemon(disk, upstream) as again:
+        first = again.worker
+        again.wait_for_log("round in a circle; put aside as")  # by a sweep of the keeper's
+        again.wait_for_log("goes round in a circle")
+        assert data(ask(again, upstream.new_name())) == ["192.0.2.1"]
+        again.wait_for_log(rf"worker \(pid {first}\) hangs")
+        eventually(lambda: is_gone(first), bool)
+        assert_works(again, disk, upstream)
+        assert counter(again, "disk_set_aside_total") == 1, again.tail()
 
 
 # Death at any moment
