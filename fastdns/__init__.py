@@ -26,7 +26,7 @@ The journey of a query, and where each step is written:
    upstreams of the configuration, and `upstream.endpoint` tells how they are.
 
 Beside it, `server.admission` compiles for `_clients` what the configuration and, by netlink, the
-network say (`policy.access`, `server.lan`), and `server.keeper` takes answers from the rings and
+network say (`policy.access`, `machine.lan`), and `server.keeper` takes answers from the rings and
 writes them with `cache.store`. Commands (`cli.cache`) read the disk themselves; what they change
 they write there, and tell workers and keeper by `_control`.
 """

@@ -19,6 +19,7 @@ LAYERS = (
     {"cli"},
     {"doctor"},
     {"server"},
+    {"machine"},
     {"listen"},
     {"resolve"},
     {"policy", "cache", "upstream", "counters"},

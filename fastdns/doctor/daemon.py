@@ -10,7 +10,7 @@ from ..config.places import Places
 from ..config.schema import Address, Config, Listen
 from ..counters import Pages
 from ..errors import FastdnsError
-from ..server.settings import open_addresses
+from ..policy.access import open_addresses
 from ..upstream.system import is_local
 from . import probe, units
 from .findings import Finding, Remedy, hint, ok, wrong

@@ -13,7 +13,7 @@ from ..config.places import SYSTEM_RUN, SYSTEM_STATE, Places
 from ..config.schema import Config, Listen
 from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
-from ..server.ground import holder
+from ..machine.state_lock import holder
 from . import aside, daemon, machine, ports, processes, resolver, upstreams
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant

@@ -11,7 +11,7 @@ import attrs
 
 from ..config.load import DEFAULT_FILE
 from ..config.schema import Address
-from ..server.holders import listens_on, read_process
+from ..machine.port_owners import listens_on, read_process
 from .units import FASTDNS
 
 KEEPER = "fastdns-keeper"

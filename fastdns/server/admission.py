@@ -14,9 +14,9 @@ from gevent.event import Event
 from .._clients import Access
 from ..config import schema
 from ..defects import guarded
+from ..machine.lan import read_lan
+from ..machine.netlink import Changes
 from ..policy.access import Lan, compile_access
-from .lan import read_lan
-from .netlink import Changes
 
 log = logging.getLogger(__name__)
 

@@ -14,10 +14,10 @@ from typing import ClassVar
 from ..counters import SUPERVISOR_SLOT
 from ..errors import StartError
 from .children import READY_SECONDS, STOP_SECONDS, Child, Post
-from .liveness import SILENT_SECONDS, LivenessCheck
 from .loop import Loop
 from .settings import Settings
 from .shared import Shared
+from .watchdog import SILENT_SECONDS, WorkerWatchdog
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +102,7 @@ class Roles:
         self._posts: dict[Role, list[Post]] = {role: [] for role in roles}
         self._role_of: dict[Child, Role] = {}
         self._leaving: list[Child] = []
-        self._liveness = LivenessCheck()
+        self._liveness = WorkerWatchdog()
         for role in roles:
             role.roles = self
 

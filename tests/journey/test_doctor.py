@@ -104,7 +104,7 @@ PLAIN_USER = """
 import os, sys
 import fastdns.cli.doctor
 from fastdns.cli import main
-from fastdns.server import preload
+from fastdns.machine import preload
 preload.import_late()
 user = int(sys.argv.pop(1))
 os.setgroups([])
