@@ -5,8 +5,8 @@ from __future__ import annotations
 import sys
 
 from fastdns.cli import main
-from fastdns.server import liveness
+from fastdns.server import watchdog
 
 if __name__ == "__main__":
-    liveness.LOOK_SECONDS, liveness.SILENT_SECONDS = 0.2, 2.0
+    watchdog.LOOK_SECONDS, watchdog.SILENT_SECONDS = 0.2, 2.0
     sys.exit(main())
