@@ -99,6 +99,13 @@ class Intake:
                 updates.append(Update(place, None, count, key))
         return updates[:limit]
 
+    def wrote(self, update: Update) -> None:
+        """This one has been written: it is not to be written again, should the next one fail."""
+        self.hits.settle(update.key, update.hits)
+        known = self._answers.get(update.key)
+        if known is not None and known[1] is update.value:
+            del self._answers[update.key]
+
     def settle(self) -> None:
         """All answers have been written, or need not be: the rings have their room again."""
         self._answers.clear()

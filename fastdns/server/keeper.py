@@ -133,6 +133,7 @@ class Keeper:
 
     def _listen(self, until: float = math.inf) -> bool:
         """Wait for what is to be done, or until then; True: the end."""
+        self._counters.show_life()
         self._watch_examination()
         wait = max(0.0, min(self._next_at(), until) - time.monotonic())
         is_end = False
@@ -206,7 +207,7 @@ class Keeper:
         """Write answers and counts, under the lock under which commands make changes."""
         if not (counts or self._intake.answer_count or self._intake.spoiled):
             return 0
-        written = 0
+        written, refused = 0, store.refused
         with self._disk.writing():
             store.check_readers()  # a page that a dead reader saw last is free
             self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
@@ -214,11 +215,12 @@ class Keeper:
             sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
             for done in store.apply(updates, Moment.now(), sum_of_writes):
                 for update in done:
-                    self._intake.hits.settle(update.key, update.hits)
+                    self._intake.wrote(update)
                 written += sum(update.value is not None for update in done)
                 self._counters.add("disk_commits_total")
         self._intake.settle()
         self._counters.add("disk_writes_total", written)
+        self._counters.add("disk_refused_total", store.refused - refused)
         return written
 
     def _needed(self, store: Store) -> list[Update]:
@@ -338,6 +340,16 @@ class KeeperRole(Role):
             most_workers=shared.most_workers,
         )
         main(inheritance, ready, sum(now - at < CRASHES_SECONDS for at in self._crashes))
+
+    def alive_at(self, child: Child) -> float:
+        """Return when it has come round last; a disk it may wait for as long as that takes."""
+        if not child.is_running:
+            return time.monotonic()
+        return self.context.shared.pages.alive_at(KEEPER_SLOT)
+
+    def hangs(self, child: Child) -> None:
+        """The environment has a circle: nothing else takes it so long without waiting."""
+        self.context.shared.control.condemn()
 
     def replaced(self) -> None:
         """Workers open the environment anew, with its new size."""
