@@ -19,8 +19,12 @@ MODULES = [
     "_ring_index",
     "_ring",
     "_rings",
+    "_intake",
     "_control",
     "_disk",
+    "_put",
+    "_database",
+    "_writer",
     "_counters",
     "_response",
     "_udp",
@@ -43,7 +47,7 @@ MODULES = [
     "_forward",
     "_fastpath",
 ]
-LIBRARIES = {"_disk": ["lmdb"]}  # that a module is linked with
+ON_LMDB = {"_disk", "_database", "_put", "_writer", "_intake"}  # linked with liblmdb
 
 # Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler
 # ends the build.
@@ -58,7 +62,7 @@ setup(
             Extension(
                 f"fastdns.{name}",
                 [f"ext/fastdns/{name}.pyx"],
-                libraries=LIBRARIES.get(name, []),
+                libraries=["lmdb"] if name in ON_LMDB else [],
                 extra_compile_args=["-O2", "-Wall", *(["-Werror"] if strict else [])],
             )
             for name in MODULES

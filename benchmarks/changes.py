@@ -31,7 +31,6 @@ REMOVE = """\
 import sys
 from itertools import chain
 from fastdns._control import CHANGE_NAME
-from fastdns.cache.inspect import keys_of
 from fastdns.cli.cache.change import locked, writing
 from fastdns.cli.cache.site import find_site
 state, *names = sys.argv[1:]
@@ -41,7 +40,7 @@ site = find_site(None, state)
 site.take_in()
 with locked(site.path):
     with writing(site.path) as store:
-        keys = [keys_of(store.env, store.entries, name, None) for name in wire]
+        keys = [store.keys_of(name) for name in wire]
         store.delete(chain(*keys))
     for name in wire:
         site.control.post(CHANGE_NAME, name, 0)

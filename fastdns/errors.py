@@ -26,3 +26,27 @@ class ConfigErrors(FastdnsError):
 
 class StartError(FastdnsError):
     """The daemon cannot start; the text names the cause and the remedy."""
+
+
+class Damaged(FastdnsError):
+    """The disk cache cannot be used and has to be put aside; the text says what it is."""
+
+
+class CutOff(Damaged):
+    """The file ends before the last page that LMDB has given out. It may be whole all the same.
+
+    LMDB does not write pages that it gave out and took back in one transaction. Our writers extend
+    the file then, but may be killed before.
+    """
+
+
+class LmdbError(FastdnsError):
+    """LMDB refuses, for a reason of its own: neither the system below it nor the file is named."""
+
+
+class MapFull(LmdbError):
+    """The map of the disk cache has no free page for this transaction."""
+
+
+class ReadersFull(LmdbError):
+    """Every slot for a reader of the disk cache is taken."""

@@ -59,6 +59,7 @@ cdef enum:      # indices, in the order of COUNTERS
     KEEPER_RESTARTS
     QUERIES_REFUSED
     TCP_REFUSED
+    DISK_SPARED
     COUNTER_COUNT
 
 cdef enum:

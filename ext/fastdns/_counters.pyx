@@ -69,6 +69,7 @@ COUNTERS = (
     ("keeper_restarts_total", "keepers replaced after they died"),
     ("queries_refused_total", "queries of clients that may not ask, refused or dropped"),
     ("tcp_refused_total", "connections of clients that may not ask"),
+    ("disk_spared_total", "answers not written to disk because nobody had asked for them again"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError("COUNTERS and the enumeration in _counters.pxd differ")

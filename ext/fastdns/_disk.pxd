@@ -5,14 +5,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant
 from fastdns._entry cimport Header
+from fastdns._lmdb cimport MDB_dbi, MDB_env, MDB_txn
 from fastdns._wire cimport RECORDS_MAX
-
-cdef extern from "<lmdb.h>" nogil:
-    ctypedef struct MDB_env:
-        pass
-    ctypedef struct MDB_txn:
-        pass
-    ctypedef unsigned int MDB_dbi
 
 cdef enum DiskStatus:
     DISK_FOUND

@@ -14,42 +14,38 @@ from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant, age_since, read_clock_ns
 from fastdns._entry cimport Header, entry_answers, read_entry
 from fastdns._key cimport DISK_KEY_MAX, disk_key_of
-
-cdef extern from "<lmdb.h>" nogil:
-    ctypedef struct MDB_cursor:
-        pass
-    ctypedef struct MDB_val:
-        size_t mv_size
-        void* mv_data
-    ctypedef struct MDB_envinfo:
-        size_t me_last_pgno
-    ctypedef struct MDB_stat:
-        unsigned int ms_psize
-    ctypedef enum MDB_cursor_op:
-        MDB_NEXT
-        MDB_SET_RANGE
-    int MDB_RDONLY
-    int MDB_NOTLS
-    int MDB_NOTFOUND
-    int MDB_MAP_RESIZED
-    const char* mdb_strerror(int status)
-    int mdb_env_create(MDB_env** env)
-    int mdb_env_open(MDB_env* env, const char* path, unsigned int flags, unsigned int mode)
-    void mdb_env_close(MDB_env* env)
-    int mdb_env_set_maxdbs(MDB_env* env, MDB_dbi count)
-    int mdb_env_info(MDB_env* env, MDB_envinfo* info)
-    int mdb_env_stat(MDB_env* env, MDB_stat* stat)
-    int mdb_env_get_fd(MDB_env* env, int* descriptor)
-    int mdb_txn_begin(MDB_env* env, MDB_txn* parent, unsigned int flags, MDB_txn** txn)
-    int mdb_txn_commit(MDB_txn* txn)
-    void mdb_txn_abort(MDB_txn* txn)
-    void mdb_txn_reset(MDB_txn* txn)
-    int mdb_txn_renew(MDB_txn* txn)
-    int mdb_dbi_open(MDB_txn* txn, const char* name, unsigned int flags, MDB_dbi* dbi)
-    int mdb_get(MDB_txn* txn, MDB_dbi dbi, MDB_val* key, MDB_val* value)
-    int mdb_cursor_open(MDB_txn* txn, MDB_dbi dbi, MDB_cursor** cursor)
-    void mdb_cursor_close(MDB_cursor* cursor)
-    int mdb_cursor_get(MDB_cursor* cursor, MDB_val* key, MDB_val* value, MDB_cursor_op op)
+from fastdns._lmdb cimport (
+    MDB_MAP_RESIZED,
+    MDB_NEXT,
+    MDB_NOTFOUND,
+    MDB_NOTLS,
+    MDB_RDONLY,
+    MDB_SET_RANGE,
+    MDB_cursor,
+    MDB_dbi,
+    MDB_envinfo,
+    MDB_stat,
+    MDB_txn,
+    MDB_val,
+    mdb_cursor_close,
+    mdb_cursor_get,
+    mdb_cursor_open,
+    mdb_dbi_open,
+    mdb_env_close,
+    mdb_env_create,
+    mdb_env_get_fd,
+    mdb_env_info,
+    mdb_env_open,
+    mdb_env_set_maxdbs,
+    mdb_env_stat,
+    mdb_get,
+    mdb_strerror,
+    mdb_txn_abort,
+    mdb_txn_begin,
+    mdb_txn_commit,
+    mdb_txn_renew,
+    mdb_txn_reset,
+)
 
 cdef extern from *:
     """

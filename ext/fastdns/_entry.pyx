@@ -132,6 +132,24 @@ cdef void write_entry(
     memcpy(out, &header.checksum, CHECKED_FROM)
 
 
+cdef int hits_in(const uint8_t* value, size_t length, uint32_t* out) noexcept nogil:
+    cdef Header header
+    if length < HEADER_OCTETS:
+        return -1
+    memcpy(&header, value, HEADER_OCTETS)
+    out[0] = header.hits
+    return 0 if header.version == ENTRY_VERSION else -1
+
+
+cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil:
+    cdef Header header
+    memcpy(&header, value, HEADER_OCTETS)
+    header.hits = hits
+    memcpy(value, &header, HEADER_OCTETS)
+    header.checksum = checksum_of(value, length)
+    memcpy(value, &header.checksum, CHECKED_FROM)
+
+
 cdef bint content_is_possible(const Header* header, const Stored* answer) noexcept nogil:
     """True when nobody who follows what the header says leaves the message or a table of RECORDS_MAX."""
     cdef const uint8_t* offsets = <const uint8_t*>answer.ttl_at
@@ -345,13 +363,9 @@ cdef uint32_t saturated(number) except? 0:
 
 def with_hits(bytes value not None, hits):
     """Return the value with another number of hits, 2**32-1 at most (ValueError: it is damaged, and how)."""
-    cdef Entry entry = Entry.parse(value)
     cdef bytes changed = PyBytes_FromStringAndSize(PyBytes_AS_STRING(value), len(value))
-    cdef uint8_t* out = <uint8_t*>PyBytes_AS_STRING(changed)
-    entry.header.hits = saturated(hits)
-    memcpy(out, &entry.header, HEADER_OCTETS)
-    entry.header.checksum = checksum_of(out, len(changed))
-    memcpy(out, &entry.header.checksum, CHECKED_FROM)
+    Entry.parse(value)
+    set_hits(<uint8_t*>PyBytes_AS_STRING(changed), len(changed), saturated(hits))
     return changed
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .._entry import Entry
 from .._key import cache_key
-from .files import Damaged
+from ..errors import Damaged
 
 # Damaged entries are removed one by one. The whole is given up when there are more than so many,
 # and more than one of so many.

@@ -15,10 +15,13 @@ from typing import Any
 
 import lmdb
 
+from ..errors import Damaged
 from .damage import check_share, is_sound
-from .files import DATA, Damaged, check_head
-from .store import ABOUT, DAMAGE, ENTRIES
+from .files import DATA, check_head
+from .inspect import DAMAGE
 
+ENTRIES = b"entries"
+ABOUT = b"about"
 LIMIT_SECONDS = 300
 TEXT_MAX = 1024
 NO_FINDING = 2  # exit status: something else was in the way

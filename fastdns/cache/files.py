@@ -11,11 +11,10 @@ import shutil
 import stat
 import struct
 import time
-from contextlib import suppress
 from pathlib import Path
-from typing import Any
 
-from ..errors import FastdnsError
+from .._database import Database
+from ..errors import CutOff, Damaged
 
 DATA = "data.mdb"
 LOCK = "lock.mdb"
@@ -33,18 +32,6 @@ GAP_PAGES = 8  # that LMDB may have given out and taken back at the end of the f
 META_MAGIC = 0xBEEFC0DE
 META_VERSION = 1
 PAGE_SIZES = {512 << shift for shift in range(8)}
-
-
-class Damaged(FastdnsError):
-    """The environment cannot be used and has to be put aside; the text says what it is."""
-
-
-class CutOff(Damaged):
-    """The file ends before the last page that LMDB has given out. It may be whole all the same.
-
-    LMDB does not write pages that it gave out and took back in one transaction. Our writers extend
-    the file then, but may be killed before.
-    """
 
 
 def put_aside(place: Path) -> Path:
@@ -76,43 +63,21 @@ def _rename(path: Path) -> Path:
     return path.replace(aside)
 
 
-def check_length(env: Any, place: Path) -> None:
+def check_length(env: Database, place: Path) -> None:
     """CutOff: the file does not reach as far as LMDB has given out pages."""
-    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
     length = (place / DATA).stat().st_size
-    if length < wanted:
-        raise CutOff(f"is cut off: it has {length} octets of {wanted}")
+    if length < env.wanted_length:
+        raise CutOff(f"is cut off: it has {length} octets of {env.wanted_length}")
 
 
-def fill_up(env: Any, place: Path) -> int:
-    """Have the file reach to the end of the last page (see CutOff); return its length.
-
-    For who holds the writer lock.
-    """
-    wanted = (env.info()["last_pgno"] + 1) * env.stat()["psize"]
-    path = place / DATA
-    length = path.stat().st_size
-    if length >= wanted:
-        return length
-    descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    try:
-        with suppress(OSError):  # a full disk; then it is examined at the next opening
-            os.posix_fallocate(descriptor, length, wanted - length)
-        return os.fstat(descriptor).st_size
-    finally:
-        os.close(descriptor)
-
-
-def close_gap(env: Any, place: Path) -> None:
+def close_gap(env: Database, place: Path) -> None:
     """Fill up a file that lacks a few pages: whoever wrote it was killed before (see CutOff).
 
     Should they have held something after all, the first look at them finds damage.
     """
-    info = env.info()
-    page_size = env.stat()["psize"]
-    missing = (info["last_pgno"] + 1) * page_size - (place / DATA).stat().st_size
-    if 0 < missing <= GAP_PAGES * page_size:
-        fill_up(env, place)
+    missing = env.wanted_length - (place / DATA).stat().st_size
+    if 0 < missing <= GAP_PAGES * env.page_octets:
+        env.fill_up()
 
 
 def check_head(place: Path) -> None:
@@ -174,7 +139,7 @@ def _take_alone(descriptor: int) -> bool:
     return True
 
 
-def counts_for_another(env: Any) -> bool:
+def counts_for_another(env: Database) -> bool:
     """Return True when the lock file counts the transactions of another data file.
 
     Somebody has exchanged one of them while others had both open. By the lock's count LMDB chooses
@@ -182,9 +147,8 @@ def counts_for_another(env: Any) -> bool:
     """
     until = time.monotonic() + COMMIT_SECONDS
     while True:
-        with env.begin() as transaction:
-            counted = transaction.id()
-        ahead = env.info()["last_txnid"] - counted
+        counted = env.seen_transaction()
+        ahead = env.last_transaction - counted
         # While another process commits, the file is ahead by that one transaction.
         if ahead != 1 or time.monotonic() >= until:
             return bool(ahead)

@@ -20,9 +20,8 @@ from typing import Any, TypeVar
 import attrs
 import lmdb
 
-from .._key import range_of
 from ..errors import FastdnsError
-from .keys import Key
+from .keys import prefix_of
 
 BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
 KEYS_AT_ONCE = 20_000  # when only keys are looked at
@@ -31,7 +30,10 @@ FORMAT = b"1"
 DAMAGE = (
     lmdb.BadTxnError,  # what a transaction says once it has met a damaged page
     lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
     lmdb.InvalidError,
+    lmdb.PageFullError,
     lmdb.PageNotFoundError,
     lmdb.VersionMismatchError,
 )
@@ -115,7 +117,7 @@ class Reader:
         """Return the keys on disk of exactly this name: all variants, of one type or of all."""
         if self._entries is None:
             return []
-        return self._reading(lambda: keys_of(self._env, self._entries, name, qtype))
+        return self._reading(lambda: _keys_of(self._env, self._entries, name, qtype))
 
     def facts(self) -> Facts:
         """Return counts, sizes and what was written since when."""
@@ -202,14 +204,9 @@ class Reader:
         return CacheUnreadable(f"the disk cache {self.path} {how}: {why}")
 
 
-def keys_of(env: Any, entries: Any, name: bytes, qtype: int | None = None) -> list[bytes]:
-    """Return the keys on disk of exactly this name in an open environment."""
-    prefix = range_of(name)
-    length = len(prefix) + len(Key(name, 0).join()) - len(name)
-    # Its types stand between the names below it, whose keys are longer.
-    batches = _batches_of_keys(
-        env, entries, prefix if qtype is None else prefix + qtype.to_bytes(2, "big")
-    )
+def _keys_of(env: Any, entries: Any, name: bytes, qtype: int | None) -> list[bytes]:
+    prefix, length = prefix_of(name, qtype)
+    batches = _batches_of_keys(env, entries, prefix)
     return [key for batch in batches for key in batch if len(key) == length]
 
 

@@ -11,54 +11,36 @@ import errno
 import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
-
-import lmdb
+from typing import NamedTuple
 
 from .._clock import Moment
-from .._entry import Entry, newer, peek, with_hits
-from .damage import is_sound
+from .._entry import peek
+from .._writer import Writer
+from ..errors import CutOff, Damaged, MapFull
 from .files import (
     DATA,
     FRESH,
     LOCK,
     SLOT_OCTETS,
-    CutOff,
-    Damaged,
     allocate_lock,
     check_head,
     check_length,
     close_gap,
     counts_for_another,
-    fill_up,
     identity,
 )
+from .keys import prefix_of
 
-ENTRIES = b"entries"
-ABOUT = b"about"
 FORMAT = b"1"  # of keys and values; another one is another version's cache
 SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
 STEP_LIMIT = (
     2_000  # entries a transaction: LMDB keeps the memory of the most pages that one has changed
 )
 OVERSIZE = 1.25  # times the size of the map: `grow` makes less of it
-SLICE = 1_000  # entries that are read in one go
-T = TypeVar("T")
+SLICE = 1_000  # entries that are read in one go, fewer of large ones
 Item = tuple[bytes, bytes]
-
-# What says that the file is not, or no longer, a cache of ours. Others are the disk's or LMDB's.
-DAMAGE = (
-    lmdb.InvalidError,
-    lmdb.VersionMismatchError,
-    lmdb.CorruptedError,
-    lmdb.PageNotFoundError,
-    lmdb.CursorFullError,
-    lmdb.PageFullError,
-    lmdb.BadTxnError,
-    lmdb.IncompatibleError,
-)
 
 
 class Usage(NamedTuple):
@@ -81,22 +63,16 @@ class Update(NamedTuple):
     key: bytes = b""  # the caller's mark
 
 
-class Store:
+class Store(Writer):
     """An open environment. FastdnsError and OSError tell what is wrong with it."""
 
-    def __init__(self, place: Path, env: Any, size: int, entries: Any, about: Any) -> None:
+    def __init__(self, place: Path, size: int) -> None:
         self.place = place
-        self.env = env
-        self.size = size
-        self.entries = entries
-        self.about = about
-        self.page_size: int = env.stat()["psize"]
-        pages = size // self.page_size
-        self.step = min(STEP_LIMIT, max(16, pages // 16))
+        self.size = size or self.map_octets
+        self.step = min(STEP_LIMIT, max(16, self.size // self.page_octets // 16))
         self.is_new = False
         self._has_grown = False
         self._identity = identity(place)
-        self._length = (place / DATA).stat().st_size
 
     @classmethod
     def open(cls, place: Path, size: int, *, examined: bool = False, readers: int = 0) -> Store:
@@ -105,7 +81,7 @@ class Store:
         So many `readers` are to be able to look into it at once.
 
         Damaged: there is one that cannot be used; CutOff: that has to be examined first. OSError,
-        lmdb.Error: the disk does not let us.
+        LmdbError: the disk does not let us.
         """
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -136,26 +112,25 @@ class Store:
 
     @classmethod
     def _open(cls, place: Path, size: int, create: bool, examined: bool) -> Store:
-        with _damage_is_told():
-            env = _open_env(place, size, create)
-            try:
-                if counts_for_another(env):
-                    env.close()
-                    octets = (place / LOCK).stat().st_size
-                    (place / LOCK).unlink()
-                    allocate_lock(place / LOCK, octets // SLOT_OCTETS - 2)
-                    env = _open_env(place, size, create)
-                if not examined:
-                    close_gap(env, place)
-                    check_length(env, place)
-                entries, about = _open_databases(env, create)
-                return cls(place, env, size or env.info()["map_size"], entries, about)
-            except BaseException:
-                env.close()
-                raise
-
-    def close(self) -> None:
-        self.env.close()
+        store = cls(place, size)
+        try:
+            if counts_for_another(store):
+                store.close()
+                octets = (place / LOCK).stat().st_size
+                (place / LOCK).unlink()
+                allocate_lock(place / LOCK, octets // SLOT_OCTETS - 2)
+                store = cls(place, size)
+            if not examined:
+                close_gap(store, place)
+                check_length(store, place)
+            found = store.open_databases(FORMAT, create=create)
+            if found != FORMAT:
+                shown = found.decode("ascii", "replace") if found else "none"
+                raise Damaged(f"has another format (format {shown}, not {FORMAT.decode()})")
+            return store
+        except BaseException:
+            store.close()
+            raise
 
     def is_in_place(self) -> bool:
         """False: other files are there now, or none. Damaged: ours were overwritten. Cheap."""
@@ -166,20 +141,15 @@ class Store:
             return False
         check_head(self.place)
         length = (self.place / DATA).stat().st_size
-        if length < self._length:  # it never gets shorter by itself
-            raise CutOff(f"is cut off: it has {length} octets of {self._length}")
-        self._length = length
+        if length < self.length:  # it never gets shorter by itself
+            raise CutOff(f"is cut off: it has {length} octets of {self.length}")
+        self.length = length
         return True
 
     def usage(self) -> Usage:
-        with _damage_is_told(), self.env.begin() as transaction:
-            pages = 0
-            for database in (self.entries, self.about):
-                found = transaction.stat(database)
-                pages += found["branch_pages"] + found["leaf_pages"] + found["overflow_pages"]
-            count = transaction.stat(self.entries)["entries"]
-        octets = pages * self.page_size
-        return Usage(count, octets, octets / self.size)
+        entries, pages = self.stat()
+        octets = pages * self.page_octets
+        return Usage(entries, octets, octets / self.size)
 
     def grow(self) -> bool:
         """Let the map be a little larger than it should be; False: that was done before.
@@ -189,8 +159,8 @@ class Store:
         """
         if self._has_grown:
             return False
-        some = max(self.size // 16, 64 * self.page_size)
-        self.env.set_mapsize(self.env.info()["map_size"] + some)
+        some = max(self.size // 16, 64 * self.page_octets)
+        self.set_map_octets(self.map_octets + some)
         self._has_grown = True
         return True
 
@@ -204,41 +174,22 @@ class Store:
             self.place / FRESH, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )
         try:
-            with _damage_is_told():
-                self.env.copyfd(descriptor, compact=True)
+            self.copy_compact(descriptor)
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
 
     # Reading
 
-    def get(self, disk_key: bytes) -> bytes | None:
-        with _damage_is_told(), self.env.begin(db=self.entries) as transaction:
-            value: bytes | None = transaction.get(disk_key)
-            return value
-
-    def hits_of(self, disk_keys: Iterable[bytes]) -> list[int | None]:
-        """Return the hit counts of these entries; None: there is none, or it cannot be read."""
-        with _damage_is_told(), self.env.begin(db=self.entries, buffers=True) as transaction:
-            return [_hits_of(transaction.get(key)) for key in disk_keys]
-
-    def read_slice(self, start: bytes, limit: int = SLICE) -> list[Item]:
-        """Return the next entries from a key on; the read transaction ends with it."""
-        found: list[Item] = []
-        with _damage_is_told(), self.env.begin(db=self.entries) as transaction:
-            cursor = transaction.cursor()
-            if cursor.set_range(start):
-                for item in cursor:
-                    found.append(item)
-                    if len(found) >= limit:
-                        break
-        return found
-
     def slices(self, start: bytes = b"", limit: int = SLICE) -> Iterator[list[Item]]:
         """Yield all entries from a key on, so many at a time, between which others may write."""
         while found := self.read_slice(start, limit):
             yield found
             start = found[-1][0] + b"\0"
+
+    def keys_of(self, name: bytes, qtype: int | None = None) -> list[bytes]:
+        """Return the keys on disk of exactly this name: all variants, of one type or of all."""
+        return self.keys_with(*prefix_of(name, qtype))
 
     # Writing
 
@@ -250,38 +201,29 @@ class Store:
         A newer entry is never replaced; hits of the older one are carried over. `written` is
         stored on the way, see `written()`.
         """
-        about = _record_of(*written) if written else None
-
-        def change(transaction: Any, update: Update) -> bool:
-            return _update(transaction, update, now)
-
-        return self._in_steps(updates, change, about)
+        record = record_of(*written) if written else None
+        for first in range(0, len(updates), self.step):
+            done: list[Update] = []
+            try:
+                self.write(list(updates[first : first + self.step]), now, record, done)
+            except MapFull:
+                yield done
+                raise
+            record = None if done else record
+            yield done
 
     def delete(self, keys: Iterable[bytes]) -> int:
         """Remove these entries; return how many there were."""
-
-        def change(transaction: Any, key: bytes) -> bool:
-            return bool(transaction.delete(key))
-
-        return sum(map(len, self._in_steps(sorted(keys), change)))
+        return self.remove(sorted(keys))
 
     def delete_spoiled(self, keys: Iterable[bytes]) -> int:
         """Remove those of these entries that cannot be used; return how many there were."""
-
-        def change(transaction: Any, key: bytes) -> bool:
-            value = transaction.get(key)
-            return value is not None and not is_sound(key, value) and bool(transaction.delete(key))
-
-        return sum(map(len, self._in_steps(sorted(keys), change)))
+        return self.remove(sorted(keys), spoiled=True)
 
     def delete_unchanged(self, entries: Sequence[Item]) -> int:
         """Remove entries that still have this value; return how many had."""
-
-        def change(transaction: Any, entry: Item) -> bool:
-            key, value = entry
-            return transaction.get(key) == value and bool(transaction.delete(key))
-
-        return sum(map(len, self._in_steps(entries, change)))
+        keys, values = [key for key, _ in entries], [value for _, value in entries]
+        return self.remove(keys, values=values)
 
     def delete_range(self, prefix: bytes, wanted: Callable[[bytes], bool]) -> int:
         """Remove what a predicate wants of the disk keys with this prefix; return how many."""
@@ -293,113 +235,19 @@ class Store:
                 break
         return deleted
 
-    def clear(self) -> int:
-        """Remove every entry; return how many there were."""
-        with _damage_is_told(), self.env.begin(write=True) as transaction:
-            count: int = transaction.stat(self.entries)["entries"]
-            transaction.drop(self.entries, delete=False)
-        return count
-
-    def _in_steps(
-        self,
-        items: Sequence[T],
-        change: Callable[[Any, T], bool],
-        about: bytes | None = None,
-    ) -> Iterator[list[T]]:
-        """Apply a change to each, in transactions of bounded size; yield those that it did."""
-        at, step = 0, self.step
-        while at < len(items):
-            part = items[at : at + step]
-            try:
-                with _damage_is_told(), self.env.begin(write=True, db=self.entries) as transaction:
-                    changed = [item for item in part if change(transaction, item)]
-                    if about is not None:
-                        transaction.put(b"written", about, db=self.about)
-            except lmdb.MapFullError:
-                # Its own copies of pages may be what did not fit: fewer entries need fewer.
-                if step == 1:
-                    raise
-                step = max(1, step // 4)
-                continue
-            self._length = fill_up(self.env, self.place)
-            about = None
-            at += len(part)
-            yield changed
-
     # The record of what was written
 
     def written(self) -> tuple[float, int]:
         """Return since when (Unix) octets written are counted, and how many; (0.0, 0): not."""
-        with _damage_is_told(), self.env.begin(db=self.about) as transaction:
-            text = transaction.get(b"written")
         try:
-            found = json.loads(text or b"{}")
+            found = json.loads(self.get_about(b"written") or b"{}")
             return float(found["since"]), int(found["octets"])
         except (ValueError, KeyError, TypeError):
             return 0.0, 0
 
     def try_to_write(self, since: float, octets: int) -> None:
         """Commit as little as can be, the record of what was written: does the disk let us?"""
-        with _damage_is_told(), self.env.begin(write=True, db=self.about) as transaction:
-            transaction.put(b"written", _record_of(since, octets))
-
-
-def _open_env(place: Path, size: int, create: bool) -> Any:
-    return lmdb.open(
-        os.fspath(place),
-        map_size=size,
-        max_dbs=2,
-        mode=0o600,
-        create=create,
-        readahead=False,
-        meminit=False,
-    )
-
-
-def _open_databases(env: Any, create: bool) -> tuple[Any, Any]:
-    """Return entries and about; in an empty environment they are made."""
-    if env.stat()["entries"] == 0:
-        if not create:
-            raise Damaged("is empty")
-        with env.begin(write=True) as transaction:
-            entries = env.open_db(ENTRIES, txn=transaction)
-            about = env.open_db(ABOUT, txn=transaction)
-            transaction.put(b"format", FORMAT, db=about)
-        return entries, about
-    try:
-        entries = env.open_db(ENTRIES, create=False)
-        about = env.open_db(ABOUT, create=False)
-    except lmdb.NotFoundError:
-        raise Damaged("is another program's") from None
-    with env.begin(db=about) as transaction:
-        found = transaction.get(b"format")
-    if found != FORMAT:
-        shown = found.decode("ascii", "replace") if found else "none"
-        raise Damaged(f"has another format (format {shown}, not {FORMAT.decode()})")
-    return entries, about
-
-
-def _update(transaction: Any, update: Update, now: Moment) -> bool:
-    """Write one; False: what is there stays."""
-    # What cannot be used counts as absent: never a new checksum over what is wrong.
-    found = transaction.get(update.disk_key)
-    old = _sound_entry(found)
-    before = old.hits if old is not None else 0
-    value = update.value
-    if value is None:
-        if old is None:
-            return False
-        value = found
-    else:
-        if old is not None and not _gives_way(old, found, value, now):
-            return False
-        if is_removal(value):
-            return bool(transaction.delete(update.disk_key))
-        before += peek(value)[4]
-    hits = before + update.hits
-    if hits:
-        value = with_hits(value, hits)
-    return bool(transaction.put(update.disk_key, value))
+        self.put_about(b"written", record_of(since, octets))
 
 
 def is_removal(value: bytes) -> bool:
@@ -407,36 +255,5 @@ def is_removal(value: bytes) -> bool:
     return bool(peek(value)[3] == 0)
 
 
-def _sound_entry(value: bytes | None) -> Entry | None:
-    try:
-        return None if value is None else Entry.parse(value)
-    except ValueError:
-        return None
-
-
-def _hits_of(value: bytes | memoryview | None) -> int | None:
-    try:
-        return None if value is None else peek(value)[4]
-    except ValueError:
-        return None
-
-
-def _gives_way(entry: Entry, old: bytes, value: bytes, now: Moment) -> bool:
-    """Return whether an entry is to be replaced by this value.
-
-    By a newer one; by one of other upstreams, which may come from an export; and when it is from
-    the future, or of a wrong clock, since it would stay for ever.
-    """
-    return newer(value, old) or peek(value)[5] != entry.origin or entry.age(now) is None
-
-
-def _record_of(since: float, octets: int) -> bytes:
+def record_of(since: float, octets: int) -> bytes:
     return json.dumps({"since": since, "octets": octets}).encode()
-
-
-@contextmanager
-def _damage_is_told() -> Iterator[None]:
-    try:
-        yield
-    except DAMAGE as error:
-        raise Damaged(f"cannot be read by LMDB: {error}") from error

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import lmdb
-
 from .._counters import Counters
 from ..cache.store import Store
 from ..cache.sweep import FULL, Sweeper
+from ..errors import MapFull
 from .disk import TROUBLE, Disk
 
 EXPIRE_SECONDS = 3600.0
@@ -79,7 +78,7 @@ class Broom:
             else:
                 self._counters.add("disk_swept_total", freed)
                 self.next_at = now if self._makes_room else now + PAUSE_SECONDS
-        except lmdb.MapFullError as error:
+        except MapFull as error:
             self._forget(now)
             self.make_room(store, error, now)
         except TROUBLE as error:

@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
-import os
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
-
-import lmdb
 
 from .._control import Control
 from .._counters import Counters
 from ..cache import files
 from ..cache.examine import Examination
-from ..cache.files import CutOff, Damaged
 from ..cache.lock import LockHeld, writer_lock
 from ..cache.store import Store
+from ..errors import CutOff, Damaged, LmdbError, MapFull, ReadersFull
 from .writes import Writes
 
 log = logging.getLogger(__name__)
@@ -36,15 +32,8 @@ ODDITIES_BORNE = 6
 EXAMINE_PAUSE_SECONDS = 1.0
 EXAMINE_PAUSE_MAX_SECONDS = 60.0
 EXAMINE_QUIET_SECONDS = 300.0
-REASONS_OF_SYSTEM = tuple(
-    os.strerror(number)
-    for number in (
-        *(errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO, errno.EACCES),
-        *(errno.EPERM, errno.ENOMEM, errno.EMFILE, errno.ENFILE, errno.ENOLCK, errno.EAGAIN),
-    )
-)
-NO_ODDITIES = (lmdb.MapFullError, lmdb.ReadersFullError)  # they go by themselves
-TROUBLE = (OSError, lmdb.Error, Damaged, LockHeld)
+NO_ODDITIES = (MapFull, ReadersFull)  # they go by themselves
+TROUBLE = (OSError, LmdbError, Damaged, LockHeld)
 
 
 class Trouble:
@@ -196,7 +185,7 @@ class Disk:
         try:
             if not store.grow():
                 return False
-        except lmdb.Error:
+        except LmdbError:
             return False
         self._control.advance_generation()  # workers open it anew, with the new size
         log.info("%s is full to the last page and was given some more", self._place)
@@ -262,7 +251,7 @@ class Disk:
         try:
             self.writes.go_on_from(*store.written())
             if self._trouble.is_on:
-                with self.writing(), self.writes.counted(), suppress(lmdb.MapFullError):
+                with self.writing(), self.writes.counted(), suppress(MapFull):
                     store.try_to_write(self.writes.since, self.writes.octets)
         except BaseException:
             store.close()
@@ -287,7 +276,7 @@ class Disk:
         self._open(examined=True)
         assert self._store is not None
         with self.writing():
-            files.fill_up(self._store.env, self._place)
+            self._store.fill_up()
         self._control.advance_generation()
         self._control.suspect = False
 
@@ -308,9 +297,7 @@ class Disk:
 
     def _is_suspicious(self, error: Exception) -> bool:
         """Return True once, when LMDB has failed again and again for reasons of its own."""
-        if not isinstance(error, lmdb.Error) or isinstance(error, NO_ODDITIES):
-            return False
-        if str(error).endswith(REASONS_OF_SYSTEM):
+        if not isinstance(error, LmdbError) or isinstance(error, NO_ODDITIES):
             return False
         self._oddities += 1
         return self._oddities == ODDITIES_SUSPICIOUS
@@ -318,7 +305,7 @@ class Disk:
     def _wait(self, error: Exception, now: float) -> None:
         self._counters.add("disk_errors_total")
         # A full map and somebody else's lock go by themselves; all else may need a new beginning.
-        if not isinstance(error, (LockHeld, lmdb.MapFullError)):
+        if not isinstance(error, (LockHeld, MapFull)):
             self._close_store()
         self._trouble.begin(error, now)
 

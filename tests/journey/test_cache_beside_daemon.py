@@ -13,7 +13,6 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from fastdns.cache.inspect import keys_of
 from fastdns.cache.keys import parse_name
 from fastdns.cache.lock import writer_lock
 from fastdns.cache.store import Store
@@ -155,7 +154,7 @@ def without_the_disk_entry(daemon: Fastdns, name: str) -> None:
         place = daemon.state_dir / "cache"
         with writer_lock(place, 5):
             store = Store.open_existing(place)
-            assert store.delete(keys_of(store.env, store.entries, parse_name(name)))
+            assert store.delete(store.keys_of(parse_name(name)))
             store.close()
 
     stock.in_child(change)

@@ -74,8 +74,7 @@ def test_damaged_file_is_one_line_with_status_1_whatever_is_asked(
 def test_cache_of_another_version_is_one_line(state: Path) -> None:
     def change() -> None:
         store = stock.Store.open_existing(state / "cache")
-        with store.env.begin(write=True, db=store.about) as transaction:
-            transaction.put(b"format", b"2")
+        store.put_about(b"format", b"2")
         store.close()
 
     stock.in_child(change)

@@ -11,18 +11,17 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-import lmdb
 import pytest
 from test_store import MIB, fill
 
 from fastdns._control import Control
-from fastdns.cache.files import Damaged
 from fastdns.cache.lock import LockHeld
 from fastdns.counters import Pages
+from fastdns.errors import Damaged, LmdbError
 from fastdns.server.disk import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, Disk
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-ODD = lmdb.Error("mdb_put: MDB_PROBLEM: something that should not be")
+ODD = LmdbError("mdb_put: MDB_PROBLEM: something that should not be")
 
 
 class Bench:
@@ -129,7 +128,7 @@ def test_errors_of_lmdb_s_own_are_looked_into_and_do_not_go_on_for_ever(
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
 def test_errors_of_the_system_are_only_waited_for_however_many(bench: Bench, number: int) -> None:
     for _ in range(3 * ODDITIES_BORNE):
-        bench.fail(lmdb.Error(f"mdb_txn_commit: {os.strerror(number)}"))
+        bench.fail(OSError(number, os.strerror(number)))
     assert bench.disk.examination is None
     assert bench.entries == 100
 

@@ -8,8 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-import lmdb
 import pytest
+from environments import write_raw
 from messages import address, answer_from, answer_of_size, key, reply
 
 from fastdns._clock import Moment
@@ -17,9 +17,10 @@ from fastdns._entry import Entry, pack, peek
 from fastdns._key import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
-from fastdns.cache.files import GAP_PAGES, CutOff, Damaged, check_length, put_aside
+from fastdns.cache.files import GAP_PAGES, check_length, put_aside
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store, Update
+from fastdns.errors import CutOff, Damaged, MapFull
 
 MIB = 1 << 20
 NOW = Moment.now()
@@ -49,6 +50,11 @@ def apply(store: Store, *updates: Update) -> list[Update]:
 
 def fill(store: Store, count: int, **knobs: object) -> None:
     apply(store, *(update(f"n{number}.test", **knobs) for number in range(count)))
+
+
+def put_raw(store: Store, disk_place: bytes, value: bytes) -> None:
+    """Put it as it is, sound or not."""
+    write_raw(store.place, {disk_place: value}, map_octets=0)
 
 
 def hits(store: Store, qname: str) -> int | None:
@@ -87,8 +93,7 @@ def test_entry_of_unknown_age_is_replaced_by_any(store: Store) -> None:
 
 
 def test_value_that_cannot_be_read_is_replaced(store: Store) -> None:
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(place_of("a.test"), b"garbage")
+    put_raw(store, place_of("a.test"), b"garbage")
     assert hits(store, "a.test") is None
     assert apply(store, update("a.test"))
     assert Entry.parse(store.get(place_of("a.test"))).hits == 0
@@ -112,8 +117,7 @@ def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
     apply(store, update("a.test", hits=1))
     value = bytearray(store.get(place_of("a.test")))
     value[-1] ^= 1
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(place_of("a.test"), bytes(value))
+    put_raw(store, place_of("a.test"), bytes(value))
     assert apply(store, Update(place_of("a.test"), None, 5)) == []
     assert store.get(place_of("a.test")) == bytes(value)
 
@@ -121,8 +125,7 @@ def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
 def spoil(store: Store, qname: str, at: int = -1) -> None:
     value = bytearray(store.get(place_of(qname)))
     value[at] ^= 0x80
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(place_of(qname), bytes(value))
+    put_raw(store, place_of(qname), bytes(value))
 
 
 @pytest.mark.parametrize("at", range(0, 64, 3))
@@ -175,14 +178,14 @@ def test_transaction_that_does_not_fit_into_the_map_is_cut_smaller(tmp_path: Pat
 
 def test_full_map_is_an_error_of_its_own_and_room_can_be_made_in_it(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", MIB)
-    with pytest.raises(lmdb.MapFullError):
+    with pytest.raises(MapFull):
         fill(store, 20_000)
     full = store.usage()
     assert full.share > 0.9
     keys = [place for found in store.slices() for place, _ in found]
     try:
         store.delete(keys[:100])
-    except lmdb.MapFullError:
+    except MapFull:
         assert store.grow()
         assert not store.grow()  # once is enough
         store.delete(keys[:100])
@@ -270,7 +273,7 @@ def test_lock_file_has_room_for_as_many_readers_as_asked(tmp_path: Path) -> None
     place = tmp_path / "cache"
     for readers, expected in ((0, 254), (1000, 1000), (0, 1000)):
         store = Store.open(place, MIB, readers=readers)
-        assert store.env.info()["max_readers"] >= expected
+        assert store.max_readers >= expected
         assert (place / "lock.mdb").stat().st_blocks * 512 >= 64 * expected
         store.close()
 
@@ -390,11 +393,10 @@ def test_commit_leaves_the_file_as_long_as_its_pages(store: Store) -> None:
     """Also after large answers that came and went within one transaction."""
     for round_ in range(300):
         large = answer_of_size(20_000 + round_ * 37, qname="large.test")
-        with store.env.begin(write=True, db=store.entries) as transaction:
-            transaction.put(b"k%d" % (round_ % 5), pack(large, NOW))
-            transaction.delete(b"k%d" % ((round_ * 3) % 5))
+        apply(store, *(Update(place_of(f"n{round_ % 5}.test"), pack(large, NOW)) for _ in "ab"))
+        store.delete([place_of(f"n{(round_ * 3) % 5}.test")])
         fill(store, 1)
-        check_length(store.env, store.place)
+        check_length(store, store.place)
 
 
 def test_short_file_that_was_found_whole_is_in_order_until_it_gets_shorter(tmp_path: Path) -> None:
@@ -530,8 +532,7 @@ def test_examination_counts_an_entry_that_is_none(
     store: Store, disk_place: bytes, value: bytes
 ) -> None:
     fill(store, 100)
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(disk_place, value)
+    put_raw(store, disk_place, value)
     store.close()
     examination = Examination(store.place)
     assert examination.finish() is None

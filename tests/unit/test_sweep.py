@@ -8,13 +8,14 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
+from environments import write_raw
 from test_store import MIB, fill, place_of, update
 
 from fastdns._clock import Moment
-from fastdns.cache.files import Damaged
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store
 from fastdns.cache.sweep import FULL, ROOMY, Sweeper
+from fastdns.errors import Damaged
 
 STALE = 3600
 
@@ -82,18 +83,18 @@ def test_age_over_a_boot_goes_by_the_wall_clock(store: Store) -> None:
 
 
 def damage(store: Store, *names: str) -> None:
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        for name in names:
-            value = bytearray(transaction.get(place_of(name)))
-            value[-1] ^= 1
-            transaction.put(place_of(name), bytes(value))
+    values = {}
+    for name in names:
+        value = bytearray(store.get(place_of(name)))
+        value[-1] ^= 1
+        values[place_of(name)] = bytes(value)
+    write_raw(store.place, values, map_octets=0)
 
 
 def test_damaged_entry_is_found_by_the_way_and_removed(store: Store) -> None:
     fill(store, 100)
     damage(store, "n7.test")
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(b"no key", b"no value")
+    write_raw(store.place, {b"no key": b"no value"}, map_octets=0)
     found = sweeper(store)
     sum(found.expire())
     assert found.spoiled == 2
@@ -167,8 +168,7 @@ def test_sweeps_of_entries_that_rank_alike_go_around(store: Store) -> None:
 
 def test_entry_that_cannot_be_read_makes_room_first(store: Store) -> None:
     fill_up(store, hits=5)
-    with store.env.begin(write=True, db=store.entries) as transaction:
-        transaction.put(place_of("n7.test"), b"garbage")
+    write_raw(store.place, {place_of("n7.test"): b"garbage"}, map_octets=0)
     sum(sweeper(store).make_room())
     assert place_of("n7.test") not in left(store)
     assert store.usage().share <= ROOMY

@@ -10,14 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import lmdb
-
 from ...cache import nudge
-from ...cache.files import Damaged
 from ...cache.inspect import CacheAbsent, Reader
 from ...cache.lock import writer_lock
 from ...cache.store import Store
-from ...errors import FastdnsError
+from ...errors import Damaged, FastdnsError, LmdbError, MapFull
 from .site import NUDGE_SECONDS, Site
 
 LOCK_SECONDS = 2.0
@@ -93,8 +90,8 @@ def told(place: Path) -> Iterator[None]:
         raise FastdnsError(
             f"the disk cache {place} {damage} (the daemon puts it aside, or mends it, at its start)"
         ) from None
-    except lmdb.MapFullError:
+    except MapFull:
         raise FastdnsError(f"the disk cache {place} is full (cache.disk says how large)") from None
-    except (lmdb.Error, OSError) as error:
+    except (LmdbError, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise FastdnsError(f"cannot write to the disk cache {place}: {why}") from None

@@ -7,7 +7,6 @@ from pathlib import Path
 import click
 
 from ..._control import CHANGE_NAME
-from ...cache.inspect import keys_of
 from ...cache.keys import spell_name, spell_type
 from ...cache.store import Store
 from .. import options
@@ -35,7 +34,7 @@ def rm(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> 
     all_taken_in = site.take_in()
 
     def delete(store: Store) -> int:
-        return store.delete(keys_of(store.env, store.entries, name, qtype))
+        return store.delete(store.keys_of(name, qtype))
 
     removed = remove(site, delete, CHANGE_NAME, name, qtype or 0)
     if removed:

@@ -13,6 +13,7 @@ import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
 import dns.rrset
+import lmdb
 
 from fastdns._answer import Limits, Reading
 from fastdns._clock import Moment
@@ -115,11 +116,11 @@ def put_raw(place: Path, entries: Iterable[Entry]) -> None:
     """Put values into an existing cache as they are, damaged or not."""
 
     def write() -> None:
-        store = Store.open_existing(place)
-        with store.env.begin(write=True, db=store.entries) as transaction:
-            for key, value in entries:
-                transaction.put(key, value)
-        store.close()
+        with lmdb.open(os.fspath(place), map_size=0, max_dbs=2) as env:
+            database = env.open_db(b"entries")
+            with env.begin(write=True, db=database) as transaction:
+                for key, value in entries:
+                    transaction.put(key, value)
 
     in_child(write)
 

@@ -1,0 +1,22 @@
+"""The disk cache (LMDB) as its one writer changes it."""
+
+from libc.stdint cimport uint64_t
+
+from fastdns._clock cimport Instant
+from fastdns._database cimport Database
+from fastdns._put cimport Put, Removal, Row
+
+cdef class Writer(Database):
+    cdef readonly uint64_t commits      # transactions that have changed something
+    cdef public size_t step             # pages that one transaction may change, about
+
+    cdef Py_ssize_t apply(self, Put* puts, size_t count, const Instant* now, bytes record) except -1
+    # ^ Write these, in any order, in transactions of bounded size; return how many were PUT_WRITTEN. A newer entry is
+    # never replaced. `record` (or None) goes along with the first transaction: what `written` reads. When it raises
+    # (MapFull, Damaged, LmdbError, OSError) those that are done were committed, the others PUT_WAITS.
+
+    cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1
+    cdef int put_rows(
+        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* step, size_t* done
+    ) except? -1
+    cdef int remove_some(self, list keys, list values, Removal which, size_t* removed) except? -1

@@ -1,0 +1,23 @@
+"""The disk cache (LMDB) as its one writer changes it."""
+
+from typing import TypeVar
+
+from ._clock import Moment
+from ._database import Database
+
+_Update = TypeVar("_Update", bound=tuple[bytes, bytes | None, int, bytes])
+
+class Writer(Database):
+    """The environment, to be changed."""
+
+    step: int
+    @property
+    def commits(self) -> int: ...
+    def put_about(self, key: bytes, value: bytes) -> None: ...
+    def clear(self) -> int: ...
+    def remove(
+        self, keys: list[bytes], *, values: list[bytes] | None = None, spoiled: bool = False
+    ) -> int: ...
+    def write(
+        self, updates: list[_Update], now: Moment, record: bytes | None, done: list[_Update]
+    ) -> None: ...
