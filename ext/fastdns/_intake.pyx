@@ -123,21 +123,20 @@ cdef class Intake:
         return 0
 
     cdef void note_answer(self, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil:
-        """Have it found by its key. What other workers have asked for, too, was asked for twice."""
+        """What other workers have asked for, too, was asked for twice."""
         cdef const uint8_t* key = key_at(ring, at)
-        cdef uint64_t hash
+        cdef uint64_t hash = 0
         cdef uint64_t place = 0
         cdef RecordHead other
         cdef int i
         if record.marks & RECORD_DONE:
             return
         self.removals += record.kind == RECORD_REMOVAL
-        hash = keyed_hash(key, record.key_length)
-        if not ring.locate(hash, key, record.key_length, &place, &other) or ring.head[0] - place > ring.head[0] - at:
-            ring.index_one(hash, at)
         for i in range(self.count):
             if self.ring[i] == <void*>ring or (<Ring>self.ring[i]).octets_used() == 0:
                 continue
+            if hash == 0:
+                hash = keyed_hash(key, record.key_length)
             if (<Ring>self.ring[i]).locate(hash, key, record.key_length, &place, &other):
                 (<Ring>self.ring[i]).mark(place, RECORD_ASKED)
                 ring.mark(at, RECORD_ASKED)
@@ -270,13 +269,17 @@ cdef class Intake:
         cdef Header ours, theirs
         cdef RecordHead other
         cdef uint64_t place = 0
+        cdef bint found
         cdef int i
         for i in range(self.count):
-            if not (<Ring>self.ring[i]).locate(hash, key, record.key_length, &place, &other):
-                continue
+            found = (<Ring>self.ring[i]).locate(hash, key, record.key_length, &place, &other)
             if self.ring[i] == <void*>ring:
-                if place != at:
+                if found and ring.cursor - place < ring.cursor - at:
                     return True         # the index has the newest of its ring
+                if not found or place != at:
+                    ring.index_one(hash, at)    # its producer has died over it, or had no slot left
+                continue
+            if not found:
                 continue
             read_header(ring, at, record, &ours)
             read_header(<Ring>self.ring[i], place, &other, &theirs)

@@ -64,7 +64,7 @@ cdef class Ring:
     cdef bint locate(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t* position, RecordHead* record
     ) noexcept nogil                                # the newest answer or removal of a key
-    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil     # what its producer died over
+    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil     # what its producer has not
     cdef void mark(self, uint64_t position, int mark) noexcept nogil
     cdef void give_back(self) noexcept nogil        # the space of what is done, up to the first that is not
     cdef int drop(self, uint64_t head) except -1

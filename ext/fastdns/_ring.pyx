@@ -7,7 +7,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport Answer
 from fastdns._clock cimport Moment
-from fastdns._entry cimport ENTRY_VERSION, HEADER_OCTETS, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry
+from fastdns._entry cimport (
+    ENTRY_VERSION, HEADER_OCTETS, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry,
+)
 from fastdns._key cimport key_is_sound
 from fastdns._ring_index cimport RingIndex
 from fastdns._siphash cimport keyed_hash

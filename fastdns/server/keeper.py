@@ -196,9 +196,7 @@ class Keeper:
             return None
         try:
             with self._disk.writes.counted():
-                written = self._write(
-                    store, choice, self._intake.counts(store, counts, only_doubled=only_doubled)
-                )
+                written = self._write(store, choice, counts, only_doubled=only_doubled)
             self._broom.see(store, now)
             self._disk.succeeded()
         except MapFull as error:
@@ -210,12 +208,13 @@ class Keeper:
         self._is_urgent = False
         return written
 
-    def _write(self, store: Store, choice: int, counts: list[tuple[bytes, int]]) -> int:
+    def _write(self, store: Store, choice: int, most_counts: int, *, only_doubled: bool) -> int:
         """Write answers and counts, under the lock under which commands make changes."""
         intake, counters, disk = self._intake, self._counters, self._disk
         spared = intake.spared
         chosen = intake.choose(store, Moment.now(), choice)
         counters.add("disk_spared_total", intake.spared - spared)
+        counts = intake.counts(store, most_counts, only_doubled=only_doubled)
         if not (counts or chosen or intake.spoiled):
             return 0
         with disk.writing():
