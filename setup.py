@@ -29,7 +29,7 @@ MODULES = [
     "_response",
     "_udp",
     "_query",
-    "_access",
+    "_clients",
     "_stream",
     "_waiters",
     "_policy",

@@ -7,7 +7,7 @@ The journey of a query, and where each step is written:
 2. `_fastpath` has the list of stages, and brings what has come through it in batches: `_udp`
    receives and sends datagrams, `_stream` the messages of a connection, which `listen.tcp` has
    accepted and bounds. Each query is one record, a Query (`_query`), from its packet to its end.
-   `_access` knows who may ask, `_wire` reads the question, `_hotcache` finds the answer,
+   `_clients` knows who may ask, `_wire` reads the question, `_hotcache` finds the answer,
    `_response` fits it to the client, `finish` counts it: a hit ends here and has made no Python
    object. When rules, upstreams or a command have changed anything since it was last found good,
    `_cache` judges it first, by `_changes`.
@@ -25,8 +25,8 @@ The journey of a query, and where each step is written:
    `upstream.tcp` carries what an upstream is asked over a stream. `upstream.group` makes the
    upstreams of the configuration, and `upstream.endpoint` tells how they are.
 
-Beside it, `server.admission` compiles for `_access` what the configuration and, by netlink, the
-network say (`policy.access`, `server.lan`), and `server.keeper` takes answers from the rings and
+Beside it, `server.admission` compiles for `_clients` what the configuration and, by netlink, the
+network say (`policy.access`, `machine.lan`), and `server.keeper` takes answers from the rings and
 writes them with `cache.store`. Commands (`cli.cache`) read the disk themselves; what they change
 they write there, and tell workers and keeper by `_control`.
 """

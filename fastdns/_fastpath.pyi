@@ -1,8 +1,8 @@
 from collections.abc import Callable
 
-from ._access import Access
 from ._answer import Answer
 from ._cache import Cache
+from ._clients import Access
 from ._forward import Forward
 from ._stream import Stream
 
@@ -12,7 +12,7 @@ class FastPath:
     @property
     def access(self) -> Access: ...
     @property
-    def tiers(self) -> Cache: ...
+    def cache(self) -> Cache: ...
     def __init__(
         self,
         forward: Forward,

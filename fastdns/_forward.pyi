@@ -10,7 +10,7 @@ class Forward(Attempts):
 
     def __init__(
         self,
-        tiers: Cache,
+        cache: Cache,
         flights: Flights,
         group: Group,
         on_cold: Callable[[bytes], None],

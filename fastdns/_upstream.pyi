@@ -8,7 +8,7 @@ TRIAL: int
 PROBE: int
 
 class Upstream:
-    """One upstream as UDP sees it: its ports, its round trip, whether it is alive."""
+    """One upstream: its round trip, what it can do, whether it is alive."""
 
     queries: int
     failures: int
@@ -48,6 +48,7 @@ class Upstream:
         is_stream: bool = False,
     ) -> None: ...
     def look_at_message(self, form: int, rcode: int, *, has_opt: bool) -> None: ...
+    def forget_edns(self) -> None: ...
     def answered(self, seconds: float) -> None: ...
     def failed(self, seconds: float) -> None: ...
 

@@ -8,9 +8,9 @@ import attrs
 import gevent
 
 from . import __version__
-from ._access import Access
 from ._answer import Answer, Limits, failure, text_answer
 from ._cache import Cache
+from ._clients import Access
 from ._fastpath import FastPath
 from ._flights import Flights
 from ._forward import Forward
@@ -39,10 +39,10 @@ class Resolver:
     """Joins the stages to the event loop, and searches a disk that takes its time."""
 
     def __init__(
-        self, group: Group, manners: Manners, tiers: Cache, flights: Flights, *, access: Access
+        self, group: Group, manners: Manners, cache: Cache, flights: Flights, *, access: Access
     ) -> None:
         self._forward = Forward(
-            tiers,
+            cache,
             flights,
             group,
             self._search_disk,
@@ -58,7 +58,7 @@ class Resolver:
             stale_ttl=manners.stale_ttl,
             prefetch=manners.prefetch,
         )
-        self._tiers = tiers
+        self._cache = cache
         self._hub = gevent.get_hub()
         self._replies = self._hub.loop.io(flights.descriptor, 1)
         self._replies.start(self._forward.read_replies)
@@ -92,15 +92,15 @@ class Resolver:
             self._forward.ask(key)
 
     def _read_disk(self, key: bytes) -> None:
-        ticket = self._tiers.ticket(key)
+        ticket = self._cache.ticket(key)
         try:
-            value = self._hub.threadpool.apply(self._tiers.fetch, (key,))
-            if self._tiers.adopt(key, value, ticket) is None and self._forward.group.is_outage:
-                for other in self._tiers.other_keys(key):
-                    value = self._hub.threadpool.apply(self._tiers.fetch, (other,))
-                    self._tiers.adopt(other, value, ticket)
+            value = self._hub.threadpool.apply(self._cache.fetch, (key,))
+            if self._cache.adopt(key, value, ticket) is None and self._forward.group.is_outage:
+                for other in self._cache.other_keys(key):
+                    value = self._hub.threadpool.apply(self._cache.fetch, (other,))
+                    self._cache.adopt(other, value, ticket)
         except ValueError:
-            self._tiers.disk_is_damaged()
+            self._cache.disk_is_damaged()
         except Exception as defect:  # of ours: it must not leave these clients waiting for ever
             report(defect)
         self._forward.found(key)

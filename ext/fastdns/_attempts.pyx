@@ -15,6 +15,7 @@ from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, 
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._flights cimport LISTEN_MS
+from fastdns._groups cimport TRIES_MAX, TRY_MS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
@@ -85,11 +86,12 @@ cdef class Attempts(Questions):
 
     cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *:
         """Ask the next upstream, or the same once more; when nobody is left, wait for those that are asked."""
-        cdef Group group = self.group_of(pending.group)
+        cdef Group group = self.group_of(pending.decision.group)
         cdef Upstream upstream
         cdef Flight* flight
         cdef int position
         cdef bint may_go_on = False
+        cdef bint is_last_try = False
         cdef bint is_mute = self.is_mute(pending)
         cdef int64_t pause_min = 0
         if pending.version != group.version:
@@ -98,6 +100,11 @@ cdef class Attempts(Questions):
             pending.asked = pending.spent = 0
         while pending.sendings < group.attempts + pending.extra:
             position = group.first() if pending.sendings == 0 else group.after(pending.position, pending.spent)
+            if position < 0 and pending.flights == NULL and not pending.is_trial and group.tries < TRIES_MAX:
+                # All that are alive have answered with an error: one that counts as dead may do better by now.
+                position = group.dead_after(pending.position, pending.spent)
+                pending.is_trial = is_last_try = position >= 0
+                group.tries += is_last_try
             if position < 0:
                 break
             upstream = group.member(position)
@@ -125,7 +132,9 @@ cdef class Attempts(Questions):
             self.conclude(pending, now_ns)
             return
         pending.next_ms = 0
-        if may_go_on:
+        if is_last_try:
+            pending.until_ms = min(pending.until_ms, <int64_t>(now_ns // 1000000) + TRY_MS)
+        elif may_go_on:
             upstream = <Upstream>pending.flights.upstream
             pending.next_ms = <int64_t>(now_ns // 1000000) + max(self.pause_ms(pending, upstream), pause_min)
         self.look_after(pending)
@@ -188,8 +197,8 @@ cdef class Attempts(Questions):
         pending.asked |= bit
         self.credit += 1
         flight = self.flights.start(
-            upstream, pending.key, pending.key_length, form, self.group_of(pending.group).limits.trust_ad, by_stream,
-            now_ns,
+            upstream, pending.key, pending.key_length, form, self.group_of(pending.decision.group).limits.trust_ad,
+            by_stream, now_ns,
         )
         if flight == NULL:
             pending.failure = cause_of(errno)
@@ -200,14 +209,14 @@ cdef class Attempts(Questions):
         self.flights.wheel.cancel(&flight.timer)
         flight.looked_after = &pending.timer
         flight.owner = <void*>pending
-        flight.group = pending.group
+        flight.group = pending.decision.group
         flight.epoch = pending.epoch
         flight.origin = pending.origin
         flight.next_of_owner = pending.flights
         pending.flights = flight
         if pending.error != NULL:       # it has its time, too
             pending.until_ms = max(pending.until_ms, min(
-                <int64_t>(pending.began_ns // 1000000) + self.group_of(pending.group).budget_ms,
+                <int64_t>(pending.began_ns // 1000000) + self.group_of(pending.decision.group).budget_ms,
                 <int64_t>((now_ns + upstream.timeout_ns()) // 1000000),
             ))
         return True
@@ -265,7 +274,7 @@ cdef class Attempts(Questions):
         elif has_failed:
             self.next_attempt(pending, False, now_ns)
         elif pending.next_ms and now_ms >= pending.next_ms:
-            if pending.sendings >= self.group_of(pending.group).attempts + pending.extra:
+            if pending.sendings >= self.group_of(pending.decision.group).attempts + pending.extra:
                 # More than that only where the line is known to lose packets.
                 if not is_lossy or pending.extra >= EXTRA_MAX:
                     pending.next_ms = 0
@@ -308,7 +317,7 @@ cdef class Attempts(Questions):
 
     cdef void spend(self, Pending* pending, const void* upstream) noexcept:
         """This one has answered with an error: it need not be asked again."""
-        cdef Group group = self.group_of(pending.group)
+        cdef Group group = self.group_of(pending.decision.group)
         cdef int i
         if pending.version == group.version:
             for i in range(group.count):
@@ -336,7 +345,7 @@ cdef class Attempts(Questions):
                 # RFC 7766: the whole answer is to be had over TCP.
                 if self.ask_one(pending, upstream, True, now_ns):
                     pending.next_ms = 0
-                    group = self.group_of(pending.group)
+                    group = self.group_of(pending.decision.group)
                     if group.has_others(<void*>upstream, pending.spent):
                         pending.next_ms = <int64_t>(now_ns // 1000000) + self.pause_ms(pending, upstream)
                     self.flights.end(flight)
@@ -364,7 +373,8 @@ cdef class Attempts(Questions):
         cdef Flight* flight = pending.flights
         cdef int64_t late_ms = 0
         settle(
-            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.group).limits, options, &stored
+            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.decision.group).limits, options,
+            &stored,
         )
         free(pending.error)
         pending.error = copy_stored(&stored)

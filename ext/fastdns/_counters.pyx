@@ -93,6 +93,8 @@ if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_
     raise ImportError("a slot is too small")
 # For readers: octets of a slot, where in it the outcomes are, the histograms, and the sign of life.
 LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT)
+# How many upstreams a process shows at most, and how many octets of a name.
+UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
 # rtt: seconds, None: unknown; edns: False when it is asked without
 UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))
@@ -142,6 +144,16 @@ cdef class Counters:
         """Set a gauge."""
         cdef size_t index = INDEX[name]
         self.at[index] = value
+
+    def words(self, indices):
+        """Return the sum of these words: of counters by the order of COUNTERS, of outcomes behind them."""
+        cdef uint64_t total = 0
+        cdef size_t index
+        for index in indices:
+            if index >= COUNTER_MAX:
+                raise IndexError(index)
+            total += self.at[index]
+        return total
 
     def observe_hit(self, double seconds, long count=1):
         """Count so many answers from the cache that took so long."""

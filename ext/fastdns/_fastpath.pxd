@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._access cimport Access
+from fastdns._clients cimport Access
 from fastdns._clock cimport Instant
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
@@ -12,7 +12,7 @@ from fastdns._stream cimport Stream
 from fastdns._cache cimport Cache
 from fastdns._udp cimport Batch
 
-cdef enum Verdict:
+cdef enum Result:           # of a stage
     NEXT                    # the next stage's
     ANSWERED
     ANSWERED_LATE           # in the last part of its TTL: to be renewed
@@ -26,7 +26,7 @@ cdef enum:                  # beside WireStatus
 
 cdef class FastPath:
     cdef readonly Forward forward
-    cdef readonly Cache tiers
+    cdef readonly Cache cache
     cdef readonly Access access
     cdef HotCache memory    # theirs
     cdef Counters counters  # theirs
@@ -43,7 +43,7 @@ cdef class FastPath:
     cdef uint8_t* stream_in
     cdef uint8_t* stream_out
 
-    # The stages. Each says a Verdict, and writes a response of at most query.limit octets when it has one.
+    # The stages. Each says a Result, and writes a response of at most query.limit octets when it has one.
     cdef void look_at(self, Query* query) noexcept nogil            # admit and read
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil
     cdef int from_memory(self, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil

@@ -5,7 +5,7 @@ A hit makes no Python object, and a miss none either; `forward` asks for what ne
 
 from libc.stdlib cimport calloc, free, malloc
 
-from fastdns._access cimport Access, read_asker
+from fastdns._clients cimport Access, read_asker
 from fastdns._answer cimport Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment
 from fastdns._counters cimport (
@@ -78,9 +78,9 @@ cdef class FastPath:
     ):
         self.forward = forward
         self.access = access
-        self.tiers = forward.tiers
-        self.memory = self.tiers.memory
-        self.counters = self.tiers.counters
+        self.cache = forward.cache
+        self.memory = self.cache.memory
+        self.counters = self.cache.counters
         self.tally = self.counters.at
         self.about = about
         self.on_refresh = on_refresh
@@ -148,20 +148,20 @@ cdef class FastPath:
                 query.tier = TIER_MEMORY
                 return self.serve(entry, query, out, now_ms)
             if entry.stamp != self.memory.stamp:
-                entry = self.tiers.judge(entry)
+                entry = self.cache.judge(entry)
                 if entry != NULL and self.memory.is_fresh(entry, now_ms):
                     query.tier = TIER_MEMORY
                     return self.serve(entry, query, out, now_ms)
             # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
             if entry != NULL and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
-                query.decision.group = self.tiers.group_of(query.key.octets, query.key.length)
+                query.decision.group = self.cache.group_of(query.key.octets, query.key.length)
                 if self.forward.is_outage(query.decision.group) or self.forward.holds(
                     entry, query.decision.group, now_ms
                 ):
                     self.tally[CACHE_MISSES] += 1
                     return self.serve_stale(entry, query, out, now_ms)
         self.tally[CACHE_MISSES] += 1
-        self.tiers.rings.expect(query.key.hash)
+        self.cache.rings.expect(query.key.hash)
         return NEXT
 
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
@@ -170,10 +170,10 @@ cdef class FastPath:
         cdef uint16_t group
         if not make_special(&special, query.key.octets, query.key.length):
             return NEXT
-        group = self.tiers.group_of(query.key.octets, query.key.length)
-        self.tiers.learn(
-            query.key.octets, query.key.length, &special.stored, self.tiers.changes.epoch, group,
-            self.tiers.changes.origin_of(group), NULL, 0, now,
+        group = self.cache.group_of(query.key.octets, query.key.length)
+        self.cache.learn(
+            query.key.octets, query.key.length, &special.stored, self.cache.changes.epoch, group,
+            self.cache.changes.origin_of(group), NULL, 0, now,
         )
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &special.stored, 0, query.limit
@@ -183,17 +183,17 @@ cdef class FastPath:
         """Answer with what any worker has learned: from disk, or from the rings, where it is on its way there."""
         cdef Entry* entry = NULL
         cdef Found found
-        cdef bint is_cold = self.tiers.disk.would_wait()
-        if self.tiers.look_up(
+        cdef bint is_cold = self.cache.disk.would_wait()
+        if self.cache.look_up(
             query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
         ) != DISK_FRESH:
-            self.tally[DISK_MISSES] += self.tiers.reads_disk and not is_cold
+            self.tally[DISK_MISSES] += self.cache.reads_disk and not is_cold
             if self.forward.is_outage(query.decision.group) and query.asked.flags & FLAG_RD:
-                entry = self.tiers.look(query.key.hash, query.key.octets, query.key.length)
+                entry = self.cache.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
                 # Another DO or CD is better than nothing; whoever would ask tells it.
-                self.tiers.bring_others(query.key.octets, query.key.length, query.decision.group, now)
+                self.cache.bring_others(query.key.octets, query.key.length, query.decision.group, now)
             return self.without_disk(query, out, is_cold)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK
@@ -214,7 +214,7 @@ cdef class FastPath:
     cdef bint is_hopeless(self, const Query* query) noexcept nogil:
         """True when, in an outage, enough is asked for already and nothing else could answer."""
         # On a cold disk there may be something, which another thread finds soon.
-        return self.forward.has_no_try(query.decision.group, self.tiers.disk.would_wait()) and not self.tiers.has_other(
+        return self.forward.has_no_try(query.decision.group, self.cache.disk.would_wait()) and not self.cache.has_other(
             query.key.octets, query.key.length
         )
 
@@ -269,10 +269,10 @@ cdef class FastPath:
             if stream is None:
                 out = self.batch.room()
             if query.status == WIRE_OK:
-                query.verdict = self.from_memory(query, out, now_ms)
+                query.result = self.from_memory(query, out, now_ms)
             else:
-                query.verdict = self.decline(query, out)
-            if query.verdict == NEXT:
+                query.result = self.decline(query, out)
+            if query.result == NEXT:
                 self.missed[missed] = i
                 missed += 1
             elif query.told == 0:
@@ -286,11 +286,11 @@ cdef class FastPath:
                     break
         now_ns = read_clock_ns()
         for i in range(count):      # before it leaves: whoever has an answer finds it counted
-            if self.queries[i].verdict != NEXT:
+            if self.queries[i].result != NEXT:
                 finish(self.counters, &self.queries[i], now_ns)
         self.send(fd, stream)
         for i in range(count):
-            if self.queries[i].verdict == ANSWERED_LATE:
+            if self.queries[i].result == ANSWERED_LATE:
                 self.renew(&self.queries[i])
         if missed:
             self.run_missed(missed, fd, stream)
@@ -304,23 +304,23 @@ cdef class FastPath:
         cdef Instant now
         cdef Query* query
         read_moment(&now)
-        self.tiers.begin_disk()
+        self.cache.begin_disk()
         try:
             for number in range(missed):
                 query = &self.queries[self.missed[number]]
                 if stream is None:
                     out = self.batch.room()
                 if query.key.qclass == CLASS_CHAOS:
-                    query.verdict = self.about_ourselves(query, out)
+                    query.result = self.about_ourselves(query, out)
                 else:
-                    query.verdict = self.from_special_names(query, out, &now)
-                if query.verdict == NEXT:
+                    query.result = self.from_special_names(query, out, &now)
+                if query.result == NEXT:
                     decide(
-                        self.tiers.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets,
+                        self.cache.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets,
                         query.key.length, &query.decision,
                     )
-                if query.verdict == NEXT:
-                    query.verdict = self.from_disk(query, out, &now)
+                if query.result == NEXT:
+                    query.result = self.from_disk(query, out, &now)
                 if query.told == 0:
                     pass
                 elif stream is None:
@@ -328,20 +328,20 @@ cdef class FastPath:
                 else:
                     stream.put(out, query.told_octets, query.received_ns)
         finally:
-            self.tiers.end_disk()       # whatever happens: it must not be begun twice
+            self.cache.end_disk()       # whatever happens: it must not be begun twice
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]
-            if query.verdict != ASK and query.verdict != SEARCH:
+            if query.result != ASK and query.result != SEARCH:
                 finish(self.counters, query, now_ns)
         self.send(fd, stream)
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]
-            if query.verdict == ASK or query.verdict == SEARCH:
+            if query.result == ASK or query.result == SEARCH:
                 # The disk is not being read any more: whoever asks may want to, or find another one.
                 self.ask(self.missed[number], fd, stream, now_ns)
-            elif query.verdict == ANSWERED_LATE:
+            elif query.result == ANSWERED_LATE:
                 self.renew(query)
         self.forward.send()
 
@@ -371,7 +371,7 @@ cdef class FastPath:
             finish(self.counters, query, now_ns)
             return
         try:
-            self.forward.take(&query.key, waiter, now_ns, query.verdict == SEARCH)
+            self.forward.take(query, waiter, now_ns, query.result == SEARCH)
         except Exception as defect:     # the others are none of its
             report(defect)
 
@@ -386,7 +386,7 @@ cdef class FastPath:
 
     def renew_wanted(self):
         """Have renewed what commands want renewed."""
-        for key in self.tiers.take_wanted():
+        for key in self.cache.take_wanted():
             self.on_refresh(key)
 
     # --- the drivers --------------------------------------------------------------------------------------
@@ -402,7 +402,7 @@ cdef class FastPath:
         cdef int _batch, i, count
         cdef uint64_t now_ns = read_clock_ns()
         cdef Query* query
-        if self.tiers.catch_up(<int64_t>(now_ns // 1000000)):
+        if self.cache.catch_up(<int64_t>(now_ns // 1000000)):
             self.renew_wanted()
         self.about_us = 0
         for _batch in range(BATCHES_A_WAKEUP):
@@ -443,7 +443,7 @@ cdef class FastPath:
         cdef Query* query
         if stream.fd < 0 or stream.is_full():
             return True
-        if self.tiers.catch_up(<int64_t>(now_ns // 1000000)):
+        if self.cache.catch_up(<int64_t>(now_ns // 1000000)):
             self.renew_wanted()
         octets = stream.receive(self.stream_in, &length, now_ns)
         if stream.queries_left >= 0:
@@ -471,7 +471,7 @@ cdef class FastPath:
                 at = length
             if stream.queries_left >= 0:
                 stream.queries_left -= count
-                if stream.queries_left == 0 or query.verdict == DROPPED:
+                if stream.queries_left == 0 or query.result == DROPPED:
                     stream.end(now_ns)
         stream.hold(octets, at, length, now_ns)
         return stream.is_full() or stream.has_ended or stream.is_broken or stream.has_more

@@ -15,7 +15,7 @@ from fastdns._ports cimport QUERY_MAX, Route
 from fastdns._scrub cimport read_clean_reply
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport FORM_OPT, FORM_PLAIN, FORM_PROBE, FORM_TRIAL, write_query
+from fastdns._upstream cimport FORM_OPT, FORM_PROBE, write_query
 from fastdns._wheel cimport OF_FLIGHT
 from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, load16
 
@@ -62,6 +62,10 @@ cdef class Attempt:
         """It cannot be answered: the errno of why."""
         if self.flight != NULL:
             self.flights.fail(self.flight, number)
+
+
+cdef inline uint64_t between(uint64_t one, uint64_t other) noexcept nogil:
+    return one - other if one > other else other - one
 
 
 cdef inline bint has_opt(Form form) noexcept nogil:
@@ -123,14 +127,13 @@ cdef class Flights:
 
     # --- sending ----------------------------------------------------------------------------------------
 
-    def probe(self, Upstream upstream not None, bytes key not None, *, bint has_opt):
+    def probe(self, Upstream upstream not None, bytes key not None, int form):
         """Ask only to see whether and how it answers; its health learns from what comes.
 
-        With an OPT, whatever is known of it; or without.
+        With an OPT whatever is known of it (PROBE), without one (PLAIN), or to see whether it answers so (TRIAL).
         """
         cdef Flight* flight = self.start(
-            upstream, key, key_length_of(key), FORM_PROBE if has_opt else FORM_PLAIN if not upstream.has_edns else
-            FORM_TRIAL, False, upstream.is_stream, read_clock_ns(),
+            upstream, key, key_length_of(key), <Form>form, False, upstream.is_stream, read_clock_ns(),
         )
         if flight == NULL:
             return
@@ -302,14 +305,16 @@ cdef class Flights:
         """Tell the upstream that it lives, and how long it takes."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
-        if flight.repeated_ns and not flight.is_late:
+        cdef uint64_t usual = upstream.rtt_ns
+        cdef uint64_t of_last = now_ns - flight.repeated_ns
+        # Nobody knows which sending this answers (Karn). It is taken for that of which it comes after the usual time;
+        # when it comes later than either explains, the line is slow, and has lost nothing.
+        if (
+            flight.repeated_ns and not flight.is_late and usual and of_last <= upstream.patience_ns()
+            and between(of_last, usual) < between(now_ns - sent_ns, usual)
+        ):
             upstream.note_loss()
-            # Nobody knows which sending this answers (Karn): only what neither of them explains is news. After so long
-            # a time the line is taken to be slow, and not to lose one packet after the other.
-            if upstream.rtt_ns < now_ns - flight.repeated_ns:
-                sent_ns = flight.repeated_ns
-            elif upstream.rtt_ns <= now_ns - sent_ns:
-                sent_ns = now_ns - upstream.rtt_ns
+            sent_ns = flight.repeated_ns
         upstream.note_reply(sent_ns, now_ns)
 
     cdef void note_late(self, Flight* flight, uint64_t now_ns) noexcept:

@@ -4,7 +4,8 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._attempts cimport Attempts
 from fastdns._hotcache cimport Entry
-from fastdns._key cimport Key
+from fastdns._policy cimport Decision
+from fastdns._query cimport Query
 from fastdns._questions cimport Pending
 from fastdns._cache cimport Cache
 from fastdns._waiters cimport Waiter
@@ -14,7 +15,7 @@ cdef class Forward(Attempts):
     cdef object on_cold
     cdef int searching                  # questions for which another thread reads the disk
 
-    cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *
+    cdef void take(self, const Query* query, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *
     cdef bint is_outage(self, uint16_t group) noexcept nogil
     cdef bint has_no_try(self, uint16_t group, bint is_cold) noexcept nogil
     # ^ in an outage: enough is asked for already, so that the answer to another question is known
@@ -23,7 +24,8 @@ cdef class Forward(Attempts):
     cdef void send(self) noexcept               # what has been taken
     # private
     cdef Pending* open(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns, bint* is_new
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns,
+        bint* is_new
     ) except? NULL
     cdef void begin(self, Pending* pending, bint is_new, bint wants_disk, uint64_t now_ns) except *
     cdef void ask_upstreams(self, Pending* pending, uint64_t now_ns) except *

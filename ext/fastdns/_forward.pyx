@@ -10,11 +10,11 @@ from fastdns._answer cimport OPTIONS_MAX, Failure, Stored, fail, is_failure_code
 from fastdns._attempts cimport NO_NETWORK, REFUSED_BY_NETWORK, SHORTAGE, UNUSABLE
 from fastdns._clock cimport Instant, read_clock_ns, read_moment
 from fastdns._flights cimport Attempt, Flight, Flights, Landing
-from fastdns._groups cimport Group
+from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport stored_ms_of
-from fastdns._key cimport key_length_of
-from fastdns._policy cimport Decision
-from fastdns._query cimport Query
+from fastdns._key cimport Key, key_length_of, key_view
+from fastdns._policy cimport Decision, decide
+from fastdns._query cimport TIER_DISK, TIER_NONE, TIER_STALE, TIER_UPSTREAM, Query
 from fastdns._questions cimport WAITING_MAX
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES
@@ -27,9 +27,7 @@ from fastdns.defects import report
 
 cdef enum:
     SEARCHES_MAX = 1024     # that another thread reads the disk for: each costs a greenlet
-    OUTAGE_TRIES = 4        # questions of a group that try in an outage, at once
-    OUTAGE_SEARCHES = 512   # and that search a cold disk
-    OUTAGE_WAIT_MS = 300    # that a client waits for such a try
+    OUTAGE_SEARCHES = 512   # in an outage
     OVERDUE_A_TICK = 256    # so that hits get their turn; the others' time comes with the next tick
     HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5
     RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
@@ -59,7 +57,7 @@ cdef class Forward(Attempts):
     """
 
     def __cinit__(
-        self, Cache tiers not None, Flights flights not None, Group group not None, on_cold, on_busy, *,
+        self, Cache cache not None, Flights flights not None, Group group not None, on_cold, on_busy, *,
         double stale_wait=1.8, **_more
     ):
         self.flights = flights
@@ -79,7 +77,7 @@ cdef class Forward(Attempts):
         cdef void* found = self.group_at_number(group)
         if is_cold:
             return self.searching >= OUTAGE_SEARCHES
-        return (<Group>found).probes >= OUTAGE_TRIES or (<Group>found).count == 0
+        return (<Group>found).tries >= TRIES_MAX or (<Group>found).count == 0
 
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil:
         cdef int64_t held_from_s = (<Group>self.group_at_number(group)).held_from_s
@@ -87,24 +85,26 @@ cdef class Forward(Attempts):
 
     # --- taking -----------------------------------------------------------------------------------------
 
-    cdef void take(self, const Key* key, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *:
+    cdef void take(self, const Query* query, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *:
         cdef bint is_new = False
-        cdef Query query
+        cdef const Key* key = &query.key
+        cdef Query dropped
         cdef Pending* pending = NULL
         try:
-            pending = self.open(key.hash, key.octets, key.length, now_ns, &is_new)
+            pending = self.open(key.hash, key.octets, key.length, &query.decision, now_ns, &is_new)
         except Exception as defect:
             report(defect)
         # Who has no memory cannot do better; and nobody's wait shall end because somebody else asks the same for ever.
         if pending == NULL or pending.of_domain.weight > WAITING_MAX // 2:
-            describe(&query, key.hash, key.octets, key.length)
-            self.outgoing.drop(&query, waiter, now_ns)
+            describe(&dropped, key.hash, key.octets, key.length, &query.decision)
+            self.outgoing.drop(&dropped, waiter, now_ns)
             return
         self.wait(pending, waiter)
         self.begin(pending, is_new, wants_disk, now_ns)
 
     cdef Pending* open(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns, bint* is_new
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns,
+        bint* is_new
     ) except? NULL:
         """Find the question, or begin it; NULL: there is no memory for it."""
         cdef Pending* pending = self.find(hash, key, key_length)
@@ -113,7 +113,7 @@ cdef class Forward(Attempts):
             self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5, no birthday attack
             return pending
         self.flights.wheel.wake()
-        return self.shelve(hash, key, key_length, now_ns)
+        return self.shelve(hash, key, key_length, decision, now_ns)
 
     cdef void begin(self, Pending* pending, bint is_new, bint wants_disk, uint64_t now_ns) except *:
         """Have somebody asked, now that somebody waits for it. Afterwards it may be over."""
@@ -138,13 +138,15 @@ cdef class Forward(Attempts):
         """Ask for what nobody waits for; return False when it is under way, or others need us more."""
         cdef const uint8_t* octets = key
         cdef uint16_t length = key_length_of(key)
-        cdef uint64_t hash = self.tiers.memory.hash_of(octets, length)
+        cdef uint64_t hash = self.cache.memory.hash_of(octets, length)
         cdef uint64_t now_ns = read_clock_ns()
         cdef Pending* pending
         cdef bint is_new
+        cdef Decision decision
         if self.count >= RENEWALS_BELOW or self.find(hash, octets, length) != NULL:
             return False
-        pending = self.open(hash, octets, length, now_ns, &is_new)
+        decide(self.cache.changes.policy, key_view(octets, length), octets, length, &decision)
+        pending = self.open(hash, octets, length, &decision, now_ns, &is_new)
         if pending == NULL:
             return False
         self.ask_upstreams(pending, now_ns)
@@ -153,22 +155,24 @@ cdef class Forward(Attempts):
 
     def found(self, bytes key not None):
         """Answer from memory what the disk has been searched for, if it is there now."""
-        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
+        cdef Pending* pending = self.find(self.cache.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
         cdef uint64_t now_ns = read_clock_ns()
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         cdef Entry* entry
         if pending == NULL:
             return
-        entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
-        if entry == NULL or entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now_ms):
+        entry = self.cache.look(pending.hash, pending.key, pending.key_length)
+        if entry == NULL or entry.answer.is_failure or not self.cache.memory.is_fresh(entry, now_ms):
             return
-        self.answer(pending, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000), 0, now_ns)
+        self.answer(
+            pending, TIER_DISK, NULL, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000), now_ns
+        )
         self.flush()
         self.close(pending, True)
 
     def ask(self, bytes key not None):
         """Ask upstreams for what the disk has been searched for, or is for too long, unless that has been done."""
-        cdef Pending* pending = self.find(self.tiers.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
+        cdef Pending* pending = self.find(self.cache.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
         if pending == NULL or not pending.is_searching:
             return
         pending.is_searching = False
@@ -185,7 +189,7 @@ cdef class Forward(Attempts):
 
     cdef void ask_upstreams(self, Pending* pending, uint64_t now_ns) except *:
         """Begin to ask; afterwards it may be over."""
-        cdef Group group = self.group_of(pending.group)
+        cdef Group group = self.group_of(pending.decision.group)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         cdef Entry* entry
         cdef Failure own
@@ -197,21 +201,21 @@ cdef class Forward(Attempts):
             if self.has_waiting(pending) and self.tell_known(pending, True, now_ns):
                 self.close(pending, False)
                 return
-            if self.has_no_try(pending.group, False):
+            if self.has_no_try(pending.decision.group, False):
                 fail(
                     &own, pending.key, pending.key_length, SERVFAIL,
                     EDE_NO_REACHABLE_AUTHORITY if group.count else EDE_NETWORK_ERROR, 0,
                 )
-                self.answer(pending, &own.stored, 0, 0, now_ns)
+                self.answer(pending, TIER_NONE, NULL, &own.stored, 0, now_ns)
                 self.flush()
                 self.close(pending, False)
                 return
             pending.is_trial = True
-            group.probes += 1
-            pending.until_ms = min(pending.until_ms, now_ms + OUTAGE_WAIT_MS)
+            group.tries += 1
+            pending.until_ms = min(pending.until_ms, now_ms + TRY_MS)
         else:
-            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
-            if entry != NULL and self.tiers.memory.is_stale(entry, now_ms):
+            entry = self.cache.look(pending.hash, pending.key, pending.key_length)
+            if entry != NULL and self.cache.memory.is_stale(entry, now_ms):
                 pending.stale_ms = max(<int64_t>(pending.began_ns // 1000000) + self.stale_wait_ms, <int64_t>1)
                 if self.stale_wait_ms == 0:
                     self.tell_late(pending, now_ns)
@@ -219,16 +223,16 @@ cdef class Forward(Attempts):
 
     cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1:
         """Tell who waits what was true before; return False when there is nothing."""
-        cdef Entry* entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
+        cdef Entry* entry = self.cache.look(pending.hash, pending.key, pending.key_length)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
-        if entry == NULL or not self.tiers.memory.is_stale(entry, now_ms):
+        if entry == NULL or not self.cache.memory.is_stale(entry, now_ms):
             # Others may have taken its room; and in an outage another DO or CD is better than nothing.
-            if not self.tiers.recall((<const char*>pending.key)[:pending.key_length], in_outage):
+            if not self.cache.recall((<const char*>pending.key)[:pending.key_length], in_outage):
                 return False
-            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
-            if entry == NULL or not self.tiers.memory.is_stale(entry, now_ms):
+            entry = self.cache.look(pending.hash, pending.key, pending.key_length)
+            if entry == NULL or not self.cache.memory.is_stale(entry, now_ms):
                 return False
-        self.answer(pending, &entry.answer, 0, self.stale_ttl, now_ns)
+        self.answer(pending, TIER_STALE, NULL, &entry.answer, 0, now_ns)
         self.flush()
         return True
 
@@ -274,7 +278,7 @@ cdef class Forward(Attempts):
         cdef Landing landing
         cdef Instant now
         read_moment(&now)
-        self.tiers.catch_up(now.boot_ms)
+        self.cache.catch_up(now.boot_ms)
         self.flights.look()
         while self.flights.next_reply(&landing):
             try:
@@ -294,7 +298,7 @@ cdef class Forward(Attempts):
             return False
         try:
             read_moment(&now)
-            self.tiers.catch_up(now.boot_ms)
+            self.cache.catch_up(now.boot_ms)
             self.land(&landing, &now)
         except Exception as defect:     # whoever reads the stream goes on
             report(defect)
@@ -317,17 +321,17 @@ cdef class Forward(Attempts):
         settle(
             landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
         )
-        if not self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
+        if not self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
             fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
             stored = own.stored
-        self.tiers.learn(
+        self.cache.learn(
             flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
             &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
         self.flights.note_reply(flight, now_ns)
+        self.answer(pending, TIER_UPSTREAM, &upstream.source.origin, &stored, 0, now_ns)
         self.leave(pending, flight)
         self.flights.end(flight)
-        self.answer(pending, &stored, 0, 0, now_ns)
         flight = earlier
         while flight != NULL:       # whoever was asked before has had his time
             (<Upstream>flight.upstream).note_loss()
@@ -344,21 +348,23 @@ cdef class Forward(Attempts):
         cdef Decision decision
         cdef Entry* entry
         self.flights.note_reply(flight, now_ns)
+        if flight.is_lingering and not flight.repeated_ns:
+            upstream.note_lateness()
         if flight.keeps_late and not (
             landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode)
-        ) and self.tiers.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
-            entry = self.tiers.look(
-                self.tiers.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
+        ) and self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
+            entry = self.cache.look(
+                self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
             # A mark that an answer which must not be kept has left (TTL 0) is newer than this.
             if entry == NULL or (entry.answer.ttl != 0 and (
-                entry.answer.is_failure or not self.tiers.memory.is_fresh(entry, now.boot_ms)
+                entry.answer.is_failure or not self.cache.memory.is_fresh(entry, now.boot_ms)
             )):
                 settle(
                     landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options,
                     &stored,
                 )
-                self.tiers.learn(
+                self.cache.learn(
                     flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
                     &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
                 )
@@ -375,7 +381,7 @@ cdef class Forward(Attempts):
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not pending.is_trial)
         cdef Instant now
         cdef Entry* entry
-        cdef uint32_t failure_ttl = self.group_of(pending.group).limits.failure_ttl
+        cdef uint32_t failure_ttl = self.group_of(pending.decision.group).limits.failure_ttl
         if is_silence:
             fail(
                 &own, pending.key, pending.key_length, SERVFAIL, ede_of(pending.failure),
@@ -385,37 +391,38 @@ cdef class Forward(Attempts):
         if self.has_waiting(pending):
             is_known = self.tell_known(pending, is_silence, now_ns)
         else:       # a good answer that only the disk has is not to be hidden either
-            is_known = self.tiers.recall((<const char*>pending.key)[:pending.key_length], False)
+            is_known = self.cache.recall((<const char*>pending.key)[:pending.key_length], False)
         if not is_known:
-            entry = self.tiers.look(pending.hash, pending.key, pending.key_length)
-            if entry != NULL and not entry.answer.is_failure and self.tiers.memory.is_fresh(
+            entry = self.cache.look(pending.hash, pending.key, pending.key_length)
+            if entry != NULL and not entry.answer.is_failure and self.cache.memory.is_fresh(
                 entry, <int64_t>(now_ns // 1000000)
             ):
                 self.answer(
-                    pending, &entry.answer, <uint32_t>((<int64_t>(now_ns // 1000000) - stored_ms_of(entry)) // 1000), 0,
-                    now_ns,
+                    pending, TIER_UPSTREAM, NULL, &entry.answer,
+                    <uint32_t>((<int64_t>(now_ns // 1000000) - stored_ms_of(entry)) // 1000), now_ns,
                 )
             else:
                 read_moment(&now)
-                self.tiers.catch_up(now.boot_ms)
-                self.tiers.learn(
-                    pending.key, pending.key_length, error, pending.epoch, pending.group, pending.origin, NULL, 0, &now
+                self.cache.catch_up(now.boot_ms)
+                self.cache.learn(
+                    pending.key, pending.key_length, error, pending.epoch, pending.decision.group, pending.origin, NULL,
+                    0, &now,
                 )
-                self.answer(pending, error, 0, 0, now_ns)
+                self.answer(pending, TIER_NONE if is_silence else TIER_UPSTREAM, NULL, error, 0, now_ns)
             self.flush()
         elif lasting:
-            self.tiers.hold_stale((<const char*>pending.key)[:pending.key_length], HOLD_STALE_SECONDS)
+            self.cache.hold_stale((<const char*>pending.key)[:pending.key_length], HOLD_STALE_SECONDS)
         self.close(pending, True)
 
     cdef void close(self, Pending* pending, bint keeps_late) noexcept:
         """It is over; what is still under way for it is listened to for a while."""
         cdef Flight* flight = pending.flights
         cdef Flight* after
-        cdef Group group = self.group_of(pending.group)
+        cdef Group group = self.group_of(pending.decision.group)
         if pending.is_searching:
             self.searching -= 1
         if pending.is_trial:
-            group.probes -= 1
+            group.tries -= 1
         self.flights.wheel.cancel(&pending.timer)
         while flight != NULL:
             after = flight.next_of_owner

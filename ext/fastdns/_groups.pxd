@@ -7,6 +7,8 @@ from fastdns._upstream cimport Upstream
 
 cdef enum:
     UPSTREAMS_MAX = 64
+    TRIES_MAX = 4               # questions of a group that try a dead upstream, at once
+    TRY_MS = 300                # that a client waits for such a try
 
 cdef class Group:
     cdef readonly uint16_t number       # 0: the default group
@@ -16,7 +18,7 @@ cdef class Group:
     cdef readonly int64_t budget_ms     # that a question may take in all
     cdef readonly bint is_outage        # nobody answers, or there is nobody
     cdef bint has_begun                 # it has had upstreams
-    cdef int probes                     # questions of clients that try, in an outage, whether somebody does
+    cdef int tries                      # questions of clients that try whether a dead one answers again
     cdef int version                    # of the list: another one, other positions
     cdef int64_t held_from_s            # stale answers are held when they were after the last outage
     cdef int count
@@ -28,6 +30,7 @@ cdef class Group:
     cdef int first(self) noexcept nogil                             # whose turn it is; -1: there is nobody
     cdef int after(self, int position, uint64_t spent) noexcept nogil
     # ^ the next one that may be asked, once around; spent: a bit for each that may not; -1: none
+    cdef int dead_after(self, int position, uint64_t spent) noexcept nogil  # the same of those that count as dead
     cdef Upstream member(self, int position)
     cdef bint has_others(self, const void* upstream, uint64_t spent) noexcept nogil
     # ^ another one that answers, and may be asked

@@ -68,6 +68,14 @@ cdef class Group:
                 return at
         return -1
 
+    cdef int dead_after(self, int position, uint64_t spent) noexcept nogil:
+        cdef int i, at
+        for i in range(self.count):
+            at = (position + 1 + i) % self.count
+            if not (spent >> at) & 1 and not (<Upstream>self.at[at]).alive:
+                return at
+        return -1
+
     cdef Upstream member(self, int position):
         return <Upstream>self.at[position]
 

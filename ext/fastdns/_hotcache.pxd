@@ -74,6 +74,8 @@ cdef class HotCache:
     cdef void remove(self, Entry* entry) noexcept nogil
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    cdef size_t slot_with(self, const Entry* entry) noexcept nogil
+    cdef void expect_evictions(self) noexcept nogil
     cdef void enqueue(self, Entry* entry) noexcept nogil
     cdef void follow_heap(self) noexcept nogil
     cdef void list_hits(self, Entry* entry) noexcept nogil

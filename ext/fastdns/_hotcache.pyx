@@ -137,6 +137,13 @@ cdef class HotCache:
             if slot == self.slots:
                 slot = 0
 
+    cdef size_t slot_with(self, const Entry* entry) noexcept nogil:
+        """Return the slot that holds this entry, which is in the table."""
+        cdef size_t slot = home(entry.hash, self.slots)
+        while entry_at(self.table[slot]) != entry:
+            slot = slot + 1 if slot + 1 < self.slots else 0
+        return slot
+
     cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         return keyed_hash(key, key_length)
 
@@ -232,7 +239,7 @@ cdef class HotCache:
 
     cdef void remove(self, Entry* entry) noexcept nogil:
         """Take an entry out of queue and table and free it; those that probed past it move up (no tombstones)."""
-        cdef size_t gap = self.slot_of(entry.hash, key_of(entry), entry.key_length)
+        cdef size_t gap = self.slot_with(entry)
         cdef size_t slot = gap
         cdef size_t distance_home, distance_gap
         if entry.newer != NULL:
@@ -281,7 +288,30 @@ cdef class HotCache:
             self.hand = entry.newer
             self.remove(entry)
             self.evictions += 1
+            self.expect_evictions()
         return True
+
+    cdef void expect_evictions(self) noexcept nogil:
+        """Fetch from memory what the next evictions look at: of one its place in the table, of the other itself."""
+        cdef Entry* first = self.hand if self.hand != NULL else self.oldest
+        cdef Entry* second
+        cdef size_t slot
+        cdef uint64_t value
+        cdef int _look
+        if first == NULL or first.newer == NULL:
+            return
+        slot = home(first.hash, self.slots)
+        for _look in range(LOOK_AHEAD):
+            value = self.table[slot]
+            if value == 0:
+                break
+            __builtin_prefetch(entry_at(value))     # those that may move up
+            slot = slot + 1 if slot + 1 < self.slots else 0
+        second = first.newer
+        self.expect(second.hash)
+        if second.newer != NULL:
+            __builtin_prefetch(second.newer)
+            __builtin_prefetch(<const char*>second.newer + 64)
 
     cdef bint put(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,

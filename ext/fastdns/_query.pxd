@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._entry cimport Origin
 from fastdns._key cimport Key
 from fastdns._counters cimport Counters
 from fastdns._policy cimport Decision
@@ -47,7 +48,8 @@ ctypedef struct Query:
     const uint8_t* spelling     # the question as the client wrote it: asked.length octets
     size_t length           # of the packet
     int status              # of reading it: WireStatus
-    int verdict
+    int result              # of the last stage
+    const Origin* upstream  # who has answered, where that is known
     uint8_t tier
     uint8_t has_waited      # its answer was not at hand
     uint16_t limit          # octets that the answer may have

@@ -4,8 +4,10 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._flights cimport Flight
+from fastdns._entry cimport Origin
 from fastdns._key cimport KEY_MAX
-from fastdns._query cimport Asker
+from fastdns._policy cimport Decision
+from fastdns._query cimport Asker, Tier
 from fastdns._shares cimport Place, Shares
 from fastdns._cache cimport Cache
 from fastdns._waiters cimport Outgoing, Waiter
@@ -41,16 +43,16 @@ cdef struct Pending:        # a question under way
     int sendings
     int extra               # sendings that a lossy line has cost
     int failure             # why nobody has answered: a Cause
-    uint16_t group
+    Decision decision       # what is done about it, and by which rule
     bint is_searching       # another thread reads the disk for it; nobody has been asked
     bint is_late            # what is stale has been told: who joins is told so at once
-    bint is_trial           # in an outage: whether somebody answers again
+    bint is_trial           # whether one that counts as dead answers again
     bint is_shared          # several clients wait for it: it is in no client's share
     uint16_t key_length
     uint8_t key[KEY_MAX]
 
 cdef class Questions:
-    cdef readonly Cache tiers
+    cdef readonly Cache cache
     cdef readonly int count             # questions under way
     cdef readonly int waiting           # clients
     cdef uint64_t* tally
@@ -62,15 +64,18 @@ cdef class Questions:
     cdef Outgoing outgoing              # to who has waited
 
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept
+    cdef Pending* shelve(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns
+    ) noexcept
     cdef void remove(self, Pending* pending) noexcept       # nobody waits for it any more
     cdef void wait(self, Pending* pending, Waiter* waiter) noexcept
     cdef bint has_waiting(self, const Pending* pending) noexcept
     cdef bint is_crowded(self) noexcept nogil               # somebody has to give way
     cdef Pending* who_gives_way(self) noexcept nogil
     cdef void answer(
-        self, Pending* pending, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
+        self, Pending* pending, Tier tier, const Origin* upstream, const Stored* stored, uint32_t age, uint64_t now_ns
     ) noexcept
+    # ^ of TIER_STALE the answer is one past its TTL; upstream: who gave it, if that is known
     cdef void drop(self, Pending* pending) noexcept
     cdef void flush(self) noexcept                          # send the answers that are queued
     # private

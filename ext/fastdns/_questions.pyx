@@ -9,7 +9,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport IN_FLIGHT
-from fastdns._query cimport TIER_DISK, TIER_STALE, TIER_UPSTREAM, Query
+from fastdns._query cimport TIER_STALE, Query
 from fastdns._waiters cimport describe, free_waiters
 from fastdns._shares cimport Share
 from fastdns._wheel cimport OF_QUESTION
@@ -74,14 +74,14 @@ cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) no
 cdef class Questions:
     """The questions of one process that are under way."""
 
-    def __cinit__(self, Cache tiers not None, *_arguments, uint32_t stale_ttl=30, **_more):
-        self.tiers = tiers
-        self.tally = tiers.counters.at
+    def __cinit__(self, Cache cache not None, *_arguments, uint32_t stale_ttl=30, **_more):
+        self.cache = cache
+        self.tally = cache.counters.at
         self.stale_ttl = stale_ttl
         self.of_clients = Shares()
         self.of_domains = Shares()
         self.of_parents = Shares()
-        self.outgoing = Outgoing(tiers.counters)
+        self.outgoing = Outgoing(cache.counters)
         self.tally[IN_FLIGHT] = 0
 
     def __dealloc__(self):
@@ -107,7 +107,9 @@ cdef class Questions:
             pending = pending.next_on_shelf
         return pending
 
-    cdef Pending* shelve(self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t now_ns) noexcept:
+    cdef Pending* shelve(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns
+    ) noexcept:
         """Begin a question; NULL: there is no memory for it."""
         cdef Pending* pending = <Pending*>malloc(sizeof(Pending))
         cdef uint64_t domain, parent
@@ -117,9 +119,9 @@ cdef class Questions:
         pending.timer.kind = OF_QUESTION
         pending.hash = hash
         pending.began_ns = now_ns
-        pending.epoch = self.tiers.changes.epoch
-        pending.group = self.tiers.group_of(key, key_length)
-        pending.origin = self.tiers.changes.origin_of(pending.group)
+        pending.epoch = self.cache.changes.epoch
+        pending.decision = decision[0]
+        pending.origin = self.cache.changes.origin_of(pending.decision.group)
         pending.position = -1
         pending.key_length = key_length
         memcpy(pending.key, key, key_length)
@@ -203,25 +205,26 @@ cdef class Questions:
     # --- answers ----------------------------------------------------------------------------------------
 
     cdef void answer(
-        self, Pending* pending, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
+        self, Pending* pending, Tier tier, const Origin* upstream, const Stored* stored, uint32_t age, uint64_t now_ns
     ) noexcept:
-        """Queue the answer for all who wait; with a stale_ttl it is one past its TTL."""
+        """Queue the answer for all who wait."""
         cdef Waiter* waiter
         cdef Query query
-        describe(&query, pending.hash, pending.key, pending.key_length)
-        query.tier = TIER_STALE if stale_ttl else TIER_DISK if pending.is_searching else TIER_UPSTREAM
+        describe(&query, pending.hash, pending.key, pending.key_length, &pending.decision)
+        query.tier = <uint8_t>tier
+        query.upstream = upstream
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next
             self.note_leaving(pending)
-            self.outgoing.tell(&query, waiter, stored, age, stale_ttl, now_ns)
+            self.outgoing.tell(&query, waiter, stored, age, self.stale_ttl if tier == TIER_STALE else 0, now_ns)
 
     cdef void drop(self, Pending* pending) noexcept:
         """Forget who still waits for it."""
         cdef uint64_t now_ns = read_clock_ns()
         cdef Waiter* waiter
         cdef Query query
-        describe(&query, pending.hash, pending.key, pending.key_length)
+        describe(&query, pending.hash, pending.key, pending.key_length, &pending.decision)
         while pending.first != NULL:
             waiter = pending.first
             pending.first = waiter.next

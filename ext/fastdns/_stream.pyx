@@ -4,7 +4,7 @@ from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdlib cimport free, malloc, realloc
 from libc.string cimport memcpy, memmove
 
-from fastdns._access cimport name_asker
+from fastdns._clients cimport name_asker
 from fastdns._clock cimport read_clock_ns
 from fastdns._query cimport OVER_TCP
 

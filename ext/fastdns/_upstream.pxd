@@ -51,6 +51,7 @@ cdef class Upstream:
     cdef void note_lame(self) noexcept
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept
     cdef void note_loss(self) noexcept nogil        # a query, or the reply to it, has been lost on the way
+    cdef void note_lateness(self) noexcept nogil
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns, int error) noexcept
     # private
     cdef void learn_edns(self, Edns edns) noexcept

@@ -25,7 +25,8 @@ cdef uint64_t ONE_EVENT = 10000000
 cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t DEVIATION_MIN = 20000000      # of the round trip, four times: RFC 6298 section 2's G, our own clock's
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
-cdef uint64_t PATIENCE_MAX = 500000000
+cdef uint64_t PATIENCE_MAX = 500000000      # where another one can be asked
+cdef uint64_t PATIENCE_ALONE_MAX = 1000000000
 cdef uint64_t TIMEOUT_MAX = 3500000000      # what a question may take in all
 cdef uint64_t TRIAL_PAUSE = 1000000000
 cdef uint64_t EDNS_CONFIRMED = 30000000000  # by then it has been tried again several times
@@ -97,7 +98,10 @@ cdef class Upstream:
     cdef uint64_t patience_ns(self) noexcept nogil:
         if self.rtt_ns == 0:
             return PATIENCE_UNKNOWN
-        return min(self.rtt_ns + max(4 * self.deviation_ns, DEVIATION_MIN), PATIENCE_MAX)
+        return min(
+            self.rtt_ns + max(4 * self.deviation_ns, DEVIATION_MIN),
+            PATIENCE_MAX if self.has_others else PATIENCE_ALONE_MAX
+        )
 
     cdef uint64_t timeout_ns(self) noexcept nogil:
         """After what time a query counts as not answered: a slow line is not a dead one, if it is all that there is."""
@@ -173,6 +177,11 @@ cdef class Upstream:
         reply.has_opt = has_opt
         self.look_at(<Form>form, &reply, False, read_clock_ns())
 
+    def forget_edns(self):
+        """What it does with an OPT is to be learned anew: it may be another machine, or run another program, by now."""
+        if self.edns != EDNS_NONE:
+            self.learn_edns(EDNS_UNKNOWN)
+
     cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil:
         return (self.edns == EDNS_NONE or self.edns == EDNS_IGNORED) and now_ns - self.edns_at_ns > EDNS_CONFIRMED
 
@@ -230,6 +239,10 @@ cdef class Upstream:
 
     cdef void note_loss(self) noexcept nogil:
         self.lossy = LOSSY_REPLIES
+
+    cdef void note_lateness(self) noexcept nogil:
+        """What was taken for lost has come."""
+        self.lossy = 0
 
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns, int error) noexcept:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT

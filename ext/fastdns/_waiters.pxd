@@ -3,6 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._policy cimport Decision
 from fastdns._query cimport Asker, Query
 from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
@@ -21,7 +22,9 @@ cdef struct Waiter:         # its spelling of the question follows
 cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream) noexcept
 # ^ NULL: no memory. The stream counts it.
 cdef void free_waiters(Waiter* first) noexcept
-cdef void describe(Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+cdef void describe(
+    Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision
+) noexcept nogil
 # ^ the query that waiters of one question have in common
 
 cdef class Outgoing:        # answers to waiters on their way, sent in batches

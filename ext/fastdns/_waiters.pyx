@@ -44,13 +44,16 @@ cdef void free_waiters(Waiter* first) noexcept:
         free(waiter)
 
 
-cdef void describe(Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
+cdef void describe(
+    Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision
+) noexcept nogil:
     memset(out, 0, sizeof(Query))
     out.key.hash = hash
     out.key.length = key_length
     memcpy(out.key.octets, key, key_length)
     out.key.qtype = load16(key + key_length - KEY_TAIL)
     out.key.qclass = load16(key + key_length - KEY_TAIL + 2)
+    out.decision = decision[0]
     out.has_waited = True
 
 

@@ -10,9 +10,9 @@ from ..config.load import load, read_server_file
 from ..config.render import render
 from ..config.schema import Config, ServerFile
 from ..config.units import spell_size
-from ..server.lan import read_lan
-from ..server.settings import open_addresses
-from ..server.sockets import RECEIVE_BUFFER, granted_receive_buffer
+from ..machine.lan import read_lan
+from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
+from ..policy.access import open_addresses
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ..config.text import path_text
 from ..errors import FastdnsError
-from ..server import ground
+from ..machine import accounts
 from .output import warn
 
 
@@ -18,14 +18,14 @@ def become_owner(directory: Path) -> None:
     that the daemon cannot read and write itself comes out of its files, or into them. A root that
     may not, in a container, goes on as root after a warning.
     """
-    owner = ground.owner(directory) if os.geteuid() == 0 else None
+    owner = accounts.owner(directory) if os.geteuid() == 0 else None
     if owner is None:
         return
-    reason = ground.obstacle(owner)
+    reason = accounts.obstacle(owner)
     if reason is not None:
         warn(f"goes on as root: it cannot become the owner of {path_text(directory)} ({reason})")
         return
     try:
-        ground.become(owner)
+        accounts.become(owner)
     except OSError as error:
         raise FastdnsError(f"cannot become the owner of {directory}: {error.strerror}") from None

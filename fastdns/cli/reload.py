@@ -14,8 +14,8 @@ from ..config.places import which_one
 from ..config.text import path_text
 from ..doctor.running import daemons, meant
 from ..errors import FastdnsError
-from ..server.ground import holder
-from ..server.reception import OK, WRONG, ask
+from ..machine.control_socket import OK, WRONG, ask
+from ..machine.state_lock import holder
 from . import options
 from .output import emit, fail, warn
 from .owner import become_owner

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ..config.places import Places, which_one
 from ..counters import AnotherVersion, Pages
 from ..errors import FastdnsError
-from ..server.ground import holder
+from ..machine.state_lock import holder
 
 
 class NotRunning(FastdnsError):

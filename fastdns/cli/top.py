@@ -14,11 +14,11 @@ from typing import Any
 import attrs
 import click
 
-from ..cache import nudge
 from ..cache.keys import Key, spell_class, spell_name, spell_type
 from ..config.load import load_places
 from ..config.places import Places
 from ..errors import FastdnsError
+from ..machine import keeper_requests
 from . import options
 from .output import emit
 from .owner import become_owner
@@ -139,7 +139,7 @@ def _busiest(places: Places) -> Busiest:
     """Ask the keeper, which knows; it may hang, or be about to be replaced."""
     rates: defaultdict[tuple[str, str], float] = defaultdict(float)
     try:
-        for key, rate in nudge.busiest(places.keeper, BUSIEST, KEEPER_SECONDS):
+        for key, rate in keeper_requests.busiest(places.keeper, BUSIEST, KEEPER_SECONDS):
             rates[_spelled(key)] += rate
     except (ValueError, struct.error):  # it is of another version
         rates.clear()

@@ -191,7 +191,7 @@ def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None
 class Access(Section):
     """Who may ask: the longest prefix that holds a client decides, at equal length `deny`.
 
-    "lan" is what is directly connected: server.lan says what counts as that.
+    "lan" is what is directly connected: machine.lan says what counts as that.
     """
 
     allow: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=_somebody)

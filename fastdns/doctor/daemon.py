@@ -1,30 +1,26 @@
-"""The daemon and its upstreams: do they run, and do they answer?"""
+"""The daemon: does it run, does it answer, and where?"""
 
 from __future__ import annotations
 
 import errno
 import os
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 from ..config.places import Places
-from ..config.schema import Address, Config, Listen, Seconds, Server
+from ..config.schema import Address, Config, Listen
 from ..counters import Pages
 from ..errors import FastdnsError
-from ..server.settings import no_upstream, open_addresses
-from ..upstream.sources import Sources
+from ..policy.access import open_addresses
 from ..upstream.system import is_local
 from . import probe, units
 from .findings import Finding, Remedy, hint, ok, wrong
+from .probe import said
 from .record import Record
 from .running import Daemon
 
 ABOUT = "daemon"
-UPSTREAMS = "upstream"
 OWN_SECONDS = 2.0
 WHOLE_SECONDS = 5.0  # to an upstream and back, with all that is tried there
-TRIES = 2
-ASKED_MAX = 20
 
 
 def look(config: Config, running: Daemon | None, *, may_start: bool) -> Iterator[Finding]:
@@ -93,22 +89,6 @@ def look_at_access(config: Config) -> Iterator[Finding]:
         )
 
 
-def look_at_upstreams(config: Config) -> Iterator[Finding]:
-    """Say which upstreams answer a question that every resolver can answer."""
-    servers = Sources(config).servers
-    if not servers:
-        yield wrong(UPSTREAMS, no_upstream(config), 'servers = ["9.9.9.9"] under [upstream]')
-        return
-    with ThreadPoolExecutor(ASKED_MAX) as pool:
-        told = list(pool.map(lambda one: _ask(one, config.upstream.timeout), servers[:ASKED_MAX]))
-    some_answer = any(one.state == "ok" for one in told)
-    for one in told:
-        # With another one that answers, a dead one costs little.
-        yield hint(one.about, one.text, one.do) if some_answer and one.state == "wrong" else one
-    if len(servers) > ASKED_MAX:
-        yield ok(UPSTREAMS, f"{len(servers) - ASKED_MAX} more were not asked")
-
-
 def _absent(*, may_start: bool) -> Finding:
     text = "fastdns does not run"
     if not units.is_known(units.FASTDNS):
@@ -159,9 +139,9 @@ def _counted(config: Config) -> tuple[int, int] | None:
 
 def _silent(running: Daemon, address: Address, error: OSError, *, how: str) -> Finding:
     if not running.pid:  # its lock is not ours to read
-        text = f"nobody answers on {address} over {how}: {_said(error)}; only root sees who runs"
+        text = f"nobody answers on {address} over {how}: {said(error)}; only root sees who runs"
         return wrong(ABOUT, text, "sudo fastdns doctor")
-    text = f"{running} runs, but does not answer on {address} over {how}: {_said(error)}"
+    text = f"{running} runs, but does not answer on {address} over {how}: {said(error)}"
     if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
         do = "sudo fastdns doctor says whether its TCP connections are at their limit"
         return hint(ABOUT, text, do)
@@ -175,27 +155,10 @@ def _whole_way(address: Address) -> Finding:
     try:
         reply = probe.ask(address, probe.ROOT_NS, tcp=False, timeout=WHOLE_SECONDS)
     except OSError as error:
-        return wrong(ABOUT, f"{address} does not answer . NS: {_said(error)}", "fastdns stats")
+        return wrong(ABOUT, f"{address} does not answer . NS: {said(error)}", "fastdns stats")
     if not reply.is_good:
         return wrong(ABOUT, f"{address} answers {reply} to . NS", "see the upstreams below")
     return ok(ABOUT, f"{address} resolves (. NS, {reply.seconds * 1e3:.1f} ms)")
-
-
-def _ask(server: Server, timeout: Seconds) -> Finding:
-    do = "name another one in upstream.servers, or see that this machine reaches it"
-    problem = ""
-    for _ in range(TRIES):
-        try:
-            reply, has_edns = probe.ask_upstream(server, probe.ROOT_NS, max(timeout, 1.0))
-        except OSError as error:
-            problem = f"does not answer: {_said(error)}"
-        else:
-            if reply.is_good:
-                without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
-                text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
-                return ok(UPSTREAMS, text)
-            problem = f"answers {reply} to . NS: it does not resolve for this machine"
-    return wrong(UPSTREAMS, f"{server} {problem}", do)
 
 
 def _near(address: Address) -> Address:
@@ -208,7 +171,3 @@ def _near(address: Address) -> Address:
 def _plain(address: Address) -> Address:
     """Return the address without its interface, which the kernel's tables do not name."""
     return Address(address.host.partition("%")[0], address.port)
-
-
-def _said(error: OSError) -> str:
-    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)

@@ -11,9 +11,10 @@ import attrs
 from ..config.load import DEFAULT_FILE, load
 from ..config.places import SYSTEM_RUN, SYSTEM_STATE, Places
 from ..config.schema import Config, Listen
+from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
-from ..server.ground import holder
-from . import aside, daemon, machine, ports, processes, resolver
+from ..machine.state_lock import holder
+from . import aside, daemon, machine, ports, processes, resolver, upstreams
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
 
@@ -51,8 +52,21 @@ def admit(path: Path | None, state: str | None) -> Patient:
     except FastdnsError as error:
         return _unseen(config, valid, str(error), path)
     if pid is not None:
-        return Patient(config, Daemon.of(pid) if pid else Daemon(0), (valid,))
+        running = Daemon.of(pid) if pid else Daemon(0)
+        if path is None and running.config_file is not None and os.path.exists(running.config_file):
+            return _with_its_own_file(running, running.config_file, state)
+        return Patient(config, running, (valid,))
     return _elsewhere(config, valid, path, is_named=state is not None)
+
+
+def _with_its_own_file(running: Daemon, path: Path, state: str | None) -> Patient:
+    """Nobody has named a file: what counts is the one that the daemon reads at a reload."""
+    try:
+        config = load(path, state=state)
+    except ConfigErrors as errors:
+        return Patient(None, running, tuple(map(_wrong_line, errors.lines)))
+    text = f"{path_text(path)} is valid, which {running} was started with"
+    return Patient(config, running, (ok("configuration", text),))
 
 
 def _wrong_line(line: str) -> Finding:
@@ -114,7 +128,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     if running is not None:
         yield from daemon.look_at_addresses(config, running)
         yield from processes.look(config, running)
-    yield from daemon.look_at_upstreams(config)
+    yield from upstreams.look(judged if is_told else config, running)
     yield from daemon.look_at_access(judged)
     yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon))
     yield from aside.look(judged)

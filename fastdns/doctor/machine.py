@@ -12,7 +12,7 @@ from .._clock import PLAUSIBLE_MS
 from ..config.schema import MIB, Config
 from ..config.text import path_text
 from ..config.units import spell_size
-from ..server.sockets import RECEIVE_BUFFER
+from ..machine.receive_buffer import RECEIVE_BUFFER
 from .findings import Finding, hint, ok, wrong
 
 ABOUT = "machine"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Set
 import attrs
 
 from ..config.schema import Address, Config
-from ..server.holders import Bound, Port, Process, leader, read_process
+from ..machine.port_owners import Bound, Port, Process, leader, read_process
 from ..upstream.sources import Sources
 from ..upstream.system import is_ourselves
 from . import units

@@ -11,14 +11,11 @@ import attrs
 
 from ..cache.keys import spell_rcode
 from ..config.schema import Address, Server
-from ..upstream.transports import channel_class
+from ..upstream.once import ROOT_NS, ask_once, ask_server, dial
 
-ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
+__all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_upstream", "resolves", "said"]
+
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
-_HEADER = struct.Struct("!HHHHHH")
-_OPT = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
-_RD = 0x0100
-_QR = 0x8000
 
 
 @attrs.frozen
@@ -44,11 +41,10 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
     """
 
     def once(*, has_opt: bool) -> Reply:
-        with dial(server.address, timeout) as connection:
-            return _ask(connection, question, timeout, is_framed=is_stream, has_opt=has_opt)
+        begun = time.monotonic()
+        rcode = ask_server(server, question, timeout, has_opt=has_opt)
+        return Reply(rcode, time.monotonic() - begun)
 
-    is_stream = server.kind.is_stream
-    dial = channel_class(server).dial if is_stream else _dial_udp
     failure: OSError | None = None
     try:
         reply = once(has_opt=True)
@@ -67,42 +63,15 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
 
 def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:
     """Return the reply to the question; OSError: there is none, in time or at all."""
-    with _dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
-        return _ask(connection, question, timeout, is_framed=tcp)
+    with dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
+        begun = time.monotonic()
+        rcode = ask_once(connection, question, timeout, is_framed=tcp)
+        return Reply(rcode, time.monotonic() - begun)
 
 
-def _dial(address: Address, timeout: float, kind: socket.SocketKind) -> socket.socket:
-    connection = socket.socket(address.family, kind)
-    try:
-        connection.settimeout(timeout)
-        connection.connect(address.sockaddr)
-    except BaseException:
-        connection.close()
-        raise
-    return connection
-
-
-def _dial_udp(address: Address, timeout: float) -> socket.socket:
-    return _dial(address, timeout, socket.SOCK_DGRAM)
-
-
-def _ask(
-    connection: socket.socket,
-    question: bytes,
-    timeout: float,
-    *,
-    is_framed: bool,
-    has_opt: bool = False,
-) -> Reply:
-    number = int.from_bytes(os.urandom(2), "big")
-    query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
-    begun = time.monotonic()
-    connection.sendall(struct.pack("!H", len(query)) + query if is_framed else query)
-    while True:
-        connection.settimeout(max(begun + timeout - time.monotonic(), 0.001))
-        reply = _frame(connection) if is_framed else connection.recv(65535)
-        if (rcode := _read(reply, number, question)) is not None:
-            return Reply(rcode, time.monotonic() - begun)
+def said(error: OSError) -> str:
+    """Return in a few words why there was no reply."""
+    return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
 
 
 def resolves(address: Address, timeout: float = 5.0) -> bool:
@@ -114,24 +83,3 @@ def resolves(address: Address, timeout: float = 5.0) -> bool:
         return ask(address, question, tcp=False, timeout=timeout).is_good
     except OSError:
         return False
-
-
-def _frame(connection: socket.socket) -> bytes:
-    with connection.makefile("rb") as stream:
-        length = stream.read(2)
-        reply = stream.read(int.from_bytes(length, "big"))
-    if not reply:
-        raise ConnectionError("it hung up")
-    return reply
-
-
-def _read(reply: bytes, number: int, question: bytes) -> int | None:
-    """Return the RCODE; None: this is no reply to what was asked."""
-    if len(reply) < _HEADER.size:
-        return None
-    found, flags, questions, *_ = _HEADER.unpack_from(reply)
-    if found != number or not flags & _QR:
-        return None
-    if questions and reply[_HEADER.size :][: len(question)].lower() != question.lower():
-        return None
-    return int(flags & 0xF)

@@ -6,11 +6,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..cache.nudge import poke
 from ..config.places import Places
 from ..config.schema import Config
 from ..config.text import path_text
 from ..counters import is_of_another_version
+from ..machine.keeper_requests import wake_workers
 from . import units
 from .findings import Finding, hint, wrong
 from .running import Daemon
@@ -41,7 +41,7 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
             restart(running),
         )
     elif os.access(places.keeper, os.W_OK) and not any(
-        poke(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
+        wake_workers(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
     ):
         yield _silent_keeper(running)
     if is_of_another_version(places.counters):

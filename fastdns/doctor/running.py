@@ -11,7 +11,7 @@ import attrs
 
 from ..config.load import DEFAULT_FILE
 from ..config.schema import Address
-from ..server.holders import listens_on, read_process
+from ..machine.port_owners import listens_on, read_process
 from .units import FASTDNS
 
 KEEPER = "fastdns-keeper"
@@ -26,41 +26,64 @@ class Daemon:
     state_dir: Path | None = None
     run_dir: Path | None = None
     addresses: tuple[Address, ...] | None = None
-    is_told_addresses: bool = False  # by --listen: no reload changes them
     unit: str | None = None
     command: tuple[str, ...] = ()
+    working_directory: Path | None = None
 
     @classmethod
     def of(cls, pid: int) -> Daemon:
         """Return what can be seen of it."""
         process = read_process(pid)
-        words = _command(pid)
         return cls(
             pid,
             _state_dir(pid),
             _run_dir(pid),
             listens_on(pid) or None,
-            any(word == "--listen" or word.startswith("--listen=") for word in words),
             process.unit if process is not None else None,
-            words,
+            _command(pid),
+            _working_directory(pid),
         )
 
     def __str__(self) -> str:
         return f"fastdns (pid {self.pid})" if self.pid else "fastdns"
 
+    @property
+    def is_told_addresses(self) -> bool:
+        """Whether they were given by --listen: then no reload changes them."""
+        return bool(self._given("--listen"))
+
+    @property
+    def is_told_upstreams(self) -> bool:
+        """Whether they were given by --upstream: then no reload changes them."""
+        return bool(self._given("--upstream"))
+
+    @property
+    def config_file(self) -> Path | None:
+        """The file that it was started with and reads at a reload; None: the usual one, if any."""
+        given = [*self._given("-c"), *self._given("--config")]
+        if not given:
+            return None
+        return (self.working_directory or Path()) / given[-1]
+
     def is_configured_by(self, path: Path | None) -> bool:
         """Return whether it was started with this file (None: the usual one) and no --state."""
-        if any(word.startswith("--state") for word in self.command):
+        if self._given("--state"):
             return False
-        given = None
-        for word, after in zip(self.command, (*self.command[1:], ""), strict=True):
-            if word in ("-c", "--config"):
-                given = after
-            elif word.startswith("--config="):
-                given = word.partition("=")[2]
-        if given is None:
+        file = self.config_file
+        if file is None:
             return path in (None, DEFAULT_FILE) and "serve" in self.command
-        return path is not None and os.path.abspath(path) == given  # of a relative one: unknown
+        return path is not None and os.path.abspath(path) == os.path.normpath(file)
+
+    def _given(self, option: str) -> list[str]:
+        """Return the values that its command line has for an option."""
+        if "serve" not in self.command:
+            return []
+        words = self.command[self.command.index("serve") :]
+        return [
+            after if word == option else word.partition("=")[2]
+            for word, after in zip(words, (*words[1:], ""), strict=True)
+            if word == option or (option.startswith("--") and word.startswith(f"{option}="))
+        ]
 
     @property
     def keeper(self) -> int | None:
@@ -98,6 +121,13 @@ def _command(pid: int) -> tuple[str, ...]:
         return tuple(Path(f"/proc/{pid}/cmdline").read_text(errors="replace").split("\0"))
     except OSError:
         return ()
+
+
+def _working_directory(pid: int) -> Path | None:
+    try:
+        return Path(os.readlink(f"/proc/{pid}/cwd"))
+    except OSError:  # of another user
+        return None
 
 
 def _state_dir(pid: int) -> Path | None:

@@ -11,7 +11,7 @@ import attrs
 
 from ..config.schema import Address
 from ..errors import FastdnsError
-from ..server.holders import Port, Process, read_process
+from ..machine.port_owners import Port, Process, read_process
 from . import units
 from .aside import SERVE_ALL, uncovered
 from .changes import Content, FileChange, UnitChange

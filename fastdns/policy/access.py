@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network
+from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import attrs
 
-from .._access import Access
+from .._clients import Access
 from ..config import schema
 from ..config.schema import Clients, Network
 
@@ -67,6 +67,18 @@ def admitted_strangers(section: schema.Access) -> Iterator[Network]:
             continue
         if not any(_is_inside(one, private) for private in PRIVATE):
             yield one
+
+
+def open_addresses(config: schema.Config) -> Iterator[tuple[schema.Address, Network]]:
+    """Yield each address that strangers can reach, with the prefix that lets them ask there."""
+    for _, address in config.listen.addresses:
+        host = ip_address(address.host.partition("%")[0])
+        if any(host in private for private in PRIVATE):
+            continue
+        for network in admitted_strangers(config.access):
+            if network.version == host.version:
+                yield address, network
+                break
 
 
 def _is_inside(network: Network, other: Network) -> bool:

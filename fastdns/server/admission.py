@@ -11,12 +11,12 @@ from typing import Any
 import gevent
 from gevent.event import Event
 
-from .._access import Access
+from .._clients import Access
 from ..config import schema
 from ..defects import guarded
+from ..machine.lan import read_lan
+from ..machine.netlink import Changes
 from ..policy.access import Lan, compile_access
-from .lan import read_lan
-from .netlink import Changes
 
 log = logging.getLogger(__name__)
 

@@ -25,15 +25,16 @@ from .._counters import Counters
 from .._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
 from .._ring import Ring
 from ..cache.intake import Intake
-from ..cache.nudge import BUSIEST, ERROR, OK, POKE, TAKE_IN
 from ..cache.store import SMALL_MAP, Store, record_of
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
 from ..errors import MapFull
+from ..machine.control_socket import ERROR, OK
+from ..machine.keeper_requests import BUSIEST, TAKE_IN, WAKE
 from .broom import Broom
 from .children import Child
-from .desk import Desk
 from .disk import TROUBLE, Disk
+from .keeper_socket import KeeperSocket
 from .roles import Context, Role
 from .shared import Berth
 
@@ -103,7 +104,7 @@ class Keeper:
         self._poll = select.poll()
         self._poll.register(inheritance.bell, select.POLLIN)
         self._poll.register(inheritance.lifeline, select.POLLIN)
-        self._desk = Desk(inheritance.socket, self._poll, self._answer)
+        self._socket = KeeperSocket(inheritance.socket, self._poll, self._answer)
         self._examined = -1
         self._is_urgent = False
         self._committed_at = -math.inf
@@ -114,7 +115,7 @@ class Keeper:
     def start(self) -> None:
         """Write what is left of the last run."""
         now = time.monotonic()
-        self._desk.open()  # who knocks from now on is heard afterwards
+        self._socket.open()  # who knocks from now on is heard afterwards
         self._commit(now, CHOOSE_ALL)
         # Workers do not read what is examined, and would ask upstreams for all of it.
         until = now + EXAMINATION_SECONDS
@@ -129,7 +130,7 @@ class Keeper:
             self._tick(time.monotonic())
         self._disk.hurry()
         self._commit(time.monotonic(), CHOOSE_LAST, COUNTS_AT_END, only_doubled=False)
-        self._desk.close()
+        self._socket.close()
         self._disk.close()
 
     def _listen(self, until: float = math.inf) -> bool:
@@ -146,7 +147,7 @@ class Keeper:
                 self._stop_watching()
                 self._disk.judge(time.monotonic())
             else:
-                self._desk.serve(descriptor)
+                self._socket.serve(descriptor)
         return is_end
 
     def _next_at(self) -> float:
@@ -156,7 +157,7 @@ class Keeper:
     def _tick(self, now: float) -> None:
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
-            self._desk.open()
+            self._socket.open()
             self._disk.look(now)
         store = self._disk.store(now)
         self._broom.look(now)
@@ -269,7 +270,7 @@ class Keeper:
                     if written is None
                     else (f"{OK} {written}")
                 )
-            case [word] if word == POKE:
+            case [word] if word == WAKE:
                 self._ring_workers()
                 return OK
             case [word, number] if word == BUSIEST and number.isdecimal():

@@ -14,10 +14,10 @@ from typing import ClassVar
 from ..counters import SUPERVISOR_SLOT
 from ..errors import StartError
 from .children import READY_SECONDS, STOP_SECONDS, Child, Post
-from .liveness import SILENT_SECONDS, LivenessCheck
 from .loop import Loop
 from .settings import Settings
 from .shared import Shared
+from .watchdog import SILENT_SECONDS, WorkerWatchdog
 
 log = logging.getLogger(__name__)
 
@@ -99,7 +99,7 @@ class Roles:
         self._posts: dict[Role, list[Post]] = {role: [] for role in roles}
         self._role_of: dict[Child, Role] = {}
         self._leaving: list[Child] = []
-        self._liveness = LivenessCheck()
+        self._liveness = WorkerWatchdog()
         for role in roles:
             role.roles = self
 
@@ -288,7 +288,8 @@ class Roles:
 
     def _refill(self, role: Role, number: int) -> None:
         child = self._fill(role, number, after_death=True)
-        if child is not None:
+        # One that nobody waits for, as a standby, does not say when it is ready: nor is it told of.
+        if child is not None and role.ready_seconds:
             child.settled = lambda: _tell_ready(child)
 
     def _await(self, role: Role, number: int) -> None:
@@ -309,6 +310,7 @@ class Roles:
 
     def _let_go(self, child: Child | None) -> None:
         if child is not None:
+            child.settled = _nothing  # what is let go before it is ready has not failed
             child.release(self._role_of[child].stop_seconds)
             self._leaving.append(child)
 
@@ -365,6 +367,10 @@ class NotReplaced(OSError):
             f"{first.strerror or first}; try again"
         )
         self.are_all = len(failures) == role.count
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""
 
 
 def _tell_ready(child: Child) -> None:

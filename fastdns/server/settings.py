@@ -8,16 +8,15 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from ipaddress import ip_address
 from socket import socket
 
 import attrs
 
-from ..config.schema import Address, Config, Network
+from ..config.schema import Address, Config
 from ..errors import FastdnsError
 from ..listen.services import SERVICES, Service
-from ..policy.access import PRIVATE, admitted_strangers
-from ..upstream.sources import Sources
+from ..policy.access import open_addresses
+from ..upstream.sources import Sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
 log = logging.getLogger(__name__)
@@ -94,28 +93,6 @@ def warn_of_open_addresses(config: Config, former: Config | None = None) -> None
             log.warning(
                 "%s serves anybody who can reach it: access.allow has %s", address, everybody
             )
-
-
-def open_addresses(config: Config) -> Iterator[tuple[Address, Network]]:
-    """Yield each address that strangers can reach, with the prefix that lets them ask there."""
-    for _, address in config.listen.addresses:
-        host = ip_address(address.host.partition("%")[0])
-        if any(host in private for private in PRIVATE):
-            continue
-        for network in admitted_strangers(config.access):
-            if network.version == host.version:
-                yield address, network
-                break
-
-
-def no_upstream(config: Config) -> str:
-    """Return why there is nobody to ask, and the remedy."""
-    if config.upstream.servers:
-        return "no upstream is left; name another resolver with --upstream ADDRESS"
-    return (
-        "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
-        "name one with --upstream ADDRESS, or upstream.servers in the configuration"
-    )
 
 
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:

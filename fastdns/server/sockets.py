@@ -21,18 +21,17 @@ import attrs
 from ..config.schema import Address, Listen
 from ..errors import StartError
 from ..listen.services import DNS, SERVICES, Service
-from .handed import Pool, bound_address, store_name
-from .holders import holder_of
+from ..machine.port_owners import holder_of
+from ..machine.receive_buffer import enlarge_receive_buffer
+from .socket_activation import Pool, bound_address, store_name
 
 log = logging.getLogger(__name__)
 
-RECEIVE_BUFFER = 4 * 1024 * 1024  # octets: what queues while a worker is replaced
 BACKLOG = 256
 PORT_TRIES = 16
 
 # Not in Python's socket module: <linux/in.h>, <linux/in6.h>, <asm-generic/socket.h>,
 # <linux/filter.h>.
-_SO_RCVBUFFORCE = 33
 _IP_PKTINFO = 8
 _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
@@ -264,12 +263,6 @@ def to_hand_over(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket
     return named
 
 
-def granted_receive_buffer() -> int:
-    """Return the octets of receive buffer that a UDP socket of ours would get here."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        return _enlarge_receive_buffer(probe)
-
-
 def _one_of(numbers: Sequence[int]) -> array[int]:
     """Return a classic BPF program that returns any of these numbers."""
     instructions = [(_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM), (_BPF_MODULO, 0, 0, len(numbers))]
@@ -317,7 +310,7 @@ def _own_like(opened: socket.socket, beside: socket.socket) -> None:
 
 
 def _prepare_udp(opened: socket.socket, address: Address) -> None:
-    _enlarge_receive_buffer(opened)
+    enlarge_receive_buffer(opened)
     wildcard = address == address.wildcard
     if address.family is socket.AF_INET:
         opened.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, _PMTUDISC_OMIT)
@@ -325,16 +318,6 @@ def _prepare_udp(opened: socket.socket, address: Address) -> None:
     else:
         opened.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, _PMTUDISC_OMIT)
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, int(wildcard))
-
-
-def _enlarge_receive_buffer(opened: socket.socket) -> int:
-    """Ask for RECEIVE_BUFFER, by force where allowed; return what it is now."""
-    try:
-        opened.setsockopt(socket.SOL_SOCKET, _SO_RCVBUFFORCE, RECEIVE_BUFFER)
-    except PermissionError:
-        opened.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-    # The kernel doubles the number for its own bookkeeping: socket(7).
-    return opened.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) // 2
 
 
 def why_not(address: Address, error: OSError) -> str:

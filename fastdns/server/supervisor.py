@@ -19,18 +19,22 @@ from ..config.places import Places
 from ..config.schema import Config
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
-from ..upstream.sources import Sources
-from . import ground, preload
-from .heritage import Heritage
+from ..machine import preload
+from ..machine.accounts import become
+from ..machine.control_socket import ERROR, OK, WRONG
+from ..machine.directories import check, prepare
+from ..machine.state_lock import sign
+from ..upstream.sources import Sources, no_upstream
+from .control_socket import Caller, ControlSocket
+from .handover import Handover, Successor
+from .inherited import Inherited
 from .log import start_log
 from .loop import Loop
 from .processes import Processes
-from .reception import ERROR, OK, WRONG, Reception, Visitor
-from .settings import Refused, Settings, no_upstream, settings_for, warn_of_open_addresses
+from .settings import Refused, Settings, settings_for, warn_of_open_addresses
 from .shared import Maker
 from .sockets import to_hand_over
-from .succession import Succession, Successor
-from .systemd import Watchdog
+from .systemd import ServiceWatchdog
 from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
@@ -55,10 +59,10 @@ def run(
     for note in notes:
         log.info("%s", note)
     places = Places(config.state_dir, config.run_dir)
-    account = ground.prepare(places)
-    heritage = Heritage(places, account, take_over=take_over)
-    config = heritage.with_opened(config)
-    listeners = heritage.bind(config)
+    account = prepare(places)
+    inherited = Inherited(places, account, take_over=take_over)
+    config = inherited.with_opened(config)
+    listeners = inherited.bind(config)
     warn_of_open_addresses(config)
     sources = Sources(config)
     if not sources.servers:
@@ -69,12 +73,12 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
     preload.import_late()  # here, so that all processes share it
     if account is not None:
-        ground.become(account)
-    ground.check(places)
+        become(account)
+    check(places)
     sources.warn_of_closed_files()
-    heritage.stop_predecessor()
+    inherited.stop_predecessor()
     try:
-        return Supervisor(Settings(config, sources, listeners), places, heritage, reread).run()
+        return Supervisor(Settings(config, sources, listeners), places, inherited, reread).run()
     finally:
         with suppress(OSError, ValueError):
             if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
@@ -82,31 +86,31 @@ def run(
 
 
 class Supervisor:
-    """Waits for signals, children and visitors, and has done what they are about."""
+    """Waits for signals, children and callers, and has done what they are about."""
 
     def __init__(
         self,
         settings: Settings,
         places: Places,
-        heritage: Heritage,
+        inherited: Inherited,
         reread: Callable[[], Config],
     ) -> None:
         self._places = places
-        self._heritage = heritage
-        self._manager = heritage.manager
+        self._inherited = inherited
+        self._manager = inherited.manager
         self._reread = reread
         self._loop = Loop()
         self._processes = Processes(settings, places, Maker(places), self._loop)
-        self._watchdog = Watchdog(self._manager, self._signs_of_life)
+        self._watchdog = ServiceWatchdog(self._manager, self._signs_of_life)
         requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
-        self._reception = Reception(places.supervisor, self._loop, requests)
-        self._succession = Succession(
+        self._control_socket = ControlSocket(places.supervisor, self._loop, requests)
+        self._handover = Handover(
             self._loop,
-            heritage.lock,
+            inherited.lock,
             hand_over=self._want_hand_over,
             give_up=self._share_out,
         )
-        self._petitioners: list[Visitor] = []  # who wait for the next reload
+        self._reload_callers: list[Caller] = []  # who wait for the next reload
         self._is_reload_due = False
         # What takes several steps, of which only the first one is under way: each says until when
         # it waits, and goes on after whatever happens.
@@ -122,24 +126,29 @@ class Supervisor:
     def run(self) -> int:
         """Serve until told to stop."""
         self._processes.start()
-        self._heritage.release_predecessor()
-        self._reception.open()
+        self._inherited.release_predecessor()
+        self._control_socket.open()
         self._tell_manager()
         self._tell_ready()
         while not self._is_to_end:
             due = min(
-                *(self._processes.due, self._reception.due, self._procedure_due, self._watchdog.due)
+                *(
+                    self._processes.due,
+                    self._control_socket.due,
+                    self._procedure_due,
+                    self._watchdog.due,
+                )
             )
             self._loop.turn(min(due - time.monotonic(), LONGEST_WAIT_SECONDS))
             if not self._is_to_end:
                 self._processes.look()
-                self._reception.look()
+                self._control_socket.look()
                 self._go_on()
                 self._watchdog.look()
         if not self._is_succeeded:
             log.info("stopping")
             self._manager.stopping()
-            self._reception.close()
+            self._control_socket.close()
             self._processes.stop()
         return 0
 
@@ -184,8 +193,8 @@ class Supervisor:
 
     # Another configuration
 
-    def _ask_reload(self, visitor: Visitor) -> None:
-        self._petitioners.append(visitor)
+    def _ask_reload(self, caller: Caller) -> None:
+        self._reload_callers.append(caller)
         self._want_reload()
 
     def _want_reload(self) -> None:
@@ -196,11 +205,11 @@ class Supervisor:
     def _reload(self) -> Iterator[float]:
         """Read the configuration again, have it used, and tell whoever has asked for that."""
         self._is_reload_due = False  # who asks from now on wants what is read after that
-        self._succession.end()  # the sockets that it was given may not be all any more
+        self._handover.end()  # the sockets that it was given may not be all any more
         self._manager.reloading()
-        petitioners, self._petitioners = self._petitioners, []
+        callers, self._reload_callers = self._reload_callers, []
         try:
-            yield from self._adopt(self._heritage.with_opened(self._reread()))
+            yield from self._adopt(self._inherited.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
             if self._processes.outdated:
                 lines.append(_outdated(self._processes.outdated))
@@ -215,10 +224,10 @@ class Supervisor:
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)
-            for visitor in petitioners:
-                visitor.say(word, line)
-        for visitor in petitioners:
-            visitor.close()
+            for caller in callers:
+                caller.say(word, line)
+        for caller in callers:
+            caller.close()
 
     def _adopt(self, config: Config) -> Iterator[float]:
         settings = settings_for(self._processes.settings, config, self._processes.most_workers)
@@ -233,9 +242,9 @@ class Supervisor:
 
     # Another instance in our place
 
-    def _meet_successor(self, visitor: Visitor) -> None:
+    def _meet_successor(self, caller: Caller) -> None:
         sockets = to_hand_over(self._processes.settings.listeners)
-        self._succession.begin(visitor, sockets, self._manager.environment)
+        self._handover.begin(caller, sockets, self._manager.environment)
 
     def _want_hand_over(self, successor: Successor) -> None:
         self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
@@ -247,7 +256,7 @@ class Supervisor:
         """Let another instance serve; if it does not, serve again."""
         log.info("pid %d takes over", successor.pid)
         self._manager.alive()  # each of the two waits that follow may take its time
-        self._reception.close()
+        self._control_socket.close()
         self._processes.stop()
         self._manager.alive()
         if successor.serves():
@@ -263,11 +272,11 @@ class Supervisor:
 
     def _serve_again(self) -> None:
         """Be as after a start: what lies in run_dir is another's work now."""
-        ground.sign(self._heritage.lock)
+        sign(self._inherited.lock)
         settings = self._processes.settings
         self._processes = Processes(settings, self._places, Maker(self._places), self._loop)
         self._processes.start()
-        self._reception.open()
+        self._control_socket.open()
 
 
 def _outdated(entries: int) -> str:

@@ -14,8 +14,8 @@ import time
 from collections.abc import Callable, Mapping, MutableMapping, Sequence
 from contextlib import suppress
 
-from .handed import Handed, handed
-from .liveness import Silence
+from .socket_activation import Handed, handed
+from .watchdog import Silence
 
 log = logging.getLogger(__name__)
 
@@ -131,7 +131,7 @@ class Manager:
             self._socket = None
 
 
-class Watchdog:
+class ServiceWatchdog:
     """Lets the manager hear of us in half its time, as long as every worker shows signs of life.
 
     A hung one keeps answers from some of the clients for ever; the manager then starts us anew.

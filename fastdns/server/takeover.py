@@ -9,7 +9,7 @@ The successor asks over the control socket of the instance that runs; a line a s
 | ready: workers serve | `bye`, and it ends |
 
 Queries that come meanwhile wait in the sockets, which both have open. Should the successor end, or
-be silent for too long after `stopped`, the other one (succession.py) starts keeper and workers
+be silent for too long after `stopped`, the other one (handover.py) starts keeper and workers
 again. All processes of the successor hold the connection: when it ends, none of them is left.
 """
 
@@ -24,10 +24,10 @@ from collections.abc import Mapping
 
 import attrs
 
-from ..cache.nudge import OK, short_path
 from ..config.places import Places
 from ..errors import StartError
-from .handed import Handed, handed
+from ..machine.control_socket import OK, short_path
+from .socket_activation import Handed, handed
 
 log = logging.getLogger(__name__)
 

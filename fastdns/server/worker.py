@@ -35,6 +35,7 @@ from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
 from ..upstream.sources import Sources
 from .admission import Admission
+from .refusals import RefusalCheck
 from .sockets import Listener
 
 log = logging.getLogger(__name__)
@@ -95,7 +96,10 @@ class Worker:
             inheritance.keeper_bell,
             inheritance.rings,
         )
-        self._admission = Admission(config.access, tells=inheritance.number == 0)
+        # One of all workers says it.
+        is_first = inheritance.number == 0
+        self._refusals = RefusalCheck(counters, self._endpoints) if is_first else None
+        self._admission = Admission(config.access, tells=is_first)
         self._resolver = Resolver(
             self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
         )
@@ -170,6 +174,8 @@ class Worker:
             self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._flights.close_idle_ports()
+            if self._refusals is not None:
+                self._refusals.look(self._endpoints)
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers

@@ -15,7 +15,7 @@ from .._counters import UpstreamState
 from .._entry import Source
 from .._flights import Flights
 from .._key import make_key
-from .._upstream import Upstream
+from .._upstream import PLAIN, PROBE, TRIAL, Upstream
 from ..config.schema import Address, Server
 from .transports import channel_class
 
@@ -91,10 +91,12 @@ class Endpoint:
         self._turned()
 
     def _live_or_die(self) -> None:
+        if self._prober is not None:
+            self._prober.kill(block=False)
         if self._was_alive:
-            if self._prober is not None:
-                self._prober.kill(block=False)
             log.info("upstream %s answers again", self.server)
+            self.known.forget_edns()
+            self._prober = gevent.spawn(self._learn_edns)
         else:
             number = self.known.last_error
             log.warning(
@@ -114,14 +116,24 @@ class Endpoint:
         self._channel.close()
 
     def _probe(self) -> None:
-        """Ask a dead upstream rarely, until it answers: in turn with OPT and without."""
+        """Ask a dead upstream rarely, until it answers: in turn with OPT and without.
+
+        What it does with an OPT is learned when it is alive: before, silence says nothing of it.
+        """
         pause = PROBE_FIRST
         has_opt = True
         while not self.known.alive:
             gevent.sleep(pause)
             pause = min(2 * pause, PROBE_MAX)
-            self._flights.probe(self.known, PROBE_KEY, has_opt=has_opt)
+            self._flights.probe(self.known, PROBE_KEY, PROBE if has_opt else PLAIN)
             has_opt = not has_opt
+
+    def _learn_edns(self) -> None:
+        """Find out whether it answers queries with an OPT, if those of clients do not tell."""
+        self._flights.probe(self.known, PROBE_KEY, PROBE)
+        gevent.sleep(PROBE_SECONDS)
+        if self.known.alive and not self.known.is_known:
+            self._flights.probe(self.known, PROBE_KEY, TRIAL)
 
     def _probe_edns(self) -> None:
         """Ask an upstream without EDNS now and then with an OPT, until that is answered.
@@ -135,7 +147,7 @@ class Endpoint:
             pause = min(4 * pause, EDNS_PROBE_MAX)
             if self.known.alive:
                 self._has_turned.clear()
-                self._flights.probe(self.known, PROBE_KEY, has_opt=True)
+                self._flights.probe(self.known, PROBE_KEY, PROBE)
                 self._has_turned.wait(PROBE_SECONDS)
             if not self.known.has_edns and not is_said:
                 is_said = True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from .._answer import Limits
 from .._counters import Counters
@@ -51,6 +51,9 @@ class Endpoints:
             self._earlier[endpoint.state.name] = endpoint.state
         self.group.use(endpoint.known for endpoint in self._endpoints)
         self._turned()
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        return iter(self._endpoints)
 
     def show(self) -> None:
         """Show how the upstreams are in the shared pages; to be called about once a second."""

@@ -89,3 +89,13 @@ def _signature(path: Path) -> tuple[int, ...] | None:
         return None
     # The change time as well: chmod makes a file readable and leaves the others alone.
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
+
+
+def no_upstream(config: Config) -> str:
+    """Return why there is nobody to ask, and the remedy."""
+    if config.upstream.servers:
+        return "no upstream is left; name another resolver with --upstream ADDRESS"
+    return (
+        "no upstream: /etc/resolv.conf names no resolver (fastdns itself does not count); "
+        "name one with --upstream ADDRESS, or upstream.servers in the configuration"
+    )

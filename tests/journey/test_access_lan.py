@@ -15,7 +15,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from fastdns.server.netlink import Changes
+from fastdns.machine.netlink import Changes
 
 from .support.client import eventually, extended_errors, make_query
 from .support.daemon import Fastdns

@@ -155,8 +155,8 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
 
 def test_check_warns_of_a_small_receive_buffer() -> None:
     granting_little = (
-        "import sys, fastdns.server.sockets as sockets\n"
-        "sockets.granted_receive_buffer = lambda: 212992\n"
+        "import sys, fastdns.cli.check as check\n"
+        "check.granted_receive_buffer = lambda: 212992\n"
         "from fastdns.cli import main\n"
         "sys.argv = ['fastdns', 'check', '-c', '/dev/null']\n"
         "sys.exit(main())\n"

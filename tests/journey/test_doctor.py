@@ -104,7 +104,7 @@ PLAIN_USER = """
 import os, sys
 import fastdns.cli.doctor
 from fastdns.cli import main
-from fastdns.server import preload
+from fastdns.machine import preload
 preload.import_late()
 user = int(sys.argv.pop(1))
 os.setgroups([])
@@ -258,12 +258,76 @@ def test_daemon_that_does_not_run_is_said_to_be_missing(box: Box) -> None:
 def test_upstream_that_is_dead_is_named(box: Box) -> None:
     (found,) = box.findings("upstream", status=1)
     assert found["state"] == "wrong"
-    assert found["text"] == f"{UPSTREAM}:53 does not answer: Connection refused"
+    told = f"{UPSTREAM}:53 does not answer: Connection refused (from /etc/resolv.conf)"
+    assert found["text"] == told
 
 
 def test_dead_upstream_beside_one_that_answers_is_only_a_hint(served: Box) -> None:
     served.write("resolv.conf", f"{RESOLV_CONF}nameserver 127.0.9.8\n")
     assert [one["state"] for one in served.findings("upstream", status=0)] == ["ok", "hint"]
+
+
+def test_upstreams_of_the_command_line_are_judged_and_no_reload_is_advised(box: Box) -> None:
+    box.start_upstream("127.0.9.8")  # the one of resolv.conf is dead
+    box.start_fastdns("--upstream", "127.0.9.8")
+
+    (found,) = box.findings("upstream", status=0)
+
+    assert found["state"] == "ok"
+    assert found["text"].startswith("127.0.9.8:53 answers")
+    assert found["text"].endswith("(given by --upstream)")
+    assert "fastdns reload" not in box.doctor(status=0)
+
+
+def test_configuration_that_names_others_than_upstream_given_is_told_not_to_count(box: Box) -> None:
+    box.start_upstream("127.0.9.8")
+    box.write("fastdns/fastdns.toml", '[upstream]\nservers = ["127.0.9.7"]\n')
+    box.start_fastdns("--upstream=127.0.9.8")
+
+    found = box.findings("upstream", status=0)
+
+    assert [one["state"] for one in found] == ["ok", "ok"]
+    assert "the configuration names 127.0.9.7:53, which no reload changes" in found[1]["text"]
+
+
+def test_upstreams_of_an_earlier_configuration_are_judged_and_a_reload_is_advised(
+    served: Box,
+) -> None:
+    served.write("fastdns/fastdns.toml", '[upstream]\nservers = ["127.0.9.7"]\n')
+
+    found = served.findings("upstream", status=0)
+
+    assert found[0]["text"].startswith(f"{UPSTREAM}:53 answers")
+    assert (found[-1]["state"], found[-1]["do"]) == ("hint", "fastdns reload")
+    assert f"asks {UPSTREAM}:53; the configuration names 127.0.9.7:53" in found[-1]["text"]
+
+
+def test_daemon_with_a_file_of_its_own_is_judged_by_that_file(box: Box) -> None:
+    box.start_upstream("127.0.9.8")
+    box.write(
+        "fastdns/own.toml",
+        '[listen]\ndns = ["127.0.0.1:5353"]\n[upstream]\nservers = ["127.0.9.8"]\n',
+    )
+    where = ("--state", "/var/lib/own")
+    box.start_fastdns("-c", "/etc/fastdns/own.toml", *where, port=5353)
+
+    told = box.doctor(*where, status=0)
+
+    assert "/etc/fastdns/own.toml is valid" in told
+    assert "127.0.9.8:53 answers" in told
+    assert "fastdns reload" not in told
+
+
+def test_upstream_that_takes_no_tcp_is_named_with_what_fails_and_the_remedy(box: Box) -> None:
+    box.start_upstream(tcp=False)
+
+    found = box.findings("upstream", status=1)
+
+    assert [one["state"] for one in found] == ["ok", "wrong"]
+    refused = "53 answers over UDP, but not over TCP (Connection refused)"
+    assert f"{UPSTREAM}:{refused}" in found[1]["text"]
+    assert "answers too large for UDP" in found[1]["text"]
+    assert "port 53 of it over TCP" in found[1]["do"]
 
 
 def test_every_error_of_a_configuration_is_told(box: Box) -> None:

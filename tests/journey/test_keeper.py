@@ -21,8 +21,8 @@ import lmdb
 from fastdns._clock import Moment
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_UNDER
 from fastdns._key import disk_key
-from fastdns.cache import nudge
 from fastdns.cache.lock import writer_lock
+from fastdns.machine import keeper_requests
 
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually
@@ -201,10 +201,10 @@ def test_busiest_names_are_told_by_their_rate(start_fastdns: Start) -> None:
     for _ in range(10):
         assert ring.put_hits_of(often, 10)
     assert ring.put_hits_of(seldom, 10)
-    found = nudge.busiest(socket_path, 10, 5.0)
+    found = keeper_requests.busiest(socket_path, 10, 5.0)
     assert [key for key, _ in found] == [often, seldom]
     assert found[0][1] > found[1][1] * 9 > 0
-    assert [key for key, _ in nudge.busiest(socket_path, 1, 5.0)] == [often]
+    assert [key for key, _ in keeper_requests.busiest(socket_path, 1, 5.0)] == [often]
 
 
 # Invalidation
@@ -277,7 +277,7 @@ def test_answers_are_given_while_the_keeper_hangs(
     os.kill(keeper, signal.SIGSTOP)
     try:
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
-        assert not nudge.nudge(Disk(daemon).run_dir / "keeper", 0.1)
+        assert not keeper_requests.take_in(Disk(daemon).run_dir / "keeper", 0.1)
     finally:
         os.kill(keeper, signal.SIGCONT)
 
@@ -426,16 +426,16 @@ def test_socket_is_its_users_alone_and_takes_no_nonsense(start_fastdns: Start) -
     path = Disk(daemon).run_dir / "keeper"
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     for request in (b"nonsense\n", b"busiest many\n", b"\xff\xfe\n", b"\n"):
-        with socket.socket(socket.AF_UNIX) as visitor:
-            visitor.settimeout(5)
-            visitor.connect(str(path))
-            visitor.sendall(request)
-            assert visitor.recv(256).startswith(b"error ")
-    with socket.socket(socket.AF_UNIX) as visitor:
-        visitor.settimeout(5)
-        visitor.connect(str(path))
-        visitor.sendall(b"x" * 256)  # a line without an end
-        assert visitor.recv(256) == b""
+        with socket.socket(socket.AF_UNIX) as caller:
+            caller.settimeout(5)
+            caller.connect(str(path))
+            caller.sendall(request)
+            assert caller.recv(256).startswith(b"error ")
+    with socket.socket(socket.AF_UNIX) as caller:
+        caller.settimeout(5)
+        caller.connect(str(path))
+        caller.sendall(b"x" * 256)  # a line without an end
+        assert caller.recv(256) == b""
 
 
 def test_silent_visitors_do_not_keep_others_out(start_fastdns: Start) -> None:
@@ -443,19 +443,19 @@ def test_silent_visitors_do_not_keep_others_out(start_fastdns: Start) -> None:
     path = Disk(daemon).run_dir / "keeper"
     silent = [socket.socket(socket.AF_UNIX) for _ in range(40)]
     try:
-        for visitor in silent:
-            visitor.settimeout(5)
-            visitor.connect(str(path))
-        assert nudge.nudge(path, 5.0)
-        assert nudge.poke(path, 5.0)
+        for caller in silent:
+            caller.settimeout(5)
+            caller.connect(str(path))
+        assert keeper_requests.take_in(path, 5.0)
+        assert keeper_requests.wake_workers(path, 5.0)
     finally:
-        for visitor in silent:
-            visitor.close()
+        for caller in silent:
+            caller.close()
 
 
 def test_socket_that_somebody_removed_comes_back(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM)
     path = Disk(daemon).run_dir / "keeper"
     path.unlink()
-    assert not nudge.nudge(path, 0.1)
-    eventually(lambda: nudge.nudge(path, 1.0), bool, 15)
+    assert not keeper_requests.take_in(path, 0.1)
+    eventually(lambda: keeper_requests.take_in(path, 1.0), bool, 15)

@@ -580,9 +580,9 @@ def test_children_of_the_daemon_do_not_hold_its_socket_or_visitors(
         links = os.listdir(f"/proc/{pid}/fd")
         return any(f"socket:[{one}]" in map(partial(link_of, pid), links) for one in known)
 
-    with knock(daemon, b"reload\n") as visitor:
-        assert visitor.recv(4096).startswith(b"ok reloaded")
-        assert visitor.recv(4096) == b""  # nobody has a copy of it that keeps it open
+    with knock(daemon, b"reload\n") as caller:
+        assert caller.recv(4096).startswith(b"ok reloaded")
+        assert caller.recv(4096) == b""  # nobody has a copy of it that keeps it open
     assert listens(daemon.pid)
     for pid in daemon.process_ids()[1:]:
         eventually(partial(listens, pid), lambda it_does: not it_does)

@@ -131,6 +131,45 @@ def test_verdict_of_a_lost_packet_is_taken_back_in_the_background(start_fastdns:
         assert eventually(goes_with_opt, bool)
 
 
+def test_upstream_that_comes_back_at_a_probe_without_opt_is_not_taken_for_one_without_edns(
+    start_fastdns: Start,
+) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        ask(daemon, upstream.new_name())
+
+        def wake_up(asked: Asked) -> None:
+            if has_opt(asked):
+                return
+            upstream.otherwise = answer_a
+            answer_a(asked)
+
+        upstream.otherwise = silence
+        while "does not answer (" not in daemon.tail():
+            ask(daemon, upstream.new_name())
+        upstream.otherwise = wake_up
+        daemon.wait_for_log("answers again")
+        name = upstream.new_name()
+        ask(daemon, name)
+        assert has_opt(upstream.asked(name)[0])
+        assert not any("EDNS" in line for line in daemon.log)
+
+
+def test_upstream_that_comes_back_without_edns_is_asked_without(start_fastdns: Start) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        ask(daemon, upstream.new_name())
+        upstream.otherwise = silence
+        while "does not answer (" not in daemon.tail():
+            ask(daemon, upstream.new_name())
+        upstream.otherwise = without_edns(silence)
+        daemon.wait_for_log("answers again")
+        for _ in range(2):
+            assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+        daemon.wait_for_log("does not answer queries with EDNS")
+        assert sum("answers again" in line for line in daemon.log) == 1
+
+
 def test_failure_of_one_name_is_no_sign_of_an_upstream_without_edns(start_fastdns: Start) -> None:
     with FalseUpstream() as upstream:
         daemon = start_fastdns(upstream=[upstream])

@@ -197,6 +197,24 @@ def test_who_stands_by_is_replaced_when_it_dies(
     assert daemon.counter("worker_restarts_total") == 0
 
 
+def test_who_stands_by_after_a_death_is_let_go_at_a_reload_without_a_word(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    os.kill(daemon.worker, signal.SIGKILL)
+    daemon.wait_for_log("serves in its place")
+    eventually(lambda: daemon.processes("fastdns-standby"), bool)
+    before = len(daemon.log)
+
+    assert daemon.reload().returncode == 0
+    os.kill(daemon.standby, signal.SIGKILL)
+    daemon.wait_for_log("the standby .* ended by SIGKILL; another takes over", after=before)
+
+    eventually(lambda: daemon.processes("fastdns-standby"), bool)
+    told = [line for line in daemon.log[before:] if "ERROR" in line or "in its place" in line]
+    assert len(told) == 1  # that it was killed
+
+
 def test_who_stands_by_ends_with_a_supervisor_that_was_killed(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

@@ -73,15 +73,15 @@ def front_on(
 ) -> Front:
     """A fast path that reads the disk cache of the directory, which lies in memory."""
     front = Front(place, capacity, stale=stale)
-    if warm and front.tiers.disk.is_open:
+    if warm and front.cache.disk.is_open:
         for _ in range(WARM_LOOK_UPS):
-            front.tiers.disk.fetch(key("nothing"))
-        assert not front.tiers.disk.is_cold
+            front.cache.disk.fetch(key("nothing"))
+        assert not front.cache.disk.is_cold
     return front
 
 
 def fetch(front: Front, of: bytes | None = None) -> Answer | None:
     """What is fresh on a disk that may have to be waited for."""
     wanted = key() if of is None else of
-    ticket = front.tiers.ticket(wanted)
-    return front.tiers.adopt(wanted, front.tiers.fetch(wanted), ticket)
+    ticket = front.cache.ticket(wanted)
+    return front.cache.adopt(wanted, front.cache.fetch(wanted), ticket)

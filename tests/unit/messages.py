@@ -9,9 +9,9 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from fastdns._access import Access
 from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._cache import Cache
+from fastdns._clients import Access
 from fastdns._control import Control
 from fastdns._disk import Disk
 from fastdns._entry import Source
@@ -212,14 +212,14 @@ class Front:
         beside: Front | None = None,
     ) -> None:
         """`beside`: another worker of the same daemon."""
-        self.cache = HotCache(capacity, stale * 1000)
+        self.memory = HotCache(capacity, stale * 1000)
         self.pages = Pages.create(directory / "counters", 1, 0.0)
         self.ring = Ring.open(None)
         self.rings = [self.ring] if beside is None else [beside.ring, self.ring]
         self.control = Control.open(None, directory) if beside is None else beside.control
         counters = self.pages.counters(0)
-        self.tiers = Cache(
-            self.cache, counters, Disk(directory), self.ring, self.control, rings=self.rings
+        self.cache = Cache(
+            self.memory, counters, Disk(directory), self.ring, self.control, rings=self.rings
         )
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
@@ -232,7 +232,7 @@ class Front:
         self.group.use([self.known])
         self._asked: list[tuple[bytes, object]] = []
         self.forward = Forward(
-            self.tiers,
+            self.cache,
             Flights(counters),
             self.group,
             self.cold.append,
@@ -243,7 +243,7 @@ class Front:
 
     def learn(self, name: bytes, answer: Answer) -> None:
         """Let an answer come from an upstream."""
-        self.tiers.keep(name, answer, self.tiers.ticket(), SOURCE, 0.01)
+        self.cache.keep(name, answer, self.cache.ticket(), SOURCE, 0.01)
 
     def ask(self, packet: bytes) -> bytes | None:
         """The response over a stream, or None when there is none or the client waits."""
@@ -290,7 +290,7 @@ class Front:
 
     def keep(self, answer: Answer, under: bytes | None = None, *, age_ms: int = 0) -> None:
         """Let memory hold an answer that came that long ago."""
-        assert self.cache.insert(key() if under is None else under, answer, now_ms() - age_ms)
+        assert self.memory.insert(key() if under is None else under, answer, now_ms() - age_ms)
 
     def count(self, name: str) -> int:
         return self.pages.totals()[name]

@@ -28,7 +28,7 @@ from messages import (
     reply,
 )
 
-from fastdns._access import Access
+from fastdns._clients import Access
 from fastdns.config import schema
 from fastdns.config.clients import parse_clients
 from fastdns.policy.access import Lan, compile_access, turning_points

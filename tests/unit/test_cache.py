@@ -52,7 +52,7 @@ def test_disk_hit_is_a_memory_hit_the_next_time(place: Path) -> None:
     front = front_on(place)
     assert front.ask(query()) == front.ask(query())
     assert (front.count("disk_hits_total"), front.count("cache_hits_total")) == (1, 1)
-    assert front.cache.count == 1
+    assert front.memory.count == 1
 
 
 def test_client_that_wants_no_recursion_is_answered_from_disk_too(place: Path) -> None:
@@ -75,24 +75,24 @@ def test_answer_of_other_upstreams_on_disk_is_a_miss_and_good_for_a_stale_answer
     write_disk(place, {key(): value_of(good(300), ago(10), origin=1)})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert ttl_of(front.tiers.stale_answer(key(), 30).message) == 30
+    assert ttl_of(front.cache.stale_answer(key(), 30).message) == 30
     assert front.ask(query()) is None  # nor is it fresh now that memory has it
 
 
 def test_answer_of_the_very_upstreams_counts(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(10), origin=7)})
     front = front_on(place)
-    front.tiers.set_group(0, 7)
+    front.cache.set_group(0, 7)
     assert front.ask(query()) is not None
 
 
 def test_other_upstreams_make_what_memory_holds_a_miss_and_stale_material(place: Path) -> None:
     front = front_on(place)
     front.learn(key(), good())
-    front.tiers.set_group(0, 8)
+    front.cache.set_group(0, 8)
     assert front.ask(query()) is None
-    assert ttl_of(front.tiers.stale_answer(key(), 30).message) == 30
-    front.tiers.set_group(0, 0)
+    assert ttl_of(front.cache.stale_answer(key(), 30).message) == 30
+    front.cache.set_group(0, 0)
     assert front.ask(query()) is not None  # the former ones are back
 
 
@@ -120,7 +120,7 @@ def test_newer_answer_in_memory_is_not_replaced_by_an_older_on_disk(place: Path)
 def test_cold_disk_is_left_to_another_thread(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(100))})
     front = front_on(place, warm=False)
-    assert front.tiers.disk.is_cold
+    assert front.cache.disk.is_cold
     assert front.ask(query()) is None
     answer = fetch(front)
     assert answer is not None
@@ -154,7 +154,7 @@ def test_do_and_cd_are_answered_each_from_its_own_entry(place: Path) -> None:
 
 def test_what_is_learned_goes_towards_the_disk(place: Path) -> None:
     front = front_on(place)
-    front.tiers.set_group(0, 77)
+    front.cache.set_group(0, 77)
     front.learn(key(), good(300))
     ((kind, epoch, name_and_type, value),) = front.ring.records(1 << 20)
     entry = Entry.parse(value)
@@ -174,17 +174,17 @@ def test_full_ring_costs_the_disk_an_answer_and_nobody_else(place: Path) -> None
     front = front_on(place)
     answer = answer_of_size(60_000)
     while front.count("ring_shed_total") == 0:
-        front.tiers.keep(key(qtype=65280), answer, front.tiers.ticket(), SOURCE, 0.0)
+        front.cache.keep(key(qtype=65280), answer, front.cache.ticket(), SOURCE, 0.0)
     assert front.ask(query(qtype=65280)) is not None
 
 
 def test_keeper_is_told_once_when_the_ring_is_half_full(place: Path) -> None:
     front = front_on(place)
     bell = os.eventfd(0, os.EFD_NONBLOCK)
-    tiers = Cache(
-        front.cache,
+    cache = Cache(
+        front.memory,
         front.pages.counters(0),
-        front.tiers.disk,
+        front.cache.disk,
         front.ring,
         front.control,
         keeper_bell=bell,
@@ -192,8 +192,8 @@ def test_keeper_is_told_once_when_the_ring_is_half_full(place: Path) -> None:
     answer = answer_of_size(60_000)
     while front.ring.used <= front.ring.capacity // 2:
         assert not select.select([bell], [], [], 0)[0]
-        tiers.keep(key(qtype=65280), answer, tiers.ticket(), SOURCE, 0.0)
-    tiers.keep(key(qtype=65280), answer, tiers.ticket(), SOURCE, 0.0)
+        cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
+    cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
     assert os.eventfd_read(bell) == 1
     os.close(bell)
 
@@ -204,8 +204,8 @@ def test_hits_are_reported_once_with_their_number(place: Path) -> None:
     front.keep(answer_for("other"), key("other"))
     for _ in range(3):
         front.ask(query())
-    assert front.tiers.report_hits(100)
-    assert front.tiers.report_hits(100)
+    assert front.cache.report_hits(100)
+    assert front.cache.report_hits(100)
     records = front.ring.records(1 << 20)
     assert [(kind, key_) for kind, _, key_, _ in records] == [(HITS, key())]
     assert struct.unpack("=I", records[0][3]) == (3,)
@@ -217,7 +217,7 @@ def test_renewed_answer_keeps_its_unreported_hits(place: Path) -> None:
     front.ask(query())
     front.keep(good())
     front.ask(query())
-    front.tiers.report_hits(100)
+    front.cache.report_hits(100)
     assert [record[3] for record in front.ring.records(1 << 20)] == [struct.pack("=I", 2)]
 
 
@@ -227,11 +227,11 @@ def test_hits_of_evicted_entries_are_no_trouble(tmp_path: Path) -> None:
         qname = f"n{number}"
         front.keep(answer_for(qname), key(qname))
         front.ask(query(qname))
-    assert front.cache.evictions > 100
-    while not front.tiers.report_hits(10):
+    assert front.memory.evictions > 100
+    while not front.cache.report_hits(10):
         pass
     reported = {record[2] for record in front.ring.records(1 << 20)}
-    assert len(reported) == front.cache.count
+    assert len(reported) == front.memory.count
 
 
 # ---- warming up
@@ -241,13 +241,13 @@ def test_most_used_are_chosen_most_used_first(place: Path) -> None:
     hits = {f"n{number}": number for number in range(50)}
     write_disk(place, {key(n): value_of(answer_for(n), ago(1), hits=h) for n, h in hits.items()})
     front = front_on(place)
-    chosen = most_used(front.tiers.disk, 5)
+    chosen = most_used(front.cache.disk, 5)
     assert chosen == [disk_key(key(f"n{number}")) for number in (49, 48, 47, 46, 45)]
 
 
 def test_what_nobody_has_asked_for_again_is_not_brought_into_memory(place: Path) -> None:
     write_disk(place, {key(): value_of(good(), ago(1), hits=0)})
-    assert most_used(front_on(place).tiers.disk, 5) == []
+    assert most_used(front_on(place).cache.disk, 5) == []
 
 
 def test_choosing_goes_through_more_entries_than_one_look_takes(place: Path) -> None:
@@ -256,13 +256,13 @@ def test_choosing_goes_through_more_entries_than_one_look_takes(place: Path) -> 
         place,
         {key(f"n{n}"): value_of(answer_for(f"n{n}"), ago(1), hits=1 + n % 7) for n in range(count)},
     )
-    assert len(most_used(front_on(place).tiers.disk, 10_000)) == count
+    assert len(most_used(front_on(place).cache.disk, 10_000)) == count
 
 
 def test_warmed_answers_are_memory_hits(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(100), hits=5)})
     front = front_on(place)
-    assert front.tiers.warm(most_used(front.tiers.disk, 10))
+    assert front.cache.warm(most_used(front.cache.disk, 10))
     response = front.ask(query())
     assert response is not None
     assert ttl_of(response) == 200
@@ -273,9 +273,9 @@ def test_key_that_is_none_does_not_end_the_warming_up(place: Path) -> None:
     value = value_of(good(), ago(1), hits=5)
     write_raw(place, {b"no key": value, disk_key(key()): value})
     front = front_on(place)
-    chosen = most_used(front.tiers.disk, 10)
+    chosen = most_used(front.cache.disk, 10)
     assert b"no key" in chosen
-    front.tiers.warm(chosen)
+    front.cache.warm(chosen)
     assert front.count("warmed_total") == 1
     assert front.count("disk_damaged_total") == 1
     front.control.post(CHANGE_ALL)  # in memory, and not on disk
@@ -292,8 +292,8 @@ def test_what_was_touched_does_not_have_to_be_waited_for(place: Path) -> None:
         os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
     front = front_on(place)
     chosen = [disk_key(key(n, 65280)) for n in names]
-    front.tiers.disk.touch([b"no key", *chosen])
+    front.cache.disk.touch([b"no key", *chosen])
     before = resource.getrusage(resource.RUSAGE_THREAD).ru_majflt
-    front.tiers.warm(chosen)
+    front.cache.warm(chosen)
     assert front.count("warmed_total") == 200
     assert resource.getrusage(resource.RUSAGE_THREAD).ru_majflt == before

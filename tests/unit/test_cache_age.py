@@ -35,7 +35,7 @@ def test_stale_answer_says_so_and_has_the_ttl_of_stale_answers(place: Path) -> N
     front = front_on(place)
     client = query(NAME_QUERIED := "www.example", A, 1, opt())
     assert front.ask(client) is None
-    stale = front.tiers.stale_answer(key(NAME_QUERIED), 30)
+    stale = front.cache.stale_answer(key(NAME_QUERIED), 30)
     assert stale is not None
     assert ttl_of(stale.message) == 30
     assert stale.edns_options == option(EDE, b"\0\3")
@@ -47,7 +47,7 @@ def test_stale_nxdomain_says_so(place: Path) -> None:
     write_disk(place, {key(): value_of(gone, ago(4000))})
     front = front_on(place)
     assert front.ask(query()) is None
-    stale = front.tiers.stale_answer(key(), 30)
+    stale = front.cache.stale_answer(key(), 30)
     assert stale is not None
     assert (stale.rcode, stale.edns_options) == (3, option(EDE, b"\0\23"))
 
@@ -56,20 +56,20 @@ def test_nothing_is_stale_beyond_the_configured_time(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(300 + STALE))})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert front.cache.stale_answer(key(), 30) is None
 
 
 def test_stale_answer_is_served_at_once_while_it_is_held(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), ago(4000))})
     front = front_on(place)
     assert front.ask(query()) is None
-    front.tiers.hold_stale(key(), 30_000)
+    front.cache.hold_stale(key(), 30_000)
     response = front.ask(query("www.example", A, 1, opt()))
     assert response is not None
     assert ttl_of(response) == 30
     assert response.endswith(option(EDE, b"\0\3"))
     assert front.count("cache_stale_total") == 1
-    front.tiers.hold_stale(key(), 0)
+    front.cache.hold_stale(key(), 0)
     assert front.ask(query()) is None
 
 
@@ -77,7 +77,7 @@ def test_held_stale_answer_is_none_to_who_wants_no_recursion(place: Path) -> Non
     write_disk(place, {key(): value_of(good(300), ago(4000))})
     front = front_on(place)
     assert front.ask(query()) is None
-    front.tiers.hold_stale(key(), 30_000)
+    front.cache.hold_stale(key(), 30_000)
     response = front.ask(query(flags=0))
     assert response is not None
     assert response[3] & 15 == 5
@@ -88,7 +88,7 @@ def test_failure_never_hides_a_stale_answer(place: Path) -> None:
     front = front_on(place)
     assert front.ask(query()) is None
     front.learn(key(), failure(key(), 2, None, 5))
-    assert front.tiers.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(key(), 30) is not None
 
 
 @pytest.mark.parametrize("age", [10, 4000], ids=["fresh", "stale"])
@@ -102,7 +102,7 @@ def test_failure_never_hides_a_good_answer_that_only_the_disk_holds(place: Path,
         assert response[3] & 15 == 0
     else:
         assert response is None
-        assert front.tiers.stale_answer(key(), 30) is not None
+        assert front.cache.stale_answer(key(), 30) is not None
 
 
 def test_failure_in_memory_does_not_keep_a_good_answer_on_disk(place: Path) -> None:
@@ -110,7 +110,7 @@ def test_failure_in_memory_does_not_keep_a_good_answer_on_disk(place: Path) -> N
     front = front_on(place)
     front.keep(failure(key(), 2, None, 5), age_ms=6000)  # of when the disk could not be read
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(key(), 30) is not None
 
 
 def test_failure_in_memory_gives_way_to_what_a_thread_has_found(place: Path) -> None:
@@ -128,7 +128,7 @@ def test_stale_answer_is_found_on_disk_when_memory_has_lost_it(place: Path) -> N
     assert front.ask(query()) is None
     front.control.post(CHANGE_ALL)  # which has left the disk as it was
     assert front.ask(query("other")) is None
-    assert front.tiers.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(key(), 30) is not None
 
 
 # ---- clocks
@@ -147,7 +147,7 @@ def test_entry_from_the_future_is_stale_and_never_fresh(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), Moment(now.wall_ms + 100_000, 5, 99))})
     front = front_on(place)
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(key(), 30) is not None
 
 
 def test_wall_clock_that_jumps_changes_nothing_in_the_same_boot(place: Path) -> None:
@@ -218,7 +218,7 @@ def test_wall_clock_that_is_set_has_answers_of_earlier_boots_judged_anew(place: 
     for _ in range(3):
         assert front.ask(query()) is not None
     assert front.count("disk_hits_total") == 1  # memory has it since
-    front.tiers.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
+    front.cache.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
     assert front.ask(query()) is not None
     assert front.count("disk_hits_total") == 2
 
@@ -231,16 +231,16 @@ def test_answer_of_an_earlier_boot_that_the_set_clock_shows_too_old_is_gone(plac
     assert front.ask(query()) is not None
     outlived = Moment(now.wall_ms - (301 + STALE) * 1000, 0, now.boot ^ 1)
     write_disk(place, {key(): value_of(good(300), outlived)})  # as the set clock tells its age
-    front.tiers.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
+    front.cache.look_at_control(Moment(now.wall_ms + 60_000, now.boot_ms, now.boot))
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert front.cache.stale_answer(key(), 30) is None
 
 
 def test_wall_clock_that_is_set_does_not_touch_answers_of_this_boot(place: Path) -> None:
     now = Moment.now()
     front = front_on(place)
     front.learn(key(), good())
-    front.tiers.look_at_control(Moment(now.wall_ms - 86_400_000, now.boot_ms, now.boot))
+    front.cache.look_at_control(Moment(now.wall_ms - 86_400_000, now.boot_ms, now.boot))
     assert front.ask(query()) is not None
 
 
@@ -250,6 +250,6 @@ def test_clock_that_is_slewed_has_nothing_judged_anew(place: Path) -> None:
     write_disk(place, {key(): value_of(good(300), earlier)})
     front = front_on(place)
     assert front.ask(query()) is not None
-    front.tiers.look_at_control(Moment(now.wall_ms + 500, now.boot_ms, now.boot))
+    front.cache.look_at_control(Moment(now.wall_ms + 500, now.boot_ms, now.boot))
     assert front.ask(query()) is not None
     assert front.count("disk_hits_total") == 1

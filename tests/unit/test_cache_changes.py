@@ -64,10 +64,10 @@ def test_more_changes_than_are_kept_take_everything(place: Path) -> None:
 
 def test_answer_that_was_under_way_when_a_command_removed_it_is_not_kept(place: Path) -> None:
     front = front_on(place)
-    ticket = front.tiers.ticket()
+    ticket = front.cache.ticket()
     front.control.post(CHANGE_UNDER, name("example"))
-    front.tiers.keep(key(), good(), ticket, SOURCE, 0.0)
-    front.tiers.keep(key("other"), answer_for("other"), ticket, SOURCE, 0.0)
+    front.cache.keep(key(), good(), ticket, SOURCE, 0.0)
+    front.cache.keep(key("other"), answer_for("other"), ticket, SOURCE, 0.0)
     assert front.ask(query()) is None
     assert front.ask(query("other")) is not None
     assert [record[2] for record in front.ring.records(1 << 20)] == [key("other")]
@@ -88,30 +88,30 @@ def test_value_that_a_thread_read_before_a_command_removed_it_is_not_adopted(
 ) -> None:
     write_disk(place, {key(): value_of(good(), ago(1))})
     front = front_on(place, warm=False)
-    ticket = front.tiers.ticket()
-    value = front.tiers.fetch(key())
+    ticket = front.cache.ticket()
+    value = front.cache.fetch(key())
     front.control.post(CHANGE_NAME, name("www.example"))
     if applied:
-        front.tiers.look_at_control()
-    assert front.tiers.adopt(key(), value, ticket) is None
-    assert front.cache.count == 0
+        front.cache.look_at_control()
+    assert front.cache.adopt(key(), value, ticket) is None
+    assert front.memory.count == 0
 
 
 def test_value_that_a_thread_read_for_former_upstreams_is_not_adopted(place: Path) -> None:
     write_disk(place, {key(): value_of(good(), ago(1), origin=7)})
     front = front_on(place, warm=False)
-    ticket = front.tiers.ticket()
-    value = front.tiers.fetch(key())
-    front.tiers.set_group(0, 7)
-    assert front.tiers.adopt(key(), value, ticket) is None
+    ticket = front.cache.ticket()
+    value = front.cache.fetch(key())
+    front.cache.set_group(0, 7)
+    assert front.cache.adopt(key(), value, ticket) is None
     assert fetch(front) is not None
 
 
 def test_answer_of_former_upstreams_that_comes_late_is_not_kept(place: Path) -> None:
     front = front_on(place)
-    ticket = front.tiers.ticket()
-    front.tiers.set_group(0, 9)
-    front.tiers.keep(key(), good(), ticket, SOURCE, 0.0)
+    ticket = front.cache.ticket()
+    front.cache.set_group(0, 9)
+    front.cache.keep(key(), good(), ticket, SOURCE, 0.0)
     assert front.ask(query()) is None
     assert front.ring.records(1 << 20) == []
 
@@ -121,7 +121,7 @@ def test_command_that_wants_a_name_renewed_has_all_its_variants_renewed(place: P
     front.keep(good())
     front.control.post(CHANGE_REFRESH, name("www.example"), A, 0b11)  # without DO, and with it
     front.control.post(CHANGE_REFRESH, name("unknown"), AAAA)
-    assert set(front.tiers.look_at_control()) == {key(), key(do=True), key("unknown", AAAA)}
+    assert set(front.cache.look_at_control()) == {key(), key(do=True), key("unknown", AAAA)}
     assert front.ask(query()) is not None  # nothing has been removed
 
 
@@ -160,7 +160,7 @@ def test_flipped_bit_costs_one_entry_and_others_are_read_on(place: Path, at: int
     assert front.ask(query("other")) is not None
     assert told_spoiled(front) == [key()]
     assert not front.control.suspect
-    assert front.tiers.disk.is_open
+    assert front.cache.disk.is_open
 
 
 def test_damaged_entry_that_is_asked_for_again_and_again_is_told_once(place: Path) -> None:
@@ -169,7 +169,7 @@ def test_damaged_entry_that_is_asked_for_again_and_again_is_told_once(place: Pat
     for _ in range(100):
         assert front.ask(query()) is None
     assert told_spoiled(front) == [key()]
-    front.tiers.look_at_control()  # a second later, should it still be there
+    front.cache.look_at_control()  # a second later, should it still be there
     assert front.ask(query()) is None
     assert told_spoiled(front) == [key()]
 
@@ -188,7 +188,7 @@ def test_damaged_entry_does_not_end_the_warming_up(place: Path) -> None:
     values[key("n3")] = damaged(values[key("n3")])
     write_disk(place, values)
     front = front_on(place)
-    front.tiers.warm(most_used(front.tiers.disk, 100))
+    front.cache.warm(most_used(front.cache.disk, 100))
     assert front.count("warmed_total") == 9
     assert told_spoiled(front) == [key("n3")]
 
@@ -242,7 +242,7 @@ def test_file_that_is_cut_after_it_grew_is_no_crash(place: Path) -> None:
 
 @pytest.mark.parametrize("how", ["fetch", "scan", "touch"])
 def test_file_that_is_cut_is_no_crash_for_threads_either(place: Path, how: str) -> None:
-    disk = grown(place).tiers.disk
+    disk = grown(place).cache.disk
 
     def read() -> None:
         keys = [key(f"n{n}") for n in range(1, 5000)]
@@ -260,7 +260,7 @@ def test_file_that_is_cut_is_no_crash_for_threads_either(place: Path, how: str) 
 
 def test_threads_leave_a_suspected_disk_alone_too(place: Path) -> None:
     write_disk(place, {key(): value_of(good(), ago(1), hits=3)})
-    disk = front_on(place).tiers.disk
+    disk = front_on(place).cache.disk
     disk.suspend()
     assert disk.fetch(key()) is None
     assert disk.scan(b"", 10, 0) == ([], None)
@@ -270,21 +270,21 @@ def test_threads_leave_a_suspected_disk_alone_too(place: Path) -> None:
 def test_disk_that_could_not_be_opened_is_tried_again(place: Path) -> None:
     front = Front(place)
     write_disk(place, {key(): value_of(good(), ago(1))})
-    front.tiers.look_at_control()
-    assert front.tiers.disk.is_open
+    front.cache.look_at_control()
+    assert front.cache.disk.is_open
 
 
 @pytest.mark.parametrize("octets", [0, 100, 8192])
 def test_file_that_is_cut_already_is_not_opened(place: Path, octets: int) -> None:
     write_disk(place, {key(): value_of(good(), ago(1))})
     os.truncate(place / "data.mdb", octets)
-    assert not Front(place).tiers.disk.is_open
+    assert not Front(place).cache.disk.is_open
 
 
 def test_file_that_is_no_database_is_not_opened(place: Path) -> None:
     (place / "data.mdb").write_bytes(bytes(65536))
     (place / "lock.mdb").write_bytes(bytes(8192))
-    assert not Front(place).tiers.disk.is_open
+    assert not Front(place).cache.disk.is_open
 
 
 def test_reading_creates_no_file(place: Path) -> None:
@@ -302,7 +302,7 @@ def test_file_whose_map_was_enlarged_is_opened_again(place: Path) -> None:
     write_raw(place, {b"%d" % n: bytes(1500) for n in range(2000)})
     assert front.ask(query()) is None
     assert not front.control.suspect
-    front.tiers.look_at_control()
+    front.cache.look_at_control()
     assert front.ask(query()) is not None
 
 
@@ -326,7 +326,7 @@ def test_thread_that_finds_the_map_enlarged_has_the_file_opened_again(place: Pat
     front = front_on(place, warm=False)
     write_raw(place, {b"%d" % n: bytes(1500) for n in range(2000)})
     assert fetch(front) is None
-    front.tiers.look_at_control()
+    front.cache.look_at_control()
     assert fetch(front) is not None
 
 

@@ -53,7 +53,7 @@ def test_what_must_not_be_kept_ends_what_memory_holds(place: Path, kind: str) ->
     front.learn(key(), good())
     front.learn(key(), NOT_TO_BE_KEPT[kind]())
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert front.cache.stale_answer(key(), 30) is None
 
 
 @pytest.mark.parametrize("kind", NOT_TO_BE_KEPT)
@@ -66,14 +66,14 @@ def test_what_must_not_be_kept_ends_what_the_disk_has_before_the_keeper_knows(
     front.learn(key(), NOT_TO_BE_KEPT[kind]())
     front.learn(key(), failure(key(), 2, None, 5))
     assert front.ask(query()) is None
-    assert front.tiers.stale_answer(key(), 30) is None
+    assert front.cache.stale_answer(key(), 30) is None
 
 
 def test_failure_ends_nothing(place: Path) -> None:
     front = front_on(place)
     front.keep(good(300), age_ms=400_000)
     front.learn(key(), failure(key(), 2, None, 0))
-    assert front.tiers.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(key(), 30) is not None
 
 
 def test_removal_is_told_to_the_keeper_once(place: Path) -> None:
@@ -146,7 +146,7 @@ def test_in_an_outage_one_stale_name_a_second_is_asked_for_all_the_same(place: P
 def test_hold_of_an_outage_ends_with_it(place: Path) -> None:
     front = in_outage(place)
     front.keep(good(300), age_ms=400_000)
-    front.tiers.hold_stale(key(), 30)
+    front.cache.hold_stale(key(), 30)
     front.group.use([front.known])
     assert front.ask(query()) is None
 
@@ -154,7 +154,7 @@ def test_hold_of_an_outage_ends_with_it(place: Path) -> None:
 def test_name_that_has_just_failed_is_held_while_upstreams_are_well(place: Path) -> None:
     front = front_on(place)
     front.keep(good(300), age_ms=400_000)
-    front.tiers.hold_stale(key(), 60)
+    front.cache.hold_stale(key(), 60)
     assert front.ask(query()) is not None
 
 
@@ -183,8 +183,8 @@ def test_in_an_outage_an_answer_of_another_do_serves_without_its_signatures(
         key(do=True),
         age_ms=age_ms,
     )
-    assert front.tiers.stale_answer(key(), 30) is None
-    answer = front.tiers.stale_answer(key(), 30, True)
+    assert front.cache.stale_answer(key(), 30) is None
+    answer = front.cache.stale_answer(key(), 30, True)
     assert answer is not None
     message = answer.message
     assert [message[7], message[9], message[11]] == [1, 1, 0]  # the address, the SOA
@@ -195,14 +195,14 @@ def test_in_an_outage_an_answer_of_another_do_serves_without_its_signatures(
 def test_in_an_outage_a_client_that_sets_do_gets_what_is_held_without(place: Path) -> None:
     front = front_on(place)
     front.keep(good(300), age_ms=400_000)
-    assert front.tiers.stale_answer(key(do=True), 30, True) is not None
+    assert front.cache.stale_answer(key(do=True), 30, True) is not None
 
 
 def test_in_an_outage_nothing_of_another_type_or_name_serves(place: Path) -> None:
     front = front_on(place)
     front.keep(good(300), age_ms=400_000)
-    assert front.tiers.stale_answer(key(qtype=28), 30, True) is None
-    assert front.tiers.stale_answer(key("other.example"), 30, True) is None
+    assert front.cache.stale_answer(key(qtype=28), 30, True) is None
+    assert front.cache.stale_answer(key("other.example"), 30, True) is None
 
 
 def test_prefetch_that_brought_nothing_is_tried_again_but_not_with_each_hit(place: Path) -> None:

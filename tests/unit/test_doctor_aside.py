@@ -14,8 +14,8 @@ from fastdns.doctor.changes import UnitChange
 from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out
 from fastdns.doctor.undo import undo
+from fastdns.machine.port_owners import Process
 from fastdns.policy.access import admitted_strangers
-from fastdns.server.holders import Process
 
 HERE = (Address("127.0.0.1", 53), Address("::1", 53))
 EVERYWHERE = (Address("0.0.0.0", 53), Address("::", 53))

@@ -10,7 +10,7 @@ import pytest
 from fastdns.config.schema import Address, Config, Server, Upstream
 from fastdns.doctor import ports, units
 from fastdns.doctor.findings import Finding
-from fastdns.server.holders import Bound, Port, Process
+from fastdns.machine.port_owners import Bound, Port, Process
 
 NAMED = Process(412, "named", "", "named.service")
 Found = Callable[[list[str], list[str]], Finding]

@@ -12,7 +12,7 @@ from fastdns.doctor import services, units
 from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out
 from fastdns.errors import FastdnsError
-from fastdns.server.holders import Bound, Port, Process
+from fastdns.machine.port_owners import Bound, Port, Process
 
 EVERYWHERE = Address("0.0.0.0", 53)
 

@@ -42,8 +42,8 @@ from messages import (
     soa,
 )
 
-from fastdns._access import Access
 from fastdns._answer import Answer, failure
+from fastdns._clients import Access
 from fastdns._fastpath import FastPath
 from fastdns._stream import PIPELINE_MAX
 
@@ -296,7 +296,7 @@ def test_what_is_said_beside_an_answer_is_left_out_where_it_does_not_fit(
     edns = () if size is None else (opt(size=size),)
     age_ms = 0 if state == "fresh" else 400_000
     front.keep(answer_from(reply(address(), authority=SERVERS, additional=GLUE)), age_ms=age_ms)
-    front.fastpath.tiers.hold_stale(key(), 60_000)
+    front.fastpath.cache.hold_stale(key(), 60_000)
     response = wire.ask(query("www.example", A, IN, *edns))
     assert struct.unpack_from("!3H", response, 6) == sections
     assert not int.from_bytes(response[2:4], "big") & TC
@@ -510,7 +510,7 @@ def test_every_outcome_is_counted(front: Front, wire: Wire) -> None:
     wire.send(*map(query, names), query(flags=0x1000), query("x", 0), query("x", 252), b"")
     counted = {name: number for name, number in front.pages.totals().items() if number}
     octets = counted.pop("cache_bytes")
-    assert octets == front.cache.octets
+    assert octets == front.memory.octets
     assert counted == {
         "queries_udp_total": 11,
         "queries_dropped_total": 1,
@@ -606,8 +606,8 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
     answer = answer_from(reply(address()))
     for number in range(1000):
         front.learn(key(str(number)), answer)
-    assert front.count("cache_evictions_total") == front.cache.evictions > 500
-    assert front.count("cache_entries") == front.cache.count
+    assert front.count("cache_evictions_total") == front.memory.evictions > 500
+    assert front.count("cache_entries") == front.memory.count
 
 
 # ---- lifetimes
@@ -616,13 +616,13 @@ def test_evictions_are_counted(tmp_path: Path) -> None:
 def test_fast_path_keeps_what_it_needs_alive(tmp_path: Path) -> None:
     front = Front(tmp_path)
     client = StreamClient()
-    fastpath, tiers = front.fastpath, front.tiers
+    fastpath, cache = front.fastpath, front.cache
     del front
     gc.collect()
     client.say(query())
     fastpath.serve_stream(client)
-    tiers.keep(key(), answer_from(reply(address())), tiers.ticket(), None, 0.0)
-    del tiers
+    cache.keep(key(), answer_from(reply(address())), cache.ticket(), None, 0.0)
+    del cache
     client.say(query())
     fastpath.serve_stream(client)
     assert client.heard() == [reply(address())]

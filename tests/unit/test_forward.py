@@ -8,7 +8,6 @@ import resource
 import socket
 import struct
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import dns.message
@@ -24,30 +23,27 @@ from messages import (
     RA,
     RD,
     REPLY,
-    SOURCE,
     TC,
     A,
     address,
     answer_from,
     answer_of_size,
-    good,
     key,
     name,
     opt,
-    peer_of,
     query,
     record,
     reply,
     soa,
     ttl_of,
 )
-from scenes import TIMEOUT, Peer, Scene, fail_until_dead, readable
+from scenes import Peer, Scene, fail_until_dead, readable
 
 from fastdns._control import CHANGE_NAME
 from fastdns._groups import Group
 from fastdns._policy import Policy
 from fastdns._questions import IN_FLIGHT_MAX
-from fastdns._upstream import Upstream, query_message
+from fastdns._upstream import query_message
 
 TRIES = 4  # questions that try in an outage whether somebody answers
 EDE_NOBODY, EDE_NETWORK = 22, 23
@@ -122,7 +118,7 @@ def test_without_a_port_to_be_had_the_client_is_told_so_and_nobody_is_to_blame(
     (told,) = scene.heard()
     assert told[3] & 15 == SERVFAIL
     assert (scene.front.forward.count, scene.known.failures) == (0, 0)
-    assert scene.front.cache.count == 0  # it is over as soon as there are some
+    assert scene.front.memory.count == 0  # it is over as soon as there are some
 
 
 # ---- answering
@@ -233,16 +229,16 @@ def test_answer_to_a_question_that_a_command_has_removed_meanwhile_is_told_and_n
     scene.front.control.post(CHANGE_NAME, name("www.example"))
     scene.answer(address())
     assert len(scene.heard()) == 1
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
     assert scene.front.ring.used == 0
 
 
 def test_answer_of_an_upstream_of_before_is_told_and_not_kept(scene: Scene) -> None:
     scene.ask(query())
-    scene.front.tiers.set_group(0, 77)
+    scene.front.cache.set_group(0, 77)
     scene.answer(address())
     assert len(scene.heard()) == 1
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
 
 
 def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -> None:
@@ -259,239 +255,14 @@ def test_error_of_the_only_upstream_is_told_and_kept_for_a_while(scene: Scene) -
 def test_error_hides_no_good_answer_that_only_the_disk_has(tmp_path: Path) -> None:
     write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(1))})
     scene = Scene(tmp_path)
-    while scene.front.tiers.disk.is_cold:
-        scene.front.tiers.disk.fetch(key("nothing"))
+    while scene.front.cache.disk.is_cold:
+        scene.front.cache.disk.fetch(key("nothing"))
     scene.front.forward.renew(key())
     scene.answer(flags=REPLY | SERVFAIL)
     scene.ask(query())
     (heard,) = scene.heard()
     assert dns.message.from_wire(heard).rcode() == 0
     scene.close()
-
-
-# ---- what one reply does not end
-
-
-def test_cut_reply_has_the_same_upstream_asked_over_a_stream(scene: Scene) -> None:
-    scene.ask(query())
-    scene.answer(flags=REPLY | TC)
-    assert scene.heard() == []
-    (attempt,) = scene.streamed
-    assert attempt.received(reply(address()), ID)
-    assert scene.heard() == [reply(address())]
-
-
-def test_cut_reply_counts_when_one_of_no_use_came_before_it(scene: Scene) -> None:
-    """It is asked again over TCP: whoever forged the other one must not keep us from that."""
-    scene.ask(query())
-    asked, peer = scene.asked()
-    scene.say(asked[:2] + reply(record(A, b"cut"))[2:], peer)
-    assert scene.streamed == []
-    scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
-    assert len(scene.streamed) == 1
-
-
-def test_reply_that_is_cut_over_a_stream_as_well_is_of_no_use(scene: Scene) -> None:
-    scene.ask(query())
-    scene.answer(flags=REPLY | TC)
-    assert scene.streamed[0].received(reply(flags=REPLY | TC), ID)
-    (told,) = scene.heard()
-    assert told[3] & 15 == SERVFAIL
-
-
-def test_cut_reply_says_nothing_of_what_its_sender_knows_of_edns(tmp_path: Path) -> None:
-    """The OPT is behind the cut, and it may answer the query with OPT, not the trial after it."""
-    scene = Scene(tmp_path, attempts=3, budget=3.5)
-    known = Upstream(SOURCE, TIMEOUT, peer_of(scene.upstream), lambda: None, stream=scene)
-    scene.use(known)
-    scene.ask(query())
-    asked, peer = scene.asked()
-    scene.tick_until(lambda: not scene.not_asked())
-    assert len(scene.asked()[0]) < len(asked)
-    scene.say(asked[:2] + reply(flags=REPLY | TC)[2:], peer)
-    assert (known.has_edns, known.is_known) == (True, False)
-    assert len(scene.streamed) == 1
-    scene.close()
-
-
-def test_reply_with_a_stranger_is_answered_without_it(scene: Scene) -> None:
-    scene.ask(query())
-    asked, peer = scene.asked()
-    stranger = record(1, bytes(4), owner=name("stranger.example"))
-    scene.say(asked[:2] + reply(stranger, address())[2:], peer)
-    assert scene.heard() == [reply(address())]
-
-
-@pytest.fixture
-def pair(tmp_path: Path) -> Iterator[Scene]:
-    """Two upstreams, and three attempts."""
-    scene = Scene(tmp_path, attempts=3, budget=1.5)
-    scene.use(scene.known, scene.second_known)
-    scene.known.answered(0.01)  # its patience is short now
-    scene.second_known.answered(0.01)
-    yield scene
-    scene.close()
-
-
-@pytest.mark.parametrize("rcode", [SERVFAIL, 5])
-def test_after_an_error_the_next_upstream_is_asked_at_once(pair: Scene, rcode: int) -> None:
-    pair.ask(query())
-    pair.answer(flags=REPLY | rcode)
-    assert pair.heard() == []
-    pair.answer(address(), by=pair.second)
-    assert pair.heard() == [reply(address())]
-    assert pair.known.alive
-
-
-def test_error_of_the_last_one_is_told_when_all_say_one_and_remembered(pair: Scene) -> None:
-    pair.ask(query())
-    pair.answer(flags=REPLY | SERVFAIL)
-    pair.answer(flags=REPLY | 5, by=pair.second)
-    (told,) = pair.heard()
-    assert told[3] & 15 == 5
-    pair.ask(query())
-    assert pair.heard()[0][3] & 15 == 5
-    assert pair.not_asked()
-
-
-def test_error_is_not_told_where_there_is_a_stale_answer(scene: Scene) -> None:
-    scene.front.keep(good(1), age_ms=2000)
-    scene.ask(query())
-    scene.answer(flags=REPLY | SERVFAIL)
-    (told,) = scene.heard()
-    assert (told[3] & 15, ttl_of(told)) == (0, 30)
-
-
-def test_when_one_takes_longer_than_usual_the_next_one_is_asked_as_well(pair: Scene) -> None:
-    """Whoever answers first is told to the client; the other one is listened to."""
-    pair.ask(query())
-    seconds = pair.tick_until(lambda: readable(0, pair.second))
-    assert pair.known.patience - 0.01 <= seconds < TIMEOUT
-    pair.answer(address())
-    assert pair.heard() == [reply(address())]
-    failures = pair.second_known.failures
-    pair.tick_until(lambda: pair.second_known.failures > failures)
-
-
-def test_error_and_silence_of_the_other_is_told_when_that_is_late(pair: Scene) -> None:
-    pair.ask(query())
-    pair.answer(flags=REPLY | SERVFAIL)
-    told = pair.told()
-    assert told[3] & 15 == SERVFAIL
-    assert pair.front.count("upstream_timeouts_total") == 1
-
-
-def test_silence_is_answered_at_the_end_of_the_budget_and_a_late_answer_ends_that(
-    scene: Scene,
-) -> None:
-    scene.ask(query("www.example", A, 1, opt()))
-    seconds = scene.tick_until(lambda: readable(0, scene.client))
-    told = dns.message.from_wire(scene.heard()[0])
-    assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NOBODY])
-    assert seconds >= TIMEOUT - 0.01
-    assert scene.front.forward.flights.count == 1  # the answer is still worth keeping
-    assert scene.front.count("upstream_timeouts_total") == 1
-    scene.answer(address())
-    scene.ask(query())
-    assert scene.heard() == [reply(address())]
-
-
-@pytest.mark.parametrize("attempts", [1, 4])
-def test_single_upstream_is_asked_as_often_as_is_allowed_while_it_is_silent(
-    tmp_path: Path, attempts: int
-) -> None:
-    scene = Scene(tmp_path, attempts=attempts, budget=1.5)
-    scene.known.answered(0.001)
-    scene.ask(query())
-    scene.told()
-    queries = [scene.asked()[0] for _ in range(attempts)]
-    assert len(set(queries)) == 1
-    assert scene.not_asked()
-    scene.close()
-
-
-def test_line_that_loses_packets_costs_more_sendings_and_no_answer(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, attempts=2, budget=3.0)
-    scene.known.answered(0.001)
-    for number, lost in enumerate((1, 4)):  # after the first loss it is known
-        scene.ask(query(f"n{number}.example"))
-        for _ in range(lost):
-            scene.tick_until(lambda: readable(0, scene.upstream))
-            scene.asked()
-        scene.tick_until(lambda: readable(0, scene.upstream))
-        scene.answer(address(), qname=f"n{number}.example")
-        assert len(scene.heard()) == 1
-    scene.close()
-
-
-def test_what_is_stale_is_told_when_upstreams_take_too_long_and_to_who_comes_later(
-    tmp_path: Path,
-) -> None:
-    scene = Scene(tmp_path, budget=2.0, stale_wait=0.02)
-    scene.front.keep(good(1), age_ms=2000)
-    scene.ask(query())
-    assert ttl_of(scene.told()) == 30
-    scene.ask(query())
-    (told,) = scene.heard()
-    assert ttl_of(told) == 30
-    scene.front.control.post(CHANGE_NAME, name("www.example"))
-    scene.ask(query())
-    assert scene.heard() == []  # a command has removed it
-    scene.answer(address())
-    assert scene.heard() == [reply(address())]
-    assert scene.front.count("cache_stale_total") == 2
-    scene.close()
-
-
-def test_name_whose_renewal_has_failed_is_held_though_its_clients_were_told_before(
-    tmp_path: Path,
-) -> None:
-    """RFC 8767 section 5: the next client does not wait for stale_wait again."""
-    scene = Scene(tmp_path, budget=0.2, stale_wait=0.02)
-    scene.front.keep(good(1), age_ms=2000)
-    scene.ask(query())
-    assert ttl_of(scene.told()) == 30
-    scene.tick_until(lambda: scene.front.forward.count == 0)
-    while not scene.not_asked():
-        scene.asked()
-    scene.ask(query())
-    (told,) = scene.heard()
-    assert ttl_of(told) == 30
-    assert scene.not_asked()
-    scene.close()
-
-
-def test_upstream_that_is_asked_after_an_error_has_its_whole_time(tmp_path: Path) -> None:
-    scene = Scene(tmp_path, attempts=3, budget=1.5)
-    third = scene.make_upstream(scene.server)  # nobody reads there
-    scene.use(scene.known, third, scene.second_known)
-    for one in (scene.known, third):
-        one.answered(0.3)  # so long is the next one waited with
-    scene.ask(query())
-    scene.tick_until(lambda: readable(0, scene.upstream))
-    began = time.monotonic()
-    scene.answer(flags=REPLY | SERVFAIL)
-    scene.tick_until(lambda: readable(0, scene.second))
-    scene.answer(flags=REPLY | SERVFAIL, by=scene.second)
-    scene.tick_until(lambda: readable(0, scene.client))
-    assert time.monotonic() - began >= TIMEOUT - 0.02
-    scene.close()
-
-
-def test_questions_go_to_the_next_upstream_when_the_first_one_falls_silent_whatever_that_costs(
-    pair: Scene,
-) -> None:
-    for number in range(0, 3000, 30):
-        pair.ask(*(query(f"n{one}.one.test") for one in range(number, number + 30)))
-        while readable(0, pair.upstream):
-            pair.asked()
-    began = time.monotonic()
-    asked = set()
-    while len(asked) < 3000 and time.monotonic() < began + 3:
-        pair.front.forward.tick()
-        while readable(0, pair.second):
-            asked.add(pair.second.recvfrom(4096)[0][12:])
-    assert len(asked) == 3000
 
 
 def test_client_that_repeats_one_question_ends_nobody_s_wait_for_it(scene: Scene) -> None:
@@ -508,7 +279,7 @@ def test_client_that_repeats_one_question_ends_nobody_s_wait_for_it(scene: Scene
 
 
 def test_question_of_a_group_that_there_is_not_is_nobody_s(scene: Scene) -> None:
-    scene.front.tiers.use_policy(Policy(5))
+    scene.front.cache.use_policy(Policy(5))
     scene.ask(query("www.example", A, 1, opt()))
     assert dns.message.from_wire(scene.heard()[0]).rcode() == SERVFAIL
     assert scene.not_asked()
@@ -551,7 +322,7 @@ def test_without_any_upstream_the_client_is_told_so_at_once(scene: Scene) -> Non
     scene.ask(query("www.example", A, 1, opt()))
     told = dns.message.from_wire(scene.heard()[0])
     assert (told.rcode(), [int(one.code) for one in told.options]) == (SERVFAIL, [EDE_NOBODY])
-    assert scene.front.cache.count == 0
+    assert scene.front.memory.count == 0
 
 
 # ---- a disk that takes its time
@@ -560,7 +331,7 @@ def test_without_any_upstream_the_client_is_told_so_at_once(scene: Scene) -> Non
 def cold_scene(tmp_path: Path, age: int) -> Scene:
     write_disk(tmp_path, {key(): value_of(answer_from(reply(address())), ago(age))})
     scene = Scene(tmp_path)
-    assert scene.front.tiers.disk.is_cold
+    assert scene.front.cache.disk.is_cold
     return scene
 
 
@@ -569,8 +340,8 @@ def test_cold_disk_is_left_to_another_thread_and_what_it_finds_is_told(tmp_path:
     scene.ask(query(), query("nothing.example"))
     assert scene.not_asked()
     assert scene.front.cold == [key(), key("nothing.example")]
-    tiers = scene.front.tiers
-    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    cache = scene.front.cache
+    cache.adopt(key(), cache.fetch(key()), cache.ticket())
     scene.front.forward.found(key())
     (told,) = scene.heard()
     assert 285 <= ttl_of(told) <= 290
@@ -583,8 +354,8 @@ def test_what_a_slow_disk_has_is_told_when_upstreams_fail(tmp_path: Path) -> Non
     scene = cold_scene(tmp_path, 400)
     scene.ask(query())
     scene.front.forward.ask(key())
-    tiers = scene.front.tiers
-    tiers.adopt(key(), tiers.fetch(key()), tiers.ticket())
+    cache = scene.front.cache
+    cache.adopt(key(), cache.fetch(key()), cache.ticket())
     scene.answer(flags=REPLY | SERVFAIL)
     (told,) = scene.heard()
     assert ttl_of(told) == 30
@@ -699,7 +470,7 @@ def test_renewal_is_asked_once_and_kept(scene: Scene) -> None:
     assert scene.front.forward.renew(key()) is False
     scene.answer(address())
     assert scene.heard() == []
-    assert scene.front.cache.count == 1
+    assert scene.front.memory.count == 1
 
 
 def test_upstream_dies_of_two_failures_in_a_row_and_lives_again_with_a_reply(scene: Scene) -> None:

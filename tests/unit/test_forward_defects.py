@@ -25,7 +25,7 @@ from fastdns import defects
 from fastdns._fastpath import FastPath
 from fastdns._flights import Flights
 from fastdns._forward import Forward
-from fastdns._upstream import Upstream
+from fastdns._upstream import PROBE, Upstream
 
 
 def die_with_a_defect(scene: Scene) -> None:
@@ -66,7 +66,7 @@ def test_defect_of_who_keeps_the_time_leaves_no_query_behind_that_is_nobody_s(
 
     scene = Scene(tmp_path)
     forward = Forward(
-        scene.front.tiers, scene.front.forward.flights, scene.front.group, print, Clock().start
+        scene.front.cache, scene.front.forward.flights, scene.front.group, print, Clock().start
     )
     with suppress(RuntimeError):
         forward.renew(key())
@@ -78,7 +78,7 @@ def test_defect_of_who_searches_the_disk_leaves_nobody_waiting(tmp_path: Path) -
     write_disk(tmp_path, {key(): value_of(good(), ago(1))})
     scene = Scene(tmp_path)
     forward = Forward(
-        scene.front.tiers, Flights(scene.front.pages.counters(0)), scene.front.group, None, print
+        scene.front.cache, Flights(scene.front.pages.counters(0)), scene.front.group, None, print
     )
     fastpath = FastPath(forward, EVERYBODY, print, print)
     scene.client.send(query())
@@ -134,8 +134,8 @@ def test_defects_are_told_once_a_second(
 def test_what_is_no_key_is_refused_wherever_one_is_taken(scene: Scene, octets: bytes) -> None:
     forward = scene.front.forward
     takers = [forward.renew, forward.found, forward.ask]
-    takers.append(lambda key: forward.flights.probe(scene.known, key, has_opt=True))
-    takers.append(lambda key: scene.front.cache.insert(key, answer_of_size(100), 0))
+    takers.append(lambda key: forward.flights.probe(scene.known, key, PROBE))
+    takers.append(lambda key: scene.front.memory.insert(key, answer_of_size(100), 0))
     takers.append(lambda key: scene.front.learn(key, answer_of_size(100)))
     for take in takers:
         with pytest.raises(ValueError, match="not a key"):

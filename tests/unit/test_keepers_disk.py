@@ -5,13 +5,13 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import select
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from scenes import readable
 from test_store import MIB, fill
 
 from fastdns._control import Control
@@ -44,7 +44,7 @@ class Bench:
         self.disk.failed(error, self.now)
 
     def examine(self) -> None:
-        select.select([self.disk.examination.descriptor], [], [], 10)
+        assert readable(10, self.disk.examination.descriptor)
         self.disk.judge(self.now)
 
     @property

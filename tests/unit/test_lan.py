@@ -7,9 +7,9 @@ from ipaddress import ip_interface
 
 import pytest
 
-from fastdns.server import netlink
-from fastdns.server.lan import lan_of
-from fastdns.server.netlink import InterfaceAddress, Network
+from fastdns.machine import netlink
+from fastdns.machine.lan import lan_of
+from fastdns.machine.netlink import InterfaceAddress, Network
 
 PUBLIC, PRIVATE, SHARED = "203.0.113.5/24", "192.168.1.5/24", "100.64.3.4/10"
 GLOBAL, LINK = "2001:db8:1:2::5/64", "fe80::5/64"

@@ -17,7 +17,7 @@ from messages import (
 from scenes import Peer, Scene
 
 from fastdns._flights import Flights
-from fastdns._upstream import Upstream
+from fastdns._upstream import PROBE, Upstream
 
 PORT_MIN = 16384  # below stand the ports of services
 FRESH_AT_ONCE = 256  # ports of one query each
@@ -27,7 +27,7 @@ QUERIES_OF_A_PORT = 256
 
 def exchange(scene: Scene, known: Upstream, at: socket.socket, qname: str = "www.example") -> Peer:
     """Ask an upstream, which answers; return which port asked."""
-    scene.front.forward.flights.probe(known, key(qname), has_opt=True)
+    scene.front.forward.flights.probe(known, key(qname), PROBE)
     asked, peer = at.recvfrom(4096)
     scene.say(asked[:2] + reply(address(), qname=qname)[2:], peer, by=at)
     return peer
@@ -161,5 +161,5 @@ def test_no_more_ports_are_opened_than_a_quarter_of_the_descriptors_that_we_may_
     before = len(os.listdir("/proc/self/fd"))
     for number in range(1000):  # nobody answers: each of them is held
         for upstream in (scene.known, scene.second_known):
-            flights.probe(upstream, key(f"n{number}.example"), has_opt=True)
+            flights.probe(upstream, key(f"n{number}.example"), PROBE)
     assert len(os.listdir("/proc/self/fd")) - before == 512 // 4

@@ -49,12 +49,12 @@ class Slow(Scene):
     def __init__(self, place: Path) -> None:
         super().__init__(place, budget=5.0)
         front = self.front
-        self.tiers = SlowCache(
-            front.cache, front.pages.counters(0), front.tiers.disk, front.ring, front.control
+        self.cache = SlowCache(
+            front.memory, front.pages.counters(0), front.cache.disk, front.ring, front.control
         )
         manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=5.0)
         self.resolver = resolve.Resolver(
-            front.group, manners, self.tiers, Flights(self.tiers.counters), access=EVERYBODY
+            front.group, manners, self.cache, Flights(self.cache.counters), access=EVERYBODY
         )
         self.stream = StreamClient()
 
@@ -85,7 +85,7 @@ def slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Slow]:
     write_disk(tmp_path, {key(n): value_of(one, ago(KEPT[n])) for n, one in answers.items()})
     scene = Slow(tmp_path)
     yield scene
-    scene.tiers.may_read.set()
+    scene.cache.may_read.set()
     scene.close()
 
 
@@ -93,7 +93,7 @@ def test_cold_disk_is_read_by_another_thread_and_answers(
     slow: Slow, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(resolve, "DISK_SECONDS", 5.0)
-    slow.tiers.may_read.set()
+    slow.cache.may_read.set()
     slow.asks("k")
     assert 190 <= ttl_of(slow.hears()) <= 200
     assert slow.not_asked()
@@ -101,7 +101,7 @@ def test_cold_disk_is_read_by_another_thread_and_answers(
 
 
 def test_what_a_cold_disk_has_not_is_asked_upstream(slow: Slow) -> None:
-    slow.tiers.may_read.set()
+    slow.cache.may_read.set()
     slow.asks("other")
     until(lambda: not slow.not_asked())
     slow.answer(address(77), qname="other")
@@ -118,15 +118,15 @@ def test_disk_that_does_not_answer_is_not_waited_for(slow: Slow) -> None:
 def test_disk_that_answers_while_an_upstream_is_asked_ends_the_wait(slow: Slow) -> None:
     slow.asks("k")
     until(lambda: not slow.not_asked())
-    slow.tiers.may_read.set()
+    slow.cache.may_read.set()
     assert 190 <= ttl_of(slow.hears()) <= 200
 
 
 def test_what_a_slow_disk_has_past_its_ttl_is_told_when_the_upstreams_fail(slow: Slow) -> None:
     slow.asks("old")
     until(lambda: not slow.not_asked())
-    slow.tiers.may_read.set()
-    until(lambda: slow.front.cache.count)
+    slow.cache.may_read.set()
+    until(lambda: slow.front.memory.count)
     slow.answer(flags=0x8182, qname="old")
     assert ttl_of(slow.hears()) == 30
 

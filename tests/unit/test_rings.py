@@ -197,11 +197,11 @@ def test_what_memory_had_no_room_for_is_found_in_the_workers_own_ring(place: Pat
     front = Front(place, 1 << 16)
     for number in range(600):
         front.learn(number_key(number), answer_of_size(200))
-    assert front.cache.count < 300
+    assert front.memory.count < 300
     front.learn(key(), good(300))
     for number in range(600):
         front.learn(number_key(600 + number), answer_of_size(200))
-    assert front.cache.look_up(key(), Moment.now().boot_ms) is None
+    assert front.memory.look_up(key(), Moment.now().boot_ms) is None
     assert front.ask(query()) is not None
 
 
@@ -222,7 +222,7 @@ def test_older_answer_in_a_ring_does_not_replace_a_newer_one_on_disk(
     write_disk(place, {key(): value_of(good(300), ago(10))})
     other = Front(place, stale=STALE, beside=one)
     for _ in range(32):
-        other.tiers.disk.fetch(key("nothing"))
+        other.cache.disk.fetch(key("nothing"))
     put(one.ring, key(), good(60), 100)
     response = other.ask(query())
     assert response is not None
@@ -238,16 +238,16 @@ def test_what_a_command_has_removed_is_not_found_in_a_ring(one: Front, other: Fr
 
 def test_what_was_learned_after_the_command_is_found(one: Front, other: Front) -> None:
     one.control.post(CHANGE_ALL)
-    one.tiers.look_at_control()
+    one.cache.look_at_control()
     one.learn(key(), good(300))
     assert other.ask(query()) is not None
 
 
 def test_what_another_group_of_upstreams_said_is_asked_again(one: Front, other: Front) -> None:
     one.learn(key(), good(300))
-    other.tiers.set_group(0, 99)
+    other.cache.set_group(0, 99)
     assert other.ask(query()) is None
-    assert ttl_of(other.tiers.stale_answer(key(), 30).message) == 30
+    assert ttl_of(other.cache.stale_answer(key(), 30).message) == 30
 
 
 @pytest.mark.parametrize("age", [10.0, 400.0])
@@ -257,10 +257,10 @@ def test_what_one_worker_may_not_keep_ends_what_the_other_finds_on_disk(
     write_disk(place, {key(): value_of(good(300), ago(age))})
     other = Front(place, stale=STALE, beside=one)
     for _ in range(32):
-        other.tiers.disk.fetch(key("nothing"))
+        other.cache.disk.fetch(key("nothing"))
     one.learn(key(), NOT_KEPT)
     assert other.ask(query()) is None
-    assert other.tiers.stale_answer(key(), 30) is None
+    assert other.cache.stale_answer(key(), 30) is None
 
 
 def test_what_was_learned_after_an_answer_that_may_not_be_kept_counts(
@@ -285,7 +285,7 @@ def test_in_an_outage_another_workers_answer_is_told_past_its_ttl(
 def test_answer_beside_a_cold_disk_needs_no_thread(place: Path, one: Front) -> None:
     write_disk(place, {key("elsewhere"): value_of(good(300), ago(10))})
     other = Front(place, stale=STALE, beside=one)
-    assert other.tiers.disk.is_cold
+    assert other.cache.disk.is_cold
     one.learn(key(), good(300))
     assert other.ask(query()) is not None
     assert other.cold == []

@@ -64,7 +64,7 @@ def others(front: Front, count: int) -> None:
 
 
 def stale(front: Front, of: bytes | None = None, *, in_outage: bool = False) -> bytes | None:
-    answer = front.tiers.stale_answer(key() if of is None else of, 30, in_outage)
+    answer = front.cache.stale_answer(key() if of is None else of, 30, in_outage)
     return None if answer is None else answer.message
 
 
@@ -96,7 +96,7 @@ def test_entry_under_what_was_flushed_goes(front: Front, where: str) -> None:
     front.control.post(CHANGE_UNDER, name(where))
     others(front, 5)
     assert front.ask(query()) is None
-    assert front.cache.count == 0
+    assert front.memory.count == 0
 
 
 def test_memory_is_not_walked_through_for_a_change(front: Front) -> None:
@@ -104,7 +104,7 @@ def test_memory_is_not_walked_through_for_a_change(front: Front) -> None:
         front.keep(answer_for(f"n{number}"), key(f"n{number}"))
     front.control.post(CHANGE_ALL)
     assert front.ask(query("n1")) is None
-    assert front.cache.count == 49
+    assert front.memory.count == 49
 
 
 def test_entry_of_a_label_of_63_octets_or_a_long_name_is_found_among_the_changes(
@@ -120,14 +120,14 @@ def test_removed_entry_is_not_told_as_stale_either(front: Front) -> None:
     front.keep(good(), age_ms=400_000)
     assert stale(front) is not None
     front.control.post(CHANGE_NAME, name("www.example"))
-    front.tiers.look_at_control()
+    front.cache.look_at_control()
     assert stale(front) is None
 
 
 def test_removed_entry_of_another_do_is_not_lent_in_an_outage(front: Front) -> None:
     front.keep(good(), key(do=True), age_ms=400_000)
     front.control.post(CHANGE_NAME, name("www.example"))
-    front.tiers.look_at_control()
+    front.cache.look_at_control()
     assert stale(front, in_outage=True) is None
 
 
@@ -142,7 +142,7 @@ def test_removed_entry_is_not_told_at_once_in_an_outage(front: Front) -> None:
 
 def test_removed_entry_is_not_told_though_it_was_held(front: Front) -> None:
     front.keep(good(), age_ms=400_000)
-    front.tiers.hold_stale(key(), 60)
+    front.cache.hold_stale(key(), 60)
     assert front.ask(query()) is not None
     front.control.post(CHANGE_NAME, name("www.example"))
     assert front.ask(query()) is None
@@ -158,7 +158,7 @@ def test_failure_hides_no_stale_answer_after_a_change_of_another_name(front: Fro
 def test_failure_is_kept_where_a_removed_answer_was(front: Front) -> None:
     front.keep(good(), age_ms=400_000)
     front.control.post(CHANGE_NAME, name("www.example"))
-    front.tiers.look_at_control()
+    front.cache.look_at_control()
     front.learn(key(), failure(key(), 2, None, 5))
     response = front.ask(query())
     assert response is not None
@@ -173,7 +173,7 @@ def test_entry_that_is_as_many_changes_behind_as_are_kept_stays(
     front.keep(good())
     for part in [CHANGES_KEPT] if at_once else [CHANGES_KEPT // 2] * 2:
         others(front, part)
-        front.tiers.look_at_control()
+        front.cache.look_at_control()
     assert front.ask(query()) is not None
 
 
@@ -182,7 +182,7 @@ def test_entry_that_is_further_behind_goes(front: Front, *, at_once: bool) -> No
     front.keep(good())
     for part in [CHANGES_KEPT + 1] if at_once else [CHANGES_KEPT // 2 + 1] * 2:
         others(front, part)
-        front.tiers.look_at_control()
+        front.cache.look_at_control()
     assert front.ask(query()) is None
     assert stale(front) is None
 
@@ -197,14 +197,14 @@ def test_entry_that_is_asked_for_now_and_then_stays_whatever_changes(front: Fron
 def test_change_is_found_among_many_that_came_before_and_after(front: Front) -> None:
     for turn in range(8):  # the table of changes is made anew on the way
         others(front, 400)
-        front.tiers.look_at_control()
+        front.cache.look_at_control()
         front.keep(good())
         front.keep(answer_for("stays"), key("stays"))
         others(front, 300)
         front.control.post(CHANGE_NAME, name("www.example"))
         for number in range(300):
             front.control.post(CHANGE_NAME, name(f"m{turn}.{number}"))
-        front.tiers.look_at_control()
+        front.cache.look_at_control()
         assert front.ask(query()) is None
         assert front.ask(query("stays")) is not None
 
@@ -224,7 +224,7 @@ def test_what_is_left_is_what_no_change_since_covers(front: Front, seed: int) ->
             changes.append((kind, of_type, b"" if kind == CHANGE_ALL else name(qname)))
             front.control.post(kind, changes[-1][2], of_type)
         elif rng.random() < 0.5:
-            front.tiers.look_at_control()
+            front.cache.look_at_control()
             front.keep(good(), one)
             learned[one] = len(changes)
         else:
@@ -249,8 +249,8 @@ def test_hits_of_a_removed_entry_are_not_reported(front: Front) -> None:
         front.keep(answer_for(qname), key(qname))
         assert front.ask(query(qname)) is not None
     front.control.post(CHANGE_NAME, name("www.example"))
-    front.tiers.look_at_control()
-    assert front.tiers.report_hits(10)
+    front.cache.look_at_control()
+    assert front.cache.report_hits(10)
     told = [record[2] for record in front.ring.records(1 << 20) if record[0] == RECORD_HITS]
     assert told == [key("other")]
 
@@ -260,8 +260,8 @@ def test_name_that_was_removed_is_warmed_up_from_disk_again(place: Path) -> None
     front = front_on(place)
     front.keep(good(300))
     front.control.post(CHANGE_NAME, name("www.example"))
-    front.tiers.look_at_control()
-    front.tiers.warm([disk_key(key())])
+    front.cache.look_at_control()
+    front.cache.warm([disk_key(key())])
     assert front.count("warmed_total") == 1
 
 
@@ -300,7 +300,7 @@ def test_name_that_a_command_wants_renewed_is_asked_for_by_one_worker(
 
 def test_what_was_said_of_special_names_is_not_renewed(front: Front) -> None:
     front.control.post(CHANGE_REFRESH, name("localhost"), A)
-    assert front.tiers.look_at_control() == []
+    assert front.cache.look_at_control() == []
 
 
 # ---- upstreams and rules
@@ -308,16 +308,16 @@ def test_what_was_said_of_special_names_is_not_renewed(front: Front) -> None:
 
 def test_same_upstreams_set_again_change_nothing(front: Front) -> None:
     front.learn(key(), good())
-    generation = front.tiers.changes.policy.generation
-    front.tiers.set_group(0, 0)
-    assert front.tiers.changes.policy.generation == generation
+    generation = front.cache.changes.policy.generation
+    front.cache.set_group(0, 0)
+    assert front.cache.changes.policy.generation == generation
     assert front.ask(query()) is not None
 
 
 def test_upstreams_of_another_group_change_nothing_for_the_default_one(front: Front) -> None:
     front.learn(key(), good())
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
+    front.cache.set_group(3, 77)
     assert front.ask(query()) is not None
 
 
@@ -325,7 +325,7 @@ def test_answer_of_former_upstreams_is_good_for_stale_ones_however_much_changes(
     front: Front,
 ) -> None:
     front.learn(key(), good())
-    front.tiers.set_group(0, 8)
+    front.cache.set_group(0, 8)
     for _ in range(3):
         others(front, CHANGES_KEPT)
         assert front.ask(query()) is None
@@ -344,46 +344,46 @@ def begin_group(front: Front, number: int) -> None:
 
 def test_name_that_another_group_is_asked_for_now_is_a_miss(front: Front) -> None:
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
+    front.cache.set_group(3, 77)
     front.learn(key(), good())
-    front.tiers.use_policy(Policy(3))
+    front.cache.use_policy(Policy(3))
     assert front.ask(query()) is None
     assert stale(front) is not None
-    front.tiers.use_policy(Policy())
+    front.cache.use_policy(Policy())
     assert front.ask(query()) is not None
 
 
 def test_policy_that_decides_the_same_leaves_entries_in_place(front: Front) -> None:
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
-    front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
-    front.tiers.use_policy(Policy(3))
+    front.cache.set_group(3, 77)
+    front.cache.use_policy(Policy(3))
+    front.cache.keep(key(), good(), front.cache.ticket(key()), SOURCE, 0.01)
+    front.cache.use_policy(Policy(3))
     assert front.ask(query()) is not None
 
 
 def test_answer_of_a_group_that_is_no_longer_asked_is_not_kept(front: Front) -> None:
-    ticket = front.tiers.ticket()
-    front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
-    assert front.cache.count == 0
+    ticket = front.cache.ticket()
+    front.cache.use_policy(Policy(3))
+    front.cache.keep(key(), good(), ticket, SOURCE, 0.01)
+    assert front.memory.count == 0
 
 
 def test_answer_of_a_group_that_nobody_asks_any_more_is_not_kept(front: Front) -> None:
-    front.tiers.use_policy(Policy(3))
-    ticket = front.tiers.ticket(key())
-    front.tiers.use_policy(Policy())
-    front.tiers.keep(key(), good(), ticket, SOURCE, 0.01)
-    assert front.cache.count == 0
+    front.cache.use_policy(Policy(3))
+    ticket = front.cache.ticket(key())
+    front.cache.use_policy(Policy())
+    front.cache.keep(key(), good(), ticket, SOURCE, 0.01)
+    assert front.memory.count == 0
 
 
 def test_thread_that_reads_a_cold_disk_reads_what_its_group_said(place: Path) -> None:
     write_disk(place, {key()[:-2] + b"\0\3": value_of(good(200), ago(100), origin=77)})
     front = front_on(place, warm=False)
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
+    front.cache.set_group(3, 77)
     assert fetch(front) is None
-    front.tiers.use_policy(Policy(3))
+    front.cache.use_policy(Policy(3))
     found = fetch(front)
     assert found is not None
     assert ttl_of(found.message) == 100
@@ -400,11 +400,11 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
     )
     front = front_on(place)
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
+    front.cache.set_group(3, 77)
     response = front.ask(query())
     assert response is not None
     assert ttl_of(response) == 200
-    front.tiers.use_policy(Policy(3))
+    front.cache.use_policy(Policy(3))
     response = front.ask(query())
     assert response is not None
     assert ttl_of(response) == 100
@@ -412,10 +412,10 @@ def test_on_disk_each_group_has_its_own_answer(place: Path) -> None:
 
 def test_answer_of_a_group_goes_to_the_disk_under_its_number(front: Front) -> None:
     begin_group(front, 3)
-    front.tiers.set_group(3, 77)
-    front.tiers.use_policy(Policy(3))
-    front.tiers.keep(key(), good(), front.tiers.ticket(key()), SOURCE, 0.01)
+    front.cache.set_group(3, 77)
+    front.cache.use_policy(Policy(3))
+    front.cache.keep(key(), good(), front.cache.ticket(key()), SOURCE, 0.01)
     assert front.ask(query()) is not None
-    front.tiers.report_hits(10)
-    front.tiers.keep(key(), answer_from(reply(address(0))), front.tiers.ticket(key()), SOURCE, 0.01)
+    front.cache.report_hits(10)
+    front.cache.keep(key(), answer_from(reply(address(0))), front.cache.ticket(key()), SOURCE, 0.01)
     assert {record[2] for record in front.ring.records(1 << 20)} == {key()[:-2] + b"\0\3"}

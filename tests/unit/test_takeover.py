@@ -13,10 +13,10 @@ import pytest
 
 from fastdns.config.places import Places
 from fastdns.errors import StartError
-from fastdns.server import succession
+from fastdns.server import handover
+from fastdns.server.control_socket import Caller
+from fastdns.server.handover import Handover, Successor
 from fastdns.server.loop import Loop
-from fastdns.server.reception import Visitor
-from fastdns.server.succession import Succession, Successor
 from fastdns.server.takeover import READY, STOP, TAKEOVER, Predecessor, find
 
 LOOP = Loop()
@@ -30,9 +30,9 @@ def places(tmp_path: Path) -> Places:
     return places
 
 
-def visitor(connection: socket.socket) -> Visitor:
-    """Who has connected, at a reception without a supervisor."""
-    return Visitor(connection, LOOP)
+def caller(connection: socket.socket) -> Caller:
+    """Who has connected, at a control_socket without a supervisor."""
+    return Caller(connection, LOOP)
 
 
 class RunningInstance:
@@ -51,7 +51,7 @@ class RunningInstance:
 
     def _run(self) -> None:
         connection, _ = self._listener.accept()
-        successor = Successor(visitor(connection))
+        successor = Successor(caller(connection))
         assert wait(successor) == TAKEOVER
         self._act(successor)
         successor.close()
@@ -201,17 +201,17 @@ def test_an_instance_that_hangs_up_instead_of_stopping_is_said(
 
 
 def test_who_is_not_of_our_unit_is_told_to_restart_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(succession, "_is_in_our_unit", lambda pid: pid != os.getpid())
+    monkeypatch.setattr(handover, "_is_in_our_unit", lambda pid: pid != os.getpid())
     ours, theirs = socket.socketpair()
-    begun = Succession(LOOP, -1, hand_over=lambda _: None, give_up=lambda: None)
-    begun.begin(visitor(ours), [], {"NOTIFY_SOCKET": "@x"})
+    begun = Handover(LOOP, -1, hand_over=lambda _: None, give_up=lambda: None)
+    begun.begin(caller(ours), [], {"NOTIFY_SOCKET": "@x"})
     with theirs:
         assert b"restart the unit" in theirs.recv(1000)
         assert theirs.recv(1000) == b""
 
 
 def test_every_process_is_in_its_own_unit() -> None:
-    assert succession._is_in_our_unit(os.getpid())
+    assert handover._is_in_our_unit(os.getpid())
 
 
 # The successor fails
@@ -234,7 +234,7 @@ def successor_that(
             finally:
                 os._exit(0)
         connection, _ = listener.accept()
-    return Successor(visitor(connection)), pid
+    return Successor(caller(connection)), pid
 
 
 def test_a_successor_that_ends_is_seen_at_once() -> None:
@@ -255,7 +255,7 @@ def test_a_successor_that_says_something_else_is_not_believed() -> None:
 
 
 def test_a_silent_successor_is_killed_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(succession, "ANSWER_SECONDS", 0.2)
+    monkeypatch.setattr(handover, "ANSWER_SECONDS", 0.2)
     successor, pid = successor_that(lambda connection: None, hold=60)
     assert not successor.serves()
     assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == -9

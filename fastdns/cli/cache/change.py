@@ -10,12 +10,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...cache import nudge
 from ...cache.inspect import CacheAbsent, Reader
 from ...cache.lock import writer_lock
 from ...cache.store import Store
 from ...errors import Damaged, FastdnsError, LmdbError, MapFull
-from .site import NUDGE_SECONDS, Site
+from ...machine import keeper_requests
+from .site import KEEPER_SECONDS, Site
 
 LOCK_SECONDS = 2.0
 
@@ -40,7 +40,7 @@ def remove(
             if site.control is not None:
                 site.control.post(kind, name, qtype)
     if site.daemon is not None:
-        nudge.poke(site.places.keeper, NUDGE_SECONDS)
+        keeper_requests.wake_workers(site.places.keeper, KEEPER_SECONDS)
     return removed
 
 

@@ -26,7 +26,8 @@ from ...config.load import load
 from ...config.schema import Config
 from ...config.text import path_text
 from ...errors import FastdnsError
-from ...server import ground
+from ...machine.accounts import become
+from ...machine.directories import prepare
 from ...upstream.origin import origin_of
 from .. import options
 from ..output import emit, fail
@@ -126,9 +127,9 @@ def _make_cache(site: Site, config: Config) -> None:
             raise FastdnsError(
                 f"the running daemon has no disk cache now at {site.path} (see its log)"
             )
-        account = ground.prepare(site.places)
+        account = prepare(site.places)
         if account is not None:
-            ground.become(account)
+            become(account)
     with told(site.path):
         site.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(site.path):

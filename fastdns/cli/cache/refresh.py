@@ -13,18 +13,18 @@ import click
 
 from ..._control import CHANGE_NAME, CHANGE_REFRESH
 from ..._entry import newer
-from ...cache import nudge
 from ...cache.inspect import Reader
 from ...cache.items import Item, read_item
 from ...cache.keys import Key, spell_name, spell_type
 from ...config.places import which_one
 from ...errors import FastdnsError
+from ...machine import keeper_requests
 from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import locked
 from .get import no_entry
-from .site import NUDGE_SECONDS, Site, find_site
+from .site import KEEPER_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
@@ -75,7 +75,7 @@ def _ask(site: Site, name: bytes, types: list[int], before: dict[bytes, bytes]) 
     with locked(site.path):
         for qtype in types:
             site.control.post(CHANGE_REFRESH, name, qtype, variants[qtype])
-    nudge.poke(site.places.keeper, NUDGE_SECONDS)
+    keeper_requests.wake_workers(site.places.keeper, KEEPER_SECONDS)
 
 
 def _tell_others(site: Site, name: bytes, types: list[int]) -> None:
@@ -100,7 +100,7 @@ def _wait(
     old = dict(before)
     while old and time.monotonic() < until:
         time.sleep(PAUSE)
-        nudge.nudge(site.places.keeper, NUDGE_SECONDS)
+        keeper_requests.take_in(site.places.keeper, KEEPER_SECONDS)
         for batch in reader.values(list(old)):
             for disk_key, value in batch:
                 if newer(value, old[disk_key]):

@@ -11,7 +11,7 @@ import attrs
 
 from ..._clock import Moment
 from ..._control import Control
-from ...cache import nudge, records
+from ...cache import records
 from ...cache.files import DATA, LOCK
 from ...cache.inspect import CacheAbsent, Reader
 from ...cache.items import Judge
@@ -20,14 +20,15 @@ from ...config.load import load, load_places
 from ...config.places import Places, which_one
 from ...config.schema import Cache
 from ...errors import ConfigErrors, FastdnsError
-from ...server.ground import holder
+from ...machine import keeper_requests
+from ...machine.state_lock import holder
 from ..output import warn
 from ..owner import become_owner
 from . import progress
 from .access import check_access
 from .counted import counted
 
-NUDGE_SECONDS = 0.1
+KEEPER_SECONDS = 0.1
 
 
 @attrs.frozen
@@ -73,7 +74,7 @@ class Site:
     def take_in(self) -> bool:
         """Return True when everything that was answered until now is on disk; warn when not."""
         if self.daemon is not None:
-            if nudge.nudge(self.places.keeper, NUDGE_SECONDS):
+            if keeper_requests.take_in(self.places.keeper, KEEPER_SECONDS):
                 return True
             warn("the running daemon did not take in its newest answers; they may be missing here")
             return False

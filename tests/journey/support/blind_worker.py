@@ -7,10 +7,10 @@ import sys
 import gevent
 
 from fastdns.cli import main
-from fastdns.server import liveness
+from fastdns.server import watchdog
 from fastdns.server.worker import Worker
 
 if __name__ == "__main__":
-    liveness.LOOK_SECONDS, liveness.SILENT_SECONDS = 0.2, 2.0
+    watchdog.LOOK_SECONDS, watchdog.SILENT_SECONDS = 0.2, 2.0
     Worker._look_around = lambda _: gevent.sleep(3600)
     sys.exit(main())

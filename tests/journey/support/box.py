@@ -28,6 +28,7 @@ server:
   interface: {host}
   access-control: 0.0.0.0/0 allow
   do-daemonize: no
+  do-tcp: {tcp}
   username: ""
   chroot: ""
   directory: "{place}"
@@ -115,10 +116,10 @@ class Box:
         done = self.run("dig", "+short", "+tries=1", "+time=1", *arguments)
         return done.stdout == "192.0.2.1\n"
 
-    def start_upstream(self, host: str = UPSTREAM) -> int:
+    def start_upstream(self, host: str = UPSTREAM, *, tcp: bool = True) -> int:
         """Start unbound, which answers 192.0.2.1 whatever it is asked."""
         file = self.place / f"unbound-{host}.conf"
-        file.write_text(UNBOUND.format(host=host, place=self.place))
+        file.write_text(UNBOUND.format(host=host, place=self.place, tcp="yes" if tcp else "no"))
         pid = self.start("unbound", "-d", "-c", str(file))
         eventually(lambda: self.resolves(f"@{host}", "started.example"), bool)
         return pid

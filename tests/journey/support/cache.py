@@ -17,7 +17,7 @@ from fastdns._control import Control
 from fastdns._entry import Entry
 from fastdns._key import disk_key
 from fastdns._ring import Ring
-from fastdns.cache import nudge
+from fastdns.machine import keeper_requests
 
 from .daemon import Fastdns
 
@@ -80,7 +80,7 @@ class Disk:
     # As a command
 
     def nudge(self, timeout: float = 5.0) -> bool:
-        return nudge.nudge(self.run_dir / "keeper", timeout)
+        return keeper_requests.take_in(self.run_dir / "keeper", timeout)
 
     def entries(self) -> dict[bytes, Entry]:
         """All that is on disk, by disk key."""

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdns.config.schema import Address
-from fastdns.server.holders import Port, holder_of, leader, read_process
+from fastdns.machine.port_owners import Port, holder_of, leader, read_process
 
 # Binds a port, has a child of its own inherit that, and says which port it is.
 HOLDER = """

@@ -32,7 +32,7 @@ class Silence:
         self._since.clear()
 
 
-class LivenessCheck:
+class WorkerWatchdog:
     """Tells, every few seconds, who has shown no sign of life for long."""
 
     def __init__(self) -> None:

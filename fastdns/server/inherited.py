@@ -9,16 +9,17 @@ import attrs
 
 from ..config.places import Places
 from ..config.schema import Config
-from . import ground, takeover
-from .ground import Account
-from .handed import Handed, Pool, where_to_listen
+from ..machine.accounts import Account
+from ..machine.state_lock import lock, sign
+from . import takeover
+from .socket_activation import Handed, Pool, where_to_listen
 from .sockets import Listener, bind_all, give_away
 from .systemd import Manager
 
 log = logging.getLogger(__name__)
 
 
-class Heritage:
+class Inherited:
     """The lock on state_dir, sockets that are there already, and who is to be told of us."""
 
     def __init__(self, places: Places, account: Account | None, *, take_over: bool) -> None:
@@ -29,7 +30,7 @@ class Heritage:
         self._predecessor = takeover.find(places) if take_over else None
         handed = list(self.manager.handed)
         if self._predecessor is None:
-            self.lock = ground.lock(places, account)
+            self.lock = lock(places, account)
         else:
             self.lock = self._predecessor.lock
             handed = _joined(self._predecessor.handed, handed)
@@ -60,12 +61,12 @@ class Heritage:
         os.close(self.lock)
         self._predecessor.forget()
         self._predecessor = None
-        self.lock = ground.lock(self._places, None)
+        self.lock = lock(self._places, None)
 
     def release_predecessor(self) -> None:
         """Let it end: we serve."""
         if self._predecessor is not None:
-            ground.sign(self.lock)
+            sign(self.lock)
             self._predecessor.dismiss()
             self._predecessor = None
 

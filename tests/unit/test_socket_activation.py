@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from fastdns.config.schema import Address, Listen
-from fastdns.server.handed import Handed, Pool, handed, store_name, where_to_listen
+from fastdns.server.socket_activation import Handed, Pool, handed, store_name, where_to_listen
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
 Give = Callable[..., Handed]

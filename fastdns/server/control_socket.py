@@ -1,8 +1,6 @@
-"""The supervisor's socket, run_dir/supervisor: a line asks for something, lines are the answer.
+"""The supervisor's control socket, run_dir/supervisor: requests are taken there, and answered.
 
-Each line of an answer begins with a word: `ok`, `wrong` (a line about the configuration) or
-`error`. Then the supervisor hangs up. It is never kept waiting: who says nothing for a while, or
-takes no answer, is hung up on.
+It is never kept waiting: who says nothing for a while, or takes no answer, is hung up on.
 """
 
 from __future__ import annotations
@@ -13,28 +11,22 @@ import os
 import socket
 import struct
 import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 
-from ..cache.nudge import short_path
-from .desk import listen_at
+from ..machine.control_socket import ERROR, LINE_MAX, listen_at
 from .loop import Loop
 
 log = logging.getLogger(__name__)
 
-OK = "ok"
-WRONG = "wrong"
-ERROR = "error"
-LINE_MAX = 256  # octets of a request
-ANSWER_MAX = 1024 * 1024
-VISITORS_MAX = 8
+CALLERS_MAX = 8
 SILENT_SECONDS = 2.0
 LOOK_SECONDS = 30.0  # at the socket's file, which somebody may have removed
 _CREDENTIALS = struct.Struct("@iII")  # pid, uid, gid
 
 
-class Visitor:
+class Caller:
     """Somebody who has connected. Closing is up to whoever got the request."""
 
     def __init__(self, connection: socket.socket, loop: Loop) -> None:
@@ -47,7 +39,7 @@ class Visitor:
         loop.keep(connection.fileno())
 
     def say(self, word: str, text: str = "") -> None:
-        """Send a line, or as much of it as the visitor takes at once."""
+        """Send a line, or as much of it as the caller takes at once."""
         with suppress(OSError):  # nobody waits for it any more
             self.socket.send(f"{word} {text}".rstrip().encode() + b"\n", socket.MSG_DONTWAIT)
 
@@ -61,18 +53,18 @@ class Visitor:
         self.close()
 
 
-class Reception:
+class ControlSocket:
     """Admits root and the user whose daemon it is, and hands each request to whom it is for."""
 
     def __init__(
-        self, path: Path, loop: Loop, requests: Mapping[str, Callable[[Visitor], None]]
+        self, path: Path, loop: Loop, requests: Mapping[str, Callable[[Caller], None]]
     ) -> None:
         """A request's function may answer later, but answers and closes in the end."""
         self._path = path
         self._loop = loop
         self._requests = requests
         self._listener: socket.socket | None = None
-        self._visitors: list[Visitor] = []  # who have not yet said what they want
+        self._callers: list[Caller] = []  # who have not yet said what they want
         self._look_at = math.inf
         self._has_complained = False
 
@@ -97,8 +89,8 @@ class Reception:
     def close(self) -> None:
         """Hang up; the name goes, too, so that nobody knocks at a door without a house."""
         self._look_at = math.inf
-        for visitor in list(self._visitors):
-            self._dismiss(visitor)
+        for caller in list(self._callers):
+            self._dismiss(caller)
         if self._listener is not None:
             self._close_listener()
             with suppress(OSError):
@@ -107,14 +99,14 @@ class Reception:
     @property
     def due(self) -> float:
         """When `look` has to be called."""
-        return min((self._look_at, *(visitor.until for visitor in self._visitors)))
+        return min((self._look_at, *(caller.until for caller in self._callers)))
 
     def look(self) -> None:
         """Hang up on who has been silent for too long, and see to the socket."""
         now = time.monotonic()
-        for visitor in list(self._visitors):
-            if visitor.until <= now:
-                self._dismiss(visitor)
+        for caller in list(self._callers):
+            if caller.until <= now:
+                self._dismiss(caller)
         if self._look_at <= now:
             self.open()
 
@@ -130,67 +122,41 @@ class Reception:
             connection, _ = self._listener.accept()
         except OSError:
             return
-        visitor = Visitor(connection, self._loop)
-        if visitor.uid not in (0, os.geteuid()):
-            visitor.close()
+        caller = Caller(connection, self._loop)
+        if caller.uid not in (0, os.geteuid()):
+            caller.close()
             return
-        if len(self._visitors) >= VISITORS_MAX:
-            self._dismiss(self._visitors[0])
-        self._visitors.append(visitor)
-        self._loop.watch(connection.fileno(), lambda: self._hear(visitor))
+        if len(self._callers) >= CALLERS_MAX:
+            self._dismiss(self._callers[0])
+        self._callers.append(caller)
+        self._loop.watch(connection.fileno(), lambda: self._hear(caller))
 
-    def _hear(self, visitor: Visitor) -> None:
+    def _hear(self, caller: Caller) -> None:
         try:
-            piece = visitor.socket.recv(LINE_MAX, socket.MSG_DONTWAIT)
+            piece = caller.socket.recv(LINE_MAX, socket.MSG_DONTWAIT)
         except BlockingIOError:
             return
         except OSError:
             piece = b""
-        visitor.heard += piece
-        line, newline, _ = visitor.heard.partition(b"\n")
+        caller.heard += piece
+        line, newline, _ = caller.heard.partition(b"\n")
         if newline:
-            self._hand_over(visitor, line.decode("ascii", "replace").strip())
-        elif not piece or len(visitor.heard) >= LINE_MAX:
-            self._dismiss(visitor)
+            self._hand_over(caller, line.decode("ascii", "replace").strip())
+        elif not piece or len(caller.heard) >= LINE_MAX:
+            self._dismiss(caller)
 
-    def _hand_over(self, visitor: Visitor, request: str) -> None:
-        self._visitors.remove(visitor)
-        descriptor = visitor.socket.fileno()
+    def _hand_over(self, caller: Caller, request: str) -> None:
+        self._callers.remove(caller)
+        descriptor = caller.socket.fileno()
         self._loop.forget(descriptor)
         self._loop.keep(descriptor)
         answer = self._requests.get(request)
         if answer is not None:
-            answer(visitor)
+            answer(caller)
             return
-        visitor.say(ERROR, "not a request")
-        visitor.close()
+        caller.say(ERROR, "not a request")
+        caller.close()
 
-    def _dismiss(self, visitor: Visitor) -> None:
-        self._visitors.remove(visitor)
-        visitor.close()
-
-
-@contextmanager
-def visit(path: Path, request: str, seconds: float) -> Iterator[socket.socket]:
-    """Ask the supervisor whose socket lies there (OSError: nobody is there)."""
-    with closing(socket.socket(socket.AF_UNIX)) as connection:
-        connection.settimeout(seconds)
-        with short_path(path) as name:
-            connection.connect(name)
-        connection.sendall(f"{request}\n".encode())
-        yield connection
-
-
-def ask(path: Path, request: str, seconds: float) -> list[tuple[str, str]]:
-    """Return the lines of the answer, each as its word and its text.
-
-    OSError: nobody is there, or it hung up or was silent for so long before it had answered.
-    """
-    answer = b""
-    with visit(path, request, seconds) as connection:
-        while len(answer) < ANSWER_MAX and (piece := connection.recv(65536)):
-            answer += piece
-    lines = answer.decode("utf-8", "replace").splitlines()
-    if not lines:
-        raise ConnectionError("it hung up")
-    return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]
+    def _dismiss(self, caller: Caller) -> None:
+        self._callers.remove(caller)
+        caller.close()

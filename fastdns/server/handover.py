@@ -13,8 +13,9 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from ..machine.control_socket import ERROR, OK
+from .control_socket import Caller
 from .loop import Loop
-from .reception import ERROR, OK, Visitor
 from .takeover import BYE, DESCRIPTORS_AT_ONCE, READY, STOP, STOPPED
 
 log = logging.getLogger(__name__)
@@ -30,11 +31,11 @@ Named = Sequence[tuple[str, socket.socket]]
 class Successor:
     """An instance that wants to take over from this one, at the other end of a connection."""
 
-    def __init__(self, visitor: Visitor) -> None:
+    def __init__(self, caller: Caller) -> None:
         """The connection is its own from now on. OSError: whoever asked is gone."""
-        self.pid = visitor.pid
-        self._visitor = visitor
-        self._connection = visitor.socket
+        self.pid = caller.pid
+        self._caller = caller
+        self._connection = caller.socket
         self._heard = b""
         # A number may be another process's when it comes to the worst; this never is.
         self._process = os.pidfd_open(self.pid)
@@ -97,7 +98,7 @@ class Successor:
 
     def close(self) -> None:
         """Hang up."""
-        self._visitor.close()
+        self._caller.close()
         os.close(self._process)
 
     def _wait(self, seconds: float) -> str | None:
@@ -112,7 +113,7 @@ class Successor:
         return None
 
 
-class Succession:
+class Handover:
     """Whoever wants to take over just now: from the first request until it serves, or gives up."""
 
     def __init__(
@@ -132,23 +133,23 @@ class Succession:
         self._give_up = give_up
         self._successor: Successor | None = None
 
-    def begin(self, visitor: Visitor, sockets: Named, environment: Mapping[str, str]) -> None:
+    def begin(self, caller: Caller, sockets: Named, environment: Mapping[str, str]) -> None:
         """Answer a request; who has asked earlier and not gone on is forgotten."""
         self.end()
-        if environment and not _is_in_our_unit(visitor.pid):
-            visitor.say(ERROR, "its service manager would not accept it: restart the unit there")
-            visitor.close()
+        if environment and not _is_in_our_unit(caller.pid):
+            caller.say(ERROR, "its service manager would not accept it: restart the unit there")
+            caller.close()
             return
         try:
-            successor = Successor(visitor)
+            successor = Successor(caller)
         except OSError:
-            visitor.close()
+            caller.close()
             return
         try:
             successor.give(self._lock, sockets, environment)
         except OSError as error:
             log.warning("pid %d does not get the sockets: %s", successor.pid, error)
-            visitor.say(ERROR, "the sockets cannot be handed over")
+            caller.say(ERROR, "the sockets cannot be handed over")
             successor.close()
             return
         self._successor = successor

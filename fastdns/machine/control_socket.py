@@ -1,0 +1,86 @@
+"""A daemon's control sockets, in run_dir: a line asks for something, lines are the answer.
+
+Each line of the supervisor's answers begins with a word: `ok`, `wrong` (a line about the
+configuration) or `error`. Then the daemon hangs up. What is asked of the keeper is in
+keeper_requests.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+OK = "ok"
+WRONG = "wrong"
+ERROR = "error"
+LINE_MAX = 256  # octets of a request
+ANSWER_MAX = 1024 * 1024
+BACKLOG = 64
+
+
+@contextmanager
+def short_path(path: Path) -> Iterator[str]:
+    """Yield a name for a socket's path that fits into its address, however long the path is."""
+    descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        yield f"/proc/self/fd/{descriptor}/{path.name}"
+    finally:
+        os.close(descriptor)
+
+
+def listen_at(path: Path) -> socket.socket:
+    """Return a socket that listens there for processes of our user (OSError: it cannot be)."""
+    with suppress(FileNotFoundError):
+        path.unlink()  # a predecessor's
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    before = os.umask(0o177)
+    try:
+        with short_path(path) as name:
+            listener.bind(name)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    finally:
+        os.umask(before)
+    return listener
+
+
+@contextmanager
+def connected(path: Path, request: str, seconds: float) -> Iterator[socket.socket]:
+    """Send a request to the daemon whose socket lies there (OSError: nobody is there)."""
+    with closing(socket.socket(socket.AF_UNIX)) as connection:
+        connection.settimeout(seconds)
+        with short_path(path) as name:
+            connection.connect(name)
+        connection.sendall(f"{request}\n".encode())
+        yield connection
+
+
+def answer_to(path: Path, request: str, seconds: float) -> str:
+    """Return what a daemon's socket answers, without the last line's end.
+
+    OSError: nobody is there, or it has not hung up after so long.
+    """
+    until = time.monotonic() + seconds
+    answer = b""
+    with connected(path, request, seconds) as connection:
+        while len(answer) < ANSWER_MAX and (piece := connection.recv(65536)):
+            answer += piece
+            connection.settimeout(max(until - time.monotonic(), 0.001))
+    return answer.decode("utf-8", "replace").removesuffix("\n")
+
+
+def ask(path: Path, request: str, seconds: float) -> list[tuple[str, str]]:
+    """Return the lines of the supervisor's answer, each as its word and its text.
+
+    OSError: nobody is there, or it hung up or took too long before it had answered.
+    """
+    lines = answer_to(path, request, seconds).splitlines()
+    if not lines:
+        raise ConnectionError("it hung up")
+    return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]

@@ -1,0 +1,70 @@
+"""The directories of a daemon: made, handed to its account, fit to be used."""
+
+from __future__ import annotations
+
+import logging
+import os
+from pathlib import Path
+
+from ..config.places import Places, is_own_name
+from ..errors import StartError
+from .accounts import Account, name_of, obstacle, own_account, owner
+
+log = logging.getLogger(__name__)
+
+
+def prepare(places: Places) -> Account | None:
+    """Make the directories; return the account to become, None to stay who we are.
+
+    Root becomes the owner of state_dir, or, where that is root's own, the account of fastdns. A
+    root that may not, in a container without capabilities, stays root, and a warning says so.
+    """
+    account = None
+    if os.geteuid() == 0:
+        account = owner(places.state_dir) or own_account()
+    if account is not None and (reason := obstacle(account)) is not None:
+        log.warning("runs as root: it cannot become user %s (%s)", name_of(account.uid), reason)
+        account = None
+    for directory in (places.state_dir, places.run_dir):
+        if os.path.exists(directory) and not directory.is_dir():
+            raise StartError(f"{directory} is no directory; choose another place with --state DIR")
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            if account is not None:
+                _hand_over(directory, account)
+        except OSError as error:
+            raise StartError(
+                f"{directory}: {error.strerror}; choose another place with --state DIR"
+            ) from error
+    return account
+
+
+def check(places: Places) -> None:
+    """Make sure that whoever we are now can use the directories; StartError when not.
+
+    A user that root has become may be stopped by a directory above them.
+    """
+    for directory in (places.state_dir, places.run_dir):
+        if not os.access(directory, os.W_OK | os.X_OK):
+            raise StartError(
+                f"{directory}: user {name_of(os.getuid())}, under whom fastdns runs, "
+                f"cannot write there; choose another place with --state DIR"
+            )
+
+
+def _hand_over(directory: Path, account: Account) -> None:
+    """Make the account the owner of a directory of ours; never of one that holds other things."""
+    # By descriptor and no link followed: who owns the directory above may exchange what is there.
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    try:
+        uid = os.fstat(descriptor).st_uid
+        if uid == account.uid:
+            return
+        if uid != 0 or not all(map(is_own_name, os.listdir(descriptor))):
+            raise StartError(
+                f"{directory} belongs to another user or holds other files; "
+                f"choose an empty or a new directory with --state DIR"
+            )
+        os.fchown(descriptor, account.uid, account.gid)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,100 @@
+"""What doctor says about upstreams, over real sockets."""
+
+from __future__ import annotations
+
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from fastdns.config.schema import Address, Config, Server, Upstream
+from fastdns.doctor import upstreams
+from fastdns.doctor.findings import Finding
+
+END = b"end"
+
+
+@contextmanager
+def upstream(*, tcp: bool, rcode: int = 0) -> Iterator[Server]:
+    """Answers over UDP; over TCP either as well, or never, as behind a firewall that drops it."""
+    with (
+        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
+        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
+    ):
+        datagrams.bind(("127.0.0.1", 0))
+        streams.bind(datagrams.getsockname())
+        streams.listen()
+
+        def answer(query: bytes) -> bytes:
+            return query[:2] + bytes((0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0)) + query[12:17]
+
+        def serve_datagrams() -> None:
+            while (received := datagrams.recvfrom(4096))[0] != END:
+                datagrams.sendto(answer(received[0]), received[1])
+
+        def serve_streams() -> None:
+            while True:
+                connection, _ = streams.accept()
+                with connection:
+                    query = connection.recv(4096)
+                    if query == END:
+                        return
+                    reply = answer(query[2:])
+                    connection.sendall(len(reply).to_bytes(2, "big") + reply)
+
+        threads = [threading.Thread(target=serve_datagrams)]
+        threads += [threading.Thread(target=serve_streams)] if tcp else []
+        for thread in threads:
+            thread.start()
+        try:
+            yield Server("udp", Address(*datagrams.getsockname()))
+        finally:
+            datagrams.sendto(END, datagrams.getsockname())
+            if tcp:
+                with socket.create_connection(streams.getsockname()) as last:
+                    last.sendall(END)
+            for thread in threads:
+                thread.join()
+
+
+def look(*servers: Server) -> list[Finding]:
+    config = Config(
+        state_dir=Path("/nowhere"), run_dir=Path("/nowhere"), upstream=Upstream(servers=servers)
+    )
+    return list(upstreams.look(config, None))
+
+
+def test_upstream_that_answers_over_udp_and_tcp_is_one_line() -> None:
+    with upstream(tcp=True) as server:
+        (found,) = look(server)
+    assert found.state == "ok"
+
+
+def test_upstreams_whose_tcp_is_dropped_are_all_found_within_one_time_limit() -> None:
+    with ExitStack() as running:
+        servers = [running.enter_context(upstream(tcp=False)) for _ in range(4)]
+        begun = time.monotonic()
+        found = look(*servers)
+        took = time.monotonic() - begun
+
+    assert [one.state for one in found] == ["ok"] * 4 + ["wrong"] * 4
+    assert all("not over TCP (no answer in time)" in one.text for one in found[4:])
+    assert took < 2 * upstreams.TCP_SECONDS
+
+
+def test_upstream_without_tcp_beside_one_that_has_it_is_a_hint() -> None:
+    with upstream(tcp=True) as good, upstream(tcp=False) as bad:
+        found = look(good, bad)
+
+    assert [one.state for one in found] == ["ok", "ok", "hint"]
+    assert found[2].text.startswith(f"{bad} answers over UDP, but not over TCP")
+    assert f"port {bad.address.port} of it over TCP" in found[2].do
+
+
+def test_upstream_that_refuses_is_said_to_and_why() -> None:
+    with upstream(tcp=True, rcode=5) as server:
+        (found,) = look(server)
+    assert found.state == "wrong"
+    assert "answers REFUSED to . NS: it does not serve this address" in found.text
