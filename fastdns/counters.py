@@ -23,12 +23,6 @@ WORKER_SLOT = 2  # of the first worker; the others follow
 SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT = LAYOUT
 NAMES = tuple(name for name, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
-# Words of a slot that count what upstreams have answered well.
-ANSWERED_WORDS = tuple(
-    OUTCOMES_AT // 8 + place
-    for place, (_, tier, rcode) in enumerate(OUTCOMES)
-    if tier == "upstream" and rcode in ("NOERROR", "NXDOMAIN")
-)
 MAGIC = b"fastdns\0"
 VERSION = 3  # another one is another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
@@ -145,6 +139,15 @@ class Pages:
             for state in states:
                 if asked and state.name not in asked:
                     continue
+                known = together.get(state.name)
+                together[state.name] = state if known is None else _merge(known, state)
+        return list(together.values())
+
+    def upstreams_shown_since(self, moment: float) -> list[UpstreamState]:
+        """Return what processes know that have shown it since then (by time.monotonic)."""
+        together: dict[str, UpstreamState] = {}
+        for shown_at, states in self.upstream_tables():
+            for state in states if shown_at and shown_at >= moment else ():
                 known = together.get(state.name)
                 together[state.name] = state if known is None else _merge(known, state)
         return list(together.values())

@@ -70,7 +70,8 @@ class Resolver:
 
     @property
     def idle(self) -> bool:
-        return self._forward.count == 0
+        """Whether no client waits for an answer; what is asked for beyond that may be under way."""
+        return self._forward.waiting == 0
 
     def _keep_time(self) -> None:
         """Something is under way: have the time of each looked after."""

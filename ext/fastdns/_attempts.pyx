@@ -359,6 +359,7 @@ cdef class Attempts(Questions):
                 upstream.note_lame()
                 pending.failure = LAME
             else:
+                upstream.note_error()
                 self.keep_error(landing, pending)
             self.spend(pending, flight.upstream)
             self.flights.end(flight)

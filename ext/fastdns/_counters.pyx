@@ -145,16 +145,6 @@ cdef class Counters:
         cdef size_t index = INDEX[name]
         self.at[index] = value
 
-    def words(self, indices):
-        """Return the sum of these words: of counters by the order of COUNTERS, of outcomes behind them."""
-        cdef uint64_t total = 0
-        cdef size_t index
-        for index in indices:
-            if index >= COUNTER_MAX:
-                raise IndexError(index)
-            total += self.at[index]
-        return total
-
     def observe_hit(self, double seconds, long count=1):
         """Count so many answers from the cache that took so long."""
         observe(self.hit_latency, nanoseconds(seconds), count)

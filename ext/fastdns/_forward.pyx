@@ -329,6 +329,7 @@ cdef class Forward(Attempts):
             &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
         )
         self.flights.note_reply(flight, now_ns)
+        upstream.errors_in_a_row = 0
         self.answer(pending, TIER_UPSTREAM, &upstream.source.origin, &stored, 0, now_ns)
         self.leave(pending, flight)
         self.flights.end(flight)

@@ -38,6 +38,7 @@ cdef class Upstream:
     cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
     cdef uint64_t deviation_ns
     cdef int in_a_row                   # failures
+    cdef readonly int errors_in_a_row   # SERVFAIL, REFUSED and their like, up to a number; with no answer between them
     cdef int lossy                      # so many replies more, the line to it is taken for one that loses packets
     cdef int alikes                     # trials that ended like the query with OPT before them
     cdef uint64_t last_trial_ns
@@ -48,6 +49,7 @@ cdef class Upstream:
     cdef bint look_at(self, Form form, const Reply* reply, bint is_spoiled, uint64_t now_ns) noexcept
     # ^ learns from a reply what the upstream does with an OPT; True: ask the same without one
     cdef bint has_never_opt(self, uint64_t now_ns) noexcept nogil   # for long enough: what it sends is all there is
+    cdef void note_error(self) noexcept nogil
     cdef void note_lame(self) noexcept
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept
     cdef void note_loss(self) noexcept nogil        # a query, or the reply to it, has been lost on the way

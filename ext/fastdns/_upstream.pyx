@@ -13,6 +13,7 @@ cdef enum:
     OPT_OCTETS = 11
     DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
     FREE_TRIALS = 16        # without OPT that change nothing, before they get rare
+    ERRORS_COUNTED = 1000
     LOSSY_REPLIES = 256     # after a loss
     FORMERR = 1
     SERVFAIL = 2
@@ -194,6 +195,10 @@ cdef class Upstream:
         if (before == EDNS_NONE) != (edns == EDNS_NONE):
             self.tell_turn()
 
+    cdef void note_error(self) noexcept nogil:
+        if self.errors_in_a_row < ERRORS_COUNTED:
+            self.errors_in_a_row += 1
+
     cdef void note_lame(self) noexcept:
         if self.recurses:
             self.recurses = False
@@ -216,6 +221,13 @@ cdef class Upstream:
         """What was sent so many seconds ago was not answered."""
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns, 0)
+
+    def assume_dead(self):
+        """Take it for dead until it answers: another process has found that out."""
+        self.in_a_row = DEADLY_FAILURES
+        if self.alive:
+            self.alive = False
+            self.tell_turn()
 
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
         # RFC 6298 section 2.

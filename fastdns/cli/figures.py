@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 from .._counters import UpstreamState
 
 QUANTILES = (50, 95, 99)
@@ -49,6 +51,15 @@ def in_days(seconds: float) -> str:
         if len(parts) == 2:
             break
     return " ".join(parts) or "0 s"
+
+
+def in_date(at: float, now: float) -> str:
+    """A moment of the wall clock, in this machine's time: "2026-11-28 14:36:25 (12 min ago)"."""
+    try:
+        date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    except (OverflowError, ValueError, OSError):  # a clock that was set to nonsense
+        return "unknown"
+    return f"{date} ({in_days(now - at)} ago)" if at <= now else date
 
 
 def in_a_word(upstream: UpstreamState) -> str:

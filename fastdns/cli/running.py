@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import time
+
 from ..config.places import Places, which_one
 from ..counters import AnotherVersion, Pages
 from ..errors import FastdnsError
+from ..machine import keeper_requests
 from ..machine.state_lock import holder
+
+SHOW_SECONDS = 0.2
+PAUSE_SECONDS = 0.005
 
 
 class NotRunning(FastdnsError):
@@ -33,3 +39,17 @@ def pages_of_running(places: Places) -> Pages:
             "it has just started, or found no room for its own there"
         )
     return pages
+
+
+def await_newest(pages: Pages, places: Places) -> None:
+    """Have workers show their upstreams as they are now, and wait a moment for that.
+
+    They do so about once a second; who hangs, or may not be asked, is not waited for long.
+    """
+    begun = time.monotonic()
+    if not keeper_requests.wake_workers(places.keeper, SHOW_SECONDS):
+        return
+    while time.monotonic() < begun + SHOW_SECONDS:
+        if all(at >= begun for at, _ in pages.upstream_tables() if at):
+            return
+        time.sleep(PAUSE_SECONDS)

@@ -19,7 +19,7 @@ from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_octets, in_time
 from .output import emit
 from .owner import become_owner
-from .running import pages_of_running
+from .running import await_newest, pages_of_running
 
 A_DAY = "disk_written_bytes_per_day"
 DAY = 86400.0
@@ -35,6 +35,7 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
     places = load_places(path, state=state)
     become_owner(places.state_dir)
     pages = pages_of_running(places)
+    await_newest(pages, places)
     totals = pages.totals()
     if as_json:
         about = {"pid": pages.pid, "start_time_seconds": pages.started_at}

@@ -22,7 +22,7 @@ from ..machine import keeper_requests
 from . import options
 from .output import emit
 from .owner import become_owner
-from .running import NotRunning, pages_of_running
+from .running import NotRunning, await_newest, pages_of_running
 from .top_picture import Block, Busiest, Picture, Reading, UpstreamRates, picture
 from .top_screen import Screen, Wake
 
@@ -64,7 +64,7 @@ def top(path: Path | None, state: str | None, interval: float) -> int:
     places = load_places(path, state=state)
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in NO_TERMINAL
     become_owner(places.state_dir)
-    watch = Watch(places)
+    watch = Watch(places, is_exact=not on_terminal)
     if on_terminal:
         return _show(watch, interval)
     watch.look()
@@ -76,8 +76,10 @@ def top(path: Path | None, state: str | None, interval: float) -> int:
 class Watch:
     """Looks at a daemon again and again, and bears with it while it is started anew."""
 
-    def __init__(self, places: Places) -> None:
+    def __init__(self, places: Places, *, is_exact: bool = False) -> None:
+        """`is_exact`: upstreams as well show what happened between two looks, and no earlier."""
         self._places = places
+        self._is_exact = is_exact
         self._last: Reading | None = None
         self._picture: Picture | None = None
         self._upstream_rates = UpstreamRates()
@@ -92,7 +94,11 @@ class Watch:
         """Return what happened since the last look; FastdnsError: there is no daemon any more."""
         at = time.monotonic()
         try:
-            reading = Reading.of(pages_of_running(self._places), time.time(), at)
+            pages = pages_of_running(self._places)
+            if self._is_exact:
+                await_newest(pages, self._places)
+                at = time.monotonic()
+            reading = Reading.of(pages, time.time(), at)
         except FastdnsError as error:
             return self._bear_with(error, at)
         self._gone_at = None

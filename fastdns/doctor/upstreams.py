@@ -13,7 +13,7 @@ from ..config.places import Places
 from ..config.schema import Config, Seconds, Server, ServerFile
 from ..config.servers import parse_server
 from ..counters import Pages
-from ..server.refusals import MEANINGS
+from ..upstream.refusals import MEANINGS
 from ..upstream.sources import RESOLV_CONF, Sources, no_upstream
 from . import probe
 from .findings import Finding, hint, ok, wrong

@@ -3,7 +3,7 @@
 | line | answer |
 |---|---|
 | take-in | ok N: all that workers have told was taken in and committed, N entries written |
-| poke | ok: the workers look at the control page now |
+| poke | ok: the workers look at the control page, and show how the upstreams are, now |
 | busiest N | [[cache key in hex, hits a second], …] |
 
 Anything that cannot be done is answered `error TEXT`.

@@ -21,7 +21,7 @@ from gevent.event import Event
 from .._answer import Limits
 from .._cache import Cache
 from .._control import Control
-from .._counters import Counters
+from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
@@ -33,9 +33,9 @@ from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
 from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
+from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import Sources
 from .admission import Admission
-from .refusals import RefusalCheck
 from .sockets import Listener
 
 log = logging.getLogger(__name__)
@@ -66,6 +66,7 @@ class Inheritance:
     bell: int  # an eventfd: the keeper wants us to look at the control pages
     keeper_bell: int
     cache: Path  # the LMDB environment
+    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
 
 
 class Worker:
@@ -86,6 +87,7 @@ class Worker:
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
         self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
+        self._endpoints.take_over(inheritance.upstreams)
         self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
@@ -98,7 +100,7 @@ class Worker:
         )
         # One of all workers says it.
         is_first = inheritance.number == 0
-        self._refusals = RefusalCheck(counters, self._endpoints) if is_first else None
+        self._refusals = RefusalCheck() if is_first else None
         self._admission = Admission(config.access, tells=is_first)
         self._resolver = Resolver(
             self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
@@ -184,9 +186,13 @@ class Worker:
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
     def _answer_keeper(self) -> None:
-        """Do what the keeper has rung for: look at the control pages, report the hits."""
+        """Do what the keeper has rung for: look at the control pages, report the hits.
+
+        A command may be about to read how the upstreams are: what it is shown is of now.
+        """
         with suppress(BlockingIOError):
             os.read(self._bell, 8)
+        self._endpoints.show()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 
 from ..config.places import Places
 from ..counters import WORKER_SLOT
@@ -17,6 +18,7 @@ from .sockets import end_steering
 log = logging.getLogger(__name__)
 
 ORDER_MAX = 64  # octets
+NEW_SECONDS = 5.0  # workers show every second how the upstreams are
 
 
 class Standby(Role):
@@ -57,6 +59,7 @@ class Standby(Role):
             bell=berth.bell,
             keeper_bell=context.shared.keeper_bell,
             cache=self._places.environment(settings.config.cache.disk),
+            upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )
         worker.main(inheritance, ready)
 

@@ -58,6 +58,7 @@ class Endpoint:
         self._prober: gevent.Greenlet | None = None
         self._edns_prober: gevent.Greenlet | None = None
         self._has_turned = Event()
+        self._is_taking_over = False
 
     @property
     def state(self) -> UpstreamState:
@@ -72,6 +73,17 @@ class Endpoint:
             known.has_edns,
         )
 
+    def take_over(self, state: UpstreamState) -> None:
+        """Begin with what another process has found out about it, and has told the log."""
+        self._is_taking_over = True
+        if state.rtt is not None:
+            self.known.answered(state.rtt)
+        if not state.edns:
+            self.known.look_at_message(TRIAL, 0, has_opt=False)
+        if not state.alive:
+            self.known.assume_dead()
+        self._is_taking_over = False
+
     def _turn(self) -> None:
         if self._closed:
             return
@@ -80,7 +92,7 @@ class Endpoint:
             self._was_alive = self.known.alive
             self._live_or_die()
         if not self.known.has_edns and self._edns_prober is None:
-            self._edns_prober = gevent.spawn(self._probe_edns)
+            self._edns_prober = gevent.spawn(self._probe_edns, is_said=self._is_taking_over)
         if not self.known.does_recurse and not self._is_called_lame:
             self._is_called_lame = True
             log.warning(
@@ -97,6 +109,8 @@ class Endpoint:
             log.info("upstream %s answers again", self.server)
             self.known.forget_edns()
             self._prober = gevent.spawn(self._learn_edns)
+        elif self._is_taking_over:
+            self._prober = gevent.spawn(self._probe, 0.0)  # that may have changed meanwhile
         else:
             number = self.known.last_error
             log.warning(
@@ -104,7 +118,7 @@ class Endpoint:
                 self.server,
                 os.strerror(number) if number else "no reply in time",
             )
-            self._prober = gevent.spawn(self._probe)
+            self._prober = gevent.spawn(self._probe, PROBE_FIRST)
 
     def close(self) -> None:
         """Stop asking it: it is no upstream of ours any more."""
@@ -115,16 +129,15 @@ class Endpoint:
         self._flights.forget(self.known)
         self._channel.close()
 
-    def _probe(self) -> None:
+    def _probe(self, pause: float) -> None:
         """Ask a dead upstream rarely, until it answers: in turn with OPT and without.
 
         What it does with an OPT is learned when it is alive: before, silence says nothing of it.
         """
-        pause = PROBE_FIRST
         has_opt = True
         while not self.known.alive:
             gevent.sleep(pause)
-            pause = min(2 * pause, PROBE_MAX)
+            pause = min(max(2 * pause, PROBE_FIRST), PROBE_MAX)
             self._flights.probe(self.known, PROBE_KEY, PROBE if has_opt else PLAIN)
             has_opt = not has_opt
 
@@ -135,13 +148,12 @@ class Endpoint:
         if self.known.alive and not self.known.is_known:
             self._flights.probe(self.known, PROBE_KEY, TRIAL)
 
-    def _probe_edns(self) -> None:
+    def _probe_edns(self, *, is_said: bool) -> None:
         """Ask an upstream without EDNS now and then with an OPT, until that is answered.
 
         What was taken for that may have been a lost packet, so the first time comes soon.
         """
         pause = EDNS_PROBE_FIRST
-        is_said = False
         while not self.known.has_edns:
             gevent.sleep(pause)
             pause = min(4 * pause, EDNS_PROBE_MAX)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from .._answer import Limits
-from .._counters import Counters
+from .._counters import Counters, UpstreamState
 from .._flights import Flights
 from .._groups import Group
 from ..config.schema import Server, Upstream
@@ -38,6 +38,13 @@ class Endpoints:
             budget=min(settings.timeout * settings.attempts, BUDGET),
         )
         self.replace(servers)
+
+    def take_over(self, states: Iterable[UpstreamState]) -> None:
+        """Begin with what another process knows of those that are upstreams here, too."""
+        known = {state.name: state for state in states}
+        for endpoint in self._endpoints:
+            if (state := known.get(endpoint.state.name)) is not None:
+                endpoint.take_over(state)
 
     def replace(self, servers: Sequence[Server]) -> None:
         """Use these servers from now on; what is known of those that stay is kept."""

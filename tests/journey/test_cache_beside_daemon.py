@@ -21,7 +21,7 @@ from .support import stock
 from .support.client import ask, data, eventually, ttls
 from .support.commands import cache
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream, answer_a, in_turn
+from .support.false_upstream import Behaviour, FalseUpstream, answer_a, in_turn, silence
 from .support.nsd import Nsd
 from .support.unbound import Unbound
 
@@ -176,6 +176,29 @@ def test_refresh_tells_of_the_new_answer(start_fastdns: Start, upstream: FalseUp
         f"{name.rstrip('.')}. A: new answer from {upstream.host}:{upstream.port}, TTL 200 s\n"
     )
     assert data(ask(daemon, name)) == ["192.0.2.2"]
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "why"),
+    [
+        (lambda asked: asked.answer(rcode="SERVFAIL"), "what they say is an error, as SERVFAIL"),
+        (lambda asked: asked.answer(rcode="REFUSED"), "what they say is an error, as SERVFAIL"),
+        (silence, "no upstream has answered well in time"),
+    ],
+    ids=["SERVFAIL", "REFUSED", "silence"],
+)
+def test_refresh_says_that_it_has_failed_as_soon_as_that_is_known(
+    start_fastdns: Start, upstream: FalseUpstream, behaviour: Behaviour, why: str
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name(in_turn(answer_a, behaviour))
+    ask(daemon, name)
+    began = time.monotonic()
+    done = cache(daemon.state_dir, "refresh", name, status=1)
+    assert time.monotonic() - began < (4.7 if behaviour is silence else 2)
+    assert why in done.stderr
+    assert done.stderr.endswith("; the old entry stays\n")
+    assert data(ask(daemon, name)) == ["192.0.2.1"]
 
 
 def test_of_several_workers_one_asks_for_a_refresh_and_all_tell_the_new_answer(

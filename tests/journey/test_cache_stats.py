@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 from .support import stock
+from .support.client import ask, eventually
 from .support.commands import cache, on_terminal
+from .support.daemon import Fastdns
+from .support.false_upstream import FalseUpstream
 
 
 def test_stats_sums_up_as_json(state: Path) -> None:
@@ -25,8 +30,30 @@ def test_stats_sums_up_as_json(state: Path) -> None:
 
 
 def test_stats_prints_a_name_and_a_value_a_line_into_a_pipe(state: Path) -> None:
-    lines = dict(line.split() for line in cache(state, "stats").stdout.splitlines())
+    lines = dict(line.split(maxsplit=1) for line in cache(state, "stats").stdout.splitlines())
     assert (lines["entries"], lines["stale"], lines["ttl_from_60"]) == ("7", "1", "2")
+
+
+def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
+    state: Path, start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    lines = dict(line.split(maxsplit=1) for line in cache(state, "stats").stdout.splitlines())
+    assert re.fullmatch(r"900\d\d \(1 d 1 h\)", lines["oldest_seconds"])
+
+    daemon = start_fastdns(upstream=[upstream])
+    used = daemon.state_dir
+    ask(daemon, upstream.new_name())  # from when on it has written
+
+    def written_since() -> float | None:
+        return json.loads(cache(used, "stats", "--json").stdout)["written_since"]
+
+    since = eventually(written_since, bool)
+    date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
+    lines = dict(line.split(maxsplit=1) for line in cache(used, "stats").stdout.splitlines())
+    assert re.fullmatch(rf"{date} \(\d+ s ago\)", lines["written_since"])
+    status, seen = on_terminal(used, "stats")
+    assert status == 0
+    assert date[:10] in seen
 
 
 def test_stats_draws_tables_on_a_terminal(state: Path) -> None:

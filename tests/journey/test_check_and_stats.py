@@ -408,6 +408,32 @@ def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns])
     assert 2 <= failures <= queries <= len(dead.queries)
 
 
+def test_stats_right_after_a_query_counts_it_at_its_upstream(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        for number in (1, 2, 3):
+            ask(daemon, upstream.new_name())
+            found = json.loads(run("stats", "--json", "--state", str(daemon.state_dir)).stdout)
+            assert [one["queries_total"] for one in found["upstreams"]] == [number]
+
+
+def test_readme_names_every_metric_that_is_no_counter(state: Path) -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    printed = run("stats", "--state", str(state)).stdout.splitlines()
+    for line in printed:
+        name = line.split()[0].partition("{")[0]
+        if name not in dict(COUNTERS):
+            family = next(
+                one
+                for one in ("latency_hits_", "latency_misses_", "upstream_", name)
+                if name.startswith(one)
+            )
+            assert f"`{family}" in readme or f"{family}…" in readme, name
+    assert "`outcome_queries_total{transport,tier,rcode}`" in readme
+
+
 def test_counts_of_upstreams_go_on_when_a_worker_is_replaced(
     start_fastdns: Callable[..., Fastdns],
 ) -> None:

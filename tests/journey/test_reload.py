@@ -19,6 +19,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from fastdns._counters import UpstreamState
+from fastdns.counters import Pages
+
 from .support.client import (
     TcpClient,
     UdpClient,
@@ -31,7 +34,7 @@ from .support.client import (
     udp_socket,
 )
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream, answer_a
+from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 from .support.ports import free_port
 from .support.udp_table import udp_sockets
 
@@ -586,3 +589,75 @@ def test_children_of_the_daemon_do_not_hold_its_socket_or_visitors(
     assert listens(daemon.pid)
     for pid in daemon.process_ids()[1:]:
         eventually(partial(listens, pid), lambda it_does: not it_does)
+
+
+# ---- what is known of upstreams
+
+
+def upstreams_of(daemon: Fastdns) -> dict[str, UpstreamState]:
+    pages = Pages.attach(daemon.state_dir / "run" / "counters")
+    return {state.name: state for state in pages.upstreams()}
+
+
+def test_dead_upstream_costs_no_question_after_a_reload_and_is_said_once(
+    start_fastdns: Start,
+) -> None:
+    with FalseUpstream(silence) as dead, FalseUpstream() as good:
+        daemon = start_fastdns(upstream=[dead, good])
+        name = f"{dead.host}:{dead.port}"
+        while upstreams_of(daemon)[name].alive:
+            ask(daemon, good.new_name())
+        before = daemon.worker
+
+        assert daemon.reload().returncode == 0
+
+        assert daemon.worker != before
+        fresh = good.new_name()
+        assert data(ask(daemon, fresh)) == ["192.0.2.1"]
+        assert not dead.asked(fresh)
+        assert sum("does not answer" in line for line in daemon.log) == 1
+
+        dead.otherwise = answer_a
+        daemon.wait_for_log(f"upstream {name} answers again")
+
+
+def test_upstream_that_answers_again_while_it_is_reloaded_is_found_out_at_once(
+    start_fastdns: Start,
+) -> None:
+    with FalseUpstream(silence) as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        name = f"{upstream.host}:{upstream.port}"
+        for _ in range(3):
+            ask(daemon, upstream.new_name())
+        daemon.wait_for_log("does not answer")
+        upstream.otherwise = answer_a
+
+        assert daemon.reload().returncode == 0
+
+        daemon.wait_for_log(f"upstream {name} answers again", 3.0)
+
+
+def test_upstream_without_edns_is_asked_without_after_a_reload_and_its_round_trip_is_known(
+    start_fastdns: Start,
+) -> None:
+    def behave(asked: Asked) -> None:
+        if asked.message.edns >= 0:
+            asked.send(asked.wire[:2] + b"\x81\x81" + bytes(8))  # FORMERR, of a header alone
+        else:
+            answer_a(asked)
+
+    with FalseUpstream(behave) as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        name = f"{upstream.host}:{upstream.port}"
+        ask(daemon, upstream.new_name())
+        daemon.wait_for_log("does not answer queries with EDNS")
+        eventually(lambda: upstreams_of(daemon)[name].rtt, bool)
+
+        assert daemon.reload().returncode == 0
+
+        assert not upstreams_of(daemon)[name].edns
+        assert upstreams_of(daemon)[name].rtt
+        fresh = upstream.new_name()
+        ask(daemon, fresh)
+        assert [asked.message.edns for asked in upstream.asked(fresh)] == [-1]
+        assert sum("queries with EDNS" in line for line in daemon.log) == 1

@@ -17,9 +17,18 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from .support.client import TcpClient, ask, data, eventually, make_query, read_answer, udp_socket
+from .support.client import (
+    TcpClient,
+    ask,
+    data,
+    eventually,
+    make_query,
+    read_answer,
+    ttls,
+    udp_socket,
+)
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream, answer_a, silence
+from .support.false_upstream import FalseUpstream, answer_a, in_turn, silence
 
 Start = Callable[..., Fastdns]
 
@@ -182,6 +191,20 @@ def serves_connections(daemon: Fastdns, name: str) -> bool:
     except (OSError, AssertionError):  # no answer, or closed without one
         return False
     return True
+
+
+def test_end_comes_as_soon_as_nobody_waits_any_more(start_fastdns: Start) -> None:
+    short = in_turn(lambda asked: asked.answer("@ 1 IN A 192.0.2.1"), silence)
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        name = upstream.new_name(short)
+        ask(daemon, name)
+        time.sleep(1.2)  # beyond its TTL
+        assert ttls(ask(daemon, name)) == [30]  # it is stale, and asked for still
+        daemon.process.send_signal(signal.SIGTERM)
+        start = time.monotonic()
+        assert daemon.process.wait(8) == 0
+        assert time.monotonic() - start < 1  # after 1.8 of the 3.5 s that its upstream has
 
 
 def test_query_that_nobody_answers_does_not_hold_up_the_end(start_fastdns: Start) -> None:

@@ -26,6 +26,7 @@ from .support.daemon import Fastdns, address_of
 from .support.false_upstream import FalseUpstream
 from .support.terminal import Terminal
 
+Start = Callable[..., Fastdns]
 TOP = [sys.executable, "-m", "fastdns", "top"]
 GONE = r"fastdns: the daemon \(pid \d+\) has ended\n"
 HOST = b"\x04host\x04test\x00"
@@ -174,6 +175,18 @@ def test_idle_daemon_has_rates_of_zero_and_no_latencies(stage: Stage) -> None:
     assert rows(output, "queries") == {"UDP": ["0"], "TCP": ["0"], "all": ["0"]}
     assert rows(output, "latency") == {"hits": ["-", "-", "-"], "misses": ["-", "-", "-"]}
     assert rows(output, "answered from")["memory"] == ["0", "-"]
+
+
+def test_in_a_pipe_queries_of_before_count_for_no_upstream(start_fastdns: Start) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        for _ in range(3):
+            for _ in range(3):
+                ask(daemon, upstream.new_name())
+            command = [*TOP, "--interval", "1.5", "--state", str(daemon.state_dir)]
+            output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+            (row,) = (line.split() for line in output.splitlines() if address_of(upstream) in line)
+            assert row[-3] == "0"
 
 
 def test_terminal_that_cannot_draw_is_as_good_as_a_pipe(stage: Stage) -> None:

@@ -17,6 +17,7 @@ from ...cache.inspect import Reader
 from ...cache.items import Item, read_item
 from ...cache.keys import Key, spell_name, spell_type
 from ...config.places import which_one
+from ...counters import Pages
 from ...errors import FastdnsError
 from ...machine import keeper_requests
 from .. import options
@@ -28,7 +29,45 @@ from .site import KEEPER_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
+BEGIN_SECONDS = 0.3  # within which a worker has begun to ask
+ASKED, SILENT = "upstream_queries_total", "upstream_timeouts_total"
 OTHERS_SECONDS = 0.5  # that other variants of what has come are waited for
+
+
+class Asking:
+    """Whether the daemon still asks its upstreams, as far as its counters tell.
+
+    While it asks for others as well it is not known, and the answer is waited for in vain.
+    """
+
+    def __init__(self, site: Site, pages: Pages | None) -> None:
+        self.site = site
+        self._pages = pages
+        self._begun = time.monotonic()
+        self._before = {} if pages is None else pages.totals()
+        self.failure = ""
+
+    @classmethod
+    def of(cls, site: Site) -> Asking:
+        """Return it as it begins."""
+        try:
+            return cls(site, Pages.attach(site.places.counters))
+        except (OSError, ValueError):
+            return cls(site, None)
+
+    def is_over(self) -> bool:
+        """Return True when upstreams have been asked, and nothing is under way any more."""
+        if self._pages is None or time.monotonic() < self._begun + BEGIN_SECONDS:
+            return False
+        now = self._pages.totals()
+        if now["in_flight"] or now[ASKED] == self._before[ASKED]:
+            return False
+        self.failure = (
+            "no upstream has answered well in time"
+            if now[SILENT] > self._before[SILENT]
+            else "no upstream has a newer answer: what they say is an error, as SERVFAIL"
+        )
+        return True
 
 
 @click.command()
@@ -55,14 +94,13 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
         if not before:
             return fail(no_entry(name, qtype))
         types = sorted({_type_of(disk_key) for disk_key in before})
+        asking = Asking.of(site)
         _ask(site, name, types, before)
-        missing = _wait(site, reader, before, types, lambda item: emit(_line(item)))
+        missing = _wait(asking, reader, before, types, lambda item: emit(_line(item)))
         _tell_others(site, name, [qtype for qtype in types if qtype not in missing])
     for one in missing:
-        fail(
-            f"{spell_name(name)} {spell_type(one)}: no newer answer came within {PATIENCE:g} s; "
-            "the old entry stays"
-        )
+        why = asking.failure or f"no newer answer came within {PATIENCE:g} s"
+        fail(f"{spell_name(name)} {spell_type(one)}: {why}; the old entry stays")
     return 1 if missing else 0
 
 
@@ -88,7 +126,7 @@ def _tell_others(site: Site, name: bytes, types: list[int]) -> None:
 
 
 def _wait(
-    site: Site,
+    asking: Asking,
     reader: Reader,
     before: dict[bytes, bytes],
     types: list[int],
@@ -100,14 +138,17 @@ def _wait(
     old = dict(before)
     while old and time.monotonic() < until:
         time.sleep(PAUSE)
-        keeper_requests.take_in(site.places.keeper, KEEPER_SECONDS)
+        is_over = asking.is_over()  # before what has come until then is looked at
+        keeper_requests.take_in(asking.site.places.keeper, KEEPER_SECONDS)
         for batch in reader.values(list(old)):
             for disk_key, value in batch:
                 if newer(value, old[disk_key]):
                     del old[disk_key]
                     if _type_of(disk_key) in missing:
                         missing.remove(_type_of(disk_key))
-                        report(read_item(disk_key, value, site.judge()))
+                        report(read_item(disk_key, value, asking.site.judge()))
+        if is_over and missing:
+            break
         if not missing:
             until = min(until, time.monotonic() + OTHERS_SECONDS)
     return missing

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ import click
 from ...cache.survey import as_json as sums_as_json
 from ...cache.survey import survey
 from .. import options
-from ..figures import in_days, in_octets, in_share
+from ..figures import in_date, in_days, in_octets, in_share
 from ..output import emit
 from .progress import progress
 from .site import find_site
@@ -40,7 +41,12 @@ def stats(as_json: bool, path: Path | None, state: str | None) -> None:
 
 
 def _show_lines(told: dict[str, Any]) -> None:
-    lines = [(name, value) for name, value in told.items() if not isinstance(value, list)]
+    words: dict[str, Any] = {}
+    if (since := told["written_since"]) is not None:
+        words["written_since"] = in_date(since, time.time())
+    if (oldest := told["oldest_seconds"]) is not None:
+        words["oldest_seconds"] = f"{oldest:.0f} ({in_days(oldest)})"
+    lines = [(name, value) for name, value in (told | words).items() if not isinstance(value, list)]
     for one in told["ttl_histogram"]:
         lines.append((f"ttl_from_{one['from']}", one["entries"]))
     for one in told["origins"]:
@@ -76,6 +82,11 @@ def _show_tables(told: dict[str, Any]) -> None:
     console.print(bars)
 
 
+def _since(told: dict[str, Any]) -> str:
+    since = told["written_since"]
+    return "" if since is None else f"since {in_date(since, time.time())}"
+
+
 def _rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
     entries = told["entries"]
     rows = [("entries", f"{entries:,}", "")]
@@ -91,7 +102,7 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
         ("entries take", in_octets(told["entry_bytes"]), ""),
         ("map in use", in_octets(live), in_share(live, room)),
         ("map", in_octets(room), f"file {in_octets(told['file_bytes'])}"),
-        ("written a day", "-" if written is None else in_octets(written), ""),
+        ("written a day", "-" if written is None else in_octets(written), _since(told)),
     ]
     if len(told["origins"]) > 1:
         rows.append(("groups of upstreams", str(len(told["origins"])), "only one is in use"))

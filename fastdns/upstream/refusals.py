@@ -12,20 +12,15 @@ from collections.abc import Iterable
 
 import gevent
 
-from .._counters import Counters
-from ..counters import ANSWERED_WORDS
 from ..defects import report
-from ..upstream.endpoint import Endpoint
-from ..upstream.once import ROOT_NS, ask_server
+from .endpoint import Endpoint
+from .once import ROOT_NS, ask_server
 
 log = logging.getLogger(__name__)
 
-REPLIES_MIN = 5  # fewer say nothing
-GOOD_SHARE = 0.75  # of replies; with fewer good answers than that, somebody may be refusing
+ERRORS_MIN = 5  # in a row; fewer say nothing
 ASK_SECONDS = 2.0
-PAUSE_SECONDS = (
-    10.0  # until upstreams are asked again whether they refuse, longer each time in vain
-)
+PAUSE_SECONDS = 10.0  # until upstreams are asked again, longer each time
 PAUSE_MAX_SECONDS = 600.0
 AGAIN_SECONDS = 4.0  # until one that refuses is asked again, longer each time
 AGAIN_MAX_SECONDS = 60.0
@@ -36,13 +31,9 @@ MEANINGS = {
 
 
 class RefusalCheck:
-    """Looks at what the counters say, and asks an upstream itself before it says anything of it."""
+    """Sees who says nothing but errors, and asks it itself before it says anything of it."""
 
-    def __init__(self, counters: Counters, upstreams: Iterable[Endpoint]) -> None:
-        self._counters = counters
-        self._replies = _replies_of(upstreams)  # totals go on when a worker is replaced
-        self._good = counters.words(ANSWERED_WORDS)
-        self._asked: dict[str, int] = {}  # how many queries each had been sent at the last check
+    def __init__(self) -> None:
         self._refusing: dict[str, int] = {}  # those that have been told of: their RCODE
         self._pause = PAUSE_SECONDS
         self._again = AGAIN_SECONDS
@@ -54,32 +45,17 @@ class RefusalCheck:
         endpoints = list(upstreams)
         for name in self._refusing.keys() - {str(one.server) for one in endpoints}:
             del self._refusing[name]
-        is_suspicious = self._is_suspicious(endpoints)
+        wanted = [one for one in endpoints if self._is_suspicious(one)]
+        if not wanted:
+            self._pause = PAUSE_SECONDS
         now = time.monotonic()
-        if now < self._due or not (is_suspicious or self._refusing):
-            return
-        if self._check is None or self._check.dead:
-            wanted = [one for one in endpoints if self._has_been_asked(one)]
-            self._asked = {str(one.server): one.known.queries for one in endpoints}
+        if wanted and now >= self._due and (self._check is None or self._check.dead):
             self._check = gevent.spawn(self._ask_all, wanted)
             self._due = now + self._pause
             self._pause = min(2 * self._pause, PAUSE_MAX_SECONDS)
 
-    def _is_suspicious(self, endpoints: Iterable[Endpoint]) -> bool:
-        """Return whether clients got few good answers out of what the upstreams have replied."""
-        replies = _replies_of(endpoints)
-        if 0 <= replies - self._replies < REPLIES_MIN:
-            return False
-        good = self._counters.words(ANSWERED_WORDS)
-        share = (good - self._good) / max(replies - self._replies, 1)
-        self._replies, self._good = replies, good
-        if share > GOOD_SHARE:
-            self._pause = PAUSE_SECONDS
-        return share <= GOOD_SHARE
-
-    def _has_been_asked(self, one: Endpoint) -> bool:
-        name = str(one.server)
-        return name in self._refusing or one.known.queries > self._asked.get(name, 0)
+    def _is_suspicious(self, one: Endpoint) -> bool:
+        return one.known.errors_in_a_row >= ERRORS_MIN or str(one.server) in self._refusing
 
     def _ask_all(self, wanted: Iterable[Endpoint]) -> None:
         pool = gevent.get_hub().threadpool
@@ -110,7 +86,3 @@ class RefusalCheck:
                 log.warning("upstream %s answers %s to everything: %s", name, code, meaning)
         elif before is not None:
             log.info("upstream %s answers well again", name)
-
-
-def _replies_of(endpoints: Iterable[Endpoint]) -> int:
-    return sum(max(one.known.queries - one.known.failures, 0) for one in endpoints)
