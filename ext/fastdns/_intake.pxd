@@ -27,7 +27,7 @@ cdef class Intake:
     cdef Control control
     cdef object changes     # since an epoch; None: they have not been looked at
     cdef uint64_t changes_since
-    cdef readonly size_t removals       # that were taken and not yet written
+    cdef readonly size_t removals       # that were taken and not yet chosen
     cdef readonly size_t spared         # answers, since this began
     cdef Put* puts
     cdef readonly size_t chosen

@@ -4,8 +4,8 @@ Most of what a day brings is never asked for again, and most of that is over bef
 wait in their ring, where every worker finds them, and a mark there says whether somebody has. At a commit
 
 - an answer that was asked for again is written when it is good for a while yet;
-- the others wait until the oldest is an hour old. Then, or when their ring presses, those that were asked for again
-  are written, those that live for hours, and those of which the disk has an older one, which they end;
+- the others wait until the oldest is about an hour old. Then, or when their ring presses, those that were asked for
+  again are written, those that live for hours, and those of which the disk has an older one, which they end;
 - the rest is spared: it is not written.
 
 No Python object is made for an answer.
@@ -28,8 +28,8 @@ from fastdns._siphash cimport keyed_hash
 from fastdns._writer cimport Writer
 
 cdef enum:
-    HOUR_MS = 3600 * 1000       # that an answer waits at most to be asked for again
-    BATCH_MS = HOUR_MS // 2     # when one is that old, all that are this old are written in one go
+    WAIT_MS = 3300 * 1000       # that an answer waits to be asked for again, and then for the next commit
+    BATCH_MS = 1800 * 1000      # when one has, all that are this old are looked at in one go
     WORTH_MS = 300 * 1000       # that an answer is to live yet to be worth a page: a machine takes a while to start
     LONG_TTL = 6 * 3600         # seconds; most live shorter
     ALLOWED_A_SECOND = 1000
@@ -179,6 +179,7 @@ cdef class Intake:
         finally:
             mdb_txn_abort(txn)
             self.changes = None
+        self.removals = 0       # they are chosen, or overtaken
         self.give_back()
         return self.chosen
 
@@ -210,7 +211,7 @@ cdef class Intake:
             if is_first:
                 read_header(ring, at, &record, &header)
                 age = age_since(&header.stored, now)
-                has_old = age == AGE_UNKNOWN or age >= HOUR_MS
+                has_old = age == AGE_UNKNOWN or age >= WAIT_MS
                 is_first = False
             fate = self.fate_of(
                 ring, at, &record, store, txn, now, choice, has_old, pressing and head - at > pressing
@@ -241,7 +242,7 @@ cdef class Intake:
         read_header(ring, at, record, &header)
         age = age_since(&header.stored, now)
         if age == AGE_UNKNOWN:
-            age = HOUR_MS
+            age = WAIT_MS
         left = 1000 * <int64_t>header.ttl - age
         goes = presses or is_old and age >= BATCH_MS
         is_worth = (
@@ -344,7 +345,6 @@ cdef class Intake:
                     self.settle_put(put)
             self.chosen = 0
             self.give_back()
-        self.removals = 0
         return written
 
     cdef void settle_put(self, const Put* put) noexcept:

@@ -330,12 +330,18 @@ cdef class Ring:
         return 1 if self.step(head, &self.cursor, record, False) else -1
 
     cdef bint pass_over(self, uint64_t* position, RecordHead* record) noexcept nogil:
+        cdef size_t rest = self.capacity - (position[0] & (self.capacity - 1))
         if position[0] == self.cursor:
             return False
         memcpy(record, self.place_of(position[0]), ALIGNMENT)
         position[0] += aligned(record.size)
         # What was sound when it was read may have been damaged since.
-        return record.size != 0 and self.cursor - position[0] <= self.capacity
+        if record.size == 0 or aligned(record.size) > rest or self.cursor - position[0] > self.capacity:
+            return False
+        return (
+            record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL
+            or record.size >= sizeof(RecordHead) + record.key_length + HEADER_OCTETS
+        )
 
     cdef uint8_t* place_of(self, uint64_t position) noexcept nogil:
         return self.data + (position & (self.capacity - 1))

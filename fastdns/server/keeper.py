@@ -106,7 +106,7 @@ class Keeper:
         self._poll.register(inheritance.lifeline, select.POLLIN)
         self._socket = KeeperSocket(inheritance.socket, self._poll, self._answer)
         self._examined = -1
-        self._is_urgent = False
+        self._is_urgent, self._choice = False, CHOOSE_DUE
         self._committed_at = -math.inf
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
@@ -190,14 +190,15 @@ class Keeper:
         self._commit_at = now + self._inheritance.commit_interval
         self._committed_at = now
         self._intake.take_in(now)
-        self._is_urgent = True  # until it is done
+        # Until it is done:
+        self._is_urgent, self._choice = True, max(choice, self._choice)
         self._disk.look(now)
         store = self._disk.store(now)
         if store is None or self._broom.comes_first(store):
             return None
         try:
             with self._disk.writes.counted():
-                written = self._write(store, choice, counts, only_doubled=only_doubled)
+                written = self._write(store, self._choice, counts, only_doubled=only_doubled)
             self._broom.see(store, now)
             self._disk.succeeded()
         except MapFull as error:
@@ -206,7 +207,7 @@ class Keeper:
         except TROUBLE as error:
             self._disk.failed(error, now)
             return None
-        self._is_urgent = False
+        self._is_urgent, self._choice = False, CHOOSE_DUE
         return written
 
     def _write(self, store: Store, choice: int, most_counts: int, *, only_doubled: bool) -> int:
