@@ -19,6 +19,7 @@ MODULES = [
     "_ring_index",
     "_ring",
     "_rings",
+    "_intake",
     "_control",
     "_disk",
     "_put",
@@ -46,7 +47,7 @@ MODULES = [
     "_forward",
     "_fastpath",
 ]
-ON_LMDB = {"_disk", "_database", "_put", "_writer"}  # modules that are linked with liblmdb
+ON_LMDB = {"_disk", "_database", "_put", "_writer", "_intake"}  # linked with liblmdb
 
 # Under FASTDNS_STRICT, which the checks of a change set, a warning of Cython or of the C compiler
 # ends the build.

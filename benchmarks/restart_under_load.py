@@ -30,7 +30,7 @@ from peers import own_command
 from processes import BenchmarkError, free_port, pinned, query, tree
 from run import FIRST, RESULTS, leave, machine, some_of, tell
 
-from fastdns.server.sockets import granted_receive_buffer
+from fastdns.machine.receive_buffer import granted_receive_buffer
 
 TESTS = Path(__file__).resolve().parents[1] / "tests"
 LOAD_SECONDS = 3.0

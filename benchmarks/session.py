@@ -14,6 +14,7 @@ from processes import BenchmarkError, Server
 WARM_SECONDS = 300  # at most
 REST_SECONDS = 0.5  # a keeper that spends nothing for so long has nothing left to do
 KEEPER = "fastdns-keeper"
+COUNTED = ("ring_shed_total", "shed_total", "disk_writes_total", "disk_spared_total")
 
 
 @dataclass(frozen=True)
@@ -89,7 +90,7 @@ class Session:
             now_totals = inside.totals()
             result["workers_us"] = workers / result["answered"] * 1e6
             result["keeper_us"] = keeper / result["answered"] * 1e6
-            for name in ("ring_shed_total", "shed_total", "disk_writes_total"):
+            for name in COUNTED:
                 result[name] = now_totals[name] - totals[name]
         return result
 

@@ -35,7 +35,7 @@ LAYERS = (
     {"_changes", "_outbox"},
     {"_query"},
     {"_policy"},
-    {"_rings"},
+    {"_rings", "_intake"},
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domains", "_special_names"),

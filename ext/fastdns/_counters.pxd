@@ -60,6 +60,7 @@ cdef enum:      # indices, in the order of COUNTERS
     QUERIES_REFUSED
     TCP_REFUSED
     DISK_REFUSED
+    DISK_SPARED
     COUNTER_COUNT
 
 cdef enum:

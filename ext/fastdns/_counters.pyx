@@ -70,6 +70,7 @@ COUNTERS = (
     ("queries_refused_total", "queries of clients that may not ask, refused or dropped"),
     ("tcp_refused_total", "connections of clients that may not ask"),
     ("disk_refused_total", "answers not written to disk: too large for it, or without room in one piece"),
+    ("disk_spared_total", "answers not written to disk because nobody had asked for them again"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError("COUNTERS and the enumeration in _counters.pxd differ")

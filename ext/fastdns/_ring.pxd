@@ -17,9 +17,14 @@ cpdef enum:                 # kinds of records
     RECORD_HITS = 2         # payload: uint32_t, answers served since the last such record
     RECORD_SPOILED = 4      # no payload: what the disk has under this key cannot be used
 
+cdef enum:                  # marks, set by the consumer
+    RECORD_ASKED = 1        # the answer was asked for again
+    RECORD_DONE = 2         # it is on disk, or of no use any more: nobody looks at it
+
 ctypedef struct RecordHead:
     uint32_t size           # octets of head, key and payload; the next record starts at a multiple of 8
-    uint16_t kind
+    uint8_t kind
+    uint8_t marks
     uint16_t key_length
     uint64_t epoch          # of the control page, when the answer was asked for
 
@@ -40,7 +45,7 @@ cdef class Ring:
     #   under a minute are; then all. A failure is not for the disk: True, and nothing is written. An answer of TTL 0
     #   travels as a removal.
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t delta) noexcept nogil
-    # ^ False when more than half is used: the caller keeps its count and tries later
+    # ^ False when more than three quarters are used: the caller keeps its count and tries later
     cdef bint put_spoiled(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ False when more than half is used
     cdef size_t octets_used(self) noexcept nogil    # Python's `used`
@@ -49,10 +54,23 @@ cdef class Ring:
     ) noexcept nogil
     # ^ for any process: the newest answer or removal of the key while it is in the ring, copied; return the octets of
     #   its payload, 0: there is none, or it has more than `room`
+    # the consumer; what it has not given back stays where it is
+    cdef void take_up(self) noexcept nogil          # go on behind what was read, by this process or another
+    cdef int read_next(self, uint64_t* at, RecordHead* record) noexcept nogil
+    # ^ read the record at the cursor, and move that over it; 1, 0: there is none, -1: damage, `drop` is called for
+    cdef bint pass_over(self, uint64_t* position, RecordHead* record) noexcept nogil
+    # ^ move over one that was read; False: it is the last
+    cdef uint8_t* place_of(self, uint64_t position) noexcept nogil
+    cdef bint locate(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t* position, RecordHead* record
+    ) noexcept nogil                                # the newest answer or removal of a key
+    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil     # what its producer has not
+    cdef void mark(self, uint64_t position, int mark) noexcept nogil
+    cdef void give_back(self) noexcept nogil        # the space of what is done, up to the first that is not
+    cdef int drop(self, uint64_t head) except -1
     # private
     cdef int use(self, memory) except -1
     cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil
-    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record) noexcept nogil
+    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record, bint is_whole) noexcept nogil
     cdef const uint8_t* key_before(self, uint64_t cursor, const RecordHead* record) noexcept nogil
     cdef tuple record_before(self, const RecordHead* record)
-    cdef int drop(self, uint64_t head) except -1

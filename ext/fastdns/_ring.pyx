@@ -7,7 +7,9 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport Answer
 from fastdns._clock cimport Moment
-from fastdns._entry cimport ENTRY_VERSION, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry
+from fastdns._entry cimport (
+    ENTRY_VERSION, HEADER_OCTETS, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry,
+)
 from fastdns._key cimport key_is_sound
 from fastdns._ring_index cimport RingIndex
 from fastdns._siphash cimport keyed_hash
@@ -45,8 +47,11 @@ cdef inline uint64_t published(const uint64_t* head) noexcept nogil:
     return aligned(__atomic_load_n(head, __ATOMIC_ACQUIRE))
 
 
-cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept nogil:
-    """True when key and payload are what the kind demands; `size` octets are known to be there."""
+cdef bint record_is_sound(const RecordHead* record, const uint8_t* at, bint is_whole) noexcept nogil:
+    """True when key and payload are what the kind demands; `size` octets are known to be there.
+
+    Of a value only its length is looked at unless it is to be whole.
+    """
     cdef const uint8_t* key = at + sizeof(RecordHead)
     cdef size_t payload
     cdef Header header
@@ -55,6 +60,8 @@ cdef bint record_is_sound(const RecordHead* record, const uint8_t* at) noexcept 
         return False
     payload = record.size - sizeof(RecordHead) - record.key_length
     if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
+        if not is_whole:
+            return payload >= HEADER_OCTETS
         return read_entry(key + record.key_length, payload, &header, &stored) == 0
     if record.kind == RECORD_SPOILED:
         return payload == 0
@@ -116,7 +123,7 @@ cdef class Ring:
         cdef RecordHead record
         if head - tail > self.capacity or tail != aligned(tail):
             return      # the consumer says so
-        while at != head and self.step(head, &at, &record):
+        while at != head and self.step(head, &at, &record, True):
             if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
                 self.index.put(
                     keyed_hash(self.key_before(at, &record), record.key_length), at - aligned(record.size), tail, head
@@ -160,6 +167,7 @@ cdef class Ring:
                 return False
         record.size = <uint32_t>(sizeof(RecordHead) + key_length + entry_octets(answer))
         record.kind = RECORD_ANSWER if answer.ttl else RECORD_REMOVAL
+        record.marks = 0
         record.key_length = key_length
         record.epoch = epoch
         payload = self.reserve(&record, key, &end)
@@ -174,10 +182,11 @@ cdef class Ring:
         cdef RecordHead record
         cdef uint64_t end = 0
         cdef uint8_t* payload
-        if self.octets_used() > self.capacity // 2:
+        if self.octets_used() > self.capacity - self.capacity // 4:
             return False
         record.size = <uint32_t>(sizeof(RecordHead) + key_length + sizeof(uint32_t))
         record.kind = RECORD_HITS
+        record.marks = 0
         record.key_length = key_length
         record.epoch = 0
         payload = self.reserve(&record, key, &end)
@@ -194,6 +203,7 @@ cdef class Ring:
             return False
         record.size = <uint32_t>(sizeof(RecordHead) + key_length)
         record.kind = RECORD_SPOILED
+        record.marks = 0
         record.key_length = key_length
         record.epoch = 0
         if self.reserve(&record, key, &end) == NULL:
@@ -259,7 +269,7 @@ cdef class Ring:
         if (
             record.key_length != key_length or record.size < sizeof(RecordHead) + key_length or octets > room
             or record.size > min(<uint64_t>(self.capacity - start), head - position)
-            or record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL
+            or record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL or record.marks & RECORD_DONE
             or memcmp(at + sizeof(RecordHead), key, key_length) != 0
         ):
             return 0
@@ -285,7 +295,7 @@ cdef class Ring:
         if self.cursor - tail > head - tail:
             self.cursor = tail      # since this process forked, another one was the consumer
         while self.cursor != head and octets < limit_octets:
-            if not self.step(head, &self.cursor, &record):
+            if not self.step(head, &self.cursor, &record, True):
                 if found:
                     break           # these are good; the next call says what comes after them
                 self.drop(head)
@@ -304,7 +314,83 @@ cdef class Ring:
         """Let `records` start again with the first record that was not given back."""
         self.cursor = self.tail[0]
 
-    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record) noexcept nogil:
+    cdef void take_up(self) noexcept nogil:
+        cdef uint64_t tail = self.tail[0]
+        if self.cursor - tail > published(self.head) - tail:
+            self.cursor = tail      # since this process forked, another one was the consumer
+
+    cdef int read_next(self, uint64_t* at, RecordHead* record) noexcept nogil:
+        cdef uint64_t head = published(self.head)
+        cdef uint64_t tail = self.tail[0]
+        if head - tail > self.capacity or tail != aligned(tail):
+            return -1
+        at[0] = self.cursor
+        if self.cursor == head:
+            return 0
+        return 1 if self.step(head, &self.cursor, record, False) else -1
+
+    cdef bint pass_over(self, uint64_t* position, RecordHead* record) noexcept nogil:
+        cdef size_t rest = self.capacity - (position[0] & (self.capacity - 1))
+        if position[0] == self.cursor:
+            return False
+        memcpy(record, self.place_of(position[0]), ALIGNMENT)
+        position[0] += aligned(record.size)
+        # What was sound when it was read may have been damaged since.
+        if record.size == 0 or aligned(record.size) > rest or self.cursor - position[0] > self.capacity:
+            return False
+        return (
+            record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL
+            or record.size >= sizeof(RecordHead) + record.key_length + HEADER_OCTETS
+        )
+
+    cdef uint8_t* place_of(self, uint64_t position) noexcept nogil:
+        return self.data + (position & (self.capacity - 1))
+
+    cdef bint locate(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t* position, RecordHead* record
+    ) noexcept nogil:
+        cdef uint64_t head, tail
+        cdef const uint8_t* at
+        if not self.octets_used() or not self.index.find(hash, self.head, position):
+            return False
+        head = published(self.head)
+        tail = self.tail[0]
+        at = self.place_of(position[0])
+        if head - position[0] > head - tail or at + sizeof(RecordHead) + key_length > self.data + self.capacity:
+            return False
+        memcpy(record, at, sizeof(RecordHead))
+        if record.kind != RECORD_ANSWER and record.kind != RECORD_REMOVAL or record.key_length != key_length:
+            return False
+        return (
+            memcmp(at + sizeof(RecordHead), key, key_length) == 0
+            and record.size >= sizeof(RecordHead) + key_length + HEADER_OCTETS
+            and record.size <= min(<uint64_t>(self.data + self.capacity - at), head - position[0])
+        )
+
+    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil:
+        # Should the producer take the same slot just now, one of the two is not found until it is on disk.
+        self.index.put(hash, position, self.tail[0], published(self.head))
+
+    cdef void mark(self, uint64_t position, int mark) noexcept nogil:
+        cdef RecordHead* record = <RecordHead*>self.place_of(position)
+        record.marks |= <uint8_t>mark
+
+    cdef void give_back(self) noexcept nogil:
+        cdef uint64_t tail = self.tail[0]
+        cdef uint64_t at = tail
+        cdef RecordHead record
+        while self.pass_over(&at, &record):
+            if (record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL) and not record.marks & RECORD_DONE:
+                break
+            tail = at
+        __atomic_store_n(self.tail, tail, __ATOMIC_RELEASE)
+
+    def empty(self):
+        """Forget all that is here."""
+        self.cursor = published(self.head)
+        __atomic_store_n(self.tail, self.cursor, __ATOMIC_RELEASE)
+
+    cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record, bint is_whole) noexcept nogil:
         """Move a cursor over one record, which has to be sound and to end at `head` or before."""
         cdef size_t at = cursor[0] & (self.capacity - 1)
         cdef size_t rest = self.capacity - at
@@ -318,7 +404,7 @@ cdef class Ring:
         if record.kind == RECORD_PAD:
             if record.size != rest:
                 return False
-        elif not record_is_sound(record, self.data + at):
+        elif not record_is_sound(record, self.data + at, is_whole):
             return False
         cursor[0] += aligned(record.size)
         return True

@@ -12,7 +12,8 @@ _MAGIC = b"fastdnsR"
 _WORDS = struct.Struct("=Q56xQ")  # head and tail, a cache line each
 _WORDS_AT = 64
 _DATA_AT = 4096
-_RECORD = struct.Struct("=IHH")  # octets, kind, octets of the key
+_RECORD = struct.Struct("=IBBH")  # octets, kind, marks, octets of the key
+_DONE = 2  # of the marks: it is on disk, or not to be
 _ALIGNMENT = 8
 
 
@@ -37,7 +38,7 @@ def _count(content: bytes) -> int:
         at = _DATA_AT + tail % capacity
         if at + _RECORD.size > len(content):
             break
-        octets, kind, _ = _RECORD.unpack_from(content, at)
-        answers += kind == RECORD_ANSWER
+        octets, kind, marks, _ = _RECORD.unpack_from(content, at)
+        answers += kind == RECORD_ANSWER and not marks & _DONE
         tail += max(-octets // _ALIGNMENT * -_ALIGNMENT, _ALIGNMENT)
     return answers

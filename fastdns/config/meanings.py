@@ -59,6 +59,6 @@ KEYS = {
     "cache.stale_wait": "how long a client waits for an upstream before it gets such an answer",
     "cache.stale_ttl": "the TTL that such an answer is given with",
     "cache.prefetch": "refresh in the background what is asked in the last tenth of its TTL",
-    "cache.commit_interval": "the longest that new answers wait before they are written to disk: "
-    "a power cut takes what waits, and a longer wait writes less to an SD card",
+    "cache.commit_interval": "the longest that answers which were asked for again wait until they "
+    "are on disk: a power cut takes what waits, and a longer wait writes less to an SD card",
 }

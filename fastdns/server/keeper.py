@@ -22,9 +22,10 @@ import attrs
 from .._clock import Moment
 from .._control import Control
 from .._counters import Counters
+from .._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
 from .._ring import Ring
 from ..cache.intake import Intake
-from ..cache.store import SMALL_MAP, Store, Update, is_removal
+from ..cache.store import SMALL_MAP, Store, record_of
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
 from ..errors import MapFull
@@ -42,6 +43,7 @@ log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # at files that somebody may have removed
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
+TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
@@ -97,24 +99,24 @@ class Keeper:
             crashes=crashes,
             readers=READERS_A_WORKER * (inheritance.most_workers + 1) + READERS_BESIDE,
         )
-        self._intake = Intake(inheritance.rings, now)
+        self._intake = Intake(inheritance.rings, self._control, now)
         self._broom = Broom(self._disk, inheritance.stale, self._counters, now)
         self._poll = select.poll()
         self._poll.register(inheritance.bell, select.POLLIN)
         self._poll.register(inheritance.lifeline, select.POLLIN)
         self._socket = KeeperSocket(inheritance.socket, self._poll, self._answer)
         self._examined = -1
-        self._is_urgent = False
+        self._is_urgent, self._choice = False, CHOOSE_DUE
         self._committed_at = -math.inf
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
         self._look_at = now
 
     def start(self) -> None:
-        """Take in what is left of the last run: then workers find it on disk."""
+        """Write what is left of the last run."""
         now = time.monotonic()
         self._socket.open()  # who knocks from now on is heard afterwards
-        self._commit(now)
+        self._commit(now, CHOOSE_ALL)
         # Workers do not read what is examined, and would ask upstreams for all of it.
         until = now + EXAMINATION_SECONDS
         while self._disk.examination is not None and time.monotonic() < until:
@@ -123,11 +125,11 @@ class Keeper:
             self._tick(time.monotonic())
 
     def run(self) -> None:
-        """Work until there is no supervisor any more, or it wants us to end; then write all."""
+        """Work until the supervisor wants us to end or is gone; then write the rest."""
         while not self._listen():
             self._tick(time.monotonic())
         self._disk.hurry()
-        self._commit(time.monotonic(), COUNTS_AT_END, only_doubled=False)
+        self._commit(time.monotonic(), CHOOSE_LAST, COUNTS_AT_END, only_doubled=False)
         self._socket.close()
         self._disk.close()
 
@@ -171,27 +173,33 @@ class Keeper:
         if self._broom.comes_first(store):
             self._broom.sweep(store, now)
         elif self._is_urgent or self._intake.presses:
+            if now - self._tallied_at > TALLY_PAUSE_SECONDS:
+                self._tally(now)  # what was asked for again is not to be passed over
             self._commit(now)
         elif now >= self._broom.next_at:
             self._broom.sweep(store, now)
 
     def _commit(
-        self, now: float, counts: int = COUNTS_REGULAR, *, only_doubled: bool = True
+        self,
+        now: float,
+        choice: int = CHOOSE_DUE,
+        counts: int = COUNTS_REGULAR,
+        *,
+        only_doubled: bool = True,
     ) -> int | None:
-        """Write what is known; return how many answers were written, None: it was not to be."""
+        """Write what is to be; return how many answers that were, None: it cannot be done now."""
         self._commit_at = now + self._inheritance.commit_interval
         self._committed_at = now
-        self._intake.take(now)
-        self._is_urgent = True  # until it is done
+        self._intake.take_in(now)
+        # Until it is done:
+        self._is_urgent, self._choice = True, max(choice, self._choice)
         self._disk.look(now)
         store = self._disk.store(now)
         if store is None or self._broom.comes_first(store):
             return None
         try:
             with self._disk.writes.counted():
-                written = self._write(
-                    store, self._intake.counts(store, counts, only_doubled=only_doubled)
-                )
+                written = self._write(store, self._choice, counts, only_doubled=only_doubled)
             self._broom.see(store, now)
             self._disk.succeeded()
         except MapFull as error:
@@ -200,43 +208,36 @@ class Keeper:
         except TROUBLE as error:
             self._disk.failed(error, now)
             return None
-        self._is_urgent = False
+        self._is_urgent, self._choice = False, CHOOSE_DUE
         return written
 
-    def _write(self, store: Store, counts: list[Update]) -> int:
+    def _write(self, store: Store, choice: int, most_counts: int, *, only_doubled: bool) -> int:
         """Write answers and counts, under the lock under which commands make changes."""
-        if not (counts or self._intake.answer_count or self._intake.spoiled):
+        intake, counters, disk = self._intake, self._counters, self._disk
+        spared = intake.spared
+        chosen = intake.choose(store, Moment.now(), choice)
+        counters.add("disk_spared_total", intake.spared - spared)
+        counts = intake.counts(store, most_counts, only_doubled=only_doubled)
+        if not (counts or chosen or intake.spoiled):
             return 0
-        written, refused = 0, store.refused
-        with self._disk.writing():
+        with disk.writing():
             store.check_readers()  # a page that a dead reader saw last is free
-            self._disk.found_damaged(store.delete_spoiled(self._intake.spoiled), time.monotonic())
-            updates = sorted(self._needed(store) + counts)
-            sum_of_writes = (self._disk.writes.since, self._disk.writes.octets)
-            for done in store.apply(updates, Moment.now(), sum_of_writes):
-                for update in done:
-                    self._intake.wrote(update)
-                written += sum(update.value is not None for update in done)
-                self._counters.add("disk_commits_total")
-        self._intake.settle()
-        self._counters.add("disk_writes_total", written)
-        self._counters.add("disk_refused_total", store.refused - refused)
+            disk.found_damaged(store.delete_spoiled(intake.spoiled), time.monotonic())
+            sum_of_writes = record_of(disk.writes.since, disk.writes.octets)
+            commits, refused = store.commits, store.refused
+            try:
+                written = intake.commit(store, Moment.now(), sum_of_writes, counts)
+            finally:
+                counters.add("disk_commits_total", store.commits - commits)
+                counters.add("disk_refused_total", store.refused - refused)
+        counters.add("disk_writes_total", written)
         return written
-
-    def _needed(self, store: Store) -> list[Update]:
-        """Return the answers, without removals of what the disk does not have."""
-        answers = self._intake.answers(self._control)
-        if not self._intake.has_ended:
-            return answers
-        ended = [one.disk_key for one in answers if one.value and is_removal(one.value)]
-        known = dict(zip(ended, store.hits_of(ended), strict=True))
-        return [one for one in answers if known.get(one.disk_key, 0) is not None]
 
     # Workers
 
     def _hear_bell(self) -> None:
         _rings(self._inheritance.bell)
-        self._intake.take(time.monotonic())
+        self._intake.take_in(time.monotonic())
         self._is_urgent |= bool(self._intake.spoiled)
         if self._intake.has_ended:
             self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
@@ -249,7 +250,7 @@ class Keeper:
         until = now + TALLY_SECONDS
         while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
             left -= _rings(self._inheritance.bell)
-        self._intake.take(now)
+        self._intake.take_in(now)
 
     def _ring_workers(self) -> int:
         """Have all workers look at the control page; return how many there are."""
@@ -266,7 +267,7 @@ class Keeper:
         match request.split():
             case [word] if word == TAKE_IN:
                 self._tally(now)
-                written = self._commit(now, COUNTS_TAKE_IN, only_doubled=False)
+                written = self._commit(now, CHOOSE_ALL, COUNTS_TAKE_IN, only_doubled=False)
                 return (
                     f"{ERROR} the disk cannot be written now"
                     if written is None

@@ -116,7 +116,7 @@ class Maker:
         old_rings = dict(_old_rings(places, count))
         if control.is_new:  # what is in rings may have been overtaken by changes that it forgot
             for ring in [*rings, *old_rings.values()]:
-                _empty(ring)
+                ring.empty()
         return Shared(pages, control, rings, old_rings)
 
     def extend(self, shared: Shared, workers: int) -> bool:
@@ -183,15 +183,6 @@ def _size_of(path: Path) -> int:
         return path.stat().st_size
     except OSError:
         return 0
-
-
-def _empty(ring: Ring) -> None:
-    try:
-        while ring.records(ring.capacity):
-            pass
-    except ValueError:
-        pass  # it has emptied itself
-    ring.consume()
 
 
 def _bell() -> int:

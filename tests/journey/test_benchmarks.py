@@ -131,8 +131,9 @@ def test_a_tenth_of_the_mixed_load_is_new_to_the_cache(tmp_path: Path) -> None:
 
     mixed = one["fastdns"]["mixed"]
     assert mixed["answered"] > 0
-    # Each new answer is one that the keeper writes; the others it has from the warming.
-    assert mixed["disk_writes_total"] == pytest.approx(mixed["answered"] / 10, rel=0.1)
+    # Each new answer is one that the keeper writes or spares; the others it has from the warming.
+    chosen = mixed["disk_writes_total"] + mixed["disk_spared_total"]
+    assert chosen == pytest.approx(mixed["answered"] / 10, rel=0.1)
 
 
 @needs_cc

@@ -60,10 +60,19 @@ def names(count: int, domain: str = "example.test") -> list[str]:
 # Commits
 
 
-def test_answer_is_on_disk_after_the_commit_interval(start_fastdns: Start) -> None:
-    disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN))
-    disk.put("www.example.test")
-    eventually(lambda: disk.holds("www.example.test"), bool)
+def test_answer_that_was_asked_for_twice_is_on_disk_after_the_commit_interval(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config=OFTEN)
+    disk = Disk(daemon)
+    upstream_says = "@ 3600 IN A 192.0.2.1"
+    once, twice = (upstream.new_name(lambda asked: asked.answer(upstream_says)) for _ in "12")
+    for name in (once, twice, twice):
+        assert data(ask(daemon, name)) == ["192.0.2.1"]
+    eventually(lambda: disk.holds(twice), bool)
+    assert not disk.holds(once)
+    assert disk.nudge()
+    assert disk.holds(once)
     assert disk.ring().used == 0
 
 
@@ -79,7 +88,8 @@ def test_nothing_new_is_no_commit(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
     disk.put("www.example.test")
-    eventually(lambda: disk.holds("www.example.test"), bool)
+    assert disk.nudge()
+    assert disk.holds("www.example.test")
     before = disk.data.stat().st_mtime_ns, counter(daemon, "disk_commits_total")
     time.sleep(2.5)  # two intervals, in which nothing happens
     assert disk.nudge()
@@ -93,7 +103,6 @@ def test_last_answer_of_a_name_is_the_one_on_disk(start_fastdns: Start) -> None:
     disk.put("www.example.test", address="192.0.2.2")
     assert disk.nudge()
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
-    assert counter(daemon, "disk_writes_total") == 1
 
 
 def test_older_answer_does_not_replace_a_newer_one(start_fastdns: Start) -> None:
@@ -118,15 +127,17 @@ def test_entry_from_the_future_is_replaced_by_one_of_now(start_fastdns: Start) -
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
 
 
-def test_more_answers_than_a_ring_holds_reach_the_disk(start_fastdns: Start) -> None:
-    disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN))
+def test_of_more_answers_than_a_ring_holds_none_is_lost_by_chance(start_fastdns: Start) -> None:
+    daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
+    disk = Disk(daemon)
     ring, control, now = disk.ring(), disk.control(), Moment.now()
     for name in names(30_000):
         eventually(
             lambda name=name: ring.put(cache_key(name), answer(name), control.epoch, now), bool, 10
         )
     assert disk.nudge(10)
-    assert len(disk.entries()) == 30_000
+    assert len(disk.entries()) >= 10_000
+    assert len(disk.entries()) + counter(daemon, "disk_spared_total") == 30_000
 
 
 def test_cache_without_a_disk_lies_in_the_run_directory(start_fastdns: Start) -> None:
@@ -162,7 +173,8 @@ def test_hits_alone_are_written_when_they_have_doubled(start_fastdns: Start) -> 
     name, key = "www.example.test", cache_key("www.example.test")
     disk.put(name)
     assert disk.ring().put_hits_of(key, 8)
-    eventually(lambda: disk.get(name), lambda entry: entry and entry.hits == 8)
+    assert disk.nudge()
+    assert disk.get(name).hits == 8
     commits = counter(daemon, "disk_commits_total")
     assert disk.ring().put_hits_of(key, 7)
     time.sleep(2.5)  # two intervals
@@ -382,10 +394,9 @@ def test_commit_waits_for_the_command_that_holds_the_lock(start_fastdns: Start) 
     assert disk.nudge()  # makes the file of the lock, which has to be the daemon's own
     with writer_lock(disk.place, 2.0):
         disk.put("www.example.test")
-        told = daemon.wait_for_log("write lock")
-        assert str(os.getpid()) in told.string
+        assert not disk.nudge()
         assert not disk.holds("www.example.test")
-    eventually(lambda: disk.holds("www.example.test"), bool, 10)
+    eventually(lambda: disk.nudge() and disk.holds("www.example.test"), bool, 10)
 
 
 def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:

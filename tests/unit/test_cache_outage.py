@@ -24,6 +24,7 @@ from messages import (
 from fastdns._answer import Limits, failure
 from fastdns._clock import Moment
 from fastdns._entry import Entry
+from fastdns._intake import CHOOSE_ALL
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_REMOVAL
 from fastdns.cache.intake import Intake
@@ -88,29 +89,27 @@ def test_of_an_answer_and_a_removal_the_later_one_counts_on_disk(
 ) -> None:
     front = front_on(place)
     store = Store.open(place, 1 << 20)
-    for _ in store.apply(updates(front, [good(300)]), Moment.now()):
-        pass
+    write(front, store, [good(300)])
     assert store.get(disk_key(key())) is not None
     ended = answer_from(reply(address(0)))
     later = [ended, good(200)] if last_is_kept else [good(200), ended]
-    for _ in store.apply(updates(front, later), Moment.now()):
-        pass
+    write(front, store, later)
     value = store.get(disk_key(key()))
     assert (value is not None) == last_is_kept
     assert value is None or Entry.parse(value).ttl == 200
     store.close()
 
 
-def updates(front, answers):  # type: ignore[no-untyped-def]
+def write(front, store, answers):  # type: ignore[no-untyped-def]
+    """Have these answers come one after another, and the keeper write them."""
     now = Moment.now()
     for step, answer in enumerate(answers):
         moment = Moment(now.wall_ms + step, now.boot_ms + step, now.boot)
         front.ring.put(key(), answer, 0, moment)
-    intake = Intake([front.ring], 0.0)
-    intake.take(0.0)
-    found = intake.answers(front.control)
-    intake.settle()
-    return found
+    intake = Intake([front.ring], front.control, 0.0)
+    intake.take_in(0.0)
+    intake.choose(store, now, CHOOSE_ALL)
+    intake.commit(store, now, None, [])
 
 
 def in_outage(place: Path):  # type: ignore[no-untyped-def]

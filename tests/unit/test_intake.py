@@ -1,4 +1,4 @@
-"""What the keeper makes of rings: one answer a name, none that a change overtook, hit counts."""
+"""What the keeper makes of rings: what it writes and when, what a change overtook, hit counts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from messages import key, name
-from test_store import earlier, hits, update, value_of
+from test_store import hits, update, value_of
 
 from fastdns._clock import Moment
 from fastdns._control import (
@@ -20,7 +20,10 @@ from fastdns._control import (
     change_covers,
 )
 from fastdns._entry import Entry
+from fastdns._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
+from fastdns._key import disk_key
 from fastdns._ring import Ring
+from fastdns._rings import Rings
 from fastdns.cache.changes import Changes
 from fastdns.cache.hits import DECAY_SECONDS, PENDING_LIMIT, RATES_LIMIT, Hits, Rates
 from fastdns.cache.intake import Intake
@@ -35,94 +38,332 @@ def control() -> Control:
 
 
 @pytest.fixture
-def ring() -> Ring:
-    return Ring.open(None, 1 << 20)
-
-
-@pytest.fixture
 def store(tmp_path: Path) -> Iterator[Store]:
-    opened = Store.open(tmp_path / "cache", 1 << 20)
+    opened = Store.open(tmp_path / "cache", 8 << 20)
     yield opened
     opened.close()
 
 
-def put(ring: Ring, qname: str, stored: Moment | None = None, epoch: int = 0) -> None:
-    answer = Entry.parse(value_of(qname)).answer()
-    assert ring.put(key(qname), answer, epoch, stored or Moment.now())
+WAIT = 3300.0  # about an hour
+SHORT, WORTH, LONG = 60, 3000, 86400  # TTLs
 
 
-def taken(*rings: Ring) -> Intake:
-    intake = Intake(rings, START)
-    intake.take(START)
-    return intake
+class Keeper:
+    """Takes from rings and commits, as the keeper does, at moments of the test's."""
+
+    def __init__(self, store: Store, control: Control, *rings: Ring) -> None:
+        self.store = store
+        self.rings = rings or (Ring.open(None, 1 << 20),)
+        self.ring = self.rings[0]
+        self.control = control
+        self.start = Moment.now()
+        self.intake = Intake(self.rings, control, START)
+
+    def at(self, seconds: float) -> Moment:
+        gone = round(seconds * 1000)
+        start = self.start
+        return Moment(start.wall_ms + gone, start.boot_ms + gone, start.boot)
+
+    def put(self, qname: str, ttl: int = WORTH, at: float = 0, *, ring: Ring | None = None) -> bool:
+        answer = Entry.parse(value_of(qname, ttl=ttl)).answer()
+        return (ring or self.ring).put(key(qname), answer, 0, self.at(at))
+
+    def hit(self, qname: str, count: int = 1) -> None:
+        assert self.ring.put_hits_of(key(qname), count)
+
+    def commit(self, at: float = 0, choice: int = CHOOSE_DUE) -> int:
+        self.intake.take_in(START + at)
+        self.intake.choose(self.store, self.at(at), choice)
+        return self.intake.commit(self.store, self.at(at), None, [])
+
+    def stored(self, qname: str) -> float | None:
+        """When the answer that is on disk came, in seconds of the test's."""
+        value = self.store.get(disk_key(key(qname)))
+        if value is None:
+            return None
+        return (Entry.parse(value).stored_wall_ms - self.start.wall_ms) / 1000
 
 
-# ---- answers
+@pytest.fixture
+def keeper(store: Store, control: Control) -> Keeper:
+    return Keeper(store, control)
 
 
-def test_newest_of_two_workers_answers_counts_whichever_ring_it_came_through() -> None:
-    one, other = Ring.open(None, 1 << 16), Ring.open(None, 1 << 16)
-    put(one, "a.test", earlier(1))
-    put(other, "a.test", earlier(5))
-    put(one, "b.test", earlier(5))
-    put(other, "b.test", earlier(1))
-    updates = taken(one, other).answers(Control.open(None, "/nowhere"))
-    assert [Entry.parse(one.value).stored_wall_ms for one in updates] == [earlier(1).wall_ms] * 2
+@pytest.fixture
+def two(store: Store, control: Control) -> Keeper:
+    """With the rings of two workers."""
+    return Keeper(store, control, Ring.open(None, 1 << 16), Ring.open(None, 1 << 16))
 
 
-def test_ring_has_its_room_again_when_all_is_settled_and_not_before(
-    ring: Ring, control: Control
+# ---- which answers are written, and when
+
+
+def test_answer_that_was_asked_for_again_is_written_with_the_next_commit(keeper: Keeper) -> None:
+    keeper.put("again.test")
+    keeper.put("once.test")
+    keeper.hit("again.test", 3)
+    assert keeper.commit(30) == 1
+    assert keeper.stored("again.test") == 0
+    assert keeper.stored("once.test") is None
+    assert hits(keeper.store, "again.test") == 3
+
+
+def test_answer_that_was_asked_for_once_waits_and_is_written_when_it_is_asked_for_again(
+    keeper: Keeper,
 ) -> None:
-    put(ring, "a.test")
-    intake = taken(ring)
-    assert len(intake.answers(control)) == 1
-    assert ring.used > 0
-    assert len(taken(Ring.open(None), ring).answers(control)) == 0  # already read, in this process
-    intake.settle()
-    assert ring.used == 0
-    assert intake.answers(control) == []
+    keeper.put("a.test")
+    assert keeper.commit(30) == keeper.commit(600) == 0
+    keeper.hit("a.test")
+    assert keeper.commit(630) == 1
 
 
-def test_hit_counts_alone_do_not_stay_in_the_ring(ring: Ring) -> None:
-    assert ring.put_hits_of(key("a.test"), 3)
-    intake = taken(ring)
-    assert ring.used == 0
-    assert intake.hits.of(key("a.test")) == 3
+def test_answer_that_is_over_in_minutes_is_not_worth_a_page_of_its_own(keeper: Keeper) -> None:
+    keeper.put("a.test", SHORT)
+    keeper.hit("a.test")
+    assert keeper.commit(30) == 0
+    assert keeper.commit(WAIT) == 1  # good for a stale answer yet
 
 
-def test_hits_are_counted_once_though_their_ring_waits_for_a_commit(
-    ring: Ring, control: Control
+def test_after_an_hour_what_nobody_asked_for_again_is_written_if_it_lives_long(
+    keeper: Keeper,
 ) -> None:
-    put(ring, "a.test")
-    assert ring.put_hits_of(key("a.test"), 3)
-    intake = taken(ring)
-    intake.take(START + 1)
-    assert [one.hits for one in intake.answers(control)] == [3]
+    keeper.put("long.test", LONG)
+    keeper.put("short.test")
+    keeper.put("later.test", LONG, WAIT * 0.8)
+    assert keeper.commit(WAIT - 1) == 0
+    assert keeper.commit(WAIT) == 1
+    assert keeper.stored("long.test") == 0
+    assert keeper.intake.spared == 1
+    assert keeper.intake.waits(key("later.test"))
+    assert not keeper.intake.waits(key("short.test"))
 
 
-def test_ring_more_than_half_full_presses() -> None:
+def test_answer_that_is_spared_leaves_nothing_older_on_disk(keeper: Keeper) -> None:
+    """What it has replaced must not come back."""
+    keeper.put("a.test", SHORT)
+    keeper.commit(0, CHOOSE_ALL)
+    keeper.put("a.test", SHORT, 100)
+    assert keeper.commit(100 + WAIT) == 1
+    assert keeper.stored("a.test") == 100
+
+
+def test_at_a_stop_all_that_could_be_missed_is_written_and_the_rest_waits(keeper: Keeper) -> None:
+    for qname, ttl in (("a.test", WORTH), ("b.test", SHORT), ("c.test", SHORT)):
+        keeper.put(qname, ttl)
+    keeper.hit("c.test")
+    assert keeper.commit(30, CHOOSE_LAST) == 2
+    assert keeper.intake.waits(key("b.test"))
+    assert Keeper(keeper.store, keeper.control, keeper.ring).commit(31, CHOOSE_ALL) == 1
+
+
+def test_all_is_written_for_who_wants_to_see_it(keeper: Keeper) -> None:
+    for number in range(100):
+        keeper.put(f"n{number}.test", SHORT)
+    assert keeper.commit(0, CHOOSE_ALL) == 100
+    assert keeper.ring.used == 0
+
+
+def test_last_answer_of_a_name_is_the_one_that_is_written(keeper: Keeper) -> None:
+    for at in range(5):
+        keeper.put("a.test", at=at)
+    assert keeper.commit(9, CHOOSE_ALL) == 1
+    assert keeper.stored("a.test") == 4
+
+
+def test_answer_that_was_written_waits_no_more(keeper: Keeper) -> None:
+    keeper.put("first.test", SHORT)
+    keeper.put("a.test")
+    keeper.hit("a.test")
+    assert keeper.commit(30) == 1
+    keeper.hit("a.test")
+    assert keeper.commit(60) == 0
+    assert Rings(keeper.rings).look(key("a.test")) is None  # it is on disk
+    assert Rings(keeper.rings).look(key("first.test")) is not None
+
+
+def test_mark_outlives_the_keeper(keeper: Keeper) -> None:
+    keeper.put("a.test")
+    keeper.hit("a.test")
+    keeper.intake.take_in(START)
+    assert Keeper(keeper.store, keeper.control, keeper.ring).commit(1) == 1
+
+
+def test_answer_that_two_workers_have_asked_for_was_asked_for_twice(two: Keeper) -> None:
+    two.put("a.test")
+    two.put("a.test", at=5, ring=two.rings[1])
+    assert two.commit(30) == 1
+    assert two.stored("a.test") == 5
+    assert [ring.used for ring in two.rings] == [0, 0]
+
+
+@pytest.mark.parametrize("newer", [0, 1])
+def test_newest_of_two_workers_answers_counts_whichever_ring_it_came_through(
+    two: Keeper, newer: int
+) -> None:
+    two.put("a.test", at=9, ring=two.rings[newer])
+    two.put("a.test", at=1, ring=two.rings[1 - newer])
+    two.commit(30, CHOOSE_ALL)
+    assert two.stored("a.test") == 9
+    assert two.ring.used == two.rings[1].used == 0
+
+
+@pytest.mark.parametrize("later", [0, 1])
+def test_of_an_answer_and_a_removal_in_two_rings_the_later_counts(two: Keeper, later: int) -> None:
+    two.put("a.test")
+    two.commit(0, CHOOSE_ALL)
+    two.put("a.test", 0, 5, ring=two.rings[later])
+    two.put("a.test", WORTH, 9, ring=two.rings[1 - later])
+    two.put("b.test", WORTH, 5, ring=two.rings[later])
+    two.put("b.test", 0, 9, ring=two.rings[1 - later])
+    two.commit(30, CHOOSE_ALL)
+    assert two.stored("a.test") == 9
+    assert two.stored("b.test") is None
+
+
+def test_removal_does_not_wait(keeper: Keeper) -> None:
+    keeper.put("a.test")
+    keeper.commit(0, CHOOSE_ALL)
+    keeper.put("a.test", 0, 5)
+    keeper.intake.take_in(START)
+    assert keeper.intake.has_ended
+    assert keeper.commit(6) == 1
+    assert keeper.stored("a.test") is None
+    assert not keeper.intake.has_ended
+
+
+# ---- a ring that presses
+
+
+def fill(keeper: Keeper, ttl: int, marked: int = 0, label: str = "n") -> int:
+    """Put answers until the ring presses, and ask again for one of so many; return how many."""
+    count = 0
+    while not keeper.intake.presses:
+        assert keeper.put(f"{label}{count}.test", ttl)
+        count += 1
+        if marked and count % marked == 0:
+            keeper.hit(f"{label}{count - 1}.test")
+    return count
+
+
+def test_ring_that_presses_has_room_again_and_what_was_asked_for_again_is_written(
+    store: Store, control: Control
+) -> None:
+    keeper = Keeper(store, control, Ring.open(None, 1 << 18))
+    count = fill(keeper, SHORT, 10)
+    written = keeper.commit(1)
+    assert 0 < written <= count // 10
+    assert keeper.stored("n9.test") == 0
+    assert keeper.stored("n8.test") is None
+    assert keeper.intake.spared > count // 3
+    assert keeper.ring.used <= keeper.ring.capacity // 4
+    assert keeper.intake.waits(key(f"n{count - 1}.test"))
+
+
+def test_what_lives_a_while_is_written_from_a_ring_that_presses_as_fast_as_is_reasonable(
+    store: Store, control: Control
+) -> None:
+    keeper = Keeper(store, control, Ring.open(None, 1 << 22))
+    fill(keeper, WORTH)
+    assert keeper.commit(1) == 4000
+    assert keeper.intake.spared > 100
+    fill(keeper, WORTH, label="m")
+    assert keeper.commit(1.5) == 500
+
+
+# ---- rings
+
+
+def test_hit_counts_alone_do_not_stay_in_the_ring(keeper: Keeper) -> None:
+    keeper.hit("a.test", 3)
+    keeper.intake.take_in(START)
+    assert keeper.ring.used == 0
+    assert keeper.intake.hits.of(key("a.test")) == 3
+
+
+def test_hits_are_counted_once_though_their_ring_waits_for_a_commit(keeper: Keeper) -> None:
+    keeper.put("a.test")
+    keeper.hit("a.test", 3)
+    keeper.intake.take_in(START)
+    keeper.intake.take_in(START + 1)
+    again = Keeper(keeper.store, keeper.control, keeper.ring)
+    again.intake.take_in(START + 1)
+    assert (keeper.intake.hits.of(key("a.test")), again.intake.hits.of(key("a.test"))) == (3, 0)
+
+
+def test_hits_of_what_waits_are_not_forgotten(keeper: Keeper) -> None:
+    keeper.put("a.test", SHORT)
+    keeper.hit("a.test", 3)
+    keeper.intake.take_in(START)
+    assert keeper.intake.counts(keeper.store, 100, only_doubled=False) == []
+    keeper.commit(0, CHOOSE_ALL)
+    assert hits(keeper.store, "a.test") == 3
+
+
+def test_ring_more_than_half_full_presses(control: Control) -> None:
     ring = Ring.open(None, 1 << 14)
-    intake = Intake([ring], START)
+    intake = Intake([ring], control, START)
+    answer = Entry.parse(value_of("a.test")).answer()
     for number in range(1000):
         was_full = ring.used > ring.capacity // 2
         assert intake.presses == was_full
         if was_full:
             break
-        put(ring, f"n{number}.test")
+        assert ring.put(key(f"n{number}.test"), answer, 0, Moment.now())
     assert intake.presses
+
+
+def test_key_of_an_entry_that_a_worker_could_not_use_is_told(keeper: Keeper) -> None:
+    assert keeper.ring.put_spoiled_key(key("a.test"))
+    keeper.intake.take_in(START)
+    assert keeper.intake.spoiled == {disk_key(key("a.test"))}
+    keeper.commit()
+    assert keeper.intake.spoiled == set()
+
+
+def test_damaged_ring_loses_what_it_has_and_no_other(
+    tmp_path: Path, store: Store, control: Control, caplog: pytest.LogCaptureFixture
+) -> None:
+    path = tmp_path / "ring"
+    keeper = Keeper(store, control, Ring.open(path, 1 << 16), Ring.open(None, 1 << 16))
+    keeper.put("a.test")
+    keeper.put("b.test", ring=keeper.rings[1])
+    with path.open("r+b") as file:
+        file.seek(4096 + 4)
+        file.write(b"\x09")  # no kind of record
+    assert keeper.commit(0, CHOOSE_ALL) == 1
+    assert "damaged" in caplog.text
+    assert keeper.stored("b.test") == 0
+    keeper.put("c.test")
+    assert keeper.commit(0, CHOOSE_ALL) == 1
+
+
+def test_value_that_is_damaged_is_not_written_and_costs_no_other(
+    tmp_path: Path, store: Store, control: Control
+) -> None:
+    path = tmp_path / "ring"
+    keeper = Keeper(store, control, Ring.open(path, 1 << 16))
+    keeper.put("a.test")
+    keeper.put("b.test")
+    with path.open("r+b") as file:
+        file.seek(4096 + keeper.ring.used // 2 - 20)
+        file.write(b"\xff\xff")
+    assert keeper.commit(0, CHOOSE_ALL) == 1
+    assert keeper.stored("b.test") == 0
+    assert keeper.ring.used == 0
 
 
 # ---- changes
 
 
-def test_answers_asked_for_before_a_change_are_dropped_by_name_and_type(
-    ring: Ring, control: Control
-) -> None:
-    put(ring, "a.test", epoch=0)
-    put(ring, "b.test", epoch=0)
-    control.post(CHANGE_NAME, name("a.test"), 28)  # AAAA: another entry
-    control.post(CHANGE_NAME, name("b.test"), 1)
-    assert [one.key for one in taken(ring).answers(control)] == [key("a.test")]
+def test_answers_asked_for_before_a_change_are_dropped_by_name_and_type(keeper: Keeper) -> None:
+    keeper.put("a.test")
+    keeper.put("b.test")
+    keeper.control.post(CHANGE_NAME, name("a.test"), 28)  # AAAA: another entry
+    keeper.control.post(CHANGE_NAME, name("b.test"), 1)
+    assert keeper.commit(0, CHOOSE_ALL) == 1
+    assert keeper.stored("a.test") == 0
+    assert keeper.stored("b.test") is None
+    assert keeper.ring.used == 0
 
 
 def test_request_for_a_refresh_overtakes_nothing(control: Control) -> None:
@@ -154,18 +395,17 @@ def test_changes_sorted_by_name_say_the_same_as_one_by_one(control: Control) -> 
 # ---- hit counts
 
 
-def test_counts_are_written_on_top_of_what_the_disk_has(store: Store, control: Control) -> None:
+def test_counts_are_written_on_top_of_what_the_disk_has(keeper: Keeper) -> None:
+    store, intake = keeper.store, keeper.intake
     list(store.apply([update("a.test", hits=10)], Moment.now()))
-    ring = Ring.open(None, 1 << 16)
-    assert ring.put_hits_of(key("a.test"), 9)
-    assert ring.put_hits_of(key("absent.test"), 9)
-    intake = taken(ring)
+    keeper.hit("a.test", 9)
+    keeper.hit("absent.test", 9)
+    intake.take_in(START)
     assert intake.counts(store, 100, only_doubled=True) == []
     assert intake.hits.of(key("absent.test")) == 0  # nowhere to keep it
-    (count,) = intake.counts(store, 100, only_doubled=False)
-    list(store.apply([count], Moment.now()))
+    counts = intake.counts(store, 100, only_doubled=False)
+    assert intake.commit(store, keeper.at(0), None, counts) == 0
     assert hits(store, "a.test") == 19
-    intake.hits.settle(count.key, count.hits)
     assert intake.counts(store, 100, only_doubled=False) == []
 
 

@@ -224,9 +224,9 @@ def test_least_valuable_answers_are_shed_first(answer: Answer, least: Answer) ->
     assert ring.put(key(), least, 0, NOW)
 
 
-def test_counts_of_hits_wait_when_more_than_half_is_used(answer: Answer) -> None:
+def test_counts_of_hits_wait_when_more_than_three_quarters_are_used(answer: Answer) -> None:
     ring = Ring.open(None, SMALL)
-    while ring.used <= ring.capacity // 2:
+    while ring.used <= ring.capacity * 3 // 4:
         assert ring.put_hits_of(key(), 1)
         ring.put(key(), answer, 0, NOW)
     assert not ring.put_hits_of(key(), 1)
