@@ -99,8 +99,10 @@ def test_nothing_new_is_no_commit(start_fastdns: Start) -> None:
 def test_last_answer_of_a_name_is_the_one_on_disk(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM)
     disk = Disk(daemon)
-    disk.put("www.example.test", address="192.0.2.1")
-    disk.put("www.example.test", address="192.0.2.2")
+    now = Moment.now()
+    earlier = Moment(now.wall_ms - 1, now.boot_ms - 1, now.boot)
+    disk.put("www.example.test", address="192.0.2.1", stored=earlier)
+    disk.put("www.example.test", address="192.0.2.2", stored=now)
     assert disk.nudge()
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
 
