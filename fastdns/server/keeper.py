@@ -30,6 +30,7 @@ from ..counters import KEEPER_SLOT
 from ..errors import MapFull
 from ..machine.control_socket import ERROR, OK
 from ..machine.keeper_requests import BUSIEST, TAKE_IN, WAKE
+from ..machine.priority import give_way
 from .broom import Broom
 from .children import Child
 from .disk import TROUBLE, Disk
@@ -44,7 +45,6 @@ TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
-NICE = 10
 # Who reads the environment at once: a worker by itself and by the threads of its pool (gevent has
 # 10), also one that is being replaced; and commands.
 READERS_A_WORKER = 11
@@ -371,25 +371,13 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _step_back()
+    give_way()
     keeper = Keeper(inheritance, crashes)
     keeper.start()
     with suppress(BrokenPipeError):  # nobody waited for it
         os.write(ready, b"1")
     os.close(ready)
     keeper.run()
-
-
-def _step_back() -> None:
-    """Let workers have the processor first.
-
-    SCHED_BATCH: waking up never takes it from whoever runs. Nice 10: a tenth of it is left to us
-    where workers want all, and what is then written at once costs less an entry; with less
-    (SCHED_IDLE), the write lock would be held for seconds.
-    """
-    os.nice(NICE)
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _rings(bell: int) -> int:
