@@ -156,9 +156,12 @@ cdef class Counters:
         """Count an answer that somebody else had to be asked for, and that took so long."""
         observe(self.miss_latency, nanoseconds(seconds), 1)
 
-    def show_life(self):
-        """Say that this process goes on; to be called about once a second, by nothing that may take long."""
-        self.alive_at[0] = <uint64_t>time.monotonic_ns()
+    def show_life(self, double ahead=0):
+        """Say that this process goes on; to be called about once a second, by nothing that may take long.
+
+        `ahead`: what comes now may take so many seconds.
+        """
+        self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
     def show_upstreams(self, states):
         """Show these upstreams, in this order; at most 32 of them, and of a long name its beginning."""

@@ -22,6 +22,7 @@ LOCK_SECONDS = 0.5  # that a command may make us wait
 PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
 PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
+COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
 HUNG = "has sent a look-up round in a circle"
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
@@ -199,6 +200,7 @@ class Disk:
         if not store.is_oversized():
             return
         try:
+            self._counters.show_life(ahead=COPY_SECONDS)
             with self.writing(), self.writes.counted():
                 store.write_compact()
                 self._close_store()

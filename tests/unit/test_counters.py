@@ -357,6 +357,8 @@ def test_sign_of_life_is_a_word_of_its_own() -> None:
     assert never == 0.0
     assert start - 1e-6 <= at <= time.monotonic()
     assert pages.totals() == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    pages.counters(1).show_life(ahead=100)
+    assert pages.alive_at(1) >= start + 100
     pages.counters(1).retire()
     assert pages.alive_at(1) == 0.0
 
