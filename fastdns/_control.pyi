@@ -12,6 +12,9 @@ class Control:
     """The control page. `post` is for who holds the writer lock; the rest is anybody's."""
 
     suspect: bool
+    @property
+    def condemned(self) -> bool: ...
+    def condemn(self) -> None: ...
     origin: int
     @staticmethod
     def open(path: str | PathLike[str] | None, cache: str | PathLike[str]) -> Control: ...

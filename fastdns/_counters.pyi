@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 COUNTERS: tuple[tuple[str, str], ...]
 LATENCY_BOUNDS: tuple[float, ...]
-LAYOUT: tuple[int, int, int, int, int]
+LAYOUT: tuple[int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):

@@ -5,12 +5,18 @@ from typing import TypeVar
 from ._clock import Moment
 from ._database import Database
 
+ROOMY: float
 _Update = TypeVar("_Update", bound=tuple[bytes, bytes | None, int, bytes])
 
 class Writer(Database):
     """The environment, to be changed."""
 
     step: int
+    size: int
+    @property
+    def refused(self) -> int: ...
+    @property
+    def share(self) -> float: ...
     @property
     def commits(self) -> int: ...
     def put_about(self, key: bytes, value: bytes) -> None: ...

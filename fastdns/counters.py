@@ -20,7 +20,7 @@ SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
-SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT = LAYOUT
+SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT = LAYOUT
 NAMES = tuple(name for name, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
@@ -118,6 +118,10 @@ class Pages:
     def alive_at(self, slot: int) -> float:
         """Return when a process has last shown life, by time.monotonic; 0: never."""
         return self._words[self._at(slot, ALIVE_AT)] / 1e9
+
+    def is_in_disk(self, slot: int) -> bool:
+        """Whether a process is in a look-up in the disk cache."""
+        return bool(self._words[self._at(slot, IN_DISK_AT)])
 
     def upstream_tables(self) -> list[tuple[float, list[UpstreamState]]]:
         """Return what each process knows of the upstreams, by slots: when it showed it, and what.

@@ -103,6 +103,7 @@ cdef class Cache:
         read_moment(&now)
         self.changes = Changes(control, origin, now.wall_ms, now.boot_ms)
         disk.origin = origin
+        disk.in_disk = counters.in_disk
         memory.stamp = self.changes.stamp
         self.follow_disk()
         self.show_memory()

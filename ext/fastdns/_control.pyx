@@ -20,6 +20,7 @@ cdef extern from * nogil:
         __ATOMIC_ACQ_REL
     uint64_t __atomic_load_n(const uint64_t* at, int order)
     void __atomic_store_n(uint64_t* at, uint64_t value, int order)
+    uint64_t __atomic_fetch_or(uint64_t* at, uint64_t value, int order)
     uint64_t __atomic_add_fetch(uint64_t* at, uint64_t value, int order)
     bint __atomic_compare_exchange_n(
         uint64_t* at, uint64_t* expected, uint64_t value, bint weak, int success, int failure
@@ -38,6 +39,8 @@ cdef enum:
     SLOTS_AT = 4096
     SLOT_OCTETS = 320
     OCTETS = SLOTS_AT + SLOT_OCTETS * CHANGES_KEPT
+    SUSPECT = 1             # bits of the word at SUSPECT_AT; not 0: nobody reads the environment
+    CONDEMNED = 2
 
 MAGIC = b"fastdnsC"
 VERSION = 1
@@ -149,7 +152,10 @@ cdef class Control:
         return __atomic_load_n(word(self.page, SUSPECT_AT), __ATOMIC_ACQUIRE) != 0
 
     cdef void set_suspect(self, bint suspect) noexcept nogil:
-        __atomic_store_n(word(self.page, SUSPECT_AT), 1 if suspect else 0, __ATOMIC_RELEASE)
+        if suspect:
+            __atomic_fetch_or(word(self.page, SUSPECT_AT), SUSPECT, __ATOMIC_RELEASE)
+        else:
+            __atomic_store_n(word(self.page, SUSPECT_AT), 0, __ATOMIC_RELEASE)
 
     cdef uint64_t tally_now(self) noexcept nogil:
         return __atomic_load_n(word(self.page, TALLY_AT), __ATOMIC_ACQUIRE)
@@ -185,6 +191,15 @@ cdef class Control:
     @suspect.setter
     def suspect(self, bint suspect):
         self.set_suspect(suspect)
+
+    @property
+    def condemned(self):
+        """True since somebody hung in the LMDB environment: it is to be put aside, whatever is found in it."""
+        return __atomic_load_n(word(self.page, SUSPECT_AT), __ATOMIC_ACQUIRE) & CONDEMNED != 0
+
+    def condemn(self):
+        """Have the LMDB environment put aside; nobody reads it until then."""
+        __atomic_fetch_or(word(self.page, SUSPECT_AT), SUSPECT | CONDEMNED, __ATOMIC_RELEASE)
 
     @property
     def tally(self):

@@ -59,6 +59,7 @@ cdef enum:      # indices, in the order of COUNTERS
     KEEPER_RESTARTS
     QUERIES_REFUSED
     TCP_REFUSED
+    DISK_REFUSED
     DISK_SPARED
     COUNTER_COUNT
 
@@ -86,5 +87,6 @@ cdef class Counters:
     cdef uint64_t* hit_latency  # LATENCY_BUCKETS: from the receipt of a batch to its sending
     cdef uint64_t* miss_latency     # LATENCY_BUCKETS: from the arrival of a query to its answer
     cdef uint64_t* alive_at     # the last sign of life, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
+    cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef Py_buffer memory       # keeps the mapping alive

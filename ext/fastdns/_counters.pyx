@@ -69,6 +69,7 @@ COUNTERS = (
     ("keeper_restarts_total", "keepers replaced after they died"),
     ("queries_refused_total", "queries of clients that may not ask, refused or dropped"),
     ("tcp_refused_total", "connections of clients that may not ask"),
+    ("disk_refused_total", "answers not written to disk: too large for it, or without room in one piece"),
     ("disk_spared_total", "answers not written to disk because nobody had asked for them again"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
@@ -81,6 +82,7 @@ cdef enum:              # where a slot has what, in octets
     HITS_AT = 8 * COUNTER_MAX
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
+    IN_DISK_AT = ALIVE_AT + 8
     UPSTREAMS_AT = ALIVE_AT + 64
     SLOT_OCTETS = 8192
     UPSTREAMS_MAX = 32
@@ -91,8 +93,8 @@ cdef enum:              # where a slot has what, in octets
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, where in it the outcomes are, the histograms, and the sign of life.
-LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT)
+# For readers: octets of a slot, where in it the outcomes are, the histograms, the sign of life, and where it hangs.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT)
 # How many upstreams a process shows at most, and how many octets of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
@@ -130,6 +132,7 @@ cdef class Counters:
         self.hit_latency = <uint64_t*>(start + HITS_AT)
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
         self.alive_at = <uint64_t*>(start + ALIVE_AT)
+        self.in_disk = <uint64_t*>(start + IN_DISK_AT)
         self.upstreams = start + UPSTREAMS_AT
 
     def __dealloc__(self):
@@ -192,6 +195,7 @@ cdef class Counters:
         for name in GAUGES:
             self.set(name, 0)
         self.alive_at[0] = 0
+        self.in_disk[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):

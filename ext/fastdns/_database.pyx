@@ -58,6 +58,7 @@ from fastdns._lmdb cimport (
     mdb_txn_begin,
     mdb_txn_commit,
     mdb_txn_id,
+    comes_after,
     val_of,
 )
 
@@ -316,17 +317,20 @@ cdef class Database:
         cdef MDB_txn* txn = self.begin(MDB_RDONLY)
         cdef MDB_cursor* cursor = NULL
         cdef MDB_val key = val_of(PyBytes_AS_STRING(start), PyBytes_GET_SIZE(start))
-        cdef MDB_val value
+        cdef MDB_val value, before
         cdef size_t octets = 0
         cdef list found = []
         cdef int status = mdb_cursor_open(txn, self.entries, &cursor)
         try:
+            before = val_of(key.mv_data, key.mv_size - 1 if key.mv_size else 0)     # the first may be `start` itself
             if status == 0:
                 # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
                 status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if key.mv_size else MDB_NEXT)
             while status == 0 and len(found) < limit and octets < SLICE_OCTETS:
+                check_order(&key, &before)
                 found.append((bytes_of(&key), bytes_of(&value)))
                 octets += value.mv_size
+                before = key
                 status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
             if status != MDB_NOTFOUND:
                 check(status, "mdb_cursor_get")
@@ -341,17 +345,20 @@ cdef class Database:
         cdef MDB_cursor* cursor = NULL
         cdef MDB_val key = val_of(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))
         cdef MDB_val wanted = key
-        cdef MDB_val value
+        cdef MDB_val value, before
         cdef list found = []
         cdef int status = mdb_cursor_open(txn, self.entries, &cursor)
         try:
+            before = val_of(key.mv_data, key.mv_size - 1 if key.mv_size else 0)
             if status == 0:
                 status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if key.mv_size else MDB_NEXT)
             while status == 0 and key.mv_size >= wanted.mv_size:
                 if memcmp(key.mv_data, wanted.mv_data, wanted.mv_size) != 0:
                     break
+                check_order(&key, &before)
                 if <Py_ssize_t>key.mv_size == length:
                     found.append(bytes_of(&key))
+                before = key
                 status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
             if status != MDB_NOTFOUND:
                 check(status, "mdb_cursor_get")
@@ -359,6 +366,12 @@ cdef class Database:
         finally:
             mdb_cursor_close(cursor)
             mdb_txn_abort(txn)
+
+
+cdef int check_order(const MDB_val* key, const MDB_val* before) except -1:
+    if not comes_after(key, before):
+        raise Damaged("has keys out of order")
+    return 0
 
 
 cdef bytes bytes_of(const MDB_val* val):

@@ -42,6 +42,9 @@ cdef class Disk:
     cdef Environment former     # in which a thread still read when it was closed
     cdef MDB_txn* txn       # the environment's, as the next
     cdef MDB_dbi entries
+    cdef uint64_t* in_disk              # not 0 while this thread is in a look-up: where it hangs, if it does
+    cdef dict reading                   # threads that read now: their processor time when they began
+    cdef uint64_t nowhere               # for who does not show it
     cdef int warm_look_ups              # in a row
     cdef long faults                    # major ones of this thread
     cdef uint64_t looked_ns             # when the look-up before this one ended, or the first began
@@ -56,6 +59,8 @@ cdef class Disk:
     cdef int read(
         self, const uint8_t* key, uint16_t key_length, const void* value, size_t length, const Instant* now, Found* out
     ) noexcept nogil                                    # the same for a value at hand
+    cdef enter(self, Environment environment)
+    cdef leave(self, Environment environment)
     cdef int begin_in(self, Environment environment, MDB_txn** txn) except? -1
     cdef fetch_in(self, Environment environment, bytes key)
     cdef scan_in(self, MDB_txn* txn, MDB_dbi dbi, bytes after, int entries, uint32_t hits_min)

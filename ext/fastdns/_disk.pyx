@@ -5,6 +5,8 @@ the cache counts as cold, and look-ups belong into another thread (`fetch`) unti
 """
 
 import os
+import threading
+import time
 
 from libc.string cimport memcmp, memcpy
 
@@ -27,6 +29,7 @@ from fastdns._lmdb cimport (
     MDB_stat,
     MDB_txn,
     MDB_val,
+    comes_after,
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
@@ -76,6 +79,7 @@ cdef enum:
     WARM_LOOK_UPS = 32      # that did not wait for the disk, in a row, and it counts as being in memory
     LOOK_UP_NS = 10000      # that one takes in memory at most: only one that took longer can have waited for the disk
     SCAN_AT_ONCE = 1024     # entries between two looks at the GIL
+    LOOP_SECONDS = 5        # of processor time that no thread needs in the file at once
     MAX_DBS = 2
     LOCK_OCTETS_MIN = 8192  # a smaller lock.mdb LMDB would grow; on a full tmpfs that ends in a SIGBUS
 
@@ -151,6 +155,8 @@ cdef class Disk:
     def __cinit__(self, path, uint64_t origin=0):
         self.path = os.fspath(path)
         self.origin = origin
+        self.in_disk = &self.nowhere
+        self.reading = {}
         self.is_cold = True     # until the first look-ups have shown otherwise
 
     def open(self):
@@ -224,11 +230,13 @@ cdef class Disk:
         wanted.mv_data = disk_key
         if wanted.mv_size == 0:
             return DISK_ABSENT
+        self.in_disk[0] = 1
         status = mdb_get(self.txn, self.entries, &wanted, &value)
         if status == 0:
             status = self.read(key, key_length, value.mv_data, value.mv_size, now, out)
         else:
             status = DISK_ABSENT if status == MDB_NOTFOUND else DISK_DAMAGED
+        self.in_disk[0] = 0
         self.looked_ns = read_clock_ns()
         if self.looked_ns - since_ns < LOOK_UP_NS:
             return status       # to ask the kernel costs more than all of the above
@@ -263,11 +271,11 @@ cdef class Disk:
         cdef Environment environment = self.environment     # kept open while this thread reads in it
         if environment is None or not self.is_open:
             return None
-        environment.threads += 1
+        self.enter(environment)
         try:
             return self.fetch_in(environment, key)
         finally:
-            environment.threads -= 1
+            self.leave(environment)
 
     cdef fetch_in(self, Environment environment, bytes key):
         cdef uint8_t disk_key[DISK_KEY_MAX]
@@ -310,7 +318,7 @@ cdef class Disk:
         cdef MDB_txn* txn = NULL
         if environment is None or not self.is_open:
             return
-        environment.threads += 1
+        self.enter(environment)
         try:
             if self.begin_in(environment, &txn) == DISK_FOUND:
                 try:
@@ -319,7 +327,30 @@ cdef class Disk:
                 finally:
                     mdb_txn_abort(txn)
         finally:
-            environment.threads -= 1
+            self.leave(environment)
+
+    cdef enter(self, Environment environment):
+        """Begin to read in another thread than the worker's own."""
+        environment.threads += 1
+        self.reading[threading.get_ident()] = time.thread_time()
+
+    cdef leave(self, Environment environment):
+        environment.threads -= 1
+        del self.reading[threading.get_ident()]
+
+    def loops(self):
+        """Return whether a thread goes round in a circle in the file: it works on and on, and waits for no disk."""
+        return any([
+            time.clock_gettime(time.pthread_getcpuclockid(thread)) - since > LOOP_SECONDS
+            for thread, since in self.reading.items()
+        ])
+
+    def is_in_place(self):
+        """Return whether the files that were opened are still those that are there."""
+        try:
+            return self.environment is not None and self.environment.files == files_of(self.path)
+        except OSError:
+            return False
 
     cdef int begin_in(self, Environment environment, MDB_txn** txn) except? -1:
         """Begin a read transaction of a thread; return a DiskStatus. Only after DISK_FOUND there is one."""
@@ -354,7 +385,7 @@ cdef class Disk:
         cdef MDB_txn* txn = NULL
         if environment is None or not self.is_open:
             return [], None
-        environment.threads += 1
+        self.enter(environment)
         try:
             if self.begin_in(environment, &txn) != DISK_FOUND:
                 return [], None
@@ -363,7 +394,7 @@ cdef class Disk:
             finally:
                 mdb_txn_abort(txn)
         finally:
-            environment.threads -= 1
+            self.leave(environment)
 
     cdef scan_in(self, MDB_txn* txn, MDB_dbi dbi, bytes after, int entries, uint32_t hits_min):
         cdef MDB_cursor* cursor = NULL
@@ -393,7 +424,7 @@ cdef class Disk:
                 with nogil:
                     count = 0
                     looked = 0
-                    while status == 0 and looked < SCAN_AT_ONCE:
+                    while status == 0 and looked < SCAN_AT_ONCE and comes_after(&key, &wanted):
                         looked += 1
                         if value.mv_size >= sizeof(Header):
                             memcpy(&header, value.mv_data, sizeof(Header))
@@ -403,6 +434,8 @@ cdef class Disk:
                                 count += 1
                         wanted = key
                         status = mdb_cursor_get(cursor, &key, &value, MDB_NEXT)
+                if status == 0 and not comes_after(&key, &wanted):
+                    raise ValueError("keys are out of order")
                 entries -= looked
                 last = (<const char*>wanted.mv_data)[:wanted.mv_size]
                 for i in range(count):

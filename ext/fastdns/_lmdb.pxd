@@ -1,5 +1,7 @@
 """What we use of liblmdb. One process opens an environment by this or by python-lmdb, never by both at once."""
 
+from libc.string cimport memcmp
+
 cdef extern from "<lmdb.h>" nogil:
     ctypedef struct MDB_env:
         pass
@@ -81,3 +83,9 @@ cdef inline MDB_val val_of(const void* octets, size_t length) noexcept nogil:
     val.mv_data = <void*>octets
     val.mv_size = length
     return val
+
+
+cdef inline bint comes_after(const MDB_val* key, const MDB_val* before) noexcept nogil:
+    # In a damaged file the next key may be any: who goes on from it may go round in a circle.
+    cdef int found = memcmp(key.mv_data, before.mv_data, min(key.mv_size, before.mv_size))
+    return found > 0 or (found == 0 and key.mv_size > before.mv_size)

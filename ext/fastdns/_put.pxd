@@ -12,6 +12,7 @@ cdef enum PutState:
     PUT_WAITS = 0           # no transaction with it was committed
     PUT_WRITTEN             # committed: put, removed, or its hits added
     PUT_NEEDLESS            # nothing to write: what is there is as new, or absent, or the value is damaged
+    PUT_REFUSED             # too large, or no room for it in one piece; what it replaces is removed
 
 ctypedef struct Put:
     const uint8_t* key      # cache key
@@ -28,6 +29,7 @@ ctypedef struct Row:        # a Put in the order of the disk
     const void* at          # where it was put, or removed from; NULL: nowhere
     uint16_t key_length
     uint8_t state           # what `done` is to be, once it is committed
+    bint is_refused         # it must not be put
 
 cdef enum Removal:          # of which entries
     REMOVE_ANY

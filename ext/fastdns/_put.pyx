@@ -74,14 +74,18 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
     cdef Stored answer
     cdef uint64_t before = 0
     cdef int status
+    cdef bint stays
     row.at = NULL
     row.state = PUT_NEEDLESS
     if put.value == NULL:
-        return add_hits(cursor, row)
+        return 0 if row.is_refused else add_hits(cursor, row)
     # Nothing gets a new checksum, or a place, that is not sound.
     if read_entry(put.value, put.value_length, &ours, &answer) != 0:
         return 0
-    if ours.ttl != 0:
+    stays = ours.ttl != 0 and not row.is_refused
+    if row.is_refused:
+        row.state = PUT_REFUSED
+    if stays:
         # One way down the tree for both: is there one, and where does it belong?
         status = put_value(cursor, row, sum_of(0, ours.hits, put.hits), ours.hits, MDB_NOOVERWRITE, &found)
         if status != MDB_KEYEXIST:
@@ -96,10 +100,11 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
         if not gives_way(&old, &ours, now):
             return 0
         before = old.hits
-    if ours.ttl != 0:
+    if stays:
         return put_value(cursor, row, sum_of(before, ours.hits, put.hits), ours.hits, 0, &found)
     row.at = found.mv_data
-    row.state = PUT_WRITTEN
+    if not row.is_refused:
+        row.state = PUT_WRITTEN
     return mdb_cursor_del(cursor, 0)
 
 

@@ -8,7 +8,9 @@ from fastdns._put cimport Put, Removal, Row
 
 cdef class Writer(Database):
     cdef readonly uint64_t commits      # transactions that have changed something
+    cdef readonly uint64_t refused      # values that were not put, see PUT_REFUSED
     cdef public size_t step             # pages that one transaction may change, about
+    cdef public size_t size             # octets that the map is to have
 
     cdef Py_ssize_t apply(self, Put* puts, size_t count, const Instant* now, bytes record) except -1
     # ^ Write these, in any order, in transactions of bounded size; return how many were PUT_WRITTEN. A newer entry is
@@ -17,6 +19,6 @@ cdef class Writer(Database):
 
     cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1
     cdef int put_rows(
-        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* step, size_t* done
+        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* pages, size_t* done
     ) except? -1
     cdef int remove_some(self, list keys, list values, Removal which, size_t* removed) except? -1

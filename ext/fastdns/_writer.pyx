@@ -30,6 +30,7 @@ from fastdns._lmdb cimport (
 )
 from fastdns._put cimport (
     PUT_NEEDLESS,
+    PUT_REFUSED,
     PUT_WAITS,
     PUT_WRITTEN,
     REMOVE_ANY,
@@ -43,12 +44,23 @@ from fastdns._put cimport (
     sort_rows,
 )
 
+ROOMY = 0.70                # of the map are live pages, or fewer: a sweep ends there
+
+cdef enum:
+    LARGEST_SHARE = 256     # a larger part of the map than one of so many is no single value's
+
 
 cdef class Writer(Database):
     """The environment, to be changed."""
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self, place, size_t size, *args, **kwargs):
+        self.size = size or self.map_octets
         self.step = 1
+
+    @property
+    def share(self):
+        """How much of the map are live pages."""
+        return self.stat()[1] * self.page_octets / self.size
 
     def put_about(self, bytes key not None, bytes value not None):
         """Commit as little as can be: something that is kept of the cache itself."""
@@ -185,61 +197,78 @@ cdef class Writer(Database):
             free(rows)
 
     cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1:
+        cdef size_t largest = self.size // LARGEST_SHARE
         cdef size_t step = self.step
         cdef uint64_t commits = self.commits
         cdef size_t written = 0
         cdef size_t at = 0
-        cdef size_t i, done
+        cdef size_t i, pages, done
+        cdef Row* last
         cdef int status
+        for i in range(count):
+            rows[i].is_refused = rows[i].put.value_length > largest
         while at < count:
             if self.commits != commits:
                 record = None
-            status = self.put_rows(rows + at, count - at, now, record, &step, &done)
-            if status == MDB_MAP_FULL and done > 1:
+            pages = step
+            status = self.put_rows(rows + at, count - at, now, record, &pages, &done)
+            last = &rows[at + done - 1]
+            if status == MDB_MAP_FULL and pages > 0 and step > 1:
                 # Its own copies of pages may be what did not fit: fewer entries need fewer.
-                step = max(<size_t>1, step // 4)
+                step = max(<size_t>1, min(step, pages) // 4)
                 continue
+            if status == MDB_MAP_FULL and not last.is_refused and is_large(last, self.page_octets):
+                # It needs free pages that follow each other. A sweep makes pages free, but not in a row.
+                if self.share <= ROOMY:
+                    last.is_refused = True
+                    continue
             check(status, "mdb_put")
             for i in range(at, at + done):
                 rows[i].put.done = rows[i].state
                 written += rows[i].state == PUT_WRITTEN
+                self.refused += rows[i].state == PUT_REFUSED
             at += done
+            step = min(2 * step, self.step)
         return <Py_ssize_t>written
 
     cdef int put_rows(
-        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* step, size_t* done
+        self, Row* rows, size_t count, const Instant* now, bytes record, size_t* pages, size_t* done
     ) except? -1:
-        """Put in one transaction what changes about `step` pages; return the status of LMDB that kept it from that.
+        """Put in one transaction what changes about so many pages; return the status of LMDB that kept it from that.
 
-        `done` is how many those were; when they did not fit, `step` how many pages.
+        `done` says how many rows those were; or which of them was one too many, after so many pages.
         """
         cdef MDB_txn* txn = self.begin(0)
         cdef MDB_cursor* cursor = NULL
         cdef const char* page = NULL
         cdef const char* at
         cdef Py_ssize_t octets = self.page_octets
-        cdef size_t pages = 0
+        cdef size_t changed = 0
         cdef size_t i = 0
         cdef int status = mdb_cursor_open(txn, self.entries, &cursor)
         with nogil:
-            while status == 0 and i < count and pages < step[0]:
+            while status == 0 and i < count and changed < pages[0]:
                 status = put_row(cursor, &rows[i], now)
                 at = <const char*>rows[i].at
                 if at != NULL and (page == NULL or at - page >= octets or page - at >= octets):
                     # Neighbours share a page; a large value has some of its own.
                     page = at
-                    pages += 1 + rows[i].put.value_length // octets
+                    changed += 1 + rows[i].put.value_length // octets
                 i += 1
             if cursor != NULL:
                 mdb_cursor_close(cursor)
+        pages[0] = changed
         done[0] = i
-        if status == 0 and pages and record is not None:
+        if status == 0 and changed and record is not None:
             status = put_octets(txn, self.about, b"written", record)
-        if status != 0 or not pages:
-            mdb_txn_abort(txn)
-        else:
+        if status == 0 and changed:
             status = self.commit(txn)
             self.commits += status == 0
-        if status != 0:
-            step[0] = min(step[0], pages)
+        else:
+            mdb_txn_abort(txn)
         return status
+
+
+cdef bint is_large(const Row* row, size_t page_octets) noexcept nogil:
+    """Return whether a value takes pages of its own; that of an entry that gets hits may."""
+    return row.put.value == NULL or row.put.value_length > page_octets // 2

@@ -13,7 +13,7 @@ import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from itertools import islice, takewhile
+from itertools import islice, pairwise, takewhile
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -101,6 +101,10 @@ class Reader:
         start = prefix if after is None else after + b"\0"
         while self._entries is not None:
             found = self._reading(partial(self._some_pairs, start))
+            keys = [start[:-1], *(key for key, _ in found)]
+            if any(key <= before for before, key in pairwise(keys)):
+                # Who went on from there might go round in a circle.
+                raise CacheUnreadable(f"the disk cache {self.path} is damaged: keys out of order")
             batch = [pair for pair in found if pair[0].startswith(prefix)]
             if batch:
                 yield batch

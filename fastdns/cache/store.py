@@ -68,7 +68,6 @@ class Store(Writer):
 
     def __init__(self, place: Path, size: int) -> None:
         self.place = place
-        self.size = size or self.map_octets
         self.step = min(STEP_LIMIT, max(16, self.size // self.page_octets // 16))
         self.is_new = False
         self._has_grown = False

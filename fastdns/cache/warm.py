@@ -9,17 +9,20 @@ from .._disk import Disk
 ENTRIES_AT_ONCE = 16384  # in one snapshot: a long one would keep the file from reusing its pages
 
 
-def most_used(disk: Disk, limit: int) -> list[bytes]:
+def most_used(disk: Disk, limit: int) -> list[bytes] | None:
     """Return the disk keys of at most so many entries, those with the most hits first.
 
     Reads the whole file: for a thread that may wait for the disk. What nobody has asked for again
-    since it was stored is left out.
+    since it was stored is left out. None: the file is damaged.
     """
     best: list[tuple[int, bytes]] = []
     after: bytes | None = b""
     while after is not None:
         hits_min = best[0][0] + 1 if len(best) == limit else 1
-        found, after = disk.scan(after, ENTRIES_AT_ONCE, hits_min)
+        try:
+            found, after = disk.scan(after, ENTRIES_AT_ONCE, hits_min)
+        except ValueError:
+            return None
         for entry in found:
             if len(best) < limit:
                 heapq.heappush(best, entry)

@@ -147,6 +147,15 @@ class Child:
         log.error("the %s ended %s; another takes over", self, how)
 
     @property
+    def is_running(self) -> bool:
+        """Whether it has work for the processor now, and waits for nothing."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return False
+        return status.rpartition(") ")[2].startswith("R")
+
+    @property
     def has_crashed(self) -> bool:
         """Whether it ended in a way in which damaged memory or files end a process."""
         return self.code is not None and -self.code in CRASHES

@@ -22,6 +22,7 @@ LOCK_SECONDS = 0.5  # that a command may make us wait
 PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
 PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
+HUNG = "has sent a look-up round in a circle"
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
 # after which it is given up though nothing was found.
@@ -147,7 +148,9 @@ class Disk:
         if self.examination is not None or self._trouble.is_waiting(now):
             return None
         try:
-            if self._control.suspect:
+            if self._control.condemned:
+                self._renew(HUNG)
+            elif self._control.suspect:
                 self._examine(now)
             elif self._store is None:
                 self._open()
@@ -232,6 +235,8 @@ class Disk:
             reason = examination.finish()
             if reason is None and self._crashes >= CRASHES:
                 reason = "ended the keeper again and again"
+            if reason is None and self._control.condemned:
+                reason = HUNG
             if reason is not None:
                 self._renew(reason)
             else:

@@ -31,6 +31,7 @@ from ..counters import KEEPER_SLOT
 from ..errors import MapFull
 from ..machine.control_socket import ERROR, OK
 from ..machine.keeper_requests import BUSIEST, TAKE_IN, WAKE
+from ..machine.priority import give_way
 from .broom import Broom
 from .children import Child
 from .disk import TROUBLE, Disk
@@ -46,7 +47,6 @@ TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
-NICE = 10
 # Who reads the environment at once: a worker by itself and by the threads of its pool (gevent has
 # 10), also one that is being replaced; and commands.
 READERS_A_WORKER = 11
@@ -135,6 +135,7 @@ class Keeper:
 
     def _listen(self, until: float = math.inf) -> bool:
         """Wait for what is to be done, or until then; True: the end."""
+        self._counters.show_life()
         self._watch_examination()
         wait = max(0.0, min(self._next_at(), until) - time.monotonic())
         is_end = False
@@ -223,11 +224,12 @@ class Keeper:
             store.check_readers()  # a page that a dead reader saw last is free
             disk.found_damaged(store.delete_spoiled(intake.spoiled), time.monotonic())
             sum_of_writes = record_of(disk.writes.since, disk.writes.octets)
-            commits = store.commits
+            commits, refused = store.commits, store.refused
             try:
                 written = intake.commit(store, Moment.now(), sum_of_writes, counts)
             finally:
                 counters.add("disk_commits_total", store.commits - commits)
+                counters.add("disk_refused_total", store.refused - refused)
         counters.add("disk_writes_total", written)
         return written
 
@@ -340,6 +342,16 @@ class KeeperRole(Role):
         )
         main(inheritance, ready, sum(now - at < CRASHES_SECONDS for at in self._crashes))
 
+    def alive_at(self, child: Child) -> float:
+        """Return when it has come round last; a disk it may wait for as long as that takes."""
+        if not child.is_running:
+            return time.monotonic()
+        return self.context.shared.pages.alive_at(KEEPER_SLOT)
+
+    def hangs(self, child: Child) -> None:
+        """The environment has a circle: nothing else takes it so long without waiting."""
+        self.context.shared.control.condemn()
+
     def replaced(self) -> None:
         """Workers open the environment anew, with its new size."""
         self.context.shared.control.advance_generation()
@@ -360,25 +372,13 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    _step_back()
+    give_way()
     keeper = Keeper(inheritance, crashes)
     keeper.start()
     with suppress(BrokenPipeError):  # nobody waited for it
         os.write(ready, b"1")
     os.close(ready)
     keeper.run()
-
-
-def _step_back() -> None:
-    """Let workers have the processor first.
-
-    SCHED_BATCH: waking up never takes it from whoever runs. Nice 10: a tenth of it is left to us
-    where workers want all, and what is then written at once costs less an entry; with less
-    (SCHED_IDLE), the write lock would be held for seconds.
-    """
-    os.nice(NICE)
-    with suppress(OSError):
-        os.sched_setscheduler(0, os.SCHED_BATCH, os.sched_param(0))
 
 
 def _rings(bell: int) -> int:

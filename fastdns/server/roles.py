@@ -86,6 +86,9 @@ class Role:
     def ended(self, child: Child) -> None:
         """One has ended, in whatever way."""
 
+    def hangs(self, child: Child) -> None:
+        """One shows no life any more, and is killed next."""
+
     def alive_at(self, child: Child) -> float | None:
         """Return when one has last shown life, by time.monotonic; None: it does not show that."""
         return None
@@ -122,7 +125,9 @@ class Roles:
         signs = {}
         for role in self._posts:
             for child in self.children(role):
-                if child is not None and child.is_ready and not child.is_stuck:
+                if child is None or child.is_stuck:
+                    continue
+                if child.is_ready or not role.is_required:  # else `late_at` is its limit
                     alive_at = role.alive_at(child)
                     if alive_at is not None:
                         signs[child] = alive_at
@@ -156,6 +161,7 @@ class Roles:
         if now >= self._liveness.due:
             for hung in self._liveness.silent(self.signs_of_life(), now):
                 log.error("the %s hangs for %d s and is killed", hung, SILENT_SECONDS)
+                self._role_of[hung].hangs(hung)
                 self._end(hung)
         for role, posts in self._posts.items():
             for number, post in enumerate(posts):

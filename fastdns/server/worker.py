@@ -176,6 +176,8 @@ class Worker:
             self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             self._flights.close_idle_ports()
+            if self._life.active and self._tiers.disk.loops():
+                self._leave_circle()
             if self._refusals is not None:
                 self._refusals.look(self._endpoints)
             self._renew_wanted()
@@ -184,6 +186,14 @@ class Worker:
                 log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
+
+    def _leave_circle(self) -> None:
+        """Have the disk cache put aside, and another worker take over: no thread can be ended."""
+        log.error("a look-up in the disk cache goes round in a circle")
+        if self._tiers.disk.is_in_place():  # else somebody has found that before
+            self._control.condemn()
+            self._tiers.disk_is_damaged()
+        self._life.stop()
 
     def _answer_keeper(self) -> None:
         """Do what the keeper has rung for: look at the control pages, report the hits.
@@ -215,7 +225,11 @@ class Worker:
         limit = self._memory // OCTETS_A_WARMED_ENTRY
         # Reading the whole file may take its time: another thread's, in which the lock of the
         # interpreter is not held.
-        keys = iter(self._hub.threadpool.apply(most_used, (disk, limit)))
+        chosen = self._hub.threadpool.apply(most_used, (disk, limit))
+        if chosen is None:
+            self._tiers.disk_is_damaged()
+            return
+        keys = iter(chosen)
         while chunk := list(islice(keys, WARMED_AT_ONCE)):
             # Of a file larger than the machine's memory these are gone from there again.
             self._hub.threadpool.apply(disk.touch, (chunk,))

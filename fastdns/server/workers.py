@@ -126,6 +126,19 @@ class Worker(Role):
         if child.has_crashed:
             self.context.shared.control.suspect = True
 
+    def hangs(self, child: Child) -> None:
+        """Its successor must not hang, too: the disk is left alone if it is where this one does.
+
+        One that runs there goes round in a circle; one that waits does so for a device.
+        """
+        shared = self.context.shared
+        if not shared.pages.is_in_disk(WORKER_SLOT + self._berths[child].number):
+            return
+        if child.is_running:
+            shared.control.condemn()
+        else:
+            shared.control.suspect = True
+
     def ended(self, child: Child) -> None:
         """Take its berth back."""
         self._berths.pop(child).vacate()

@@ -10,10 +10,12 @@ import os
 import random
 import shutil
 import signal
+import struct
 import subprocess
+import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import dns.message
@@ -22,7 +24,9 @@ import lmdb
 import pytest
 
 from fastdns._clock import Moment
+from fastdns.cache.warm import ENTRIES_AT_ONCE
 
+from .support import impatient
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually
 from .support.daemon import Fastdns
@@ -33,6 +37,7 @@ Start = Callable[[str], tuple[Fastdns, Disk]]
 Again = Callable[..., Fastdns]
 ROOT = os.geteuid() == 0
 PAGE = 4096
+WARM_LOOK_UPS = 32  # after which a worker looks itself, and has no thread look
 
 
 def overwrite(path: Path, where: str) -> None:
@@ -557,6 +562,33 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
+def ask_giants(daemon: Fastdns, upstream: FalseUpstream, count: int) -> None:
+    """Have so many answers of 60,000 octets told to the keeper."""
+    giant = " ".join([f'"{"x" * 255}"'] * 234)
+    for _ in range(count):
+        name = upstream.new_name(lambda asked: asked.answer(f"@ 3600 IN TXT {giant}"))
+        assert len(ask(daemon, name, "TXT", tcp=True).answer) == 1
+
+
+@pytest.mark.parametrize(("size", "refuses"), [(4, True), (16, False)])
+def test_cache_that_giant_answers_have_filled_goes_on_also_after_a_restart(
+    start: Start, upstream: FalseUpstream, size: int, refuses: bool
+) -> None:
+    """Of a map, one value may have a 256th: of 4 MiB, 16 KiB."""
+    config = f'[cache]\ndisk = "{size}MiB"\n'
+    daemon, disk = start(config)
+    ask_giants(daemon, upstream, 300)
+    assert_works(daemon, disk, upstream)
+    assert (counter(daemon, "disk_refused_total") == 300) == refuses
+    daemon.stop()
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=config) as again:
+        assert_works(again, disk, upstream)
+        ask_giants(again, upstream, 100)
+        assert_works(again, disk, upstream)
+        assert counter(again, "disk_set_aside_total") == 0
+        assert disk.data.stat().st_size <= 1.1 * size * 2**20
+
+
 def test_smaller_cache_is_brought_down_to_its_size(start: Start, upstream: FalseUpstream) -> None:
     daemon, disk = start(SELDOM)
     for batch in range(4):
@@ -592,6 +624,96 @@ def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     daemon.wait_for_log("works again", 15)
     assert_works(daemon, disk, upstream)
+
+
+# Pages that lead round in a circle
+
+
+def send_round(data: Path, *, only_top: bool = False) -> None:
+    """Have LMDB search the branch pages, or those above branch pages, without an end.
+
+    It takes their keys for keys of one length, and their number, which is less than none, for one
+    that overflows: BRANCH and LEAF2 in the flags, `lower` before the end of the page's head.
+    """
+    octets = data.read_bytes()
+
+    def is_branch(page: int) -> bool:
+        return bool(octets[page * PAGE + 10] & 1)
+
+    def first_child(page: int) -> int:
+        (at,) = struct.unpack_from("=H", octets, page * PAGE + 16)
+        return int.from_bytes(octets[page * PAGE + at :][:4], sys.byteorder)
+
+    with data.open("r+b") as file:
+        for page in range(2, len(octets) // PAGE):
+            if is_branch(page) and (not only_top or is_branch(first_child(page))):
+                (flags,) = struct.unpack_from("=H", octets, page * PAGE + 10)
+                file.seek(page * PAGE + 10)
+                file.write(struct.pack("=HH", flags | 0x20, 2))
+
+
+def test_keys_out_of_order_are_found_at_the_start(
+    disk: Disk, again: Again, upstream: FalseUpstream
+) -> None:
+    with disk.data.open("r+b") as file:
+        at = disk.data.stat().st_size // 2 // PAGE * PAGE + 10
+        while not (flags := os.pread(file.fileno(), 1, at)[0]) & 2:
+            at += PAGE
+        os.pwrite(file.fileno(), bytes([flags | 0x20]), at)
+    with again() as daemon:
+        daemon.wait_for_log("put aside as")
+        assert not any("defect" in line for line in daemon.log)
+        assert_works(daemon, disk, upstream)
+
+
+def impatient_daemon(disk: Disk, upstream: FalseUpstream) -> Fastdns:
+    daemon = Fastdns(disk.place.parent, upstream=[upstream], config=SELDOM)
+    at = daemon.command.index("-m")
+    daemon.command[at : at + 2] = [impatient.__file__]
+    return daemon
+
+
+@pytest.mark.parametrize("who", ["worker", "keeper"])
+def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_hang(
+    disk: Disk, upstream: FalseUpstream, who: str
+) -> None:
+    with impatient_daemon(disk, upstream) as daemon:
+        for name in names(WARM_LOOK_UPS):
+            ask(daemon, name)
+        send_round(disk.data)
+        if who == "worker":
+            with suppress(TimeoutError):
+                ask(daemon, "n1000.example.test", timeout=0.5)
+        else:
+            disk.put("new.example.test")
+            disk.nudge(0.5)
+        daemon.wait_for_log(f"{who}.* hangs")
+        daemon.wait_for_log("round in a circle; put aside as")
+        eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
+        assert_works(daemon, disk, upstream)
+        assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
+        assert counter(daemon, "disk_set_aside_total") == 1
+        assert (disk.place / "data.mdb.damaged").exists()
+
+
+def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
+    start: Start, upstream: FalseUpstream
+) -> None:
+    daemon, disk = start(SELDOM)
+    for part in range(3):  # more than are looked at in one go after a start, in order
+        disk.put(*names(ENTRIES_AT_ONCE // 2, f"part{part}.test"))
+        assert disk.nudge()
+    daemon.stop()
+    send_round(disk.data, only_top=True)
+    with impatient_daemon(disk, upstream) as again:
+        first = again.worker
+        again.wait_for_log("round in a circle; put aside as")  # by a sweep of the keeper's
+        again.wait_for_log("goes round in a circle")
+        assert data(ask(again, upstream.new_name())) == ["192.0.2.1"]
+        again.wait_for_log(rf"worker \(pid {first}\) hangs")
+        eventually(lambda: is_gone(first), bool)
+        assert_works(again, disk, upstream)
+        assert counter(again, "disk_set_aside_total") == 1, again.tail()
 
 
 # Death at any moment

@@ -162,6 +162,15 @@ def test_words_are_seen_by_everybody_at_once(path: Path, control: Control) -> No
     assert control.suspect is False
 
 
+def test_condemned_page_is_suspect_until_it_is_put_aside(tmp_path: Path) -> None:
+    control = Control.open(None, tmp_path)
+    control.condemn()
+    control.suspect = True  # somebody else finds damage
+    assert (control.suspect, control.condemned) == (True, True)
+    control.suspect = False
+    assert (control.suspect, control.condemned) == (False, False)
+
+
 # ---- changes
 
 

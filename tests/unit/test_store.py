@@ -6,20 +6,25 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import nullcontext, suppress
+from itertools import islice
 from pathlib import Path
 
 import pytest
 from environments import write_raw
-from messages import address, answer_from, answer_of_size, key, reply
+from messages import OPAQUE, address, answer_from, answer_of_size, key, reply
 
 from fastdns._clock import Moment
+from fastdns._disk import Disk
 from fastdns._entry import Entry, pack, peek
 from fastdns._key import disk_key
 from fastdns.cache import files
 from fastdns.cache.examine import Examination
-from fastdns.cache.files import GAP_PAGES, check_length, put_aside
+from fastdns.cache.files import GAP_PAGES, PAGE, check_length, put_aside
+from fastdns.cache.inspect import CacheUnreadable, Reader
 from fastdns.cache.lock import LockHeld, writer_lock
 from fastdns.cache.store import Store, Update
+from fastdns.cache.sweep import ROOMY, Sweeper
 from fastdns.errors import CutOff, Damaged, MapFull
 
 MIB = 1 << 20
@@ -196,6 +201,74 @@ def test_full_map_is_an_error_of_its_own_and_room_can_be_made_in_it(tmp_path: Pa
     store.close()
 
 
+def giant(number: int, octets: int, stored: Moment = NOW) -> Update:
+    name = f"g{number}.test"
+    value = pack(answer_of_size(octets, qname=name), stored)
+    return Update(disk_key(key(name, OPAQUE)), value, 0, key(name))
+
+
+def test_value_over_a_share_of_the_map_is_not_written_and_ends_what_it_replaces(
+    tmp_path: Path,
+) -> None:
+    store = Store.open(tmp_path / "cache", 4 * MIB)
+    before = [giant(number, 100, earlier(10)) for number in range(2)]
+    apply(store, *before)
+    done = apply(store, giant(1, 60_000), giant(2, 60_000), update("a.test"))
+    assert [one.key for one in done] == [key("a.test")]
+    assert store.refused == 2
+    assert store.hits_of([one.disk_key for one in before]) == [0, None]
+    store.close()
+
+
+def write_all(store: Store, updates: list[Update]) -> None:
+    """Write as the keeper does: after a sweep it goes on with what is not done."""
+    left = dict.fromkeys(sorted(updates))
+    for _ in range(10):
+        try:
+            for done in store.apply(list(left), NOW):
+                for one in done:
+                    del left[one]
+        except MapFull:
+            sum(Sweeper(store, 86_400, nullcontext).make_room())
+        else:
+            return
+    pytest.fail("there is no room for ever")
+
+
+@pytest.mark.parametrize(("size", "octets"), [(4 * MIB, 15_000), (18 * MIB, 60_000)])
+def test_cache_that_giants_have_filled_takes_in_others(
+    tmp_path: Path, size: int, octets: int
+) -> None:
+    """Pages that are free, but not in a row, are no room for a giant: it must stop nobody else."""
+    place = tmp_path / "cache"
+    for start in range(2):  # and so it is after a restart
+        store = Store.open(place, size)
+        for round_ in range(start * 100, start * 100 + 10):
+            numbers = range(round_ * 200, round_ * 200 + 200)
+            giants = [giant(number, octets - number * 997 % (octets // 2)) for number in numbers]
+            others = [update(f"n{round_}-{number}.test") for number in range(20)]
+            write_all(store, [*giants, *others])
+            assert hits(store, f"n{round_}-0.test") == 0, round_
+        store.close()
+    assert examine(place) is None
+
+
+def test_value_for_which_no_pages_follow_each_other_stops_no_other(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", 4 * MIB)
+    filling = [giant(number, 3_000) for number in range(900)]
+    with suppress(MapFull):
+        for one in filling:  # one after another: their pages are as they are written
+            apply(store, one)
+    store.delete([one.disk_key for one in filling[::2]])
+    assert store.usage().share < ROOMY
+    large = [giant(number, 15_000) for number in range(1000, 1100)]
+    done = apply(store, *large, update("a.test"), update("n.test"))
+    assert store.refused > 50
+    assert [hits(store, name) for name in ("a.test", "n.test")] == [0, 0]
+    assert len(done) == 102 - store.refused
+    store.close()
+
+
 def test_size_of_an_open_environment_is_what_the_daemon_gave_it(tmp_path: Path) -> None:
     Store.open(tmp_path / "cache", 32 * MIB).close()
     store = Store.open_existing(tmp_path / "cache")
@@ -215,6 +288,29 @@ def test_slices_are_all_entries_once_in_order(store: Store) -> None:
     keys = [place for found in slices for place, _ in found]
     assert [len(found) for found in slices] == [1000, 1000, 500]
     assert keys == sorted(place_of(f"n{number}.test") for number in range(2500))
+
+
+def test_keys_out_of_order_are_damage_and_no_circle(tmp_path: Path) -> None:
+    store = Store.open(tmp_path / "cache", MIB)
+    fill(store, 2000)
+    store.close()
+    data = bytearray((store.place / "data.mdb").read_bytes())
+    leaves = [at for at in range(2 * PAGE, len(data), PAGE) if data[at + 10] & 2]
+    data[leaves[len(leaves) // 2] + 10] |= 0x20  # LEAF2: a page whose keys have no lengths
+    (store.place / "data.mdb").write_bytes(data)
+    store = Store.open(store.place, MIB)
+    with pytest.raises(Damaged, match="out of order"):
+        list(islice(store.slices(limit=50), 100))
+    with pytest.raises(Damaged, match="out of order"):
+        store.keys_with(b"", 18)
+    store.close()
+    disk = Disk(store.place)
+    disk.open()
+    with pytest.raises(ValueError, match="out of order"):
+        disk.scan(b"", 16_384, 0)
+    disk.close()
+    with Reader(store.place) as reader, pytest.raises(CacheUnreadable, match="damaged"):
+        list(islice(reader.batches(), 100))
 
 
 def test_range_is_removed_and_nothing_beside_it(store: Store) -> None:

@@ -6,8 +6,8 @@ from typing import Any
 
 import click
 
+from ...machine.priority import give_way, run_when_idle
 from ..lazy import LazyGroup
-from .courtesy import step_back
 from .survivor import go_on_in_child
 
 _LONG = {"ls", "stats", "verify", "export"}
@@ -30,8 +30,11 @@ class _CacheCommands(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
+        # By now: what these commands import takes a tenth of a second.
         if args[0] in _LONG:
-            step_back()  # by now: what these commands import takes a tenth of a second
+            run_when_idle()
+        elif args[0] in self.summaries:
+            give_way()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
