@@ -45,9 +45,7 @@ cdef class Intake:
         self, Ring ring, uint64_t at, const RecordHead* record, Writer store, MDB_txn* txn, const Instant* now,
         int choice, bint is_old, bint presses,
     ) except *
-    cdef bint has_newer(
-        self, uint64_t hash, Ring ring, uint64_t at, const RecordHead* record, bint is_indexed
-    ) noexcept nogil
+    cdef bint has_newer(self, uint64_t hash, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil
     cdef bint overtook(self, const RecordHead* record, const uint8_t* key) except -1
     cdef void settle(self, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil
     cdef void settle_put(self, const Put* put) noexcept

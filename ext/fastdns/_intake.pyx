@@ -30,7 +30,6 @@ from fastdns._writer cimport Writer
 cdef enum:
     WAIT_MS = 3300 * 1000       # that an answer waits to be asked for again, and then for the next commit
     BATCH_MS = 1800 * 1000      # when one has, all that are this old are looked at in one go
-    INDEXED_MS = 1000           # by then a producer that lives has told the index; else it is our turn to
     WORTH_MS = 300 * 1000       # that an answer is to live yet to be worth a page: a machine takes a while to start
     LONG_TTL = 6 * 3600         # seconds; most live shorter
     ALLOWED_A_SECOND = 1000
@@ -253,9 +252,7 @@ cdef class Intake:
         )
         if not is_worth and not goes and choice == CHOOSE_DUE:
             return WAITS
-        if self.has_newer(
-            keyed_hash(key, record.key_length), ring, at, record, age >= INDEXED_MS
-        ) or self.overtook(record, key):
+        if self.has_newer(keyed_hash(key, record.key_length), ring, at, record) or self.overtook(record, key):
             return SETTLED
         if is_worth:
             return WRITTEN
@@ -267,10 +264,8 @@ cdef class Intake:
             return WRITTEN
         return SPARED if choice == CHOOSE_DUE else WAITS
 
-    cdef bint has_newer(
-        self, uint64_t hash, Ring ring, uint64_t at, const RecordHead* record, bint is_indexed
-    ) noexcept nogil:
-        """Return whether there is a newer answer to the same in a ring; the indices of which should know it by now."""
+    cdef bint has_newer(self, uint64_t hash, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil:
+        """Return whether there is a newer answer to the same in a ring."""
         cdef const uint8_t* key = key_at(ring, at)
         cdef Header ours, theirs
         cdef RecordHead other
@@ -282,7 +277,7 @@ cdef class Intake:
             if self.ring[i] == <void*>ring:
                 if found and ring.cursor - place < ring.cursor - at:
                     return True         # the index has the newest of its ring
-                if is_indexed and (not found or place != at):
+                if not found or place != at:
                     ring.index_one(hash, at)    # its producer has died over it, or had no slot left
                 continue
             if not found:
