@@ -37,13 +37,13 @@ from run import machine
 from fastdns._clock import Moment
 from fastdns._control import Control
 from fastdns._ring import Ring
-from fastdns.cache import sweep
-from fastdns.cache.store import SMALL_MAP
 from fastdns.config.schema import Cache
 from fastdns.config.units import parse_duration, spell_duration
 from fastdns.counters import KEEPER_SLOT, WORKER_SLOT, Pages
 from fastdns.server import keeper as keeper_module
 from fastdns.server.keeper import Keeper, KeeperInheritance
+from fastdns.store import sweep
+from fastdns.store.store import SMALL_MAP
 
 INTERVALS = "30s,5m,1h"
 IMAGE = "512M"
@@ -157,8 +157,8 @@ class Days:
                 rings=[self._ring],
                 control=Control.open(None, place),
                 counters=self._pages.counters(KEEPER_SLOT),
-                bell=os.eventfd(0, os.EFD_NONBLOCK),
-                berths=[],
+                wakeup=os.eventfd(0, os.EFD_NONBLOCK),
+                worker_slots=[],
                 lifeline=self._lifeline[0],
             ),
             crashes=0,

@@ -30,7 +30,7 @@ class Cache:
         ring: Ring,
         control: Control,
         origin: int = 0,
-        keeper_bell: int = -1,
+        keeper_wakeup: int = -1,
         rings: Sequence[Ring] | None = None,
     ) -> None: ...
     def look_at_control(self, now: Moment | None = None) -> list[bytes]: ...

@@ -6,5 +6,5 @@ class Outbox:
     """Sends to the keeper."""
 
     def __init__(
-        self, ring: Ring, control: Control, counters: Counters, keeper_bell: int = -1
+        self, ring: Ring, control: Control, counters: Counters, keeper_wakeup: int = -1
     ) -> None: ...

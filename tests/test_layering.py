@@ -22,7 +22,8 @@ LAYERS = (
     {"machine"},
     {"listen"},
     {"resolve"},
-    {"policy", "cache", "upstream", "counters"},
+    {"browse"},
+    {"policy", "store", "upstream", "counters"},
     {"_fastpath"},
     {"_forward"},
     {"_attempts"},
@@ -213,8 +214,8 @@ def test_a_tree_that_keeps_the_order_has_no_problems(tree: Path) -> None:
         ),
         (
             "fastdns/upstream/tcp.py",
-            "from ..cache import keys\n",
-            "1: upstream imports cache (beside it)",
+            "from ..store import lock\n",
+            "1: upstream imports store (beside it)",
         ),
         (
             "fastdns/resolve.py",

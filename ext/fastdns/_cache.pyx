@@ -90,14 +90,14 @@ cdef class Cache:
 
     def __cinit__(
         self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
-        Control control not None, uint64_t origin=0, int keeper_bell=-1, rings=None,
+        Control control not None, uint64_t origin=0, int keeper_wakeup=-1, rings=None,
     ):
         cdef Instant now
         self.memory = memory
         self.counters = counters
         self.tally = counters.at
         self.disk = disk
-        self.outbox = Outbox(ring, control, counters, keeper_bell)
+        self.outbox = Outbox(ring, control, counters, keeper_wakeup)
         self.rings = Rings((ring,) if rings is None else rings)
         self.control = control
         read_moment(&now)
@@ -618,7 +618,7 @@ cdef class Cache:
 
     def keeper_is_due(self):
         """Wake the keeper."""
-        self.outbox.ring_keeper()
+        self.outbox.wake_keeper()
 
     def warm(self, list disk_keys not None):
         """Bring these from disk into memory; return False when memory is as full as it should be for now."""

@@ -189,6 +189,16 @@ def range_of(bytes name not None):
     return (<const char*>out)[:reverse_labels(name, out)]
 
 
+def prefix_of(bytes name not None, qtype=None):
+    """Return what the disk keys of exactly this name begin with (and of this type), and their length.
+
+    Between its types stand the names below it, whose keys are longer.
+    """
+    prefix = range_of(name)
+    length = len(prefix) + KEY_TAIL
+    return (prefix if qtype is None else prefix + qtype.to_bytes(2, "big")), length
+
+
 def is_under(bytes key not None, bytes name not None):
     """Return True when the name of a cache key is `name` (wire form, lower case) or lies under it."""
     if not key_is_sound(key, len(key)) or not name_is_sound(name, len(name)):

@@ -1,4 +1,4 @@
-"""What a worker sends to the keeper: answers, hits, and what is wrong with the disk; and the bell that goes with it."""
+"""What a worker sends to the keeper: answers, hits, and what is wrong with the disk; and how it is woken."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -14,8 +14,8 @@ cdef class Outbox:
     cdef Control control
     cdef Counters counters
     cdef uint64_t* tally    # theirs
-    cdef int keeper_bell
-    cdef bint rung          # for a ring that is half full
+    cdef int keeper_wakeup
+    cdef bint has_woken          # for a ring that is half full
     cdef uint64_t spoiled   # the hash of the key that was reported last: once is enough
 
     # Keys are those on disk: with the group in the place of the view.
@@ -31,4 +31,4 @@ cdef class Outbox:
     # ^ False: they have to wait
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void report_damage(self) noexcept nogil
-    cdef void ring_keeper(self) noexcept nogil
+    cdef void wake_keeper(self) noexcept nogil

@@ -9,16 +9,16 @@ cdef uint64_t ONE = 1       # what is written to an eventfd
 
 
 cdef class Outbox:
-    """Sends to the keeper whose eventfd `keeper_bell` is; -1: there is none."""
+    """Sends to the keeper whose eventfd `keeper_wakeup` is; -1: there is none."""
 
     def __cinit__(
-        self, Ring ring not None, Control control not None, Counters counters not None, int keeper_bell=-1
+        self, Ring ring not None, Control control not None, Counters counters not None, int keeper_wakeup=-1
     ):
         self.ring = ring
         self.control = control
         self.counters = counters
         self.tally = counters.at
-        self.keeper_bell = keeper_bell
+        self.keeper_wakeup = keeper_wakeup
 
     cdef void put_answer(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
@@ -29,9 +29,9 @@ cdef class Outbox:
         if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
         half_full = self.ring.octets_used() > self.ring.capacity // 2
-        if half_full and not self.rung:
-            self.ring_keeper()
-        self.rung = half_full
+        if half_full and not self.has_woken:
+            self.wake_keeper()
+        self.has_woken = half_full
 
     cdef void put_removal(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
@@ -41,7 +41,7 @@ cdef class Outbox:
         if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
         elif is_urgent:
-            self.ring_keeper()
+            self.wake_keeper()
 
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t hits) noexcept nogil:
         return self.ring.put_hits(key, key_length, hits)
@@ -53,14 +53,14 @@ cdef class Outbox:
             return      # it is asked for again before the keeper, or an upstream, has done away with it
         self.spoiled = hash
         if self.ring.put_spoiled(key, key_length):
-            self.ring_keeper()
+            self.wake_keeper()
 
     cdef void report_damage(self) noexcept nogil:
         """Have the keeper look at the file, which nobody reads until then."""
         self.tally[DISK_DAMAGED] += 1
         self.control.set_suspect(True)
-        self.ring_keeper()
+        self.wake_keeper()
 
-    cdef void ring_keeper(self) noexcept nogil:
-        if self.keeper_bell >= 0 and write(self.keeper_bell, &ONE, sizeof(ONE)) < 0:
-            return  # its counter is full: so it was rung
+    cdef void wake_keeper(self) noexcept nogil:
+        if self.keeper_wakeup >= 0 and write(self.keeper_wakeup, &ONE, sizeof(ONE)) < 0:
+            return  # its counter is full: so it was has_woken

@@ -14,7 +14,7 @@ from typing import Any
 import attrs
 import click
 
-from ..cache.keys import Key, spell_class, spell_name, spell_type
+from ..browse.names import Key, spell_class, spell_name, spell_type
 from ..config.load import load_places
 from ..config.places import Places
 from ..errors import FastdnsError

@@ -9,7 +9,7 @@ import time
 
 import attrs
 
-from ..cache.keys import spell_rcode
+from ..browse.names import spell_rcode
 from ..config.schema import Address, Server
 from ..upstream.once import ROOT_NS, ask_once, ask_server, dial
 

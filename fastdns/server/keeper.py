@@ -24,20 +24,20 @@ from .._control import Control
 from .._counters import Counters
 from .._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
 from .._ring import Ring
-from ..cache.intake import Intake
-from ..cache.store import SMALL_MAP, Store, record_of
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
 from ..errors import MapFull
 from ..machine.control_socket import ERROR, OK
 from ..machine.keeper_requests import BUSIEST, TAKE_IN, WAKE
 from ..machine.priority import give_way
-from .broom import Broom
+from ..store.intake import Intake
+from ..store.store import SMALL_MAP, Store, record_of
 from .children import Child
-from .disk import TROUBLE, Disk
 from .keeper_socket import KeeperSocket
+from .keeper_store import TROUBLE, KeeperStore
 from .roles import Context, Role
-from .shared import Berth
+from .shared_memory import WorkerSlot
+from .sweep_schedule import SweepSchedule
 
 log = logging.getLogger(__name__)
 
@@ -77,8 +77,8 @@ class KeeperInheritance:
     rings: Sequence[Ring]
     control: Control
     counters: Counters
-    bell: int
-    berths: Sequence[Berth]  # of the workers
+    wakeup: int
+    worker_slots: Sequence[WorkerSlot]  # of the workers
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     most_workers: int = 1  # while this daemon runs
 
@@ -91,7 +91,7 @@ class Keeper:
         self._inheritance = inheritance
         self._control = inheritance.control
         self._counters = inheritance.counters
-        self._disk = Disk(
+        self._disk = KeeperStore(
             inheritance.place,
             inheritance.size,
             self._control,
@@ -100,9 +100,9 @@ class Keeper:
             readers=READERS_A_WORKER * (inheritance.most_workers + 1) + READERS_BESIDE,
         )
         self._intake = Intake(inheritance.rings, self._control, now)
-        self._broom = Broom(self._disk, inheritance.stale, self._counters, now)
+        self._sweeps = SweepSchedule(self._disk, inheritance.stale, self._counters, now)
         self._poll = select.poll()
-        self._poll.register(inheritance.bell, select.POLLIN)
+        self._poll.register(inheritance.wakeup, select.POLLIN)
         self._poll.register(inheritance.lifeline, select.POLLIN)
         self._socket = KeeperSocket(inheritance.socket, self._poll, self._answer)
         self._examined = -1
@@ -142,8 +142,8 @@ class Keeper:
         for descriptor, _ in self._poll.poll(wait * 1000):
             if descriptor == self._inheritance.lifeline:
                 is_end = True
-            elif descriptor == self._inheritance.bell:
-                self._hear_bell()
+            elif descriptor == self._inheritance.wakeup:
+                self._take_wakeup()
             elif descriptor == self._examined:
                 self._stop_watching()
                 self._disk.judge(time.monotonic())
@@ -152,7 +152,7 @@ class Keeper:
         return is_end
 
     def _next_at(self) -> float:
-        sweep_at = self._broom.next_at if self._disk.is_open else math.inf
+        sweep_at = self._sweeps.next_at if self._disk.is_open else math.inf
         return min(self._commit_at, self._look_at, self._disk.next_at, sweep_at)
 
     def _tick(self, now: float) -> None:
@@ -161,7 +161,7 @@ class Keeper:
             self._socket.open()
             self._disk.look(now)
         store = self._disk.store(now)
-        self._broom.look(now)
+        self._sweeps.look(now)
         if now >= self._commit_at:
             self._tally(now)
             self._commit(now)
@@ -170,14 +170,14 @@ class Keeper:
 
     def _use(self, store: Store, now: float) -> None:
         """Do what is most urgent."""
-        if self._broom.comes_first(store):
-            self._broom.sweep(store, now)
+        if self._sweeps.comes_first(store):
+            self._sweeps.sweep(store, now)
         elif self._is_urgent or self._intake.presses:
             if now - self._tallied_at > TALLY_PAUSE_SECONDS:
                 self._tally(now)  # what was asked for again is not to be passed over
             self._commit(now)
-        elif now >= self._broom.next_at:
-            self._broom.sweep(store, now)
+        elif now >= self._sweeps.next_at:
+            self._sweeps.sweep(store, now)
 
     def _commit(
         self,
@@ -195,15 +195,15 @@ class Keeper:
         self._is_urgent, self._choice = True, max(choice, self._choice)
         self._disk.look(now)
         store = self._disk.store(now)
-        if store is None or self._broom.comes_first(store):
+        if store is None or self._sweeps.comes_first(store):
             return None
         try:
             with self._disk.writes.counted():
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
-            self._broom.see(store, now)
+            self._sweeps.see(store, now)
             self._disk.succeeded()
         except MapFull as error:
-            self._broom.make_room(store, error, now)
+            self._sweeps.make_room(store, error, now)
             return None
         except TROUBLE as error:
             self._disk.failed(error, now)
@@ -235,8 +235,8 @@ class Keeper:
 
     # Workers
 
-    def _hear_bell(self) -> None:
-        _rings(self._inheritance.bell)
+    def _take_wakeup(self) -> None:
+        _wakeups(self._inheritance.wakeup)
         self._intake.take_in(time.monotonic())
         self._is_urgent |= bool(self._intake.spoiled)
         if self._intake.has_ended:
@@ -246,18 +246,18 @@ class Keeper:
         """Have workers tell their hit counts, and wait a moment for it."""
         self._tallied_at = now
         self._control.ask_tally()
-        left = self._ring_workers()
+        left = self._wake_workers()
         until = now + TALLY_SECONDS
-        while left > 0 and _is_readable(self._inheritance.bell, until - time.monotonic()):
-            left -= _rings(self._inheritance.bell)
+        while left > 0 and _is_readable(self._inheritance.wakeup, until - time.monotonic()):
+            left -= _wakeups(self._inheritance.wakeup)
         self._intake.take_in(now)
 
-    def _ring_workers(self) -> int:
+    def _wake_workers(self) -> int:
         """Have all workers look at the control page; return how many there are."""
-        manned = [berth for berth in self._inheritance.berths if berth.is_manned]
-        for berth in manned:
+        manned = [slot for slot in self._inheritance.worker_slots if slot.is_manned]
+        for slot in manned:
             with suppress(BlockingIOError):
-                os.eventfd_write(berth.bell, 1)
+                os.eventfd_write(slot.wakeup, 1)
         return len(manned)
 
     # Whoever asks
@@ -274,7 +274,7 @@ class Keeper:
                     else (f"{OK} {written}")
                 )
             case [word] if word == WAKE:
-                self._ring_workers()
+                self._wake_workers()
                 return OK
             case [word, number] if word == BUSIEST and number.isdecimal():
                 if now - self._tallied_at > FRESH_SECONDS:
@@ -316,7 +316,7 @@ class KeeperRole(Role):
         """What of the settings concerns it; and the rings that it empties."""
         config = self.context.settings.config
         cache = config.cache
-        rings = len(self.context.shared.berths)
+        rings = len(self.context.shared.worker_slots)
         return cache.disk, cache.stale, cache.commit_interval, config.log_level, rings
 
     def work(self, order: int, ready: int) -> None:
@@ -335,8 +335,8 @@ class KeeperRole(Role):
             rings=shared.rings,
             control=shared.control,
             counters=shared.pages.counters(KEEPER_SLOT),
-            bell=shared.keeper_bell,
-            berths=shared.berths,
+            wakeup=shared.keeper_wakeup,
+            worker_slots=shared.worker_slots,
             lifeline=order,
             most_workers=shared.most_workers,
         )
@@ -381,10 +381,10 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     keeper.run()
 
 
-def _rings(bell: int) -> int:
-    """Return how often a bell was rung since the last look."""
+def _wakeups(wakeup: int) -> int:
+    """Return how often somebody has woken us since the last look."""
     try:
-        return os.eventfd_read(bell)
+        return os.eventfd_read(wakeup)
     except BlockingIOError:
         return 0
 

@@ -13,7 +13,7 @@ from .keeper import KeeperRole
 from .loop import Loop
 from .roles import Context, NotReplaced, Role, Roles
 from .settings import Settings, close_unused, trimmed
-from .shared import Maker
+from .shared_memory import Maker
 from .sockets import end_steering, steer
 from .workers import Standby, Worker
 

@@ -16,7 +16,7 @@ from ..errors import StartError
 from .children import READY_SECONDS, STOP_SECONDS, Child, Post
 from .loop import Loop
 from .settings import Settings
-from .shared import Shared
+from .shared_memory import Shared
 from .watchdog import SILENT_SECONDS, WorkerWatchdog
 
 log = logging.getLogger(__name__)

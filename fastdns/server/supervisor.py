@@ -32,7 +32,7 @@ from .log import start_log
 from .loop import Loop
 from .processes import Processes
 from .settings import Refused, Settings, settings_for, warn_of_open_addresses
-from .shared import Maker
+from .shared_memory import Maker
 from .sockets import to_hand_over
 from .systemd import ServiceWatchdog
 from .takeover import TAKEOVER

@@ -26,11 +26,11 @@ from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._ring import Ring
-from ..cache.warm import most_used
 from ..config.schema import Config
 from ..defects import guarded
 from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
+from ..store.warm import most_used
 from ..upstream.group import Endpoints
 from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
@@ -63,8 +63,8 @@ class Inheritance:
     ring: Ring  # towards the keeper
     rings: Sequence[Ring]  # of all workers, to be looked up
     control: Control
-    bell: int  # an eventfd: the keeper wants us to look at the control pages
-    keeper_bell: int
+    wakeup: int  # an eventfd: the keeper wants us to look at the control pages
+    keeper_wakeup: int
     cache: Path  # the LMDB environment
     upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
 
@@ -95,7 +95,7 @@ class Worker:
             inheritance.ring,
             inheritance.control,
             fingerprint(config.upstream, servers),
-            inheritance.keeper_bell,
+            inheritance.keeper_wakeup,
             inheritance.rings,
         )
         # One of all workers says it.
@@ -129,8 +129,8 @@ class Worker:
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it lets go or dies, this one can be read.
         self._orphaned = loop.io(inheritance.lifeline, 1)
-        self._bell = inheritance.bell
-        self._called = loop.io(self._bell, 1)
+        self._wakeup = inheritance.wakeup
+        self._called = loop.io(self._wakeup, 1)
         self._tallied = inheritance.control.tally
         # Not part of looking around, which may take its time: the supervisor ends a worker whose
         # hub does not come round to this one word.
@@ -196,12 +196,12 @@ class Worker:
         self._life.stop()
 
     def _answer_keeper(self) -> None:
-        """Do what the keeper has rung for: look at the control pages, report the hits.
+        """Do what the keeper has woken us for: look at the control pages, report the hits.
 
         A command may be about to read how the upstreams are: what it is shown is of now.
         """
         with suppress(BlockingIOError):
-            os.read(self._bell, 8)
+            os.read(self._wakeup, 8)
         self._endpoints.show()
         self._renew_wanted()
         if self._control.tally != self._tallied:

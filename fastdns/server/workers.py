@@ -12,7 +12,7 @@ from . import worker
 from .children import Child, name_process
 from .roles import Context, Role
 from .settings import close_unused, without_former
-from .shared import Berth
+from .shared_memory import WorkerSlot
 from .sockets import end_steering
 
 log = logging.getLogger(__name__)
@@ -22,7 +22,7 @@ NEW_SECONDS = 5.0  # workers show every second how the upstreams are
 
 
 class Standby(Role):
-    """A process that can be any worker at once, by an order that names its number and its berth."""
+    """A process that can be any worker at once, by an order that names its number and its slot."""
 
     name = "standby"
     ready_seconds = 0.0  # it is ready when it has become a worker
@@ -36,10 +36,10 @@ class Standby(Role):
         told = _await_order(order)
         if told is None:
             return
-        number, berth_number = told
+        number, slot_number = told
         name_process(Worker.name)
         context = self.context
-        berth = context.shared.berths[berth_number]
+        slot = context.shared.worker_slots[slot_number]
         settings = context.settings
         settings.sources.refresh()  # a successor must not begin with an old list
         close_unused(context.former, settings)
@@ -51,13 +51,13 @@ class Standby(Role):
             memory=settings.config.worker_memory,
             sources=settings.sources,
             listeners=settings.listeners,
-            counters=berth.counters,
+            counters=slot.counters,
             lifeline=order,
-            ring=berth.ring,
+            ring=slot.ring,
             rings=context.shared.rings,
             control=context.shared.control,
-            bell=berth.bell,
-            keeper_bell=context.shared.keeper_bell,
+            wakeup=slot.wakeup,
+            keeper_wakeup=context.shared.keeper_wakeup,
             cache=self._places.environment(settings.config.cache.disk),
             upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )
@@ -75,7 +75,7 @@ class Worker(Role):
     def __init__(self, context: Context, standby: Standby) -> None:
         super().__init__(context)
         self._standby = standby
-        self._berths: dict[Child, Berth] = {}
+        self._slots: dict[Child, WorkerSlot] = {}
 
     @property
     def count(self) -> int:
@@ -84,21 +84,21 @@ class Worker(Role):
 
     @property
     def has_room(self) -> bool:
-        """Whether there is a berth that nobody has."""
-        return self.context.shared.free_berth is not None
+        """Whether there is a slot that nobody has."""
+        return self.context.shared.free_slot is not None
 
     def fork(self, number: int, *, after_death: bool) -> Child:
         """Have whoever stands by, else a new process, be this worker. OSError: that cannot be."""
-        berth = self.context.shared.free_berth
-        if berth is None:
+        slot = self.context.shared.free_slot
+        if slot is None:
             raise OSError("others that are leaving still have its place")
-        order = f"{number} {berth.number}"
+        order = f"{number} {slot.number}"
         child = self._told(order)
         if child is None:
             child = Child(self.name, self._standby.work, self.context.loop)
             child.tell(order)
-        berth.man()
-        self._berths[child] = berth
+        slot.man()
+        self._slots[child] = slot
         return child
 
     def _told(self, order: str) -> Child | None:
@@ -132,7 +132,7 @@ class Worker(Role):
         One that runs there goes round in a circle; one that waits does so for a device.
         """
         shared = self.context.shared
-        if not shared.pages.is_in_disk(WORKER_SLOT + self._berths[child].number):
+        if not shared.pages.is_in_disk(WORKER_SLOT + self._slots[child].number):
             return
         if child.is_running:
             shared.control.condemn()
@@ -140,18 +140,18 @@ class Worker(Role):
             shared.control.suspect = True
 
     def ended(self, child: Child) -> None:
-        """Take its berth back."""
-        self._berths.pop(child).vacate()
+        """Take its slot back."""
+        self._slots.pop(child).vacate()
 
     def alive_at(self, child: Child) -> float:
         """Return what its clock has written last."""
-        return self.context.shared.pages.alive_at(WORKER_SLOT + self._berths[child].number)
+        return self.context.shared.pages.alive_at(WORKER_SLOT + self._slots[child].number)
 
 
 def _await_order(descriptor: int) -> tuple[int, int] | None:
-    """In a child: wait for an order; number and berth. None: there is nothing to do any more."""
+    """In a child: wait for an order; number and slot. None: there is nothing to do any more."""
     words = os.read(descriptor, ORDER_MAX).split()
     if not words:
         return None
-    number, berth = map(int, words)
-    return number, berth
+    number, slot = map(int, words)
+    return number, slot

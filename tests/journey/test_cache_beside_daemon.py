@@ -13,9 +13,9 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from fastdns.cache.keys import parse_name
-from fastdns.cache.lock import writer_lock
-from fastdns.cache.store import Store
+from fastdns.browse.names import parse_name
+from fastdns.store.lock import writer_lock
+from fastdns.store.store import Store
 
 from .support import stock
 from .support.client import ask, data, eventually, ttls

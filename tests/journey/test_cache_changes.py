@@ -67,7 +67,7 @@ def test_flush_of_everything_asks_on_a_terminal(state: Path, everything: list[st
 def held(state: Path) -> Iterator[subprocess.Popen[bytes]]:
     """A process that holds the write lock and is stopped."""
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom fastdns.cache.lock import writer_lock\n"
+        "import sys, time\nfrom pathlib import Path\nfrom fastdns.store.lock import writer_lock\n"
         "with writer_lock(Path(sys.argv[1]), 5):\n print(flush=True)\n time.sleep(100)\n"
     )
     command = [sys.executable, "-c", script, str(state / "cache")]

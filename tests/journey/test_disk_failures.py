@@ -24,7 +24,7 @@ import lmdb
 import pytest
 
 from fastdns._clock import Moment
-from fastdns.cache.warm import ENTRIES_AT_ONCE
+from fastdns.store.warm import ENTRIES_AT_ONCE
 
 from .support import impatient
 from .support.cache import Disk, answer, cache_key
@@ -103,7 +103,7 @@ def assert_works(daemon: Fastdns, disk: Disk, upstream: FalseUpstream) -> None:
     """Answers are given and kept on disk."""
     name = upstream.new_name()
     assert data(ask(daemon, name)) == ["192.0.2.1"]
-    eventually(lambda: disk.nudge() and disk.holds(name), bool, 15)
+    eventually(lambda: disk.take_in() and disk.holds(name), bool, 15)
 
 
 @pytest.fixture
@@ -124,7 +124,7 @@ def start_filled(start: Start) -> Start:
     def start_filled(config: str) -> tuple[Fastdns, Disk]:
         daemon, disk = start(config)
         disk.put(*names(2000))
-        assert disk.nudge()
+        assert disk.take_in()
         return daemon, disk
 
     return start_filled
@@ -207,7 +207,7 @@ def test_damage_while_running_ends_in_a_new_cache(
     overwrite(disk.data, where)
     for name in names(2000, "again.test"):  # touches every page
         disk.put(name)
-    disk.nudge()
+    disk.take_in()
     disk.put(*names(2000))
     daemon.wait_for_log("put aside", 15)
     assert_works(daemon, disk, upstream)
@@ -238,7 +238,7 @@ def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: Fal
     daemon, disk = start_filled(SELDOM)
     control, generation = disk.control(), disk.control().generation
     control.suspect = True
-    disk.nudge()
+    disk.take_in()
     daemon.wait_for_log("has none")
     eventually(lambda: control.suspect, lambda suspect: not suspect)
     assert control.generation > generation
@@ -249,7 +249,7 @@ def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: Fal
         file.seek(0)
         file.write(content)
     control.suspect = True
-    disk.nudge()
+    disk.take_in()
     daemon.wait_for_log("put aside")
     eventually(lambda: control.suspect, lambda suspect: not suspect)
     assert_works(daemon, disk, upstream)
@@ -272,7 +272,7 @@ def test_flipped_bit_is_one_entry_lost(start: Start, upstream: FalseUpstream, di
     names = [upstream.new_name() for _ in range(40)]
     for name in names:
         assert data(ask(daemon, name)) == ["192.0.2.1"]
-    assert disk.nudge()
+    assert disk.take_in()
     with ExitStack() as stack:
         if dies == "the worker":
             flip_a_bit(disk, names[7])
@@ -288,7 +288,7 @@ def test_flipped_bit_is_one_entry_lost(start: Start, upstream: FalseUpstream, di
         for name in names:
             assert data(ask(daemon, name)) == ["192.0.2.1"]
         assert [str(one.name) for one in upstream.queries[asked:]] == [names[7]]
-        eventually(lambda: disk.nudge() and disk.holds(*names), bool)
+        eventually(lambda: disk.take_in() and disk.holds(*names), bool)
         assert counter(daemon, "disk_damaged_total") == 1
         assert counter(daemon, "disk_set_aside_total") == 0
         assert not disk.control().suspect
@@ -376,7 +376,7 @@ def test_file_that_somebody_exchanged_is_used(
     daemon, disk = start_filled(OFTEN)
     os.replace(theirs.data, disk.data)
     eventually(lambda: disk.holds("theirs.test"), bool)
-    eventually(lambda: disk.nudge() and any("replaced" in line for line in daemon.log), bool, 15)
+    eventually(lambda: disk.take_in() and any("replaced" in line for line in daemon.log), bool, 15)
     assert_works(daemon, disk, upstream)
     assert disk.holds("theirs.test")
 
@@ -413,7 +413,7 @@ def test_directory_that_cannot_be_written_is_waited_for(
         assert counter(fresh, "disk_errors_total") > 1
         allow(disk.place, owner)
         fresh.wait_for_log("works again", 10)
-        assert disk.holds("meanwhile.test") or disk.nudge()
+        assert disk.holds("meanwhile.test") or disk.take_in()
         assert disk.holds("meanwhile.test")
         assert_works(fresh, disk, upstream)
 
@@ -503,7 +503,7 @@ def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
     with small_disk() as daemon:
         disk = daemon.disk()
         disk.put(*names(100))
-        assert disk.nudge()
+        assert disk.take_in()
         daemon.fill()
         disk.put(*names(200, "later.test"), padding=500)
         daemon.wait_for_log("No space left on device", 10)
@@ -513,7 +513,7 @@ def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
         daemon.empty()
         daemon.wait_for_log("works again", 10)
         everything = [*names(100), *names(200, "later.test")]
-        eventually(lambda: disk.nudge() and disk.holds(*everything), bool, 10)
+        eventually(lambda: disk.take_in() and disk.holds(*everything), bool, 10)
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 
 
@@ -524,13 +524,13 @@ def test_damage_on_a_full_file_system_is_survived(
     with small_disk() as daemon:
         disk = daemon.disk()
         disk.put(*names(500))
-        assert disk.nudge()
+        assert disk.take_in()
         daemon.fill()
         overwrite(disk.data, where)
         for _ in range(3):
             assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         disk.put(*names(500))
-        disk.nudge()
+        disk.take_in()
         daemon.wait_for_log("put aside|is cut off", 15)
         assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         daemon.empty()
@@ -546,12 +546,12 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     disk.put(*used)
     for name in used:
         assert disk.ring().put_hits_of(cache_key(name), 5)
-    assert disk.nudge()
+    assert disk.take_in()
     ring, control = disk.ring(), disk.control()
     for batch in range(30):
         for name in names(300, f"batch{batch}.test"):
             assert ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
-        eventually(disk.nudge, bool, 10)
+        eventually(disk.take_in, bool, 10)
     eventually(lambda: counter(daemon, "disk_bytes"), lambda octets: octets <= 0.8 * 2**20)
     assert disk.data.stat().st_size <= 2**20
     assert counter(daemon, "disk_swept_total") > 3000
@@ -593,7 +593,7 @@ def test_smaller_cache_is_brought_down_to_its_size(start: Start, upstream: False
     daemon, disk = start(SELDOM)
     for batch in range(4):
         disk.put(*names(2000, f"batch{batch}.test"), padding=500)
-        assert disk.nudge()
+        assert disk.take_in()
     disk.put("used.test")
     assert disk.ring().put_hits_of(cache_key("used.test"), 100)
     daemon.stop()
@@ -612,12 +612,12 @@ def test_map_that_a_stopped_reader_keeps_full_is_used_again_when_it_has_gone(
 ) -> None:
     daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     disk.put(*names(500))
-    assert disk.nudge()
+    assert disk.take_in()
     with lmdb.open(str(disk.place), map_size=0, max_dbs=2, readonly=True) as env, env.begin():
         for batch in range(20):
             for name in names(200, f"batch{batch}.test"):
                 disk.ring().put(cache_key(name), answer(name), 0, Moment.now())
-            disk.nudge()
+            disk.take_in()
             if any("MAP_FULL" in line for line in daemon.log):
                 break
         daemon.wait_for_log("MAP_FULL")
@@ -686,7 +686,7 @@ def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_ha
                 ask(daemon, "n1000.example.test", timeout=0.5)
         else:
             disk.put("new.example.test")
-            disk.nudge(0.5)
+            disk.take_in(0.5)
         daemon.wait_for_log(f"{who}.* hangs")
         daemon.wait_for_log("round in a circle; put aside as")
         eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
@@ -702,7 +702,7 @@ def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
     daemon, disk = start(SELDOM)
     for part in range(3):  # more than are looked at in one go after a start, in order
         disk.put(*names(ENTRIES_AT_ONCE // 2, f"part{part}.test"))
-        assert disk.nudge()
+        assert disk.take_in()
     daemon.stop()
     send_round(disk.data, only_top=True)
     with impatient_daemon(disk, upstream) as again:
@@ -731,15 +731,15 @@ def test_keeper_killed_at_random_moments_loses_nothing_and_damages_nothing(
             ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
             put.append(name)
         time.sleep(rng.uniform(0, 0.02))
-        nudger = os.fork()
-        if nudger == 0:
-            disk.nudge(1.0)
+        asker = os.fork()
+        if asker == 0:
+            disk.take_in(1.0)
             os._exit(0)
         time.sleep(rng.uniform(0, 0.03))
         os.kill(keeper, signal.SIGKILL)
-        os.waitpid(nudger, 0)
+        os.waitpid(asker, 0)
         eventually(lambda keeper=keeper: is_gone(keeper), bool)
-    eventually(lambda: disk.nudge(1.0), bool, 15)
+    eventually(lambda: disk.take_in(1.0), bool, 15)
     assert disk.holds(*put)
     assert len(disk.entries()) == len(put)
     assert counter(daemon, "disk_set_aside_total") == 0

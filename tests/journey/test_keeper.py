@@ -21,8 +21,8 @@ import lmdb
 from fastdns._clock import Moment
 from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_UNDER
 from fastdns._key import disk_key
-from fastdns.cache.lock import writer_lock
 from fastdns.machine import keeper_requests
+from fastdns.store.lock import writer_lock
 
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually
@@ -71,16 +71,16 @@ def test_answer_that_was_asked_for_twice_is_on_disk_after_the_commit_interval(
         assert data(ask(daemon, name)) == ["192.0.2.1"]
     eventually(lambda: disk.holds(twice), bool)
     assert not disk.holds(once)
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds(once)
     assert disk.ring().used == 0
 
 
-def test_nudged_keeper_has_written_when_it_answers(start_fastdns: Start) -> None:
+def test_keeper_that_is_asked_to_has_written_when_it_answers(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     disk.put(*names(50))
     assert not disk.holds("n0.example.test")
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds(*names(50))
 
 
@@ -88,11 +88,11 @@ def test_nothing_new_is_no_commit(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
     disk.put("www.example.test")
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds("www.example.test")
     before = disk.data.stat().st_mtime_ns, counter(daemon, "disk_commits_total")
     time.sleep(2.5)  # two intervals, in which nothing happens
-    assert disk.nudge()
+    assert disk.take_in()
     assert (disk.data.stat().st_mtime_ns, counter(daemon, "disk_commits_total")) == before
 
 
@@ -103,7 +103,7 @@ def test_last_answer_of_a_name_is_the_one_on_disk(start_fastdns: Start) -> None:
     earlier = Moment(now.wall_ms - 1, now.boot_ms - 1, now.boot)
     disk.put("www.example.test", address="192.0.2.1", stored=earlier)
     disk.put("www.example.test", address="192.0.2.2", stored=now)
-    assert disk.nudge()
+    assert disk.take_in()
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
 
 
@@ -112,9 +112,9 @@ def test_older_answer_does_not_replace_a_newer_one(start_fastdns: Start) -> None
     now = Moment.now()
     earlier = Moment(now.wall_ms - 5000, now.boot_ms - 5000, now.boot)
     disk.put("www.example.test", address="192.0.2.2", stored=now)
-    assert disk.nudge()
+    assert disk.take_in()
     disk.put("www.example.test", address="192.0.2.1", stored=earlier)
-    assert disk.nudge()
+    assert disk.take_in()
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
 
 
@@ -123,9 +123,9 @@ def test_entry_from_the_future_is_replaced_by_one_of_now(start_fastdns: Start) -
     now = Moment.now()
     wrong = Moment(now.wall_ms + 10**10, 1000, now.boot ^ 1)  # of a boot whose clock was wrong
     disk.put("www.example.test", address="192.0.2.1", stored=wrong)
-    assert disk.nudge()
+    assert disk.take_in()
     disk.put("www.example.test", address="192.0.2.2")
-    assert disk.nudge()
+    assert disk.take_in()
     assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
 
 
@@ -137,7 +137,7 @@ def test_of_more_answers_than_a_ring_holds_none_is_lost_by_chance(start_fastdns:
         eventually(
             lambda name=name: ring.put(cache_key(name), answer(name), control.epoch, now), bool, 10
         )
-    assert disk.nudge(10)
+    assert disk.take_in(10)
     assert len(disk.entries()) >= 10_000
     assert len(disk.entries()) + counter(daemon, "disk_spared_total") == 30_000
 
@@ -146,7 +146,7 @@ def test_cache_without_a_disk_lies_in_the_run_directory(start_fastdns: Start) ->
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config='[cache]\ndisk = "0"\n')
     disk = Disk(daemon, small=True)
     disk.put("www.example.test")
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds("www.example.test")
     assert not (daemon.state_dir / "cache").exists()
     assert disk.control().cache_path == disk.place
@@ -160,11 +160,11 @@ def test_hits_are_added_up_and_kept_over_a_refresh(start_fastdns: Start) -> None
     name, key = "www.example.test", cache_key("www.example.test")
     disk.put(name)
     assert disk.ring().put_hits_of(key, 5)
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.get(name).hits == 5
     assert disk.ring().put_hits_of(key, 2)
     disk.put(name, address="192.0.2.2")
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.get(name).hits == 7
     assert bytes((192, 0, 2, 2)) in disk.get(name).message
 
@@ -175,7 +175,7 @@ def test_hits_alone_are_written_when_they_have_doubled(start_fastdns: Start) -> 
     name, key = "www.example.test", cache_key("www.example.test")
     disk.put(name)
     assert disk.ring().put_hits_of(key, 8)
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.get(name).hits == 8
     commits = counter(daemon, "disk_commits_total")
     assert disk.ring().put_hits_of(key, 7)
@@ -191,7 +191,7 @@ def test_hits_of_a_name_that_is_not_on_disk_cost_nothing(start_fastdns: Start) -
     disk = Disk(daemon)
     assert disk.ring().put_hits_of(cache_key("www.example.test"), 8)
     eventually(lambda: disk.ring().used, lambda used: used == 0)
-    assert disk.nudge()
+    assert disk.take_in()
     assert counter(daemon, "disk_commits_total") == 0
 
 
@@ -221,13 +221,13 @@ def test_change_drops_what_was_asked_before_it_and_nothing_else(start_fastdns: S
     disk.put("removed.test", "a.flushed.test", "flushed.test", epoch=before)
     disk.put("other.test", "notflushed.test", "sub.removed.test", epoch=before)
     disk.put("again.removed.test", epoch=control.epoch)
-    assert disk.nudge()
+    assert disk.take_in()
     assert set(disk.entries()) == {
         disk_key(cache_key(name))
         for name in ("other.test", "notflushed.test", "sub.removed.test", "again.removed.test")
     }
     disk.put("removed.test", "a.flushed.test", epoch=control.epoch)
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds("removed.test", "a.flushed.test")
 
 
@@ -236,7 +236,7 @@ def test_flush_of_all_drops_all_that_was_under_way(start_fastdns: Start) -> None
     disk.put(*names(10))
     disk.control().post(CHANGE_ALL)
     disk.put("new.test")
-    assert disk.nudge()
+    assert disk.take_in()
     assert set(disk.entries()) == {disk_key(cache_key("new.test"))}
 
 
@@ -248,7 +248,7 @@ def test_more_changes_than_are_remembered_drop_all_that_was_under_way(
     control = disk.control()
     for number in range(1100):
         control.post(CHANGE_NAME, cache_key(f"x{number}.test")[:-7])
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.entries() == {}
     assert disk.ring().used == 0
 
@@ -333,10 +333,10 @@ def test_damaged_ring_is_emptied_and_used_again(start_fastdns: Start) -> None:
     with (disk.run_dir / "ring.0").open("r+b") as ring:
         ring.seek(4096)
         ring.write(b"\xff" * 4096)
-    disk.nudge()
+    disk.take_in()
     daemon.wait_for_log("ring")
     disk.put("www.example.test")
-    assert disk.nudge()
+    assert disk.take_in()
     assert disk.holds("www.example.test")
 
 
@@ -393,12 +393,12 @@ def test_commit_waits_for_the_command_that_holds_the_lock(start_fastdns: Start) 
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
     disk.put("first.example.test")
-    assert disk.nudge()  # makes the file of the lock, which has to be the daemon's own
+    assert disk.take_in()  # makes the file of the lock, which has to be the daemon's own
     with writer_lock(disk.place, 2.0):
         disk.put("www.example.test")
-        assert not disk.nudge()
+        assert not disk.take_in()
         assert not disk.holds("www.example.test")
-    eventually(lambda: disk.nudge() and disk.holds("www.example.test"), bool, 10)
+    eventually(lambda: disk.take_in() and disk.holds("www.example.test"), bool, 10)
 
 
 def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
@@ -407,7 +407,7 @@ def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
     start = time.time()
     for number in range(3):
         disk.put(f"n{number}.test")
-        assert disk.nudge()
+        assert disk.take_in()
     since, first = disk.written()
     assert start - 60 < since <= time.time()
     assert first > 4096
@@ -415,7 +415,7 @@ def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
     with Fastdns(daemon.state_dir, upstream=["127.0.0.1:9"], config=SELDOM):
         for number in range(3, 6):
             disk.put(f"n{number}.test")
-            assert disk.nudge()
+            assert disk.take_in()
         assert disk.written()[0] == since
         assert disk.written()[1] > first
 

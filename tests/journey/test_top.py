@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from fastdns._counters import Counters
-from fastdns.cache.keys import Key
+from fastdns.browse.names import Key
 from fastdns.counters import Pages
 
 from .support.client import ask

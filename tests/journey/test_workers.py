@@ -41,7 +41,7 @@ def answered(client: UdpClient, query: bytes) -> bool:
 
 
 def queries_of(daemon: Fastdns) -> list[int]:
-    """How many queries over UDP each berth has counted."""
+    """How many queries over UDP each slot has counted."""
     counters = (daemon.state_dir / "run" / "counters").read_bytes()
     slots = len(counters) // SLOT_OCTETS - 1
     return [
@@ -286,7 +286,7 @@ def test_commands_do_not_wait_for_workers_that_there_are_not(
 
     def seconds() -> float:
         start = time.monotonic()
-        assert disk.nudge()
+        assert disk.take_in()
         return time.monotonic() - start
 
     assert min(seconds() for _ in range(10)) < 0.04

@@ -33,7 +33,7 @@ from fastdns._entry import Entry
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
-from fastdns.cache.warm import most_used
+from fastdns.store.warm import most_used
 
 # ---- looking up
 
@@ -180,22 +180,22 @@ def test_full_ring_costs_the_disk_an_answer_and_nobody_else(place: Path) -> None
 
 def test_keeper_is_told_once_when_the_ring_is_half_full(place: Path) -> None:
     front = front_on(place)
-    bell = os.eventfd(0, os.EFD_NONBLOCK)
+    wakeup = os.eventfd(0, os.EFD_NONBLOCK)
     cache = Cache(
         front.memory,
         front.pages.counters(0),
         front.cache.disk,
         front.ring,
         front.control,
-        keeper_bell=bell,
+        keeper_wakeup=wakeup,
     )
     answer = answer_of_size(60_000)
     while front.ring.used <= front.ring.capacity // 2:
-        assert not select.select([bell], [], [], 0)[0]
+        assert not select.select([wakeup], [], [], 0)[0]
         cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
     cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
-    assert os.eventfd_read(bell) == 1
-    os.close(bell)
+    assert os.eventfd_read(wakeup) == 1
+    os.close(wakeup)
 
 
 def test_hits_are_reported_once_with_their_number(place: Path) -> None:

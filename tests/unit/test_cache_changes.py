@@ -22,7 +22,7 @@ from fastdns._control import CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UND
 from fastdns._disk import Disk
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_SPOILED
-from fastdns.cache.warm import most_used
+from fastdns.store.warm import most_used
 
 # ---- what commands change
 

@@ -27,8 +27,8 @@ from fastdns._entry import Entry
 from fastdns._intake import CHOOSE_ALL
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_REMOVAL
-from fastdns.cache.intake import Intake
-from fastdns.cache.store import Store
+from fastdns.store.intake import Intake
+from fastdns.store.store import Store
 
 RRSIG, NSEC = 46, 47
 

@@ -24,10 +24,10 @@ from fastdns._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
 from fastdns._key import disk_key
 from fastdns._ring import Ring
 from fastdns._rings import Rings
-from fastdns.cache.changes import Changes
-from fastdns.cache.hits import DECAY_SECONDS, PENDING_LIMIT, RATES_LIMIT, Hits, Rates
-from fastdns.cache.intake import Intake
-from fastdns.cache.store import Store
+from fastdns.store.changes import Changes
+from fastdns.store.hits import DECAY_SECONDS, PENDING_LIMIT, RATES_LIMIT, Hits, Rates
+from fastdns.store.intake import Intake
+from fastdns.store.store import Store
 
 START = 1000.0
 

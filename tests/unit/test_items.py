@@ -13,9 +13,9 @@ from messages import A, Limits, address, answer_from, key, reply
 from fastdns._clock import Moment
 from fastdns._entry import Entry
 from fastdns._key import disk_key
-from fastdns.cache.inspect import Reader
-from fastdns.cache.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
-from fastdns.cache.keys import Key, parse_name
+from fastdns.browse.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
+from fastdns.browse.names import Key, parse_name
+from fastdns.browse.reader import Reader
 
 LIMITS = Limits(0, 86400, 3600, 5, False)
 NAMES = [

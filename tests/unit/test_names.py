@@ -6,7 +6,7 @@ import dns.name
 import dns.rdatatype
 import pytest
 
-from fastdns.cache.keys import (
+from fastdns.browse.names import (
     Key,
     parse_class,
     parse_name,

@@ -24,7 +24,7 @@ from messages import (
 
 from fastdns._clock import Moment
 from fastdns._entry import Entry, pack
-from fastdns.cache.records import Record, read_records, relevant
+from fastdns.browse.records import Record, read_records, relevant
 
 URI, CAA, HINFO = 256, 257, 13
 

@@ -18,14 +18,14 @@ from fastdns._clock import Moment
 from fastdns._disk import Disk
 from fastdns._entry import Entry, pack, peek
 from fastdns._key import disk_key
-from fastdns.cache import files
-from fastdns.cache.examine import Examination
-from fastdns.cache.files import GAP_PAGES, PAGE, check_length, put_aside
-from fastdns.cache.inspect import CacheUnreadable, Reader
-from fastdns.cache.lock import LockHeld, writer_lock
-from fastdns.cache.store import Store, Update
-from fastdns.cache.sweep import ROOMY, Sweeper
+from fastdns.browse.reader import CacheUnreadable, Reader
 from fastdns.errors import CutOff, Damaged, MapFull
+from fastdns.store import files
+from fastdns.store.examine import Examination
+from fastdns.store.files import GAP_PAGES, PAGE, check_length, put_aside
+from fastdns.store.lock import LockHeld, writer_lock
+from fastdns.store.store import Store, Update
+from fastdns.store.sweep import ROOMY, Sweeper
 
 MIB = 1 << 20
 NOW = Moment.now()
@@ -412,7 +412,7 @@ def test_lock_file_that_others_have_open_keeps_its_length(store: Store) -> None:
     """They would be sent to slots behind the end of what they have mapped."""
     before = (store.place / "lock.mdb").stat()
     script = (
-        "import sys; from pathlib import Path; from fastdns.cache.files import allocate_lock\n"
+        "import sys; from pathlib import Path; from fastdns.store.files import allocate_lock\n"
         "allocate_lock(Path(sys.argv[1]), 5000)\n"
     )
     path = str(store.place / "lock.mdb")
@@ -436,7 +436,7 @@ def test_new_environment_on_a_full_disk_leaves_nothing_behind(tmp_path: Path) ->
     script = (
         "import resource, signal, sys\n"
         "from pathlib import Path\n"
-        "from fastdns.cache.store import Store\n"
+        "from fastdns.store.store import Store\n"
         "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
         "resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), int(sys.argv[2])))\n"
         "try: Store.open(Path(sys.argv[1]), 1 << 20)\n"
@@ -569,7 +569,7 @@ def test_only_the_newest_is_kept_aside(tmp_path: Path) -> None:
 HOLD = (
     "import sys, time\n"
     "from pathlib import Path\n"
-    "from fastdns.cache.lock import writer_lock\n"
+    "from fastdns.store.lock import writer_lock\n"
     "with writer_lock(Path(sys.argv[1]), 1.0):\n"
     "    print('held', flush=True)\n"
     "    sys.stdin.read()\n"

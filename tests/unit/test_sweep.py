@@ -12,10 +12,10 @@ from environments import write_raw
 from test_store import MIB, fill, place_of, update
 
 from fastdns._clock import Moment
-from fastdns.cache.lock import LockHeld, writer_lock
-from fastdns.cache.store import Store
-from fastdns.cache.sweep import FULL, ROOMY, Sweeper
 from fastdns.errors import Damaged
+from fastdns.store.lock import LockHeld, writer_lock
+from fastdns.store.store import Store
+from fastdns.store.sweep import FULL, ROOMY, Sweeper
 
 STALE = 3600
 

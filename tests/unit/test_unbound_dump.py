@@ -10,10 +10,10 @@ from fastdns._answer import Limits
 from fastdns._clock import Moment
 from fastdns._entry import Entry
 from fastdns._key import cache_key
-from fastdns.cache.exchange import Imported, Terms
-from fastdns.cache.items import Item, Judge
-from fastdns.cache.keys import Key, spell_name, spell_rcode, spell_type
-from fastdns.cache.unbound_dump import read_dump
+from fastdns.browse.items import Item, Judge
+from fastdns.browse.json_lines import Imported, Terms
+from fastdns.browse.names import Key, spell_name, spell_rcode, spell_type
+from fastdns.browse.unbound_dump import read_dump
 
 NOW = Moment.now()
 LIMITS = Limits(0, 86400, 3600, 5, False)

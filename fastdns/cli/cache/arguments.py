@@ -8,7 +8,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ...cache.keys import TYPES, parse_name, parse_type
+from ...browse.names import TYPES, parse_name, parse_type
 from ...config.text import describe, path_text, shorten
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...cache.inspect import CacheAbsent, Reader
-from ...cache.lock import writer_lock
-from ...cache.store import Store
+from ...browse.reader import CacheAbsent, Reader
 from ...errors import Damaged, FastdnsError, LmdbError, MapFull
 from ...machine import keeper_requests
+from ...store.lock import writer_lock
+from ...store.store import Store
 from .site import KEEPER_SECONDS, Site
 
 LOCK_SECONDS = 2.0

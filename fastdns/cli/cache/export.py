@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from ...cache.exchange import line_of
-from ...cache.items import Wanted, find
+from ...browse.items import Wanted, find
+from ...browse.json_lines import line_of
 from ...config.text import path_text
 from ...errors import FastdnsError
 from .. import options

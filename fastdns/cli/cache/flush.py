@@ -9,8 +9,8 @@ import click
 
 from ..._control import CHANGE_ALL, CHANGE_UNDER
 from ..._key import cache_key, is_under, range_of
-from ...cache.keys import spell_name
-from ...cache.store import Store
+from ...browse.names import spell_name
+from ...store.store import Store
 from .. import options
 from ..output import emit, fail
 from . import arguments

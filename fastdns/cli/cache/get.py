@@ -9,9 +9,9 @@ from pathlib import Path
 
 import click
 
-from ...cache.inspect import Reader
-from ...cache.items import Item, Judge, read_item
-from ...cache.keys import spell_class, spell_name, spell_rcode, spell_type
+from ...browse.items import Item, Judge, read_item
+from ...browse.names import spell_class, spell_name, spell_rcode, spell_type
+from ...browse.reader import Reader
 from .. import options
 from ..output import emit, fail, warn
 from . import arguments

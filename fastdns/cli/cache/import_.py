@@ -15,19 +15,19 @@ import click
 
 from ..._answer import Limits
 from ..._clock import Moment
-from ...cache.exchange import LINE_MAX, Imported, Terms, read_lines
-from ...cache.files import DATA
-from ...cache.inspect import Pair
-from ...cache.store import SMALL_MAP, Store, Update
-from ...cache.sweep import FULL
-from ...cache.unbound_dump import FIRST_LINE as DUMP_BEGINS
-from ...cache.unbound_dump import read_dump
+from ...browse.json_lines import LINE_MAX, Imported, Terms, read_lines
+from ...browse.reader import Pair
+from ...browse.unbound_dump import FIRST_LINE as DUMP_BEGINS
+from ...browse.unbound_dump import read_dump
 from ...config.load import load
 from ...config.schema import Config
 from ...config.text import path_text
 from ...errors import FastdnsError
 from ...machine.accounts import become
 from ...machine.directories import prepare
+from ...store.files import DATA
+from ...store.store import SMALL_MAP, Store, Update
+from ...store.sweep import FULL
 from ...upstream.origin import origin_of
 from .. import options
 from ..output import emit, fail

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...cache.inspect import Reader
-from ...cache.items import SORTS, STATES, Item, Judge, Wanted, find, find_sorted
-from ...cache.keys import spell_class, spell_rcode, spell_type
+from ...browse.items import SORTS, STATES, Item, Judge, Wanted, find, find_sorted
+from ...browse.names import spell_class, spell_rcode, spell_type
+from ...browse.reader import Reader
 from .. import options
 from ..output import emit, fail, warn
 from . import arguments

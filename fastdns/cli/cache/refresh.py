@@ -13,9 +13,9 @@ import click
 
 from ..._control import CHANGE_NAME, CHANGE_REFRESH
 from ..._entry import newer
-from ...cache.inspect import Reader
-from ...cache.items import Item, read_item
-from ...cache.keys import Key, spell_name, spell_type
+from ...browse.items import Item, read_item
+from ...browse.names import Key, spell_name, spell_type
+from ...browse.reader import Reader
 from ...config.places import which_one
 from ...counters import Pages
 from ...errors import FastdnsError

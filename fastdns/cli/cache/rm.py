@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from ..._control import CHANGE_NAME
-from ...cache.keys import spell_name, spell_type
-from ...cache.store import Store
+from ...browse.names import spell_name, spell_type
+from ...store.store import Store
 from .. import options
 from ..output import emit, fail
 from . import arguments

@@ -11,17 +11,17 @@ import attrs
 
 from ..._clock import Moment
 from ..._control import Control
-from ...cache import records
-from ...cache.files import DATA, LOCK
-from ...cache.inspect import CacheAbsent, Reader
-from ...cache.items import Judge
-from ...cache.pending import count_pending
+from ...browse import records
+from ...browse.items import Judge
+from ...browse.pending import count_pending
+from ...browse.reader import CacheAbsent, Reader
 from ...config.load import load, load_places
 from ...config.places import Places, which_one
 from ...config.schema import Cache
 from ...errors import ConfigErrors, FastdnsError
 from ...machine import keeper_requests
 from ...machine.state_lock import holder
+from ...store.files import DATA, LOCK
 from ..output import warn
 from ..owner import become_owner
 from . import progress

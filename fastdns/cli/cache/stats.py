@@ -10,8 +10,8 @@ from typing import Any
 
 import click
 
-from ...cache.survey import as_json as sums_as_json
-from ...cache.survey import survey
+from ...browse.survey import as_json as sums_as_json
+from ...browse.survey import survey
 from .. import options
 from ..figures import in_date, in_days, in_octets, in_share
 from ..output import emit

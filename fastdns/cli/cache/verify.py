@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ...cache.verify import find_damage
+from ...browse.verify import find_damage
 from .. import options
 from ..output import emit, fail
 from .counted import counted

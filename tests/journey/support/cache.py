@@ -79,7 +79,7 @@ class Disk:
 
     # As a command
 
-    def nudge(self, timeout: float = 5.0) -> bool:
+    def take_in(self, timeout: float = 5.0) -> bool:
         return keeper_requests.take_in(self.run_dir / "keeper", timeout)
 
     def entries(self) -> dict[bytes, Entry]:

@@ -21,9 +21,9 @@ from fastdns._entry import Entry as Stored
 from fastdns._entry import pack
 from fastdns._key import cache_key, disk_key
 from fastdns._ring import Ring
-from fastdns.cache.keys import Key, parse_name
-from fastdns.cache.lock import writer_lock
-from fastdns.cache.store import Store, Update
+from fastdns.browse.names import Key, parse_name
+from fastdns.store.lock import writer_lock
+from fastdns.store.store import Store, Update
 
 LIMITS = Limits(0, 2**31 - 1, 2**31 - 1, 5, False)
 MAP_OCTETS = 64 << 20

@@ -15,10 +15,10 @@ from scenes import readable
 from test_store import MIB, fill
 
 from fastdns._control import Control
-from fastdns.cache.lock import LockHeld
 from fastdns.counters import Pages
 from fastdns.errors import Damaged, LmdbError
-from fastdns.server.disk import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, Disk
+from fastdns.server.keeper_store import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, KeeperStore
+from fastdns.store.lock import LockHeld
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 ODD = LmdbError("mdb_put: MDB_PROBLEM: something that should not be")
@@ -31,7 +31,7 @@ class Bench:
         self.place = place
         self.control = Control.open(None, place)
         self.pages = Pages.create(None, slots=1, started_at=0.0)
-        self.disk = Disk(place, MIB, self.control, self.pages.counters(0), crashes=0)
+        self.disk = KeeperStore(place, MIB, self.control, self.pages.counters(0), crashes=0)
         self.now = 100.0
         store = self.disk.store(self.now)
         assert store is not None

@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterator
 from .._answer import Reading
 from .._entry import Entry
 from .._key import cache_key
-from .inspect import Reader
-from .keys import Key, spell_name, spell_type
+from .names import Key, spell_name, spell_type
+from .reader import Reader
 
 
 def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[str]:

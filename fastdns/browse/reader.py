@@ -20,24 +20,14 @@ from typing import Any, TypeVar
 import attrs
 import lmdb
 
+from .._key import prefix_of
 from ..errors import FastdnsError
-from .keys import prefix_of
+from ..store.damage import DAMAGE
 
 BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
 KEYS_AT_ONCE = 20_000  # when only keys are looked at
 DATABASES = 2
 FORMAT = b"1"
-DAMAGE = (
-    lmdb.BadTxnError,  # what a transaction says once it has met a damaged page
-    lmdb.CorruptedError,
-    lmdb.CursorFullError,
-    lmdb.IncompatibleError,
-    lmdb.InvalidError,
-    lmdb.PageFullError,
-    lmdb.PageNotFoundError,
-    lmdb.VersionMismatchError,
-)
-
 Pair = tuple[bytes, bytes]  # a key on disk and its value
 _T = TypeVar("_T")
 

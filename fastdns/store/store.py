@@ -17,6 +17,7 @@ from typing import NamedTuple
 
 from .._clock import Moment
 from .._entry import peek
+from .._key import prefix_of
 from .._writer import Writer
 from ..errors import CutOff, Damaged, MapFull
 from .files import (
@@ -31,7 +32,6 @@ from .files import (
     counts_for_another,
     identity,
 )
-from .keys import prefix_of
 
 FORMAT = b"1"  # of keys and values; another one is another version's cache
 SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk

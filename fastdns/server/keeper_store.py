@@ -9,11 +9,11 @@ from pathlib import Path
 
 from .._control import Control
 from .._counters import Counters
-from ..cache import files
-from ..cache.examine import Examination
-from ..cache.lock import LockHeld, writer_lock
-from ..cache.store import Store
 from ..errors import CutOff, Damaged, LmdbError, MapFull, ReadersFull
+from ..store import files
+from ..store.examine import Examination
+from ..store.lock import LockHeld, writer_lock
+from ..store.store import Store
 from .writes import Writes
 
 log = logging.getLogger(__name__)
@@ -90,7 +90,7 @@ class ExaminationPause:
         self._pause = min(max(2 * self._pause, EXAMINE_PAUSE_SECONDS), EXAMINE_PAUSE_MAX_SECONDS)
 
 
-class Disk:
+class KeeperStore:
     """The environment while it can be used; what goes wrong with it is handled and told here.
 
     A damaged one is put aside and a new one made. Without room or rights it is tried again. Either

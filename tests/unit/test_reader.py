@@ -12,9 +12,9 @@ from environments import ago, value_of, write_disk, write_raw
 from messages import answer_from, key, reply, soa
 
 from fastdns._key import disk_key, range_of
-from fastdns.cache import inspect
-from fastdns.cache.inspect import CacheAbsent, CacheUnreadable, Reader
-from fastdns.cache.keys import Key
+from fastdns.browse import reader as inspect
+from fastdns.browse.names import Key
+from fastdns.browse.reader import CacheAbsent, CacheUnreadable, Reader
 
 VALUE = value_of(answer_from(reply(authority=(soa(60, 60),))), ago(1))
 

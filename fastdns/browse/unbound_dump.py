@@ -23,8 +23,8 @@ import dns.rrset
 from .._answer import Answer
 from .._clock import Moment
 from ..config.text import path_text
-from .exchange import Imported, Malformed, Outdated, Terms, make_entry, read_answer
-from .keys import Key, parse_name
+from .json_lines import Imported, Malformed, Outdated, Terms, make_entry, read_answer
+from .names import Key, parse_name
 from .rdata import parse_rdata, type_of
 
 FIRST_LINE = b"START_RRSET_CACHE"

@@ -20,9 +20,9 @@ from .._entry import Entry, pack
 from .._key import disk_key
 from ..config.text import describe
 from ..config.units import spell_size
-from .inspect import Pair
 from .items import Item
-from .keys import Key, parse_class, parse_name, parse_type, spell_rcode
+from .names import Key, parse_class, parse_name, parse_type, spell_rcode
+from .reader import Pair
 
 LINE_MAX = 16 << 20  # octets; the records of the largest message, spelled out, have fewer
 _OPT = b"\0\0\x29\x04\xd0\0\0\0\0"  # root, type 41, 1232 octets, no flags; RDLENGTH follows

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .keys import CLASSES, TYPES, spell_class, spell_name, spell_type
+from .names import CLASSES, TYPES, spell_class, spell_name, spell_type
 
 SECTIONS = ("ANSWER", "AUTHORITY", "ADDITIONAL")
 

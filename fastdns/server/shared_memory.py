@@ -1,4 +1,4 @@
-"""What the processes of a daemon share: pages of counters, the control page, rings, bells."""
+"""What the processes of a daemon share: pages of counters, the control page, rings, wake-ups."""
 
 from __future__ import annotations
 
@@ -26,19 +26,19 @@ RINGS_TOGETHER = 4 * RING_OCTETS  # more of them are smaller, but not too small
 RING_MIN_OF_MANY = RING_OCTETS // 4
 RING_HEAD = 4096  # octets of the file that are not the ring's
 ROOM_SHARE = 4  # a ring takes at most one of so many octets that are free
-SPARE_BERTHS = 1  # of who is being replaced while its successor serves already
+SPARE_SLOTS = 1  # of who is being replaced while its successor serves already
 T = TypeVar("T")
 
 
 @attrs.frozen
-class Berth:
+class WorkerSlot:
     """What one worker at a time tells others by, and how the keeper calls it."""
 
     number: int
     counters: Counters
     ring: Ring  # towards the keeper
-    bell: int  # rung by the keeper
-    _manned: mmap.mmap  # an octet a berth, which all processes see
+    wakeup: int  # an eventfd that the keeper writes to
+    _manned: mmap.mmap  # an octet a slot, which all processes see
 
     @property
     def is_manned(self) -> bool:
@@ -52,7 +52,7 @@ class Berth:
     def vacate(self) -> None:
         """Take it back from a worker that is gone; what that one has told stays."""
         with suppress(BlockingIOError):
-            os.eventfd_read(self.bell)
+            os.eventfd_read(self.wakeup)
         self.counters.retire()
         self._manned[self.number] = 0
 
@@ -66,31 +66,31 @@ class Shared:
         """`old_rings`: what workers of an earlier run have told that nobody has taken in yet."""
         self.pages = pages
         self.control = control
-        self.keeper_bell = _bell()
-        self.berths: list[Berth] = []
+        self.keeper_wakeup = _wakeup()
+        self.worker_slots: list[WorkerSlot] = []
         self.old_rings = old_rings
         self._manned = mmap.mmap(-1, pages.slots)
         for ring in rings:
-            self.add_berth(ring)
+            self.add_slot(ring)
 
-    def add_berth(self, ring: Ring) -> None:
-        number = len(self.berths)
+    def add_slot(self, ring: Ring) -> None:
+        number = len(self.worker_slots)
         counters = self.pages.counters(WORKER_SLOT + number)
-        self.berths.append(Berth(number, counters, ring, _bell(), self._manned))
+        self.worker_slots.append(WorkerSlot(number, counters, ring, _wakeup(), self._manned))
 
     @property
     def most_workers(self) -> int:
         """How many workers there may be while this daemon runs."""
-        return self.pages.slots - WORKER_SLOT - SPARE_BERTHS
+        return self.pages.slots - WORKER_SLOT - SPARE_SLOTS
 
     @property
     def rings(self) -> list[Ring]:
         """All that the keeper is to empty, and workers find in what others have learned."""
-        return [*(berth.ring for berth in self.berths), *self.old_rings.values()]
+        return [*(slot.ring for slot in self.worker_slots), *self.old_rings.values()]
 
     @property
-    def free_berth(self) -> Berth | None:
-        return next((berth for berth in self.berths if not berth.is_manned), None)
+    def free_slot(self) -> WorkerSlot | None:
+        return next((slot for slot in self.worker_slots if not slot.is_manned), None)
 
 
 class Maker:
@@ -105,13 +105,13 @@ class Maker:
         places = self._places
         if is_of_another_version(places.counters):
             log.info("%s: of another version of fastdns, begun anew", places.counters)
-        slots = WORKER_SLOT + max(workers, most_workers) + SPARE_BERTHS
+        slots = WORKER_SLOT + max(workers, most_workers) + SPARE_SLOTS
         pages = self.in_file(
             lambda path: Pages.create(path, slots=slots, started_at=time.time()),
             places.counters,
         )
         control = self.in_file(lambda path: Control.open(path, environment), places.control)
-        count = workers + SPARE_BERTHS
+        count = workers + SPARE_SLOTS
         rings = [self._ring(number, count) for number in range(count)]
         old_rings = dict(_old_rings(places, count))
         if control.is_new:  # what is in rings may have been overtaken by changes that it forgot
@@ -121,11 +121,11 @@ class Maker:
 
     def extend(self, shared: Shared, workers: int) -> bool:
         """Make what so many workers need beyond what there is; return True when it was anything."""
-        count = workers + SPARE_BERTHS
-        former = len(shared.berths)
+        count = workers + SPARE_SLOTS
+        former = len(shared.worker_slots)
         for number in range(former, count):
             old = shared.old_rings.pop(self._places.ring(number), None)
-            shared.add_berth(old or self._ring(number, count))
+            shared.add_slot(old or self._ring(number, count))
         return count > former
 
     def _ring(self, number: int, count: int) -> Ring:
@@ -185,5 +185,5 @@ def _size_of(path: Path) -> int:
         return 0
 
 
-def _bell() -> int:
+def _wakeup() -> int:
     return os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)

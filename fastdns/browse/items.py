@@ -14,8 +14,8 @@ import attrs
 from .._clock import Moment
 from .._entry import Entry
 from .._key import cache_key, is_under, range_of, type_of
-from .inspect import Pair, Reader
-from .keys import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
+from .names import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
+from .reader import Pair, Reader
 from .records import Record, read_records, relevant
 
 SORTS = ("ttl", "hits", "size", "age")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import lmdb
+
 from .._entry import Entry
 from .._key import cache_key
 from ..errors import Damaged
@@ -10,6 +12,19 @@ from ..errors import Damaged
 # and more than one of so many.
 DAMAGED_BORNE = 16
 DAMAGED_SHARE = 100
+
+
+# What python-lmdb says of a file that cannot be used, or no longer.
+DAMAGE = (
+    lmdb.BadTxnError,  # what a transaction says once it has met a damaged page
+    lmdb.CorruptedError,
+    lmdb.CursorFullError,
+    lmdb.IncompatibleError,
+    lmdb.InvalidError,
+    lmdb.PageFullError,
+    lmdb.PageNotFoundError,
+    lmdb.VersionMismatchError,
+)
 
 
 def is_sound(disk_key: bytes | memoryview, value: bytes | memoryview) -> bool:

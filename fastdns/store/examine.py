@@ -16,9 +16,8 @@ from typing import Any
 import lmdb
 
 from ..errors import Damaged
-from .damage import check_share, is_sound
+from .damage import DAMAGE, check_share, is_sound
 from .files import DATA, check_head
-from .inspect import DAMAGE
 
 ENTRIES = b"entries"
 ABOUT = b"about"

@@ -9,8 +9,8 @@ from typing import Any
 
 import attrs
 
-from .inspect import Facts, Reader
 from .items import Judge, Wanted, find
+from .reader import Facts, Reader
 
 DAY = 86400.0
 # Upper ends, in seconds, of the classes into which TTLs that are left fall; the last has none.

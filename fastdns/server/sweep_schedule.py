@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._counters import Counters
-from ..cache.store import Store
-from ..cache.sweep import FULL, Sweeper
 from ..errors import MapFull
-from .disk import TROUBLE, Disk
+from ..store.store import Store
+from ..store.sweep import FULL, Sweeper
+from .keeper_store import TROUBLE, KeeperStore
 
 EXPIRE_SECONDS = 3600.0
 FIRST_EXPIRE_SECONDS = 2.0  # the start of the workers comes first
@@ -20,10 +20,10 @@ PAUSE_SECONDS = 0.01  # between two slices of what is in no hurry
 IN_VAIN_SECONDS = 5.0  # until the next try, when there was no room to be made
 
 
-class Broom:
+class SweepSchedule:
     """Does one slice of a sweep when it is time for it."""
 
-    def __init__(self, disk: Disk, stale: int, counters: Counters, now: float) -> None:
+    def __init__(self, disk: KeeperStore, stale: int, counters: Counters, now: float) -> None:
         self._disk = disk
         self._stale = stale
         self._counters = counters

@@ -16,7 +16,8 @@ from fastdns._answer import Limits
 from fastdns._clock import Moment
 from fastdns._entry import Entry
 from fastdns._key import disk_key
-from fastdns.cache.exchange import (
+from fastdns.browse.items import Judge, read_item
+from fastdns.browse.json_lines import (
     LINE_MAX,
     Imported,
     Outdated,
@@ -25,7 +26,6 @@ from fastdns.cache.exchange import (
     read_line,
     read_lines,
 )
-from fastdns.cache.items import Judge, read_item
 
 CORPUS = Path(__file__).parent.parent / "wire_corpus"
 LIMITS = Limits(0, 86400, 3600, 5, False)

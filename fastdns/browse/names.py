@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from .._key import make_key, range_of, split_key
+from .._key import make_key, split_key
 from ..config.text import describe
 
 NAME_MAX = 255  # octets in wire form, RFC 1035 section 2.3.4
@@ -183,13 +183,3 @@ def spell_class(number: int) -> str:
 def spell_rcode(number: int) -> str:
     """Return the name of an RCODE, RCODE12 for one without a name."""
     return RCODES[number] if number < len(RCODES) else f"RCODE{number}"
-
-
-def prefix_of(name: bytes, qtype: int | None = None) -> tuple[bytes, int]:
-    """Return what the disk keys of exactly this name begin with, and their length.
-
-    Between its types stand the names below it, whose keys are longer.
-    """
-    prefix = range_of(name)
-    length = len(prefix) + len(Key(name, 0).join()) - len(name)
-    return (prefix if qtype is None else prefix + qtype.to_bytes(2, "big")), length

@@ -1,0 +1,1 @@
+"""The readers of the cache on disk: entries found, shown, exported, beside whoever writes."""
