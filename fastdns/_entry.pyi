@@ -5,11 +5,11 @@ from ._clock import Moment
 
 Octets = bytes | bytearray | memoryview
 
-class Entry:
+class DiskEntry:
     """A value that has been read and found whole; it owns its octets."""
 
     @staticmethod
-    def parse(value: Octets) -> Entry: ...
+    def parse(value: Octets) -> DiskEntry: ...
     @property
     def rcode(self) -> int: ...
     @property

@@ -7,7 +7,7 @@ from fastdns._changes cimport Changes, Ticket
 from fastdns._clock cimport Instant
 from fastdns._control cimport Control
 from fastdns._disk cimport Disk, Found
-from fastdns._entry cimport Origin
+from fastdns._entry cimport AnswerSource
 from fastdns._hotcache cimport Entry, HotCache, Standing
 from fastdns._policy cimport Decision
 from fastdns._outbox cimport Outbox
@@ -60,7 +60,7 @@ cdef class Cache:
     # ^ memory has, or gets, what may be told of this key past its TTL
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
-        uint64_t fingerprint, const Origin* whence, uint32_t rtt_us, const Instant* now,
+        uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil
     # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
     #   NULL, on its way to the disk; catch_up has been called
@@ -70,7 +70,7 @@ cdef class Cache:
     ) noexcept nogil
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
-        const Origin* whence, const Instant* now,
+        const AnswerSource* whence, const Instant* now,
     ) noexcept nogil
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)

@@ -516,12 +516,12 @@ cdef class Cache:
 
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
-        uint64_t fingerprint, const Origin* whence, uint32_t rtt_us, const Instant* now,
+        uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil:
         cdef size_t evictions = self.memory.evictions
         cdef uint64_t hash
         cdef Standing standing
-        cdef Origin origin
+        cdef AnswerSource origin
         cdef uint8_t room[KEY_MAX]
         cdef const uint8_t* disk_key
         if answer.ttl == 0 and answer.is_failure:
@@ -557,7 +557,7 @@ cdef class Cache:
 
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
-        const Origin* whence, const Instant* now,
+        const AnswerSource* whence, const Instant* now,
     ) noexcept nogil:
         """An answer that must not be kept has come: what it replaces never comes back, not as stale either.
 
@@ -566,7 +566,7 @@ cdef class Cache:
         """
         cdef Entry* old = self.look(hash, key, key_length)
         cdef bint concerns = old != NULL and not old.answer.is_failure
-        cdef Origin origin
+        cdef AnswerSource origin
         cdef Found found
         cdef uint8_t room[KEY_MAX]
         cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, standing.group)

@@ -15,7 +15,7 @@ cdef enum:
     HEADER_OCTETS = 80      # sizeof(Header)
     ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
 
-ctypedef struct Origin:     # whom an answer came from
+ctypedef struct AnswerSource:     # whom an answer came from
     uint64_t fingerprint
     uint32_t rtt_us
     uint8_t transport       # Transport.number; 0: unknown
@@ -43,14 +43,14 @@ ctypedef struct Header:
     uint8_t address[16]
 
 cdef class Source:
-    cdef Origin origin
+    cdef AnswerSource origin
 
-cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
+cdef int fill_source(AnswerSource* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1
 # ^ upstream: "127.0.0.1:53", "tcp://[::1]:53" or None (ValueError: something else)
 
 cdef size_t entry_octets(const Stored* answer) noexcept nogil
 cdef void write_entry(
-    uint8_t* out, const Stored* answer, const Instant* stored, const Origin* origin, uint32_t hits
+    uint8_t* out, const Stored* answer, const Instant* stored, const AnswerSource* origin, uint32_t hits
 ) noexcept nogil            # entry_octets(answer) octets; a failure must not be given
 cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored* out) noexcept nogil
 # ^ 0, or -1: damaged or of another version. out points into value; its ttl_at may be unaligned: only for memcpy.

@@ -55,12 +55,12 @@ cdef class Source:
     """Where answers of one upstream come from, as it is kept beside them."""
 
     def __init__(self, str upstream not None):
-        fill_origin(&self.origin, 0, upstream, 0)
+        fill_source(&self.origin, 0, upstream, 0)
 
 
-cdef int fill_origin(Origin* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
+cdef int fill_source(AnswerSource* out, uint64_t fingerprint, upstream, uint32_t rtt_us) except -1:
     cdef bytes address
-    memset(out, 0, sizeof(Origin))
+    memset(out, 0, sizeof(AnswerSource))
     out.fingerprint = fingerprint
     out.rtt_us = rtt_us
     if upstream is None:
@@ -102,7 +102,7 @@ cdef inline uint32_t checksum_of(const uint8_t* value, size_t length) noexcept n
 
 
 cdef void write_entry(
-    uint8_t* out, const Stored* answer, const Instant* stored, const Origin* origin, uint32_t hits
+    uint8_t* out, const Stored* answer, const Instant* stored, const AnswerSource* origin, uint32_t hits
 ) noexcept nogil:
     cdef Header header
     cdef uint8_t* at = out + HEADER_OCTETS
@@ -205,7 +205,7 @@ cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_l
 
 # ---- values, in Python
 
-cdef class Entry:
+cdef class DiskEntry:
     """A value that has been read and found whole; it owns its octets."""
 
     cdef Header header
@@ -214,8 +214,8 @@ cdef class Entry:
 
     @staticmethod
     def parse(value not None):
-        """Return the Entry of a value (ValueError: it is damaged, and how)."""
-        cdef Entry entry = Entry.__new__(Entry)
+        """Return the DiskEntry of a value (ValueError: it is damaged, and how)."""
+        cdef DiskEntry entry = DiskEntry.__new__(DiskEntry)
         cdef int fault
         entry.value = value if type(value) is bytes else bytes(memoryview(value))
         fault = examine(entry.value, len(entry.value), &entry.header, &entry.stored)
@@ -315,7 +315,7 @@ cdef class Entry:
         )
 
 
-cdef bytes offsets_of(Entry entry):
+cdef bytes offsets_of(DiskEntry entry):
     """The TTL offsets, at an address that may be read as uint16_t."""
     return PyBytes_FromStringAndSize(<const char*>entry.stored.ttl_at, 2 * entry.stored.ttl_count)
 
@@ -347,11 +347,11 @@ def peek(value not None):
 
 def pack(Answer answer not None, Moment stored not None, *, uint64_t origin=0, upstream=None, rtt_us=0, hits=0):
     """Return the value of an answer (ValueError: a failure, which is not kept outside of memory)."""
-    cdef Origin source
+    cdef AnswerSource source
     cdef bytes value
     if answer.stored.is_failure:
         raise ValueError("a failure is kept in memory only")
-    fill_origin(&source, origin, upstream, saturated(rtt_us))
+    fill_source(&source, origin, upstream, saturated(rtt_us))
     value = PyBytes_FromStringAndSize(NULL, entry_octets(&answer.stored))
     write_entry(<uint8_t*>PyBytes_AS_STRING(value), &answer.stored, &stored.at, &source, saturated(hits))
     return value
@@ -364,7 +364,7 @@ cdef uint32_t saturated(number) except? 0:
 def with_hits(bytes value not None, hits):
     """Return the value with another number of hits, 2**32-1 at most (ValueError: it is damaged, and how)."""
     cdef bytes changed = PyBytes_FromStringAndSize(PyBytes_AS_STRING(value), len(value))
-    Entry.parse(value)
+    DiskEntry.parse(value)
     set_hits(<uint8_t*>PyBytes_AS_STRING(changed), len(changed), saturated(hits))
     return changed
 

@@ -6,7 +6,7 @@ from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant
 from fastdns._control cimport Control
 from fastdns._counters cimport Counters
-from fastdns._entry cimport Origin
+from fastdns._entry cimport AnswerSource
 from fastdns._ring cimport Ring
 
 cdef class Outbox:
@@ -21,11 +21,11 @@ cdef class Outbox:
     # Keys are those on disk: with the group in the place of the view.
     cdef void put_answer(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* now, const Origin* origin,
+        const Instant* now, const AnswerSource* origin,
     ) noexcept nogil
     cdef void put_removal(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* now, const Origin* origin, bint is_urgent,
+        const Instant* now, const AnswerSource* origin, bint is_urgent,
     ) noexcept nogil
     cdef bint put_hits(self, const uint8_t* key, uint16_t key_length, uint32_t hits) noexcept nogil
     # ^ False: they have to wait

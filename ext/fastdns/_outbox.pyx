@@ -22,7 +22,7 @@ cdef class Outbox:
 
     cdef void put_answer(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* now, const Origin* origin,
+        const Instant* now, const AnswerSource* origin,
     ) noexcept nogil:
         """Send an answer that was asked for at this epoch; when the ring gets half full, tell the keeper once."""
         cdef bint half_full
@@ -35,7 +35,7 @@ cdef class Outbox:
 
     cdef void put_removal(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* now, const Origin* origin, bint is_urgent,
+        const Instant* now, const AnswerSource* origin, bint is_urgent,
     ) noexcept nogil:
         """Send word that what the disk has of this key is over; urgent: it has something."""
         if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):

@@ -2,7 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._entry cimport Origin
+from fastdns._entry cimport AnswerSource
 from fastdns._key cimport Key
 from fastdns._counters cimport Counters
 from fastdns._policy cimport Decision
@@ -49,7 +49,7 @@ ctypedef struct Query:
     size_t length           # of the packet
     int status              # of reading it: WireStatus
     int result              # of the last stage
-    const Origin* upstream  # who has answered, where that is known
+    const AnswerSource* upstream  # who has answered, where that is known
     uint8_t tier
     uint8_t has_waited      # its answer was not at hand
     uint16_t limit          # octets that the answer may have

@@ -4,7 +4,7 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._flights cimport Flight
-from fastdns._entry cimport Origin
+from fastdns._entry cimport AnswerSource
 from fastdns._key cimport KEY_MAX
 from fastdns._policy cimport Decision
 from fastdns._query cimport Asker, Tier
@@ -73,7 +73,8 @@ cdef class Questions:
     cdef bint is_crowded(self) noexcept nogil               # somebody has to give way
     cdef Pending* who_gives_way(self) noexcept nogil
     cdef void answer(
-        self, Pending* pending, Tier tier, const Origin* upstream, const Stored* stored, uint32_t age, uint64_t now_ns
+        self, Pending* pending, Tier tier, const AnswerSource* upstream, const Stored* stored, uint32_t age,
+        uint64_t now_ns
     ) noexcept
     # ^ of TIER_STALE the answer is one past its TTL; upstream: who gave it, if that is known
     cdef void drop(self, Pending* pending) noexcept

@@ -205,7 +205,8 @@ cdef class Questions:
     # --- answers ----------------------------------------------------------------------------------------
 
     cdef void answer(
-        self, Pending* pending, Tier tier, const Origin* upstream, const Stored* stored, uint32_t age, uint64_t now_ns
+        self, Pending* pending, Tier tier, const AnswerSource* upstream, const Stored* stored, uint32_t age,
+        uint64_t now_ns
     ) noexcept:
         """Queue the answer for all who wait."""
         cdef Waiter* waiter

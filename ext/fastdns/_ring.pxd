@@ -7,7 +7,7 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant
-from fastdns._entry cimport Origin
+from fastdns._entry cimport AnswerSource
 from fastdns._ring_index cimport RingIndex
 
 cpdef enum:                 # kinds of records
@@ -39,7 +39,7 @@ cdef class Ring:
 
     cdef bint put_answer(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* stored, const Origin* origin,
+        const Instant* stored, const AnswerSource* origin,
     ) noexcept nogil
     # ^ hash: of the key, by _siphash. False: shed. With less than a quarter free, answers that are negative or live
     #   under a minute are; then all. A failure is not for the disk: True, and nothing is written. An answer of TTL 0

@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastdns._answer cimport Answer
 from fastdns._clock cimport Moment
 from fastdns._entry cimport (
-    ENTRY_VERSION, HEADER_OCTETS, Header, entry_octets, fill_origin, is_negative, read_entry, write_entry,
+    ENTRY_VERSION, HEADER_OCTETS, Header, entry_octets, fill_source, is_negative, read_entry, write_entry,
 )
 from fastdns._key cimport key_is_sound
 from fastdns._ring_index cimport RingIndex
@@ -155,7 +155,7 @@ cdef class Ring:
 
     cdef bint put_answer(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
-        const Instant* stored, const Origin* origin,
+        const Instant* stored, const AnswerSource* origin,
     ) noexcept nogil:
         cdef RecordHead record
         cdef uint64_t end = 0
@@ -226,10 +226,10 @@ cdef class Ring:
         uint64_t origin=0, upstream=None, uint32_t rtt_us=0,
     ):
         """Hand an answer over; return False when it was shed (ValueError: not a key)."""
-        cdef Origin source
+        cdef AnswerSource source
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
-        fill_origin(&source, origin, upstream, rtt_us)
+        fill_source(&source, origin, upstream, rtt_us)
         return self.put_answer(
             keyed_hash(key, len(key)), key, <uint16_t>len(key), epoch, &answer.stored, &stored.at, &source
         )

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from .._clock import Moment
-from .._entry import Entry
+from .._entry import DiskEntry
 from .._key import cache_key, is_under, range_of, type_of
 from .names import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
 from .reader import Pair, Reader
@@ -41,7 +41,7 @@ class Item:
 
     disk_key: bytes
     key: Key
-    entry: Entry
+    entry: DiskEntry
     judge: Judge
 
     @property
@@ -160,7 +160,7 @@ class Wanted:
 
 def read_item(disk_key: bytes, value: bytes, judge: Judge) -> Item:
     """Return the entry; ValueError says what is wrong with its key or its value."""
-    return Item(disk_key, Key.split(cache_key(disk_key)), Entry.parse(value), judge)
+    return Item(disk_key, Key.split(cache_key(disk_key)), DiskEntry.parse(value), judge)
 
 
 def find(reader: Reader, wanted: Wanted, judge: Judge) -> Iterator[list[Item]]:

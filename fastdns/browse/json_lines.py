@@ -16,7 +16,7 @@ import attrs
 
 from .._answer import Answer, Limits, Reading
 from .._clock import Moment
-from .._entry import Entry, pack
+from .._entry import DiskEntry, pack
 from .._key import disk_key
 from ..config.text import describe
 from ..config.units import spell_size
@@ -131,12 +131,12 @@ def make_entry(
     """Return key and value on disk; Outdated when it would be neither fresh nor stale."""
     on_disk = disk_key(key.join())
     value = pack(answer, stored, origin=terms.origin, upstream=upstream, rtt_us=rtt_us, hits=hits)
-    if Entry.parse(value).state(terms.now, terms.stale) == "expired":
+    if DiskEntry.parse(value).state(terms.now, terms.stale) == "expired":
         raise Outdated
     return on_disk, value
 
 
-def _wire(entry: Entry) -> bytes:
+def _wire(entry: DiskEntry) -> bytes:
     """Return the whole message: what was kept beside it goes back into an OPT."""
     message, options = entry.message, entry.edns_options
     if not options:

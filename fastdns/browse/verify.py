@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from .._answer import Reading
-from .._entry import Entry
+from .._entry import DiskEntry
 from .._key import cache_key
 from .names import Key, spell_name, spell_type
 from .reader import Reader
@@ -34,7 +34,7 @@ def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[st
 def _fault(disk_key: bytes, value: bytes, reading: Reading) -> str | None:
     try:
         key = cache_key(disk_key)
-        entry = Entry.parse(value)
+        entry = DiskEntry.parse(value)
     except ValueError as error:
         return str(error).removeprefix("damaged entry: ")
     message = entry.message

@@ -204,7 +204,7 @@ class KeeperStore:
             with self.writing(), self.writes.counted():
                 store.write_compact()
                 self._close_store()
-                files.exchange(self._place)
+                files.put_in_place(self._place)
             self._open()
             self._control.advance_generation()
             log.info("%s has been brought down to the size of cache.disk", self._place)

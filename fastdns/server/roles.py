@@ -207,7 +207,7 @@ class Roles:
             if post.child is not None and post.basis == role.basis:
                 continue
             try:
-                yield from self._exchange(role, number)
+                yield from self._put_another(role, number)
             except OSError as error:
                 failures.append(error)
             is_replaced = True
@@ -216,7 +216,7 @@ class Roles:
         if failures:
             raise NotReplaced(role, failures)
 
-    def _exchange(self, role: Role, number: int) -> Iterator[float]:
+    def _put_another(self, role: Role, number: int) -> Iterator[float]:
         post = self._post(role, number)
         if not role.overlaps and post.child is not None:
             former = post.child

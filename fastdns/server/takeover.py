@@ -58,7 +58,7 @@ class Predecessor:
     def stop(self) -> bool:
         """Have it stop keeper and workers; False: it does not say that it did, and may be gone."""
         self._connection.settimeout(STOP_SECONDS)
-        return _exchange(self._connection, STOP) == STOPPED
+        return _ask(self._connection, STOP) == STOPPED
 
     def forget(self) -> None:
         """Hang up, which it takes for our end."""
@@ -67,7 +67,7 @@ class Predecessor:
     def dismiss(self) -> None:
         """Say that we serve; it ends."""
         self._connection.settimeout(BYE_SECONDS)
-        if _exchange(self._connection, READY) != BYE:
+        if _ask(self._connection, READY) != BYE:
             log.warning("pid %d was gone before it could know that we serve", self.pid)
         self._connection.close()
 
@@ -91,7 +91,7 @@ def find(places: Places) -> Predecessor | None:
             f"{places.supervisor}: {error.strerror}; take over as the same user, or as root"
         ) from error
     pid, _, _ = _peer(connection)
-    answer = _exchange(connection, TAKEOVER)
+    answer = _ask(connection, TAKEOVER)
     if not answer:
         log.warning("fastdns (pid %d) does not answer; if it hangs, end it with kill -9", pid)
         connection.close()
@@ -140,7 +140,7 @@ def _peer(connection: socket.socket) -> tuple[int, int, int]:
     return int(pid), int(uid), int(gid)
 
 
-def _exchange(connection: socket.socket, request: str) -> str:
+def _ask(connection: socket.socket, request: str) -> str:
     """Return the answer, a line; "": there is none."""
     try:
         connection.sendall(f"{request}\n".encode())

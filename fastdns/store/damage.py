@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import lmdb
 
-from .._entry import Entry
+from .._entry import DiskEntry
 from .._key import cache_key
 from ..errors import Damaged
 
@@ -30,7 +30,7 @@ DAMAGE = (
 def is_sound(disk_key: bytes | memoryview, value: bytes | memoryview) -> bool:
     """Return False when key or value cannot be read, or do not belong together."""
     try:
-        return Entry.parse(value).answers(cache_key(bytes(disk_key)))
+        return DiskEntry.parse(value).answers(cache_key(bytes(disk_key)))
     except ValueError:
         return False
 

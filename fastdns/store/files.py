@@ -46,7 +46,7 @@ def put_aside(place: Path) -> Path:
     return aside
 
 
-def exchange(place: Path) -> None:
+def put_in_place(place: Path) -> None:
     """Put the fresh copy in place of the file; under the writer lock, nothing of it open here."""
     (place / LOCK).unlink(missing_ok=True)  # it counts the old file's transactions
     (place / FRESH).replace(place / DATA)

@@ -168,7 +168,7 @@ class Store(Writer):
         return (self.place / DATA).stat().st_size > self.size * OVERSIZE
 
     def write_compact(self) -> None:
-        """Write a copy without free pages, for `files.exchange`; under the writer lock."""
+        """Write a copy without free pages, for `files.put_in_place`; under the writer lock."""
         descriptor = os.open(
             self.place / FRESH, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600
         )

@@ -29,7 +29,7 @@ from messages import (
 from fastdns._answer import failure
 from fastdns._cache import Cache
 from fastdns._control import CHANGE_ALL
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_ANSWER as ANSWER
 from fastdns._ring import RECORD_HITS as HITS
@@ -157,7 +157,7 @@ def test_what_is_learned_goes_towards_the_disk(place: Path) -> None:
     front.cache.set_group(0, 77)
     front.learn(key(), good(300))
     ((kind, epoch, name_and_type, value),) = front.ring.records(1 << 20)
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert (kind, epoch, name_and_type) == (ANSWER, 0, key())
     assert (entry.ttl, entry.origin, entry.rtt_us) == (300, 77, 10_000)
     assert entry.upstream == "192.0.2.53:53"

@@ -23,7 +23,7 @@ from messages import (
 
 from fastdns._answer import Limits, failure
 from fastdns._clock import Moment
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._intake import CHOOSE_ALL
 from fastdns._key import disk_key
 from fastdns._ring import RECORD_REMOVAL
@@ -96,7 +96,7 @@ def test_of_an_answer_and_a_removal_the_later_one_counts_on_disk(
     write(front, store, later)
     value = store.get(disk_key(key()))
     assert (value is not None) == last_is_kept
-    assert value is None or Entry.parse(value).ttl == 200
+    assert value is None or DiskEntry.parse(value).ttl == 200
     store.close()
 
 

@@ -34,7 +34,7 @@ from messages import (
 
 from fastdns._answer import Answer, failure
 from fastdns._clock import PLAUSIBLE_MS, Moment
-from fastdns._entry import Entry, newer, pack, peek, with_hits
+from fastdns._entry import DiskEntry, newer, pack, peek, with_hits
 from fastdns._siphash import siphash
 
 HEADER_OCTETS = 80
@@ -91,7 +91,7 @@ def value(answer: Answer) -> bytes:
 
 
 def test_value_says_all_that_was_put_into_it(answer: Answer, value: bytes) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert entry.message == answer.message
     assert entry.edns_options == option(EDE, b"\0\3stale")
     assert (entry.rcode, entry.ttl, entry.negative) == (0, 200, False)
@@ -105,14 +105,14 @@ def test_value_says_all_that_was_put_into_it(answer: Answer, value: bytes) -> No
 
 
 def test_answer_comes_back_as_it_was(answer: Answer, value: bytes) -> None:
-    back = Entry.parse(value).answer()
+    back = DiskEntry.parse(value).answer()
     assert back.message == answer.message
     assert back.edns_options == answer.edns_options
     assert (back.rcode, back.ttl, back.is_failure) == (answer.rcode, answer.ttl, False)
 
 
 def test_answer_that_came_back_can_be_stored_again(value: bytes) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     again = pack(
         entry.answer(), STORED, origin=entry.origin, upstream=entry.upstream, rtt_us=1500, hits=7
     )
@@ -121,7 +121,7 @@ def test_answer_that_came_back_can_be_stored_again(value: bytes) -> None:
 
 @pytest.mark.parametrize("age", [0, 1, 199, 200, 201, 300, 2**32 - 1])
 def test_answer_of_an_age_has_ttls_that_are_lower_by_it(value: bytes, age: int) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     aged = entry.answer(age)
     ttls = [struct.unpack_from("!I", aged.message, at)[0] for at in entry.ttl_offsets]
     assert ttls == [max(0, 300 - age), max(0, 200 - age)]
@@ -131,20 +131,20 @@ def test_answer_of_an_age_has_ttls_that_are_lower_by_it(value: bytes, age: int) 
 def test_value_is_read_at_any_address(value: bytes) -> None:
     for shift in range(9):
         padded = memoryview(bytearray(bytes(shift) + value))[shift:]
-        assert Entry.parse(padded).ttl_offsets == Entry.parse(value).ttl_offsets
+        assert DiskEntry.parse(padded).ttl_offsets == DiskEntry.parse(value).ttl_offsets
         assert peek(padded) == peek(value)
 
 
 def test_entry_outlives_the_memory_it_was_read_from(answer: Answer, value: bytes) -> None:
     memory = bytearray(value)
-    entry = Entry.parse(memory)
+    entry = DiskEntry.parse(memory)
     memory[:] = bytes(len(memory))
     assert entry.message == answer.message
 
 
 def test_largest_answer_is_kept_whole() -> None:
     answer = answer_of_size(65535)
-    entry = Entry.parse(pack(answer, STORED))
+    entry = DiskEntry.parse(pack(answer, STORED))
     assert entry.message == answer.message
     assert entry.size == HEADER_OCTETS + 2 + 65535
 
@@ -154,7 +154,7 @@ def test_answer_of_as_many_records_as_fit_is_kept_whole() -> None:
     tiny = record(OPAQUE, b"", owner=b"\0")
     wire = reply(authority=(tiny,) * (room // len(tiny)), qtype=OPAQUE)
     answer = answer_from(wire, of=key(qtype=OPAQUE))
-    entry = Entry.parse(pack(answer, STORED))
+    entry = DiskEntry.parse(pack(answer, STORED))
     assert len(entry.ttl_offsets) == room // len(tiny) > 5900
     assert entry.answer().message == answer.message
 
@@ -171,7 +171,7 @@ def test_answer_of_as_many_records_as_fit_is_kept_whole() -> None:
     ],
 )
 def test_negative_is_nxdomain_or_no_record(wire: bytes, negative: bool) -> None:
-    assert Entry.parse(pack(answer_from(wire), STORED)).negative is negative
+    assert DiskEntry.parse(pack(answer_from(wire), STORED)).negative is negative
 
 
 def test_failure_has_no_value() -> None:
@@ -193,7 +193,7 @@ def test_failure_has_no_value() -> None:
 def test_upstream_is_shown_as_the_configuration_spells_it(
     answer: Answer, upstream: str | None, shown: str | None
 ) -> None:
-    assert Entry.parse(pack(answer, STORED, upstream=upstream)).upstream == shown
+    assert DiskEntry.parse(pack(answer, STORED, upstream=upstream)).upstream == shown
 
 
 @pytest.mark.parametrize(
@@ -207,18 +207,18 @@ def test_upstream_that_is_no_address_is_refused(answer: Answer, upstream: str) -
 
 def test_hits_change_and_nothing_else(value: bytes) -> None:
     more = with_hits(value, 8)
-    assert Entry.parse(more).hits == 8
+    assert DiskEntry.parse(more).hits == 8
     assert with_hits(more, 7) == value
-    assert Entry.parse(value).hits == 7
+    assert DiskEntry.parse(value).hits == 7
 
 
 def test_hits_stay_at_the_largest_number_that_can_be_kept(answer: Answer, value: bytes) -> None:
-    assert Entry.parse(with_hits(value, 2**40)).hits == 2**32 - 1
-    assert Entry.parse(pack(answer, STORED, hits=2**40)).hits == 2**32 - 1
+    assert DiskEntry.parse(with_hits(value, 2**40)).hits == 2**32 - 1
+    assert DiskEntry.parse(pack(answer, STORED, hits=2**40)).hits == 2**32 - 1
 
 
 def test_glance_tells_what_the_entry_tells(value: bytes) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert peek(value) == (
         *(entry.stored_wall_ms, entry.stored_boot_ms, entry.boot),
         *(entry.ttl, entry.hits, entry.origin),
@@ -229,7 +229,7 @@ def test_glance_tells_what_the_entry_tells(value: bytes) -> None:
 
 
 def test_entry_answers_its_own_question_only(value: bytes) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert entry.answers(key())
     assert entry.answers(key(do=True, cd=True))
     assert not entry.answers(key(qtype=28))
@@ -244,21 +244,21 @@ def test_case_of_the_question_in_the_message_does_not_matter(value: bytes) -> No
     spelled = bytearray(value)
     at = value.index(b"\3www\7example")
     spelled[at : at + 11] = b"\3WwW\7eXaMpL"
-    assert Entry.parse(sealed(spelled)).answers(key())
+    assert DiskEntry.parse(sealed(spelled)).answers(key())
 
 
 def test_message_without_a_question_answers_none(value: bytes) -> None:
     at = value.index(b"\3www\7example") - 12
     silent = bytearray(value)
     silent[at + 4 : at + 6] = b"\0\0"
-    assert not Entry.parse(sealed(silent)).answers(key())
+    assert not DiskEntry.parse(sealed(silent)).answers(key())
 
 
 def test_question_has_to_lie_in_the_message() -> None:
     head = header(12, 0, len(question()))
     cut = sealed(head + reply(address())[:12] + question())
-    assert Entry.parse(cut).edns_options == question()
-    assert not Entry.parse(cut).answers(key())
+    assert DiskEntry.parse(cut).edns_options == question()
+    assert not DiskEntry.parse(cut).answers(key())
 
 
 # ---- damage
@@ -270,7 +270,7 @@ def test_damage_to_any_octet_is_seen(value: bytes) -> None:
             damaged = bytearray(value)
             damaged[at] ^= 1 << bit
             with pytest.raises(ValueError, match="damaged entry"):
-                Entry.parse(damaged)
+                DiskEntry.parse(damaged)
             with pytest.raises(ValueError, match="damaged entry"):
                 with_hits(bytes(damaged), 1)
 
@@ -278,10 +278,10 @@ def test_damage_to_any_octet_is_seen(value: bytes) -> None:
 def test_value_of_any_other_length_is_seen(value: bytes) -> None:
     for length in range(len(value)):
         with pytest.raises(ValueError, match="damaged entry"):
-            Entry.parse(memoryview(value)[:length])
+            DiskEntry.parse(memoryview(value)[:length])
     for more in (1, 2, 80, 65536):
         with pytest.raises(ValueError, match="do not add up"):
-            Entry.parse(sealed(value + bytes(more)))
+            DiskEntry.parse(sealed(value + bytes(more)))
 
 
 @pytest.mark.parametrize(
@@ -304,23 +304,23 @@ def test_value_of_any_other_length_is_seen(value: bytes) -> None:
 def test_value_that_leads_astray_is_refused_though_its_checksum_is_right(
     value: bytes, at: int, layout: str, number: int, fault: str
 ) -> None:
-    assert len(Entry.parse(value).message) == 61
+    assert len(DiskEntry.parse(value).message) == 61
     with pytest.raises(ValueError, match=fault):
-        Entry.parse(changed(value, at, layout, number))
+        DiskEntry.parse(changed(value, at, layout, number))
 
 
 @pytest.mark.parametrize("length", [0, 11])
 def test_message_shorter_than_a_dns_header_is_refused(length: int) -> None:
     with pytest.raises(ValueError, match="cannot be"):
-        Entry.parse(sealed(header(length, 0, 0) + bytes(length)))
-    assert Entry.parse(sealed(header(12, 0, 0) + bytes(12))).message == bytes(12)
+        DiskEntry.parse(sealed(header(length, 0, 0) + bytes(length)))
+    assert DiskEntry.parse(sealed(header(12, 0, 0) + bytes(12))).message == bytes(12)
 
 
 def test_more_offsets_than_a_message_has_records_are_refused() -> None:
     offsets = struct.pack("=H", 12)
     with pytest.raises(ValueError, match="cannot be"):
-        Entry.parse(sealed(header(65535, 5958, 0) + offsets * 5958 + bytes(65535)))
-    most = Entry.parse(sealed(header(65535, 5957, 0) + offsets * 5957 + bytes(65535)))
+        DiskEntry.parse(sealed(header(65535, 5958, 0) + offsets * 5958 + bytes(65535)))
+    most = DiskEntry.parse(sealed(header(65535, 5957, 0) + offsets * 5957 + bytes(65535)))
     assert most.ttl_offsets == (12,) * 5957
 
 
@@ -332,7 +332,7 @@ def test_any_value_is_refused_or_stays_within_itself(value: bytes) -> None:
         for _damage in range(rng.randrange(1, 4)):
             damaged[rng.randrange(4, len(damaged))] = rng.choice((0, 1, 255, rng.randrange(256)))
         try:
-            entry = Entry.parse(sealed(damaged))
+            entry = DiskEntry.parse(sealed(damaged))
         except ValueError:
             continue
         taken += 1
@@ -358,7 +358,7 @@ def test_glance_refuses_what_is_too_short_or_of_another_version(value: bytes) ->
 @pytest.mark.parametrize("now", [later, after_a_reboot])
 def test_age_is_the_time_since_storing(value: bytes, now: object) -> None:
     assert callable(now)
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert entry.age(now(0)) == 0
     assert entry.age(now(1.5)) == 1.5
     assert entry.age(now(10 * 365 * 86400)) == 10 * 365 * 86400
@@ -366,31 +366,31 @@ def test_age_is_the_time_since_storing(value: bytes, now: object) -> None:
 
 def test_within_a_boot_the_wall_clock_does_not_matter(value: bytes) -> None:
     for wall in (0, -(2**63), WALL - DAY_MS, 2**63 - 1):
-        assert Entry.parse(value).age(Moment(wall, 53_000, BOOT)) == 3
+        assert DiskEntry.parse(value).age(Moment(wall, 53_000, BOOT)) == 3
 
 
 def test_age_of_what_comes_from_the_future_is_unknown(value: bytes) -> None:
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert entry.age(Moment(WALL + DAY_MS, 49_999, BOOT)) is None
     assert entry.age(Moment(WALL - 1, 60_000, BOOT + 1)) is None
 
 
 def test_age_by_a_wall_clock_that_was_never_set_is_unknown(answer: Answer) -> None:
     early = Moment(PLAUSIBLE_MS - 1000, 50_000, BOOT)
-    assert Entry.parse(pack(answer, early)).age(after_a_reboot(0)) is None
-    assert Entry.parse(pack(answer, STORED)).age(Moment(1000, 5, BOOT + 1)) is None
+    assert DiskEntry.parse(pack(answer, early)).age(after_a_reboot(0)) is None
+    assert DiskEntry.parse(pack(answer, STORED)).age(Moment(1000, 5, BOOT + 1)) is None
     both = Moment(PLAUSIBLE_MS - 500, 60_000, BOOT + 1)
-    assert Entry.parse(pack(answer, early)).age(both) is None
+    assert DiskEntry.parse(pack(answer, early)).age(both) is None
 
 
 def test_boots_that_are_not_known_are_not_the_same(answer: Answer) -> None:
-    entry = Entry.parse(pack(answer, Moment(WALL, 50_000, 0)))
+    entry = DiskEntry.parse(pack(answer, Moment(WALL, 50_000, 0)))
     assert entry.age(Moment(WALL + 9000, 51_000, 0)) == 9
 
 
 @pytest.mark.parametrize("number", [-(2**63), -1, 2**63 - 1])
 def test_damaged_clocks_make_an_unknown_age(answer: Answer, number: int) -> None:
-    entry = Entry.parse(pack(answer, Moment(number, number, BOOT)))
+    entry = DiskEntry.parse(pack(answer, Moment(number, number, BOOT)))
     assert entry.age(later(0)) is None
     assert entry.age(Moment(WALL, 2**62, BOOT + 1)) is None
 
@@ -408,16 +408,16 @@ def test_damaged_clocks_make_an_unknown_age(answer: Answer, number: int) -> None
 def test_entry_is_fresh_to_its_ttl_then_stale_then_expired(
     value: bytes, age: float, state: str
 ) -> None:
-    assert Entry.parse(value).state(later(age), 86400) == state
-    assert Entry.parse(value).state(after_a_reboot(age), 86400) == state
+    assert DiskEntry.parse(value).state(later(age), 86400) == state
+    assert DiskEntry.parse(value).state(after_a_reboot(age), 86400) == state
 
 
 def test_entry_of_unknown_age_is_stale(value: bytes) -> None:
-    assert Entry.parse(value).state(Moment(0, 0, 1), 0) == "stale"
+    assert DiskEntry.parse(value).state(Moment(0, 0, 1), 0) == "stale"
 
 
 def test_without_stale_answers_an_entry_expires_at_its_ttl(value: bytes) -> None:
-    assert Entry.parse(value).state(later(200), 0) == "expired"
+    assert DiskEntry.parse(value).state(later(200), 0) == "expired"
 
 
 # ---- which of two is newer
@@ -483,4 +483,4 @@ def test_boot_has_a_number() -> None:
 
 def test_flags_that_come_with_the_answer_are_kept() -> None:
     answer = answer_from(reply(address(), flags=QR | RD | RA))
-    assert Entry.parse(pack(answer, STORED)).message[2:4] == struct.pack("!H", QR | RD | RA)
+    assert DiskEntry.parse(pack(answer, STORED)).message[2:4] == struct.pack("!H", QR | RD | RA)

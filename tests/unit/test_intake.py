@@ -19,7 +19,7 @@ from fastdns._control import (
     Control,
     change_covers,
 )
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
 from fastdns._key import disk_key
 from fastdns._ring import Ring
@@ -65,7 +65,7 @@ class Keeper:
         return Moment(start.wall_ms + gone, start.boot_ms + gone, start.boot)
 
     def put(self, qname: str, ttl: int = WORTH, at: float = 0, *, ring: Ring | None = None) -> bool:
-        answer = Entry.parse(value_of(qname, ttl=ttl)).answer()
+        answer = DiskEntry.parse(value_of(qname, ttl=ttl)).answer()
         return (ring or self.ring).put(key(qname), answer, 0, self.at(at))
 
     def hit(self, qname: str, count: int = 1) -> None:
@@ -81,7 +81,7 @@ class Keeper:
         value = self.store.get(disk_key(key(qname)))
         if value is None:
             return None
-        return (Entry.parse(value).stored_wall_ms - self.start.wall_ms) / 1000
+        return (DiskEntry.parse(value).stored_wall_ms - self.start.wall_ms) / 1000
 
 
 @pytest.fixture
@@ -302,7 +302,7 @@ def test_hits_of_what_waits_are_not_forgotten(keeper: Keeper) -> None:
 def test_ring_more_than_half_full_presses(control: Control) -> None:
     ring = Ring.open(None, 1 << 14)
     intake = Intake([ring], control, START)
-    answer = Entry.parse(value_of("a.test")).answer()
+    answer = DiskEntry.parse(value_of("a.test")).answer()
     for number in range(1000):
         was_full = ring.used > ring.capacity // 2
         assert intake.presses == was_full

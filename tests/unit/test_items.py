@@ -11,7 +11,7 @@ from environments import ago, value_of, write_disk
 from messages import A, Limits, address, answer_from, key, reply
 
 from fastdns._clock import Moment
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._key import disk_key
 from fastdns.browse.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
 from fastdns.browse.names import Key, parse_name
@@ -174,5 +174,5 @@ def test_records_of_an_entry_of_unknown_age_have_no_ttl_left() -> None:
 
 def test_entry_is_the_one_that_was_packed() -> None:
     found = item(hits=9)
-    assert isinstance(found.entry, Entry)
+    assert isinstance(found.entry, DiskEntry)
     assert found.as_json()["hits"] == 9

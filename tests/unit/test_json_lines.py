@@ -14,7 +14,7 @@ from messages import EDE, address, answer_from, key, opt, option, question, repl
 
 from fastdns._answer import Limits
 from fastdns._clock import Moment
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._key import disk_key
 from fastdns.browse.items import Judge, read_item
 from fastdns.browse.json_lines import (
@@ -44,7 +44,7 @@ def test_entry_comes_back_as_it_was_but_for_its_origin() -> None:
     stored = ago(100)
     line = exported(reply(address(), address(60)), stored, origin=5, hits=12)
     on_disk, value = read_line(line.encode(), terms())
-    entry = Entry.parse(value)
+    entry = DiskEntry.parse(value)
     assert on_disk == disk_key(key())
     assert entry.message == answer_from(reply(address(), address(60)), LIMITS).message
     assert (entry.ttl, entry.hits, entry.rtt_us, entry.origin) == (60, 12, 1500, 77)
@@ -54,14 +54,14 @@ def test_entry_comes_back_as_it_was_but_for_its_origin() -> None:
 def test_extended_errors_travel_in_an_opt() -> None:
     wire = reply(address(), additional=(opt(option(EDE, b"\0\3stale")),))
     line = exported(wire, ago(1))
-    entry = Entry.parse(read_line(line.encode(), terms())[1])
+    entry = DiskEntry.parse(read_line(line.encode(), terms())[1])
     assert entry.edns_options == option(EDE, b"\0\3stale")
 
 
 def test_limits_of_who_takes_it_in_count() -> None:
     line = exported(reply(address(3000)), ago(1))
     strict = terms(Limits(0, 1000, 3600, 5, False))
-    assert Entry.parse(read_line(line.encode(), strict)[1]).ttl == 1000
+    assert DiskEntry.parse(read_line(line.encode(), strict)[1]).ttl == 1000
 
 
 def test_entry_past_its_use_is_outdated() -> None:
@@ -73,7 +73,7 @@ def test_entry_past_its_use_is_outdated() -> None:
 def test_line_without_what_is_only_told_is_enough() -> None:
     given = json.loads(exported(reply(address()), ago(1)))
     least = {name: given[name] for name in ("name", "type", "stored_at", "wire")}
-    entry = Entry.parse(read_line(json.dumps(least).encode(), terms())[1])
+    entry = DiskEntry.parse(read_line(json.dumps(least).encode(), terms())[1])
     assert (entry.hits, entry.upstream, entry.rtt_us) == (0, None, 0)
 
 
@@ -93,10 +93,10 @@ def test_lines_are_numbered_and_empty_ones_are_none() -> None:
     assert isinstance(found[0], Imported)
 
 
-def outcome(line: bytes) -> Entry | str | None:
+def outcome(line: bytes) -> DiskEntry | str | None:
     """What a line comes to: an entry, what is wrong with it, or nothing: it is outdated."""
     try:
-        return Entry.parse(read_line(line, terms())[1])
+        return DiskEntry.parse(read_line(line, terms())[1])
     except Outdated:
         return None
     except ValueError as error:
@@ -108,7 +108,7 @@ def test_wire_of_a_hostile_line_is_taken_in_or_refused_like_an_upstreams_reply(f
     given = json.loads(exported(reply(address()), ago(1)))
     wire = base64.b64encode(file.read_bytes()).decode()
     found = outcome(json.dumps(given | {"wire": wire}).encode())
-    if isinstance(found, Entry):
+    if isinstance(found, DiskEntry):
         # Any id will do: nobody waits for it.
         assert re.match("reply_(accepted|refused_other_id|refused_id_)", file.stem)
         assert found.message[12:].lower().startswith(question())

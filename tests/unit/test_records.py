@@ -23,7 +23,7 @@ from messages import (
 )
 
 from fastdns._clock import Moment
-from fastdns._entry import Entry, pack
+from fastdns._entry import DiskEntry, pack
 from fastdns.browse.records import Record, read_records, relevant
 
 URI, CAA, HINFO = 256, 257, 13
@@ -31,7 +31,7 @@ URI, CAA, HINFO = 256, 257, 13
 
 def records_of(wire: bytes, *, qtype: int = A, age: int = 0) -> list[Record]:
     """The records of a reply, once it has been kept."""
-    entry = Entry.parse(pack(answer_from(wire, of=key(qtype=qtype)), Moment.now()))
+    entry = DiskEntry.parse(pack(answer_from(wire, of=key(qtype=qtype)), Moment.now()))
     return list(read_records(entry.message, entry.ttl_offsets, name(NAME), age))
 
 

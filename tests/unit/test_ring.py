@@ -20,7 +20,7 @@ from messages import REPLY, answer_from, answer_of_size, key, name, reply, soa
 
 from fastdns._answer import Answer, failure
 from fastdns._clock import Moment
-from fastdns._entry import Entry, pack
+from fastdns._entry import DiskEntry, pack
 from fastdns._ring import RECORD_ANSWER, RECORD_HITS, RECORD_REMOVAL, RING_OCTETS, Ring
 
 HEAD_PAGE = 4096
@@ -120,7 +120,7 @@ def test_longest_key_and_largest_answer_come_out_whole() -> None:
     longest = key(".".join(["x" * 63] * 3 + ["y" * 61]))
     assert ring.put(longest, answer, 2**64 - 1, NOW)
     ((_, epoch, under, value),) = ring.records(ALL)
-    assert (epoch, under, Entry.parse(value).message) == (2**64 - 1, longest, answer.message)
+    assert (epoch, under, DiskEntry.parse(value).message) == (2**64 - 1, longest, answer.message)
 
 
 def test_reader_gets_about_as_many_octets_as_it_asked_for(answer: Answer) -> None:
@@ -185,7 +185,7 @@ def test_ring_gives_out_what_a_queue_would_over_many_rounds(seed: int) -> None:
             written += size
         if rng.random() < 0.1:
             for _, epoch, out, value in ring.records(rng.randrange(1 << 17)):
-                assert (epoch, out, len(Entry.parse(value).message)) == waiting.popleft()
+                assert (epoch, out, len(DiskEntry.parse(value).message)) == waiting.popleft()
             ring.consume()
     assert [record[1] for record in drained(ring)] == [number for number, _, _ in waiting]
     assert written > 20 * SMALL
@@ -244,7 +244,7 @@ def test_answer_that_must_not_be_kept_travels_as_a_removal() -> None:
     ring = Ring.open(None)
     assert ring.put(key(), answer_of_size(200, ttl=0), 0, NOW)
     [(kind, _, where, value)] = ring.records(1 << 20)
-    assert (kind, where, Entry.parse(value).ttl) == (RECORD_REMOVAL, key(), 0)
+    assert (kind, where, DiskEntry.parse(value).ttl) == (RECORD_REMOVAL, key(), 0)
 
 
 @pytest.mark.parametrize("bad", [b"", b"\0", name("www.example"), key() + b"\0", key().upper()])
@@ -509,7 +509,7 @@ def check_numbered(ring: Ring, answers: list[Answer]) -> list[int]:
     numbers = []
     for _, epoch, under, value in ring.records(1):
         assert under == number_key(epoch)
-        assert Entry.parse(value).message == answers[epoch % len(answers)].message
+        assert DiskEntry.parse(value).message == answers[epoch % len(answers)].message
         numbers.append(epoch)
     ring.consume()
     return numbers
@@ -555,7 +555,7 @@ def test_producer_and_consumer_may_run_at_the_same_time(path: Path) -> None:
             assert at_work(pid)
             for _, epoch, under, value in ring.records(1 << 14):
                 assert under == number_key(epoch)
-                assert Entry.parse(value).message == answers[epoch % 4].message
+                assert DiskEntry.parse(value).message == answers[epoch % 4].message
                 seen.append(epoch)
             ring.consume()
     assert seen == list(range(len(seen)))

@@ -26,7 +26,7 @@ from test_ring import HEAD_PAGE, at_work, child, drained, number_key, page
 from fastdns._answer import Answer
 from fastdns._clock import Moment
 from fastdns._control import CHANGE_ALL
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._ring import Ring
 from fastdns._rings import Rings
 
@@ -72,7 +72,7 @@ def test_newest_answer_of_a_key_is_found_while_it_is_in_the_ring() -> None:
     rings = Rings([ring])
     for number in range(10):
         epoch, value = rings.look(number_key(number)) or (0, b"")
-        assert (epoch, Entry.parse(value).ttl) == (10 + number, 110 + number)
+        assert (epoch, DiskEntry.parse(value).ttl) == (10 + number, 110 + number)
     assert rings.look(number_key(10)) is None
     drained(ring)
     assert rings.look(number_key(3)) is None
@@ -84,7 +84,7 @@ def test_newest_of_several_rings_wins_wherever_it_stands() -> None:
         for ring, age in zip(rings, ages, strict=True):
             put(ring, key(), good(age), age)
         _, value = Rings(rings).look(key()) or (0, b"")
-        assert Entry.parse(value).ttl == 10
+        assert DiskEntry.parse(value).ttl == 10
 
 
 def test_ring_that_was_left_by_a_former_run_is_looked_up_too(path: Path) -> None:
@@ -141,7 +141,7 @@ def test_damage_is_a_miss_and_no_more(path: Path, seed: int) -> None:
                 memory[rng.randrange(64, HEAD_PAGE + SMALL)] = rng.randrange(256)
             for asked in range(50):
                 found = rings.look(number_key(asked))
-                assert found is None or Entry.parse(found[1])
+                assert found is None or DiskEntry.parse(found[1])
             memory[64:72] = memory[128:136] = struct.pack("=Q", 8 * rng.randrange(1 << 40))
 
 
@@ -163,7 +163,7 @@ def test_record_that_is_written_over_while_it_is_copied_is_never_believed(path: 
             if known is not None:
                 epoch, value = known
                 assert epoch % 100 == asked % 100
-                assert Entry.parse(value).message == answers[epoch % 4].message
+                assert DiskEntry.parse(value).message == answers[epoch % 4].message
                 found += 1
             if found == 20_000:
                 break

@@ -16,7 +16,7 @@ from messages import OPAQUE, address, answer_from, answer_of_size, key, reply
 
 from fastdns._clock import Moment
 from fastdns._disk import Disk
-from fastdns._entry import Entry, pack, peek
+from fastdns._entry import DiskEntry, pack, peek
 from fastdns._key import disk_key
 from fastdns.browse.reader import CacheUnreadable, Reader
 from fastdns.errors import CutOff, Damaged, MapFull
@@ -101,7 +101,7 @@ def test_value_that_cannot_be_read_is_replaced(store: Store) -> None:
     put_raw(store, place_of("a.test"), b"garbage")
     assert hits(store, "a.test") is None
     assert apply(store, update("a.test"))
-    assert Entry.parse(store.get(place_of("a.test"))).hits == 0
+    assert DiskEntry.parse(store.get(place_of("a.test"))).hits == 0
 
 
 def test_hits_alone_are_added_to_an_entry_and_make_none(store: Store) -> None:
@@ -114,7 +114,7 @@ def test_hits_alone_are_added_to_an_entry_and_make_none(store: Store) -> None:
     assert [one.key for one in done] == [b"a"]
     assert hits(store, "a.test") == 42
     assert store.get(place_of("b.test")) is None
-    assert Entry.parse(store.get(place_of("a.test"))).ttl == 300
+    assert DiskEntry.parse(store.get(place_of("a.test"))).ttl == 300
 
 
 def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
@@ -141,7 +141,7 @@ def test_damaged_entry_gives_way_to_any_answer_and_lends_it_no_hits(store: Store
     fresh = update("a.test", stored=earlier(60), hits=3)
     assert apply(store, fresh) == [fresh]
     assert hits(store, "a.test") == 3
-    assert Entry.parse(store.get(place_of("a.test"))).ttl == 300
+    assert DiskEntry.parse(store.get(place_of("a.test"))).ttl == 300
 
 
 def test_only_what_is_damaged_is_deleted_as_damaged(store: Store) -> None:
@@ -538,7 +538,7 @@ def test_copy_without_free_pages_takes_the_place_of_the_file(tmp_path: Path) -> 
     assert store.is_oversized()  # LMDB gives nothing back by itself
     store.write_compact()
     store.close()
-    files.exchange(place)
+    files.put_in_place(place)
     store = Store.open(place, MIB)
     assert not store.is_oversized()
     assert store.usage().entries == 100

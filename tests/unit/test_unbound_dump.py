@@ -8,7 +8,7 @@ import pytest
 
 from fastdns._answer import Limits
 from fastdns._clock import Moment
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._key import cache_key
 from fastdns.browse.items import Item, Judge
 from fastdns.browse.json_lines import Imported, Terms
@@ -60,7 +60,7 @@ def read(text: str, *, dumped: Moment = NOW) -> list[Imported]:
 def items(found: Sequence[Imported]) -> list[Item]:
     judge = Judge(NOW, TERMS.stale)
     return [
-        Item(one.entry[0], Key.split(cache_key(one.entry[0])), Entry.parse(one.entry[1]), judge)
+        Item(one.entry[0], Key.split(cache_key(one.entry[0])), DiskEntry.parse(one.entry[1]), judge)
         for one in found
         if one.entry
     ]

@@ -14,7 +14,7 @@ import lmdb
 from fastdns._answer import Answer, Limits, Reading
 from fastdns._clock import Moment
 from fastdns._control import Control
-from fastdns._entry import Entry
+from fastdns._entry import DiskEntry
 from fastdns._key import disk_key
 from fastdns._ring import Ring
 from fastdns.machine import keeper_requests
@@ -82,10 +82,10 @@ class Disk:
     def take_in(self, timeout: float = 5.0) -> bool:
         return keeper_requests.take_in(self.run_dir / "keeper", timeout)
 
-    def entries(self) -> dict[bytes, Entry]:
+    def entries(self) -> dict[bytes, DiskEntry]:
         """All that is on disk, by disk key."""
         with self._open() as env, env.begin(db=env.open_db(b"entries", create=False)) as found:
-            return {key: Entry.parse(value) for key, value in found.cursor()}
+            return {key: DiskEntry.parse(value) for key, value in found.cursor()}
 
     def written(self) -> tuple[float, int]:
         """The record of what was written: since when, how many octets."""
@@ -96,7 +96,7 @@ class Disk:
     def _open(self) -> lmdb.Environment:
         return lmdb.open(os.fspath(self.place), map_size=0, max_dbs=2, readonly=True, create=False)
 
-    def get(self, name: str) -> Entry | None:
+    def get(self, name: str) -> DiskEntry | None:
         return self.entries().get(disk_key(cache_key(name)))
 
     def holds(self, *names: str) -> bool:

@@ -17,7 +17,7 @@ import lmdb
 
 from fastdns._answer import Limits, Reading
 from fastdns._clock import Moment
-from fastdns._entry import Entry as Stored
+from fastdns._entry import DiskEntry as Stored
 from fastdns._entry import pack
 from fastdns._key import cache_key, disk_key
 from fastdns._ring import Ring
@@ -30,7 +30,7 @@ MAP_OCTETS = 64 << 20
 SOA = "ns.example. host.example. 1 7200 3600 1209600"
 UPSTREAM = "192.0.2.53:53"
 
-Entry = tuple[bytes, bytes]  # key on disk, value
+Pair = tuple[bytes, bytes]  # key on disk, value
 
 
 def ago(seconds: float) -> Moment:
@@ -56,7 +56,7 @@ def entry(
     rclass: str = "IN",
     stored: Moment | None = None,
     origin: int = 1,
-) -> Entry:
+) -> Pair:
     """An answer that came `age` seconds ago; without data a negative one of the SOA's TTL."""
     name = name if name.endswith(".") else f"{name}."
     query = dns.message.make_query(name, rtype, rclass)
@@ -88,12 +88,12 @@ def entry(
     return disk_key(key), value
 
 
-def many(count: int) -> list[Entry]:
+def many(count: int) -> list[Pair]:
     """So many small entries, each of a name under many."""
     return [entry(f"n{number}.many", "A", "192.0.2.1", age=1) for number in range(count)]
 
 
-def fill(state_dir: Path, entries: Iterable[Entry], size: int = MAP_OCTETS) -> Path:
+def fill(state_dir: Path, entries: Iterable[Pair], size: int = MAP_OCTETS) -> Path:
     """Put entries into the cache of a daemon of this state_dir; return its directory."""
     place = state_dir / "cache"
     (state_dir / "run").mkdir(parents=True, exist_ok=True)
@@ -112,7 +112,7 @@ def fill(state_dir: Path, entries: Iterable[Entry], size: int = MAP_OCTETS) -> P
     return place
 
 
-def put_raw(place: Path, entries: Iterable[Entry]) -> None:
+def put_raw(place: Path, entries: Iterable[Pair]) -> None:
     """Put values into an existing cache as they are, damaged or not."""
 
     def write() -> None:
