@@ -1,7 +1,13 @@
 """run_dir/control: what commands, keeper and workers tell each other."""
 
+from mmap import mmap
 from os import PathLike
 from pathlib import Path
+from struct import Struct
+
+MAGIC: bytes
+VERSION: int
+HEAD: Struct
 
 CHANGE_NAME: int
 CHANGE_UNDER: int
@@ -35,4 +41,6 @@ class Control:
     def post(self, kind: int, name: bytes = b"", qtype: int = 0, variants: int = 0) -> int: ...
     def since(self, epoch: int) -> list[tuple[int, int, bytes, int]] | None: ...
 
+def page_at(path: str | PathLike[str]) -> mmap | None: ...
+def path_in(memory: mmap) -> Path | None: ...
 def change_covers(kind: int, qtype: int, name: bytes, key: bytes) -> bool: ...

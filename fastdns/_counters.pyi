@@ -3,6 +3,7 @@ from mmap import mmap
 from typing import NamedTuple
 
 COUNTERS: tuple[tuple[str, str], ...]
+GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
 LAYOUT: tuple[int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]

@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from os import PathLike
 from typing import Any
 
+DAMAGE: frozenset[int]
+
 class Database:
     """An environment, open for writing: once in a process, and never over a fork.
 

@@ -1,5 +1,8 @@
 from os import PathLike
 
+class Environment:
+    """An open LMDB environment, closed when the last one who reads in it lets go of it."""
+
 class Disk:
     """What a worker reads of the disk cache. Never writes, never creates a file."""
 

@@ -1,15 +1,20 @@
 """An answer outside of a process: its value and its age."""
 
+from re import Pattern
+
 from ._answer import Answer
 from ._clock import Moment
 
-Octets = bytes | bytearray | memoryview
+_Octets = bytes | bytearray | memoryview
+
+FAULTS: tuple[str, ...]
+UPSTREAM: Pattern[str]
 
 class DiskEntry:
     """A value that has been read and found whole; it owns its octets."""
 
     @staticmethod
-    def parse(value: Octets) -> DiskEntry: ...
+    def parse(value: _Octets) -> DiskEntry: ...
     @property
     def rcode(self) -> int: ...
     @property
@@ -48,7 +53,7 @@ class Source:
 
     def __init__(self, upstream: str) -> None: ...
 
-def peek(value: Octets) -> tuple[int, int, int, int, int, int]: ...
+def peek(value: _Octets) -> tuple[int, int, int, int, int, int]: ...
 def pack(
     answer: Answer,
     stored: Moment,
@@ -59,4 +64,4 @@ def pack(
     hits: int = 0,
 ) -> bytes: ...
 def with_hits(value: bytes, hits: int) -> bytes: ...
-def newer(value: Octets, old: Octets) -> bool: ...
+def newer(value: _Octets, old: _Octets) -> bool: ...

@@ -4,7 +4,7 @@ from ._counters import Counters
 from ._upstream import Upstream
 from ._wheel import Wheel
 
-class Transport(Protocol):
+class _Transport(Protocol):
     """What carries queries to an upstream over a stream."""
 
     def send(self, attempt: Attempt) -> None:

@@ -3,6 +3,7 @@ from ._answer import Answer
 class HotCache:
     """A cache of at most `capacity` octets, its table and malloc's overhead included."""
 
+    stamp: int
     @property
     def capacity(self) -> int: ...
     @property

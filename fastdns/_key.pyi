@@ -1,5 +1,9 @@
 """Cache keys, in memory and on disk. Names are in wire form and lower case."""
 
+from struct import Struct
+
+TAIL: Struct
+
 def make_key(
     name: bytes, qtype: int, qclass: int = 1, *, do: bool = False, cd: bool = False, view: int = 0
 ) -> bytes: ...

@@ -1,3 +1,5 @@
+from typing import Any
+
 from ._cache import Cache
 
 IN_FLIGHT_MAX: int
@@ -5,6 +7,7 @@ IN_FLIGHT_MAX: int
 class Questions:
     """The questions of one process that are under way."""
 
+    def __init__(self, cache: Cache, *args: Any, stale_ttl: int = 30, **kwargs: Any) -> None: ...
     @property
     def cache(self) -> Cache: ...
     @property

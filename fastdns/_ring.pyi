@@ -1,10 +1,14 @@
 """Answers on their way from a worker to the keeper."""
 
 from os import PathLike
+from struct import Struct
 
 from ._answer import Answer
 from ._clock import Moment
 
+MAGIC: bytes
+VERSION: int
+HEAD: Struct
 RING_OCTETS: int
 RECORD_PAD: int
 RECORD_ANSWER: int
