@@ -225,7 +225,7 @@ def class_problems(cls: type, node: ast.ClassDef, stubs: Stubs) -> Iterator[str]
             yield f".{name} does not exist"
             continue
         if kind_of(real) != member.kind:
-            yield f".{name} is a(n) {kind_of(real)}, not a(n) {member.kind}"
+            yield f".{name} is: {kind_of(real)}, not: {member.kind}"
             continue
         signature = documented(getattr(cls, name), name) if member.signature else None
         if signature is not None and signature != member.signature:
@@ -304,7 +304,7 @@ def test_a_stub_says_what_its_module_offers(stub: Path) -> None:
         ("_clock", "class Moment", "class Time", "Moment is not in the stub"),
         ("_clock", "def wall_ms(", "def wall_s(", "Moment.wall_s does not exist"),
         ("_clock", "def wall_ms(", "def wall_s(", "Moment.wall_ms is not in the stub"),
-        ("_clock", "    @staticmethod\n", "", "Moment.now is a(n) static method, not a(n) method"),
+        ("_clock", "    @staticmethod\n", "", "Moment.now is: static method, not: method"),
         ("_clock", "boot_ms: int, boot: int) ->", "boot_ms: int) ->", "Moment.__init__ has "),
         ("_groups", "number: int = 0", "number: int", "Group.__init__ has "),
         ("_groups", "        *,\n", "", "Group.__init__ has "),
