@@ -5,6 +5,7 @@ from typing import TypeVar
 from ._clock import Moment
 from ._database import Database
 
+FULL: float
 ROOMY: float
 _Update = TypeVar("_Update", bound=tuple[bytes, bytes | None, int, bytes])
 

@@ -15,7 +15,7 @@ from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, 
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._flights cimport LISTEN_MS
-from fastdns._groups cimport TRIES_MAX, TRY_MS
+from fastdns._groups cimport TRIES_MAX, TRY_MS, TRY_PAUSE_MS
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
@@ -100,11 +100,16 @@ cdef class Attempts(Questions):
             pending.asked = pending.spent = 0
         while pending.sendings < group.attempts + pending.extra:
             position = group.first() if pending.sendings == 0 else group.after(pending.position, pending.spent)
-            if position < 0 and pending.flights == NULL and not pending.is_trial and group.tries < TRIES_MAX:
+            if (
+                position < 0 and pending.flights == NULL and not pending.is_trial and group.tries < TRIES_MAX
+                and <int64_t>(now_ns // 1000000) - group.tried_ms >= TRY_PAUSE_MS
+            ):
                 # All that are alive have answered with an error: one that counts as dead may do better by now.
                 position = group.dead_after(pending.position, pending.spent)
                 pending.is_trial = is_last_try = position >= 0
-                group.tries += is_last_try
+                if is_last_try:
+                    group.tries += 1
+                    group.tried_ms = <int64_t>(now_ns // 1000000)
             if position < 0:
                 break
             upstream = group.member(position)

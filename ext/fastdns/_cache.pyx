@@ -318,6 +318,11 @@ cdef class Cache:
             if is_judged_anew and not old.answer.is_failure:
                 self.memory.remove(old)
             return DISK_NOTHING
+        if (
+            old != NULL and not old.answer.is_failure and not is_judged_anew and stored_ms_of(old) > now_ms - age_ms
+            and self.changes.is_mark_of(group, old.origin) and not self.memory.is_fresh(old, now_ms)
+        ):
+            return DISK_STALE       # what it has replaced does not come back when its own TTL is over
         if old == NULL or old.answer.is_failure or is_judged_anew or stored_ms_of(old) < now_ms - age_ms:
             self.memory.put(hash, key, key_length, &found.answer, &standing, old, now_ms)
             self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions

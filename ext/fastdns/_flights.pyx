@@ -315,6 +315,8 @@ cdef class Flights:
         ):
             upstream.note_loss()
             sent_ns = flight.repeated_ns
+        # Until a question is answered that was sent once it is waited longer: RFC 6298 section 5.
+        upstream.backs_off = flight.repeated_ns != 0 and not flight.is_late
         upstream.note_reply(sent_ns, now_ns)
 
     cdef void note_late(self, Flight* flight, uint64_t now_ns) noexcept:

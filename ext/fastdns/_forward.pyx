@@ -379,7 +379,8 @@ cdef class Forward(Attempts):
         cdef const Stored* error = pending.error
         cdef bint is_silence = error == NULL
         cdef bint is_known
-        cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not pending.is_trial)
+        cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a try in an outage
+        cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not knows_nothing)
         cdef Instant now
         cdef Entry* entry
         cdef uint32_t failure_ttl = self.group_of(pending.decision.group).limits.failure_ttl

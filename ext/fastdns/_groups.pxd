@@ -9,6 +9,7 @@ cdef enum:
     UPSTREAMS_MAX = 64
     TRIES_MAX = 4               # questions of a group that try a dead upstream, at once
     TRY_MS = 300                # that a client waits for such a try
+    TRY_PAUSE_MS = 1000         # between those for which others have said an error
 
 cdef class Group:
     cdef readonly uint16_t number       # 0: the default group
@@ -19,6 +20,7 @@ cdef class Group:
     cdef readonly bint is_outage        # nobody answers, or there is nobody
     cdef bint has_begun                 # it has had upstreams
     cdef int tries                      # questions of clients that try whether a dead one answers again
+    cdef int64_t tried_ms               # when a dead one was last asked in the place of those that say errors
     cdef int version                    # of the list: another one, other positions
     cdef int64_t held_from_s            # stale answers are held when they were after the last outage
     cdef int count

@@ -37,6 +37,7 @@ cdef class Upstream:
     cdef uint64_t last_failure_ns
     cdef uint64_t rtt_ns                # smoothed, RFC 6298 section 2; 0: unknown
     cdef uint64_t deviation_ns
+    cdef bint backs_off                 # its last answer was to a question that was sent twice
     cdef int in_a_row                   # failures
     cdef readonly int errors_in_a_row   # SERVFAIL, REFUSED and their like, up to a number; with no answer between them
     cdef int lossy                      # so many replies more, the line to it is taken for one that loses packets

@@ -100,7 +100,7 @@ cdef class Upstream:
         if self.rtt_ns == 0:
             return PATIENCE_UNKNOWN
         return min(
-            self.rtt_ns + max(4 * self.deviation_ns, DEVIATION_MIN),
+            (self.rtt_ns + max(4 * self.deviation_ns, DEVIATION_MIN)) << self.backs_off,
             PATIENCE_MAX if self.has_others else PATIENCE_ALONE_MAX
         )
 

@@ -15,9 +15,12 @@ cdef class Writer(Database):
     cdef Py_ssize_t apply(self, Put* puts, size_t count, const Instant* now, bytes record) except -1
     # ^ Write these, in any order, in transactions of bounded size; return how many were PUT_WRITTEN. A newer entry is
     # never replaced. `record` (or None) goes along with the first transaction: what `written` reads. When it raises
-    # (MapFull, Damaged, LmdbError, OSError) those that are done were committed, the others PUT_WAITS.
+    # (MapFull, Damaged, LmdbError, OSError) those that are done were committed, the others PUT_WAITS; as well when the
+    # map gets FULL on the way.
 
-    cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1
+    cdef Py_ssize_t apply_rows(
+        self, Row* rows, size_t count, const Instant* now, bytes record, bint leaves_room
+    ) except -1
     cdef int put_rows(
         self, Row* rows, size_t count, const Instant* now, bytes record, size_t* pages, size_t* done
     ) except? -1

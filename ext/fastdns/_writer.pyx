@@ -44,7 +44,8 @@ from fastdns._put cimport (
     sort_rows,
 )
 
-ROOMY = 0.70                # of the map are live pages, or fewer: a sweep ends there
+FULL = 0.80                 # of the map are live pages, or more: room has to be made
+ROOMY = 0.70                # or fewer: a sweep ends there
 
 cdef enum:
     LARGEST_SHARE = 256     # a larger part of the map than one of so many is no single value's
@@ -164,7 +165,7 @@ cdef class Writer(Database):
                 at += rows[rows_count].key_length
                 rows_count += 1
             sort_rows(rows, rows_count)
-            return self.apply_rows(rows, rows_count, now, record)
+            return self.apply_rows(rows, rows_count, now, record, True)
         finally:
             free(keys)
             free(rows)
@@ -189,14 +190,16 @@ cdef class Writer(Database):
                 puts[i].hits = min(hits, 0xffffffff)
                 i += 1
             sort_rows(rows, count)
-            self.apply_rows(rows, count, &now.at, record)
+            self.apply_rows(rows, count, &now.at, record, False)
         finally:
             if puts != NULL and rows != NULL:
                 done.extend([updates[i] for i in range(count) if puts[i].done == PUT_WRITTEN])
             free(puts)
             free(rows)
 
-    cdef Py_ssize_t apply_rows(self, Row* rows, size_t count, const Instant* now, bytes record) except -1:
+    cdef Py_ssize_t apply_rows(
+        self, Row* rows, size_t count, const Instant* now, bytes record, bint leaves_room
+    ) except -1:
         cdef size_t largest = self.size // LARGEST_SHARE
         cdef size_t step = self.step
         cdef uint64_t commits = self.commits
@@ -229,6 +232,8 @@ cdef class Writer(Database):
                 self.refused += rows[i].state == PUT_REFUSED
             at += done
             step = min(2 * step, self.step)
+            if leaves_room and at < count and self.share >= FULL:
+                break       # what makes room needs some itself; the others are still there afterwards
         return <Py_ssize_t>written
 
     cdef int put_rows(

@@ -22,6 +22,7 @@ LOCK_SECONDS = 0.5  # that a command may make us wait
 PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
 PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
+REWRITE_SECONDS = 3600.0  # between two times that a full file is written anew
 COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
 HUNG = "has sent a look-up round in a circle"
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
@@ -119,6 +120,7 @@ class KeeperStore:
         self._oddities = 0
         self._examinations = ExaminationPause()
         self._told_damage_at = -SAY_SECONDS
+        self._rewritten_at = -REWRITE_SECONDS
         self.examination: Examination | None = None
         self.wants_sweep = False  # damaged entries were found, and there may be others
         self.writes = Writes(counters)
@@ -197,8 +199,23 @@ class KeeperStore:
 
     def shrink(self, store: Store, now: float) -> None:
         """Have the file as small as its map is to be, once what it holds is."""
-        if not store.is_oversized():
-            return
+        if store.is_oversized() and self._write_anew(store, now):
+            log.info("%s has been brought down to the size of cache.disk", self._place)
+
+    def rewrite(self, store: Store, now: float) -> bool:
+        """Write a file anew in which nothing can be written any more; False: not again so soon.
+
+        Its free pages belong to transactions that nobody can follow.
+        """
+        if now < self._rewritten_at + REWRITE_SECONDS:
+            return False
+        self._rewritten_at = now
+        if not self._write_anew(store, now):
+            return False
+        log.info("%s was full to the last page and has been written anew", self._place)
+        return True
+
+    def _write_anew(self, store: Store, now: float) -> bool:
         try:
             self._counters.show_life(ahead=COPY_SECONDS)
             with self.writing(), self.writes.counted():
@@ -207,9 +224,10 @@ class KeeperStore:
                 files.put_in_place(self._place)
             self._open()
             self._control.advance_generation()
-            log.info("%s has been brought down to the size of cache.disk", self._place)
         except TROUBLE as error:
             self.failed(error, now)
+            return False
+        return True
 
     def found_damaged(self, entries: int, now: float) -> None:
         """Tell of so many entries that were removed, since they could not be used."""

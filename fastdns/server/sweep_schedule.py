@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from .._counters import Counters
+from .._writer import FULL
 from ..errors import MapFull
 from ..store.store import Store
-from ..store.sweep import FULL, Sweeper
+from ..store.sweep import Sweeper
 from .keeper_store import TROUBLE, KeeperStore
 
 EXPIRE_SECONDS = 3600.0
@@ -60,7 +61,8 @@ class SweepSchedule:
         """
         if self._map_was_full and not self._disk.grow(store):
             self._map_was_full = False
-            self._disk.failed(error, now)
+            if not self._disk.rewrite(store, now):
+                self._disk.failed(error, now)
             return
         self._map_was_full = True
         self._begin(store, now, makes_room=True)

@@ -19,7 +19,6 @@ from .damage import check_share, is_sound
 from .lock import LockHeld
 from .store import Item, Store
 
-FULL = 0.80  # of the map: from here on room has to be made
 PART = 3  # a round removes the least used: one of so many octets
 AGE_STEP_MS = 600_000  # entries this close in age are equal
 AGES = 1 << 16

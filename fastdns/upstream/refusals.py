@@ -45,6 +45,9 @@ class RefusalCheck:
         endpoints = list(upstreams)
         for name in self._refusing.keys() - {str(one.server) for one in endpoints}:
             del self._refusing[name]
+        for one in endpoints:
+            if one.known.errors_in_a_row == 0 and str(one.server) in self._refusing:
+                self._tell(str(one.server), 0)  # it has answered something well
         wanted = [one for one in endpoints if self._is_suspicious(one)]
         if not wanted:
             self._pause = PAUSE_SECONDS
@@ -70,7 +73,8 @@ class RefusalCheck:
             except Exception as defect:  # of ours: the next one is asked all the same
                 report(defect)
                 continue
-            self._tell(str(one.server), rcode)
+            if one.known.errors_in_a_row >= ERRORS_MIN:  # still, while it was asked
+                self._tell(str(one.server), rcode)
         if self._refusing:
             self._due = time.monotonic() + self._again
             self._again = min(2 * self._again, AGAIN_MAX_SECONDS)

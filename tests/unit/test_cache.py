@@ -109,7 +109,7 @@ def test_newer_answer_in_memory_is_not_replaced_by_an_older_on_disk(place: Path)
     write_disk(place, {key(): value_of(good(300), ago(200))})
     front = front_on(place, warm=True)
     front.keep(good(20), age_ms=20_500)
-    assert front.ask(query()) is not None  # memory's has expired, the disk's has not
+    assert front.ask(query()) is None  # it has expired; what it has replaced does not come back
     front = front_on(place)
     front.keep(good(50), age_ms=100)
     response = front.ask(query())

@@ -6,10 +6,11 @@ import itertools
 import os
 import random
 import struct
+import time
 from pathlib import Path
 
 import pytest
-from environments import STALE, ago, value_of, write_disk
+from environments import STALE, WARM_LOOK_UPS, ago, front_on, value_of, write_disk
 from messages import (
     Front,
     address,
@@ -289,3 +290,22 @@ def test_answer_beside_a_cold_disk_needs_no_thread(place: Path, one: Front) -> N
     one.learn(key(), good(300))
     assert other.ask(query()) is not None
     assert other.cold == []
+
+
+def test_what_a_newer_answer_has_replaced_is_no_other_worker_s_when_that_has_expired(
+    place: Path,
+) -> None:
+    write_disk(place, {key(): value_of(good(300), ago(50))})
+    one = front_on(place, warm=True)
+    other = Front(place, stale=STALE, beside=one)
+    for _ in range(WARM_LOOK_UPS):
+        other.cache.disk.fetch(key("nothing"))
+    one.learn(key(), good(1))
+    response = other.ask(query())
+    assert response is not None
+    assert ttl_of(response) <= 1
+    began = time.monotonic()
+    while (told := other.ask(query())) is not None:
+        assert ttl_of(told) <= 1
+        assert time.monotonic() < began + 5
+        time.sleep(0.05)  # until its TTL is over

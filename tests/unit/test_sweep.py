@@ -12,10 +12,11 @@ from environments import write_raw
 from test_store import MIB, fill, place_of, update
 
 from fastdns._clock import Moment
+from fastdns._writer import FULL, ROOMY
 from fastdns.errors import Damaged
 from fastdns.store.lock import LockHeld, writer_lock
 from fastdns.store.store import Store
-from fastdns.store.sweep import FULL, ROOMY, Sweeper
+from fastdns.store.sweep import Sweeper
 
 STALE = 3600
 

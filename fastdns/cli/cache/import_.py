@@ -15,6 +15,7 @@ import click
 
 from ..._answer import Limits
 from ..._clock import Moment
+from ..._writer import FULL
 from ...browse.json_lines import LINE_MAX, Imported, Terms, read_lines
 from ...browse.reader import Pair
 from ...browse.unbound_dump import FIRST_LINE as DUMP_BEGINS
@@ -27,7 +28,6 @@ from ...machine.accounts import become
 from ...machine.directories import prepare
 from ...store.files import DATA
 from ...store.store import SMALL_MAP, Store, Update
-from ...store.sweep import FULL
 from ...upstream.origin import origin_of
 from .. import options
 from ..output import emit, fail
