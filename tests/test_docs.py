@@ -169,6 +169,16 @@ def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_the_architecture_names_every_compiled_module_and_only_what_is_there() -> None:
+    words = set(re.findall(r"(?<![\w.])[\w/.]+", (ROOT / "docs/architecture.md").read_text()))
+    compiled = {file.stem for file in (ROOT / "ext/fastdns").glob("_[a-z]*.p*")}
+    files = {word for word in words if re.search(r"/\w+\.(?:py|pyx|pxd)$", word)}
+
+    assert {word for word in words if re.fullmatch(r"_[a-z][a-z_]+", word)} ^ compiled == set()
+    for file in files:
+        assert any((ROOT / at / file).exists() for at in (".", "fastdns")), file
+
+
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])
 def test_the_make_targets_of_a_document_exist(document: str) -> None:
     targets = re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.M)

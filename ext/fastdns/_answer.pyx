@@ -27,7 +27,7 @@ cdef enum:
 
 
 cdef class Limits:
-    """How long answers may be kept, in seconds (DESIGN "Cache rules")."""
+    """How long answers may be kept, in seconds (docs/architecture.md, "Cache rules")."""
 
     def __init__(
         self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad

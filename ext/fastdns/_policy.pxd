@@ -1,6 +1,6 @@
 """What may be told of a name, and who is asked for it: decided before the asking, and looked at again with the reply.
 
-The order of a decision stands in DESIGN ("The order of a decision"). So far there is one policy, the empty one.
+docs/architecture.md has the order of a decision ("The order of a decision"). So far there is one policy, the empty one.
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t

@@ -1,4 +1,4 @@
-"""Fitting an answer to one client (DESIGN "Headers")."""
+"""Fitting an answer to one client (docs/architecture.md, "Headers")."""
 
 from libc.string cimport memcpy, memset
 
