@@ -26,8 +26,7 @@ def lines(daemon: Fastdns, text: str) -> list[str]:
     return [line for line in daemon.log if text in line]
 
 
-@pytest.mark.parametrize("scheme", ["", "tcp://"])
-@pytest.mark.parametrize("rcode", ["REFUSED", "SERVFAIL"])
+@pytest.mark.parametrize(("scheme", "rcode"), [("", "REFUSED"), ("tcp://", "SERVFAIL")])
 def test_only_upstream_that_refuses_everything_is_named_once_and_again_when_that_ends(
     start_fastdns: Start, rcode: str, scheme: str
 ) -> None:

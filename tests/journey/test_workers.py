@@ -18,7 +18,7 @@ from fastdns._ring import Ring
 from fastdns.config.places import Places
 from fastdns.counters import KEEPER_SLOT, SLOT_OCTETS, WORKER_SLOT, Pages
 
-from .support import blind_worker
+from .support import blind_worker, impatient
 from .support.cache import Disk, answer, cache_key
 from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
 from .support.daemon import Fastdns
@@ -292,13 +292,16 @@ def test_commands_do_not_wait_for_workers_that_there_are_not(
     assert min(seconds() for _ in range(10)) < 0.04
 
 
-def test_worker_that_hangs_is_replaced(start_fastdns: Start, upstream: FalseUpstream) -> None:
-    daemon = start_fastdns(upstream=[upstream])
-    hung = daemon.worker
-    os.kill(hung, signal.SIGSTOP)
-    daemon.wait_for_log(rf"worker \(pid {hung}\) hangs", timeout=40)
-    eventually(lambda: daemon.worker, lambda worker: worker != hung, 10)
-    assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+def test_worker_that_hangs_is_replaced(tmp_path: Path, upstream: FalseUpstream) -> None:
+    daemon = Fastdns(tmp_path / "state", upstream=[upstream])
+    at = daemon.command.index("-m")
+    daemon.command[at : at + 2] = [impatient.__file__]
+    with daemon:
+        hung = daemon.worker
+        os.kill(hung, signal.SIGSTOP)
+        daemon.wait_for_log(rf"worker \(pid {hung}\) hangs", timeout=40)
+        eventually(lambda: daemon.worker, lambda worker: worker != hung, 10)
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 
 
 def test_worker_shows_life_about_once_a_second(
