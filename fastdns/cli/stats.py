@@ -13,7 +13,7 @@ from rich.table import Table
 from .._counters import COUNTERS
 from ..config.load import load_places
 from ..config.text import escape
-from ..counters import Pages, quantile
+from ..counters import Pages, per_day, quantile
 from . import options
 from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_octets, in_time
@@ -22,8 +22,6 @@ from .owner import become_owner
 from .running import await_newest, pages_of_running
 
 A_DAY = "disk_written_bytes_per_day"
-DAY = 86400.0
-KNOWN_AFTER_SECONDS = 600.0  # before, a day at this rate would be a guess
 
 
 @click.command()
@@ -55,10 +53,7 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
 
 def _written(pages: Pages, totals: dict[str, int]) -> dict[str, float | None]:
     """What a day at the rate since the start writes to disk, by metric name; None: not known."""
-    seconds = time.time() - pages.started_at
-    if seconds < KNOWN_AFTER_SECONDS:
-        return {A_DAY: None}
-    return {A_DAY: round(totals["disk_written_bytes_total"] / seconds * DAY)}
+    return {A_DAY: per_day(totals["disk_written_bytes_total"], time.time() - pages.started_at)}
 
 
 def _latency(pages: Pages) -> dict[str, float | None]:

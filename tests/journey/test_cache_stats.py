@@ -48,6 +48,8 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
         return json.loads(cache(used, "stats", "--json").stdout)["written_since"]
 
     since = eventually(written_since, bool)
+    # A minute says nothing of a day.
+    assert json.loads(cache(used, "stats", "--json").stdout)["written_bytes_per_day"] is None
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     lines = dict(line.split(maxsplit=1) for line in cache(used, "stats").stdout.splitlines())
     assert re.fullmatch(rf"{date} \(\d+ s ago\)", lines["written_since"])
