@@ -23,7 +23,7 @@ KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
 SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT = LAYOUT
-NAMES = tuple(name for name, _ in COUNTERS)
+NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
 VERSION = 3  # another one is another layout of slots, or another order of counters

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from .. import __version__
@@ -14,6 +17,7 @@ COMMANDS = {
     "reload": "Have the running daemon read its configuration again.",
     "check": "Judge a configuration and print what it comes to.",
     "cache": "Look into the cache on disk and change it.",
+    "status": "Show on one screen how the running daemon is.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show live what the running daemon does.",
     "doctor": "Say what keeps fastdns from serving, and put it right.",
@@ -42,6 +46,9 @@ def main() -> int:
 
     A reader that leaves early (`| head -1`) is click's to notice: the end is silent, status 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale may lack a character: "µs"
     try:
         status = _fastdns.main(prog_name="fastdns", standalone_mode=False)
     except click.Abort:  # what click makes of Ctrl-C

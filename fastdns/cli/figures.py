@@ -1,4 +1,4 @@
-"""Figures as people read them: short, with a unit, in ASCII."""
+"""Figures as people read them: short, with a unit."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ QUANTILES = (50, 95, 99)
 
 
 def in_time(seconds: float | None) -> str:
-    """A latency or a round trip: "3.2 us", "41 ms"; "-" when there is none."""
+    """A latency or a round trip: "3.2 µs", "41 ms"; "-" when there is none."""
     if seconds is None:
         return "-"
-    for unit, length in (("us", 1e-6), ("ms", 1e-3)):
+    for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 999.5 * length:
             return f"{_short(seconds / length)} {unit}"
     return f"{_short(seconds)} s"
@@ -38,6 +38,11 @@ def in_rate(events: float) -> str:
 def in_share(part: float, whole: float) -> str:
     """A part of a whole: "99.5 %"; "-" when there is no whole."""
     return f"{100 * part / whole:.1f} %" if whole > 0 else "-"
+
+
+def in_number(count: int, one: str, several: str = "") -> str:
+    """A number of things: "1 upstream", "2,857 queries"."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
 
 
 def in_days(seconds: float) -> str:

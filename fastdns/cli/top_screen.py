@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import select
@@ -48,8 +47,6 @@ class Screen:
     """
 
     def __init__(self) -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a locale may lack what rich cuts lines with
         self.status = 0  # of the process, once it is to leave
         self._live = Live(
             console=plain_console(screen=True),

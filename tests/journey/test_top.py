@@ -166,7 +166,7 @@ def test_in_a_pipe_it_prints_what_happened_in_one_interval(stage: Stage) -> None
     assert shares == {"NOERROR": "75.0 %", "NXDOMAIN": "25.0 %", "SERVFAIL": "0.0 %"}
     assert rows(output, "cache") == {"memory": ["1,234", "3.0 MiB"], "disk": ["56,789", "100 MiB"]}
     latencies = rows(output, "latency")
-    assert all(re.fullmatch(r"[45]\.\d us", text) for text in latencies["hits"])
+    assert all(re.fullmatch(r"[45]\.\d µs", text) for text in latencies["hits"])
     assert all(re.fullmatch(r"[34]\d ms", text) for text in latencies["misses"])
 
 
@@ -504,7 +504,7 @@ def test_what_clients_ask_of_a_daemon_is_seen(start_fastdns: Callable[..., Fastd
                 terminal.wait_for(r"^memory +[1-9].* %  ")
                 terminal.wait_for(r"^upstream +[1-9].* %  ")
                 terminal.wait_for(r"  NOERROR +[1-9][\d,.]* +100\.0 %$")
-                terminal.wait_for(r"  hits +[\d.]+ us ")
+                terminal.wait_for(r"  hits +[\d.]+ µs ")
                 terminal.wait_for(r"  misses +[\d.]+ [mu]s ")
                 terminal.wait_for(
                     rf"^{re.escape(address_of(upstream))} +alive +[\d.]+ [mu]s +[1-9]"
