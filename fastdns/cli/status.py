@@ -56,10 +56,11 @@ def _asked(places: Places) -> tuple[dict[str, Any], str]:
     """Return what the supervisor says of itself; or nothing, and why."""
     try:
         [(word, text)] = ask(places.supervisor, "status", ANSWER_SECONDS)
-        told = json.loads(text) if word == OK else {}
+        told: dict[str, Any] = json.loads(text) if word == OK else {}
     except (OSError, ValueError) as error:
         return {}, f"the supervisor does not answer at {places.supervisor} ({error})"
-    return told, told.get("reload_problem") and f"not reloaded: {path_text(told['reload_problem'])}"
+    problem = told.get("reload_problem")
+    return told, f"not reloaded: {path_text(problem)}" if problem else ""
 
 
 def _lines(
