@@ -1,7 +1,8 @@
-"""Put the figures of runs into docs/benchmarks.md: publish.py RESULT.json … (also of restart_under_load.py).
+"""Put the figures of runs into docs/benchmarks.md: publish.py RESULT.json …
 
-What stands between the two marks there is written anew, with command, machine and date; the plots
-that run.py has drawn beside a result are shown.
+The runs are those of run.py and restart_under_load.py. What stands between the two marks there is
+written anew, with command, machine and date; the plots that run.py has drawn beside a result are
+shown.
 """
 
 import json

@@ -4,6 +4,7 @@ The names are made up; what is measured is what happened on this machine.
 """
 
 import argparse
+import io
 import os
 import re
 import tempfile
@@ -11,15 +12,15 @@ import threading
 import time
 from pathlib import Path
 
+import tools
+from peers import own_command
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from trials import Bench, Subject
 
-import tools
 from fastdns.cli.top import Watch
 from fastdns.cli.top_screen import layout
 from fastdns.config.places import Places
-from peers import own_command
 
 COLUMNS, ROWS = 88, 36
 SECONDS, INTERVAL = 30.0, 0.5
@@ -66,7 +67,7 @@ def main() -> None:
                 shown = watch.look()
             for load in loads:
                 tools.finish_load(load, SECONDS)
-    console = Console(record=True, width=COLUMNS, height=ROWS, file=open(os.devnull, "w"))
+    console = Console(record=True, width=COLUMNS, height=ROWS, file=io.StringIO())
     console.print(layout(shown, COLUMNS, ROWS))
     # A picture asks no other server for its letters.
     form = re.sub(r"@font-face \{\{.*?\}\}", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
