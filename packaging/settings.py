@@ -1,4 +1,4 @@
-"""The keys of the configuration with default and meaning: reference.toml, the table in docs/configuration.md."""
+"""The keys with default and meaning: for reference.toml and the table in docs/configuration.md."""
 
 import os
 import re
