@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
 from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
 from fastdns.config.structure import Refused, structure
+from fastdns.config.text import nearest
 from fastdns.errors import ConfigErrors
 
 
@@ -588,3 +590,10 @@ def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
         "group[2]: 5 is not a table (try [_inner])",
         'group[3].ports: "x" is not an integer (try 1)',
     ]
+
+
+def test_guess_is_left_out_where_difflib_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "difflib", None)  # as for one that has given up root
+    assert nearest("memroy", ["memory"]) is None
