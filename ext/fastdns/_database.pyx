@@ -64,6 +64,9 @@ from fastdns._lmdb cimport (
 
 from fastdns.errors import Damaged, LmdbError, MapFull, ReadersFull
 
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t pad)
+
 cdef extern from *:
     """
     #ifndef _GNU_SOURCE
@@ -145,10 +148,11 @@ cdef class Database:
             mdb_env_close(self.env)
 
     def close(self):
-        """Let go of the files."""
+        """Let go of the files, and of the memory that LMDB took for the pages it changed."""
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
+            malloc_trim(0)
 
     cdef MDB_txn* begin(self, unsigned int flags) except NULL:
         cdef MDB_txn* txn = NULL

@@ -202,6 +202,8 @@ class Keeper:
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
             self._sweeps.see(store, now)
             self._disk.succeeded()
+            if self._sweeps.is_idle:
+                self._disk.relieve(now)
         except MapFull as error:
             self._sweeps.make_room(store, error, now)
             return None
