@@ -59,6 +59,7 @@ from fastdns._lmdb cimport (
     mdb_txn_commit,
     mdb_txn_id,
     comes_after,
+    fastdns_release_pages,
     val_of,
 )
 
@@ -153,6 +154,11 @@ cdef class Database:
             mdb_env_close(self.env)
             self.env = NULL
             malloc_trim(0)
+
+    def release_pages(self):
+        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        if self.env != NULL:
+            fastdns_release_pages(self.descriptor)
 
     cdef MDB_txn* begin(self, unsigned int flags) except NULL:
         cdef MDB_txn* txn = NULL

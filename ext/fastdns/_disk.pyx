@@ -30,6 +30,7 @@ from fastdns._lmdb cimport (
     MDB_txn,
     MDB_val,
     comes_after,
+    fastdns_release_pages,
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
@@ -193,6 +194,11 @@ cdef class Disk:
         if self.environment is not None and self.environment.threads > 0:
             self.former = self.environment      # there is at most one: nothing is opened beside it
         self.environment = None
+
+    def release_pages(self):
+        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        if self.environment is not None:
+            fastdns_release_pages(self.environment.descriptor)
 
     cdef int begin(self) noexcept nogil:
         cdef int status

@@ -42,6 +42,7 @@ from .sweep_schedule import SweepSchedule
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # at files that somebody may have removed
+RELEASE_SECONDS = 10.0  # between two times that pages of the file are given back
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
@@ -111,6 +112,7 @@ class Keeper:
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
         self._look_at = now
+        self._release_at = now
 
     def start(self) -> None:
         """Write what is left of the last run."""
@@ -161,6 +163,9 @@ class Keeper:
             self._socket.open()
             self._disk.look(now)
         store = self._disk.store(now)
+        if store is not None and now >= self._release_at:
+            self._release_at = now + RELEASE_SECONDS
+            store.release_pages()
         self._sweeps.look(now)
         if now >= self._commit_at:
             self._tally(now)

@@ -188,7 +188,7 @@ class KeeperStore:
         self._wait(error, now)
 
     def relieve(self, now: float) -> None:
-        """Open the environment anew after a large commit: until then LMDB keeps the memory of it."""
+        """Open the environment anew after a large commit: LMDB would keep the memory of it."""
         if self._store is None or self._store.kept_pages <= KEPT_PAGES:
             return
         try:
