@@ -33,7 +33,7 @@ cdef enum:
     FIRST_SHARE = 16        # the table begins as one of so many parts of what it may become
     FIRST_SLOTS = 1024      # or with these
     GROWTH = 4              # times as large is the next one
-    MOVED_AT_ONCE = 4       # entries an insert: a table grows when half full, and is five eighths full when it has grown
+    MOVED_AT_ONCE = 4       # entries an insert: it begins to grow when half full, and has grown before it is 5/8 full
     LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost
     PAGE_OCTETS = 4096

@@ -45,7 +45,8 @@ KEYS = {
     "upstream.trust_ad": "pass on the upstream's AD bit: only for a resolver that validates, over "
     "a path that you trust",
     "cache.memory": "all the memory of the cache, shared out among the workers: answers, keys, "
-    "table",
+    "table. Not set, it is a sixteenth of the machine's memory, from 8 to 64 MiB; `fastdns check` "
+    "says what that is",
     "cache.disk": 'the most that lies in `state_dir/cache`; `"0"`: nothing is kept beyond the next '
     "boot, and nothing is written to a disk",
     "cache.min_ttl": "the least TTL: shorter ones, of negative answers too, are raised to it "

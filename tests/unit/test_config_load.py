@@ -12,6 +12,7 @@ import attrs
 import pytest
 
 from fastdns.config import load as load_module
+from fastdns.config import schema
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
 from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
@@ -597,3 +598,14 @@ def test_guess_is_left_out_where_difflib_cannot_be_loaded(
 ) -> None:
     monkeypatch.setitem(sys.modules, "difflib", None)  # as for one that has given up root
     assert nearest("memroy", ["memory"]) is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory"), [(64, 8), (128, 8), (497, 31), (512, 32), (1024, 64), (1 << 20, 64)]
+)
+def test_memory_that_is_not_set_is_a_sixteenth_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, loaded: Callable[..., Config], machine: int, memory: int
+) -> None:
+    monkeypatch.setattr(schema, "machine_memory", lambda: (machine << 20) + 4096)
+    assert loaded("[cache]\n").cache.memory == memory << 20
+    assert loaded('[cache]\nmemory = "100MiB"\n').cache.memory == 100 << 20
