@@ -59,9 +59,9 @@ from fastdns._lmdb cimport (
     mdb_txn_commit,
     mdb_txn_id,
     comes_after,
-    fastdns_release_pages,
     val_of,
 )
+from fastdns._pages cimport release_file
 
 from fastdns.errors import Damaged, LmdbError, MapFull, ReadersFull
 
@@ -158,7 +158,7 @@ cdef class Database:
     def release_pages(self):
         """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
         if self.env != NULL:
-            fastdns_release_pages(self.descriptor)
+            release_file(self.descriptor)
 
     cdef MDB_txn* begin(self, unsigned int flags) except NULL:
         cdef MDB_txn* txn = NULL

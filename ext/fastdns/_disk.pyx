@@ -30,7 +30,6 @@ from fastdns._lmdb cimport (
     MDB_txn,
     MDB_val,
     comes_after,
-    fastdns_release_pages,
     mdb_cursor_close,
     mdb_cursor_get,
     mdb_cursor_open,
@@ -50,6 +49,7 @@ from fastdns._lmdb cimport (
     mdb_txn_renew,
     mdb_txn_reset,
 )
+from fastdns._pages cimport release_file
 
 cdef extern from *:
     """
@@ -198,7 +198,7 @@ cdef class Disk:
     def release_pages(self):
         """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
         if self.environment is not None:
-            fastdns_release_pages(self.environment.descriptor)
+            release_file(self.environment.descriptor)
 
     cdef int begin(self) noexcept nogil:
         cdef int status

@@ -78,33 +78,6 @@ cdef extern from "<lmdb.h>" nogil:
     int mdb_cursor_del(MDB_cursor* cursor, unsigned int flags)
 
 
-cdef extern from *:
-    """
-    #include <stdio.h>
-    #include <sys/mman.h>
-    #include <sys/stat.h>
-
-    /* Take the pages of a file that this process shares out of its memory. They stay in the page cache, where who looks
-       at one finds it at once; but they count no more as this process's, and go first when memory is short. */
-    static inline void fastdns_release_pages(int descriptor)
-    {
-        struct stat found;
-        unsigned long start, end, inode;
-        char shared;
-        char line[512];
-        FILE* maps;
-        if (fstat(descriptor, &found) != 0 || (maps = fopen("/proc/self/maps", "re")) == NULL)
-            return;
-        while (fgets(line, sizeof(line), maps) != NULL)
-            if (sscanf(line, "%lx-%lx %*c%*c%*c%c %*s %*s %lu", &start, &end, &shared, &inode) == 4
-                    && shared == 's' && inode == found.st_ino)
-                (void)madvise((void*)start, end - start, MADV_DONTNEED);
-        (void)fclose(maps);
-    }
-    """
-    void fastdns_release_pages(int descriptor) nogil
-
-
 cdef inline MDB_val val_of(const void* octets, size_t length) noexcept nogil:
     cdef MDB_val val
     val.mv_data = <void*>octets

@@ -23,6 +23,7 @@ from .._clock import Moment
 from .._control import Control
 from .._counters import Counters
 from .._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
+from .._pages import release_code
 from .._ring import Ring
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
@@ -382,6 +383,7 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     give_way()
     keeper = Keeper(inheritance, crashes)
     keeper.start()
+    release_code()
     with suppress(BrokenPipeError):  # nobody waited for it
         os.write(ready, b"1")
     os.close(ready)

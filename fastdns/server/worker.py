@@ -25,6 +25,7 @@ from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
+from .._pages import release_code
 from .._ring import Ring
 from ..config.schema import Config
 from ..defects import guarded
@@ -241,6 +242,7 @@ class Worker:
             if not self._tiers.warm(chunk):
                 break
             gevent.sleep(0)
+        release_code()  # that of the start, which ends here
 
 
 def main(inheritance: Inheritance, ready: int) -> None:
