@@ -43,7 +43,7 @@ from .sweep_schedule import SweepSchedule
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # at files that somebody may have removed
-RELEASE_SECONDS = 10.0  # between two times that pages of the file are given back
+RELEASE_SECONDS = 30.0  # between two times that pages of the file are given back
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
@@ -196,6 +196,7 @@ class Keeper:
         """Write what is to be; return how many answers that were, None: it cannot be done now."""
         self._commit_at = now + self._inheritance.commit_interval
         self._committed_at = now
+        is_pressed = self._intake.presses
         self._intake.take_in(now)
         # Until it is done:
         self._is_urgent, self._choice = True, max(choice, self._choice)
@@ -208,7 +209,7 @@ class Keeper:
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
             self._sweeps.see(store, now)
             self._disk.succeeded()
-            if self._sweeps.is_idle:
+            if self._sweeps.is_idle and not is_pressed:  # there will be more of the same
                 self._disk.relieve(now)
         except MapFull as error:
             self._sweeps.make_room(store, error, now)
