@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from ..config.load import load, read_server_file
+from ..config.load import DEFAULT_FILE, load, read_server_file
 from ..config.render import render
 from ..config.schema import (
     MEMORY_LEAST,
@@ -17,6 +17,7 @@ from ..config.schema import (
     machine_memory,
     memory_here,
 )
+from ..config.text import path_text
 from ..config.units import spell_size
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
@@ -37,6 +38,7 @@ def check(
     """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
     notes: list[str] = []
     config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
+    emit(f"# valid: {_name_of(path)}; all settings, with the defaults:\n")
     emit(render(config))
     emit("".join(f"# {note}\n" for note in notes))
     if config.cache.memory == memory_here():
@@ -60,6 +62,12 @@ def _share_of_memory() -> str:
     machine = machine_memory() / MIB
     amount = f"{machine:.0f} MiB" if machine < 1024 else f"{machine / 1024:.1f} GiB"
     return f"a sixteenth of this machine's {amount}, at least {least}, at most {most}"
+
+
+def _name_of(path: Path | None) -> str:
+    if path is not None:
+        return path_text(path)
+    return str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "no configuration file"
 
 
 def _lan() -> str:
