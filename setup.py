@@ -11,6 +11,7 @@ MODULES = [
     "_wire",
     "_scrub",
     "_siphash",
+    "_pages",
     "_clock",
     "_answer",
     "_special_names",

@@ -36,6 +36,7 @@ cdef enum:
     ALLOWANCE_MAX = 4000
     PLACE_BITS = 16             # of a Put's mark: which ring; above them the position there
     PUTS_FIRST = 1024
+    PUTS_KEPT = 4096            # more are made anew
     MISSED_MAX = 10000
 
 cdef uint64_t NO_PLACE = ~<uint64_t>0
@@ -347,6 +348,10 @@ cdef class Intake:
                 if put.done != PUT_WAITS and put.mark != NO_PLACE:
                     self.settle_put(put)
             self.chosen = 0
+            if self.room > PUTS_KEPT:
+                free(self.puts)
+                self.puts = NULL
+                self.room = 0
             self.give_back()
         return written
 

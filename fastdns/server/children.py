@@ -219,7 +219,11 @@ def name_process(name: str) -> None:
     """Let `ps` and `top` show which process is which."""
     # Under this path, also who has given up root may write its own.
     with suppress(OSError):
-        Path(f"/proc/self/task/{os.getpid()}/comm").write_text(f"fastdns-{name}")
+        descriptor = os.open(f"/proc/self/task/{os.getpid()}/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"fastdns-{name}".encode())
+        finally:
+            os.close(descriptor)
 
 
 def _pipe(failed: ExitStack) -> tuple[int, int]:

@@ -25,6 +25,7 @@ SAY_SECONDS = 60.0
 REWRITE_SECONDS = 3600.0  # between two times that a full file is written anew
 COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
 HUNG = "has sent a look-up round in a circle"
+KEPT_PAGES = 128  # that LMDB may keep in memory between two commits: a household's commit has fewer
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
 # after which it is given up though nothing was found.
@@ -185,6 +186,16 @@ class KeeperStore:
         except TROUBLE as problem:
             error = problem
         self._wait(error, now)
+
+    def relieve(self, now: float) -> None:
+        """Open the environment anew after a large commit: LMDB would keep the memory of it."""
+        if self._store is None or self._store.kept_pages <= KEPT_PAGES:
+            return
+        try:
+            self._close_store()
+            self._open()
+        except TROUBLE as error:
+            self.failed(error, now)
 
     def grow(self, store: Store) -> bool:
         """Let the map be larger, so that it can be swept; False: that has been done."""

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
+from .._pages import release_code
 from ..config.places import Places
 from ..config.schema import Config
 from ..counters import Pages
@@ -137,6 +138,7 @@ class Supervisor:
         self._control_socket.open()
         self._tell_manager()
         self._tell_ready()
+        release_code()
         while not self._is_to_end:
             due = min(
                 *(

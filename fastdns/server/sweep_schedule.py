@@ -36,6 +36,11 @@ class SweepSchedule:
         self._expire_at = self.next_at = now + FIRST_EXPIRE_SECONDS
         self._began_at = self._not_before = now
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether none is under way: one goes on where it is in the open environment."""
+        return self._sweep is None
+
     def look(self, now: float) -> None:
         """Begin soon when damaged entries were found: there may be others."""
         if self._disk.wants_sweep:

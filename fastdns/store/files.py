@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import stat
 import struct
 import time
@@ -57,10 +56,22 @@ def _rename(path: Path) -> Path:
     if not os.path.lexists(path):
         return aside
     if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside)
+        _remove_tree(aside)
     elif path.is_dir():
         aside.unlink(missing_ok=True)
     return path.replace(aside)
+
+
+def _remove_tree(top: Path) -> None:
+    """Remove a directory that somebody has put there, without following links out of it."""
+    for folder, folders, names in os.walk(top, topdown=False):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+    os.rmdir(top)
 
 
 def check_length(env: Database, place: Path) -> None:
