@@ -71,6 +71,15 @@ packages=
 missing() { case " $packages " in *" $1 "*) ;; *) packages="$packages${packages:+ }$1" ;; esac; }
 need_command() { command -v "$1" >/dev/null || missing "$2"; }
 
+need_interpreter() {
+    command -v "$1" >/dev/null && return
+    case $1 in
+    python3 | /usr/bin/python3) missing python3 ;;
+    *) say "there is no $1 on this machine" && exit 1 ;;
+    esac
+    return 1
+}
+
 need_header() {
     command -v gcc >/dev/null && echo "#include <$1>" | gcc -E -o /dev/null - 2>/dev/null || missing "$2"
 }
@@ -85,9 +94,8 @@ need_compiler() {
 # both or has to be mended by whoever made it.
 need_python() {
     python=${PYTHON:-python3}
-    if ! command -v "$python" >/dev/null; then
-        [ "$python" = python3 ] || { say "there is no $python on this machine"; exit 1; }
-        missing python3 && missing python3-venv && missing python3-dev
+    if ! need_interpreter "$python"; then
+        missing python3-venv && missing python3-dev
         return
     fi
     found=$("$python" -c '
@@ -114,8 +122,8 @@ need_system() {
     python=${PYTHON:-/usr/bin/python3}
     pairs="attr:attr cattrs:cattr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
         pytest:pytest rich:rich setuptools:setuptools"
-    if ! command -v "$python" >/dev/null; then
-        missing python3 && missing python3-dev && missing cython3
+    if ! need_interpreter "$python"; then
+        missing python3-dev && missing cython3
         for pair in $pairs; do missing "python3-${pair#*:}"; done
         return
     fi
@@ -135,7 +143,7 @@ look() {
     for task; do
         case $task in
         make) need_command make make ;;
-        python) need_command "${PYTHON:-python3}" python3 ;;
+        python) need_interpreter "${PYTHON:-python3}" || : ;;
         dev) need_compiler && need_python ;;
         test)
             need_command dnsmasq dnsmasq-base # the program without the service

@@ -12,10 +12,9 @@ from ..._key import cache_key, is_under, range_of
 from ...browse.names import spell_name
 from ...store.store import Store
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from . import arguments
 from .change import remove
-from .counted import counted
 from .site import Site, find_site
 
 ROOT = b"\0"  # all names lie under it

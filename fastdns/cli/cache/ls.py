@@ -14,9 +14,8 @@ from ...browse.items import SORTS, STATES, Item, Judge, Wanted, find, find_sorte
 from ...browse.names import spell_class, spell_rcode, spell_type
 from ...browse.reader import Reader
 from .. import options
-from ..output import emit, fail, warn
+from ..output import counted, emit, fail, warn
 from . import arguments
-from .counted import counted
 from .progress import progress
 from .site import find_site
 

@@ -10,10 +10,9 @@ from ..._control import CHANGE_NAME
 from ...browse.names import spell_name, spell_type
 from ...store.store import Store
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from . import arguments
 from .change import remove
-from .counted import counted
 from .get import no_entry
 from .site import find_site
 
