@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import warnings
 from pathlib import Path
 
 from Cython.Build import cythonize
@@ -149,6 +150,7 @@ class Compile(build_ext):
         self.build_lib = lib
 
 
+warnings.filterwarnings("ignore", "Support for .* is still")  # Debian 12's setuptools, of a table
 if __name__ == "__main__":
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends all processes, without a traceback
 

@@ -39,7 +39,7 @@ sys.exit(sys.version_info < (3, 11))'
     [ "$wanted" != "$there" ] || exit 0
 
     PYTHON=$python sh packaging/apt-packages.sh "$task"
-    say "making .venv with Python $wanted"
+    say "making .venv with Python ${wanted%% *} of $(echo "$wanted" | sed 's/^[^ ]* //; s/ system$/, with its libraries/')"
     rm -rf .venv build/lib.* # what another Cython has made of it
     if [ "$task" = system ]; then
         "$python" -m venv --system-site-packages --without-pip .venv
