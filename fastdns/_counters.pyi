@@ -2,7 +2,7 @@ from collections.abc import Iterable
 from mmap import mmap
 from typing import NamedTuple
 
-COUNTERS: tuple[tuple[str, str], ...]
+COUNTERS: tuple[tuple[str, str, str], ...]  # name, group, meaning
 GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
 LAYOUT: tuple[int, int, int, int, int, int]

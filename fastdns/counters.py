@@ -16,12 +16,14 @@ from typing import Self
 from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState, read_upstreams
 from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
 
+DAY_SECONDS = 86400.0
+KNOWN_AFTER_SECONDS = 600.0  # before, what a day brings at this rate would be a guess
 SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
 SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT = LAYOUT
-NAMES = tuple(name for name, _ in COUNTERS)
+NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
 VERSION = 3  # another one is another layout of slots, or another order of counters
@@ -180,6 +182,11 @@ def quantile(buckets: Sequence[int], q: float) -> float | None:
         below += count
         start = end
     return None
+
+
+def per_day(octets: int, seconds: float) -> int | None:
+    """Return what a day at this rate writes; None: that is not known yet."""
+    return None if seconds < KNOWN_AFTER_SECONDS else round(octets / seconds * DAY_SECONDS)
 
 
 def is_of_another_version(path: str | PathLike[str]) -> bool:

@@ -5,6 +5,7 @@ It has no hub, no thread and opens no database: what it forks must not share the
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -105,7 +106,11 @@ class Supervisor:
         self._loop = Loop()
         self._processes = Processes(settings, places, Maker(places), self._loop)
         self._watchdog = ServiceWatchdog(self._manager, self._signs_of_life)
-        requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
+        requests = {
+            "reload": self._ask_reload,
+            "status": self._tell_status,
+            TAKEOVER: self._meet_successor,
+        }
         self._control_socket = ControlSocket(places.supervisor, self._loop, requests)
         self._handover = Handover(
             self._loop,
@@ -115,6 +120,8 @@ class Supervisor:
         )
         self._reload_callers: list[Caller] = []  # who wait for the next reload
         self._is_reload_due = False
+        self._reloaded_at: float | None = None  # when a reload ended, by the wall clock
+        self._reload_problem = ""  # why it has changed nothing
         # What takes several steps, of which only the first one is under way: each says until when
         # it waits, and goes on after whatever happens.
         self._procedures: deque[Iterator[float]] = deque()
@@ -195,6 +202,21 @@ class Supervisor:
                 return
         self._procedure_due = math.inf
 
+    def _tell_status(self, caller: Caller) -> None:
+        """Say what only this process knows, as a line of JSON."""
+        settings = self._processes.settings
+        told = {
+            "version": __version__,
+            "addresses": list(map(str, settings.listeners)),
+            "workers": settings.config.worker_count,
+            "memory_limit_bytes": settings.config.cache.memory,
+            "disk_limit_bytes": settings.config.cache.disk,
+            "reloaded_at": self._reloaded_at,
+            "reload_problem": self._reload_problem,
+        }
+        caller.say(OK, json.dumps(told))
+        caller.close()
+
     # Another configuration
 
     def _ask_reload(self, caller: Caller) -> None:
@@ -224,7 +246,9 @@ class Supervisor:
         except OSError as error:
             word, lines = ERROR, [str(error)]
         others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        self._tell_manager("" if word == OK else lines[0] + others)
+        self._reloaded_at = time.time()
+        self._reload_problem = "" if word == OK else lines[0] + others
+        self._tell_manager(self._reload_problem)
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)

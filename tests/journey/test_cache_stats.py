@@ -48,6 +48,8 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
         return json.loads(cache(used, "stats", "--json").stdout)["written_since"]
 
     since = eventually(written_since, bool)
+    # A minute says nothing of a day.
+    assert json.loads(cache(used, "stats", "--json").stdout)["written_bytes_per_day"] is None
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     lines = dict(line.split(maxsplit=1) for line in cache(used, "stats").stdout.splitlines())
     assert re.fullmatch(rf"{date} \(\d+ s ago\)", lines["written_since"])
@@ -56,8 +58,12 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
     assert date[:10] in seen
 
 
-def test_stats_draws_tables_on_a_terminal(state: Path) -> None:
+def test_stats_says_it_in_words_on_a_terminal(state: Path) -> None:
     status, seen = on_terminal(state, "stats")
     assert status == 0
-    assert re.search(r"entries\W+7\W", seen)
-    assert re.search(r"under 60\W+1\W+#", seen)
+    assert re.search(r"entries +7: 5 fresh, 1 stale, 1 expired\r", seen)
+    assert re.search(r"negative +1 of them \(14\.3 %\)", seen)
+    assert re.search(r"disk +[\d.]+ KiB of 64 MiB used", seen)
+    assert re.search(r"oldest entry +1 d 1 h\r", seen)
+    assert re.search(r"under 1 min +1 #", seen)
+    assert re.search(r"1 d or longer +0\r", seen)

@@ -28,7 +28,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_new_pages_count_from_zero_and_name_every_counter(path: Path) -> None:
     totals = Pages.create(path, 2, 0.0).totals()
-    assert totals == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    assert totals == dict.fromkeys((name for name, *_ in COUNTERS), 0)
 
 
 def test_totals_are_the_sum_over_all_processes(path: Path) -> None:
@@ -41,7 +41,7 @@ def test_totals_are_the_sum_over_all_processes(path: Path) -> None:
 def test_each_counter_has_a_place_of_its_own(path: Path) -> None:
     pages = Pages.create(path, 1, 0.0)
     counters = pages.counters(0)
-    names = [name for name, _ in COUNTERS]
+    names = [name for name, *_ in COUNTERS]
     for number, name in enumerate(names, start=1):
         counters.add(name, number)
     assert list(pages.totals().items()) == list(zip(names, range(1, len(names) + 1), strict=True))
@@ -51,7 +51,7 @@ def test_compiled_code_knows_each_counter_by_its_name_and_place() -> None:
     listed = re.search(r"QUERIES_UDP = 0\n.*?COUNTER_COUNT", CONTRACT.read_text(), re.S)[0]
     names = re.findall(r"^ *([A-Z_]+)", listed, re.M)
     assert names == [
-        *(name.removesuffix("_total").upper() for name, _ in COUNTERS),
+        *(name.removesuffix("_total").upper() for name, *_ in COUNTERS),
         "COUNTER_COUNT",
     ]
 
@@ -264,7 +264,7 @@ def test_latencies_of_all_processes_are_added_and_hits_are_apart_from_misses() -
     hits, misses = pages.latency()
     assert (sum(hits), max(hits)) == (30, 30)
     assert (sum(misses), max(misses)) == (3, 3)
-    assert pages.totals() == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    assert pages.totals() == dict.fromkeys((name for name, *_ in COUNTERS), 0)
     assert pages.upstreams() == []
 
 
@@ -356,7 +356,7 @@ def test_sign_of_life_is_a_word_of_its_own() -> None:
     never, at = pages.alive_at(0), pages.alive_at(1)
     assert never == 0.0
     assert start - 1e-6 <= at <= time.monotonic()
-    assert pages.totals() == dict.fromkeys((name for name, _ in COUNTERS), 0)
+    assert pages.totals() == dict.fromkeys((name for name, *_ in COUNTERS), 0)
     pages.counters(1).show_life(ahead=100)
     assert pages.alive_at(1) >= start + 100
     pages.counters(1).retire()
