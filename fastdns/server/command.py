@@ -6,6 +6,7 @@ of a command line are read here; help, completion and mistakes are left to the c
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..config.load import load
+from ..config.schema import Address
 from ..errors import ConfigErrors, FastdnsError
 from . import supervisor
 
@@ -68,7 +70,26 @@ def serve(
     notes: list[str] = []  # there is no log yet
     config = given(say=notes.append)
     reread = partial(given, again=True, say=supervisor.log.info)
-    return supervisor.run(config, reread, take_over=takeover, notes=notes)
+    greet = partial(_greet, [] if state is None else ["--state", state])
+    return supervisor.run(config, reread, take_over=takeover, notes=notes, greet=greet)
+
+
+def _greet(where: Sequence[str], addresses: Sequence[Address]) -> None:
+    """Say how to ask it and how to look at it, to somebody who has started it on a terminal."""
+    if not sys.stderr.isatty():
+        return
+    # "python -m fastdns" is no command that can be told.
+    program = "fastdns" if sys.argv[0].endswith(".py") else sys.argv[0]
+    address = addresses[0]
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
+    port = [] if address.port == 53 else ["-p", str(address.port)]
+    with suppress(OSError):  # the terminal is gone
+        for word, command in (
+            ("Try:", ["dig", f"@{host}", *port, "example.com"]),
+            ("And:", [program, "status", *where]),
+            ("    ", [program, "top", *where]),
+        ):
+            print(word, shlex.join(command), file=sys.stderr, flush=True)
 
 
 def read(words: Sequence[str]) -> Arguments:

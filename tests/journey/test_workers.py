@@ -23,7 +23,7 @@ from .support.cache import Disk, answer, cache_key
 from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
-from .support.udp_table import udp_sockets
+from .support.ports import udp_sockets
 
 Start = Callable[..., Fastdns]
 

@@ -30,9 +30,8 @@ from ...store.files import DATA
 from ...store.store import SMALL_MAP, Store, Update
 from ...upstream.origin import origin_of
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from .change import is_bare, locked, told, writing
-from .counted import counted
 from .progress import progress
 from .site import Site, find_site
 
