@@ -172,7 +172,7 @@ class Keeper:
         """Do what is most urgent."""
         if self._sweeps.comes_first(store):
             self._sweeps.sweep(store, now)
-        elif self._is_urgent or self._intake.presses:
+        elif self._is_urgent or self._intake.presses or self._disk.wants_commit:
             if now - self._tallied_at > TALLY_PAUSE_SECONDS:
                 self._tally(now)  # what was asked for again is not to be passed over
             self._commit(now)
