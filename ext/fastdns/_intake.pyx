@@ -166,7 +166,7 @@ cdef class Intake:
         """Choose what is to be written to this store now; return how many that is."""
         cdef MDB_txn* txn = store.begin(MDB_RDONLY)
         cdef int i
-        self.chosen = 0
+        self.chosen = self.unwritten = 0
         self.changes = None
         self.allowance = min(
             <double>ALLOWANCE_MAX,
@@ -337,6 +337,7 @@ cdef class Intake:
         finally:
             for i in range(self.chosen):
                 put = &self.puts[i]
+                self.unwritten += put.done == PUT_WAITS
                 if put.done == PUT_WRITTEN:
                     written += put.value != NULL
                     if put.hits:

@@ -200,13 +200,16 @@ class Keeper:
         try:
             with self._disk.writes.counted():
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
-            self._sweeps.see(store, now)
+            is_cut_short = self._intake.unwritten > 0
+            self._sweeps.see(store, now, is_cut_short=is_cut_short)
             self._disk.succeeded()
         except MapFull as error:
             self._sweeps.make_room(store, error, now)
             return None
         except TROUBLE as error:
             self._disk.failed(error, now)
+            return None
+        if is_cut_short:
             return None
         self._is_urgent, self._choice = False, CHOOSE_DUE
         return written

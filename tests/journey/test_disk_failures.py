@@ -572,6 +572,19 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
+def test_smallest_cache_is_used_as_far_as_a_large_one(start: Start) -> None:
+    """A thousand answers are as much as it holds, and the sweep must not take them all at once."""
+    daemon, disk = start('[cache]\ndisk = "1MiB"\n')
+    ring, control = disk.ring(), disk.control()
+    for _ in range(3):
+        for name in names(1000, "padded.test"):
+            ring.put(cache_key(name), answer(name, padding=750), control.epoch, Moment.now())
+        eventually(disk.take_in, bool, 10)
+        eventually(lambda: ring.used, lambda used: used == 0, 10)
+        eventually(lambda: counter(daemon, "disk_bytes"), lambda octets: octets <= 0.8 * 2**20)
+        assert counter(daemon, "disk_bytes") > 0.65 * 2**20
+
+
 def ask_giants(daemon: Fastdns, upstream: FalseUpstream, count: int) -> None:
     """Have so many answers of 60,000 octets told to the keeper."""
     giant = " ".join([f'"{"x" * 255}"'] * 234)
