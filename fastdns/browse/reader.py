@@ -46,7 +46,7 @@ class Facts:
 
     entries: int
     live_octets: int  # of pages that hold something; the rest of the map is free
-    map_octets: int
+    map_octets: int  # that it may have: cache.disk, as its writer has it
     file_octets: int
     written_octets: int  # to this cache since `written_since`
     written_since: float | None  # Unix seconds
@@ -118,11 +118,10 @@ class Reader:
         written = _written(self._about(b"written"))
         stat = self._reading(self._stat) if self._entries is not None else {}
         pages = sum(stat.get(f"{kind}_pages", 0) for kind in ("branch", "leaf", "overflow"))
-        info = self._env.info()
         return Facts(
             entries=stat.get("entries", 0),
             live_octets=pages * self._env.stat()["psize"],
-            map_octets=info["map_size"],
+            map_octets=_limit(self._about(b"limit")) or self._env.info()["map_size"],
             file_octets=self._data.stat().st_size,
             written_octets=written[0],
             written_since=written[1],
@@ -215,6 +214,10 @@ def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[byt
         if len(batch) < KEYS_AT_ONCE:
             return
         start = batch[-1] + b"\0"
+
+
+def _limit(text: bytes | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def _written(text: bytes | None) -> tuple[int, float | None]:
