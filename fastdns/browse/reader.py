@@ -21,7 +21,7 @@ import attrs
 import lmdb
 
 from .._key import prefix_of
-from ..errors import FastdnsError
+from ..errors import REMEDY, FastdnsError
 from ..store.damage import DAMAGE
 
 BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
@@ -94,7 +94,9 @@ class Reader:
             keys = [start[:-1], *(key for key, _ in found)]
             if any(key <= before for before, key in pairwise(keys)):
                 # Who went on from there might go round in a circle.
-                raise CacheUnreadable(f"the disk cache {self.path} is damaged: keys out of order")
+                raise CacheUnreadable(
+                    f"the disk cache {self.path} is damaged: keys out of order ({REMEDY})"
+                )
             batch = [pair for pair in found if pair[0].startswith(prefix)]
             if batch:
                 yield batch
@@ -192,9 +194,9 @@ class Reader:
 
     def _unreadable(self, error: lmdb.Error) -> CacheUnreadable:
         why = str(error).removeprefix(f"{self.path}: ").removeprefix(f"{self._data}: ")
-        damaged = isinstance(error, DAMAGE)
-        how = "is damaged" if damaged else "cannot be read"
-        return CacheUnreadable(f"the disk cache {self.path} {how}: {why}")
+        if isinstance(error, DAMAGE):
+            return CacheUnreadable(f"the disk cache {self.path} is damaged: {why} ({REMEDY})")
+        return CacheUnreadable(f"the disk cache {self.path} cannot be read: {why}")
 
 
 def _keys_of(env: Any, entries: Any, name: bytes, qtype: int | None) -> list[bytes]:

@@ -82,16 +82,17 @@ class Sweeper:
         What goes may free twice its octets, since a page is half full at times.
         """
         first = 0
-        while first == 0 or first < len(victims) and self._excess() > 0:
+        while True:
             octets = max(self._excess() // 2, self._store.page_octets)
             end = first
             while end < len(victims) and octets > 0:
                 octets -= len(victims[end][0]) + len(victims[end][1])
                 end += 1
             yield self._remove(victims[first:end])
-            if end == first:
+            if end:
+                self._position = victims[end - 1][0] + b"\0"
+            if end == len(victims) or self._excess() <= 0:
                 return
-            self._position = victims[end - 1][0] + b"\0"
             first = end
 
     def _excess(self) -> int:
