@@ -181,7 +181,7 @@ class Keeper:
         """Do what is most urgent."""
         if self._sweeps.comes_first(store):
             self._sweeps.sweep(store, now)
-        elif self._is_urgent or self._intake.presses:
+        elif self._is_urgent or self._intake.presses or self._disk.wants_commit:
             if now - self._tallied_at > TALLY_PAUSE_SECONDS:
                 self._tally(now)  # what was asked for again is not to be passed over
             self._commit(now)
@@ -210,7 +210,8 @@ class Keeper:
         try:
             with self._disk.writes.counted():
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
-            self._sweeps.see(store, now)
+            is_cut_short = self._intake.unwritten > 0
+            self._sweeps.see(store, now, is_cut_short=is_cut_short)
             self._disk.succeeded()
             if self._sweeps.is_idle and not is_pressed:  # there will be more of the same
                 self._disk.relieve(now)
@@ -219,6 +220,8 @@ class Keeper:
             return None
         except TROUBLE as error:
             self._disk.failed(error, now)
+            return None
+        if is_cut_short:
             return None
         self._is_urgent, self._choice = False, CHOOSE_DUE
         return written

@@ -62,7 +62,7 @@ class Trouble:
             log.warning(
                 "disk cache %s: %s; until that is mended, new answers are kept in memory only",
                 self._place,
-                _text(error),
+                _text(files.cause_of(error, self._place)),
             )
 
     def is_waiting(self, now: float) -> bool:
@@ -72,6 +72,7 @@ class Trouble:
         return False
 
     def end(self) -> None:
+        """A commit of what waits has succeeded."""
         if self._was_said:
             log.info("disk cache works again: %s", self._place)
         self._pause, self._was_said, self.is_on = 0.0, False, False
@@ -129,6 +130,11 @@ class KeeperStore:
     @property
     def is_open(self) -> bool:
         return self._store is not None
+
+    @property
+    def wants_commit(self) -> bool:
+        """Whether only a commit can tell that what went wrong is over."""
+        return self._store is not None and self._trouble.is_on
 
     @property
     def next_at(self) -> float:
@@ -295,7 +301,6 @@ class KeeperStore:
         self._store = store
         if store.is_new:
             self._control.advance_generation()
-        self._trouble.end()
 
     def _examine(self, now: float) -> None:
         self._close_store()
@@ -324,7 +329,12 @@ class KeeperStore:
                 aside = files.put_aside(self._place)
         else:
             aside = files.put_aside(self._place)
-        log.error("%s %s; put aside as %s, the disk cache begins anew", self._place, reason, aside)
+        log.error(
+            "%s %s; put aside as %s, which you may delete; the disk cache begins anew",
+            self._place,
+            reason,
+            aside,
+        )
         self._counters.add("disk_set_aside_total")
         self._crashes = self._oddities = 0
         self._control.advance_generation()  # nobody may go on with the old one

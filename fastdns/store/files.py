@@ -5,6 +5,7 @@ Looks at files only. What is wrong further inside is found by whoever reads it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import stat
@@ -18,6 +19,9 @@ from ..errors import CutOff, Damaged
 DATA = "data.mdb"
 LOCK = "lock.mdb"
 FRESH = "data.mdb.new"
+PROBE = "data.mdb.probe"
+PROBE_OCTETS = 1 << 20  # about as much as a commit writes
+NOT_TO_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
 SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
 PAGE = 4096
@@ -72,6 +76,27 @@ def _remove_tree(top: Path) -> None:
             else:
                 os.unlink(path)
     os.rmdir(top)
+
+
+def cause_of(error: Exception, place: Path) -> Exception:
+    """Return why nothing can be written there: LMDB says EIO also when a disk is full.
+
+    Where the last page fits in part, write(2) tells no error but a short length.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.EIO:
+        return error
+    path = place / PROBE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            path.unlink()
+            os.posix_fallocate(descriptor, 0, PROBE_OCTETS)
+        finally:
+            os.close(descriptor)
+    except OSError as found:
+        if found.errno in NOT_TO_BE_WRITTEN:
+            return OSError(found.errno, os.strerror(found.errno))
+    return error
 
 
 def check_length(env: Database, place: Path) -> None:

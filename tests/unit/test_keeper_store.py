@@ -98,9 +98,14 @@ def test_trouble_is_told_once_a_minute_and_so_is_its_end(
     assert all("No space left on device" in line for line in caplog.messages)
     bench.now = 250.0
     assert bench.entries == 100
+    assert bench.disk.wants_commit
+    assert len(caplog.messages) == 3  # until what waits is written
+    bench.disk.succeeded()
+    assert not bench.disk.wants_commit
     assert caplog.messages[3:] == [f"disk cache works again: {bench.place}"]
     bench.disk.failed(NO_ROOM, bench.now)  # within the minute
     assert bench.entries == 100
+    bench.disk.succeeded()
     assert len(caplog.messages) == 4
 
 
