@@ -5,7 +5,7 @@ from typing import NamedTuple
 COUNTERS: tuple[tuple[str, str, str], ...]  # name, group, meaning
 GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
-LAYOUT: tuple[int, int, int, int, int, int]
+LAYOUT: tuple[int, int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from collections.abc import Sequence
 from itertools import product
 from os import PathLike
-from typing import Self
+from typing import NamedTuple, Self
 
 from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState, read_upstreams
 from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
@@ -22,16 +23,24 @@ SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
-SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT = LAYOUT
+SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT = LAYOUT
 NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
-VERSION = 3  # another one is another layout of slots, or another order of counters
+VERSION = 4  # another one is another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
 
 
 class AnotherVersion(ValueError):
     """The pages are those of a fastdns that lays them out in another way."""
+
+
+class Silent(NamedTuple):
+    """A process that has shown no sign of life for some time: it hangs, or has been stopped."""
+
+    name: str
+    pid: int
+    seconds: float
 
 
 class Pages:
@@ -121,6 +130,18 @@ class Pages:
         """Return when a process has last shown life, by time.monotonic; 0: never."""
         return self._words[self._at(slot, ALIVE_AT)] / 1e9
 
+    def silent(self, since: float) -> list[Silent]:
+        """Return the keeper and the workers that have shown no sign of life since then.
+
+        The time is by time.monotonic. Those that have not begun, or have ended, are left out.
+        """
+        now = time.monotonic()
+        return [
+            Silent("keeper" if slot == KEEPER_SLOT else "worker", self._pid(slot), now - at)
+            for slot in range(KEEPER_SLOT, self.slots)
+            if 0.0 < (at := self.alive_at(slot)) < since
+        ]
+
     def is_in_disk(self, slot: int) -> bool:
         """Whether a process is in a look-up in the disk cache."""
         return bool(self._words[self._at(slot, IN_DISK_AT)])
@@ -157,6 +178,9 @@ class Pages:
                 known = together.get(state.name)
                 together[state.name] = state if known is None else _merge(known, state)
         return list(together.values())
+
+    def _pid(self, slot: int) -> int:
+        return self._words[self._at(slot, PID_AT)]
 
     def _at(self, slot: int, octets: int) -> int:
         """Return which word stands so many octets after the start of a slot."""

@@ -3,6 +3,7 @@
 A slot: words of counters, two histograms of latencies, a sign of life, and what the process knows of the upstreams.
 """
 
+import os
 import time
 from collections import namedtuple
 
@@ -84,6 +85,7 @@ cdef enum:              # where a slot has what, in octets
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
     IN_DISK_AT = ALIVE_AT + 8
+    PID_AT = ALIVE_AT + 16
     UPSTREAMS_AT = ALIVE_AT + 64
     SLOT_OCTETS = 8192
     UPSTREAMS_MAX = 32
@@ -94,8 +96,8 @@ cdef enum:              # where a slot has what, in octets
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, where in it the outcomes are, the histograms, the sign of life, and where it hangs.
-LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT)
+# For readers: octets of a slot, and where in it are outcomes, histograms, sign of life, where it hangs, and its pid.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT)
 # How many upstreams a process shows at most, and how many octets of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
@@ -134,6 +136,7 @@ cdef class Counters:
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
         self.alive_at = <uint64_t*>(start + ALIVE_AT)
         self.in_disk = <uint64_t*>(start + IN_DISK_AT)
+        self.pid = <uint64_t*>(start + PID_AT)
         self.upstreams = start + UPSTREAMS_AT
 
     def __dealloc__(self):
@@ -162,6 +165,7 @@ cdef class Counters:
 
         `ahead`: what comes now may take so many seconds.
         """
+        self.pid[0] = <uint64_t>os.getpid()
         self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
     def show_upstreams(self, states):
@@ -200,6 +204,7 @@ cdef class Counters:
             self.set(name, 0)
         self.alive_at[0] = 0
         self.in_disk[0] = 0
+        self.pid[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):

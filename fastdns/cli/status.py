@@ -59,7 +59,8 @@ def _asked(places: Places) -> tuple[dict[str, Any], str]:
         told = json.loads(text) if word == OK else {}
     except (OSError, ValueError) as error:
         return {}, f"the supervisor does not answer at {places.supervisor} ({error})"
-    return told, told.get("reload_problem") and f"not reloaded: {path_text(told['reload_problem'])}"
+    problem = told.get("reload_problem")
+    return told, f"not reloaded: {path_text(problem)}" if problem else ""
 
 
 def _lines(

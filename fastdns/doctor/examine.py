@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shlex
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -18,6 +20,8 @@ from . import aside, daemon, machine, ports, processes, resolver, upstreams
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
 
+COMMANDS = re.compile(r"\bfastdns (?:check|doctor|reload|serve|stats)\b(?! --state)")
+
 
 @attrs.frozen
 class Patient:
@@ -26,6 +30,7 @@ class Patient:
     config: Config | None
     running: Daemon | None = None
     findings: tuple[Finding, ...] = ()  # what was found on the way here
+    named: str = ""  # the flags by which it was named, for other commands
 
     @property
     def daemon(self) -> int | None:
@@ -41,6 +46,11 @@ class Patient:
 
 def admit(path: Path | None, state: str | None) -> Patient:
     """Return whom all else is about."""
+    given = [*(("-c", str(path)) if path else ()), *(("--state", state) if state else ())]
+    return attrs.evolve(_admit(path, state), named=path_text(shlex.join(given)))
+
+
+def _admit(path: Path | None, state: str | None) -> Patient:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
@@ -115,6 +125,16 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Say all that is to be said; changes nothing."""
+    for one in _examine(patient):
+        yield attrs.evolve(one, do=_naming(one.do, patient.named)) if patient.named else one
+
+
+def _naming(do: str, named: str) -> str:
+    """Return the remedy with the flags that its commands need as well as this one."""
+    return COMMANDS.sub(lambda command: f"{command[0]} {named}", do)
+
+
+def _examine(patient: Patient) -> Iterator[Finding]:
     yield from patient.findings
     config, judged, running = patient.config, patient.judged, patient.running
     if config is None or judged is None:
@@ -124,7 +144,8 @@ def examine(patient: Patient) -> Iterator[Finding]:
     for finding in ports.look(judged if is_told else config, patient.daemon):
         taken = taken or finding.state == "wrong"
         yield finding
-    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, may_start=not taken))
+    start = daemon.Start(may=not taken, is_named=bool(patient.named))
+    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, start))
     if running is not None:
         yield from daemon.look_at_addresses(config, running)
         yield from processes.look(config, running)

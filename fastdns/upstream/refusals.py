@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import gevent
 
@@ -24,9 +25,19 @@ PAUSE_SECONDS = 10.0  # until upstreams are asked again, longer each time
 PAUSE_MAX_SECONDS = 600.0
 AGAIN_SECONDS = 4.0  # until one that refuses is asked again, longer each time
 AGAIN_MAX_SECONDS = 60.0
+
+
+class Meaning(NamedTuple):
+    """What an upstream says by an RCODE when it says nothing else."""
+
+    rcode: str
+    what: str
+    do: str
+
+
 MEANINGS = {
-    2: ("SERVFAIL", "it cannot resolve; see what it says itself, or name another resolver"),
-    5: ("REFUSED", "it does not serve this address; allow it there, or name another resolver"),
+    2: Meaning("SERVFAIL", "it cannot resolve", "see what it says itself"),
+    5: Meaning("REFUSED", "it does not serve this address", "allow this machine there"),
 }
 
 
@@ -86,7 +97,10 @@ class RefusalCheck:
         if rcode in MEANINGS:
             self._refusing[name] = rcode
             if before is None:
-                code, meaning = MEANINGS[rcode]
-                log.warning("upstream %s answers %s to everything: %s", name, code, meaning)
+                code, what, do = MEANINGS[rcode]
+                log.warning(
+                    "upstream %s answers %s to everything: %s; %s, or name another resolver",
+                    *(name, code, what, do),
+                )
         elif before is not None:
             log.info("upstream %s answers well again", name)

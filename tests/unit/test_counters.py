@@ -169,7 +169,7 @@ def test_page_that_is_none_is_refused(path: Path, offset: int, octets: bytes) ->
     assert not is_of_another_version(path)
 
 
-@pytest.mark.parametrize("version", [2, 4, 0xFFFFFFFF])
+@pytest.mark.parametrize("version", [3, 5, 0xFFFFFFFF])
 @pytest.mark.parametrize("octets", [4096, 3 * 8192])
 def test_page_of_another_version_is_told_from_a_damaged_one(
     path: Path, version: int, octets: int
