@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from .._counters import COUNTERS
 from ..config.text import escape
 from ..counters import KEEPER_SLOT, Pages, Silent, quantile
-from .figures import in_number, in_time
+from .figures import in_a_word, in_number, in_time, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
 SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they show life every second, or every two
@@ -28,11 +28,12 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
         buckets = [one + other for one, other in zip(hits, misses, strict=True)]
         parts.append(f"p50 {in_time(quantile(buckets, 0.5))}")
     upstreams = pages.upstreams()
-    alive = sum(one.alive for one in upstreams)
+    alive = sum(map(is_well, upstreams))
     if upstreams and alive == len(upstreams):
         parts.append(f"{in_number(alive, 'upstream')} alive")
     elif upstreams:
-        parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} alive")
+        state = "answers well" if any(one.rcode for one in upstreams) else "alive"
+        parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} {state}")
     if not any(warnings(pages, totals)):
         parts.append("nothing wrong")
     return ", ".join(parts)
@@ -48,6 +49,8 @@ def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
     for one in pages.upstreams():
         if not one.alive:
             yield f"upstream {escape(one.name)} does not answer"
+        elif one.rcode:
+            yield f"upstream {escape(one.name)} {in_a_word(one)} to everything"
     for name, meaning in TROUBLE:
         if totals[name]:
             yield f"{totals[name]:,} {meaning} since the start ({name})"

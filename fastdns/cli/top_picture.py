@@ -11,7 +11,7 @@ from .. import __version__
 from .._counters import UpstreamState
 from ..config.text import escape
 from ..counters import Pages, quantile
-from .figures import QUANTILES, in_a_word, in_days, in_octets, in_rate, in_share, in_time
+from .figures import QUANTILES, in_a_word, in_days, in_octets, in_rate, in_share, in_time, is_well
 
 RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")
 SECONDS_MIN = 0.001  # a time of no length: the clock was set, or the daemon has just started
@@ -228,8 +228,8 @@ def _responses(change: _Change) -> Block:
 
 def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
     """The dead ones first: they are what somebody looks for, and the last rows may find no room."""
-    upstreams = sorted(after.upstreams, key=lambda one: one.alive)
-    dead = frozenset(number for number, one in enumerate(upstreams) if not one.alive)
+    upstreams = sorted(after.upstreams, key=is_well)
+    bad = frozenset(number for number, one in enumerate(upstreams) if not is_well(one))
     rows = [
         (
             escape(one.name),
@@ -242,7 +242,7 @@ def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
         for one in upstreams
     ]
     headings = ("upstreams", "state", "rtt", "queries/s", "queries", "failures")
-    return Block(headings, rows, words=2, alarming=dead)
+    return Block(headings, rows, words=2, alarming=bad)
 
 
 def _busiest(busiest: Busiest) -> Block:
