@@ -290,7 +290,7 @@ def test_stats_without_a_daemon_is_one_line_with_status_1_and_creates_nothing(
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     assert list(tmp_path.iterdir()) == []
 

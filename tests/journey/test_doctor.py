@@ -648,6 +648,21 @@ def test_record_is_roots_alone(served: Box) -> None:
     assert (served.etc / "fastdns" / "doctor.json").stat().st_mode & 0o777 == 0o600
 
 
+# On a terminal
+
+
+def test_lines_are_broken_at_words_on_a_terminal_alone(box: Box) -> None:
+    told = box.doctor(status=1).splitlines()
+    assert any(len(line) > 90 for line in told)
+
+    _, seen = box.doctor_on_terminal(typed="", columns=60)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.splitlines()]
+
+    assert max(map(len, lines)) <= 60
+    assert "       " in {line[:7] for line in lines}
+    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(told).split())
+
+
 # Asking
 
 

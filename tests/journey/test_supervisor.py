@@ -465,3 +465,19 @@ def test_directories_that_hold_what_a_daemon_makes_can_be_given_back_to_root(
     with Fastdns(daemon.state_dir, upstream=[upstream]) as again:
         assert user_ids(again.pid) == {unprivileged_user()}
         assert data(ask(again, name)) == ["192.0.2.1"]
+
+
+def test_each_process_says_in_its_command_line_which_it_is(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+
+    def told(pid: int) -> str:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+    assert sorted(map(told, daemon.workers)) == ["fastdns: worker 0", "fastdns: worker 1"]
+    assert told(daemon.keeper) == "fastdns: keeper"
+    assert told(daemon.standby) == "fastdns: standby"
+    assert "serve\0--state" in told(daemon.pid)  # by which others find out what it was told
+    os.kill(daemon.standby, signal.SIGKILL)  # its successor is named, too
+    eventually(lambda: told(daemon.standby), lambda name: name == "fastdns: standby")

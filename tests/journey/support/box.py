@@ -147,11 +147,16 @@ class Box:
         found = json.loads(self.doctor("--json", status=status))["findings"]
         return [one for one in found if one["about"] == about]
 
-    def doctor_on_terminal(self, *arguments: str, typed: str) -> tuple[int, str]:
+    def doctor_on_terminal(
+        self, *arguments: str, typed: str, columns: int = 200
+    ) -> tuple[int, str]:
         """Run it on a terminal where somebody types that; return status and all that is seen."""
         ours, theirs = pty.openpty()
         command = self.enter(sys.executable, "-m", "fastdns", "doctor", *arguments)
-        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+        environment = os.environ | {"COLUMNS": str(columns)}
+        process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
         os.close(theirs)
         os.write(ours, typed.encode())
         seen = b""
