@@ -32,7 +32,7 @@ help:
 	@echo "make bench-peers   install those of Debian; none is started"
 	@echo "make deb     build the Debian package: dist/fastdns_*.deb"
 	@echo "make test-deb   the package's life in a bare Debian with a systemd of its own; needs root"
-	@echo "make documents   renew reference.toml and the README's keys after a change of the schema"
+	@echo "make documents   renew reference.toml and docs/configuration.md after a change of the schema"
 	@echo
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
 

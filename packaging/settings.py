@@ -1,4 +1,4 @@
-"""The keys of the configuration with default and meaning: reference.toml, the README's table."""
+"""The keys of the configuration with default and meaning: reference.toml, the table in docs/configuration.md."""
 
 import os
 import re
@@ -81,7 +81,7 @@ def sentence(text: str) -> str:
 
 
 def key_table() -> str:
-    """Return the README's table of keys."""
+    """Return the table of keys for docs/configuration.md."""
     rows = [f"| `{one.path}` | `{one.default}` | {one.meaning} |\n" for one in settings()]
     return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 

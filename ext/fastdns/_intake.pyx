@@ -36,6 +36,7 @@ cdef enum:
     ALLOWANCE_MAX = 4000
     PLACE_BITS = 16             # of a Put's mark: which ring; above them the position there
     PUTS_FIRST = 1024
+    MISSED_MAX = 10000
 
 cdef uint64_t NO_PLACE = ~<uint64_t>0
 
@@ -78,18 +79,18 @@ cdef class Intake:
 
     # --- what has come ------------------------------------------------------------------------------------
 
-    def take(self, set spoiled not None):
+    def take(self, set spoiled not None, list missed not None):
         """Read what is new in the rings; return (key, hits) as workers have counted them.
 
-        Keys of entries that a worker could not use are added to `spoiled`. ValueError: a ring was damaged, and what it
-        held is gone; the others have been read.
+        Keys of entries that a worker could not use are added to `spoiled`, with `tells_misses` those of new answers to
+        `missed`. ValueError: a ring was damaged, and what it held is gone; the others have been read.
         """
         cdef list hits = []
         cdef Ring ring
         damage = None
         for ring in self.rings:
             try:
-                self.take_from(ring, hits, spoiled)
+                self.take_from(ring, hits, spoiled, missed)
             except ValueError as error:
                 damage = error
             ring.give_back()
@@ -97,7 +98,7 @@ cdef class Intake:
             raise damage
         return hits
 
-    cdef int take_from(self, Ring ring, list hits, set spoiled) except -1:
+    cdef int take_from(self, Ring ring, list hits, set spoiled, list missed) except -1:
         cdef RecordHead record
         cdef uint64_t at = 0
         cdef uint32_t delta
@@ -111,6 +112,8 @@ cdef class Intake:
             key = key_at(ring, at)
             if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
                 self.note_answer(ring, at, &record)
+                if self.tells_misses and not record.marks & RECORD_DONE and len(missed) < MISSED_MAX:
+                    missed.append((<const char*>key)[:record.key_length])
             elif record.kind == RECORD_HITS and not record.marks & RECORD_DONE:
                 memcpy(&delta, key + record.key_length, sizeof(uint32_t))
                 ring.mark(at, RECORD_DONE)

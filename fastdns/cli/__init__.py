@@ -25,9 +25,30 @@ COMMANDS = {
 }
 
 
+# Words of unbound-control for what `fastdns cache` does.
+UNBOUND_CONTROL = {
+    word: ("cache", word)
+    for word in (
+        *("lookup", "flush_type", "flush_zone", "flush_negative"),
+        *("dump_cache", "load_cache", "dump_requestlist"),
+    )
+}
+HINTS = {
+    "flush": "to remove one name: fastdns cache rm NAME; "
+    "with all names under it: fastdns cache flush --under NAME",
+    "version": "run fastdns --version",
+    "start": "run fastdns serve; to start the service: systemctl start fastdns",
+    "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",
+    "restart": "for another configuration: fastdns reload; to restart the service: "
+    "systemctl restart fastdns",
+}
+
+
 class _Commands(LazyGroup):
     package = __name__
     summaries = COMMANDS
+    aliases = UNBOUND_CONTROL
+    hints = HINTS
 
 
 # Without a command it is bad use, whatever click's version makes of that.

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import click
 
-from ..config.load import load, read_server_file
+from ..config.load import DEFAULT_FILE, load, read_server_file
 from ..config.render import render
 from ..config.schema import Config, ServerFile
+from ..config.text import path_text
 from ..config.units import spell_size
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
@@ -29,6 +30,7 @@ def check(
     """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
     notes: list[str] = []
     config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
+    emit(f"# valid: {_name_of(path)}; all settings, with the defaults:\n")
     emit(render(config))
     emit("".join(f"# {note}\n" for note in notes))
     if not config.upstream.servers:
@@ -43,6 +45,12 @@ def check(
         )
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
+
+
+def _name_of(path: Path | None) -> str:
+    if path is not None:
+        return path_text(path)
+    return str(DEFAULT_FILE) if DEFAULT_FILE.exists() else "no configuration file"
 
 
 def _lan() -> str:

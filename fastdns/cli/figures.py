@@ -50,16 +50,25 @@ def in_number(count: int, one: str, several: str = "") -> str:
 
 
 def in_days(seconds: float) -> str:
-    """A long time: "42 s", "3 h 12 min", "12 d 4 h"."""
+    """A long time: "42 s", "3 h 12 min", "12 d"."""
     left = max(int(seconds), 0)
     parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, length)
-        if count or parts:
+        is_second = bool(parts)
+        if count:
             parts.append(f"{count} {unit}")
-        if len(parts) == 2:
+        if is_second:
             break
     return " ".join(parts) or "0 s"
+
+
+def in_a_few_letters(seconds: int) -> str:
+    """A time for a narrow column: "42s", "59m", "3h", "12d"."""
+    for letter, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length or (letter == "m" and seconds >= 100):
+            return f"{seconds // length}{letter}"
+    return f"{seconds}s"
 
 
 def in_date(at: float, now: float) -> str:

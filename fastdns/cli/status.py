@@ -11,18 +11,15 @@ import click
 
 from .. import __version__
 from ..config.load import load_places
-from ..config.places import Places
-from ..config.text import escape, path_text
+from ..config.text import escape
 from ..counters import Pages
-from ..machine.control_socket import OK, ask
 from . import options
 from .figures import in_a_word, in_days, in_number, in_octets, in_time
 from .health import summary, warnings
 from .output import emit
 from .owner import become_owner
-from .running import await_newest, pages_of_running
+from .running import await_newest, pages_of_running, told_by_supervisor
 
-ANSWER_SECONDS = 1.0
 INDENT = 12
 
 
@@ -36,7 +33,7 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
     become_owner(places.state_dir)
     pages = pages_of_running(places)
     await_newest(pages, places)
-    told, problem = _asked(places)
+    told, problem = told_by_supervisor(places)
     totals = pages.totals()
     wrong = [*([problem] if problem else []), *warnings(pages, totals)]
     if as_json:
@@ -50,17 +47,6 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
         emit(json.dumps(about | told) + "\n")
         return
     emit("".join(f"{line}\n" for line in _lines(pages, totals, told, wrong)))
-
-
-def _asked(places: Places) -> tuple[dict[str, Any], str]:
-    """Return what the supervisor says of itself; or nothing, and why."""
-    try:
-        [(word, text)] = ask(places.supervisor, "status", ANSWER_SECONDS)
-        told = json.loads(text) if word == OK else {}
-    except (OSError, ValueError) as error:
-        return {}, f"the supervisor does not answer at {places.supervisor} ({error})"
-    problem = told.get("reload_problem")
-    return told, f"not reloaded: {path_text(problem)}" if problem else ""
 
 
 def _lines(

@@ -47,6 +47,7 @@ TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
 FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
 BUSIEST_MAX = 1000
+WATCHED_SECONDS = 10.0  # after such a question misses are counted by their names, too
 # Who reads the environment at once: a worker by itself and by the threads of its pool (gevent has
 # 10), also one that is being replaced; and commands.
 READERS_A_WORKER = 11
@@ -111,6 +112,7 @@ class Keeper:
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
         self._look_at = now
+        self._watched_until = now
 
     def start(self) -> None:
         """Write what is left of the last run."""
@@ -158,6 +160,7 @@ class Keeper:
     def _tick(self, now: float) -> None:
         if now >= self._look_at:
             self._look_at = now + LOOK_SECONDS
+            self._intake.tells_misses = now < self._watched_until
             self._socket.open()
             self._disk.look(now)
         store = self._disk.store(now)
@@ -277,6 +280,8 @@ class Keeper:
                 self._wake_workers()
                 return OK
             case [word, number] if word == BUSIEST and number.isdecimal():
+                self._intake.tells_misses = True
+                self._watched_until = now + WATCHED_SECONDS
                 if now - self._tallied_at > FRESH_SECONDS:
                     self._tally(now)
                 limit = min(int(number[:5]), BUSIEST_MAX)

@@ -58,8 +58,12 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
     assert date[:10] in seen
 
 
-def test_stats_draws_tables_on_a_terminal(state: Path) -> None:
+def test_stats_says_it_in_words_on_a_terminal(state: Path) -> None:
     status, seen = on_terminal(state, "stats")
     assert status == 0
-    assert re.search(r"entries\W+7\W", seen)
-    assert re.search(r"under 60\W+1\W+#", seen)
+    assert re.search(r"entries +7: 5 fresh, 1 stale, 1 expired\r", seen)
+    assert re.search(r"negative +1 of them \(14\.3 %\)", seen)
+    assert re.search(r"disk +[\d.]+ KiB of 64 MiB used", seen)
+    assert re.search(r"oldest entry +1 d 1 h\r", seen)
+    assert re.search(r"under 1 min +1 #", seen)
+    assert re.search(r"1 d or longer +0\r", seen)

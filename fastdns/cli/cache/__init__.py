@@ -11,6 +11,17 @@ from ..lazy import LazyGroup
 from .survivor import go_on_in_child
 
 _LONG = {"ls", "stats", "verify", "export"}
+# What unbound-control calls it.
+UNBOUND: dict[str, tuple[str, ...]] = {
+    "lookup": ("get",),
+    "flush_type": ("rm",),
+    "flush_zone": ("flush", "--under"),
+    "flush_negative": ("flush", "--negative"),
+    "dump": ("export", "-"),
+    "dump_cache": ("export", "-"),
+    "load": ("import", "-"),
+    "load_cache": ("import", "-"),
+}
 
 
 class _CacheCommands(LazyGroup):
@@ -27,15 +38,19 @@ class _CacheCommands(LazyGroup):
         "import": "Take in what export wrote, or unbound's dump_cache.",
     }
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    aliases = UNBOUND
+    hints = {  # noqa: RUF012
+        "dump_requestlist": "no list of what waits for an upstream is kept; "
+        "fastdns stats counts it (in_flight)",
+    }
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         # By now: what these commands import takes a tenth of a second.
-        if args[0] in _LONG:
+        if cmd_name in _LONG:
             run_when_idle()
-        elif args[0] in self.summaries:
+        elif cmd_name in self.summaries:
             give_way()
-        return super().resolve_command(ctx, args)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         go_on_in_child()
