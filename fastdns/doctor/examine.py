@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -54,7 +54,8 @@ def _admit(path: Path | None, state: str | None) -> Patient:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, None, tuple(map(_wrong_line, errors.lines)))
+        running = meant(daemons(), path) if state is None else None
+        return Patient(None, running, _wrong_configuration(errors.lines, running))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
     try:
@@ -74,16 +75,25 @@ def _with_its_own_file(running: Daemon, path: Path, state: str | None) -> Patien
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, running, tuple(map(_wrong_line, errors.lines)))
+        return Patient(None, running, _wrong_configuration(errors.lines, running))
     text = f"{path_text(path)} is valid, which {running} was started with"
     return Patient(config, running, (ok("configuration", text),))
 
 
-def _wrong_line(line: str) -> Finding:
-    if os.geteuid() != 0 and "Permission denied" in line:
-        return hint("configuration", line, "run this as root: sudo fastdns doctor")
+def _wrong_configuration(lines: Sequence[str], running: Daemon | None) -> tuple[Finding, ...]:
+    if os.geteuid() != 0 and "Permission denied" in lines[0]:
+        do = "run this as root: sudo fastdns doctor"
+        return tuple(hint("configuration", line, do) for line in lines)
+    *others, last = lines
     do = "fastdns check tells when it is right; what else is wrong shows then"
-    return wrong("configuration", line, do)
+    found = [*(wrong("configuration", line) for line in others), wrong("configuration", last, do)]
+    if running is not None:
+        text = (
+            f"{running} goes on with the configuration that it has; a reload refuses this one, and "
+            "after a restart nobody would serve"
+        )
+        found.append(hint(daemon.ABOUT, text))
+    return tuple(found)
 
 
 def _unseen(config: Config, valid: Finding, problem: str, path: Path | None) -> Patient:

@@ -313,7 +313,10 @@ class KeeperStore:
                 aside = files.put_aside(self._place)
         else:
             aside = files.put_aside(self._place)
-        log.error("%s %s; put aside as %s, the disk cache begins anew", self._place, reason, aside)
+        log.error(
+            "%s %s; put aside as %s, which may be deleted; the disk cache begins anew",
+            *(self._place, reason, aside),
+        )
         self._counters.add("disk_set_aside_total")
         self._crashes = self._oddities = 0
         self._control.advance_generation()  # nobody may go on with the old one

@@ -77,7 +77,7 @@ class Sources:
         return tuple(dict.fromkeys(others))
 
     def _system_servers(self) -> tuple[Server, ...]:
-        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own)
+        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own, tells=self.tells)
         if not servers and self.servers:
             self._warn("%s names no usable resolver; the former ones stay in use", RESOLV_CONF)
         return servers

@@ -403,6 +403,17 @@ def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]
     return {one["name"]: tuple(one[figure] for figure in figures) for one in shown}
 
 
+def test_counters_that_are_gone_are_told_with_the_remedy(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    (daemon.state_dir / "run" / "counters").unlink()
+    done = run("stats", "--state", str(daemon.state_dir))
+    assert done.stderr.endswith(
+        f": No such file or directory; restart the daemon (pid {daemon.pid})\n"
+    )
+
+
 def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns]) -> None:
     def late(asked: Asked) -> None:
         time.sleep(0.05)

@@ -420,6 +420,15 @@ def test_every_error_of_a_configuration_is_told(box: Box) -> None:
     assert len(found) == 2
 
 
+def test_daemon_that_goes_on_with_an_earlier_configuration_is_named(served: Box) -> None:
+    served.write("fastdns/fastdns.toml", 'workers = "x"\n[cache]\nmemory = 7\n')
+
+    (found,) = served.findings("daemon", status=1)
+
+    assert f"fastdns (pid {served.started[-1].pid}) goes on with" in found["text"]
+    assert served.doctor(status=1).count("do: fastdns check") == 1
+
+
 def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
     box.write("resolv.conf", "nameserver 127.0.0.1\n")
     (found,) = box.findings("resolver", status=1)
