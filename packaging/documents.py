@@ -2,8 +2,8 @@
 
 documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns.toml.5 and fastdns.bash, .zsh,
 .fish there, which no commit holds. documents.py --committed renews what commits hold:
-packaging/reference.toml and the table of keys in docs/configuration.md. Needs a fastdns that can be imported, and
-the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
+packaging/reference.toml and the table of keys in docs/configuration.md. Needs a fastdns that can be
+imported, and the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
 """
 
 import argparse

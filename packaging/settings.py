@@ -1,4 +1,4 @@
-"""The keys of the configuration with default and meaning: reference.toml, the table in docs/configuration.md."""
+"""The keys with default and meaning: for reference.toml and the table in docs/configuration.md."""
 
 import os
 import re
@@ -14,6 +14,7 @@ from fastdns.config.render import render
 from fastdns.config.schema import Config
 
 WIDTH = 100
+MEANINGS = "fastdns/config/meanings.py"
 HEAD = """\
 # All that can be set of fastdns, with its default, for /etc/fastdns/fastdns.toml or a file in
 # /etc/fastdns/conf.d: put there what you change, without the "#". fastdns.toml(5) says more.
@@ -41,6 +42,8 @@ class Setting:
 
     @property
     def meaning(self) -> str:
+        if self.path not in KEYS:
+            raise SystemExit(f"{self.path} has no meaning yet: add a line to KEYS in {MEANINGS}")
         return KEYS[self.path]
 
 

@@ -13,14 +13,14 @@ from .lazy import LazyGroup
 from .output import fail
 
 COMMANDS = {
-    "serve": "Answer queries until told to stop.",
-    "reload": "Have the running daemon read its configuration again.",
-    "check": "Judge a configuration and print what it comes to.",
+    "serve": "Answer queries until stopped.",
+    "reload": "Reload the configuration without losing a query.",
+    "check": "Check a configuration and print all settings.",
     "cache": "Look into the cache on disk and change it.",
     "status": "Show on one screen how the running daemon is.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show live what the running daemon does.",
-    "doctor": "Say what keeps fastdns from serving, and put it right.",
+    "doctor": "Find what is wrong on this machine, and mend it.",
     "demo": "Show what the cache does, without network or root.",
 }
 

@@ -27,7 +27,10 @@ from .output import emit, warn
 def check(
     path: Path | None, listen: tuple[str, ...], upstream: tuple[str, ...], state: str | None
 ) -> None:
-    """Print the effective configuration as TOML; exit 2 with a line for each error in it."""
+    """Check a configuration and print all settings, as TOML.
+
+    Exit status 2: it is wrong; a line names each error.
+    """
     notes: list[str] = []
     config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
     emit(f"# valid: {_name_of(path)}; all settings, with the defaults:\n")

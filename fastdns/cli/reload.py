@@ -30,10 +30,11 @@ RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstr
 @options.config_file
 @options.state
 def reload(path: Path | None, state: str | None) -> int:
-    """Have the running daemon use its configuration as it is now; no query is lost.
+    """Reload the configuration without losing a query.
 
-    It reads the file that `serve` was given, with the same flags on top. Exit status 2: that is
-    wrong, and 1: the daemon cannot do this while it runs, or none runs; then nothing changes.
+    The daemon reads the file that `serve` was given again, with the same options. Exit status 2:
+    the configuration is wrong. Exit status 1: the daemon cannot change this while it runs, or no
+    daemon runs. In both cases nothing changes.
     """
     places = _places(path, state)
     pid = holder(places.lock)

@@ -33,13 +33,13 @@ A_DAY = "disk_written_bytes_per_day"
 @click.command()
 @options.config_file
 @options.state
-@click.option("--all", "every", is_flag=True, help="Show counters that are 0 as well.")
+@click.option("--all", "every", is_flag=True, help="Also show counters that are 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def stats(path: Path | None, state: str | None, every: bool, as_json: bool) -> None:
     """Print the counters of the running daemon, totals since its start.
 
-    On a terminal: grouped, without those that are 0. In a pipe: all of them, a name and a value a
-    line. Exit status 1 when no daemon runs.
+    On a terminal: in groups, without counters that are 0. In a pipe: all counters, a name and a
+    value on each line. Exit status 1: no daemon runs.
     """
     places = load_places(path, state=state)
     become_owner(places.state_dir)

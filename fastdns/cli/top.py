@@ -53,13 +53,13 @@ class _Seconds(click.FloatRange):
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a time the rates are of, and how often they are drawn.",
+    help="Time between two pictures; rates are of that time.",
 )
 def top(path: Path | None, state: str | None, interval: float) -> int:
     """Show rates, latencies, the busiest names and the upstreams, until q or Ctrl-C.
 
-    In a pipe: what happens in one interval, as plain text. Exit 1 when no daemon runs, or not any
-    more.
+    In a pipe: what happened in one interval, as plain text. Exit status 1: no daemon runs, or it
+    has ended.
     """
     places = load_places(path, state=state)
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in NO_TERMINAL

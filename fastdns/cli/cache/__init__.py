@@ -30,12 +30,12 @@ class _CacheCommands(LazyGroup):
         "ls": "List entries.",
         "get": "Show the records of a name and the story of each entry.",
         "rm": "Remove a name.",
-        "refresh": "Have the daemon ask upstream for a name again.",
+        "refresh": "Ask upstream for a name again.",
         "flush": "Remove a domain and all under it, or everything.",
         "stats": "Count entries and sizes.",
-        "verify": "Read everything and say what is damaged.",
+        "verify": "Read everything and name what is damaged.",
         "export": "Write all entries as lines of JSON.",
-        "import": "Take in what export wrote, or unbound's dump_cache.",
+        "import": "Read what export wrote, or unbound's dump_cache.",
     }
 
     aliases = UNBOUND

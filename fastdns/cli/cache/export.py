@@ -25,7 +25,7 @@ from .site import find_site
 @options.config_file
 @options.state
 def export(file: str, path: Path | None, state: str | None) -> None:
-    """Write all entries into FILE, or to standard output (-), a line of JSON each.
+    """Write all entries to FILE, or to standard output (-), one line of JSON each.
 
     FILE is replaced when all is written, readable by its owner only; before, and when that fails,
     it stays as it is.

@@ -30,7 +30,7 @@ ROOT = b"\0"  # all names lie under it
 @arguments.state_option
 @arguments.rcode_option
 @arguments.negative_option
-@click.option("--yes", is_flag=True, help="Do not ask before everything is removed.")
+@click.option("--yes", is_flag=True, help="Remove everything without asking.")
 @options.config_file
 @options.state
 def flush(
@@ -47,8 +47,8 @@ def flush(
 ) -> int:
     """Remove a domain and all names under it; without --under everything.
 
-    With other options only what they say. Works with the daemon running, hung or stopped.
-    Everything: asks on a terminal, and needs --yes where it cannot ask.
+    The other options limit it to such entries. Works with the daemon running, hung or stopped.
+    Before it removes everything it asks; where it cannot ask, it needs --yes.
     """
     if name is not None:
         shown = path_text(name)
@@ -60,7 +60,7 @@ def flush(
     is_filtered = (qtype, state_is, rcode, negative) != (None, None, None, False)
     everything = under in (None, ROOT) and not is_filtered
     if everything and not yes and not _may_ask():
-        raise click.UsageError("this removes every entry: say --yes, or --under DOMAIN")
+        raise click.UsageError("this removes every entry: add --yes, or --under DOMAIN")
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
         raise site.absent()

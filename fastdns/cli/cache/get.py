@@ -27,8 +27,8 @@ from .site import find_site
 def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state: str | None) -> int:
     """Show all entries of exactly this name, of one TYPE or of all; exit 1 when there is none.
 
-    Records are printed as dig does, with the TTL that is left of them. An octet of a name that is
-    no letter, digit or hyphen may be written as \\DDD.
+    Records are printed as dig does, with the TTL that is left. A byte of a name that is not a
+    letter, digit or hyphen may be written as \\DDD.
     """
     site = find_site(path, state, shows_records=True)
     with site.reading() as reader:

@@ -64,13 +64,12 @@ class Tally:
 @options.config_file
 @options.state
 def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str | None) -> int:
-    """Take in entries from FILE, or from standard input (-).
+    """Read entries from FILE, or from standard input (-).
 
     Reads what `fastdns cache export` writes and what `unbound-control dump_cache` prints. Entries
-    keep their age, and never replace newer ones. They count as answers of the running daemon's
-    upstreams; when none runs, of --upstream or the configured ones, which the next one has to have.
-    A bad line is told by its number and stops nothing else; then the exit status is 1, as it is for
-    a dump that was cut.
+    keep their age and never replace newer ones. They count as answers of the current upstreams; if
+    no daemon runs, of those of --upstream or the configuration. A bad line is named by its number,
+    and the other lines are read. Exit status 1: a line was bad, or the file ends too early.
     """
     stream = _opened(file)  # now: root may read what the owner of the cache may not
     config = load(path, state=state, upstream=upstream)

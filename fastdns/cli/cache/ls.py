@@ -54,9 +54,9 @@ COLORS = {"fresh": "green", "stale": "yellow", "expired": "red"}
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
-    help="First what expires soonest, has most hits, is largest, is oldest.",
+    help="First what expires soonest, has most hits, is largest, or is oldest.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most so many entries.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="Stop after N entries.")
 @click.option("--long", "in_full", is_flag=True, help="On a terminal: all columns, names in full.")
 @arguments.as_json
 @options.config_file
@@ -76,10 +76,10 @@ def ls(
     path: Path | None,
     state: str | None,
 ) -> int:
-    """List entries, all of them or those whose names fit PATTERN.
+    """List all entries, or those whose names fit PATTERN.
 
-    PATTERN is a glob (*, ?, [a-z]) for whole names as they are printed, in small or capital
-    letters, with or without the final dot. Exit status 1 when nothing fits.
+    PATTERN is as in a shell (*, ?, [a-z]) and has to fit the whole name, in any case, with or
+    without the final dot. Exit status 1: nothing fits.
     """
     show = _shown_as(as_json, in_full=in_full)
     wanted = Wanted(

@@ -79,7 +79,7 @@ class Asking:
 @options.config_file
 @options.state
 def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> int:
-    """Have the running daemon ask upstream for this name again, of one TYPE or all it has.
+    """Ask upstream for this name again: one TYPE, or all types that are cached.
 
     Waits for the new answers. Exit status 1 when there is no entry, no daemon, or no newer answer;
     then the old entry stays.

@@ -38,10 +38,10 @@ def rm(
     path: Path | None,
     state: str | None,
 ) -> int:
-    """Remove exactly this name, all of its types or one TYPE, with every variant.
+    """Remove exactly this name: all of its types, or one TYPE.
 
     NAME may be a pattern (*, ?, [a-z]), as for ls. Works with the daemon running, hung or stopped.
-    Exit status 1 when there was no such entry.
+    Exit status 1: there was no such entry.
     """
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():

@@ -21,7 +21,7 @@ SHOWN = 100  # damaged entries told one by one
 @options.config_file
 @options.state
 def verify(path: Path | None, state: str | None) -> int:
-    """Read every entry and judge it; exit 1 when something is damaged, and say what.
+    """Read every entry and name what is damaged; exit status 1 if something is.
 
     Damaged entries are misses to the daemon, which asks upstream and writes them anew. `rm` removes
     one, `flush` all.
