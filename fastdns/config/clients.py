@@ -10,6 +10,7 @@ from .schema import Clients, KnownClients, Network
 from .text import describe, nearest
 
 _WORDS: tuple[KnownClients, ...] = get_args(KnownClients)
+_EVERYBODY = {"all", "any", "everybody"}  # other servers' words
 _WORD = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _PREFIX = re.compile(r"([^/]*)(?:/([0-9]{1,3}))?")
 _EXAMPLE = 'try "192.168.0.0/16"'
@@ -44,6 +45,8 @@ def parse_clients(text: str) -> Clients:
 
 
 def _known(text: str) -> str:
+    if text.lower() in _EVERYBODY:
+        return 'a prefix ("0.0.0.0/0" and "::/0" are everybody, strangers as well)'
     near = nearest(text.lower(), _WORDS, likeness=0.5)
     known = ", ".join(f'"{word}"' for word in _WORDS)
     remedy = f' (did you mean "{near}"?)' if near else f" ({_EXAMPLE})"

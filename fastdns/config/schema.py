@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar
@@ -150,8 +150,11 @@ def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> No
 class Section:
     """A table of the configuration."""
 
-    def contradictions(self) -> Iterator[ConfigError]:
-        """Yield what is wrong between values that are each right; keys relative to this table."""
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        """Yield what is wrong between values that are each right; keys relative to this table.
+
+        `wrong`: keys whose values are not right; they have their default here, if they have one.
+        """
         return iter(())
 
 
@@ -258,8 +261,8 @@ class Cache(Section):
         default=Seconds(30.0), validator=between(Seconds(1.0), Seconds(3600.0), in_seconds)
     )
 
-    def contradictions(self) -> Iterator[ConfigError]:
-        if self.max_ttl < self.min_ttl:
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        if self.max_ttl < self.min_ttl and "max_ttl" not in wrong:
             limit = in_seconds(self.min_ttl)
             problem = f"is {in_seconds(self.max_ttl)}; must be at least min_ttl ({limit})"
             yield ConfigError("max_ttl", problem)
@@ -289,7 +292,9 @@ class Config(Section):
         """What each of them gets of cache.memory."""
         return max(self.cache.memory // self.worker_count, WORKER_MEMORY_MIN)
 
-    def contradictions(self) -> Iterator[ConfigError]:
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        if "listen" in wrong:
+            return
         for server in self.upstream.servers:
             if isinstance(server, Server) and self.listen.covers(server.address):
                 yield own_address(server)

@@ -52,6 +52,7 @@ def _structure_table(data: object, table: type[_Table]) -> _Table:
     fields = {field.name: field for field in attrs.fields(table)}
     problems: list[ConfigError] = []
     values = {}
+    wrong = set()
     for key, value in data.items():
         try:
             if key not in fields:
@@ -60,13 +61,16 @@ def _structure_table(data: object, table: type[_Table]) -> _Table:
             if validator := fields[key].validator:
                 validator(None, fields[key], values[key])
         except ValueError as error:
+            wrong.add(key)
             problems.append(ConfigError(key_text(key), str(error)))
         except Refused as refused:
+            wrong.add(key)
             problems += (_under(key, problem) for problem in refused.problems)
+    values = {key: value for key, value in values.items() if key not in wrong}
+    lacking = {key: None for key in wrong & fields.keys() if fields[key].default is attrs.NOTHING}
+    section = table(**(lacking | values))
+    problems += section.contradictions(wrong)
     if problems:
-        raise Refused(problems)
-    section = table(**values)
-    if problems := list(section.contradictions()):
         raise Refused(problems)
     return section
 

@@ -373,6 +373,10 @@ class KeeperRole(Role):
         """Workers open the environment anew, with its new size."""
         self.context.shared.control.advance_generation()
 
+    def ended(self, child: Child) -> None:
+        """Nobody shows life any more."""
+        self.context.shared.pages.counters(KEEPER_SLOT).retire()
+
     def died(self, child: Child) -> None:
         """The environment may be what it died of."""
         if child.has_crashed:

@@ -331,9 +331,7 @@ class KeeperStore:
             aside = files.put_aside(self._place)
         log.error(
             "%s %s; put aside as %s, which you may delete; the disk cache begins anew",
-            self._place,
-            reason,
-            aside,
+            *(self._place, reason, aside),
         )
         self._counters.add("disk_set_aside_total")
         self._crashes = self._oddities = 0

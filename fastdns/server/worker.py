@@ -28,11 +28,13 @@ from .._hotcache import HotCache
 from .._pages import release_code
 from .._ring import Ring
 from ..config.schema import Config
+from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints
+from ..upstream.health_log import HealthLog
 from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import Sources
@@ -61,6 +63,7 @@ class Inheritance:
     sources: Sources
     listeners: Sequence[Listener]
     counters: Counters
+    pages: Pages  # of all processes
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
     rings: Sequence[Ring]  # of all workers, to be looked up
@@ -100,9 +103,11 @@ class Worker:
             inheritance.keeper_wakeup,
             inheritance.rings,
         )
-        # One of all workers says it.
-        is_first = inheritance.number == 0
-        self._refusals = RefusalCheck() if is_first else None
+        self._refusals = RefusalCheck()
+        is_first = inheritance.number == 0  # it says in the log what all workers see
+        if is_first:
+            health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
+            self._endpoints.shown = lambda: health_log.look(pages.upstreams())
         self._admission = Admission(config.access, tells=is_first)
         self._resolver = Resolver(
             self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
@@ -184,12 +189,12 @@ class Worker:
             self._flights.close_idle_ports()
             if self._life.active and self._tiers.disk.loops():
                 self._leave_circle()
-            if self._refusals is not None:
-                self._refusals.look(self._endpoints)
+            self._refusals.look(self._endpoints)
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
-                log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
+                if self._sources.tells:
+                    log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 

@@ -55,7 +55,7 @@ def test_without_a_cache_a_command_is_one_line_with_status_1_and_creates_nothing
     done = cache(tmp_path / "state", *command, status=1)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.endswith("(say which one with -c or --state)\n")
+    assert done.stderr.endswith("(fastdns doctor names the daemons that run)\n")
     assert list(tmp_path.iterdir()) == []
 
 

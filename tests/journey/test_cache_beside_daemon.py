@@ -205,6 +205,18 @@ def test_refresh_says_that_it_has_failed_as_soon_as_that_is_known(
     assert data(ask(daemon, name)) == ["192.0.2.1"]
 
 
+def test_refresh_says_that_nobody_answers_when_nobody_does(start_fastdns: Start) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        name = upstream.new_name()
+        ask(daemon, name)
+    for _ in range(2):  # the second time it is known to be dead
+        began = time.monotonic()
+        done = cache(daemon.state_dir, "refresh", name, status=1)
+        assert ": no upstream answers; the old entry stays\n" in done.stderr
+        assert time.monotonic() - began < 4.7
+
+
 def test_of_several_workers_one_asks_for_a_refresh_and_all_tell_the_new_answer(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

@@ -309,7 +309,7 @@ def test_stats_without_a_daemon_is_one_line_with_status_1_and_creates_nothing(
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -418,6 +418,17 @@ def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]
     shown = json.loads(run("stats", "--state", str(daemon.state_dir), "--json").stdout)["upstreams"]
     figures = ("alive", "rtt_seconds", "queries_total", "failures_total")
     return {one["name"]: tuple(one[figure] for figure in figures) for one in shown}
+
+
+def test_counters_that_are_gone_are_told_with_the_remedy(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    (daemon.state_dir / "run" / "counters").unlink()
+    done = run("stats", "--state", str(daemon.state_dir))
+    assert done.stderr.endswith(
+        f": No such file or directory; restart the daemon (pid {daemon.pid})\n"
+    )
 
 
 def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns]) -> None:

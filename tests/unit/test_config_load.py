@@ -261,6 +261,32 @@ def test_wrong_value_is_one_line_with_file_and_key(
 
 
 @pytest.mark.parametrize(
+    ("cache", "problems"),
+    [
+        (
+            'min_ttl = "2d"\nmemory = 7\n',
+            ["memory: is 7; must be at least 1MiB", "max_ttl: is 86400s; must be at least min_ttl"],
+        ),
+        ('min_ttl = "2d"\nmax_ttl = "x"\n', ['max_ttl: "x" is not a duration (try "30s")']),
+        ('min_ttl = "x"\nmax_ttl = "1s"\n', ['min_ttl: "x" is not a duration (try "30s")']),
+    ],
+)
+def test_contradiction_is_told_beside_other_errors_unless_it_comes_of_them(
+    refused: Callable[..., list[str]], cache: str, problems: list[str]
+) -> None:
+    told = refused(f"[cache]\n{cache}")
+    assert all(f"FILE: cache.{one}" in line for line, one in zip(told, problems, strict=True))
+
+
+def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
+    refused: Callable[..., list[str]],
+) -> None:
+    told = refused('state_dir = "here"\n[upstream]\nservers = ["127.0.0.1"]\n')
+    assert "state_dir" in told[0]
+    assert "is an address fastdns itself listens on" in told[1]
+
+
+@pytest.mark.parametrize(
     "key",
     [
         *(

@@ -44,9 +44,11 @@ class Fastdns:
         workers: int | None = 1,
         prefix: Sequence[str] = (),
         manager: ServiceManager | None = None,
+        is_named: bool = True,
     ) -> None:
         """`prefix`: a command that becomes the one that follows it. `manager` starts it as systemd
-        would, with what it has stored or opened.
+        would, with what it has stored or opened. Without `is_named`, the configuration has to say
+        which state_dir is its.
 
         With more than one worker, whose memory holds what depends on the client's port.
         """
@@ -56,8 +58,7 @@ class Fastdns:
             "-m",
             "fastdns",
             "serve",
-            "--state",
-            str(state_dir),
+            *(("--state", str(state_dir)) if is_named else ()),
         ]
         if config:
             config_file = state_dir.with_suffix(
