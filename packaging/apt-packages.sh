@@ -134,7 +134,7 @@ for task; do
     debian) # fastdns as Debian 12 would build and run it: its Python, its Cython, its libraries
         for package in gcc cython3 liblmdb-dev python3 python3-attr python3-cattr python3-click python3-dev \
             python3-dnslib python3-dnspython python3-gevent python3-lmdb python3-pytest \
-            python3-rich python3-setuptools; do
+            python3-pytest-xdist python3-rich python3-setuptools; do
             dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing "$package"
         done
         ;;

@@ -7,6 +7,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -131,3 +132,24 @@ def test_interrupted_command_ends_with_status_130_and_no_traceback(state: Path) 
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said.strip()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "policy"), [("export", os.SCHED_IDLE), ("import", os.SCHED_BATCH)]
+)
+def test_command_lets_those_who_serve_have_the_processor_first(
+    state: Path, tmp_path: Path, command: str, policy: int
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    arguments = ["cache", command, str(pipe), "--state", str(state)]
+    with (
+        subprocess.Popen([sys.executable, "-m", "fastdns", *arguments]) as process,
+        pipe.open("w" if command == "import" else "r") as ours,
+    ):
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        assert os.sched_getscheduler(child) == policy
+        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0)
+        if command == "export":
+            ours.read()
+    assert process.returncode == 0
