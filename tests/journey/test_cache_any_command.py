@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -17,6 +16,7 @@ from fastdns._control import Control
 from fastdns._ring import Ring
 
 from .support import stock
+from .support.client import readable
 from .support.commands import COMMANDS, FASTDNS, cache, names
 from .support.stock import entry, fill
 
@@ -128,7 +128,7 @@ def test_interrupted_command_ends_with_status_130_and_no_traceback(state: Path) 
         pipe.write("{}\n")
         pipe.flush()
         assert process.stderr is not None
-        assert select.select([process.stderr], [], [], 0.5)[0] == []
+        assert readable([process.stderr], 0.5) == []
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said.strip()) == (130, "")
