@@ -121,7 +121,7 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
 need_system() {
     python=${PYTHON:-/usr/bin/python3}
     pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
-        pytest:pytest rich:rich setproctitle:setproctitle setuptools:setuptools"
+        pytest:pytest xdist:pytest-xdist rich:rich setproctitle:setproctitle setuptools:setuptools"
     if ! need_interpreter "$python"; then
         missing python3-dev && missing cython3
         for pair in $pairs; do missing "python3-${pair#*:}"; done

@@ -18,6 +18,7 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import dns.flags
 import dns.message
 import dns.name
 import lmdb
@@ -27,11 +28,11 @@ from fastdns._clock import Moment
 from fastdns.counters import Pages
 from fastdns.store.warm import ENTRIES_AT_ONCE
 
-from .support import impatient
+from .support import impatient, raw
 from .support.cache import Disk, answer, cache_key
-from .support.client import ask, data, eventually
+from .support.client import ask, data, eventually, exchange_tcp, make_query
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream
+from .support.false_upstream import Asked, FalseUpstream
 from .test_keeper import OFTEN, SELDOM, counter, is_gone, names
 
 Start = Callable[[str], tuple[Fastdns, Disk]]
@@ -585,12 +586,21 @@ def test_smallest_cache_is_used_as_far_as_a_large_one(start: Start) -> None:
         assert counter(daemon, "disk_bytes") > 0.65 * 2**20
 
 
-def ask_giants(daemon: Fastdns, upstream: FalseUpstream, count: int) -> None:
-    """Have so many answers of 60,000 octets told to the keeper."""
-    giant = " ".join([f'"{"x" * 255}"'] * 234)
-    for _ in range(count):
-        name = upstream.new_name(lambda asked: asked.answer(f"@ 3600 IN TXT {giant}"))
-        assert len(ask(daemon, name, "TXT", tcp=True).answer) == 1
+def ask_giants(daemon: Fastdns, disk: Disk, upstream: FalseUpstream, count: int) -> None:
+    """Have the keeper take in so many answers of 60,000 octets."""
+    giant = raw.rr(raw.TO_QUESTION, raw.TXT, (b"\xff" + b"x" * 255) * 234, ttl=3600)
+
+    def behave(asked: Asked) -> None:
+        if asked.tcp:
+            asked.send(raw.reply_to(asked.wire, giant, raw.opt(), counts=(1, 1, 0, 1)))
+        else:
+            asked.answer(flags=dns.flags.TC)
+
+    for number in range(count):
+        query = make_query(upstream.new_name(behave), "TXT").to_wire()
+        assert len(exchange_tcp(daemon, query)) > len(giant)
+        if number % 10 == 9:  # the ring has not room for all
+            eventually(disk.take_in, bool)
 
 
 @pytest.mark.parametrize(("size", "refuses"), [(4, True), (16, False)])
@@ -600,13 +610,13 @@ def test_cache_that_giant_answers_have_filled_goes_on_also_after_a_restart(
     """Of a map, one value may have a 256th: of 4 MiB, 16 KiB."""
     config = f'[cache]\ndisk = "{size}MiB"\n'
     daemon, disk = start(config)
-    ask_giants(daemon, upstream, 300)
+    ask_giants(daemon, disk, upstream, 300)
     assert_works(daemon, disk, upstream)
     assert (counter(daemon, "disk_refused_total") == 300) == refuses
     daemon.stop()
     with Fastdns(daemon.state_dir, upstream=[upstream], config=config) as again:
         assert_works(again, disk, upstream)
-        ask_giants(again, upstream, 100)
+        ask_giants(again, disk, upstream, 100)
         assert_works(again, disk, upstream)
         assert counter(again, "disk_set_aside_total") == 0
         assert disk.data.stat().st_size <= 1.1 * size * 2**20
