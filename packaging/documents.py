@@ -2,8 +2,8 @@
 
 documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns.toml.5 and fastdns.bash, .zsh,
 .fish there, which no commit holds. documents.py --committed renews what commits hold:
-packaging/reference.toml and the README's table of keys. Needs a fastdns that can be imported, and
-the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
+packaging/reference.toml and the table of keys in docs/configuration.md. Needs a fastdns that can be
+imported, and the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
 """
 
 import argparse
@@ -40,8 +40,8 @@ def main() -> None:
     chosen = parser.parse_args()
     if chosen.committed:
         replace(ROOT / "packaging" / "reference.toml", toml())
-        readme = ROOT / "README.md"
-        replace(readme, with_key_table(readme.read_text(encoding="utf-8")))
+        document = ROOT / "docs" / "configuration.md"
+        replace(document, with_key_table(document.read_text(encoding="utf-8")))
         return
     chosen.directory.mkdir(parents=True, exist_ok=True)
     for name, text in made(day_of(os.environ.get("SOURCE_DATE_EPOCH"))).items():

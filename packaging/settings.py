@@ -1,4 +1,4 @@
-"""The keys of the configuration with default and meaning: reference.toml, the README's table."""
+"""The keys with default and meaning: for reference.toml and the table in docs/configuration.md."""
 
 import os
 import re
@@ -11,9 +11,10 @@ from pathlib import Path
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import Config
+from fastdns.config.schema import MEMORY_MOST, Cache, Config
 
 WIDTH = 100
+MEANINGS = "fastdns/config/meanings.py"
 HEAD = """\
 # All that can be set of fastdns, with its default, for /etc/fastdns/fastdns.toml or a file in
 # /etc/fastdns/conf.d: put there what you change, without the "#". fastdns.toml(5) says more.
@@ -41,13 +42,16 @@ class Setting:
 
     @property
     def meaning(self) -> str:
+        if self.path not in KEYS:
+            raise SystemExit(f"{self.path} has no meaning yet: add a line to KEYS in {MEANINGS}")
         return KEYS[self.path]
 
 
 def settings() -> Iterator[Setting]:
-    """Yield all keys in the order of the schema, with the defaults that root has."""
+    """Yield all keys in the order of the schema, with the defaults of root on most machines."""
     table = ""
-    for line in render(Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)).splitlines():
+    defaults = Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN, cache=Cache(memory=MEMORY_MOST))
+    for line in render(defaults).splitlines():
         if line.startswith("["):
             table = line.strip("[]")
         elif line:
@@ -81,7 +85,7 @@ def sentence(text: str) -> str:
 
 
 def key_table() -> str:
-    """Return the README's table of keys."""
+    """Return the table of keys for docs/configuration.md."""
     rows = [f"| `{one.path}` | `{one.default}` | {one.meaning} |\n" for one in settings()]
     return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
 

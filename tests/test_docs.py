@@ -35,9 +35,9 @@ ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
 # Commands that look at a daemon: they get the test's.
-LOOKS = re.compile(r"fastdns (?:reload|stats|top|cache [a-z]+)")
+LOOKS = re.compile(r"fastdns (?:reload|status|stats|top|cache [a-z]+)")
 NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
-# Each takes one value; a test gives values of its own, and `check` judges the README's.
+# Each takes one value; a test gives values of its own, and `check` judges those of the documents.
 PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")
 
 
@@ -170,6 +170,14 @@ def test_the_files_that_a_document_links_to_exist(document: Path) -> None:
     assert [link for link in links if not (document.parent / link).exists()] == []
 
 
+def test_the_readme_is_short() -> None:
+    assert README.count("\n") <= 250
+
+
+def test_the_readme_links_to_every_page() -> None:
+    assert [page.name for page in PAGES if f"](docs/{page.name})" not in README] == []
+
+
 def test_the_architecture_names_every_compiled_module_and_only_what_is_there() -> None:
     words = set(re.findall(r"(?<![\w.])[\w/.]+", (ROOT / "docs/architecture.md").read_text()))
     compiled = {file.stem for file in (ROOT / "ext/fastdns").glob("_[a-z]*.p*")}
@@ -220,20 +228,20 @@ def flat(table: dict[str, Any]) -> dict[str, Any]:
 
 
 def documented_defaults() -> dict[str, str]:
-    """Return what the README's tables of `key | default` say, both without their backticks."""
+    """Return what the tables of `key | default` say, both without their backticks."""
     rows = "".join(KEY_TABLE.findall(DOCUMENTS)).splitlines()
     cells = [[cell.strip(" `") for cell in row.split("|")[1:3]] for row in rows]
     return dict(cells)
 
 
-def test_every_key_of_the_schema_is_in_the_readme_and_no_other() -> None:
+def test_every_key_of_the_schema_is_documented_and_no_other() -> None:
     in_samples = {key for sample in blocks("toml") for key in flat(tomllib.loads(sample))}
     named = in_samples | documented_defaults().keys()
 
     assert named == set(keys(Config))
 
 
-def test_the_defaults_in_the_readme_are_those_of_the_schema(tmp_path: Path) -> None:
+def test_the_defaults_in_the_documents_are_those_of_the_schema(tmp_path: Path) -> None:
     empty = tmp_path / "fastdns.toml"
     empty.touch()
     true_ones = flat(tomllib.loads(render(load(empty))))

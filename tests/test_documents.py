@@ -126,7 +126,8 @@ def test_every_key_stands_in_the_reference_once() -> None:
 @pytest.fixture
 def renewed(tmp_path: Path) -> Path:
     """A tree in which what is committed was made anew."""
-    shutil.copy(ROOT / "README.md", tmp_path)
+    (tmp_path / "docs").mkdir()
+    shutil.copy(ROOT / "docs" / "configuration.md", tmp_path / "docs")
     shutil.copytree(ROOT / "packaging", tmp_path / "packaging")
     (tmp_path / "packaging" / "reference.toml").write_text("")
     made = run(sys.executable, tmp_path / "packaging" / "documents.py", "--committed")
@@ -134,9 +135,19 @@ def renewed(tmp_path: Path) -> Path:
     return tmp_path
 
 
-@pytest.mark.parametrize("file", ["packaging/reference.toml", "README.md"])
+@pytest.mark.parametrize("file", ["packaging/reference.toml", "docs/configuration.md"])
 def test_what_is_committed_is_what_the_schema_makes(renewed: Path, file: str) -> None:
     assert (ROOT / file).read_text() == (renewed / file).read_text(), "renew it: make documents"
+
+
+def test_key_without_a_meaning_is_named_in_one_line(renewed: Path) -> None:
+    forgets = "from fastdns.config.meanings import KEYS; del KEYS['cache.stale']; import settings"
+    places = f"{ROOT}:{renewed / 'packaging'}"
+    done = run(sys.executable, "-c", f"{forgets}; settings.toml()", PYTHONPATH=places)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "cache.stale has no meaning yet: add a line to KEYS in fastdns/config/meanings.py"
+    )
 
 
 # ---- man pages

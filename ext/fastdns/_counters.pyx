@@ -3,6 +3,7 @@
 A slot: words of counters, two histograms of latencies, a sign of life, and what the process knows of the upstreams.
 """
 
+import os
 import time
 from collections import namedtuple
 
@@ -18,88 +19,97 @@ cdef extern from *:
     int ACQUIRE "__ATOMIC_ACQUIRE"
     int RELEASE "__ATOMIC_RELEASE"
 
+# Name, group, meaning; in the order of the enumeration.
 COUNTERS = (
-    ("queries_udp_total", "queries received over UDP"),
-    ("queries_tcp_total", "queries received over TCP"),
-    ("cache_hits_total", "queries answered from memory"),
-    ("cache_misses_total", "queries that memory did not hold"),
-    ("cache_inserts_total", "answers taken into memory"),
-    ("cache_refused_total", "answers that could not be taken in: no room, or a failure beside a good answer"),
-    ("cache_evictions_total", "entries that made room for others"),
-    ("cache_entries", "entries in memory now, with removed ones that nobody has asked for since"),
-    ("cache_bytes", "octets of the memory cache now, its table included"),
-    ("responses_noerror_total", "responses with NOERROR"),
-    ("responses_formerr_total", "responses with FORMERR"),
-    ("responses_servfail_total", "responses with SERVFAIL"),
-    ("responses_nxdomain_total", "responses with NXDOMAIN"),
-    ("responses_notimp_total", "responses with NOTIMP"),
-    ("responses_refused_total", "responses with REFUSED"),
-    ("responses_other_total", "responses with another RCODE"),
-    ("responses_truncated_total", "responses cut to TC=1 because they were too large for UDP"),
-    ("queries_dropped_total", "messages to which nothing can be said: too short, or responses"),
-    ("send_errors_total", "responses that the kernel did not take"),
-    ("tcp_connections", "client connections open now"),
-    ("tcp_rejected_total", "client connections closed because there were too many"),
-    ("in_flight", "questions waiting for an upstream now"),
-    ("coalesced_total", "queries that waited for the answer to an identical one"),
-    ("shed_total", "queries dropped because too many were waiting"),
-    ("upstream_queries_total", "queries sent to upstreams"),
-    ("upstream_queries_tcp_total", "of these, over TCP"),
-    ("upstream_timeouts_total", "upstream queries without an answer in time"),
-    ("upstream_errors_total", "upstream queries that the network or the upstream refused"),
-    ("upstream_bad_replies_total", "replies that did not belong to a query or could not be read"),
-    ("worker_restarts_total", "workers replaced after they died"),
-    ("cache_stale_total", "answers served past their TTL"),
-    ("disk_hits_total", "queries answered from disk"),
-    ("disk_misses_total", "queries that the disk cache did not hold"),
-    ("disk_cold_total", "disk look-ups handed to a thread because the file was not in memory"),
-    ("prefetches_total", "answers refreshed before their TTL ended"),
-    ("ring_shed_total", "answers not handed to the disk cache because it does not keep up"),
-    ("invalidations_total", "changes by commands that were applied"),
-    ("disk_damaged_total", "entries on disk that could not be read"),
-    ("disk_entries", "entries on disk now"),
-    ("disk_bytes", "octets of live pages on disk now"),
-    ("disk_commits_total", "commits to disk"),
-    ("disk_writes_total", "entries written to disk"),
-    ("disk_written_bytes_total", "octets written to disk"),
-    ("disk_errors_total", "commits that failed"),
-    ("disk_set_aside_total", "damaged disk caches put aside"),
-    ("disk_swept_total", "entries that made room on disk"),
-    ("warmed_total", "entries brought from disk into memory after a start"),
-    ("keeper_restarts_total", "keepers replaced after they died"),
-    ("queries_refused_total", "queries of clients that may not ask, refused or dropped"),
-    ("tcp_refused_total", "connections of clients that may not ask"),
-    ("disk_refused_total", "answers not written to disk: too large for it, or without room in one piece"),
-    ("disk_spared_total", "answers not written to disk because nobody had asked for them again"),
+    ("queries_udp_total", "asked", "queries received over UDP"),
+    ("queries_tcp_total", "asked", "queries received over TCP"),
+    ("cache_hits_total", "memory", "queries answered from memory"),
+    ("cache_misses_total", "memory", "queries that were not in memory"),
+    ("cache_inserts_total", "memory", "answers put into memory"),
+    ("cache_refused_total", "memory", "answers not kept in memory"),
+    ("cache_evictions_total", "memory", "entries removed to make room"),
+    ("cache_entries", "memory", "entries in memory now"),
+    ("cache_bytes", "memory", "bytes of the memory cache now"),
+    ("responses_noerror_total", "answered", "responses with NOERROR"),
+    ("responses_formerr_total", "answered", "responses with FORMERR"),
+    ("responses_servfail_total", "answered", "responses with SERVFAIL"),
+    ("responses_nxdomain_total", "answered", "responses with NXDOMAIN"),
+    ("responses_notimp_total", "answered", "responses with NOTIMP"),
+    ("responses_refused_total", "answered", "responses with REFUSED"),
+    ("responses_other_total", "answered", "responses with another RCODE"),
+    ("responses_truncated_total", "answered", "truncated (TC=1): too large for UDP"),
+    ("queries_dropped_total", "asked", "malformed messages, not answered"),
+    ("send_errors_total", "trouble", "responses that the kernel did not send"),
+    ("tcp_connections", "asked", "client connections open now"),
+    ("tcp_rejected_total", "trouble", "connections closed: too many were open"),
+    ("in_flight", "asked", "questions waiting for an upstream now"),
+    ("coalesced_total", "asked", "queries that waited for an identical one"),
+    ("shed_total", "trouble", "queries dropped because too many waited"),
+    ("upstream_queries_total", "upstreams", "queries sent to upstreams"),
+    ("upstream_queries_tcp_total", "upstreams", "of these, over TCP"),
+    ("upstream_timeouts_total", "upstreams", "not answered in time"),
+    ("upstream_errors_total", "upstreams", "refused by the network, or of no use"),
+    ("upstream_bad_replies_total", "upstreams", "replies that were late, broken or forged"),
+    ("worker_restarts_total", "trouble", "workers replaced after they died"),
+    ("cache_stale_total", "answered", "answers served past their TTL"),
+    ("disk_hits_total", "disk", "queries answered from disk"),
+    ("disk_misses_total", "disk", "queries that were not on disk"),
+    ("disk_cold_total", "disk", "look-ups that waited for the disk"),
+    ("prefetches_total", "memory", "answers refreshed before their TTL ended"),
+    ("ring_shed_total", "trouble", "answers not saved: the disk was too slow"),
+    ("invalidations_total", "memory", "changes made by commands"),
+    ("disk_damaged_total", "trouble", "entries on disk that could not be read"),
+    ("disk_entries", "disk", "entries on disk now"),
+    ("disk_bytes", "disk", "bytes used on disk now"),
+    ("disk_commits_total", "disk", "commits to disk"),
+    ("disk_writes_total", "disk", "entries written to disk"),
+    ("disk_written_bytes_total", "disk", "bytes written to disk"),
+    ("disk_errors_total", "trouble", "commits that failed"),
+    ("disk_set_aside_total", "trouble", "damaged disk caches put aside"),
+    ("disk_swept_total", "disk", "entries removed to make room"),
+    ("warmed_total", "memory", "entries loaded from disk after a start"),
+    ("keeper_restarts_total", "trouble", "keepers replaced after they died"),
+    ("queries_refused_total", "asked", "queries of clients that may not ask"),
+    ("tcp_refused_total", "asked", "connections of clients that may not ask"),
+    ("disk_refused_total", "disk", "answers too large for the disk cache"),
+    ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError("COUNTERS and the enumeration in _counters.pxd differ")
 # Of these, what says how things stand now in a process, and not what it has done.
 GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
-cdef dict INDEX = {name: index for index, (name, _) in enumerate(COUNTERS)}
+cdef dict INDEX = {name: index for index, (name, _, _) in enumerate(COUNTERS)}
 
 cdef enum:              # where a slot has what, in octets
     HITS_AT = 8 * COUNTER_MAX
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
     IN_DISK_AT = ALIVE_AT + 8
+    PID_AT = ALIVE_AT + 16
     UPSTREAMS_AT = ALIVE_AT + 64
     SLOT_OCTETS = 8192
     UPSTREAMS_MAX = 32
     NAME_OCTETS = 64
     ALIVE = 1               # bits of a row
     NO_EDNS = 2
+    LAME = 4
+    LACKS_EDNS = 8
+    RCODE_SHIFT = 8         # eight bits
+    ERROR_SHIFT = 16        # sixteen
     TRIES = 100
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, where in it the outcomes are, the histograms, the sign of life, and where it hangs.
-LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT)
+# For readers: octets of a slot, and where in it are outcomes, histograms, sign of life, where it hangs, and its pid.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT)
 # How many upstreams a process shows at most, and how many octets of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
-# rtt: seconds, None: unknown; edns: False when it is asked without
-UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))
+# _counters.pyi says what they mean.
+UpstreamState = namedtuple(
+    "UpstreamState", "name alive rtt queries failures edns since error rcode recurses lacks_edns",
+    defaults=(True, 0.0, 0, 0, True, False),
+)
 
 # Where each bucket of latencies ends, in seconds.
 LATENCY_BOUNDS = tuple(((5 + i % 4) << (LATENCY_FIRST - 2 + i // 4)) / 1e9 for i in range(LATENCY_BUCKETS))
@@ -108,7 +118,8 @@ ctypedef struct Row:
     uint64_t queries
     uint64_t failures
     uint32_t rtt_us             # 0: unknown
-    uint32_t alive              # ALIVE, NO_EDNS
+    uint32_t state              # bits from ALIVE on, RCODE, error
+    uint64_t since_ns
     char name[NAME_OCTETS]      # UTF-8, zeros after it
 
 ctypedef struct Table:
@@ -133,6 +144,7 @@ cdef class Counters:
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
         self.alive_at = <uint64_t*>(start + ALIVE_AT)
         self.in_disk = <uint64_t*>(start + IN_DISK_AT)
+        self.pid = <uint64_t*>(start + PID_AT)
         self.upstreams = start + UPSTREAMS_AT
 
     def __dealloc__(self):
@@ -161,6 +173,7 @@ cdef class Counters:
 
         `ahead`: what comes now may take so many seconds.
         """
+        self.pid[0] = <uint64_t>os.getpid()
         self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
     def show_upstreams(self, states):
@@ -172,16 +185,24 @@ cdef class Counters:
         cdef Row* row
         memset(&fresh, 0, sizeof(Table))
         rows = [UpstreamState(*one) for one in states]
-        for name, alive, rtt, queries, failures, edns in rows[:UPSTREAMS_MAX]:
-            text = name.encode()[:NAME_OCTETS]
+        for one in rows[:UPSTREAMS_MAX]:
+            text = one.name.encode()[:NAME_OCTETS]
             octets = text
             length = len(text)
             row = &fresh.rows[fresh.count]
             memcpy(row.name, octets, length)
-            row.alive = (ALIVE if alive else 0) | (0 if edns else NO_EDNS)
-            row.rtt_us = 0 if rtt is None else min(max(round(rtt * 1e6), 1), 0xFFFFFFFF)
-            row.queries = queries
-            row.failures = failures
+            row.state = (
+                (ALIVE if one.alive else 0)
+                | (0 if one.edns else NO_EDNS)
+                | (0 if one.recurses else LAME)
+                | (LACKS_EDNS if one.lacks_edns else 0)
+                | (one.rcode & 0xFF) << RCODE_SHIFT
+                | (one.error & 0xFFFF) << ERROR_SHIFT
+            )
+            row.since_ns = <uint64_t>(max(one.since, 0.0) * 1e9)
+            row.rtt_us = 0 if one.rtt is None else min(max(round(one.rtt * 1e6), 1), 0xFFFFFFFF)
+            row.queries = one.queries
+            row.failures = one.failures
             fresh.count += 1
         fresh.shown_at = time.monotonic()
         publish(table, &fresh)
@@ -199,10 +220,12 @@ cdef class Counters:
             self.set(name, 0)
         self.alive_at[0] = 0
         self.in_disk[0] = 0
+        self.pid[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):
-            fresh.rows[i].alive &= NO_EDNS
+            fresh.rows[i].state &= NO_EDNS
+            fresh.rows[i].since_ns = 0
             fresh.rows[i].rtt_us = 0
         fresh.shown_at = 0
         publish(table, &fresh)
@@ -242,9 +265,11 @@ cdef tuple copied_table(const Table* table):
     for i in range(min(copy.count, <uint32_t>UPSTREAMS_MAX)):
         name = (<bytes>copy.rows[i].name[:NAME_OCTETS]).rstrip(b"\0").decode("utf-8", "ignore")
         rtt = copy.rows[i].rtt_us / 1e6 if copy.rows[i].rtt_us else None
+        state = copy.rows[i].state
         states.append(UpstreamState(
-            name, bool(copy.rows[i].alive & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures,
-            not copy.rows[i].alive & NO_EDNS,
+            name, bool(state & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures, not state & NO_EDNS,
+            copy.rows[i].since_ns / 1e9, state >> ERROR_SHIFT & 0xFFFF, state >> RCODE_SHIFT & 0xFF,
+            not state & LAME, bool(state & LACKS_EDNS),
         ))
     return copy.shown_at, states
 

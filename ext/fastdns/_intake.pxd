@@ -28,14 +28,16 @@ cdef class Intake:
     cdef object changes     # since an epoch; None: they have not been looked at
     cdef uint64_t changes_since
     cdef readonly size_t removals       # that were taken and not yet chosen
+    cdef public bint tells_misses       # `take` tells the keys of new answers, too: somebody looks at the busiest names
     cdef readonly size_t spared         # answers, since this began
     cdef Put* puts
     cdef readonly size_t chosen
+    cdef readonly size_t unwritten      # of those that were chosen last: room has to be made first
     cdef size_t room        # of puts
     cdef double allowance   # once-asked answers that may be written though their ring has no room for them
     cdef int64_t allowed_at
 
-    cdef int take_from(self, Ring ring, list hits, set spoiled) except -1
+    cdef int take_from(self, Ring ring, list hits, set spoiled, list missed) except -1
     cdef void note_answer(self, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil
     cdef void note_asked(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef int choose_from(

@@ -31,11 +31,14 @@ cdef enum:
     WAIT_MS = 3300 * 1000       # that an answer waits to be asked for again, and then for the next commit
     BATCH_MS = 1800 * 1000      # when one has, all that are this old are looked at in one go
     WORTH_MS = 300 * 1000       # that an answer is to live yet to be worth a page: a machine takes a while to start
+    WORTH_PRESSED_MS = 60 * 1000    # the same when a ring presses: a restart of this program takes a second
     LONG_TTL = 6 * 3600         # seconds; most live shorter
     ALLOWED_A_SECOND = 1000
     ALLOWANCE_MAX = 4000
     PLACE_BITS = 16             # of a Put's mark: which ring; above them the position there
     PUTS_FIRST = 1024
+    PUTS_KEPT = 4096            # more are made anew
+    MISSED_MAX = 10000
 
 cdef uint64_t NO_PLACE = ~<uint64_t>0
 
@@ -78,18 +81,18 @@ cdef class Intake:
 
     # --- what has come ------------------------------------------------------------------------------------
 
-    def take(self, set spoiled not None):
+    def take(self, set spoiled not None, list missed not None):
         """Read what is new in the rings; return (key, hits) as workers have counted them.
 
-        Keys of entries that a worker could not use are added to `spoiled`. ValueError: a ring was damaged, and what it
-        held is gone; the others have been read.
+        Keys of entries that a worker could not use are added to `spoiled`, with `tells_misses` those of new answers to
+        `missed`. ValueError: a ring was damaged, and what it held is gone; the others have been read.
         """
         cdef list hits = []
         cdef Ring ring
         damage = None
         for ring in self.rings:
             try:
-                self.take_from(ring, hits, spoiled)
+                self.take_from(ring, hits, spoiled, missed)
             except ValueError as error:
                 damage = error
             ring.give_back()
@@ -97,7 +100,7 @@ cdef class Intake:
             raise damage
         return hits
 
-    cdef int take_from(self, Ring ring, list hits, set spoiled) except -1:
+    cdef int take_from(self, Ring ring, list hits, set spoiled, list missed) except -1:
         cdef RecordHead record
         cdef uint64_t at = 0
         cdef uint32_t delta
@@ -111,6 +114,8 @@ cdef class Intake:
             key = key_at(ring, at)
             if record.kind == RECORD_ANSWER or record.kind == RECORD_REMOVAL:
                 self.note_answer(ring, at, &record)
+                if self.tells_misses and not record.marks & RECORD_DONE and len(missed) < MISSED_MAX:
+                    missed.append((<const char*>key)[:record.key_length])
             elif record.kind == RECORD_HITS and not record.marks & RECORD_DONE:
                 memcpy(&delta, key + record.key_length, sizeof(uint32_t))
                 ring.mark(at, RECORD_DONE)
@@ -166,7 +171,7 @@ cdef class Intake:
         """Choose what is to be written to this store now; return how many that is."""
         cdef MDB_txn* txn = store.begin(MDB_RDONLY)
         cdef int i
-        self.chosen = 0
+        self.chosen = self.unwritten = 0
         self.changes = None
         self.allowance = min(
             <double>ALLOWANCE_MAX,
@@ -256,7 +261,7 @@ cdef class Intake:
             return SETTLED
         if is_worth:
             return WRITTEN
-        if presses and choice == CHOOSE_DUE and left >= WORTH_MS and self.allowance >= 1:
+        if presses and choice == CHOOSE_DUE and left >= WORTH_PRESSED_MS and self.allowance >= 1:
             self.allowance -= 1
             return WRITTEN
         # What it has replaced must not come back.
@@ -337,6 +342,7 @@ cdef class Intake:
         finally:
             for i in range(self.chosen):
                 put = &self.puts[i]
+                self.unwritten += put.done == PUT_WAITS
                 if put.done == PUT_WRITTEN:
                     written += put.value != NULL
                     if put.hits:
@@ -344,6 +350,10 @@ cdef class Intake:
                 if put.done != PUT_WAITS and put.mark != NO_PLACE:
                     self.settle_put(put)
             self.chosen = 0
+            if self.room > PUTS_KEPT:
+                free(self.puts)
+                self.puts = NULL
+                self.room = 0
             self.give_back()
         return written
 

@@ -23,6 +23,7 @@ STATES = ("fresh", "stale", "expired")
 
 _RANK = struct.Struct("!Q")
 _NO_SIGN = 1 << 63  # added, so that strings of octets sort like the numbers
+_GLOB = re.compile(r"(?<!\\)(\\\\)*[*?\[]")
 _JITTER = 1.0  # seconds by which a wall clock may drift against the clock of the boot
 
 
@@ -115,7 +116,7 @@ class Item:
 
 
 class Wanted:
-    """What to look for: the conditions of `ls`, all of which have to hold."""
+    """What to look for: conditions, all of which have to hold."""
 
     def __init__(
         self,
@@ -124,18 +125,23 @@ class Wanted:
         under: bytes | None = None,
         qtype: int | None = None,
         state: str | None = None,
+        rcode: int | None = None,
+        negative: bool = False,
     ) -> None:
         self._pattern = None if pattern is None else _compiled(pattern)
         self._under = under
         self._qtype = qtype
         self._state = state
+        self._rcode = rcode
+        self._negative = negative
         domain = under if under is not None or pattern is None else _domain_of(pattern)
         self.prefix = b"" if domain is None else range_of(domain)
         self.damaged = 0  # entries that could not be read
 
     @property
     def everything(self) -> bool:
-        return (self._pattern, self._under, self._qtype, self._state) == (None,) * 4
+        conditions = (self._pattern, self._under, self._qtype, self._state, self._rcode)
+        return not self._negative and all(one is None for one in conditions)
 
     def choose(self, pairs: Iterable[Pair], judge: Judge) -> Iterator[Item]:
         """Yield those that are wanted; damaged ones are counted and left out."""
@@ -154,6 +160,10 @@ class Wanted:
         if self._under is not None and not is_under(item.key.join(), self._under):
             return False
         if self._pattern is not None and not self._pattern(item.name[:-1]):
+            return False
+        if self._rcode is not None and item.entry.rcode != self._rcode:
+            return False
+        if self._negative and not item.entry.negative:
             return False
         return self._state is None or item.state == self._state
 
@@ -205,6 +215,11 @@ def _rank(item: Item, by: str) -> int:
     if by == "age":
         return -int((item.age or 0) * 1000)
     return -int(getattr(item.entry, by))
+
+
+def is_pattern(text: str) -> bool:
+    """Return whether it is a glob and not a name; a backslash makes a letter of what follows it."""
+    return bool(_GLOB.search(text))
 
 
 def _compiled(pattern: str) -> Callable[[str], object]:

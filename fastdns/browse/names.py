@@ -14,6 +14,7 @@ from ..config.text import describe
 
 NAME_MAX = 255  # octets in wire form, RFC 1035 section 2.3.4
 LABEL_MAX = 63
+RCODE_MAX = 4095  # with EDNS, RFC 6891 section 6.1.3
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_*/+-]*")  # printed as they are
 _SPECIAL = b'"().;\\@$'  # printed behind a backslash, as dig does
@@ -158,6 +159,17 @@ def parse_class(text: str) -> int:
     if number is None:
         raise ValueError(f"{describe(text)} is no class (try IN)")
     return number
+
+
+def parse_rcode(text: str) -> int:
+    """Return the number of an RCODE given by name or as RCODE12; ValueError with one phrase."""
+    spelled = text.upper()
+    if spelled in RCODES:
+        return RCODES.index(spelled)
+    numbered = re.fullmatch("RCODE([0-9]{1,4})", spelled)
+    if numbered and int(numbered[1]) <= RCODE_MAX:
+        return int(numbered[1])
+    raise ValueError(f"{describe(text)} is not an RCODE (try NXDOMAIN)")
 
 
 def _number_of(text: str, prefix: str, names: dict[str, int]) -> int | None:

@@ -9,10 +9,10 @@ from typing import Any
 
 import attrs
 
+from ..counters import per_day
 from .items import Judge, Wanted, find
 from .reader import Facts, Reader
 
-DAY = 86400.0
 # Upper ends, in seconds, of the classes into which TTLs that are left fall; the last has none.
 TTL_CLASSES = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
@@ -76,7 +76,9 @@ def as_json(sums: Survey, facts: Facts, path: str) -> dict[str, Any]:
         "oldest_seconds": None if sums.oldest is None else round(sums.oldest, 3),
         "written_bytes": facts.written_octets,
         "written_since": facts.written_since,
-        "written_bytes_per_day": per_day(facts),
+        "written_bytes_per_day": None
+        if facts.written_since is None
+        else per_day(facts.written_octets, time.time() - facts.written_since),
         "ttl_histogram": [
             {"from": first, "below": end, "entries": sums.ttls[number]}
             for number, (first, end) in enumerate(classes())
@@ -92,14 +94,6 @@ def classes() -> list[tuple[int, int | None]]:
     """Return the classes of TTLs: from, below."""
     ends: list[int | None] = [*TTL_CLASSES, None]
     return list(zip((0, *TTL_CLASSES), ends, strict=True))
-
-
-def per_day(facts: Facts) -> int | None:
-    """Return the octets written a day on the average; None when too little is known."""
-    if facts.written_since is None:
-        return None
-    seconds = time.time() - facts.written_since
-    return round(facts.written_octets / seconds * DAY) if seconds >= 1 else None
 
 
 def _class_of(ttl: int) -> int:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import io
+import sys
+
 import click
 
 from .. import __version__
@@ -10,20 +13,42 @@ from .lazy import LazyGroup
 from .output import fail
 
 COMMANDS = {
-    "serve": "Answer queries until told to stop.",
-    "reload": "Have the running daemon read its configuration again.",
-    "check": "Judge a configuration and print what it comes to.",
+    "serve": "Answer queries until stopped.",
+    "reload": "Reload the configuration without losing a query.",
+    "check": "Check a configuration and print all settings.",
     "cache": "Look into the cache on disk and change it.",
+    "status": "Show on one screen how the running daemon is.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show live what the running daemon does.",
-    "doctor": "Say what keeps fastdns from serving, and put it right.",
+    "doctor": "Find what is wrong on this machine, and mend it.",
     "demo": "Show what the cache does, without network or root.",
+}
+
+
+# Words of unbound-control for what `fastdns cache` does.
+UNBOUND_CONTROL = {
+    word: ("cache", word)
+    for word in (
+        *("lookup", "flush_type", "flush_zone", "flush_negative"),
+        *("dump_cache", "load_cache", "dump_requestlist"),
+    )
+}
+HINTS = {
+    "flush": "to remove one name: fastdns cache rm NAME; "
+    "with all names under it: fastdns cache flush --under NAME",
+    "version": "run fastdns --version",
+    "start": "run fastdns serve; to start the service: systemctl start fastdns",
+    "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",
+    "restart": "for another configuration: fastdns reload; to restart the service: "
+    "systemctl restart fastdns",
 }
 
 
 class _Commands(LazyGroup):
     package = __name__
     summaries = COMMANDS
+    aliases = UNBOUND_CONTROL
+    hints = HINTS
 
 
 # Without a command it is bad use, whatever click's version makes of that.
@@ -42,6 +67,9 @@ def main() -> int:
 
     A reader that leaves early (`| head -1`) is click's to notice: the end is silent, status 1.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a locale may lack a character: "µs"
     try:
         status = _fastdns.main(prog_name="fastdns", standalone_mode=False)
     except click.Abort:  # what click makes of Ctrl-C

@@ -1,33 +1,37 @@
-"""Figures as people read them: short, with a unit, in ASCII."""
+"""Figures as people read them: short, with a unit."""
 
 from __future__ import annotations
 
 import time
 
 from .._counters import UpstreamState
+from ..browse.names import spell_rcode
+from ..config.units import in_octets, short
+
+__all__ = [
+    "QUANTILES",
+    "in_a_word",
+    "in_date",
+    "in_days",
+    "in_number",
+    "in_octets",
+    "in_rate",
+    "in_share",
+    "in_time",
+    "is_well",
+]
 
 QUANTILES = (50, 95, 99)
 
 
 def in_time(seconds: float | None) -> str:
-    """A latency or a round trip: "3.2 us", "41 ms"; "-" when there is none."""
+    """A latency or a round trip: "3.2 µs", "41 ms"; "-" when there is none."""
     if seconds is None:
         return "-"
-    for unit, length in (("us", 1e-6), ("ms", 1e-3)):
+    for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 999.5 * length:
-            return f"{_short(seconds / length)} {unit}"
-    return f"{_short(seconds)} s"
-
-
-def in_octets(octets: float) -> str:
-    """A size: "512 B", "1.5 MiB"."""
-    if octets < 1024:
-        return f"{octets:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        octets /= 1024
-        if octets < 999.5:
-            return f"{_short(octets)} {unit}"
-    return f"{_short(octets / 1024)} TiB"
+            return f"{short(seconds / length)} {unit}"
+    return f"{short(seconds)} s"
 
 
 def in_rate(events: float) -> str:
@@ -40,17 +44,31 @@ def in_share(part: float, whole: float) -> str:
     return f"{100 * part / whole:.1f} %" if whole > 0 else "-"
 
 
+def in_number(count: int, one: str, several: str = "") -> str:
+    """A number of things: "1 upstream", "2,857 queries"."""
+    return f"{count:,} {one if count == 1 else several or one + 's'}"
+
+
 def in_days(seconds: float) -> str:
-    """A long time: "42 s", "3 h 12 min", "12 d 4 h"."""
+    """A long time: "42 s", "3 h 12 min", "12 d"."""
     left = max(int(seconds), 0)
     parts: list[str] = []
     for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
         count, left = divmod(left, length)
-        if count or parts:
+        is_second = bool(parts)
+        if count:
             parts.append(f"{count} {unit}")
-        if len(parts) == 2:
+        if is_second:
             break
     return " ".join(parts) or "0 s"
+
+
+def in_a_few_letters(seconds: int) -> str:
+    """A time for a narrow column: "42s", "59m", "3h", "12d"."""
+    for letter, length in (("d", 86400), ("h", 3600), ("m", 60)):
+        if seconds >= 2 * length or (letter == "m" and seconds >= 100):
+            return f"{seconds // length}{letter}"
+    return f"{seconds}s"
 
 
 def in_date(at: float, now: float) -> str:
@@ -62,14 +80,17 @@ def in_date(at: float, now: float) -> str:
     return f"{date} ({in_days(now - at)} ago)" if at <= now else date
 
 
+def is_well(upstream: UpstreamState) -> bool:
+    """Whether it answers, and not with errors alone."""
+    return upstream.alive and not upstream.rcode
+
+
 def in_a_word(upstream: UpstreamState) -> str:
     """The state of an upstream."""
     if not upstream.alive:
         return "dead"
+    if upstream.rcode:
+        return f"answers {spell_rcode(upstream.rcode)}"
     if not upstream.edns:
         return "no EDNS"
     return "alive" if upstream.queries else "not asked"
-
-
-def _short(number: float) -> str:
-    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

@@ -15,6 +15,9 @@ class LazyGroup(click.Group):
 
     package: str
     summaries: Mapping[str, str]
+    # Words that users of other resolvers type: what they stand for, or what to type in their place.
+    aliases: Mapping[str, tuple[str, ...]] = {}
+    hints: Mapping[str, str] = {}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.summaries)
@@ -25,6 +28,13 @@ class LazyGroup(click.Group):
         name = f"{cmd_name}_" if keyword.iskeyword(cmd_name) else cmd_name
         command: click.Command = getattr(importlib.import_module(f"{self.package}.{name}"), name)
         return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] in self.hints:
+            raise click.UsageError(self.hints[args[0]], ctx)
+        return super().resolve_command(ctx, [*self.aliases.get(args[0], args[:1]), *args[1:]])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
         found = [  # from the list, too: who waits has pressed a key

@@ -22,13 +22,13 @@ config_file = click.option(
     "path",
     metavar="FILE",
     type=click.Path(readable=False, path_type=Path),  # `load` says it better
-    help="Configuration; /etc/fastdns/fastdns.toml when that exists.",
+    help="Configuration file (default: /etc/fastdns/fastdns.toml, if it exists).",
 )
 listen = click.option(
     "--listen",
     metavar="ADDR:PORT",
     multiple=True,
-    help="Address to serve, in place of listen.dns; may be repeated.",
+    help="Address to listen on, in place of listen.dns; may be repeated.",
 )
 upstream = click.option(
     "--upstream",
@@ -40,5 +40,5 @@ state = click.option(
     "--state",
     metavar="DIR",
     shell_complete=of_kind("dir"),
-    help="Directory of the daemon, in place of state_dir (DIR) and run_dir (DIR/run).",
+    help="Directory of the daemon: state_dir is DIR, run_dir is DIR/run.",
 )

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import errno
+import json
 import time
+from typing import Any
 
 from ..config.places import Places, which_one
+from ..config.text import path_text
 from ..counters import AnotherVersion, Pages
 from ..errors import FastdnsError
 from ..machine import keeper_requests
+from ..machine.control_socket import OK, ask
 from ..machine.state_lock import holder
 
+ANSWER_SECONDS = 1.0
 SHOW_SECONDS = 0.2
 PAUSE_SECONDS = 0.005
 
@@ -26,8 +32,9 @@ def pages_of_running(places: Places) -> Pages:
     try:
         pages = Pages.attach(places.counters)
     except OSError as error:
+        gone = f"; restart the daemon (pid {pid})" if error.errno == errno.ENOENT and pid else ""
         raise FastdnsError(
-            f"cannot read the counters {places.counters}: {error.strerror}"
+            f"cannot read the counters {places.counters}: {error.strerror}{gone}"
         ) from None
     except AnotherVersion as error:
         raise FastdnsError(f"{error}: restart the daemon, or use the commands of its own") from None
@@ -39,6 +46,17 @@ def pages_of_running(places: Places) -> Pages:
             "it has just started, or found no room for its own there"
         )
     return pages
+
+
+def told_by_supervisor(places: Places) -> tuple[dict[str, Any], str]:
+    """Return what the supervisor says of itself, and what is wrong; nothing when it is silent."""
+    try:
+        [(word, text)] = ask(places.supervisor, "status", ANSWER_SECONDS)
+        told: dict[str, Any] = json.loads(text) if word == OK else {}
+    except (OSError, ValueError) as error:
+        return {}, f"the supervisor does not answer at {places.supervisor} ({error})"
+    problem = told.get("reload_problem")
+    return told, f"not reloaded: {path_text(problem)}" if problem else ""
 
 
 def await_newest(pages: Pages, places: Places) -> None:

@@ -5,33 +5,42 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 from rich.table import Table
+from rich.text import Text
 
 from .._counters import COUNTERS
 from ..config.load import load_places
 from ..config.text import escape
-from ..counters import Pages, quantile
+from ..counters import Pages, per_day, quantile
 from . import options
 from .console import plain_console
-from .figures import QUANTILES, in_a_word, in_octets, in_time
+from .figures import QUANTILES, in_a_word, in_days, in_octets, in_time, is_well
+from .health import summary
 from .output import emit
 from .owner import become_owner
 from .running import await_newest, pages_of_running
 
+GROUPS = ("asked", "answered", "memory", "disk", "upstreams", "trouble")
+FIGURES = 9  # characters of a column of counts
+MEANINGS = max(len(meaning) for *_, meaning in COUNTERS)
 A_DAY = "disk_written_bytes_per_day"
-DAY = 86400.0
-KNOWN_AFTER_SECONDS = 600.0  # before, a day at this rate would be a guess
 
 
 @click.command()
 @options.config_file
 @options.state
+@click.option("--all", "every", is_flag=True, help="Also show counters that are 0.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def stats(path: Path | None, state: str | None, as_json: bool) -> None:
-    """Print the counters of the running daemon, totals since its start; exit 1 when none runs."""
+def stats(path: Path | None, state: str | None, every: bool, as_json: bool) -> None:
+    """Print the counters of the running daemon, totals since its start.
+
+    On a terminal: in groups, without counters that are 0. In a pipe: all counters, a name and a
+    value on each line. Exit status 1: no daemon runs.
+    """
     places = load_places(path, state=state)
     become_owner(places.state_dir)
     pages = pages_of_running(places)
@@ -48,17 +57,14 @@ def stats(path: Path | None, state: str | None, as_json: bool) -> None:
         )
         emit(json.dumps(figures) + "\n")
     elif sys.stdout.isatty():
-        _print_tables(pages, totals)
+        _print_tables(pages, totals, every=every)
     else:
         emit("".join(f"{name} {value}\n" for name, value in _lines(pages, totals)))
 
 
 def _written(pages: Pages, totals: dict[str, int]) -> dict[str, float | None]:
     """What a day at the rate since the start writes to disk, by metric name; None: not known."""
-    seconds = time.time() - pages.started_at
-    if seconds < KNOWN_AFTER_SECONDS:
-        return {A_DAY: None}
-    return {A_DAY: round(totals["disk_written_bytes_total"] / seconds * DAY)}
+    return {A_DAY: per_day(totals["disk_written_bytes_total"], time.time() - pages.started_at)}
 
 
 def _latency(pages: Pages) -> dict[str, float | None]:
@@ -120,26 +126,43 @@ def _plain(value: str | float | None) -> str:
     return f"{value:.9f}" if isinstance(value, float) else f"{value:d}"
 
 
-def _print_tables(pages: Pages, totals: dict[str, int]) -> None:
+def _print_tables(pages: Pages, totals: dict[str, int], *, every: bool) -> None:
     up = time.time() - pages.started_at
-    counters = Table(title=f"fastdns, pid {pages.pid}, up {up:.0f} s")
-    counters.add_column("counter")
-    counters.add_column("value", justify="right")
-    counters.add_column("meaning")
-    meanings = dict(COUNTERS)
-    for name, value in totals.items():
-        counters.add_row(name, f"{value:,}", meanings[name])
-    written = _written(pages, totals)[A_DAY]
-    meaning = "what a day at this rate writes to disk"
-    counters.add_row(A_DAY, "-" if written is None else in_octets(written), meaning)
     console = plain_console()
-    for table in (counters, _latency_table(pages), _upstreams_table(pages)):
+    console.print(summary(pages, totals), soft_wrap=True)
+    console.print(f"since the start of pid {pages.pid}, {in_days(up)} ago")
+    counters = _counters(totals, every=every)
+    for table in (_latency_table(pages), _upstreams_table(pages), *counters):
+        console.print()
         console.print(table)
+    written = _written(pages, totals)[A_DAY]
+    if written is not None:
+        console.print(f"{in_octets(written):>{FIGURES}}  a day at this rate ({A_DAY})")
+    if not every:
+        console.print("\ncounters that are 0 are left out: fastdns stats --all shows them")
+
+
+def _counters(totals: dict[str, int], *, every: bool) -> Iterator[Table]:
+    """Yield a table for each group in which something was counted."""
+    groups: dict[str, list[tuple[str, str]]] = {}
+    for name, group, meaning in COUNTERS:
+        if totals[name] or every:
+            groups.setdefault(group, []).append((name, meaning))
+    for group in sorted(groups, key=GROUPS.index):
+        table = Table(box=None, pad_edge=False, header_style="bold")
+        table.add_column(Text(group, justify="left"), justify="right", min_width=FIGURES)
+        table.add_column("", min_width=MEANINGS)
+        table.add_column("", style="dim")
+        for name, meaning in groups[group]:
+            count = in_octets(totals[name]) if "bytes" in name else f"{totals[name]:,}"
+            style = "bold red" if group == "trouble" and totals[name] else None
+            table.add_row(count, meaning, name, style=style)
+        yield table
 
 
 def _latency_table(pages: Pages) -> Table:
     percents = [f"p{percent}" for percent in QUANTILES]
-    table = Table("", title="time to the answer")
+    table = Table("time to the answer", box=None, pad_edge=False, header_style="bold")
     for heading in ("answers", *percents):
         table.add_column(heading, justify="right")
     for kind, buckets in zip(("hits", "misses"), pages.latency(), strict=True):
@@ -149,10 +172,11 @@ def _latency_table(pages: Pages) -> Table:
 
 
 def _upstreams_table(pages: Pages) -> Table:
-    table = Table("upstream", "state", title="upstreams")
+    table = Table("upstream", "state", box=None, pad_edge=False, header_style="bold")
     for heading in ("round trip", "queries", "failures"):
         table.add_column(heading, justify="right")
     for one in pages.upstreams():
-        figures = (in_time(one.rtt), f"{one.queries:,}", f"{one.failures:,}")
-        table.add_row(escape(one.name), in_a_word(one), *figures)
+        figures = (in_time(one.rtt if one.alive else None), f"{one.queries:,}", f"{one.failures:,}")
+        style = None if is_well(one) else "bold red"
+        table.add_row(escape(one.name), in_a_word(one), *figures, style=style)
     return table

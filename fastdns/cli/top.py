@@ -22,8 +22,8 @@ from ..machine import keeper_requests
 from . import options
 from .output import emit
 from .owner import become_owner
-from .running import NotRunning, await_newest, pages_of_running
-from .top_picture import Block, Busiest, Picture, Reading, UpstreamRates, picture
+from .running import NotRunning, await_newest, pages_of_running, told_by_supervisor
+from .top_picture import Block, Busiest, History, Picture, Reading, UpstreamRates, picture
 from .top_screen import Screen, Wake
 
 BUSIEST = 50  # so many are asked for: a name counts once for each kind of client that asks it
@@ -53,13 +53,13 @@ class _Seconds(click.FloatRange):
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="How long a time the rates are of, and how often they are drawn.",
+    help="Time between two pictures; rates are of that time.",
 )
 def top(path: Path | None, state: str | None, interval: float) -> int:
     """Show rates, latencies, the busiest names and the upstreams, until q or Ctrl-C.
 
-    In a pipe: what happens in one interval, as plain text. Exit 1 when no daemon runs, or not any
-    more.
+    In a pipe: what happened in one interval, as plain text. Exit status 1: no daemon runs, or it
+    has ended.
     """
     places = load_places(path, state=state)
     on_terminal = sys.stdout.isatty() and os.environ.get("TERM", "") not in NO_TERMINAL
@@ -83,6 +83,9 @@ class Watch:
         self._last: Reading | None = None
         self._picture: Picture | None = None
         self._upstream_rates = UpstreamRates()
+        self._history = History()
+        self._limits: dict[str, int] = {}
+        self._limits_of = 0  # the pid of the daemon that has told them
         self._gone_at: float | None = None
 
     @property
@@ -98,17 +101,29 @@ class Watch:
             if self._is_exact:
                 await_newest(pages, self._places)
                 at = time.monotonic()
-            reading = Reading.of(pages, time.time(), at)
+            self._ask_limits(pages.pid)
+            reading = Reading.of(pages, time.time(), at, self._limits)
         except FastdnsError as error:
             return self._bear_with(error, at)
         self._gone_at = None
         before = self._last if self._last and reading.follows(self._last) else None
         if before is None:
-            self._upstream_rates = UpstreamRates()
+            self._upstream_rates, self._history = UpstreamRates(), History()
         self._last = reading
         rates = self._upstream_rates.after(reading)
-        self._picture = picture(before, reading, rates, _busiest(self._places))
+        busiest = _busiest(self._places)
+        self._picture = picture(before, reading, rates, busiest, self._history)
         return self._picture
+
+    def _ask_limits(self, pid: int) -> None:
+        """Ask each daemon once how large its caches may be."""
+        if pid != self._limits_of:
+            told, _ = told_by_supervisor(self._places)
+            self._limits_of = pid
+            self._limits = {
+                tier: told.get(f"{name}_limit_bytes", 0)
+                for tier, name in (("cache", "memory"), ("disk", "disk"))
+            }
 
     def _bear_with(self, error: FastdnsError, at: float) -> Picture:
         if self._last is None or self._picture is None:

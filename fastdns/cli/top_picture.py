@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
+import math
+from collections import Counter, deque
 from collections.abc import Sequence
 
 import attrs
@@ -11,11 +12,25 @@ from .. import __version__
 from .._counters import UpstreamState
 from ..config.text import escape
 from ..counters import Pages, quantile
-from .figures import QUANTILES, in_a_word, in_days, in_octets, in_rate, in_share, in_time
+from .figures import (
+    QUANTILES,
+    in_a_word,
+    in_days,
+    in_number,
+    in_octets,
+    in_rate,
+    in_share,
+    in_time,
+    is_well,
+)
+from .health import CACHE
 
 RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")
 SECONDS_MIN = 0.001  # a time of no length: the clock was set, or the daemon has just started
 SILENT_SECONDS = 3.0  # who has shown nothing for so long is stopped, or has no upstreams
+HISTORY = 50  # intervals
+BARS = " ▁▂▃▄▅▆▇█"
+SERVFAIL_ALARMING = 0.05  # of all responses
 RCODES_ALWAYS = 3  # so many of these are shown even if there has been none
 
 
@@ -32,15 +47,21 @@ class Reading:
     misses: list[int]
     upstreams: list[UpstreamState]
     tables: list[tuple[float, list[UpstreamState]]]  # of upstreams, by process: when it showed them
+    limits: dict[str, int] = attrs.field(factory=dict)  # octets of "cache" and "disk", if known
 
     @classmethod
-    def of(cls, pages: Pages, now: float, at: float) -> Reading:
+    def of(
+        cls, pages: Pages, now: float, at: float, limits: dict[str, int] | None = None
+    ) -> Reading:
         """Take one: it is `now` by the clock of daemon's start, `at` by the one for differences."""
         hits, misses = pages.latency()
         up = max(now - pages.started_at, 0.0)
         upstreams, tables = pages.upstreams(), pages.upstream_tables()
         totals = pages.totals()
-        return cls(pages.pid, pages.started_at, up, at, totals, hits, misses, upstreams, tables)
+        return cls(
+            *(pages.pid, pages.started_at, up, at, totals, hits, misses, upstreams, tables),
+            limits=limits or {},
+        )
 
     def follows(self, other: Reading) -> bool:
         """Return True when both are of the same daemon."""
@@ -89,6 +110,7 @@ class Picture:
     right: list[Block]
     upstreams: Block
     busiest: Block
+    history: str = ""  # how many queries there were in each of the last intervals
     notice: str = ""
 
     @property
@@ -98,10 +120,16 @@ class Picture:
 
 
 def picture(
-    before: Reading | None, after: Reading, upstream_rates: dict[str, float], busiest: Busiest
+    before: Reading | None,
+    after: Reading,
+    upstream_rates: dict[str, float],
+    busiest: Busiest,
+    history: History | None = None,
 ) -> Picture:
     """Show what happened between the readings; without the first one, since the daemon's start."""
     change = _Change(before, after)
+    if history is not None and before is not None:
+        history.add(change.rate("queries_udp_total") + change.rate("queries_tcp_total"))
     return Picture(
         about=f"fastdns {__version__}, pid {after.pid}, up {in_days(after.up)}",
         details=_details(change),
@@ -109,7 +137,30 @@ def picture(
         right=[_latency(change), _cache(after), _responses(change)],
         upstreams=_upstreams(after, upstream_rates),
         busiest=_busiest(busiest),
+        history=str(history or ""),
     )
+
+
+class History:
+    """Queries a second in the last intervals, as a row of bars."""
+
+    def __init__(self) -> None:
+        self._rates: deque[float] = deque(maxlen=HISTORY)
+
+    def __bool__(self) -> bool:
+        return bool(self._rates)
+
+    def __str__(self) -> str:
+        """Return the bars, the highest of which is the busiest interval; a tenth of it is seen."""
+        most = max(self._rates, default=0.0)
+        bars = "".join(
+            BARS[math.ceil(rate / most * (len(BARS) - 1)) if most else 0] for rate in self._rates
+        )
+        return f"{bars:>{HISTORY}}  at most {in_rate(most)} queries/s"
+
+    def add(self, rate: float) -> None:
+        """Take note of another interval."""
+        self._rates.append(rate)
 
 
 class _Change:
@@ -172,8 +223,14 @@ def _less(after: Sequence[int], before: Sequence[int]) -> list[int]:
 def _details(change: _Change) -> str:
     over = "since its start" if change.since_start else f"the last {change.seconds:.1f} s"
     totals = change.after.totals
-    waiting, connections = totals["in_flight"], totals["tcp_connections"]
-    return f"{over}; {waiting:,} in flight, {connections:,} TCP connections"
+    asked = change.rate("cache_hits_total") + change.rate("cache_misses_total")
+    held = sum(change.rate(name) for name in CACHE)
+    parts = [
+        f"{in_share(held, asked)} from the cache",
+        f"{totals['in_flight']:,} in flight",
+        in_number(totals["tcp_connections"], "TCP connection"),
+    ]
+    return f"{over}: {', '.join(parts)}"
 
 
 def _traffic(change: _Change) -> Block:
@@ -181,7 +238,7 @@ def _traffic(change: _Change) -> Block:
     rates = {"UDP": udp, "TCP": tcp, "all": udp + tcp}
     if change.after.totals["queries_refused_total"]:
         rates["refused"] = change.rate("queries_refused_total")
-    return Block(("queries", "a second"), [(name, in_rate(rate)) for name, rate in rates.items()])
+    return Block(("queries", "queries/s"), [(name, in_rate(rate)) for name, rate in rates.items()])
 
 
 def _tiers(change: _Change) -> Block:
@@ -194,7 +251,7 @@ def _tiers(change: _Change) -> Block:
     asked = change.rate("cache_hits_total") + change.rate("cache_misses_total")
     tiers["upstream"] = max(asked - sum(tiers.values()), 0.0)
     rows = [(name, in_rate(rate), in_share(rate, asked)) for name, rate in tiers.items()]
-    return Block(("answered from", "a second", "share"), rows)
+    return Block(("answered from", "queries/s", "share"), rows)
 
 
 def _latency(change: _Change) -> Block:
@@ -207,10 +264,15 @@ def _latency(change: _Change) -> Block:
 
 def _cache(after: Reading) -> Block:
     rows = [
-        (name, f"{after.totals[f'{tier}_entries']:,}", in_octets(after.totals[f"{tier}_bytes"]))
+        (
+            name,
+            f"{after.totals[f'{tier}_entries']:,}",
+            in_octets(after.totals[f"{tier}_bytes"]),
+            in_octets(after.limits[tier]) if after.limits.get(tier) else "-",
+        )
         for name, tier in (("memory", "cache"), ("disk", "disk"))
     ]
-    return Block(("cache", "entries", "size"), rows)
+    return Block(("cache", "entries", "size", "limit"), rows)
 
 
 def _responses(change: _Change) -> Block:
@@ -223,18 +285,20 @@ def _responses(change: _Change) -> Block:
     rates = {rcode: change.rate(counters[rcode]) for rcode in shown}
     every = sum(rates.values())
     rows = [(rcode, in_rate(rate), in_share(rate, every)) for rcode, rate in rates.items()]
-    return Block(("responses", "a second", "share"), rows)
+    failing = every > 0 and rates["SERVFAIL"] / every > SERVFAIL_ALARMING
+    alarming = frozenset({shown.index("SERVFAIL")} if failing else ())
+    return Block(("responses", "queries/s", "share"), rows, alarming=alarming)
 
 
 def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
     """The dead ones first: they are what somebody looks for, and the last rows may find no room."""
-    upstreams = sorted(after.upstreams, key=lambda one: one.alive)
-    dead = frozenset(number for number, one in enumerate(upstreams) if not one.alive)
+    upstreams = sorted(after.upstreams, key=is_well)
+    bad = frozenset(number for number, one in enumerate(upstreams) if not is_well(one))
     rows = [
         (
             escape(one.name),
             in_a_word(one),
-            in_time(one.rtt),
+            in_time(one.rtt if one.alive else None),
             in_rate(rates.get(one.name, 0.0)),
             f"{one.queries:,}",
             f"{one.failures:,}",
@@ -242,9 +306,9 @@ def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
         for one in upstreams
     ]
     headings = ("upstreams", "state", "rtt", "queries/s", "queries", "failures")
-    return Block(headings, rows, words=2, alarming=dead)
+    return Block(headings, rows, words=2, alarming=bad)
 
 
 def _busiest(busiest: Busiest) -> Block:
     rows = [(name, qtype, in_rate(rate)) for name, qtype, rate in busiest.names]
-    return Block(("busiest names", "type", "hits/s"), rows, busiest.problem, words=2)
+    return Block(("busiest names", "type", "queries/s"), rows, busiest.problem, words=2)

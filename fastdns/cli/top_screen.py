@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import re
 import select
@@ -18,6 +17,7 @@ from types import FrameType
 from typing import Any
 
 from rich.console import Group, RenderableType
+from rich.constrain import Constrain
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
@@ -25,6 +25,10 @@ from rich.text import Text
 from .console import plain_console
 from .top_picture import Block, Picture
 
+WIDEST = 100  # of the tables: on more, words and figures stand too far apart
+HISTORY_HEIGHT = 32  # of a terminal that has room for the history
+AIRY_HEIGHT = 28  # from this on there is room for an empty line
+HISTORY_WIDTH = 78
 TWO_COLUMNS = 76  # from this width on
 NARROW_COLUMNS = 4  # of the upstreams, on less
 USUAL_SIZE = (80, 24)  # of a terminal that does not say
@@ -48,8 +52,6 @@ class Screen:
     """
 
     def __init__(self) -> None:
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(errors="replace")  # a locale may lack what rich cuts lines with
         self.status = 0  # of the process, once it is to leave
         self._live = Live(
             console=plain_console(screen=True),
@@ -168,6 +170,11 @@ class Screen:
 def layout(picture: Picture, width: int, height: int) -> RenderableType:
     """Lay it out for a terminal of that size; what is worth least is left out first."""
     upstreams = picture.upstreams
+    head = _head(picture)
+    if picture.history and height >= HISTORY_HEIGHT and width >= HISTORY_WIDTH:
+        head.append(Text(picture.history, style="cyan", no_wrap=True, overflow="ellipsis"))
+    if height >= AIRY_HEIGHT:
+        head.append(Text(""))
     if width >= TWO_COLUMNS:
         sides = Table.grid(expand=True, padding=(0, 3, 0, 0))
         sides.add_column(ratio=1)
@@ -179,13 +186,13 @@ def layout(picture: Picture, width: int, height: int) -> RenderableType:
         upper = _stack([*picture.left, *picture.right])
         upper_height = _height([*picture.left, *picture.right])
         upstreams = upstreams.first_columns(NARROW_COLUMNS)
-    room = height - 2 - upper_height - 1  # two lines are the head's, one is empty
+    room = height - len(head) - upper_height - 1  # one line is empty
     lower = []
     for block, share in ((upstreams, 2), (picture.busiest, 1)):  # half of the room, then the rest
         if room >= 2:
             lower.append(block.first_rows(max(room // share, 2)))
             room -= lower[-1].height + 1
-    return Group(*_head(picture), upper, Text(""), _stack(lower))
+    return Constrain(Group(*head, upper, Text(""), _stack(lower)), WIDEST)
 
 
 def _head(picture: Picture) -> list[Text]:

@@ -8,6 +8,7 @@ An address is an IP literal with or without a port: "9.9.9.9", "9.9.9.9:53", "26
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
@@ -25,6 +26,7 @@ _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::([^:]*))?")
 _PLAIN = re.compile(r"([^:]*)(?::([^:]*))?")
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._-]+(:[0-9]+)?")
+_FOREIGN_PORT = re.compile(r"\[?([0-9A-Fa-f.:]+)\]?[@#]([0-9]{1,5})")  # unbound's, dnsmasq's
 _INTERFACE = re.compile(r"[A-Za-z0-9._+-]{1,15}")
 # The white space before it matters: "9.9.9.9#53" must not lose what is a port to other programs.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
@@ -81,6 +83,14 @@ def _parse_host(host: str, shown: str, example: str) -> IPv4Address | IPv6Addres
     try:
         address = ip_address(host)
     except ValueError:
+        if match := _FOREIGN_PORT.fullmatch(host):
+            with suppress(ValueError):
+                literal = ip_address(match[1])
+                example = (
+                    f'"[{literal}]:{match[2]}"'
+                    if literal.version == 6
+                    else f'"{literal}:{match[2]}"'
+                )
         if _NAME.fullmatch(shown.rpartition("//")[2]):
             problem = "is a name; this version of fastdns needs an IP address"
         else:

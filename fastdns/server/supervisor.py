@@ -5,6 +5,7 @@ It has no hub, no thread and opens no database: what it forks must not share the
 
 from __future__ import annotations
 
+import json
 import logging
 import math
 import os
@@ -15,8 +16,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
+from .._counters import UpstreamState
+from .._pages import release_code
 from ..config.places import Places
-from ..config.schema import Config
+from ..config.schema import Address, Config
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
@@ -39,6 +42,7 @@ from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
 
+UPSTREAMS_SECONDS = 5.0  # between looks at them; the processes are looked after as often
 LONGEST_WAIT_SECONDS = 3600.0
 
 
@@ -48,11 +52,13 @@ def run(
     *,
     take_over: bool = False,
     notes: Sequence[str] = (),
+    greet: Callable[[Sequence[Address]], None] = lambda addresses: None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
 
     `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
-    instance that runs hands over to this one, if one does. `notes` are logged.
+    instance that runs hands over to this one, if one does. `notes` are logged. `greet` is called
+    once, when it serves, with the addresses where it can be asked over DNS.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
@@ -78,7 +84,8 @@ def run(
     sources.warn_of_closed_files()
     inherited.stop_predecessor()
     try:
-        return Supervisor(Settings(config, sources, listeners), places, inherited, reread).run()
+        settings = Settings(config, sources, listeners)
+        return Supervisor(settings, places, inherited, reread).run(greet)
     finally:
         with suppress(OSError, ValueError):
             if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
@@ -102,7 +109,11 @@ class Supervisor:
         self._loop = Loop()
         self._processes = Processes(settings, places, Maker(places), self._loop)
         self._watchdog = ServiceWatchdog(self._manager, self._signs_of_life)
-        requests = {"reload": self._ask_reload, TAKEOVER: self._meet_successor}
+        requests = {
+            "reload": self._ask_reload,
+            "status": self._tell_status,
+            TAKEOVER: self._meet_successor,
+        }
         self._control_socket = ControlSocket(places.supervisor, self._loop, requests)
         self._handover = Handover(
             self._loop,
@@ -112,6 +123,10 @@ class Supervisor:
         )
         self._reload_callers: list[Caller] = []  # who wait for the next reload
         self._is_reload_due = False
+        self._reloaded_at: float | None = None  # when a reload ended, by the wall clock
+        self._reload_problem = ""  # why it has changed nothing
+        self._serving = self._trouble = ""  # what the service manager shows of us
+        self._upstreams_due = 0.0
         # What takes several steps, of which only the first one is under way: each says until when
         # it waits, and goes on after whatever happens.
         self._procedures: deque[Iterator[float]] = deque()
@@ -123,13 +138,15 @@ class Supervisor:
         self._loop.on_signal(signal.SIGCHLD, _look)
         self._loop.on_signal(signal.SIGHUP, self._want_reload)
 
-    def run(self) -> int:
+    def run(self, greet: Callable[[Sequence[Address]], None]) -> int:
         """Serve until told to stop."""
         self._processes.start()
         self._inherited.release_predecessor()
         self._control_socket.open()
         self._tell_manager()
         self._tell_ready()
+        greet([one.address for one in self._processes.settings.listeners])
+        release_code()
         while not self._is_to_end:
             due = min(
                 *(
@@ -145,6 +162,7 @@ class Supervisor:
                 self._control_socket.look()
                 self._go_on()
                 self._watchdog.look()
+                self._tell_of_upstreams()
         if not self._is_succeeded:
             log.info("stopping")
             self._manager.stopping()
@@ -167,7 +185,20 @@ class Supervisor:
         listeners = self._processes.settings.listeners
         self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
         addresses = ", ".join(map(str, listeners))
-        self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
+        self._serving = f"serving {addresses}{problem and '; not reloaded: '}{problem}"
+        self._trouble = trouble(self._processes.upstreams)
+        self._manager.ready(self._serving + self._trouble)
+
+    def _tell_of_upstreams(self) -> None:
+        """Have the service manager show when no upstream answers, and when one does again."""
+        now = time.monotonic()
+        if not self._manager.is_there or now < self._upstreams_due:
+            return
+        self._upstreams_due = now + UPSTREAMS_SECONDS
+        found = trouble(self._processes.upstreams)
+        if found != self._trouble:
+            self._trouble = found
+            self._manager.status(self._serving + found)
 
     def _signs_of_life(self) -> dict[str, float]:
         return self._processes.signs_of_life()
@@ -190,6 +221,21 @@ class Supervisor:
             else:
                 return
         self._procedure_due = math.inf
+
+    def _tell_status(self, caller: Caller) -> None:
+        """Say what only this process knows, as a line of JSON."""
+        settings = self._processes.settings
+        told = {
+            "version": __version__,
+            "addresses": list(map(str, settings.listeners)),
+            "workers": settings.config.worker_count,
+            "memory_limit_bytes": settings.config.cache.memory,
+            "disk_limit_bytes": settings.config.cache.disk,
+            "reloaded_at": self._reloaded_at,
+            "reload_problem": self._reload_problem,
+        }
+        caller.say(OK, json.dumps(told))
+        caller.close()
 
     # Another configuration
 
@@ -220,7 +266,9 @@ class Supervisor:
         except OSError as error:
             word, lines = ERROR, [str(error)]
         others = f" (and {len(lines) - 1} more)" if len(lines) > 1 else ""
-        self._tell_manager("" if word == OK else lines[0] + others)
+        self._reloaded_at = time.time()
+        self._reload_problem = "" if word == OK else lines[0] + others
+        self._tell_manager(self._reload_problem)
         for line in lines:
             if word != OK:
                 log.error("reload: %s", line)
@@ -284,6 +332,13 @@ def _outdated(entries: int) -> str:
         f"the upstreams are others: {entries} entries of the cache are asked for again when they "
         f"are wanted, and told as stale while no upstream answers"
     )
+
+
+def trouble(upstreams: Sequence[UpstreamState]) -> str:
+    """Return what to add to the status when none of the upstreams is of use."""
+    if not upstreams or any(one.alive and not one.rcode for one in upstreams):
+        return ""
+    return "; no upstream answers" + (" well" if any(one.alive for one in upstreams) else "")
 
 
 def _look() -> None:

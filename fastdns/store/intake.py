@@ -45,20 +45,22 @@ class Intake(_intake.Intake):
 
     def take_in(self, now: float) -> None:
         """Read the rings."""
+        missed: list[bytes] = []
         try:
-            told = self.take(self._spoiled)
+            told = self.take(self._spoiled, missed)
         except ValueError as error:
             log.error("%s", error)
             return
         if len(self._spoiled) > SPOILED_LIMIT:
             self._spoiled = set(sorted(self._spoiled)[:SPOILED_LIMIT])
-        if told:
-            counts = Counter[bytes]()
-            for key, count in told:
-                counts[key] += count
+        counts = Counter[bytes]()
+        for key, count in told:
+            counts[key] += count
+        for key, count in counts.items():
+            self.hits.add(key, count)
+        if told or missed:
+            counts.update(missed)
             self.rates.add_all(counts.items(), now)
-            for key, count in counts.items():
-                self.hits.add(key, count)
 
     def counts(self, store: Store, limit: int, *, only_doubled: bool) -> list[tuple[bytes, int]]:
         """Return the greatest hit counts to be written on top of what the disk has."""

@@ -24,6 +24,7 @@ REFERENCE = "/usr/share/doc/fastdns/reference.toml"
 OPENS = 'dns = ["0.0.0.0:53", "[::]:53"]'
 CONFIG_MARK = "# The owner's own.\n"
 DATABASE = "/var/lib/fastdns/cache/data.mdb"
+SERVES = "fastdns serves this machine on port 53 of 127.0.0.1 and ::1.\n"
 INSTALL = ("apt-get", "-q", "-y", "install")
 # Left to itself apt keeps a dependency that a package which stays recommends or suggests.
 AUTOREMOVE = (
@@ -94,7 +95,8 @@ class Life:
             before, on_disk = sizes(self.box), used(self.box.tree)
             step.tell(f"{len(before)} packages, {len(self.files):,} files")
         with self.story.step(f"apt install .{self.packages.first}") as step:
-            self.box.run(*INSTALL, self.packages.first)
+            said = self.box.run(*INSTALL, self.packages.first)
+            must(SERVES in said, "it does not say that it serves", said)
             now = sizes(self.box)
             new = {name: now[name] for name in now.keys() - before.keys()}
             step.tell(f"{len(new)} packages, {mebibytes(sum(new.values()))}")
@@ -207,7 +209,8 @@ class Life:
         ):
             must_answer(self.box, "before.new.example")
             before = self.box.processes()
-            self.box.run(*INSTALL, self.packages.second)
+            said = self.box.run(*INSTALL, self.packages.second)
+            must(SERVES not in said, "an upgrade says again that it serves", said)
             must(not set(before) & set(self.box.processes()), "it was not restarted")
             with self.outside.silent():
                 must_answer(self.box, "before.new.example")

@@ -36,8 +36,8 @@ from .support.stock import entry, fill
         (["ls", "--limit", "0"], "0 is not in the range"),
         (["ls", "--sort", "name"], "'name' is not one of"),
         (["ls", "a", "b"], "unexpected extra argument"),
-        (["flush"], "say --yes, or --under DOMAIN"),
-        (["flush", "--under", "."], "say --yes, or --under DOMAIN"),
+        (["flush"], "add --yes, or --under DOMAIN"),
+        (["flush", "--under", "."], "add --yes, or --under DOMAIN"),
         (["nonsense"], "No such command 'nonsense'"),
         (["export"], "Missing argument 'FILE'"),
         ([], "Missing command"),
@@ -56,7 +56,7 @@ def test_without_a_cache_a_command_is_one_line_with_status_1_and_creates_nothing
     done = cache(tmp_path / "state", *command, status=1)
     assert done.stdout == ""
     assert len(done.stderr.splitlines()) == 1
-    assert done.stderr.endswith("(say which one with -c or --state)\n")
+    assert done.stderr.endswith("(fastdns doctor names the daemons that run)\n")
     assert list(tmp_path.iterdir()) == []
 
 

@@ -53,10 +53,30 @@ def test_ls_keeps_columns_straight_beside_a_type_without_a_name(state: Path) -> 
     assert {line[heading.index("FLAGS") :].split()[0] for line in lines} == {"-"}
 
 
-def test_ls_draws_a_table_on_a_terminal_and_cuts_no_name(state: Path) -> None:
-    long_name = ".".join(["x" * 60] * 4) + ".example."
-    fill(state, [entry(long_name, "A", "192.0.2.9")])
+LONG_NAME = ".".join(["x" * 60] * 4) + ".example."
+
+
+def test_ls_fits_a_terminal_of_80_columns_with_any_name(state: Path) -> None:
+    fill(state, [entry(LONG_NAME, "A", "192.0.2.9", hits=2_345_678)])
+    fill(state, [entry("no.example", "A", rcode="NXDOMAIN"), entry("odd.example", "TYPE65280")])
     status, seen = on_terminal(state, "ls")
+    assert status == 0
+    heading, *lines = seen.replace("\r", "").splitlines()
+    assert heading.split() == ["STATE", "TTL", "HITS", "TYPE", "ANSWER", "NAME"]
+    assert max(map(len, [heading, *lines])) <= 80
+    rows = [re.split(" +", line.strip()) for line in lines]
+    [long] = [row for row in rows if "…" in row[-1]]
+    assert long[:-1] == ["fresh", "5m", "2345k", "A"]
+    assert re.fullmatch(r"x+…x+\.example\.", long[-1])
+    assert ["fresh", "5m", "0", "A", "NXDOMAIN", "no.example."] in rows
+    assert ["fresh", "5m", "0", "TYPE65280", "NODATA", "odd.example."] in rows
+    assert ["expired", "-", "0", "MX", "mail.example."] in rows
+
+
+def test_ls_long_draws_all_columns_on_a_terminal_and_cuts_no_name(state: Path) -> None:
+    long_name = LONG_NAME
+    fill(state, [entry(long_name, "A", "192.0.2.9")])
+    status, seen = on_terminal(state, "ls", "--long")
     assert status == 0
     assert seen.count("STATE") == 1
     assert long_name in seen.replace("\r\n", "")
@@ -94,6 +114,14 @@ def test_ls_of_one_type_and_of_one_state(state: Path) -> None:
     assert listed(state, "--state-is", "stale") == [("www.example.", "AAAA")]
     assert listed(state, "--state-is", "expired") == [("mail.example.", "MX")]
     assert ("www.example.", "A") in listed(state, "--state-is", "fresh")
+
+
+def test_ls_of_negative_answers_and_of_one_rcode(state: Path) -> None:
+    fill(state, [entry("no.example", "A", rcode="NXDOMAIN"), entry("nodata.example", "AAAA")])
+    assert names(state, "--rcode", "nxdomain") == ["gone.example.", "no.example."]
+    assert names(state, "--negative") == ["gone.example.", "no.example.", "nodata.example."]
+    done = cache(state, "ls", "--rcode", "NXDOMIAN", status=2)
+    assert '"NXDOMIAN" is not an RCODE (try NXDOMAIN)' in done.stderr
 
 
 @pytest.mark.parametrize(

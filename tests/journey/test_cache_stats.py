@@ -48,6 +48,8 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
         return json.loads(cache(used, "stats", "--json").stdout)["written_since"]
 
     since = eventually(written_since, bool)
+    # A minute says nothing of a day.
+    assert json.loads(cache(used, "stats", "--json").stdout)["written_bytes_per_day"] is None
     date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(since))
     lines = dict(line.split(maxsplit=1) for line in cache(used, "stats").stdout.splitlines())
     assert re.fullmatch(rf"{date} \(\d+ s ago\)", lines["written_since"])
@@ -56,8 +58,52 @@ def test_stats_says_dates_and_ages_to_people_and_seconds_to_programs(
     assert date[:10] in seen
 
 
-def test_stats_draws_tables_on_a_terminal(state: Path) -> None:
+def test_stats_says_it_in_words_on_a_terminal(state: Path) -> None:
     status, seen = on_terminal(state, "stats")
     assert status == 0
-    assert re.search(r"entries\W+7\W", seen)
-    assert re.search(r"under 60\W+1\W+#", seen)
+    assert re.search(r"entries +7: 5 fresh, 1 stale, 1 expired\r", seen)
+    assert re.search(r"negative +1 of them \(14\.3 %\)", seen)
+    assert re.search(r"disk +[\d.]+ KiB of 64 MiB used", seen)
+    assert re.search(r"oldest entry +1 d 1 h\r", seen)
+    assert re.search(r"under 1 min +1 #", seen)
+    assert re.search(r"1 d or longer +0\r", seen)
+
+
+def test_stats_tells_how_much_of_cache_disk_is_used_after_it_was_lowered(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    """LMDB's file remembers the largest map that it ever had."""
+
+    def told() -> dict[str, float]:
+        found: dict[str, float] = json.loads(cache(daemon.state_dir, "stats", "--json").stdout)
+        assert found["map_use"] == round(found["live_bytes"] / found["map_bytes"], 4)
+        return found
+
+    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "8MiB"\n')
+    ask(daemon, upstream.new_name())
+    assert told()["map_bytes"] == 8 << 20
+    daemon.configure('[cache]\ndisk = "2MiB"\n')
+    assert daemon.reload().returncode == 0
+    assert told()["map_bytes"] == 2 << 20
+    daemon.stop()
+    assert told()["map_bytes"] == 2 << 20
+    with Fastdns(daemon.state_dir, upstream=[upstream], config='[cache]\ndisk = "1MiB"\n'):
+        assert told()["map_bytes"] == 1 << 20
+    lines = cache(daemon.state_dir, "export", "-").stdout.splitlines()
+    assert len(lines) == 1
+
+
+def test_import_fills_a_cache_no_further_than_to_a_limit_that_was_lowered(
+    start_fastdns: Callable[..., Fastdns], tmp_path: Path
+) -> None:
+    daemon = start_fastdns(upstream=["127.0.0.1:9"], config='[cache]\ndisk = "8MiB"\n')
+    daemon.configure('[cache]\ndisk = "1MiB"\n')
+    assert daemon.reload().returncode == 0
+    daemon.stop()
+    stock.fill(
+        tmp_path / "other",
+        [stock.entry(f"n{number}.test", "A", "192.0.2.1") for number in range(9000)],
+    )
+    lines = cache(tmp_path / "other", "export", "-").stdout
+    done = cache(daemon.state_dir, "import", "-", text_in=lines, status=1)
+    assert "is full (cache.disk says how large)" in done.stderr

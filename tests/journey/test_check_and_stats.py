@@ -26,6 +26,7 @@ from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 
 FASTDNS = [sys.executable, "-m", "fastdns"]
 STARTED_AT = 1_700_000_000.25
+PLAIN = re.compile(r"\x1b\[[0-9;]*m|\r")  # what a terminal takes for colours and lines
 LATENCIES = [
     f"latency_{kind}_{figure}"
     for kind in ("hits", "misses")
@@ -91,9 +92,11 @@ def state(tmp_path: Path) -> Iterator[Path]:
 def test_check_prints_a_configuration_that_it_accepts_again(config_file: Path) -> None:
     first = run("check", "-c", str(config_file))
     assert first.returncode == 0
+    assert first.stdout.startswith(f"# valid: {config_file}; ")
     assert 'servers = ["9.9.9.9:53"]' in first.stdout
     again = run("check", "-c", "/dev/stdin", text_in=first.stdout)
-    assert (again.returncode, again.stdout) == (0, first.stdout)
+    assert again.returncode == 0
+    assert again.stdout.splitlines()[1:] == first.stdout.splitlines()[1:]
 
 
 def test_check_and_the_log_name_both_places_of_a_key(config_file: Path, tmp_path: Path) -> None:
@@ -153,6 +156,23 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
     assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
 
 
+def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
+    small_machine = (
+        "import sys, fastdns.config.schema as schema\n"
+        "schema.machine_memory = lambda: 497 << 20\n"
+        "from fastdns.cli import main\n"
+        "sys.argv = ['fastdns', 'check', '-c', '/dev/null']\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", small_machine]
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert 'memory = "31MiB"\n' in outcome.stdout
+    assert (
+        "# cache.memory by default: a sixteenth of this machine's 497 MiB, at least 8MiB, "
+        "at most 64MiB\n"
+    ) in outcome.stdout
+
+
 def test_check_warns_of_a_small_receive_buffer() -> None:
     granting_little = (
         "import sys, fastdns.cli.check as check\n"
@@ -175,7 +195,7 @@ def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> Non
     assert (outcome.returncode, outcome.stderr) == (0, "")
     lines = [line.split() for line in outcome.stdout.splitlines()]
     assert [name for name, _ in lines] == [
-        *(name for name, _ in COUNTERS),
+        *(name for name, *_ in COUNTERS),
         "disk_written_bytes_per_day",
         *LATENCIES,
         'upstream_alive{upstream="192.0.2.1:53"}',
@@ -230,17 +250,30 @@ def test_stats_prints_one_json_object(state: Path) -> None:
     assert counters["latency_misses_count"] == 1
     assert counters["latency_misses_p99_seconds"] == pytest.approx(0.25, rel=0.25)
     assert counters["latency_hits_p50_seconds"] is None
-    names = [name for name, _ in COUNTERS]
+    names = [name for name, *_ in COUNTERS]
     assert list(counters) == [*names, "disk_written_bytes_per_day", *LATENCIES]
 
 
-def test_stats_draws_a_table_with_meanings_on_a_terminal(state: Path) -> None:
-    drawn = run_on_terminal("stats", "--state", str(state))
-    assert f"pid {os.getpid()}" in drawn
-    assert re.search(r"cache_hits_total\W+1,234\W+queries answered from memory", drawn)
+def test_stats_draws_groups_with_meanings_on_a_terminal(state: Path) -> None:
+    drawn = PLAIN.sub("", run_on_terminal("stats", "--state", str(state), columns=80))
+    head, since = drawn.splitlines()[:2]
+    assert head.startswith("0 queries, 100 % from the cache, p50 2")
+    assert head.endswith(" ms, 1 of 2 upstreams alive")
+    assert since.startswith(f"since the start of pid {os.getpid()}, ")
+    assert re.search(r"1,234\W+queries answered from memory\W+cache_hits_total\b", drawn)
     assert re.search(r"misses\W+1\W+2\d\d ms\W+2\d\d ms\W+2\d\d ms", drawn)
     assert re.search(r"192\.0\.2\.1:53\W+alive\W+12 ms\W+50\W+2\W", drawn)
     assert re.search(r"tcp://\\u001b\[2J\W+dead\W+7\W+7\W", drawn)
+    assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_stats_leaves_out_counters_that_are_zero_unless_told_otherwise(state: Path) -> None:
+    assert "cache_evictions_total" not in run_on_terminal("stats", "--state", str(state))
+    drawn = run_on_terminal("stats", "--all", "--state", str(state), columns=80)
+    every = PLAIN.sub("", drawn)
+    for name, _, meaning in COUNTERS:
+        assert re.search(rf"{re.escape(meaning)} +{name}\b", every), name
+    assert max(map(len, every.splitlines())) <= 80
 
 
 def test_stats_tells_what_is_written_to_disk_a_day(state: Path) -> None:
@@ -250,7 +283,7 @@ def test_stats_tells_what_is_written_to_disk_a_day(state: Path) -> None:
     drawn = run_on_terminal("stats", "--state", str(state))
 
     assert told["disk_written_bytes_per_day"] == pytest.approx((1 << 40) / days, rel=0.01)
-    assert re.search(r"disk_written_bytes_per_day\W+[\d.,]+ [KMG]iB\W+what a day", drawn)
+    assert re.search(r"[\d.,]+ [KMG]iB  a day at this rate \(disk_written_bytes_per_day\)", drawn)
 
 
 def test_stats_does_not_guess_what_a_day_writes_right_after_a_start(
@@ -276,7 +309,7 @@ def test_stats_without_a_daemon_is_one_line_with_status_1_and_creates_nothing(
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -387,6 +420,17 @@ def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]
     return {one["name"]: tuple(one[figure] for figure in figures) for one in shown}
 
 
+def test_counters_that_are_gone_are_told_with_the_remedy(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    (daemon.state_dir / "run" / "counters").unlink()
+    done = run("stats", "--state", str(daemon.state_dir))
+    assert done.stderr.endswith(
+        f": No such file or directory; restart the daemon (pid {daemon.pid})\n"
+    )
+
+
 def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns]) -> None:
     def late(asked: Asked) -> None:
         time.sleep(0.05)
@@ -419,19 +463,19 @@ def test_stats_right_after_a_query_counts_it_at_its_upstream(
             assert [one["queries_total"] for one in found["upstreams"]] == [number]
 
 
-def test_readme_names_every_metric_that_is_no_counter(state: Path) -> None:
-    readme = (Path(__file__).parents[2] / "README.md").read_text()
+def test_every_metric_that_is_not_a_counter_is_documented(state: Path) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "troubleshooting.md").read_text()
     printed = run("stats", "--state", str(state)).stdout.splitlines()
     for line in printed:
         name = line.split()[0].partition("{")[0]
-        if name not in dict(COUNTERS):
+        if name not in [counter[0] for counter in COUNTERS]:
             family = next(
                 one
                 for one in ("latency_hits_", "latency_misses_", "upstream_", name)
                 if name.startswith(one)
             )
-            assert f"`{family}" in readme or f"{family}…" in readme, name
-    assert "`outcome_queries_total{transport,tier,rcode}`" in readme
+            assert f"`{family}" in page or f"{family}…" in page, name
+    assert "`outcome_queries_total{transport,tier,rcode}`" in page
 
 
 def test_counts_of_upstreams_go_on_when_a_worker_is_replaced(

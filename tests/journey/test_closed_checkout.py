@@ -41,19 +41,20 @@ NAME = "www.example"
 COMMANDS = {
     "reload": [[]],
     "check": [[]],
+    "status": [[], ["--json"]],
     "stats": [[], ["--json"]],
     "top": [["--interval", "0.1"]],
     "doctor": [[], ["--json"]],
     "demo": [[]],
-    "cache ls": [[], ["--json"], ["--sort", "hits"]],
+    "cache ls": [[], ["--long"], ["--json"], ["--sort", "hits"]],
     "cache get": [[NAME], [NAME, "--json"], ["no.example"], ["odd.example"]],
     "cache verify": [[]],
     "cache stats": [[], ["--json"]],
     "cache export": [["-"]],
     "cache import": [["-"], ["/dev/null"]],
     "cache refresh": [[NAME]],
-    "cache rm": [[NAME]],
-    "cache flush": [["--yes"]],
+    "cache rm": [[NAME], ["*"]],
+    "cache flush": [["--yes"], ["--negative"]],
 }
 NO_STATE = {"demo", "doctor"}  # they take no --state
 ON_TERMINAL = sorted(set(COMMANDS) - {"top", "demo", "reload"})

@@ -102,7 +102,7 @@ def in_a_pipe(stage: Stage, between: Callable[[], None] = lambda: None) -> tuple
         output, errors = process.communicate(timeout=30)
     assert (process.returncode, errors) == (0, "")
     assert "\x1b" not in output
-    seconds = re.search(r"^the last (\d+\.\d) s; ", output, re.M)
+    seconds = re.search(r"^the last (\d+\.\d) s: ", output, re.M)
     assert seconds, output
     return output, float(seconds[1])
 
@@ -164,9 +164,12 @@ def test_in_a_pipe_it_prints_what_happened_in_one_interval(stage: Stage) -> None
     assert shares == {"memory": "90.0 %", "disk": "5.0 %", "stale": "1.0 %", "upstream": "4.0 %"}
     shares = {rcode: row[1] for rcode, row in rows(output, "responses").items()}
     assert shares == {"NOERROR": "75.0 %", "NXDOMAIN": "25.0 %", "SERVFAIL": "0.0 %"}
-    assert rows(output, "cache") == {"memory": ["1,234", "3.0 MiB"], "disk": ["56,789", "100 MiB"]}
+    assert rows(output, "cache") == {
+        "memory": ["1,234", "3.0 MiB", "-"],
+        "disk": ["56,789", "100 MiB", "-"],
+    }
     latencies = rows(output, "latency")
-    assert all(re.fullmatch(r"[45]\.\d us", text) for text in latencies["hits"])
+    assert all(re.fullmatch(r"[45]\.\d µs", text) for text in latencies["hits"])
     assert all(re.fullmatch(r"[34]\d ms", text) for text in latencies["misses"])
 
 
@@ -289,7 +292,7 @@ def test_without_a_keyboard_it_is_left_by_a_signal(stage: Stage) -> None:
 def test_terminal_without_unicode_is_drawn_on_all_the_same(stage: Stage) -> None:
     with Terminal(command(stage, 60), columns=30, PYTHONIOENCODING="ascii") as terminal:
         terminal.wait_for("queries")
-        assert terminal.wait_until_full()[1] == "since its start; 0 in flight,?"
+        assert terminal.wait_until_full()[1] == "since its start: - from the c?"
         terminal.press("q")
         assert terminal.wait_until_left() == (0, "")
 
@@ -355,7 +358,7 @@ def test_it_fits_the_terminal_whatever_that_is_resized_to(stage: Stage) -> None:
             terminal.wait_until_full()
             terminal.resize(columns, rows)
         narrow = terminal.wait_until_full()
-        assert any(re.fullmatch("answered from +a second +share", line) for line in narrow)
+        assert any(re.fullmatch("answered from +queries/s +share", line) for line in narrow)
         terminal.resize(80, 24)
         usual = terminal.wait_until_full()
         assert any(re.match(r"192\.0\.2\.9:53 +dead ", line) for line in usual)  # none but this
@@ -384,7 +387,7 @@ def test_without_a_daemon_it_says_what_stats_says_with_status_1(
 ) -> None:
     wanted = (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     arguments = [*TOP, "--state", str(tmp_path / "state")]
     if terminal:
@@ -416,7 +419,7 @@ def test_daemon_that_is_started_anew_is_followed_with_its_own_counters(stage: St
         stage.stop()
         terminal.wait_for("waiting for another one")
         stage.start()
-        terminal.wait_for(rf"pid {stage.pid}, .*\nsince its start; ")
+        terminal.wait_for(rf"pid {stage.pid}, .*\nsince its start: ")
         terminal.wait_for(r"^UDP +0 ")
         stage.counters.add("queries_udp_total", 3)
         terminal.wait_for(r"^UDP +[1-9]")
@@ -504,12 +507,13 @@ def test_what_clients_ask_of_a_daemon_is_seen(start_fastdns: Callable[..., Fastd
                 terminal.wait_for(r"^memory +[1-9].* %  ")
                 terminal.wait_for(r"^upstream +[1-9].* %  ")
                 terminal.wait_for(r"  NOERROR +[1-9][\d,.]* +100\.0 %$")
-                terminal.wait_for(r"  hits +[\d.]+ us ")
-                terminal.wait_for(r"  misses +[\d.]+ [mu]s ")
+                terminal.wait_for(r"  hits +[\d.]+ µs ")
+                terminal.wait_for(r"  misses +[\d.]+ [mµ]s ")
                 terminal.wait_for(
-                    rf"^{re.escape(address_of(upstream))} +alive +[\d.]+ [mu]s +[1-9]"
+                    rf"^{re.escape(address_of(upstream))} +alive +[\d.]+ [mµ]s +[1-9]"
                 )
                 terminal.wait_for(rf"^{re.escape(name)} +A +[1-9]")
+                terminal.wait_for(r"  memory +[\d,]+ +[\d.]+ [KM]iB +\d+ MiB$")
             finally:
                 stop.set()
                 asking.join()
@@ -517,3 +521,18 @@ def test_what_clients_ask_of_a_daemon_is_seen(start_fastdns: Callable[..., Fastd
             status, errors = terminal.wait_until_left()
     assert status == 1
     assert re.fullmatch(GONE, errors)
+
+
+def test_name_that_was_asked_for_once_is_among_the_busiest(
+    start_fastdns: Callable[..., Fastdns],
+) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        arguments = [*TOP, "--state", str(daemon.state_dir), "--interval", "0.2"]
+        with Terminal(arguments, columns=100, rows=40) as terminal:
+            terminal.wait_for(rf"pid {daemon.pid},")
+            name = upstream.new_name(label="once")
+            ask(daemon, name)
+            terminal.wait_for(rf"^{re.escape(name)} +A +[\d.]+$")
+            terminal.press("q")
+            assert terminal.wait_until_left() == (0, "")

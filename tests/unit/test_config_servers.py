@@ -53,8 +53,11 @@ def test_upstream_has_transport_and_address() -> None:
     [
         ("dns.google", f"is a name; this version of fastdns needs an IP address {HINT}"),
         ("dns.google:53", f"is a name; this version of fastdns needs an IP address {HINT}"),
-        ("9.9.9.9#53", f"is not an IP address, with or without a port {HINT}"),
-        ("9.9.9.9@53", f"is not an IP address, with or without a port {HINT}"),
+        ("9.9.9.9#53", 'is not an IP address, with or without a port (try "9.9.9.9:53")'),
+        (
+            "[2620:fe::fe]@53",
+            'is not an IP address, with or without a port (try "[2620:fe::fe]:53")',
+        ),
         ("9.9.9.256", f"is not an IP address, with or without a port {HINT}"),
         ("9.9.9.9/", f"is not an IP address, with or without a port {HINT}"),
         (" 9.9.9.9", f"is not an IP address, with or without a port {HINT}"),
@@ -179,7 +182,7 @@ def test_wrong_line_of_a_server_file_is_told_and_the_others_are_used(tmp_path: P
     servers, problems = servers_in(path, b"9.9.9.9\n1.1.1.1#53\nfile:/etc/ip\n8.8.8.8\n")
     assert servers == ["9.9.9.9:53", "8.8.8.8:53"]
     assert problems == [
-        f'{path}:2: "1.1.1.1#53" is not an IP address, with or without a port {HINT}',
+        f'{path}:2: "1.1.1.1#53" is not an IP address, with or without a port (try "1.1.1.1:53")',
         f'{path}:3: "file:/etc/ip" is a file in a file (write the addresses here)',
     ]
 

@@ -8,7 +8,15 @@ import pytest
 from rich.console import Console
 
 from fastdns.cli.figures import in_days, in_octets, in_rate, in_share, in_time
-from fastdns.cli.top_picture import Block, Busiest, Picture, Reading, UpstreamRates, picture
+from fastdns.cli.top_picture import (
+    Block,
+    Busiest,
+    History,
+    Picture,
+    Reading,
+    UpstreamRates,
+    picture,
+)
 from fastdns.cli.top_screen import layout
 from fastdns.counters import Pages
 
@@ -37,10 +45,10 @@ def left(shown: Picture) -> list[dict[str, tuple[str, ...]]]:
     ("seconds", "text"),
     [
         (None, "-"),
-        (0.0, "0.0 us"),
-        (0.0000032, "3.2 us"),
-        (0.0000123, "12 us"),
-        (0.00099949, "999 us"),
+        (0.0, "0.0 µs"),
+        (0.0000032, "3.2 µs"),
+        (0.0000123, "12 µs"),
+        (0.00099949, "999 µs"),
         (0.0009996, "1.0 ms"),
         (0.0414, "41 ms"),
         (1.23, "1.2 s"),
@@ -68,7 +76,7 @@ def test_sizes_are_short(octets: int, text: str) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "text"),
-    [(-1, "0 s"), (0.9, "0 s"), (59, "59 s"), (3600, "1 h 0 min"), (1e6, "11 d 13 h")],
+    [(-1, "0 s"), (0.9, "0 s"), (59, "59 s"), (3600, "1 h"), (1e6, "11 d 13 h")],
 )
 def test_long_times_have_two_units(seconds: float, text: str) -> None:
     assert in_days(seconds) == text
@@ -88,7 +96,7 @@ def test_first_look_shows_rates_since_the_start_of_the_daemon(pages: Pages) -> N
     pages.counters(2).add("queries_udp_total", 500)
     shown = picture(None, read(pages, 10.0), {}, Busiest())
     assert left(shown)[0] == {"UDP": ("50",), "TCP": ("0",), "all": ("50",)}
-    assert shown.details.startswith("since its start; ")
+    assert shown.details.startswith("since its start: ")
 
 
 def test_later_looks_show_what_happened_in_between_in_all_processes(pages: Pages) -> None:
@@ -99,7 +107,7 @@ def test_later_looks_show_what_happened_in_between_in_all_processes(pages: Pages
     pages.counters(3).add("queries_tcp_total", 8)
     shown = picture(before, read(pages, 12.0), {}, Busiest())
     assert left(shown)[0] == {"UDP": ("21",), "TCP": ("4.0",), "all": ("25",)}
-    assert shown.details.startswith("the last 2.0 s; ")
+    assert shown.details.startswith("the last 2.0 s: ")
 
 
 def test_what_no_tier_could_answer_was_for_an_upstream(pages: Pages) -> None:
@@ -237,3 +245,38 @@ def test_refused_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
     pages.counters(2).add("queries_refused_total", 30)
     shown = picture(before, read(pages, 20), {}, Busiest())
     assert left(shown)[0]["refused"] == ("3.0",)
+
+
+def test_history_is_a_bar_for_each_interval_the_last_on_the_right(pages: Pages) -> None:
+    history = History()
+    before = read(pages, 10)
+    assert picture(None, before, {}, Busiest(), history).history == ""
+    for second, queries in ((11, 400), (12, 0), (13, 4)):
+        pages.counters(2).add("queries_udp_total", queries)
+        after = read(pages, second)
+        shown = picture(before, after, {}, Busiest(), history).history
+        before = after
+    assert shown.lstrip() == "█ ▁  at most 400 queries/s"
+    for second in range(14, 100):
+        shown = picture(before, read(pages, second), {}, Busiest(), history).history
+    assert shown.endswith("  at most 0 queries/s")
+
+
+def test_many_servfail_alarm(pages: Pages) -> None:
+    counters = pages.counters(2)
+    counters.add("responses_noerror_total", 96)
+    counters.add("responses_servfail_total", 4)
+    assert not picture(None, read(pages, 5), {}, Busiest()).right[2].alarming
+    counters.add("responses_servfail_total", 4)
+    responses = picture(None, read(pages, 5), {}, Busiest()).right[2]
+    assert [responses.rows[number][0] for number in responses.alarming] == ["SERVFAIL"]
+
+
+def test_caches_are_shown_beside_their_limits_when_these_are_known(pages: Pages) -> None:
+    pages.counters(2).add("cache_bytes", 3 << 20)
+    limits = {"cache": 64 << 20, "disk": 0}
+    shown = picture(None, Reading.of(pages, START + 5, 5, limits), {}, Busiest())
+    assert rows(shown.right[1]) == {
+        "memory": ("0", "3.0 MiB", "64 MiB"),
+        "disk": ("0", "0 B", "-"),
+    }

@@ -11,6 +11,17 @@ from ..lazy import LazyGroup
 from .survivor import go_on_in_child
 
 _LONG = {"ls", "stats", "verify", "export"}
+# What unbound-control calls it.
+UNBOUND: dict[str, tuple[str, ...]] = {
+    "lookup": ("get",),
+    "flush_type": ("rm",),
+    "flush_zone": ("flush", "--under"),
+    "flush_negative": ("flush", "--negative"),
+    "dump": ("export", "-"),
+    "dump_cache": ("export", "-"),
+    "load": ("import", "-"),
+    "load_cache": ("import", "-"),
+}
 
 
 class _CacheCommands(LazyGroup):
@@ -19,23 +30,27 @@ class _CacheCommands(LazyGroup):
         "ls": "List entries.",
         "get": "Show the records of a name and the story of each entry.",
         "rm": "Remove a name.",
-        "refresh": "Have the daemon ask upstream for a name again.",
+        "refresh": "Ask upstream for a name again.",
         "flush": "Remove a domain and all under it, or everything.",
         "stats": "Count entries and sizes.",
-        "verify": "Read everything and say what is damaged.",
+        "verify": "Read everything and name what is damaged.",
         "export": "Write all entries as lines of JSON.",
-        "import": "Take in what export wrote, or unbound's dump_cache.",
+        "import": "Read what export wrote, or unbound's dump_cache.",
     }
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    aliases = UNBOUND
+    hints = {  # noqa: RUF012
+        "dump_requestlist": "no list of what waits for an upstream is kept; "
+        "fastdns stats counts it (in_flight)",
+    }
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         # By now: what these commands import takes a tenth of a second.
-        if args[0] in _LONG:
+        if cmd_name in _LONG:
             run_when_idle()
-        elif args[0] in self.summaries:
+        elif cmd_name in self.summaries:
             give_way()
-        return super().resolve_command(ctx, args)
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         go_on_in_child()

@@ -8,7 +8,8 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
-from ...browse.names import TYPES, parse_name, parse_type
+from ...browse.items import STATES, is_pattern
+from ...browse.names import TYPES, parse_name, parse_rcode, parse_type
 from ...config.text import describe, path_text, shorten
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
@@ -32,6 +33,12 @@ def _types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[
     return [CompletionItem(name) for name in TYPES if name.startswith(incomplete.upper())]
 
 
+def name_or_pattern(ctx: click.Context, param: click.Parameter, text: str) -> bytes | str:
+    """Return a name in wire form, or the text of a glob."""
+    parsed: bytes = _parsed(parse_name)(ctx, param, text)
+    return text if is_pattern(text) else parsed
+
+
 name = click.argument("name", callback=_parsed(parse_name))
 qtype = click.argument(
     "qtype",
@@ -47,6 +54,16 @@ qtype_option = click.option(
     callback=_parsed(parse_type),
     shell_complete=_types,
     help="Only this type.",
+)
+state_option = click.option("--state-is", type=click.Choice(STATES), help="Only of this state.")
+rcode_option = click.option(
+    "--rcode",
+    metavar="R",
+    callback=_parsed(parse_rcode),
+    help="Only answers with this RCODE (NXDOMAIN …).",
+)
+negative_option = click.option(
+    "--negative", is_flag=True, help="Only negative answers: NXDOMAIN and NODATA."
 )
 under = click.option(
     "--under",

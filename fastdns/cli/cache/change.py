@@ -9,24 +9,44 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
+from ..._control import CHANGE_ALL, CHANGE_NAME
+from ...browse.items import Wanted, find
 from ...browse.reader import CacheAbsent, Reader
-from ...errors import Damaged, FastdnsError, LmdbError, MapFull
+from ...errors import REMEDY, Damaged, FastdnsError, LmdbError, MapFull
 from ...machine import keeper_requests
 from ...store.lock import writer_lock
 from ...store.store import Store
 from .site import KEEPER_SECONDS, Site
 
 LOCK_SECONDS = 2.0
+CHANGES_MAX = 500  # of the 1,024 that the daemon can be told of before it has looked
 
 
-def remove(
-    site: Site,
-    delete: Callable[[Store], int],
-    kind: int,
-    name: bytes = b"",
-    qtype: int = 0,
-) -> int:
+class Change(NamedTuple):
+    """What the daemon is to forget."""
+
+    kind: int
+    name: bytes = b""
+    qtype: int = 0
+
+
+def remove_found(site: Site, wanted: Wanted) -> int:
+    """Remove all entries that are wanted; return how many there were."""
+    keys: list[bytes] = []
+    names: set[tuple[bytes, int]] = set()
+    with site.reading() as reader:
+        for items in find(reader, wanted, site.judge()):
+            keys += [item.disk_key for item in items]
+            names |= {(item.key.name, item.key.qtype) for item in items}
+    changes = [Change(CHANGE_NAME, name, qtype) for name, qtype in sorted(names)]
+    if len(changes) > CHANGES_MAX:
+        changes = [Change(CHANGE_ALL)]  # memory forgets the others, too, and finds them on disk
+    return remove(site, lambda store: store.delete(keys), *changes) if keys else 0
+
+
+def remove(site: Site, delete: Callable[[Store], int], *changes: Change) -> int:
     """Delete on disk and have the daemon forget the same; return how many entries the disk had."""
     if site.daemon is not None and site.control is None:
         raise site.cannot_tell()
@@ -38,7 +58,8 @@ def remove(
                     removed = delete(store)
         finally:  # memory must forget it, too, where the disk could not
             if site.control is not None:
-                site.control.post(kind, name, qtype)
+                for change in changes:
+                    site.control.post(*change)
     if site.daemon is not None:
         keeper_requests.wake_workers(site.places.keeper, KEEPER_SECONDS)
     return removed
@@ -87,9 +108,7 @@ def told(place: Path) -> Iterator[None]:
     try:
         yield
     except Damaged as damage:
-        raise FastdnsError(
-            f"the disk cache {place} {damage} (the daemon puts it aside, or mends it, at its start)"
-        ) from None
+        raise FastdnsError(f"the disk cache {place} {damage} ({REMEDY})") from None
     except MapFull:
         raise FastdnsError(f"the disk cache {place} is full (cache.disk says how large)") from None
     except (LmdbError, OSError) as error:

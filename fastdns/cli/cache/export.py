@@ -13,8 +13,7 @@ from ...browse.json_lines import line_of
 from ...config.text import path_text
 from ...errors import FastdnsError
 from .. import options
-from ..output import emit, warn
-from .counted import counted
+from ..output import counted, emit, warn
 from .progress import progress
 from .replacement import InPlace, Replacement, is_written_in_place
 from .site import find_site
@@ -25,7 +24,7 @@ from .site import find_site
 @options.config_file
 @options.state
 def export(file: str, path: Path | None, state: str | None) -> None:
-    """Write all entries into FILE, or to standard output (-), a line of JSON each.
+    """Write all entries to FILE, or to standard output (-), one line of JSON each.
 
     FILE is replaced when all is written, readable by its owner only; before, and when that fails,
     it stays as it is.

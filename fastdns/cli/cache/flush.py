@@ -9,35 +9,63 @@ import click
 
 from ..._control import CHANGE_ALL, CHANGE_UNDER
 from ..._key import cache_key, is_under, range_of
+from ...browse.items import Wanted
 from ...browse.names import spell_name
+from ...config.text import path_text
 from ...store.store import Store
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from . import arguments
-from .change import remove
-from .counted import counted
+from .change import Change, remove, remove_found
 from .site import Site, find_site
 
 ROOT = b"\0"  # all names lie under it
 
 
 @click.command()
+@click.argument("name", required=False)
 @arguments.under
-@click.option("--yes", is_flag=True, help="Do not ask before everything is removed.")
+@arguments.qtype_option
+@arguments.state_option
+@arguments.rcode_option
+@arguments.negative_option
+@click.option("--yes", is_flag=True, help="Remove everything without asking.")
 @options.config_file
 @options.state
-def flush(under: bytes | None, yes: bool, path: Path | None, state: str | None) -> int:
+def flush(
+    *,
+    name: str | None,
+    under: bytes | None,
+    qtype: int | None,
+    state_is: str | None,
+    rcode: int | None,
+    negative: bool,
+    yes: bool,
+    path: Path | None,
+    state: str | None,
+) -> int:
     """Remove a domain and all names under it; without --under everything.
 
-    Works with the daemon running, hung or stopped. Everything: asks on a terminal, and needs --yes
-    where it cannot ask.
+    The other options limit it to such entries. Works with the daemon running, hung or stopped.
+    Before it removes everything it asks; where it cannot ask, it needs --yes.
     """
-    everything = under in (None, ROOT)
+    if name is not None:
+        shown = path_text(name)
+        raise click.UsageError(
+            f"to remove one name: fastdns cache rm {shown}; "
+            f"with all names under it: fastdns cache flush --under {shown}"
+        )
+    wanted = Wanted(under=under, qtype=qtype, state=state_is, rcode=rcode, negative=negative)
+    is_filtered = (qtype, state_is, rcode, negative) != (None, None, None, False)
+    everything = under in (None, ROOT) and not is_filtered
     if everything and not yes and not _may_ask():
-        raise click.UsageError("this removes every entry: say --yes, or --under DOMAIN")
+        raise click.UsageError("this removes every entry: add --yes, or --under DOMAIN")
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
         raise site.absent()
+    if is_filtered:
+        emit(f"removed {counted(remove_found(site, wanted))}\n")
+        return 0
     site.take_in()
     if everything and not (yes or click.confirm(f"Remove all of {site.path}?", err=True)):
         return fail("nothing was removed")
@@ -56,7 +84,7 @@ def _may_ask() -> bool:
 
 def _remove(site: Site, under: bytes | None) -> int:
     if under is None or under == ROOT:
-        return remove(site, Store.clear, CHANGE_ALL)
+        return remove(site, Store.clear, Change(CHANGE_ALL))
 
     def is_wanted(disk_key: bytes) -> bool:
         try:
@@ -67,4 +95,4 @@ def _remove(site: Site, under: bytes | None) -> int:
     def delete(store: Store) -> int:
         return store.delete_range(range_of(under), is_wanted)
 
-    return remove(site, delete, CHANGE_UNDER, under)
+    return remove(site, delete, Change(CHANGE_UNDER, under))

@@ -10,19 +10,20 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...browse.items import SORTS, STATES, Item, Judge, Wanted, find, find_sorted
+from ...browse.items import SORTS, Item, Judge, Wanted, find, find_sorted
 from ...browse.names import spell_class, spell_rcode, spell_type
 from ...browse.reader import Reader
 from .. import options
-from ..output import emit, fail, warn
+from ..figures import in_a_few_letters
+from ..output import counted, emit, fail, warn
 from . import arguments
-from .counted import counted
 from .progress import progress
 from .site import find_site
 
 if TYPE_CHECKING:
     from rich.console import Console
 
+Columns = tuple[tuple[str, int], ...]  # a title, a width; a negative one: figures
 # The name is the last, so that columns stand straight without knowing what is still to come.
 COLUMNS = (
     ("STATE", 7),
@@ -36,6 +37,9 @@ COLUMNS = (
     ("NAME", 0),
 )
 WIDEST = 2000  # characters of a line; a name may have a thousand
+# On a terminal without --long: what fits in a line, and the name in the rest of it.
+SHORT = (("STATE", 7), ("TTL", -3), ("HITS", -5), ("TYPE", 5), ("ANSWER", 8), ("NAME", 0))
+NARROWEST = 20  # characters of a name
 COLORS = {"fresh": "green", "stale": "yellow", "expired": "red"}
 
 
@@ -43,13 +47,16 @@ COLORS = {"fresh": "green", "stale": "yellow", "expired": "red"}
 @click.argument("pattern", required=False)
 @arguments.under
 @arguments.qtype_option
-@click.option("--state-is", type=click.Choice(STATES), help="Only entries of this state.")
+@arguments.state_option
+@arguments.rcode_option
+@arguments.negative_option
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
-    help="First what expires soonest, has most hits, is largest, is oldest.",
+    help="First what expires soonest, has most hits, is largest, or is oldest.",
 )
-@click.option("--limit", metavar="N", type=click.IntRange(1), help="At most so many entries.")
+@click.option("--limit", metavar="N", type=click.IntRange(1), help="Stop after N entries.")
+@click.option("--long", "in_full", is_flag=True, help="On a terminal: all columns, names in full.")
 @arguments.as_json
 @options.config_file
 @options.state
@@ -59,19 +66,24 @@ def ls(
     under: bytes | None,
     qtype: int | None,
     state_is: str | None,
+    rcode: int | None,
+    negative: bool,
     sort: str | None,
     limit: int | None,
+    in_full: bool,
     as_json: bool,
     path: Path | None,
     state: str | None,
 ) -> int:
-    """List entries, all of them or those whose names fit PATTERN.
+    """List all entries, or those whose names fit PATTERN.
 
-    PATTERN is a glob (*, ?, [a-z]) for whole names as they are printed, in small or capital
-    letters, with or without the final dot. Exit status 1 when nothing fits.
+    PATTERN is as in a shell (*, ?, [a-z]) and has to fit the whole name, in any case, with or
+    without the final dot. Exit status 1: nothing fits.
     """
-    show = _shown_as(as_json)
-    wanted = Wanted(pattern=pattern, under=under, qtype=qtype, state=state_is)
+    show = _shown_as(as_json, in_full=in_full)
+    wanted = Wanted(
+        pattern=pattern, under=under, qtype=qtype, state=state_is, rcode=rcode, negative=negative
+    )
     site = find_site(path, state, shows_records=as_json)
     with site.reading() as reader:
         shown = _print(_found(reader, wanted, site.judge(), sort, limit), limit, show)
@@ -114,7 +126,7 @@ def _print(
     return shown
 
 
-def _shown_as(as_json: bool) -> Callable[[list[Item]], None]:
+def _shown_as(as_json: bool, *, in_full: bool) -> Callable[[list[Item]], None]:
     """Return what prints a batch: lines of JSON, a table on a terminal, else plain columns."""
     if as_json:
         return lambda items: emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
@@ -122,8 +134,8 @@ def _shown_as(as_json: bool) -> Callable[[list[Item]], None]:
         from rich.console import Console  # noqa: PLC0415 - a pipe does not pay for it
 
         # Plain text only: emoji would be imported when we may no longer read where rich lies.
-        # As wide as it comes out: a long name goes on in the next line, and nothing is cut.
-        return _Table(Console(emoji=False, markup=False, highlight=False, width=WIDEST)).show
+        console = Console(emoji=False, markup=False, highlight=False)
+        return (_Table if in_full else _Lines)(console).show
     return _Columns().show
 
 
@@ -139,10 +151,35 @@ class _Columns:
         emit("".join(_aligned(row) + "\n" for row in rows))
 
 
+class _Lines:
+    """A line an entry, which a terminal shows whole: a long name is cut in its middle."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._has_heading = False
+
+    def show(self, items: list[Item]) -> None:
+        if not self._has_heading:
+            self._has_heading = True
+            self._print(tuple(title for title, _ in SHORT), "bold")
+        for item in items:
+            self._print(_short_cells(item), COLORS[item.state])
+
+    def _print(self, cells: tuple[str, ...], style: str) -> None:
+        *others, name = cells
+        before = _aligned(tuple(others), SHORT[:-1])
+        room = max(self._console.width - len(before) - 2, NARROWEST)
+        if len(name) > room:
+            half = (room - 1) // 2
+            name = f"{name[: room - 1 - half]}…{name[-half:]}"  # whose it is stands at its end
+        self._console.print(f"{before}  {name}", style=style, soft_wrap=True)
+
+
 class _Table:
     """A table a batch, each with the same columns, the heading over the first."""
 
     def __init__(self, console: Console) -> None:
+        console.width = WIDEST  # as wide as it comes out: a long name goes on in the next line
         self._console = console
         self._has_heading = False
 
@@ -163,9 +200,18 @@ class _Table:
         self._console.print(table)
 
 
+def _short_cells(item: Item) -> tuple[str, ...]:
+    entry = item.entry
+    answer = spell_rcode(entry.rcode)
+    if entry.rcode == 0:
+        answer = "NODATA" if entry.negative else ""
+    hits = str(entry.hits) if entry.hits < 100_000 else f"{entry.hits // 1000}k"
+    ttl = in_a_few_letters(item.ttl) if item.ttl else "-"
+    return item.state, ttl, hits, _type_of(item), answer, item.name
+
+
 def _cells(item: Item) -> tuple[str, ...]:
     key, age = item.key, item.age
-    spelled = spell_type(key.qtype)
     flags = [word for word, is_set in (("DO", key.do), ("CD", key.cd)) if is_set]
     return (
         item.state,
@@ -174,14 +220,20 @@ def _cells(item: Item) -> tuple[str, ...]:
         str(item.entry.hits),
         str(item.entry.size),
         spell_rcode(item.entry.rcode),
-        spelled if key.qclass == 1 else f"{spell_class(key.qclass)}/{spelled}",
+        _type_of(item),
         "+".join(flags) or "-",
         item.name,
     )
 
 
-def _aligned(cells: tuple[str, ...]) -> str:
+def _type_of(item: Item) -> str:
+    """Return the type; the class as well where it is not IN."""
+    spelled = spell_type(item.key.qtype)
+    return spelled if item.key.qclass == 1 else f"{spell_class(item.key.qclass)}/{spelled}"
+
+
+def _aligned(cells: tuple[str, ...], columns: Columns = COLUMNS) -> str:
     return "  ".join(
         cell.rjust(-width) if width < 0 else cell.ljust(width)
-        for cell, (_, width) in zip(cells, COLUMNS, strict=True)
+        for cell, (_, width) in zip(cells, columns, strict=True)
     )

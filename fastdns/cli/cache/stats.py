@@ -19,6 +19,7 @@ from .progress import progress
 from .site import find_site
 
 BAR = 40  # characters
+NAMES = 14
 
 
 @click.command()
@@ -27,7 +28,7 @@ BAR = 40  # characters
 @options.state
 def stats(as_json: bool, path: Path | None, state: str | None) -> None:
     """Count entries by state and TTL left, and tell sizes and what is written a day."""
-    show = _show_tables if sys.stdout is not None and sys.stdout.isatty() else _show_lines
+    show = _show_words if sys.stdout is not None and sys.stdout.isatty() else _show_lines
     site = find_site(path, state)
     with site.reading() as reader:
         facts = reader.facts()
@@ -59,51 +60,45 @@ def _plain(value: object) -> str:
     return "NaN" if value is None else str(value)
 
 
-def _show_tables(told: dict[str, Any]) -> None:
+def _show_words(told: dict[str, Any]) -> None:
     from rich.console import Console  # noqa: PLC0415 - a pipe does not pay for it
-    from rich.table import Table  # noqa: PLC0415
 
     console = Console(emoji=False, markup=False, highlight=False)
-    table = Table(title=f"disk cache {told['path']}", show_header=False)
-    table.add_column()
-    table.add_column(justify="right")
-    table.add_column()
-    for row in _rows(told):
-        table.add_row(*row)
-    console.print(table)
-    bars = Table(title="TTL left of fresh entries")
-    bars.add_column("seconds")
-    bars.add_column("entries", justify="right")
-    bars.add_column("", min_width=BAR)
+    console.print(f"disk cache {told['path']}\n", soft_wrap=True)
+    for name, text in _rows(told):
+        console.print(f"{name:<{NAMES}} {text}", soft_wrap=True)
+    console.print("\nhow long fresh entries live yet")
     most = max((one["entries"] for one in told["ttl_histogram"]), default=0) or 1
     for one in told["ttl_histogram"]:
-        span = f"{one['from']} and more" if one["below"] is None else f"under {one['below']}"
-        bars.add_row(span, f"{one['entries']:,}", "#" * round(BAR * one["entries"] / most))
-    console.print(bars)
+        from_, below = one["from"], one["below"]
+        span = f"{in_days(from_)} or longer" if below is None else f"under {in_days(below)}"
+        bar = "#" * round(BAR * one["entries"] / most)
+        console.print(f"{span:<{NAMES}} {one['entries']:>9,} {bar}".rstrip())
 
 
-def _since(told: dict[str, Any]) -> str:
-    since = told["written_since"]
-    return "" if since is None else f"since {in_date(since, time.time())}"
-
-
-def _rows(told: dict[str, Any]) -> list[tuple[str, str, str]]:
+def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
+    """Name and text of what there is to say."""
     entries = told["entries"]
-    rows = [("entries", f"{entries:,}", "")]
-    for name in ("fresh", "stale", "expired", "negative"):
-        rows.append((name, f"{told[name]:,}", in_share(told[name], entries)))
-    if told["damaged"]:
-        rows.append(("damaged", f"{told['damaged']:,}", "see fastdns cache verify"))
+    states = ", ".join(f"{told[name]:,} {name}" for name in ("fresh", "stale", "expired"))
     oldest, written = told["oldest_seconds"], told["written_bytes_per_day"]
-    live, room = told["live_bytes"], told["map_bytes"]
+    rows = [("entries", f"{entries:,}: {states}" if entries else "none")]
+    if told["negative"]:
+        share = in_share(told["negative"], entries)
+        rows.append(("negative", f"{told['negative']:,} of them ({share}): NXDOMAIN or no data"))
+    if told["damaged"]:
+        rows.append(("damaged", f"{told['damaged']:,} more; see fastdns cache verify"))
+    used = f"{in_octets(told['live_bytes'])} of {in_octets(told['map_bytes'])} used"
     rows += [
-        ("hits", f"{told['hits']:,}", "answers served, kept over restarts"),
-        ("oldest", "-" if oldest is None else in_days(oldest), ""),
-        ("entries take", in_octets(told["entry_bytes"]), ""),
-        ("map in use", in_octets(live), in_share(live, room)),
-        ("map", in_octets(room), f"file {in_octets(told['file_bytes'])}"),
-        ("written a day", "-" if written is None else in_octets(written), _since(told)),
+        ("disk", f"{used} ({in_share(told['live_bytes'], told['map_bytes'])})"),
+        ("file", in_octets(told["file_bytes"])),
+        ("hits", f"{told['hits']:,} answers served from these entries, before restarts as well"),
     ]
+    if oldest is not None:
+        rows.append(("oldest entry", in_days(oldest)))
+    if (since := told["written_since"]) is not None:
+        text = "known ten minutes after" if written is None else f"{in_octets(written)} since"
+        rows.append(("written a day", f"{text} {in_date(since, time.time())}"))
     if len(told["origins"]) > 1:
-        rows.append(("groups of upstreams", str(len(told["origins"])), "only one is in use"))
+        count = len(told["origins"])
+        rows.append(("upstreams", f"entries of {count} sets of upstreams; only one set is in use"))
     return rows

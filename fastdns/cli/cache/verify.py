@@ -8,8 +8,7 @@ import click
 
 from ...browse.verify import find_damage
 from .. import options
-from ..output import emit, fail
-from .counted import counted
+from ..output import counted, emit, fail
 from .progress import progress
 from .site import find_site
 from .survivor import leave_note
@@ -21,7 +20,7 @@ SHOWN = 100  # damaged entries told one by one
 @options.config_file
 @options.state
 def verify(path: Path | None, state: str | None) -> int:
-    """Read every entry and judge it; exit 1 when something is damaged, and say what.
+    """Read every entry and name what is damaged; exit status 1 if something is.
 
     Damaged entries are misses to the daemon, which asks upstream and writes them anew. `rm` removes
     one, `flush` all.

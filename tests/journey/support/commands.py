@@ -29,6 +29,20 @@ FIELDS = [
 ]
 
 
+def fastdns(*arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run a command, which must end without a traceback."""
+    done = subprocess.run(
+        [*FASTDNS, *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert "Traceback" not in done.stderr
+    return done
+
+
 def cache(
     state: Path | None, *arguments: str, text_in: str = "", status: int | None = 0
 ) -> subprocess.CompletedProcess[str]:

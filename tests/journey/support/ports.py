@@ -1,9 +1,10 @@
-"""Ports of loopback that nobody uses at the moment."""
+"""Ports of loopback: those that nobody uses at the moment, and who listens on one."""
 
 from __future__ import annotations
 
 import random
 import socket
+from pathlib import Path
 
 # The kernel chooses from 32768 on, and fastdns asks upstreams from ports above 16383.
 OURS = 6_000, 16_000
@@ -49,3 +50,10 @@ def free_port(host: str = "127.0.0.1") -> int:
         _claims.append(claim)
         return port
     raise RuntimeError(f"no port of {host} is free for both UDP and TCP")
+
+
+def udp_sockets(port: int) -> list[str]:
+    """The inodes of the sockets of IPv4 that are bound to a port."""
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port]

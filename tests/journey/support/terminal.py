@@ -16,7 +16,10 @@ import threading
 from collections.abc import Callable, Sequence
 
 WAIT_SECONDS = 10.0
-PIECE = re.compile(r"\x1b\[([?0-9;]*)([A-Za-z])|([\x00-\x1f\x7f])|([^\x00-\x1f\x7f]+)")
+# A sequence of which the rest is still to come is not one yet.
+PIECE = re.compile(
+    r"\x1b\[([?0-9;]*)([A-Za-z])|((?!\x1b(?:\[[?0-9;]*)?\Z)[\x00-\x1f\x7f])|([^\x00-\x1f\x7f]+)"
+)
 
 
 class Page:

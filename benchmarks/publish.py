@@ -1,10 +1,12 @@
-"""Put the figures of runs into the README: readme.py RESULT.json … (also of restart_under_load.py).
+"""Put the figures of runs into docs/benchmarks.md: publish.py RESULT.json …
 
-What stands between the two marks there is written anew, with command, machine and date; the plots
-that run.py has drawn beside a result are shown.
+The runs are those of run.py and restart_under_load.py. What stands between the two marks there is
+written anew, with command, machine and date; the plots that run.py has drawn beside a result are
+shown.
 """
 
 import json
+import os
 import re
 import sys
 from pathlib import Path
@@ -14,8 +16,8 @@ from typing import Any
 import plots
 import report
 
-README = Path(__file__).resolve().parents[1] / "README.md"
-BEGIN, END = "<!-- benchmarks/readme.py: begin -->", "<!-- benchmarks/readme.py: end -->"
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "benchmarks.md"
+BEGIN, END = "<!-- benchmarks/publish.py: begin -->", "<!-- benchmarks/publish.py: end -->"
 NAMES = {
     "floor": "floor: a C server that appends a fixed answer",
     "fastdns": "**fastdns**",
@@ -105,7 +107,7 @@ def restarts(result: Result) -> list[str]:
     ]
     for event, found in result["events"].items():
         if "failed" in found:
-            raise SystemExit(f"readme: {event} failed in that run: {found['failed']}")
+            raise SystemExit(f"publish: {event} failed in that run: {found['failed']}")
         counts = (f"{found[key]:,}" for key in ("times", "queries", "lost"))
         name = {"kill": "`kill -9` of a worker"}.get(event, event)
         lines.append(row([name, *counts, f"{found['worst_ms']:.0f}"]))
@@ -123,19 +125,19 @@ def section(path: Path) -> str:
     for name in SHOWN:
         drawn = path.with_name(f"{path.stem}-{name}.svg").resolve()
         if drawn.exists():
-            lines.append(f"![{plots.PLOTS[name][0]}]({drawn.relative_to(README.parent)})")
+            lines.append(f"![{plots.PLOTS[name][0]}]({os.path.relpath(drawn, PAGE.parent)})")
     return "\n".join([*lines, "", *own(result)]).strip()
 
 
 def main() -> None:
     if len(sys.argv) < 2:
-        raise SystemExit("usage: readme.py RESULT.json …")
-    before, begin, rest = README.read_text().partition(BEGIN)
+        raise SystemExit("usage: publish.py RESULT.json …")
+    before, begin, rest = PAGE.read_text().partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise SystemExit(f"readme: {README} has not the lines {BEGIN} and {END}")
+        raise SystemExit(f"publish: {PAGE} has not the lines {BEGIN} and {END}")
     text = "\n\n".join(section(Path(name)) for name in sys.argv[1:])
-    README.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
+    PAGE.write_text(f"{before}{BEGIN}\n{text}\n{END}{after}")
 
 
 if __name__ == "__main__":

@@ -1,0 +1,96 @@
+"""`fastdns status`: how the running daemon is, on one screen."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..config.load import load_places
+from ..config.text import escape
+from ..counters import Pages
+from . import options
+from .figures import in_a_word, in_days, in_number, in_octets, in_time
+from .health import summary, warnings
+from .output import emit
+from .owner import become_owner
+from .running import await_newest, pages_of_running, told_by_supervisor
+
+INDENT = 12
+
+
+@click.command()
+@options.config_file
+@options.state
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def status(path: Path | None, state: str | None, as_json: bool) -> None:
+    """Show on one screen how the running daemon is; exit 1 when none runs."""
+    places = load_places(path, state=state)
+    become_owner(places.state_dir)
+    pages = pages_of_running(places)
+    await_newest(pages, places)
+    told, problem = told_by_supervisor(places)
+    totals = pages.totals()
+    wrong = [*([problem] if problem else []), *warnings(pages, totals)]
+    if as_json:
+        about = {
+            "pid": pages.pid,
+            "start_time_seconds": pages.started_at,
+            "summary": summary(pages, totals),
+            "upstreams": [{"name": one.name, "alive": one.alive} for one in pages.upstreams()],
+            "warnings": wrong,
+        }
+        emit(json.dumps(about | told) + "\n")
+        return
+    emit("".join(f"{line}\n" for line in _lines(pages, totals, told, wrong)))
+
+
+def _lines(
+    pages: Pages, totals: dict[str, int], told: dict[str, Any], wrong: list[str]
+) -> list[str]:
+    now = time.time()
+    up = in_days(now - pages.started_at)
+    version = told.get("version", __version__)
+    workers = f", {in_number(told['workers'], 'worker')}" if told else ""
+    lines = [
+        f"fastdns {version}, pid {pages.pid}, up {up}{workers}",
+        summary(pages, totals),
+        "",
+    ]
+    if told:
+        lines += _named("listens on", told["addresses"])
+    upstreams = [
+        f"{escape(one.name)} {in_a_word(one)}" + (f", {in_time(one.rtt)}" if one.alive else "")
+        for one in pages.upstreams()
+    ]
+    lines += _named("upstreams", upstreams or ["not known yet"])
+    lines += _named(
+        "cache",
+        [
+            f"{_entries(totals['cache_entries'])} in memory, "
+            f"{_of(totals['cache_bytes'], told.get('memory_limit_bytes'))}",
+            f"{_entries(totals['disk_entries'])} on disk, "
+            f"{_of(totals['disk_bytes'], told.get('disk_limit_bytes'))}",
+        ],
+    )
+    if told and told["reloaded_at"] is not None:
+        refused = ", refused" if told["reload_problem"] else ""
+        lines += _named("last reload", [f"{in_days(now - told['reloaded_at'])} ago{refused}"])
+    return lines + _named("warnings", wrong or ["none"])
+
+
+def _named(name: str, values: list[str]) -> list[str]:
+    """Return a line for each value, the first with the name before it."""
+    return [f"{name if number == 0 else '':<{INDENT}} {one}" for number, one in enumerate(values)]
+
+
+def _entries(count: int) -> str:
+    return in_number(count, "entry", "entries")
+
+
+def _of(octets: int, limit: int | None) -> str:
+    return f"{in_octets(octets)} of {in_octets(limit)}" if limit else in_octets(octets)

@@ -1,0 +1,113 @@
+"""`fastdns status`: how a daemon is, on one screen, whatever is wrong with it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+from .support.client import ask, eventually
+from .support.commands import fastdns
+from .support.daemon import Fastdns, address_of
+from .support.false_upstream import FalseUpstream, silence
+
+
+def status(daemon: Fastdns) -> dict[str, str]:
+    """Return the lines of the screen by the word they begin with; the first two by number."""
+    done = fastdns("status", "--state", str(daemon.state_dir))
+    assert (done.returncode, done.stderr) == (0, "")
+    first, second, _, *lines = done.stdout.splitlines()
+    named = (re.match("(.{12}) (.*)", line) for line in lines)
+    return {"1": first, "2": second} | {m[1].strip(): m[2] for m in named if m and m[1].strip()}
+
+
+def test_status_of_a_sound_daemon_fits_on_a_screen(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    name = upstream.new_name()
+    for _ in range(4):
+        ask(daemon, name)
+    seen = status(daemon)
+    assert re.fullmatch(r"fastdns \S+, pid \d+, up \d+ s, 1 worker", seen["1"])
+    wanted = r"4 queries, 75 % from the cache, p50 [\d.]+ [µm]s, 1 upstream alive, nothing wrong"
+    assert re.fullmatch(wanted, seen["2"])
+    assert seen["listens on"] == "{}:{}".format(*daemon.addresses[0])
+    assert re.fullmatch(rf"{address_of(upstream)} alive, [\d.]+ [µm]s", seen["upstreams"])
+    assert re.fullmatch(r"1 entry in memory, [\d.]+ [KM]iB of \d+ MiB", seen["cache"])
+    assert seen["warnings"] == "none"
+    assert "last reload" not in seen
+
+
+def test_status_names_a_dead_upstream(start_fastdns: Callable[..., Fastdns]) -> None:
+    with FalseUpstream(silence) as dead, FalseUpstream() as good:
+        daemon = start_fastdns(upstream=[dead, good])
+
+        def seen_after_a_query() -> dict[str, str]:
+            ask(daemon, good.new_name())
+            return status(daemon)
+
+        seen = eventually(seen_after_a_query, lambda seen: seen["warnings"] != "none")
+    assert "1 of 2 upstreams alive" in seen["2"]
+    assert "nothing wrong" not in seen["2"]
+    assert seen["warnings"] == f"upstream {address_of(dead)} does not answer"
+
+
+def test_status_tells_of_a_reload_that_was_refused(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config="workers = 1")
+    assert daemon.reload().returncode == 0
+    assert re.fullmatch(r"\d+ s ago", status(daemon)["last reload"])
+    daemon.configure("cache = 5")
+    assert daemon.reload().returncode == 2
+    seen = status(daemon)
+    assert re.fullmatch(r"\d+ s ago, refused", seen["last reload"])
+    assert re.fullmatch("not reloaded: .*: cache: .*", seen["warnings"])
+
+
+def test_status_names_processes_that_hang(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    hung = {"worker": daemon.workers[0], "keeper": daemon.keeper}
+    for pid in hung.values():
+        os.kill(pid, signal.SIGSTOP)
+
+    def warned() -> list[str]:
+        done = fastdns("status", "--json", "--state", str(daemon.state_dir))
+        told = json.loads(done.stdout)
+        assert ("nothing wrong" in told["summary"]) is (not told["warnings"])
+        return sorted(told["warnings"])
+
+    keeper, worker = eventually(warned, lambda told: len(told) == 2)
+    begins = "the {} (pid {}) has shown no sign of life for "
+    assert worker.startswith(begins.format("worker", hung["worker"]))
+    assert keeper.startswith(begins.format("keeper", hung["keeper"]))
+    assert worker.endswith(f"kill -9 {hung['worker']} (another one takes over)")
+    for pid in hung.values():
+        os.kill(pid, signal.SIGCONT)
+
+
+def test_status_answers_for_a_supervisor_that_hangs(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    os.kill(daemon.pid, signal.SIGSTOP)
+    try:
+        done = fastdns("status", "--json", "--state", str(daemon.state_dir))
+    finally:
+        os.kill(daemon.pid, signal.SIGCONT)
+    told = json.loads(done.stdout)
+    assert told["pid"] == daemon.pid
+    [warning] = told["warnings"]
+    assert warning.startswith("the supervisor does not answer at ")
+
+
+def test_status_without_a_daemon_says_so(tmp_path: Path) -> None:
+    done = fastdns("status", "--state", str(tmp_path))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("fastdns: no daemon runs with state_dir ")
