@@ -35,7 +35,7 @@ help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
 	@echo "make run     start fastdns on 127.0.0.1:5353   (ARGS=\"--upstream 9.9.9.9\")"
 	@echo "make test    run the tests                     (ARGS=\"-k cache\")"
-	@echo "make test-quick   those that take no time"
+	@echo "make test-quick   those that take less than a minute"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"

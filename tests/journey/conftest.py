@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from .support import leftovers
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 from .support.nsd import Nsd
@@ -39,6 +40,7 @@ class OpenDirectories:
 def tmp_path_factory() -> Iterator[OpenDirectories]:
     with tempfile.TemporaryDirectory(prefix="fastdns-test-", ignore_cleanup_errors=True) as place:
         Path(place).chmod(0o755)
+        leftovers.made(Path(place))
         yield OpenDirectories(Path(place))
 
 

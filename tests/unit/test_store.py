@@ -634,6 +634,7 @@ def test_examination_of_no_cache_finds_nothing(tmp_path: Path) -> None:
         (b"not a key", value_of("a.test")),
         (place_of("other.test"), value_of("a.test")),
     ],
+    ids=["no entry", "no key", "of another name"],
 )
 def test_examination_counts_an_entry_that_is_none(
     store: Store, disk_place: bytes, value: bytes

@@ -16,6 +16,7 @@ from typing import ClassVar
 
 from fastdns.counters import Pages
 
+from . import leftovers
 from .manager import ServiceManager
 
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
@@ -92,6 +93,7 @@ class Fastdns:
         )
         self.pid = self.process.pid
         Fastdns.running.append(self)
+        leftovers.started(self.pid)
         self._reader = threading.Thread(target=self._collect, daemon=True)
         self._reader.start()
         try:
@@ -235,6 +237,7 @@ class Fastdns:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
+        leftovers.ended(self.pid)
         self._reader.join(STOP_SECONDS)
 
     def __enter__(self) -> Fastdns:

@@ -146,13 +146,13 @@ class FalseUpstream:
             self.on(name, behaviour)
         return name
 
-    def asked(self, name: str | None = None) -> list[Asked]:
-        """What was asked so far, all of it or about name, without repeats; `queries` has those."""
+    def asked(self, name: str | None = None, *, repeats: bool = False) -> list[Asked]:
+        """What was asked so far, all of it or about name, without the repeats or with them."""
         wanted = name and dns.name.from_text(name)
         return [
             asked
             for asked in self.queries
-            if not asked.is_repeat and (not wanted or asked.name == wanted)
+            if (repeats or not asked.is_repeat) and (not wanted or asked.name == wanted)
         ]
 
     def wait_for(
