@@ -29,12 +29,13 @@ LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basen
 # nsd lives in sbin, which a plain user's PATH lacks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help dev run test lint bench bench-peers deb test-deb FORCE
+.PHONY: help dev run test test-quick lint bench bench-peers deb test-deb FORCE
 
 help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
 	@echo "make run     start fastdns on 127.0.0.1:5353   (ARGS=\"--upstream 9.9.9.9\")"
 	@echo "make test    run the tests                     (ARGS=\"-k cache\")"
+	@echo "make test-quick   those that take no time"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
@@ -73,9 +74,18 @@ compiled:
 run: compiled
 	@exec $(BIN)/fastdns serve --listen $(LISTEN) --state $(STATE) $(ARGS)
 
+# Units, documents, and the journeys that only ask one daemon.
+QUICK := tests/unit $(wildcard tests/test_*.py) \
+	$(patsubst %,tests/journey/test_%.py,answers_match_upstream headers_and_edns hostile_queries spoofed_replies)
+
+# All tests run beside each other. A selection pays for no more workers than it asks for: ARGS="-n4 …".
 test: dev
 	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=auto)
+
+test-quick: dev
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
+	$(BIN)/python -m pytest --numprocesses=auto $(QUICK)
 
 .PHONY: documents
 documents: dev

@@ -18,6 +18,7 @@ MODULES = [
     "_wire",
     "_scrub",
     "_siphash",
+    "_pages",
     "_clock",
     "_answer",
     "_special_names",

@@ -5,11 +5,11 @@ from typing import NamedTuple
 COUNTERS: tuple[tuple[str, str, str], ...]  # name, group, meaning
 GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
-LAYOUT: tuple[int, int, int, int, int, int]
+LAYOUT: tuple[int, int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):
-    """What is known of an upstream; `rtt` in seconds."""
+    """What is known of an upstream; `rtt` in seconds, None: unknown."""
 
     name: str
     alive: bool
@@ -17,6 +17,11 @@ class UpstreamState(NamedTuple):
     queries: int
     failures: int
     edns: bool = True  # False: it is asked without, since it answers nothing else
+    since: float = 0.0  # when it has replied last, or, dead, been asked in vain; 0: never
+    error: int = 0  # errno of the last failure; 0: no reply in time
+    rcode: int = 0  # with which it answers everything; 0: it does not
+    recurses: bool = True
+    lacks_edns: bool = False  # it is sure by now that it takes none
 
 class Counters:
     """The slot of one process, to write to."""
@@ -28,12 +33,7 @@ class Counters:
     def observe_miss(self, seconds: float) -> None: ...
     def show_life(self, ahead: float = 0) -> None: ...
     def show_upstreams(
-        self,
-        states: Iterable[
-            UpstreamState
-            | tuple[str, bool, float | None, int, int]
-            | tuple[str, bool, float | None, int, int, bool]
-        ],
+        self, states: Iterable[UpstreamState | tuple[str, bool, float | None, int, int]]
     ) -> None: ...
     def shown_upstreams(self) -> list[UpstreamState]: ...
     def retire(self) -> None: ...

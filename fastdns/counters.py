@@ -8,30 +8,40 @@ from __future__ import annotations
 import mmap
 import os
 import struct
+import time
 from collections.abc import Sequence
 from itertools import product
 from os import PathLike
-from typing import Self
+from typing import NamedTuple, Self
 
 from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState, read_upstreams
 from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
 
 DAY_SECONDS = 86400.0
 KNOWN_AFTER_SECONDS = 600.0  # before, what a day brings at this rate would be a guess
+SHOWN_SECONDS = 2.0  # within which every worker has shown what it knows of the upstreams
 SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; the others follow
 
-SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT = LAYOUT
+SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT = LAYOUT
 NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
-VERSION = 3  # another one is another layout of slots, or another order of counters
+VERSION = 4  # another one is another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
 
 
 class AnotherVersion(ValueError):
     """The pages are those of a fastdns that lays them out in another way."""
+
+
+class Silent(NamedTuple):
+    """A process that has shown no sign of life for some time: it hangs, or has been stopped."""
+
+    name: str
+    pid: int
+    seconds: float
 
 
 class Pages:
@@ -121,6 +131,18 @@ class Pages:
         """Return when a process has last shown life, by time.monotonic; 0: never."""
         return self._words[self._at(slot, ALIVE_AT)] / 1e9
 
+    def silent(self, since: float) -> list[Silent]:
+        """Return the keeper and the workers that have shown no sign of life since then.
+
+        The time is by time.monotonic. Those that have not begun, or have ended, are left out.
+        """
+        now = time.monotonic()
+        return [
+            Silent("keeper" if slot == KEEPER_SLOT else "worker", self._pid(slot), now - at)
+            for slot in range(KEEPER_SLOT, self.slots)
+            if 0.0 < (at := self.alive_at(slot)) < since
+        ]
+
     def is_in_disk(self, slot: int) -> bool:
         """Whether a process is in a look-up in the disk cache."""
         return bool(self._words[self._at(slot, IN_DISK_AT)])
@@ -134,29 +156,21 @@ class Pages:
         return [read_upstreams(self._memory, start) for start in starts]
 
     def upstreams(self) -> list[UpstreamState]:
-        """Return the same, put together: an upstream that answers one of the processes is alive.
+        """Return the same, put together: the newest that one of the processes has seen is true.
 
         Those that only processes asked that are gone are left out, unless all are gone.
         """
-        together: dict[str, UpstreamState] = {}
         tables = self.upstream_tables()
         asked = {state.name for shown_at, states in tables if shown_at for state in states}
-        for _, states in tables:
-            for state in states:
-                if asked and state.name not in asked:
-                    continue
-                known = together.get(state.name)
-                together[state.name] = state if known is None else _merge(known, state)
-        return list(together.values())
+        return [one for one in _together(tables) if one.name in asked or not asked]
 
     def upstreams_shown_since(self, moment: float) -> list[UpstreamState]:
         """Return what processes know that have shown it since then (by time.monotonic)."""
-        together: dict[str, UpstreamState] = {}
-        for shown_at, states in self.upstream_tables():
-            for state in states if shown_at and shown_at >= moment else ():
-                known = together.get(state.name)
-                together[state.name] = state if known is None else _merge(known, state)
-        return list(together.values())
+        tables = self.upstream_tables()
+        return _together([(at, states) for at, states in tables if at and at >= moment])
+
+    def _pid(self, slot: int) -> int:
+        return self._words[self._at(slot, PID_AT)]
 
     def _at(self, slot: int, octets: int) -> int:
         """Return which word stands so many octets after the start of a slot."""
@@ -200,14 +214,47 @@ def is_of_another_version(path: str | PathLike[str]) -> bool:
     return False
 
 
-def _merge(one: UpstreamState, other: UpstreamState) -> UpstreamState:
-    """Put together what two processes see; the round trip is that of whoever has asked it more."""
-    busier, idler = (one, other) if one.queries >= other.queries else (other, one)
+def _together(tables: Sequence[tuple[float, list[UpstreamState]]]) -> list[UpstreamState]:
+    """Put together what processes see."""
+    seen: dict[str, list[tuple[float, UpstreamState]]] = {}
+    for shown_at, states in tables:
+        for state in states:
+            seen.setdefault(state.name, []).append((shown_at, state))
+    return [_merged(name, views) for name, views in seen.items()]
+
+
+def _merged(name: str, views: Sequence[tuple[float, UpstreamState]]) -> UpstreamState:
+    """Put together what processes see of one upstream: those that are gone see nothing any more.
+
+    The round trip is that of whoever has asked it most.
+    """
+    all_of_it = [state for _, state in views]
+    now = [(shown_at, state) for shown_at, state in views if shown_at]
+    timed = [state for state in all_of_it if state.rtt is not None]
+    dead = [state for _, state in now if not state.alive]
+    last_dead = max(dead, key=lambda state: state.since, default=None)
+    alive = any(state.alive and _counts(at, state, last_dead) for at, state in now)
     return UpstreamState(
-        one.name,
-        one.alive or other.alive,
-        idler.rtt if busier.rtt is None else busier.rtt,
-        one.queries + other.queries,
-        one.failures + other.failures,
-        one.edns and other.edns,
+        name,
+        alive,
+        max(timed, key=lambda state: state.queries).rtt if timed else None,
+        sum(state.queries for state in all_of_it),
+        sum(state.failures for state in all_of_it),
+        all(state.edns for state in all_of_it),
+        max((state.since for _, state in now if state.alive is alive), default=0.0),
+        last_dead.error if last_dead is not None else 0,
+        max((state.rcode for _, state in now), default=0) if alive else 0,
+        all(state.recurses for _, state in now),
+        any(state.lacks_edns for _, state in now),
     )
+
+
+def _counts(shown_at: float, alive: UpstreamState, dead: UpstreamState | None) -> bool:
+    """Return whether what a process takes for alive is that, though others take it for dead.
+
+    It is when it has replied since they last asked it in vain; and for the moment it may be that
+    the process has only not shown that yet.
+    """
+    if dead is None or alive.since > dead.since:
+        return True
+    return shown_at < dead.since and time.monotonic() < dead.since + SHOWN_SECONDS

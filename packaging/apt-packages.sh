@@ -120,8 +120,8 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
 # fastdns as Debian compiles and runs it: its Python, its Cython, its libraries.
 need_system() {
     python=${PYTHON:-/usr/bin/python3}
-    pairs="attr:attr cattrs:cattr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
-        pytest:pytest rich:rich setuptools:setuptools"
+    pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
+        pytest:pytest xdist:pytest-xdist rich:rich setproctitle:setproctitle setuptools:setuptools"
     if ! need_interpreter "$python"; then
         missing python3-dev && missing cython3
         for pair in $pairs; do missing "python3-${pair#*:}"; done

@@ -88,5 +88,6 @@ cdef class Counters:
     cdef uint64_t* miss_latency     # LATENCY_BUCKETS: from the arrival of a query to its answer
     cdef uint64_t* alive_at     # the last sign of life, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
     cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
+    cdef uint64_t* pid          # of the process that has last shown life
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef Py_buffer memory       # keeps the mapping alive

@@ -3,6 +3,7 @@
 A slot: words of counters, two histograms of latencies, a sign of life, and what the process knows of the upstreams.
 """
 
+import os
 import time
 from collections import namedtuple
 
@@ -47,7 +48,7 @@ COUNTERS = (
     ("upstream_queries_total", "upstreams", "queries sent to upstreams"),
     ("upstream_queries_tcp_total", "upstreams", "of these, over TCP"),
     ("upstream_timeouts_total", "upstreams", "not answered in time"),
-    ("upstream_errors_total", "upstreams", "refused by the network or the upstream"),
+    ("upstream_errors_total", "upstreams", "refused by the network, or of no use"),
     ("upstream_bad_replies_total", "upstreams", "replies that were late, broken or forged"),
     ("worker_restarts_total", "trouble", "workers replaced after they died"),
     ("cache_stale_total", "answered", "answers served past their TTL"),
@@ -84,23 +85,31 @@ cdef enum:              # where a slot has what, in octets
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
     IN_DISK_AT = ALIVE_AT + 8
+    PID_AT = ALIVE_AT + 16
     UPSTREAMS_AT = ALIVE_AT + 64
     SLOT_OCTETS = 8192
     UPSTREAMS_MAX = 32
     NAME_OCTETS = 64
     ALIVE = 1               # bits of a row
     NO_EDNS = 2
+    LAME = 4
+    LACKS_EDNS = 8
+    RCODE_SHIFT = 8         # eight bits
+    ERROR_SHIFT = 16        # sixteen
     TRIES = 100
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, where in it the outcomes are, the histograms, the sign of life, and where it hangs.
-LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT)
+# For readers: octets of a slot, and where in it are outcomes, histograms, sign of life, where it hangs, and its pid.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT)
 # How many upstreams a process shows at most, and how many octets of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
-# rtt: seconds, None: unknown; edns: False when it is asked without
-UpstreamState = namedtuple("UpstreamState", "name alive rtt queries failures edns", defaults=(True,))
+# _counters.pyi says what they mean.
+UpstreamState = namedtuple(
+    "UpstreamState", "name alive rtt queries failures edns since error rcode recurses lacks_edns",
+    defaults=(True, 0.0, 0, 0, True, False),
+)
 
 # Where each bucket of latencies ends, in seconds.
 LATENCY_BOUNDS = tuple(((5 + i % 4) << (LATENCY_FIRST - 2 + i // 4)) / 1e9 for i in range(LATENCY_BUCKETS))
@@ -109,7 +118,8 @@ ctypedef struct Row:
     uint64_t queries
     uint64_t failures
     uint32_t rtt_us             # 0: unknown
-    uint32_t alive              # ALIVE, NO_EDNS
+    uint32_t state              # bits from ALIVE on, RCODE, error
+    uint64_t since_ns
     char name[NAME_OCTETS]      # UTF-8, zeros after it
 
 ctypedef struct Table:
@@ -134,6 +144,7 @@ cdef class Counters:
         self.miss_latency = <uint64_t*>(start + MISSES_AT)
         self.alive_at = <uint64_t*>(start + ALIVE_AT)
         self.in_disk = <uint64_t*>(start + IN_DISK_AT)
+        self.pid = <uint64_t*>(start + PID_AT)
         self.upstreams = start + UPSTREAMS_AT
 
     def __dealloc__(self):
@@ -162,6 +173,7 @@ cdef class Counters:
 
         `ahead`: what comes now may take so many seconds.
         """
+        self.pid[0] = <uint64_t>os.getpid()
         self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
     def show_upstreams(self, states):
@@ -173,16 +185,24 @@ cdef class Counters:
         cdef Row* row
         memset(&fresh, 0, sizeof(Table))
         rows = [UpstreamState(*one) for one in states]
-        for name, alive, rtt, queries, failures, edns in rows[:UPSTREAMS_MAX]:
-            text = name.encode()[:NAME_OCTETS]
+        for one in rows[:UPSTREAMS_MAX]:
+            text = one.name.encode()[:NAME_OCTETS]
             octets = text
             length = len(text)
             row = &fresh.rows[fresh.count]
             memcpy(row.name, octets, length)
-            row.alive = (ALIVE if alive else 0) | (0 if edns else NO_EDNS)
-            row.rtt_us = 0 if rtt is None else min(max(round(rtt * 1e6), 1), 0xFFFFFFFF)
-            row.queries = queries
-            row.failures = failures
+            row.state = (
+                (ALIVE if one.alive else 0)
+                | (0 if one.edns else NO_EDNS)
+                | (0 if one.recurses else LAME)
+                | (LACKS_EDNS if one.lacks_edns else 0)
+                | (one.rcode & 0xFF) << RCODE_SHIFT
+                | (one.error & 0xFFFF) << ERROR_SHIFT
+            )
+            row.since_ns = <uint64_t>(max(one.since, 0.0) * 1e9)
+            row.rtt_us = 0 if one.rtt is None else min(max(round(one.rtt * 1e6), 1), 0xFFFFFFFF)
+            row.queries = one.queries
+            row.failures = one.failures
             fresh.count += 1
         fresh.shown_at = time.monotonic()
         publish(table, &fresh)
@@ -200,10 +220,12 @@ cdef class Counters:
             self.set(name, 0)
         self.alive_at[0] = 0
         self.in_disk[0] = 0
+        self.pid[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):
-            fresh.rows[i].alive &= NO_EDNS
+            fresh.rows[i].state &= NO_EDNS
+            fresh.rows[i].since_ns = 0
             fresh.rows[i].rtt_us = 0
         fresh.shown_at = 0
         publish(table, &fresh)
@@ -243,9 +265,11 @@ cdef tuple copied_table(const Table* table):
     for i in range(min(copy.count, <uint32_t>UPSTREAMS_MAX)):
         name = (<bytes>copy.rows[i].name[:NAME_OCTETS]).rstrip(b"\0").decode("utf-8", "ignore")
         rtt = copy.rows[i].rtt_us / 1e6 if copy.rows[i].rtt_us else None
+        state = copy.rows[i].state
         states.append(UpstreamState(
-            name, bool(copy.rows[i].alive & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures,
-            not copy.rows[i].alive & NO_EDNS,
+            name, bool(state & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures, not state & NO_EDNS,
+            copy.rows[i].since_ns / 1e9, state >> ERROR_SHIFT & 0xFFFF, state >> RCODE_SHIFT & 0xFF,
+            not state & LAME, bool(state & LACKS_EDNS),
         ))
     return copy.shown_at, states
 

@@ -1,5 +1,7 @@
 """One upstream as C sees it: how it is, what it can do, and how it is asked."""
 
+import time
+
 from libc.string cimport memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
@@ -225,9 +227,20 @@ cdef class Upstream:
     def assume_dead(self):
         """Take it for dead until it answers: another process has found that out."""
         self.in_a_row = DEADLY_FAILURES
+        self.last_failure_ns = read_clock_ns()
         if self.alive:
             self.alive = False
             self.tell_turn()
+
+    def assume_errors(self):
+        """Take it for one that answers nothing but errors until it answers well."""
+        self.errors_in_a_row = ERRORS_COUNTED
+
+    @property
+    def since(self):
+        """When it has replied last, or, dead, when it has last been asked in vain; time.monotonic(), 0: never."""
+        cdef uint64_t at = self.last_reply_ns if self.alive else self.last_failure_ns
+        return time.monotonic() - (read_clock_ns() - at) / 1e9 if at else 0.0
 
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
         # RFC 6298 section 2.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import sys
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from .output import emit, fail
 
 COLOURS = {"ok": "green", "hint": "yellow", "wrong": "red"}
 INDENT = 7  # columns of a state and what follows it
+NARROW = 20  # columns at least
 ROUNDS = 3  # of repairs: one may bring to light what the next one is for
 
 
@@ -104,14 +107,25 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
     else:
         emit("".join(_spell(one) for one in findings))
         if any(one.remedy is not None for one in findings):
-            emit("`fastdns doctor --fix`, as root, does what it can of that, asking first\n")
+            note = "`fastdns doctor --fix`, as root, does what it can of that, asking first"
+            emit(f"{_wrapped(note, 0)}\n")
     return 0 if is_well else 1
 
 
 def _spell(finding: Finding) -> str:
     word = click.style(f"{finding.state:<{INDENT}}", fg=COLOURS[finding.state])
-    do = f"{'':{INDENT}}  do: {finding.do}\n" if finding.do else ""
-    return f"{word}{finding.about}: {finding.text}\n{do}"
+    text = _wrapped(f"{finding.about}: {finding.text}", INDENT)
+    do = f"{'':{INDENT}}  do: {_wrapped(finding.do, INDENT + 6)}\n" if finding.do else ""
+    return f"{word}{text}\n{do}"
+
+
+def _wrapped(text: str, indent: int) -> str:
+    """Break a text that begins after so many columns for a terminal, at words; not for a pipe."""
+    if not sys.stdout.isatty():
+        return text
+    width = max(shutil.get_terminal_size().columns - indent, NARROW)
+    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
+    return f"\n{'':{indent}}".join(lines)
 
 
 # Repairs

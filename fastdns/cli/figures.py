@@ -5,6 +5,21 @@ from __future__ import annotations
 import time
 
 from .._counters import UpstreamState
+from ..browse.names import spell_rcode
+from ..config.units import in_octets, short
+
+__all__ = [
+    "QUANTILES",
+    "in_a_word",
+    "in_date",
+    "in_days",
+    "in_number",
+    "in_octets",
+    "in_rate",
+    "in_share",
+    "in_time",
+    "is_well",
+]
 
 QUANTILES = (50, 95, 99)
 
@@ -15,19 +30,8 @@ def in_time(seconds: float | None) -> str:
         return "-"
     for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
         if seconds < 999.5 * length:
-            return f"{_short(seconds / length)} {unit}"
-    return f"{_short(seconds)} s"
-
-
-def in_octets(octets: float) -> str:
-    """A size: "512 B", "1.5 MiB"."""
-    if octets < 1024:
-        return f"{octets:.0f} B"
-    for unit in ("KiB", "MiB", "GiB"):
-        octets /= 1024
-        if octets < 999.5:
-            return f"{_short(octets)} {unit}"
-    return f"{_short(octets / 1024)} TiB"
+            return f"{short(seconds / length)} {unit}"
+    return f"{short(seconds)} s"
 
 
 def in_rate(events: float) -> str:
@@ -76,14 +80,17 @@ def in_date(at: float, now: float) -> str:
     return f"{date} ({in_days(now - at)} ago)" if at <= now else date
 
 
+def is_well(upstream: UpstreamState) -> bool:
+    """Whether it answers, and not with errors alone."""
+    return upstream.alive and not upstream.rcode
+
+
 def in_a_word(upstream: UpstreamState) -> str:
     """The state of an upstream."""
     if not upstream.alive:
         return "dead"
+    if upstream.rcode:
+        return f"answers {spell_rcode(upstream.rcode)}"
     if not upstream.edns:
         return "no EDNS"
     return "alive" if upstream.queries else "not asked"
-
-
-def _short(number: float) -> str:
-    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

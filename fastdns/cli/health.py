@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 from .._counters import COUNTERS
 from ..config.text import escape
-from ..counters import Pages, quantile
-from .figures import in_number, in_time
+from ..counters import KEEPER_SLOT, Pages, Silent, quantile
+from .figures import in_a_word, in_number, in_time, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
+SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they show life every second, or every two
 TROUBLE = tuple((name, meaning) for name, group, meaning in COUNTERS if group == "trouble")
 
 
@@ -26,11 +28,12 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
         buckets = [one + other for one, other in zip(hits, misses, strict=True)]
         parts.append(f"p50 {in_time(quantile(buckets, 0.5))}")
     upstreams = pages.upstreams()
-    alive = sum(one.alive for one in upstreams)
+    alive = sum(map(is_well, upstreams))
     if upstreams and alive == len(upstreams):
         parts.append(f"{in_number(alive, 'upstream')} alive")
     elif upstreams:
-        parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} alive")
+        state = "answers well" if any(one.rcode for one in upstreams) else "alive"
+        parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} {state}")
     if not any(warnings(pages, totals)):
         parts.append("nothing wrong")
     return ", ".join(parts)
@@ -38,9 +41,24 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
 
 def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
     """Yield what is wrong now, and then what has gone wrong since the start."""
+    for silent in pages.silent(time.monotonic()):
+        if silent.seconds > SILENT_SECONDS[silent.name]:
+            yield _hangs(silent)
+    if not pages.alive_at(KEEPER_SLOT):
+        yield "there is no keeper just now: nothing that is learned is saved to the disk"
     for one in pages.upstreams():
         if not one.alive:
             yield f"upstream {escape(one.name)} does not answer"
+        elif one.rcode:
+            yield f"upstream {escape(one.name)} {in_a_word(one)} to everything"
     for name, meaning in TROUBLE:
         if totals[name]:
             yield f"{totals[name]:,} {meaning} since the start ({name})"
+
+
+def _hangs(one: Silent) -> str:
+    loss = "what is learned is not saved" if one.name == "keeper" else "its queries wait"
+    return (
+        f"the {one.name} (pid {one.pid}) has shown no sign of life for {one.seconds:.0f} s, and "
+        f"{loss}; if it stays so: kill -9 {one.pid} (another one takes over)"
+    )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -9,11 +10,11 @@ from threading import Timer
 
 import click
 
-from ..config.load import load_places
-from ..config.places import which_one
+from ..config.load import load, load_places
+from ..config.places import Places, decide, which_one
 from ..config.text import path_text
 from ..doctor.running import daemons, meant
-from ..errors import FastdnsError
+from ..errors import ConfigErrors, FastdnsError
 from ..machine.control_socket import OK, WRONG, ask
 from ..machine.state_lock import holder
 from . import options
@@ -35,7 +36,7 @@ def reload(path: Path | None, state: str | None) -> int:
     the configuration is wrong. Exit status 1: the daemon cannot change this while it runs, or no
     daemon runs. In both cases nothing changes.
     """
-    places = load_places(path, state=state)
+    places = _places(path, state)
     pid = holder(places.lock)
     if pid is None:
         other = meant(daemons(), path) if state is None else None
@@ -68,6 +69,31 @@ def reload(path: Path | None, state: str | None) -> int:
         return fail("; ".join(refused))
     emit("".join(f"{text}\n" for _, text in answer))
     return 0
+
+
+def _places(path: Path | None, state: str | None) -> Places:
+    """Return where the daemon is that is meant; ConfigErrors: all that is wrong, and none runs.
+
+    The daemon is told of a wrong configuration as well: it logs why it does not use it.
+    """
+    try:
+        return load_places(path, state=state)
+    except ConfigErrors:
+        running = _running(path, state)
+        if running is None:
+            load(path, state=state)
+            raise
+        return running
+
+
+def _running(path: Path | None, state: str | None) -> Places | None:
+    if state is not None:
+        places = decide(flag=Path(os.path.abspath(state)))
+        return places if state and holder(places.lock) is not None else None
+    one = meant(daemons(), path)
+    if one is None or one.state_dir is None or one.run_dir is None:
+        return None
+    return Places(one.state_dir, one.run_dir)
 
 
 @contextmanager

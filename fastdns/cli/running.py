@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import time
 from typing import Any
@@ -31,8 +32,9 @@ def pages_of_running(places: Places) -> Pages:
     try:
         pages = Pages.attach(places.counters)
     except OSError as error:
+        gone = f"; restart the daemon (pid {pid})" if error.errno == errno.ENOENT and pid else ""
         raise FastdnsError(
-            f"cannot read the counters {places.counters}: {error.strerror}"
+            f"cannot read the counters {places.counters}: {error.strerror}{gone}"
         ) from None
     except AnotherVersion as error:
         raise FastdnsError(f"{error}: restart the daemon, or use the commands of its own") from None

@@ -18,7 +18,7 @@ from ..config.text import escape
 from ..counters import Pages, per_day, quantile
 from . import options
 from .console import plain_console
-from .figures import QUANTILES, in_a_word, in_days, in_octets, in_time
+from .figures import QUANTILES, in_a_word, in_days, in_octets, in_time, is_well
 from .health import summary
 from .output import emit
 from .owner import become_owner
@@ -177,6 +177,6 @@ def _upstreams_table(pages: Pages) -> Table:
         table.add_column(heading, justify="right")
     for one in pages.upstreams():
         figures = (in_time(one.rtt if one.alive else None), f"{one.queries:,}", f"{one.failures:,}")
-        style = None if one.alive else "bold red"
+        style = None if is_well(one) else "bold red"
         table.add_row(escape(one.name), in_a_word(one), *figures, style=style)
     return table

@@ -21,6 +21,7 @@ from .figures import (
     in_rate,
     in_share,
     in_time,
+    is_well,
 )
 from .health import CACHE
 
@@ -291,8 +292,8 @@ def _responses(change: _Change) -> Block:
 
 def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
     """The dead ones first: they are what somebody looks for, and the last rows may find no room."""
-    upstreams = sorted(after.upstreams, key=lambda one: one.alive)
-    dead = frozenset(number for number, one in enumerate(upstreams) if not one.alive)
+    upstreams = sorted(after.upstreams, key=is_well)
+    bad = frozenset(number for number, one in enumerate(upstreams) if not is_well(one))
     rows = [
         (
             escape(one.name),
@@ -305,7 +306,7 @@ def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
         for one in upstreams
     ]
     headings = ("upstreams", "state", "rtt", "queries/s", "queries", "failures")
-    return Block(headings, rows, words=2, alarming=dead)
+    return Block(headings, rows, words=2, alarming=bad)
 
 
 def _busiest(busiest: Busiest) -> Block:

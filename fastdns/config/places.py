@@ -92,9 +92,11 @@ def decide(
 def which_one(places: Places) -> str:
     """Return, for a message, how to name the daemon that is meant when none is in these places."""
     with suppress(ConfigError):  # somebody without a home has named it
-        if SYSTEM_STATE.is_dir() and places == decide() != Places(SYSTEM_STATE, SYSTEM_RUN):
-            return "(that of the system is root's to look at: try sudo)"
-    return "(say which one with -c or --state)"
+        if places == decide():
+            if SYSTEM_STATE.is_dir() and places != Places(SYSTEM_STATE, SYSTEM_RUN):
+                return "(that of the system is root's to look at: try sudo)"
+            return "(say which one with -c or --state)"
+    return "(fastdns doctor names the daemons that run)"
 
 
 def is_own_name(name: str) -> bool:

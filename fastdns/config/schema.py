@@ -9,7 +9,7 @@ import os
 import socket
 import sys
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar
@@ -40,6 +40,10 @@ LARGEST_MAP = Octets(1 << 30 if sys.maxsize < 1 << 32 else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
 WORKER_MEMORY_MIN = 64 << 10  # octets
+# What cache.memory is when it is not set: a share of the machine's memory, within limits.
+MEMORY_SHARE = 16
+MEMORY_LEAST = Octets(8 * MIB)
+MEMORY_MOST = Octets(64 * MIB)
 
 _T = TypeVar("_T", int, float)
 
@@ -146,8 +150,11 @@ def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> No
 class Section:
     """A table of the configuration."""
 
-    def contradictions(self) -> Iterator[ConfigError]:
-        """Yield what is wrong between values that are each right; keys relative to this table."""
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        """Yield what is wrong between values that are each right; keys relative to this table.
+
+        `wrong`: keys whose values are not right; they have their default here, if they have one.
+        """
         return iter(())
 
 
@@ -217,12 +224,23 @@ class Upstream(Section):
     trust_ad: bool = False
 
 
+def machine_memory() -> Octets:
+    """Return how much memory this machine has."""
+    return Octets(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def memory_here() -> Octets:
+    """Return what cache.memory is on this machine when it is not set, in whole MiB."""
+    share = machine_memory() // MEMORY_SHARE // MIB * MIB
+    return Octets(min(max(share, MEMORY_LEAST), MEMORY_MOST))
+
+
 @attrs.frozen
 class Cache(Section):
     """What is kept, how much and how long."""
 
     memory: Octets = attrs.field(
-        default=Octets(64 * MIB), validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
+        factory=memory_here, validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
     )
     # 0: what a cache on disk is needed for lies in run_dir, small, and does not outlive a boot.
     disk: Octets = attrs.field(default=Octets(256 * MIB), validator=_disk_size)
@@ -243,8 +261,8 @@ class Cache(Section):
         default=Seconds(30.0), validator=between(Seconds(1.0), Seconds(3600.0), in_seconds)
     )
 
-    def contradictions(self) -> Iterator[ConfigError]:
-        if self.max_ttl < self.min_ttl:
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        if self.max_ttl < self.min_ttl and "max_ttl" not in wrong:
             limit = in_seconds(self.min_ttl)
             problem = f"is {in_seconds(self.max_ttl)}; must be at least min_ttl ({limit})"
             yield ConfigError("max_ttl", problem)
@@ -262,7 +280,7 @@ class Config(Section):
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()
-    cache: Cache = Cache()
+    cache: Cache = attrs.field(factory=Cache)
 
     @property
     def worker_count(self) -> int:
@@ -274,7 +292,9 @@ class Config(Section):
         """What each of them gets of cache.memory."""
         return max(self.cache.memory // self.worker_count, WORKER_MEMORY_MIN)
 
-    def contradictions(self) -> Iterator[ConfigError]:
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        if "listen" in wrong:
+            return
         for server in self.upstream.servers:
             if isinstance(server, Server) and self.listen.covers(server.address):
                 yield own_address(server)

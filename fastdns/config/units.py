@@ -74,3 +74,19 @@ def spell_duration(seconds: float) -> str:
 def in_seconds(seconds: float) -> str:
     """Return the duration in seconds, the unit of every TTL that a user sees elsewhere."""
     return f"{seconds:.0f}s" if seconds == int(seconds) else f"{seconds!r}s"
+
+
+def in_octets(octets: float) -> str:
+    """A size: "512 B", "1.5 MiB"."""
+    if octets < 1024:
+        return f"{octets:.0f} B"
+    for unit in ("KiB", "MiB", "GiB"):
+        octets /= 1024
+        if octets < 999.5:
+            return f"{short(octets)} {unit}"
+    return f"{short(octets / 1024)} TiB"
+
+
+def short(number: float) -> str:
+    """A number with as many digits as are worth reading."""
+    return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

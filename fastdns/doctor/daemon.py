@@ -4,45 +4,63 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address
+
+import attrs
 
 from ..config.places import Places
 from ..config.schema import Address, Config, Listen
 from ..counters import Pages
 from ..errors import FastdnsError
-from ..policy.access import open_addresses
+from ..machine.lan import read_lan
+from ..policy.access import Lan, open_addresses, rule_for
 from ..upstream.system import is_local
 from . import probe, units
 from .findings import Finding, Remedy, hint, ok, wrong
-from .probe import said
+from .probe import Reply, said
 from .record import Record
 from .running import Daemon
 
 ABOUT = "daemon"
 OWN_SECONDS = 2.0
+PORTS = 16  # to ask from: each of a few workers gets a query
+LOOK_AS_ROOT = "sudo fastdns doctor"
 WHOLE_SECONDS = 5.0  # to an upstream and back, with all that is tried there
 
 
-def look(config: Config, running: Daemon | None, *, may_start: bool) -> Iterator[Finding]:
-    """Say whether it runs and answers; `may_start`: nothing is in the way of starting it."""
+@attrs.frozen
+class Start:
+    """How a daemon that does not run can be started."""
+
+    may: bool = True  # nothing is in the way
+    is_named: bool = False  # by a file or directory that is not fastdns.service's
+
+
+def look(config: Config, running: Daemon | None, start: Start) -> Iterator[Finding]:
+    """Say whether it runs and answers."""
     if running is None:
-        yield _absent(may_start=may_start)
+        yield _absent(start)
         return
     over_udp: list[Address] = []
     over_both: list[Address] = []
-    silent = 0
+    problems = 0
+    some_are_lost = False
     for address in config.listen.dns:
         if address.port == 0:
             continue
         near = _near(address)
-        try:
-            probe.ask(near, probe.VERSION, tcp=False, timeout=OWN_SECONDS)
-        except OSError as error:
-            if error.errno == errno.EADDRNOTAVAIL and running.addresses is None:
-                continue  # no IPv6 here, which is no reason not to serve
-            silent += 1
-            yield _silent(running, near, error, how="UDP")
+        replies, errors = _sorted(probe.ask_often(near, probe.VERSION, PORTS, OWN_SECONDS))
+        if not replies and errors[0].errno == errno.EADDRNOTAVAIL and running.addresses is None:
+            continue  # no IPv6 here, which is no reason not to serve
+        denial = _denial(config, near, replies)
+        if denial is not None or not replies:
+            problems += 1
+            yield denial or _silent(running, near, errors[0], how="UDP")
             continue
+        if errors:
+            some_are_lost = True
+            yield _half_silent(running, near, len(errors))
         over_udp.append(near)
         finding = _over_tcp(config, running, near)
         if finding is None:
@@ -53,8 +71,8 @@ def look(config: Config, running: Daemon | None, *, may_start: bool) -> Iterator
         where = " and ".join(map(str, over_both))
         yield ok(ABOUT, f"{running} answers on {where}, over UDP and TCP")
     if over_udp:
-        yield _whole_way(over_udp[0])
-    elif not silent:
+        yield _whole_way(over_udp[0], PORTS if some_are_lost else 1)
+    elif not problems:
         yield ok(ABOUT, f"{running} runs")
     if units.is_known(units.FASTDNS) and not units.is_enabled(units.FASTDNS):
         text = f"{units.FASTDNS} does not start with the system"
@@ -89,12 +107,12 @@ def look_at_access(config: Config) -> Iterator[Finding]:
         )
 
 
-def _absent(*, may_start: bool) -> Finding:
+def _absent(start: Start) -> Finding:
     text = "fastdns does not run"
-    if not units.is_known(units.FASTDNS):
+    if start.is_named or not units.is_known(units.FASTDNS):
         return wrong(ABOUT, text, "fastdns serve")
     do = f"systemctl start {units.FASTDNS} (what it says: journalctl -u {units.FASTDNS} -n 20)"
-    return wrong(ABOUT, text, do, Remedy(f"start {units.FASTDNS}", _start) if may_start else None)
+    return wrong(ABOUT, text, do, Remedy(f"start {units.FASTDNS}", _start) if start.may else None)
 
 
 def _start(_record: Record) -> str:
@@ -113,7 +131,7 @@ def _over_tcp(config: Config, running: Daemon, address: Address) -> Finding | No
     """Return what is wrong with TCP there; None: nothing."""
     before = _counted(config)
     try:
-        probe.ask(address, probe.VERSION, tcp=True, timeout=OWN_SECONDS)
+        probe.ask(address, probe.VERSION, tcp=True, timeout=OWN_SECONDS, has_opt=True)
     except OSError as error:
         after = _counted(config)
         if before is not None and after is not None and after[0] > before[0]:
@@ -151,11 +169,57 @@ def _silent(running: Daemon, address: Address, error: OSError, *, how: str) -> F
     return wrong(ABOUT, text, do)
 
 
-def _whole_way(address: Address) -> Finding:
+def _sorted(told: Iterable[Reply | OSError]) -> tuple[list[Reply], list[OSError]]:
+    replies, errors = [], []
+    for one in told:
+        if isinstance(one, OSError):
+            errors.append(one)
+        else:
+            replies.append(one)
+    return replies, errors
+
+
+def _half_silent(running: Daemon, address: Address, lost: int) -> Finding:
+    return wrong(
+        ABOUT,
+        f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: by the port "
+        "of a query the kernel chooses its worker, and one of these hangs",
+        f"see which one below; if that is not said, {LOOK_AS_ROOT}",
+    )
+
+
+def _denial(config: Config, address: Address, replies: Sequence[Reply]) -> Finding | None:
+    """Return what to say when this machine may not ask itself; None: it may."""
+    is_told = any(one.is_denial for one in replies)
+    if not is_told and (replies or config.access.refuse != "drop"):
+        return None
     try:
-        reply = probe.ask(address, probe.ROOT_NS, tcp=False, timeout=WHOLE_SECONDS)
-    except OSError as error:
-        return wrong(ABOUT, f"{address} does not answer . NS: {said(error)}", "fastdns stats")
+        lan = read_lan()
+    except OSError:
+        lan = Lan()
+    may_ask, rule = rule_for(config.access, lan, ip_address(address.host.partition("%")[0]))
+    if may_ask and not is_told:
+        return None
+    does = "refuses" if is_told else "does not answer"
+    told = " (REFUSED, Extended DNS Error 18)" if is_told else " (access.refuse is drop)"
+    if may_ask:
+        text = f"{address} {does} this machine{told}, which the configuration does not"
+        return wrong(ABOUT, f"{text}: it runs with an earlier one", "fastdns reload")
+    return wrong(
+        ABOUT,
+        f"{address} {does} this machine{told}: {rule}",
+        f"allow {address.host} under [access], if this machine is to be served; "
+        "then fastdns reload",
+    )
+
+
+def _whole_way(address: Address, ports: int) -> Finding:
+    told = probe.ask_often(address, probe.ROOT_NS, ports, WHOLE_SECONDS)
+    replies, errors = _sorted(told)
+    if not replies:
+        text = f"{address} does not answer . NS: {said(errors[0])}"
+        return wrong(ABOUT, text, "see the upstreams below")
+    reply = min(replies, key=lambda one: (not one.is_good, one.seconds))
     if not reply.is_good:
         return wrong(ABOUT, f"{address} answers {reply} to . NS", "see the upstreams below")
     return ok(ABOUT, f"{address} resolves (. NS, {reply.seconds * 1e3:.1f} ms)")

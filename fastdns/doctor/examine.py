@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -18,6 +20,8 @@ from . import aside, daemon, machine, ports, processes, resolver, upstreams
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
 
+COMMANDS = re.compile(r"\bfastdns (?:check|doctor|reload|serve|stats)\b(?! --state)")
+
 
 @attrs.frozen
 class Patient:
@@ -26,6 +30,7 @@ class Patient:
     config: Config | None
     running: Daemon | None = None
     findings: tuple[Finding, ...] = ()  # what was found on the way here
+    named: str = ""  # the flags by which it was named, for other commands
 
     @property
     def daemon(self) -> int | None:
@@ -41,10 +46,16 @@ class Patient:
 
 def admit(path: Path | None, state: str | None) -> Patient:
     """Return whom all else is about."""
+    given = [*(("-c", str(path)) if path else ()), *(("--state", state) if state else ())]
+    return attrs.evolve(_admit(path, state), named=path_text(shlex.join(given)))
+
+
+def _admit(path: Path | None, state: str | None) -> Patient:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, None, tuple(map(_wrong_line, errors.lines)))
+        running = meant(daemons(), path) if state is None else None
+        return Patient(None, running, _wrong_configuration(errors.lines, running))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
     try:
@@ -64,16 +75,25 @@ def _with_its_own_file(running: Daemon, path: Path, state: str | None) -> Patien
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, running, tuple(map(_wrong_line, errors.lines)))
+        return Patient(None, running, _wrong_configuration(errors.lines, running))
     text = f"{path_text(path)} is valid, which {running} was started with"
     return Patient(config, running, (ok("configuration", text),))
 
 
-def _wrong_line(line: str) -> Finding:
-    if os.geteuid() != 0 and "Permission denied" in line:
-        return hint("configuration", line, "run this as root: sudo fastdns doctor")
+def _wrong_configuration(lines: Sequence[str], running: Daemon | None) -> tuple[Finding, ...]:
+    if os.geteuid() != 0 and "Permission denied" in lines[0]:
+        do = "run this as root: sudo fastdns doctor"
+        return tuple(hint("configuration", line, do) for line in lines)
+    *others, last = lines
     do = "fastdns check tells when it is right; what else is wrong shows then"
-    return wrong("configuration", line, do)
+    found = [*(wrong("configuration", line) for line in others), wrong("configuration", last, do)]
+    if running is not None:
+        text = (
+            f"{running} goes on with the configuration that it has; a reload refuses this one, and "
+            "after a restart nobody would serve"
+        )
+        found.append(hint(daemon.ABOUT, text))
+    return tuple(found)
 
 
 def _unseen(config: Config, valid: Finding, problem: str, path: Path | None) -> Patient:
@@ -115,6 +135,16 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Say all that is to be said; changes nothing."""
+    for one in _examine(patient):
+        yield attrs.evolve(one, do=_naming(one.do, patient.named)) if patient.named else one
+
+
+def _naming(do: str, named: str) -> str:
+    """Return the remedy with the flags that its commands need as well as this one."""
+    return COMMANDS.sub(lambda command: f"{command[0]} {named}", do)
+
+
+def _examine(patient: Patient) -> Iterator[Finding]:
     yield from patient.findings
     config, judged, running = patient.config, patient.judged, patient.running
     if config is None or judged is None:
@@ -124,7 +154,8 @@ def examine(patient: Patient) -> Iterator[Finding]:
     for finding in ports.look(judged if is_told else config, patient.daemon):
         taken = taken or finding.state == "wrong"
         yield finding
-    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, may_start=not taken))
+    start = daemon.Start(may=not taken, is_named=bool(patient.named))
+    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, start))
     if running is not None:
         yield from daemon.look_at_addresses(config, running)
         yield from processes.look(config, running)

@@ -11,7 +11,7 @@ from pathlib import Path
 from .._clock import PLAUSIBLE_MS
 from ..config.schema import MIB, Config
 from ..config.text import path_text
-from ..config.units import spell_size
+from ..config.units import in_octets
 from ..machine.receive_buffer import RECEIVE_BUFFER
 from .findings import Finding, hint, ok, wrong
 
@@ -29,7 +29,7 @@ def look(config: Config) -> Iterator[Finding]:
     if granted is not None and granted < RECEIVE_BUFFER:
         yield hint(
             ABOUT,
-            f"net.core.rmem_max is {spell_size(granted)}: a burst of queries may be lost",
+            f"net.core.rmem_max is {in_octets(granted)}: a burst of queries may be lost",
             f"sysctl -w net.core.rmem_max={RMEM_WANTED} (to stay: in /etc/sysctl.d)",
         )
     if time.time() * 1000 < PLAUSIBLE_MS:
@@ -74,8 +74,8 @@ def _room(where: str, room: os.statvfs_result, config: Config) -> Finding:
         return wrong(ABOUT, f"{where} is read-only: what is learned is lost at a restart", do)
     if config.cache.disk and free < ROOM_MIN:
         do = "make room, or lower cache.disk"
-        return wrong(ABOUT, f"{where}: only {spell_size(free)} are free on its disk", do)
-    return ok(ABOUT, f"{where} can be written, {free // MIB:,} MiB are free")
+        return wrong(ABOUT, f"{where}: only {in_octets(free)} are free on its disk", do)
+    return ok(ABOUT, f"{where} can be written, {in_octets(free)} are free")
 
 
 def _rmem_max() -> int | None:

@@ -6,15 +6,21 @@ import os
 import socket
 import struct
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import attrs
+import dns.edns
+import dns.exception
+import dns.message
 
 from ..browse.names import spell_rcode
 from ..config.schema import Address, Server
-from ..upstream.once import ROOT_NS, ask_once, ask_server, dial
+from ..upstream.once import ROOT_NS, ask_server, dial, exchange
 
-__all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_upstream", "resolves", "said"]
+__all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_often", "ask_upstream", "resolves", "said"]
 
+REFUSED = 5
+PROHIBITED = 18  # an Extended DNS Error, RFC 8914: the client may not ask
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
 
 
@@ -24,6 +30,12 @@ class Reply:
 
     rcode: int
     seconds: float
+    extended_error: int | None = None  # RFC 8914
+
+    @property
+    def is_denial(self) -> bool:
+        """Whether the server says that we may not ask it."""
+        return self.rcode == REFUSED and self.extended_error == PROHIBITED
 
     @property
     def is_good(self) -> bool:
@@ -61,12 +73,41 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
         return plain, False
 
 
-def ask(address: Address, question: bytes, *, tcp: bool, timeout: float) -> Reply:
+def ask(
+    address: Address, question: bytes, *, tcp: bool, timeout: float, has_opt: bool = False
+) -> Reply:
     """Return the reply to the question; OSError: there is none, in time or at all."""
     with dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
         begun = time.monotonic()
-        rcode = ask_once(connection, question, timeout, is_framed=tcp)
-        return Reply(rcode, time.monotonic() - begun)
+        reply = exchange(connection, question, timeout, is_framed=tcp, has_opt=has_opt)
+        return Reply(reply[3] & 0xF, time.monotonic() - begun, _extended_error(reply))
+
+
+def ask_often(
+    address: Address, question: bytes, times: int, timeout: float
+) -> list[Reply | OSError]:
+    """Ask over UDP from so many ports at once; return what came of each.
+
+    By the port the kernel chooses which of several processes gets a query.
+    """
+
+    def once(_number: int) -> Reply | OSError:
+        try:
+            return ask(address, question, tcp=False, timeout=timeout, has_opt=True)
+        except OSError as error:
+            return error
+
+    with ThreadPoolExecutor(times) as pool:
+        return list(pool.map(once, range(times)))
+
+
+def _extended_error(reply: bytes) -> int | None:
+    try:
+        options = dns.message.from_wire(reply).options
+    except (dns.exception.DNSException, ValueError):
+        return None
+    found = (one for one in options if isinstance(one, dns.edns.EDEOption))
+    return next((int(one.code) for one in found), None)
 
 
 def said(error: OSError) -> str:

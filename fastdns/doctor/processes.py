@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
 from ..config.places import Places
 from ..config.schema import Config
 from ..config.text import path_text
-from ..counters import is_of_another_version
+from ..counters import Pages, Silent, is_of_another_version
+from ..machine.control_socket import ask
 from ..machine.keeper_requests import wake_workers
 from . import units
 from .findings import Finding, hint, wrong
 from .running import Daemon
 
 ABOUT = "daemon"
+LIFE_SECONDS = 3.0  # a worker shows life once a second, however busy it is
+PAUSE_SECONDS = 0.1
+SUPERVISOR_SECONDS = 3.0
 KEEPER_SECONDS = 2.0  # it may be writing
 TRIES = 2
 
@@ -44,6 +49,9 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
         wake_workers(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
     ):
         yield _silent_keeper(running)
+    yield from map(_silent_worker, _silent_workers(places, running))
+    if gone is None and os.access(places.supervisor, os.W_OK):
+        yield from _silent_supervisor(running, places)
     if is_of_another_version(places.counters):
         text = (
             f"{running} is of another version: stats and top of this one cannot read its counters"
@@ -57,6 +65,43 @@ def _missing(places: Places) -> Path | None:
         return places.run_dir
     wanted = (places.counters, places.control, places.supervisor, places.keeper)
     return next((one for one in wanted if not os.path.lexists(one)), None)
+
+
+def _silent_supervisor(running: Daemon, places: Places) -> Iterator[Finding]:
+    try:
+        ask(places.supervisor, "status", SUPERVISOR_SECONDS)
+    except OSError:
+        yield wrong(
+            ABOUT,
+            f"the supervisor (pid {running.pid}) hangs: answers go on, but nothing is reloaded, "
+            "and nobody replaces a worker that dies",
+            restart(running),
+        )
+
+
+def _silent_workers(places: Places, running: Daemon) -> list[Silent]:
+    """Return those that show no life while they are watched."""
+    try:
+        pages = Pages.attach(places.counters)
+    except (OSError, ValueError):
+        return []  # told elsewhere
+    if running.pid and pages.pid != running.pid:
+        return []
+    begun = time.monotonic()
+    while True:
+        silent = [one for one in pages.silent(begun) if one.name == "worker"]
+        if not silent or time.monotonic() > begun + LIFE_SECONDS:
+            return silent
+        time.sleep(PAUSE_SECONDS)
+
+
+def _silent_worker(one: Silent) -> Finding:
+    return wrong(
+        ABOUT,
+        f"the worker (pid {one.pid}) hangs: it has shown no sign of life for {one.seconds:.0f} s, "
+        "and queries that reach it wait",
+        f"kill -9 {one.pid} (another one takes over, and answers what waits)",
+    )
 
 
 def _silent_keeper(running: Daemon) -> Finding:

@@ -13,7 +13,7 @@ from ..config.places import Places
 from ..config.schema import Config, Seconds, Server, ServerFile
 from ..config.servers import parse_server
 from ..counters import Pages
-from ..upstream.refusals import MEANINGS
+from ..upstream.refusals import MEANINGS, Meaning
 from ..upstream.sources import RESOLV_CONF, Sources, no_upstream
 from . import probe
 from .findings import Finding, hint, ok, wrong
@@ -27,6 +27,7 @@ FOLLOWS_SECONDS = 2.5  # within which workers follow a file that names upstreams
 PAUSE_SECONDS = 0.1
 TCP_SECONDS = 2.0
 SHOWN_MAX, NAME_OCTETS = UPSTREAM_TABLE
+UNKNOWN = Meaning("", "it does not resolve for this machine", "see what it says itself")
 NAME_ONE = 'servers = ["9.9.9.9"] under [upstream]'
 
 
@@ -92,13 +93,13 @@ def _without_tcp(found: Sequence[tuple[Server, str]], *, some_take_it: bool) -> 
 def _asked(config: Config, running: Daemon | None) -> tuple[Asked, Finding | None]:
     """Return whom to judge, and what to say when the configuration names others."""
     source = "from the configuration" if config.upstream.servers else f"from {RESOLV_CONF}"
-    change = "name another one in upstream.servers, or see that this machine reaches it"
+    change = "name another one in upstream.servers"
     named = Asked(Sources(config).servers, source, change)
     used = _shown(config, running, named.servers)
     if running is None or used is None:
         return named, None
     if running.is_told_upstreams:
-        change = "start fastdns with another --upstream, or see that this machine reaches this one"
+        change = "start fastdns with another --upstream"
         asked = Asked(used, "given by --upstream", change)
         if _differ(used, named.servers) and config.upstream.servers:
             text = f"{running} asks {_listed(used)}, {asked.source}; {_other(named)}"
@@ -169,17 +170,20 @@ def _listed(servers: Sequence[Server]) -> str:
 
 
 def _ask(server: Server, timeout: Seconds, asked: Asked) -> Finding:
-    problem = ""
+    problem = other = ""
     for _ in range(TRIES):
         try:
             reply, has_edns = probe.ask_upstream(server, probe.ROOT_NS, max(timeout, 1.0))
         except OSError as error:
             problem = f"does not answer: {said(error)}"
+            other = "see that this machine reaches it"
         else:
             if reply.is_good:
                 without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
                 text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
                 return ok(ABOUT, f"{text} ({asked.source})")
-            _, meaning = MEANINGS.get(reply.rcode, ("", "it does not resolve for this machine"))
-            problem = f"answers {reply} to . NS: {meaning}"
-    return wrong(ABOUT, f"{server} {problem} ({asked.source})", asked.change)
+            meaning = MEANINGS.get(reply.rcode, UNKNOWN)
+            problem = f"answers {reply} to . NS: {meaning.what}"
+            other = meaning.do
+    do = f"{asked.change}, or {other}"
+    return wrong(ABOUT, f"{server} {problem} ({asked.source})", do)

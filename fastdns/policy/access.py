@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import attrs
 
@@ -58,6 +58,25 @@ def compile_access(section: schema.Access, lan: Lan) -> Access:
         lan.links,
         drops=section.refuse == "drop",
     )
+
+
+def rule_for(
+    section: schema.Access, lan: Lan, client: IPv4Address | IPv6Address
+) -> tuple[bool, str]:
+    """Return whether a client may ask, and the rule that says so, for a message."""
+    longest, may_ask, rule = -1, False, "access.allow does not have it"
+    for key, entries in (("allow", section.allow), ("deny", section.deny)):
+        for one in entries:
+            for network in _networks(one, lan):
+                if client in network and network.prefixlen >= longest:
+                    longest, may_ask = network.prefixlen, key == "allow"
+                    rule = f'access.{key} has "{spell_clients(one)}"'
+    return may_ask, rule
+
+
+def spell_clients(clients: Clients) -> str:
+    """Return an entry of a list as its owner would write it: a single address without a length."""
+    return str(clients).removesuffix("/32" if ":" not in str(clients) else "/128")
 
 
 def admitted_strangers(section: schema.Access) -> Iterator[Network]:

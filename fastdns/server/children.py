@@ -13,6 +13,8 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import NoReturn
 
+from setproctitle import setproctitle
+
 from .loop import Loop
 
 log = logging.getLogger(__name__)
@@ -215,11 +217,18 @@ class Post:
         self.due = time.monotonic() + self._pause
 
 
-def name_process(name: str) -> None:
-    """Let `ps` and `top` show which process is which."""
+def name_process(name: str, number: int | None = None) -> None:
+    """Let `ps`, `top`, `htop` and `systemctl status` show which process is which."""
+    os.environ["SPT_NOENV"] = "1"  # setproctitle: leave /proc/PID/environ as it is
+    setproctitle(f"fastdns: {name}" if number is None else f"fastdns: {name} {number}")
+    # The name without arguments is for programs: ours find each other by it.
     # Under this path, also who has given up root may write its own.
     with suppress(OSError):
-        Path(f"/proc/self/task/{os.getpid()}/comm").write_text(f"fastdns-{name}")
+        descriptor = os.open(f"/proc/self/task/{os.getpid()}/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"fastdns-{name}".encode())
+        finally:
+            os.close(descriptor)
 
 
 def _pipe(failed: ExitStack) -> tuple[int, int]:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from .._counters import UpstreamState
 from ..config.places import Places
 from ..upstream.origin import fingerprint
 from .keeper import KeeperRole
@@ -59,6 +60,11 @@ class Processes:
     def most_workers(self) -> int:
         """How many workers there may be while this daemon runs."""
         return self._context.shared.most_workers
+
+    @property
+    def upstreams(self) -> list[UpstreamState]:
+        """How the upstreams are, by what all workers know."""
+        return self._context.shared.pages.upstreams()
 
     def start(self) -> None:
         """Start all; StartError when they cannot be."""

@@ -327,13 +327,13 @@ def why_not(address: Address, error: OSError) -> str:
         who = holder or "another process (root can see which: run this as root, or `ss -lunp`)"
         return (
             f"{address} is in use by {who}; stop it (`fastdns doctor` says how), "
-            f"or choose another address with --listen {address.host}:PORT"
+            f"or choose another address in listen.dns or with --listen {address.host}:PORT"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         return (
             f"{address}: a port below 1024 needs root or CAP_NET_BIND_SERVICE; "
-            f"start fastdns with it, or choose another port with --listen"
+            f"start fastdns with it, or choose another port in listen.dns or with --listen"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address}: no interface has this address; name another one with --listen"
-    return f"{address}: {error.strerror}; choose another address with --listen"
+        return f"{address}: no interface has this address; name another one in listen.dns"
+    return f"{address}: {error.strerror}; choose another address in listen.dns"

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 
 from .. import __version__
+from .._counters import UpstreamState
+from .._pages import release_code
 from ..config.places import Places
 from ..config.schema import Address, Config
 from ..counters import Pages
@@ -40,6 +42,7 @@ from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
 
+UPSTREAMS_SECONDS = 5.0  # between looks at them; the processes are looked after as often
 LONGEST_WAIT_SECONDS = 3600.0
 
 
@@ -122,6 +125,8 @@ class Supervisor:
         self._is_reload_due = False
         self._reloaded_at: float | None = None  # when a reload ended, by the wall clock
         self._reload_problem = ""  # why it has changed nothing
+        self._serving = self._trouble = ""  # what the service manager shows of us
+        self._upstreams_due = 0.0
         # What takes several steps, of which only the first one is under way: each says until when
         # it waits, and goes on after whatever happens.
         self._procedures: deque[Iterator[float]] = deque()
@@ -141,6 +146,7 @@ class Supervisor:
         self._tell_manager()
         self._tell_ready()
         greet([one.address for one in self._processes.settings.listeners])
+        release_code()
         while not self._is_to_end:
             due = min(
                 *(
@@ -156,6 +162,7 @@ class Supervisor:
                 self._control_socket.look()
                 self._go_on()
                 self._watchdog.look()
+                self._tell_of_upstreams()
         if not self._is_succeeded:
             log.info("stopping")
             self._manager.stopping()
@@ -178,7 +185,20 @@ class Supervisor:
         listeners = self._processes.settings.listeners
         self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
         addresses = ", ".join(map(str, listeners))
-        self._manager.ready(f"serving {addresses}{problem and '; not reloaded: '}{problem}")
+        self._serving = f"serving {addresses}{problem and '; not reloaded: '}{problem}"
+        self._trouble = trouble(self._processes.upstreams)
+        self._manager.ready(self._serving + self._trouble)
+
+    def _tell_of_upstreams(self) -> None:
+        """Have the service manager show when no upstream answers, and when one does again."""
+        now = time.monotonic()
+        if not self._manager.is_there or now < self._upstreams_due:
+            return
+        self._upstreams_due = now + UPSTREAMS_SECONDS
+        found = trouble(self._processes.upstreams)
+        if found != self._trouble:
+            self._trouble = found
+            self._manager.status(self._serving + found)
 
     def _signs_of_life(self) -> dict[str, float]:
         return self._processes.signs_of_life()
@@ -312,6 +332,13 @@ def _outdated(entries: int) -> str:
         f"the upstreams are others: {entries} entries of the cache are asked for again when they "
         f"are wanted, and told as stale while no upstream answers"
     )
+
+
+def trouble(upstreams: Sequence[UpstreamState]) -> str:
+    """Return what to add to the status when none of the upstreams is of use."""
+    if not upstreams or any(one.alive and not one.rcode for one in upstreams):
+        return ""
+    return "; no upstream answers" + (" well" if any(one.alive for one in upstreams) else "")
 
 
 def _look() -> None:

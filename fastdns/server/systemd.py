@@ -68,6 +68,10 @@ class Manager:
         """We serve, or serve again after a reload."""
         self._tell("READY=1", f"STATUS={status}")
 
+    def status(self, text: str) -> None:
+        """What `systemctl status` shows of us."""
+        self._tell(f"STATUS={text}")
+
     def reloading(self) -> None:
         """We change to another configuration; `ready` ends it."""
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
@@ -159,7 +163,11 @@ class ServiceWatchdog:
         else:  # look again soon: it may have been very busy
             self.due = now + min(self._half, 1.0)
         if silent and not self._is_waiting:
-            log.error("the %s shows no sign of life; the service manager may act", silent[0])
+            log.error(
+                "the %s has shown no sign of life for %d s; unless it is replaced soon, systemd "
+                "restarts fastdns",
+                *(silent[0], SILENT_SECONDS),
+            )
         self._is_waiting = bool(silent)
 
 

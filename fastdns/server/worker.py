@@ -25,13 +25,16 @@ from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
+from .._pages import release_code
 from .._ring import Ring
 from ..config.schema import Config
+from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
 from ..resolve import Manners, Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints
+from ..upstream.health_log import HealthLog
 from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import Sources
@@ -43,6 +46,7 @@ log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AROUND_SECONDS = 1.0
 SHOW_LIFE_SECONDS = 1.0
+RELEASE_SECONDS = 30.0  # misses under load look at some MiB of the file meanwhile
 HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
 WARMED_AT_ONCE = 64
 SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
@@ -59,6 +63,7 @@ class Inheritance:
     sources: Sources
     listeners: Sequence[Listener]
     counters: Counters
+    pages: Pages  # of all processes
     lifeline: int  # ends when the supervisor is gone, or wants us to end
     ring: Ring  # towards the keeper
     rings: Sequence[Ring]  # of all workers, to be looked up
@@ -98,9 +103,11 @@ class Worker:
             inheritance.keeper_wakeup,
             inheritance.rings,
         )
-        # One of all workers says it.
-        is_first = inheritance.number == 0
-        self._refusals = RefusalCheck() if is_first else None
+        self._refusals = RefusalCheck()
+        is_first = inheritance.number == 0  # it says in the log what all workers see
+        if is_first:
+            health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
+            self._endpoints.shown = lambda: health_log.look(pages.upstreams())
         self._admission = Admission(config.access, tells=is_first)
         self._resolver = Resolver(
             self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
@@ -172,18 +179,22 @@ class Worker:
 
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
+        release_at = 0.0
         while True:
             self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
+            if time.monotonic() >= release_at:
+                release_at = time.monotonic() + RELEASE_SECONDS
+                self._tiers.disk.release_pages()
             self._flights.close_idle_ports()
             if self._life.active and self._tiers.disk.loops():
                 self._leave_circle()
-            if self._refusals is not None:
-                self._refusals.look(self._endpoints)
+            self._refusals.look(self._endpoints)
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
-                log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
+                if self._sources.tells:
+                    log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
@@ -236,6 +247,7 @@ class Worker:
             if not self._tiers.warm(chunk):
                 break
             gevent.sleep(0)
+        release_code()  # that of the start, which ends here
 
 
 def main(inheritance: Inheritance, ready: int) -> None:

@@ -37,10 +37,11 @@ class Standby(Role):
         if told is None:
             return
         number, slot_number = told
-        name_process(Worker.name)
+        name_process(Worker.name, number)
         context = self.context
         slot = context.shared.worker_slots[slot_number]
         settings = context.settings
+        settings.sources.tells = number == 0  # one of all workers says what they all see
         settings.sources.refresh()  # a successor must not begin with an old list
         close_unused(context.former, settings)
         for listener in settings.listeners:
@@ -52,6 +53,7 @@ class Standby(Role):
             sources=settings.sources,
             listeners=settings.listeners,
             counters=slot.counters,
+            pages=context.shared.pages,
             lifeline=order,
             ring=slot.ring,
             rings=context.shared.rings,

@@ -1,9 +1,7 @@
-"""One upstream: whether it is alive, what it can do, and what its owner is told of that."""
+"""One upstream: whether it is alive, what it can do, and what others are shown of that."""
 
 from __future__ import annotations
 
-import logging
-import os
 import socket
 import struct
 from collections.abc import Callable
@@ -18,8 +16,6 @@ from .._key import make_key
 from .._upstream import PLAIN, PROBE, TRIAL, Upstream
 from ..config.schema import Address, Server
 from .transports import channel_class
-
-log = logging.getLogger(__name__)
 
 PROBE_FIRST = 1.0
 PROBE_MAX = 30.0
@@ -54,7 +50,8 @@ class Endpoint:
         )
         self._closed = False
         self._was_alive = True
-        self._is_called_lame = False
+        self.refusal = 0  # the RCODE with which it answers everything, as RefusalCheck has found
+        self._lacks_edns = False
         self._prober: gevent.Greenlet | None = None
         self._edns_prober: gevent.Greenlet | None = None
         self._has_turned = Event()
@@ -71,15 +68,24 @@ class Endpoint:
             known.queries,
             known.failures,
             known.has_edns,
+            known.since,
+            known.last_error,
+            self.refusal,
+            known.does_recurse,
+            self._lacks_edns,
         )
 
     def take_over(self, state: UpstreamState) -> None:
-        """Begin with what another process has found out about it, and has told the log."""
+        """Begin with what another process has found out about it."""
         self._is_taking_over = True
         if state.rtt is not None:
             self.known.answered(state.rtt)
         if not state.edns:
             self.known.look_at_message(TRIAL, 0, has_opt=False)
+        self._lacks_edns = state.lacks_edns
+        if state.rcode:
+            self.refusal = state.rcode
+            self.known.assume_errors()
         if not state.alive:
             self.known.assume_dead()
         self._is_taking_over = False
@@ -92,32 +98,18 @@ class Endpoint:
             self._was_alive = self.known.alive
             self._live_or_die()
         if not self.known.has_edns and self._edns_prober is None:
-            self._edns_prober = gevent.spawn(self._probe_edns, is_said=self._is_taking_over)
-        if not self.known.does_recurse and not self._is_called_lame:
-            self._is_called_lame = True
-            log.warning(
-                "upstream %s does not recurse: it answers with a referral or with nothing; name a "
-                "resolver in upstream.servers, or allow this machine recursion there",
-                self.server,
-            )
+            self._edns_prober = gevent.spawn(self._probe_edns)
         self._turned()
 
     def _live_or_die(self) -> None:
         if self._prober is not None:
             self._prober.kill(block=False)
         if self._was_alive:
-            log.info("upstream %s answers again", self.server)
             self.known.forget_edns()
             self._prober = gevent.spawn(self._learn_edns)
         elif self._is_taking_over:
             self._prober = gevent.spawn(self._probe, 0.0)  # that may have changed meanwhile
         else:
-            number = self.known.last_error
-            log.warning(
-                "upstream %s does not answer (%s); it is tried now and then",
-                self.server,
-                os.strerror(number) if number else "no reply in time",
-            )
             self._prober = gevent.spawn(self._probe, PROBE_FIRST)
 
     def close(self) -> None:
@@ -148,7 +140,7 @@ class Endpoint:
         if self.known.alive and not self.known.is_known:
             self._flights.probe(self.known, PROBE_KEY, TRIAL)
 
-    def _probe_edns(self, *, is_said: bool) -> None:
+    def _probe_edns(self) -> None:
         """Ask an upstream without EDNS now and then with an OPT, until that is answered.
 
         What was taken for that may have been a lost packet, so the first time comes soon.
@@ -161,16 +153,8 @@ class Endpoint:
                 self._has_turned.clear()
                 self._flights.probe(self.known, PROBE_KEY, PROBE)
                 self._has_turned.wait(PROBE_SECONDS)
-            if not self.known.has_edns and not is_said:
-                is_said = True
-                log.warning(
-                    "upstream %s does not answer queries with EDNS (RFC 6891): it is asked "
-                    "without, and DNSSEC data is not to be had from it",
-                    self.server,
-                )
+            self._lacks_edns = not self.known.has_edns
         self._edns_prober = None
-        if is_said:
-            log.info("upstream %s answers queries with EDNS", self.server)
 
 
 def packed(address: Address) -> bytes:

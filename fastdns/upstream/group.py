@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from .._answer import Limits
 from .._counters import Counters, UpstreamState
@@ -29,6 +29,7 @@ class Endpoints:
         self._flights = flights
         self._counters = counters
         self._endpoints: list[Endpoint] = []
+        self.shown: Callable[[], None] = _nothing  # called when it is shown how they are
         # What the worker before us has counted: totals go on when a worker is replaced.
         self._earlier = {state.name: state for state in counters.shown_upstreams()}
         self.group = Group(
@@ -65,6 +66,7 @@ class Endpoints:
     def show(self) -> None:
         """Show how the upstreams are in the shared pages; to be called about once a second."""
         self._counters.show_upstreams(endpoint.state for endpoint in self._endpoints)
+        self.shown()
 
     def _new_endpoint(self, server: Server) -> Endpoint:
         endpoint = Endpoint(server, self._settings.timeout, self._flights, self._turned)
@@ -78,3 +80,7 @@ class Endpoints:
         """Show and use what is known of the upstreams now."""
         self.group.turned()
         self.show()
+
+
+def _nothing() -> None:
+    """Nobody wants to know."""

@@ -34,6 +34,19 @@ def ask_once(
     has_opt: bool = False,
 ) -> int:
     """Return the RCODE of the reply to a question; OSError: there is none, in time or at all."""
+    reply = exchange(connection, question, timeout, is_framed=is_framed, has_opt=has_opt)
+    return reply[3] & 0xF
+
+
+def exchange(
+    connection: socket.socket,
+    question: bytes,
+    timeout: float,
+    *,
+    is_framed: bool,
+    has_opt: bool = False,
+) -> bytes:
+    """Return the reply to a question, its header at least; OSError: there is none."""
     number = int.from_bytes(os.urandom(2), "big")
     query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
     begun = time.monotonic()
@@ -41,8 +54,8 @@ def ask_once(
     while True:
         connection.settimeout(max(begun + timeout - time.monotonic(), 0.001))
         reply = _frame(connection) if is_framed else connection.recv(65535)
-        if (rcode := _read(reply, number, question)) is not None:
-            return rcode
+        if _answers(reply, number, question):
+            return reply
 
 
 def dial(address: Address, timeout: float, kind: socket.SocketKind) -> socket.socket:
@@ -71,13 +84,11 @@ def _frame(connection: socket.socket) -> bytes:
     return reply
 
 
-def _read(reply: bytes, number: int, question: bytes) -> int | None:
-    """Return the RCODE; None: this is no reply to what was asked."""
+def _answers(reply: bytes, number: int, question: bytes) -> bool:
+    """Return True for a reply to what was asked."""
     if len(reply) < _HEADER.size:
-        return None
+        return False
     found, flags, questions, *_ = _HEADER.unpack_from(reply)
     if found != number or not flags & _QR:
-        return None
-    if questions and reply[_HEADER.size :][: len(question)].lower() != question.lower():
-        return None
-    return int(flags & 0xF)
+        return False
+    return not questions or reply[_HEADER.size :][: len(question)].lower() == question.lower()

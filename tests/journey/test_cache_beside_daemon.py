@@ -130,6 +130,10 @@ def test_removal_of_what_only_memory_has_says_that_memory_has_forgotten_it(
     cache(daemon.state_dir, "get", name)  # has it on disk
     without_the_disk_entry(daemon, name)
     spelled = f"{name.rstrip('.')}."
+    for reading in ("get", "refresh"):
+        assert cache(daemon.state_dir, reading, name, status=1).stderr == (
+            f"fastdns: no entry for {spelled} on disk; the daemon may have it in memory\n"
+        )
     if command == "rm":
         done = cache(daemon.state_dir, "rm", name, status=1)
         assert done.stderr == (
@@ -199,6 +203,18 @@ def test_refresh_says_that_it_has_failed_as_soon_as_that_is_known(
     assert why in done.stderr
     assert done.stderr.endswith("; the old entry stays\n")
     assert data(ask(daemon, name)) == ["192.0.2.1"]
+
+
+def test_refresh_says_that_nobody_answers_when_nobody_does(start_fastdns: Start) -> None:
+    with FalseUpstream() as upstream:
+        daemon = start_fastdns(upstream=[upstream])
+        name = upstream.new_name()
+        ask(daemon, name)
+    for _ in range(2):  # the second time it is known to be dead
+        began = time.monotonic()
+        done = cache(daemon.state_dir, "refresh", name, status=1)
+        assert ": no upstream answers; the old entry stays\n" in done.stderr
+        assert time.monotonic() - began < 4.7
 
 
 def test_of_several_workers_one_asks_for_a_refresh_and_all_tell_the_new_answer(

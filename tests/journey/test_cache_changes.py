@@ -131,7 +131,7 @@ def test_removal_beside_a_daemon_that_cannot_be_told_is_refused(hung: Path) -> N
 def test_refresh_without_a_daemon_is_one_line_with_status_1(state: Path) -> None:
     assert cache(state, "refresh", "www.example", status=1).stderr == (
         f"fastdns: no daemon runs with state_dir {state} to ask upstream "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
 
 

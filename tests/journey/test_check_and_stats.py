@@ -156,6 +156,23 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
     assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
 
 
+def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
+    small_machine = (
+        "import sys, fastdns.config.schema as schema\n"
+        "schema.machine_memory = lambda: 497 << 20\n"
+        "from fastdns.cli import main\n"
+        "sys.argv = ['fastdns', 'check', '-c', '/dev/null']\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", small_machine]
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert 'memory = "31MiB"\n' in outcome.stdout
+    assert (
+        "# cache.memory by default: a sixteenth of this machine's 497 MiB, at least 8MiB, "
+        "at most 64MiB\n"
+    ) in outcome.stdout
+
+
 def test_check_warns_of_a_small_receive_buffer() -> None:
     granting_little = (
         "import sys, fastdns.cli.check as check\n"
@@ -292,7 +309,7 @@ def test_stats_without_a_daemon_is_one_line_with_status_1_and_creates_nothing(
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     assert list(tmp_path.iterdir()) == []
 
@@ -401,6 +418,17 @@ def upstreams(daemon: Fastdns) -> dict[str, tuple[bool, float | None, int, int]]
     shown = json.loads(run("stats", "--state", str(daemon.state_dir), "--json").stdout)["upstreams"]
     figures = ("alive", "rtt_seconds", "queries_total", "failures_total")
     return {one["name"]: tuple(one[figure] for figure in figures) for one in shown}
+
+
+def test_counters_that_are_gone_are_told_with_the_remedy(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    (daemon.state_dir / "run" / "counters").unlink()
+    done = run("stats", "--state", str(daemon.state_dir))
+    assert done.stderr.endswith(
+        f": No such file or directory; restart the daemon (pid {daemon.pid})\n"
+    )
 
 
 def test_stats_tells_how_each_upstream_is(start_fastdns: Callable[..., Fastdns]) -> None:

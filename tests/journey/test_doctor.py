@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -178,12 +179,38 @@ def test_connections_at_their_limit_are_no_broken_tcp(served: Box) -> None:
     assert "refuses new TCP connections on 127.0.0.1:53: 32 are open" in full["text"]
 
 
+def children(box: Box, name: str) -> list[int]:
+    """The processes of that name of the fastdns that was started last."""
+    daemon = box.started[-1].pid
+    found = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
+    return [int(pid) for pid in found if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n"]
+
+
+def test_worker_that_hangs_is_named_with_the_remedy(box: Box) -> None:
+    box.start_upstream()
+    listen = '[listen]\ndns = ["127.0.0.1:53"]\n'
+    box.write("fastdns/fastdns.toml", f"workers = 2\n{listen}")
+    box.start_fastdns()
+    first, _ = children(box, "fastdns-worker")
+    os.kill(first, signal.SIGSTOP)
+
+    silent, hung = (one for one in box.findings("daemon", status=1) if one["state"] == "wrong")
+
+    assert re.search(r"does not answer \d+ of 16 queries to 127.0.0.1:53 over UDP", silent["text"])
+    assert f"the worker (pid {first}) hangs" in hung["text"]
+    assert hung["do"].startswith(f"kill -9 {first} ")
+
+
+def test_supervisor_that_hangs_is_named_with_the_remedy(served: Box) -> None:
+    os.kill(served.started[-1].pid, signal.SIGSTOP)
+
+    (found,) = (one for one in served.findings("daemon", status=1) if one["state"] == "wrong")
+
+    assert f"the supervisor (pid {served.started[-1].pid}) hangs" in found["text"]
+
+
 def test_keeper_that_hangs_is_named_with_the_remedy(served: Box) -> None:
-    daemon = served.started[-1].pid
-    children = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
-    (keeper,) = (
-        int(pid) for pid in children if Path(f"/proc/{pid}/comm").read_text() == "fastdns-keeper\n"
-    )
+    (keeper,) = children(served, "fastdns-keeper")
     os.kill(keeper, signal.SIGSTOP)
 
     (found,) = (one for one in served.findings("daemon", status=1) if one["state"] == "wrong")
@@ -231,6 +258,60 @@ def test_state_dir_that_was_changed_since_is_no_daemon_that_does_not_run(served:
     reload = served.run(sys.executable, "-m", "fastdns", "reload")
     assert reload.returncode == 1
     assert "runs with state_dir /var/lib/fastdns, which cannot change" in reload.stderr
+
+
+@pytest.mark.parametrize("refuse", ["refused", "drop"])
+def test_machine_that_may_not_ask_itself_is_told_the_rule(box: Box, refuse: str) -> None:
+    box.start_upstream()
+    denied = f'deny = ["127.0.0.1"]\nrefuse = "{refuse}"\n'
+    box.write("fastdns/fastdns.toml", f'[listen]\ndns = ["127.0.0.1:53"]\n[access]\n{denied}')
+    box.start(sys.executable, "-m", "fastdns", "serve")
+    eventually(lambda: box.run("test", "-e", "/run/fastdns/supervisor").returncode == 0, bool)
+
+    found = box.findings("daemon", status=1)
+
+    assert [one["state"] for one in found] == ["wrong"]
+    assert "this machine (" in found[0]["text"]
+    assert found[0]["text"].endswith(': access.deny has "127.0.0.1"')
+    assert "allow 127.0.0.1 under [access]" in found[0]["do"]
+
+
+def test_rule_that_the_daemon_still_has_and_the_file_no_more_takes_a_reload(box: Box) -> None:
+    box.start_upstream()
+    listen = '[listen]\ndns = ["127.0.0.1:53"]\n'
+    box.write("fastdns/fastdns.toml", f'{listen}[access]\ndeny = ["127.0.0.0/8"]\n')
+    box.start(sys.executable, "-m", "fastdns", "serve")
+    eventually(lambda: box.run("test", "-e", "/run/fastdns/supervisor").returncode == 0, bool)
+    box.write("fastdns/fastdns.toml", listen)
+
+    (found,) = box.findings("daemon", status=1)
+
+    assert "(REFUSED, Extended DNS Error 18), which the configuration does not" in found["text"]
+    assert found["do"] == "fastdns reload"
+
+
+def test_commands_that_are_advised_name_the_same_file(box: Box) -> None:
+    box.start_upstream()
+    box.write("fastdns/own.toml", '[listen]\ndns = ["127.0.0.1:5353"]\n')
+    named = ("-c", "/etc/fastdns/own.toml")
+
+    told = box.doctor(*named, status=1)
+    assert "do: fastdns serve -c /etc/fastdns/own.toml\n" in told
+
+    box.start_fastdns(*named, "--state", "/var/lib/own", port=5353)
+    box.write("fastdns/own.toml", '[listen]\ndns = ["127.0.0.1:5300"]\n')
+    told = box.doctor(*named, "--state", "/var/lib/own", status=0)
+    assert "do: fastdns reload -c /etc/fastdns/own.toml --state /var/lib/own\n" in told
+
+
+def test_upstream_that_refuses_is_not_said_to_be_out_of_reach(box: Box) -> None:
+    box.start_upstream("127.0.9.8", access="refuse")
+    box.write("fastdns/fastdns.toml", '[upstream]\nservers = ["127.0.9.8"]\n')
+
+    (found,) = box.findings("upstream", status=1)
+
+    assert "answers REFUSED to . NS: it does not serve this address" in found["text"]
+    assert found["do"] == "name another one in upstream.servers, or allow this machine there"
 
 
 def test_open_resolver_is_a_hint_of_doctor_and_a_warning_of_check(box: Box) -> None:
@@ -337,6 +418,15 @@ def test_every_error_of_a_configuration_is_told(box: Box) -> None:
 
     assert ["workers" in found[0]["text"], "cache.memory" in found[1]["text"]] == [True, True]
     assert len(found) == 2
+
+
+def test_daemon_that_goes_on_with_an_earlier_configuration_is_named(served: Box) -> None:
+    served.write("fastdns/fastdns.toml", 'workers = "x"\n[cache]\nmemory = 7\n')
+
+    (found,) = served.findings("daemon", status=1)
+
+    assert f"fastdns (pid {served.started[-1].pid}) goes on with" in found["text"]
+    assert served.doctor(status=1).count("do: fastdns check") == 1
 
 
 def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
@@ -565,6 +655,21 @@ def test_repair_that_is_ended_leaves_nothing_half_done(served: Box, number: int)
 def test_record_is_roots_alone(served: Box) -> None:
     served.doctor("--fix", "--resolver", "--yes", status=0)
     assert (served.etc / "fastdns" / "doctor.json").stat().st_mode & 0o777 == 0o600
+
+
+# On a terminal
+
+
+def test_lines_are_broken_at_words_on_a_terminal_alone(box: Box) -> None:
+    told = box.doctor(status=1).splitlines()
+    assert any(len(line) > 90 for line in told)
+
+    _, seen = box.doctor_on_terminal(typed="", columns=60)
+    lines = [re.sub(r"\x1b\[[0-9;]*m", "", line) for line in seen.splitlines()]
+
+    assert max(map(len, lines)) <= 60
+    assert "       " in {line[:7] for line in lines}
+    assert " ".join(" ".join(lines).split()) == " ".join(" ".join(told).split())
 
 
 # Asking

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import dns.rcode
 import pytest
 
 from .support.client import ask, data
+from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, Behaviour, FalseUpstream, answer_a
 
@@ -55,6 +57,29 @@ def test_upstream_that_refuses_beside_one_that_answers_is_named(start_fastdns: S
         daemon.wait_for_log(f"upstream 127.0.0.1:{refusing.port} answers REFUSED to everything")
 
         assert len(lines(daemon, "to everything")) == 1
+
+
+def test_commands_say_so_whichever_worker_has_found_it(start_fastdns: Start) -> None:
+    with FalseUpstream(say("REFUSED")) as refusing:
+        daemon = start_fastdns(upstream=[refusing], workers=2)
+        where = ("--state", str(daemon.state_dir))
+        for _ in range(6 * QUESTIONS):  # each from a port of its own
+            ask(daemon, refusing.new_name())
+        daemon.wait_for_log("answers REFUSED to everything")
+        name = f"127.0.0.1:{refusing.port}"
+
+        seen = fastdns("status", *where).stdout
+        assert f"{name} answers REFUSED, " in seen
+        assert f"warnings     upstream {name} answers REFUSED to everything" in seen
+        assert "none of 1 upstream answers well" in seen
+        drawn = fastdns("top", "--interval", "0.1", *where).stdout
+        assert re.search(rf"^{name} +answers REFUSED ", drawn, re.M)
+
+        refusing.otherwise = answer_a
+        daemon.wait_for_log("answers well again")
+        assert f"{name} alive, " in fastdns("status", *where).stdout
+        assert len(lines(daemon, "to everything")) == 1
+        assert len(lines(daemon, "well again")) == 1
 
 
 def test_names_that_nobody_can_resolve_are_no_fault_of_their_upstream(start_fastdns: Start) -> None:

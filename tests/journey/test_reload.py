@@ -33,6 +33,7 @@ from .support.client import (
     ttls,
     udp_socket,
 )
+from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 from .support.ports import free_port, udp_sockets
@@ -439,6 +440,50 @@ def test_wrong_configuration_is_told_line_by_line_and_the_daemon_goes_on(
     assert lines[1].endswith('cache.memory: "64MX" is not a size (try "64MiB")')
     daemon.wait_for_log("64MX", after=seen)
     assert data(ask(daemon, upstream.new_name())) == ANSWER
+
+
+@pytest.mark.parametrize(
+    ("text", "problems"),
+    [
+        ("workers = [\n", ["is not valid TOML"]),
+        (None, ["cannot be read: No such file or directory"]),
+        ('state_dir = "here"\nworkers = "x"\n', ['"here" is not an absolute', '"x" is not an int']),
+    ],
+)
+@pytest.mark.parametrize("is_named", [True, False])
+def test_daemon_logs_what_the_command_says_even_of_a_file_that_cannot_be_used_at_all(
+    start_fastdns: Start,
+    upstream: FalseUpstream,
+    *,
+    text: str | None,
+    problems: list[str],
+    is_named: bool,
+    tmp_path: Path,
+) -> None:
+    place = tmp_path / "state1"
+    daemon = start_fastdns(
+        upstream=[upstream], config=f'state_dir = "{place}"\n', is_named=is_named, workers=None
+    )
+    file = place.with_suffix(".toml")
+    named = ("-c", str(file), *(("--state", str(place)) if is_named else ()))
+    file.unlink() if text is None else file.write_text(text)
+    seen = len(daemon.log)
+    done = fastdns("reload", *named)
+    lines = done.stderr.splitlines()
+    wanted = [one for one in problems if not (is_named and "here" in one)]
+    assert (done.returncode, len(lines)) == (2, len(wanted))
+    for one, line in zip(wanted, lines, strict=True):
+        assert one in line
+        daemon.wait_for_log(re.escape(f"reload: {line}"), after=seen)
+    assert data(ask(daemon, upstream.new_name())) == ANSWER
+
+
+def test_all_that_is_wrong_is_told_when_no_daemon_runs(tmp_path: Path) -> None:
+    file = tmp_path / "own.toml"
+    file.write_text('state_dir = "here"\nworkers = "x"\n')
+    done = fastdns("reload", "-c", str(file))
+    assert done.returncode == 2
+    assert ['"here"' in done.stderr, '"x"' in done.stderr] == [True, True]
 
 
 @pytest.mark.parametrize(

@@ -69,6 +69,29 @@ def test_status_tells_of_a_reload_that_was_refused(
     assert re.fullmatch("not reloaded: .*: cache: .*", seen["warnings"])
 
 
+def test_status_names_processes_that_hang(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+    hung = {"worker": daemon.workers[0], "keeper": daemon.keeper}
+    for pid in hung.values():
+        os.kill(pid, signal.SIGSTOP)
+
+    def warned() -> list[str]:
+        done = fastdns("status", "--json", "--state", str(daemon.state_dir))
+        told = json.loads(done.stdout)
+        assert ("nothing wrong" in told["summary"]) is (not told["warnings"])
+        return sorted(told["warnings"])
+
+    keeper, worker = eventually(warned, lambda told: len(told) == 2)
+    begins = "the {} (pid {}) has shown no sign of life for "
+    assert worker.startswith(begins.format("worker", hung["worker"]))
+    assert keeper.startswith(begins.format("keeper", hung["keeper"]))
+    assert worker.endswith(f"kill -9 {hung['worker']} (another one takes over)")
+    for pid in hung.values():
+        os.kill(pid, signal.SIGCONT)
+
+
 def test_status_answers_for_a_supervisor_that_hangs(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
 ) -> None:

@@ -492,10 +492,26 @@ def test_on_a_terminal_it_says_how_to_ask_it_once_it_serves(
     port = ready.partition("127.0.0.1:")[2].partition(" ")[0]
     told = lines[lines.index(ready) + 1 :]
     assert told[0] == f"Try: dig @127.0.0.1 -p {port} example.com"
-    assert told[1] == f"And: fastdns cache ls --state {daemon.state_dir}"
+    assert told[1] == f"And: fastdns status --state {daemon.state_dir}"
 
 
 def test_in_a_log_it_says_nothing_of_that(tmp_path: Path, upstream: FalseUpstream) -> None:
     with Fastdns(tmp_path / "state", upstream=[upstream]) as daemon:
         ask(daemon, "www.example")
     assert not any("Try:" in line for line in daemon.log)
+
+
+def test_each_process_says_in_its_command_line_which_it_is(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], workers=2)
+
+    def told(pid: int) -> str:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+
+    assert sorted(map(told, daemon.workers)) == ["fastdns: worker 0", "fastdns: worker 1"]
+    assert told(daemon.keeper) == "fastdns: keeper"
+    assert told(daemon.standby) == "fastdns: standby"
+    assert "serve\0--state" in told(daemon.pid)  # by which others find out what it was told
+    os.kill(daemon.standby, signal.SIGKILL)  # its successor is named, too
+    eventually(lambda: told(daemon.standby), lambda name: name == "fastdns: standby")

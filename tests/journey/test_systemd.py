@@ -18,7 +18,7 @@ import pytest
 
 from .support.client import TcpClient, ask, data, eventually, make_query, read_answer, udp_socket
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream
+from .support.false_upstream import FalseUpstream, answer_a, silence
 from .support.manager import ServiceManager
 from .support.ports import bind_pair, free_port
 
@@ -83,7 +83,7 @@ def test_the_watchdog_hears_of_us_in_half_its_time_as_long_as_workers_work(
         hung = daemon.workers[1]
         os.kill(hung, signal.SIGSTOP)
         try:
-            daemon.wait_for_log("worker.* shows no sign of life", 15)
+            daemon.wait_for_log("worker.* has shown no sign of life", 15)
             told = systemd.count("WATCHDOG=1")
             time.sleep(1)
             assert systemd.count("WATCHDOG=1") == told
@@ -260,6 +260,21 @@ def test_a_reload_is_told_from_its_beginning_to_its_end(
     assert reloading["RELOADING"] == "1"
     assert before <= int(reloading["MONOTONIC_USEC"]) <= time.monotonic_ns() // 1000
     assert "not reloaded" not in ready["STATUS"]
+
+
+def test_status_says_that_no_upstream_answers_and_when_one_does_again(
+    start_fastdns: Start, systemd: ServiceManager
+) -> None:
+    with FalseUpstream(silence) as upstream:
+        daemon = start_fastdns(upstream=[upstream], manager=systemd)
+        assert systemd.wait_for("READY=1")["STATUS"] == f"serving 127.0.0.1:{daemon.port}"
+        for _ in range(2):
+            ask(daemon, upstream.new_name())
+        dead = f"STATUS=serving 127.0.0.1:{daemon.port}; no upstream answers"
+        systemd.wait_for(dead, timeout=20)
+        upstream.otherwise = answer_a
+        told = len(systemd.messages)
+        systemd.wait_for(f"STATUS=serving 127.0.0.1:{daemon.port}", after=told, timeout=20)
 
 
 def test_a_reload_of_a_wrong_file_ends_ready_and_the_status_says_why(

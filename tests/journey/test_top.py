@@ -387,7 +387,7 @@ def test_without_a_daemon_it_says_what_stats_says_with_status_1(
 ) -> None:
     wanted = (
         f"fastdns: no daemon runs with state_dir {tmp_path}/state "
-        "(say which one with -c or --state)\n"
+        "(fastdns doctor names the daemons that run)\n"
     )
     arguments = [*TOP, "--state", str(tmp_path / "state")]
     if terminal:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -17,12 +18,14 @@ from fastdns._clock import Moment
 from fastdns._ring import Ring
 from fastdns.config.places import Places
 from fastdns.counters import KEEPER_SLOT, SLOT_OCTETS, WORKER_SLOT, Pages
+from fastdns.server.worker import LOOK_AROUND_SECONDS
 
 from .support import blind_worker, impatient
 from .support.cache import Disk, answer, cache_key
 from .support.client import UdpClient, ask, data, eventually, make_query, read_answer
-from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream
+from .support.commands import fastdns
+from .support.daemon import Fastdns, address_of
+from .support.false_upstream import FalseUpstream, answer_a, silence
 from .support.ports import udp_sockets
 
 Start = Callable[..., Fastdns]
@@ -390,3 +393,37 @@ def test_what_a_worker_knew_is_known_after_its_death_without_a_disk_cache(
         assert asked_for(upstream, names) == 20
     finally:
         os.kill(daemon.keeper, signal.SIGCONT)
+
+
+def test_log_and_commands_agree_on_an_upstream_and_say_each_event_once(
+    start_fastdns: Callable[..., Fastdns], tmp_path: Path
+) -> None:
+    with FalseUpstream() as upstream:
+        named = tmp_path / "upstreams"
+        named.write_text(f"{address_of(upstream)}\n")
+        daemon = start_fastdns(upstream=[f"file:{named}"], workers=2)
+        for _ in range(16):  # each from a port of its own: both workers ask
+            ask(daemon, upstream.new_name())
+        upstream.otherwise = silence
+        with clients(daemon, 1) as [client]:  # one worker alone sees it dead
+            for _ in range(2):
+                client.send(make_query(upstream.new_name(silence)).to_wire())
+                client.receive()
+        daemon.wait_for_log("does not answer")
+        seen = fastdns("stats", "--json", "--state", str(daemon.state_dir))
+        assert [one["alive"] for one in json.loads(seen.stdout)["upstreams"]] == [False]
+
+        upstream.otherwise = answer_a
+        daemon.wait_for_log("answers again")
+        seen = fastdns("stats", "--json", "--state", str(daemon.state_dir))
+        assert [one["alive"] for one in json.loads(seen.stdout)["upstreams"]] == [True]
+
+        before = len(daemon.log)
+        named.write_text("nonsense\n")
+        daemon.wait_for_log("stay in use", after=before)
+        later = time.monotonic() + LOOK_AROUND_SECONDS  # by then the other one has looked as well
+        pages = Pages.attach(daemon.state_dir / "run" / "counters")
+        tables = pages.upstream_tables
+        eventually(lambda: min(at for at, _ in tables() if at), lambda shown_at: shown_at > later)
+        for text in ("does not answer", "answers again", "stay in use", "nonsense"):
+            assert sum(text in line for line in daemon.log) == 1, text

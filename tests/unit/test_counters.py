@@ -169,7 +169,7 @@ def test_page_that_is_none_is_refused(path: Path, offset: int, octets: bytes) ->
     assert not is_of_another_version(path)
 
 
-@pytest.mark.parametrize("version", [2, 4, 0xFFFFFFFF])
+@pytest.mark.parametrize("version", [3, 5, 0xFFFFFFFF])
 @pytest.mark.parametrize("octets", [4096, 3 * 8192])
 def test_page_of_another_version_is_told_from_a_damaged_one(
     path: Path, version: int, octets: int
@@ -312,7 +312,7 @@ def test_upstreams_are_shown_as_they_were_put_there(path: Path) -> None:
 def test_round_trip_at_the_edges_is_still_known(rtt: float, shown: float) -> None:
     pages = Pages.create(None, 1, 0.0)
     pages.counters(0).show_upstreams([("u", True, rtt, 1, 0)])
-    assert pages.upstreams() == [("u", True, shown, 1, 0, True)]
+    assert pages.upstreams() == [UpstreamState("u", True, shown, 1, 0, True)]
 
 
 def test_more_upstreams_than_there_is_room_for_are_left_out() -> None:
@@ -331,10 +331,43 @@ def test_long_name_of_an_upstream_is_cut_between_characters() -> None:
 
 def test_upstream_that_several_workers_ask_is_one() -> None:
     pages = Pages.create(None, 3, 0.0)
-    pages.counters(0).show_upstreams([("u", False, None, 10, 10)])
+    pages.counters(0).show_upstreams([("u", True, None, 10, 10)])
     pages.counters(1).show_upstreams([("v", False, 0.5, 1, 0), ("u", True, 0.02, 5, 1)])
-    pages.counters(2).show_upstreams([("u", False, 0.03, 6, 2)])
-    assert pages.upstreams() == [("u", True, 0.02, 21, 13, True), ("v", False, 0.5, 1, 0, True)]
+    pages.counters(2).show_upstreams([("u", True, 0.03, 6, 2)])
+    assert pages.upstreams() == [
+        UpstreamState("u", True, 0.03, 21, 13),
+        UpstreamState("v", False, 0.5, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize(("replied_at", "alive"), [(0.0, False), (50.0, False), (70.0, True)])
+def test_worker_that_was_asked_last_knows_whether_an_upstream_lives(
+    replied_at: float, alive: bool
+) -> None:
+    pages = Pages.create(None, 2, 0.0)
+    dead = UpstreamState("u", False, 0.01, 2, 2, since=60.0, error=errno.ECONNREFUSED)
+    pages.counters(0).show_upstreams([dead])
+    pages.counters(1).show_upstreams([UpstreamState("u", True, 0.02, 1, 0, since=replied_at)])
+    [seen] = pages.upstreams()
+    assert (seen.alive, seen.error) == (alive, errno.ECONNREFUSED)
+
+
+def test_upstream_is_not_dead_before_others_can_have_shown_that_it_has_answered_them() -> None:
+    pages = Pages.create(None, 2, 0.0)
+    pages.counters(1).show_upstreams([UpstreamState("u", True, 0.02, 1, 0, since=50.0)])
+    dead = UpstreamState("u", False, 0.01, 2, 2, since=time.monotonic())
+    pages.counters(0).show_upstreams([dead])
+    assert [one.alive for one in pages.upstreams()] == [True]
+    pages.counters(1).show_upstreams([UpstreamState("u", True, 0.02, 1, 0, since=50.0)])
+    assert [one.alive for one in pages.upstreams()] == [False]
+
+
+def test_what_one_worker_finds_out_about_an_upstream_is_shown() -> None:
+    pages = Pages.create(None, 2, 0.0)
+    found = UpstreamState("u", True, 0.01, 2, 0, rcode=5, recurses=False, lacks_edns=True)
+    pages.counters(0).show_upstreams([found])
+    pages.counters(1).show_upstreams([("u", True, None, 0, 0)])
+    assert pages.upstreams() == [found]
 
 
 def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
@@ -344,7 +377,7 @@ def test_each_process_says_when_it_has_shown_its_upstreams() -> None:
     (never, nothing), (at, shown) = pages.upstream_tables()
     assert (never, nothing) == (0.0, [])
     assert start <= at <= time.monotonic()
-    assert shown == [("u", True, None, 1, 0, True)]
+    assert shown == [UpstreamState("u", True, None, 1, 0, True)]
 
 
 def test_sign_of_life_is_a_word_of_its_own() -> None:
@@ -386,15 +419,15 @@ def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_s
     assert sum(pages.latency()[0]) == 1
     assert not any(totals[name] for name in ("cache_entries", "cache_bytes", "tcp_connections"))
     assert totals["in_flight"] == 0
-    assert pages.upstreams() == [("u", False, 0.5, 14, 4, True)]
+    assert pages.upstreams() == [UpstreamState("u", False, 0.5, 14, 4, True)]
 
 
 def test_upstreams_stay_to_be_seen_while_no_process_asks_any() -> None:
     pages = Pages.create(None, 1, 0.0)
     pages.counters(0).show_upstreams([("u", True, 0.01, 10, 1)])
     pages.counters(0).retire()
-    assert pages.upstreams() == [("u", False, None, 10, 1, True)]
-    assert pages.counters(0).shown_upstreams() == [("u", False, None, 10, 1, True)]
+    assert pages.upstreams() == [UpstreamState("u", False, None, 10, 1, True)]
+    assert pages.counters(0).shown_upstreams() == [UpstreamState("u", False, None, 10, 1, True)]
 
 
 def test_slot_of_one_that_died_while_writing_its_table_can_be_read_at_once(path: Path) -> None:
@@ -421,9 +454,9 @@ def test_table_of_a_worker_that_died_while_writing_is_shown_and_then_mended(path
         file.seek(UPSTREAMS_AT)
         file.write(struct.pack("=II", 7, 99))  # being written, and more rows than there can be
     reader = Pages.attach(path)
-    assert reader.upstreams()[0] == ("u", True, None, 1, 0, True)
+    assert reader.upstreams()[0] == UpstreamState("u", True, None, 1, 0, True)
     counters.show_upstreams([("v", True, None, 2, 0)])
-    assert reader.upstreams() == [("v", True, None, 2, 0, True)]
+    assert reader.upstreams() == [UpstreamState("v", True, None, 2, 0, True)]
     assert path.read_bytes()[UPSTREAMS_AT] == 8
 
 

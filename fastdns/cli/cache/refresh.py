@@ -24,13 +24,14 @@ from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import locked
-from .get import no_entry
+from .get import not_on_disk
 from .site import KEEPER_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
 PAUSE = 0.05
 BEGIN_SECONDS = 0.3  # within which a worker has begun to ask
 ASKED, SILENT = "upstream_queries_total", "upstream_timeouts_total"
+FAILED = "upstream_errors_total"
 OTHERS_SECONDS = 0.5  # that other variants of what has come are waited for
 
 
@@ -60,13 +61,15 @@ class Asking:
         if self._pages is None or time.monotonic() < self._begun + BEGIN_SECONDS:
             return False
         now = self._pages.totals()
-        if now["in_flight"] or now[ASKED] == self._before[ASKED]:
+        is_any_alive = any(one.alive for one in self._pages.upstreams())
+        if now["in_flight"] or (now[ASKED] == self._before[ASKED] and is_any_alive):
             return False
-        self.failure = (
-            "no upstream has answered well in time"
-            if now[SILENT] > self._before[SILENT]
-            else "no upstream has a newer answer: what they say is an error, as SERVFAIL"
-        )
+        if now[SILENT] > self._before[SILENT]:
+            self.failure = "no upstream has answered well in time"
+        elif now[FAILED] > self._before[FAILED] or not is_any_alive:
+            self.failure = "no upstream answers"
+        else:
+            self.failure = "no upstream has a newer answer: what they say is an error, as SERVFAIL"
         return True
 
 
@@ -92,7 +95,7 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
     with site.reading() as reader:
         before = _values(reader, name, qtype)
         if not before:
-            return fail(no_entry(name, qtype))
+            return fail(not_on_disk(site, name, qtype))
         types = sorted({_type_of(disk_key) for disk_key in before})
         asking = Asking.of(site)
         _ask(site, name, types, before)

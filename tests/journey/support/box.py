@@ -26,7 +26,7 @@ UPSTREAM = "127.0.9.9"
 UNBOUND = """
 server:
   interface: {host}
-  access-control: 0.0.0.0/0 allow
+  access-control: 127.0.0.0/8 {access}
   do-daemonize: no
   do-tcp: {tcp}
   username: ""
@@ -116,12 +116,17 @@ class Box:
         done = self.run("dig", "+short", "+tries=1", "+time=1", *arguments)
         return done.stdout == "192.0.2.1\n"
 
-    def start_upstream(self, host: str = UPSTREAM, *, tcp: bool = True) -> int:
-        """Start unbound, which answers 192.0.2.1 whatever it is asked."""
+    def start_upstream(
+        self, host: str = UPSTREAM, *, tcp: bool = True, access: str = "allow"
+    ) -> int:
+        """Start unbound, which answers 192.0.2.1 whatever it is asked, to whom it allows."""
         file = self.place / f"unbound-{host}.conf"
-        file.write_text(UNBOUND.format(host=host, place=self.place, tcp="yes" if tcp else "no"))
+        tcp_word = "yes" if tcp else "no"
+        file.write_text(UNBOUND.format(host=host, place=self.place, tcp=tcp_word, access=access))
         pid = self.start("unbound", "-d", "-c", str(file))
-        eventually(lambda: self.resolves(f"@{host}", "started.example"), bool)
+        wanted = "NOERROR" if access == "allow" else "REFUSED"
+        dig = ("dig", "+tries=1", "+time=1", f"@{host}", "started.example")
+        eventually(lambda: f"status: {wanted}," in self.run(*dig).stdout, bool)
         return pid
 
     def start_fastdns(self, *arguments: str, port: int = 53) -> int:
@@ -142,11 +147,16 @@ class Box:
         found = json.loads(self.doctor("--json", status=status))["findings"]
         return [one for one in found if one["about"] == about]
 
-    def doctor_on_terminal(self, *arguments: str, typed: str) -> tuple[int, str]:
+    def doctor_on_terminal(
+        self, *arguments: str, typed: str, columns: int = 200
+    ) -> tuple[int, str]:
         """Run it on a terminal where somebody types that; return status and all that is seen."""
         ours, theirs = pty.openpty()
         command = self.enter(sys.executable, "-m", "fastdns", "doctor", *arguments)
-        process = subprocess.Popen(command, stdin=theirs, stdout=theirs, stderr=theirs)
+        environment = os.environ | {"COLUMNS": str(columns)}
+        process = subprocess.Popen(
+            command, stdin=theirs, stdout=theirs, stderr=theirs, env=environment
+        )
         os.close(theirs)
         os.write(ours, typed.encode())
         seen = b""

@@ -20,6 +20,7 @@ from .manager import ServiceManager
 
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
+STANDBY_SECONDS = 1.0  # a daemon that is alone, as those of some tests, has none
 STOP_SECONDS = 10.0
 
 
@@ -43,9 +44,11 @@ class Fastdns:
         workers: int | None = 1,
         prefix: Sequence[str] = (),
         manager: ServiceManager | None = None,
+        is_named: bool = True,
     ) -> None:
         """`prefix`: a command that becomes the one that follows it. `manager` starts it as systemd
-        would, with what it has stored or opened.
+        would, with what it has stored or opened. Without `is_named`, the configuration has to say
+        which state_dir is its.
 
         With more than one worker, whose memory holds what depends on the client's port.
         """
@@ -55,8 +58,7 @@ class Fastdns:
             "-m",
             "fastdns",
             "serve",
-            "--state",
-            str(state_dir),
+            *(("--state", str(state_dir)) if is_named else ()),
         ]
         if config:
             config_file = state_dir.with_suffix(
@@ -99,6 +101,12 @@ class Fastdns:
             raise
         self.addresses = [split_address(text) for text in ready[1].split(", ")]
         self.host, self.port = self.addresses[0]
+        # The stand-by is forked right after that line.
+        end = time.monotonic() + STANDBY_SECONDS
+        while not self.processes("fastdns-standby") and time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
         return self
 
     def _collect(self) -> None:
