@@ -1,11 +1,13 @@
 # Every target sets up what it needs, Debian packages included, and is quick when nothing changed.
 #   PYTHON=python3.12   the Python that .venv is made with (default: python3)
+#   SYSTEM=1            .venv has the machine's own libraries, and nothing is downloaded (SYSTEM=0: those of PyPI)
 #   ARGS="…"            more arguments for run, test, bench or test-deb
 #   LISTEN=127.0.0.1:53530   where `make run` listens
 #   SUITE=trixie        the Debian that `make test-deb` is about (default: bookworm)
 #   VERSION_SUFFIX=+test1    makes `make deb` build a higher version, to try an upgrade with
 
-PYTHON ?= python3
+PYTHON ?= $(if $(filter 1,$(SYSTEM)),/usr/bin/python3,python3)
+SYSTEM ?=
 ARGS ?=
 SUITE ?= bookworm
 VERSION_SUFFIX ?=
@@ -14,6 +16,12 @@ LISTEN ?= 127.0.0.1:5353
 STATE := $(if $(filter 0,$(shell id -u)),/run/fastdns-run,.run)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+# Which .venv: what is chosen here holds until something else is.
+CHOSEN := $(if $(filter 1,$(SYSTEM)),system,$(if $(SYSTEM)$(filter-out file,$(origin PYTHON)),pypi))
+VENV := sh packaging/venv.sh make "$(PYTHON)" $(CHOSEN)
+# What apt-packages.sh calls that which the .venv needs of the machine.
+MACHINE = $(if $(filter system,$(shell cat .venv/.python 2>/dev/null)),system,dev)
+CCACHE = $(if $(filter default,$(origin CC)),$(if $(shell command -v ccache),CC="ccache gcc"))
 SOURCES := $(wildcard ext/fastdns/*.pyx ext/fastdns/*.pxd)
 # Modules whose compiled file somebody has deleted: those are built again, whatever the stamp says.
 LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basename $(notdir $(pyx))).*.so),,$(pyx)))
@@ -21,12 +29,13 @@ LOST := $(foreach pyx,$(filter %.pyx,$(SOURCES)),$(if $(wildcard fastdns/$(basen
 # nsd lives in sbin, which a plain user's PATH lacks.
 export PATH := $(PATH):/usr/sbin:/sbin
 
-.PHONY: help dev run test lint bench bench-peers deb test-deb FORCE
+.PHONY: help dev run test test-quick lint bench bench-peers deb test-deb FORCE
 
 help:
 	@echo "make dev     set up .venv with fastdns in it: .venv/bin/fastdns"
 	@echo "make run     start fastdns on 127.0.0.1:5353   (ARGS=\"--upstream 9.9.9.9\")"
 	@echo "make test    run the tests                     (ARGS=\"-k cache\")"
+	@echo "make test-quick   those that take no time"
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
@@ -34,35 +43,49 @@ help:
 	@echo "make test-deb   the package's life in a bare Debian with a systemd of its own; needs root"
 	@echo "make documents   renew reference.toml and docs/configuration.md after a change of the schema"
 	@echo
-	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 to 3.13)."
+	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 or newer)."
+	@echo "SYSTEM=1 uses Debian's Python and libraries: nothing is downloaded from PyPI."
 
 # A second make, because a .venv made anew takes the stamps in it along.
 dev:
-	@sh packaging/venv.sh "$(PYTHON)" $(if $(filter file,$(origin PYTHON)),any)
+	@$(VENV)
+	@$(MAKE) -s --no-print-directory .venv/.compiled .venv/.tools
+
+# Like `dev`, without what only tests and checks take.
+.PHONY: compiled
+compiled:
+	@$(VENV)
 	@$(MAKE) -s --no-print-directory .venv/.compiled
 
-.venv/.installed: pyproject.toml
-	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh dev
-	@echo "fastdns: installing into .venv and compiling"
-	$(PIP) install --upgrade "cython>=3" "setuptools>=70.1"
-	$(PIP) install --no-build-isolation --editable ".[dev]"
-	touch $@
+.venv/.libraries: pyproject.toml packaging/venv.sh
+	@sh packaging/venv.sh libraries
+	@touch $@
 
-.venv/.compiled: .venv/.installed setup.py $(SOURCES) $(if $(strip $(LOST)),FORCE)
-	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh dev
-	$(if $(wildcard $@),$(if $(filter setup.py,$?),rm -rf build/cython))
-	$(BIN)/python setup.py --quiet build_ext --inplace --parallel "$$(nproc)"
-	touch $@
+.venv/.tools: pyproject.toml .venv/.libraries
+	@sh packaging/venv.sh tools
+	@touch $@
 
-run: dev
-	@echo "Try: dig @$(firstword $(subst :, ,$(LISTEN))) -p $(lastword $(subst :, ,$(LISTEN))) example.com"
-	@echo "And: $(BIN)/fastdns cache ls --state $(STATE)"
-	@echo "     $(BIN)/fastdns top --state $(STATE)   (stats, reload: the same way)"
+# Without debugging information, which takes a quarter of the time: CFLAGS=-g has it there.
+.venv/.compiled: .venv/.libraries setup.py $(SOURCES) $(if $(strip $(LOST)),FORCE)
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE)
+	@$(CCACHE) CFLAGS="-g0 $$CFLAGS" $(BIN)/python setup.py --quiet build_ext --inplace
+	@touch $@
+
+run: compiled
 	@exec $(BIN)/fastdns serve --listen $(LISTEN) --state $(STATE) $(ARGS)
 
+# Units, documents, and the journeys that only ask one daemon.
+QUICK := tests/unit $(wildcard tests/test_*.py) \
+	$(patsubst %,tests/journey/test_%.py,answers_match_upstream headers_and_edns hostile_queries spoofed_replies)
+
+# All tests run beside each other. A selection pays for no more workers than it asks for: ARGS="-n4 …".
 test: dev
-	@sh packaging/apt-packages.sh test
-	$(BIN)/python -m pytest $(ARGS)
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
+	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=auto)
+
+test-quick: dev
+	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
+	$(BIN)/python -m pytest --numprocesses=auto $(QUICK)
 
 .PHONY: documents
 documents: dev
@@ -87,6 +110,7 @@ deb:
 
 # What the machine lacks for it is said before anything is installed.
 test-deb:
+	@PYTHON="$(PYTHON)" sh packaging/apt-packages.sh python
 	@$(PYTHON) packaging/story --lacking
 	@sh packaging/apt-packages.sh story
 	@$(PYTHON) packaging/story --suite $(SUITE) $(ARGS)

@@ -174,7 +174,7 @@ def bars_alone(rounds: list[Round]) -> list[Bar]:
             figures(rounds, "fastdns", "workers/granted_ratio"),
             at_least=True,
         ),
-        Bar("PSS with all names warm", "MiB", 48.0, mebibytes("memory/pss")),
+        Bar("PSS with all names warm", "MiB", 38.0, mebibytes("memory/pss")),
         Bar("PSS of each further worker", "MiB", 15.0, mebibytes("workers/further_pss")),
     ]
 

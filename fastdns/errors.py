@@ -32,6 +32,13 @@ class Damaged(FastdnsError):
     """The disk cache cannot be used and has to be put aside; the text says what it is."""
 
 
+# What commands say of it.
+REMEDY = (
+    "the daemon repairs it or starts an empty cache, at the latest when it is started next; "
+    "the damaged file is data.mdb.damaged then, which you may delete"
+)
+
+
 class CutOff(Damaged):
     """The file ends before the last page that LMDB has given out. It may be whole all the same.
 

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that what a task needs from Debian is there: apt-packages.sh make|dev|test|bench|peers|debian|deb|story …
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|python|dev|system|test|bench|peers|deb|story …
 #
 # What is needed is tried first (a command, a header, a Python module), so a machine that has it,
 # from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
@@ -71,6 +71,15 @@ packages=
 missing() { case " $packages " in *" $1 "*) ;; *) packages="$packages${packages:+ }$1" ;; esac; }
 need_command() { command -v "$1" >/dev/null || missing "$2"; }
 
+need_interpreter() {
+    command -v "$1" >/dev/null && return
+    case $1 in
+    python3 | /usr/bin/python3) missing python3 ;;
+    *) say "there is no $1 on this machine" && exit 1 ;;
+    esac
+    return 1
+}
+
 need_header() {
     command -v gcc >/dev/null && echo "#include <$1>" | gcc -E -o /dev/null - 2>/dev/null || missing "$2"
 }
@@ -85,9 +94,8 @@ need_compiler() {
 # both or has to be mended by whoever made it.
 need_python() {
     python=${PYTHON:-python3}
-    if ! command -v "$python" >/dev/null; then
-        [ "$python" = python3 ] || { say "there is no $python on this machine"; exit 1; }
-        missing python3 && missing python3-venv && missing python3-dev
+    if ! need_interpreter "$python"; then
+        missing python3-venv && missing python3-dev
         return
     fi
     found=$("$python" -c '
@@ -109,57 +117,78 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
     for part; do missing "$name-$part"; done
 }
 
-for task; do
-    case $task in
-    make) need_command make make ;;
-    dev) need_compiler && need_python ;;
-    test)
-        need_command dnsmasq dnsmasq-base # the program without the service
-        need_command nsd nsd
-        need_command unbound unbound
-        need_command dig bind9-dnsutils
-        need_command kdig knot-dnsutils
-        need_command man man-db
-        need_command ip iproute2
-        ;;
-    bench) need_command nsd nsd ;;
-    peers) # what `make bench` can set fastdns beside
-        need_command dnsdist dnsdist
-        need_command dnsmasq dnsmasq-base # the program without the service
-        need_command kresd knot-resolver
-        need_command pdns_recursor pdns-recursor
-        need_command smartdns smartdns
-        need_command unbound unbound
-        ;;
-    debian) # fastdns as Debian 12 would build and run it: its Python, its Cython, its libraries
-        for package in gcc cython3 liblmdb-dev python3 python3-attr python3-cattr python3-click python3-dev \
-            python3-dnslib python3-dnspython python3-gevent python3-lmdb python3-pytest \
-            python3-rich python3-setproctitle python3-setuptools; do
-            dpkg-query -W -f '${Status}' "$package" 2>/dev/null | grep -q ' installed$' || missing "$package"
-        done
-        ;;
-    deb) # the package: what its own control file says that a build needs
-        need_command git git
-        need_command dpkg-buildpackage dpkg-dev
-        wanted=$(sed -n '/^Build-Depends:/,/^[^ ]*:/{s/^ \([^, ]*\).*/\1/p}' packaging/debian/control)
-        for package in build-essential $wanted; do
-            # A virtual package is there by the one that provides it.
-            dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
-                grep -q " installed .*\b$package\b" || missing "$package"
-        done
-        ;;
-    story) # what `make test-deb` does from outside of its boxes
-        need_command debootstrap debootstrap
-        need_command dig bind9-dnsutils
-        need_command ip iproute2
-        need_command nsd nsd
-        ;;
-    *)
-        say "no such task: $task"
-        exit 2
-        ;;
-    esac
-done
+# fastdns as Debian compiles and runs it: its Python, its Cython, its libraries.
+need_system() {
+    python=${PYTHON:-/usr/bin/python3}
+    pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
+        pytest:pytest xdist:pytest-xdist rich:rich setproctitle:setproctitle setuptools:setuptools"
+    if ! need_interpreter "$python"; then
+        missing python3-dev && missing cython3
+        for pair in $pairs; do missing "python3-${pair#*:}"; done
+        return
+    fi
+    found=$("$python" - $pairs Cython: <<'EOF'
+import importlib.util, os, sys, sysconfig
+if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
+    print("python3-dev")
+for module, package in (pair.split(":") for pair in sys.argv[1:]):
+    if importlib.util.find_spec(module) is None:
+        print(f"python3-{package}" if package else "cython3")
+EOF
+    )
+    for package in $found; do missing "$package"; done
+}
+
+look() {
+    for task; do
+        case $task in
+        make) need_command make make ;;
+        python) need_interpreter "${PYTHON:-python3}" || : ;;
+        dev) need_compiler && need_python ;;
+        test)
+            need_command dnsmasq dnsmasq-base # the program without the service
+            need_command nsd nsd
+            need_command unbound unbound
+            need_command dig bind9-dnsutils
+            need_command kdig knot-dnsutils
+            need_command man man-db
+            need_command ip iproute2
+            ;;
+        bench) need_command nsd nsd ;;
+        peers) # what `make bench` can set fastdns beside
+            need_command dnsdist dnsdist
+            need_command dnsmasq dnsmasq-base # the program without the service
+            need_command kresd knot-resolver
+            need_command pdns_recursor pdns-recursor
+            need_command smartdns smartdns
+            need_command unbound unbound
+            ;;
+        system) need_compiler && need_system ;;
+        deb) # the package: what its own control file says that a build needs
+            need_command git git
+            need_command dpkg-buildpackage dpkg-dev
+            wanted=$(sed -n '/^Build-Depends:/,/^[^ ]*:/{s/^ \([^, ]*\).*/\1/p}' packaging/debian/control)
+            for package in build-essential $wanted; do
+                # A virtual package is there by the one that provides it.
+                dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
+                    grep -q " installed .*\b$package\b" || missing "$package"
+            done
+            ;;
+        story) # what `make test-deb` does from outside of its boxes
+            need_command debootstrap debootstrap
+            need_command dig bind9-dnsutils
+            need_command ip iproute2
+            need_command nsd nsd
+            ;;
+        *)
+            say "no such task: $task"
+            exit 2
+            ;;
+        esac
+    done
+}
+
+look "$@"
 [ -n "$packages" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
@@ -171,6 +200,17 @@ elif sudo -n true 2>/dev/null; then
     say "installing from Debian with sudo: $packages"
     exec sudo -n sh "$0" --install $packages
 else
-    say "missing: $packages (install with: sudo sh $0 --install $packages)"
+    say "these packages are missing:"
+    echo "    sudo apt install $packages" >&2
+    here=$packages
+    case " $* " in *" system "*) look system test deb ;; *) look dev test deb ;; esac
+    if [ "$packages" != "$here" ]; then
+        say "or, with those for make test and make deb:"
+        echo "    sudo apt install $packages" >&2
+        case " $packages " in
+        *" nsd "* | *" unbound "*)
+            echo "    sudo systemctl disable --now nsd unbound   # only their programs are used" >&2 ;;
+        esac
+    fi
 fi
 exit 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import Config
+from fastdns.config.schema import MEMORY_MOST, Cache, Config
 
 WIDTH = 100
 MEANINGS = "fastdns/config/meanings.py"
@@ -48,9 +48,10 @@ class Setting:
 
 
 def settings() -> Iterator[Setting]:
-    """Yield all keys in the order of the schema, with the defaults that root has."""
+    """Yield all keys in the order of the schema, with the defaults of root on most machines."""
     table = ""
-    for line in render(Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)).splitlines():
+    defaults = Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN, cache=Cache(memory=MEMORY_MOST))
+    for line in render(defaults).splitlines():
         if line.startswith("["):
             table = line.strip("[]")
         elif line:

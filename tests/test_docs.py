@@ -22,6 +22,7 @@ import pytest
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.schema import Config, Section
+from journey.support import eager
 from journey.support.client import ask
 from journey.support.daemon import Fastdns
 from journey.support.false_upstream import FalseUpstream
@@ -119,7 +120,7 @@ def place(base: Path) -> Iterator[Place]:
     (etc / "fastdns.toml").write_text("".join(blocks("toml")[:1]).replace(ETC, str(etc)))
     command = base / "bin" / "fastdns"
     command.parent.mkdir()
-    command.write_text(f'#!/bin/sh\nexec {shlex.quote(sys.executable)} -m fastdns "$@"\n')
+    command.write_text(f'#!/bin/sh\nexec {shlex.join([sys.executable, eager.__file__])} "$@"\n')
     command.chmod(0o755)
     environment = os.environ | {
         "PATH": f"{command.parent}:{os.environ['PATH']}",

@@ -142,7 +142,8 @@ def test_what_is_committed_is_what_the_schema_makes(renewed: Path, file: str) ->
 
 def test_key_without_a_meaning_is_named_in_one_line(renewed: Path) -> None:
     forgets = "from fastdns.config.meanings import KEYS; del KEYS['cache.stale']; import settings"
-    done = run(sys.executable, "-c", f"{forgets}; settings.toml()", cwd=renewed / "packaging")
+    places = f"{ROOT}:{renewed / 'packaging'}"
+    done = run(sys.executable, "-c", f"{forgets}; settings.toml()", PYTHONPATH=places)
     assert done.returncode == 1
     assert done.stderr.strip() == (
         "cache.stale has no meaning yet: add a line to KEYS in fastdns/config/meanings.py"

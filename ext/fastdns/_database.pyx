@@ -61,8 +61,12 @@ from fastdns._lmdb cimport (
     comes_after,
     val_of,
 )
+from fastdns._pages cimport release_file
 
 from fastdns.errors import Damaged, LmdbError, MapFull, ReadersFull
+
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t pad)
 
 cdef extern from *:
     """
@@ -145,10 +149,16 @@ cdef class Database:
             mdb_env_close(self.env)
 
     def close(self):
-        """Let go of the files."""
+        """Let go of the files, and of the memory that LMDB took for the pages it changed."""
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
+            malloc_trim(0)
+
+    def release_pages(self):
+        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        if self.env != NULL:
+            release_file(self.descriptor)
 
     cdef MDB_txn* begin(self, unsigned int flags) except NULL:
         cdef MDB_txn* txn = NULL

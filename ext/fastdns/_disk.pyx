@@ -49,6 +49,7 @@ from fastdns._lmdb cimport (
     mdb_txn_renew,
     mdb_txn_reset,
 )
+from fastdns._pages cimport release_file
 
 cdef extern from *:
     """
@@ -193,6 +194,11 @@ cdef class Disk:
         if self.environment is not None and self.environment.threads > 0:
             self.former = self.environment      # there is at most one: nothing is opened beside it
         self.environment = None
+
+    def release_pages(self):
+        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        if self.environment is not None:
+            release_file(self.environment.descriptor)
 
     cdef int begin(self) noexcept nogil:
         cdef int status

@@ -40,13 +40,17 @@ cdef class HotCache:
     # settings
     cdef readonly size_t capacity           # octets: table, entries and what malloc adds
     cdef readonly int64_t stale_ms          # how long past its TTL a good answer is worth keeping
-    cdef size_t slots
+    cdef size_t most_slots
     # state
     cdef public uint64_t stamp              # of the entries that may be served as they are
     cdef readonly size_t octets
     cdef readonly size_t count
     cdef readonly uint64_t evictions
     cdef uint64_t* table                    # 0: free; else 16 bits of the hash above 48 bits of address
+    cdef size_t slots                       # of the table
+    cdef uint64_t* next_table               # NULL: it does not grow just now
+    cdef size_t next_slots
+    cdef Entry* to_move                     # to the next table, and all that are older; NULL: none is left
     cdef Entry* newest
     cdef Entry* oldest
     cdef Entry* hand
@@ -74,8 +78,9 @@ cdef class HotCache:
     cdef void remove(self, Entry* entry) noexcept nogil
     # private
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    cdef size_t slot_with(self, const Entry* entry) noexcept nogil
     cdef void expect_evictions(self) noexcept nogil
+    cdef void begin_growth(self) noexcept nogil
+    cdef void grow_on(self) noexcept nogil
     cdef void enqueue(self, Entry* entry) noexcept nogil
     cdef void follow_heap(self) noexcept nogil
     cdef void list_hits(self, Entry* entry) noexcept nogil

@@ -1,4 +1,8 @@
-"""The memory cache of ready answers: open addressing in a table of fixed size, so that no insert waits for a rehash."""
+"""The memory cache of ready answers: open addressing, in a table that grows a few entries an insert.
+
+While it grows, entries are in both tables, those that have not been moved yet only in the old one. So look-ups know of
+one table, and no insert waits for a rehash.
+"""
 
 from libc.stdint cimport uint32_t
 from libc.stdlib cimport calloc, free, malloc
@@ -26,6 +30,10 @@ cdef extern from "<sys/mman.h>" nogil:
 cdef enum:
     OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill both alike
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
+    FIRST_SHARE = 16        # the table begins as one of so many parts of what it may become
+    FIRST_SLOTS = 1024      # or with these
+    GROWTH = 4              # times as large is the next one
+    MOVED_AT_ONCE = 4       # entries an insert: it begins to grow when half full, and has grown before it is 5/8 full
     LOOK_AHEAD = 4          # slots in which an announced entry is looked for
     EVICTIONS_MAX = 64      # that one insert may cost
     PAGE_OCTETS = 4096
@@ -92,6 +100,37 @@ cdef uint16_t length_of(bytes key) except? 0:
     return <uint16_t>len(key)
 
 
+cdef void put_in(uint64_t* table, size_t slots, const Entry* entry) noexcept nogil:
+    """Add an entry that is not there to a table that is not full."""
+    cdef size_t slot = home(entry.hash, slots)
+    while table[slot] != 0:
+        slot = slot + 1 if slot + 1 < slots else 0
+    table[slot] = as_slot(entry)
+
+
+cdef void take_out(uint64_t* table, size_t slots, const Entry* entry) noexcept nogil:
+    """Remove an entry if it is there; those that probed past it move up (no tombstones)."""
+    cdef size_t gap = home(entry.hash, slots)
+    cdef size_t slot, distance_home, distance_gap
+    while entry_at(table[gap]) != entry:
+        if table[gap] == 0:
+            return
+        gap = gap + 1 if gap + 1 < slots else 0
+    slot = gap
+    while True:
+        table[gap] = 0
+        while True:
+            slot = slot + 1 if slot + 1 < slots else 0
+            if table[slot] == 0:
+                return
+            distance_home = (slot + slots - home(entry_at(table[slot]).hash, slots)) % slots
+            distance_gap = (slot + slots - gap) % slots
+            if distance_home >= distance_gap:
+                break
+        table[gap] = table[slot]
+        gap = slot
+
+
 cdef class HotCache:
     """A cache of at most `capacity` octets, its table and malloc's overhead included.
 
@@ -103,12 +142,12 @@ cdef class HotCache:
             raise ValueError("a memory cache has at least 65,536 octets")
         self.capacity = capacity
         self.stale_ms = stale_ms
-        self.slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
+        self.most_slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
+        self.slots = min(max(self.most_slots // FIRST_SHARE, <size_t>FIRST_SLOTS), self.most_slots)
         self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
         if self.table == NULL:
             raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} octets")
-        self.octets = self.slots * sizeof(uint64_t)
-        want_large_pages(<size_t>self.table, <size_t>self.table + self.octets)
+        self.octets = self.most_slots * sizeof(uint64_t)     # spoken for from the beginning
         self.heap_end = 0
 
     def __dealloc__(self):
@@ -119,6 +158,7 @@ cdef class HotCache:
             free(entry)
             entry = older
         free(self.table)
+        free(self.next_table)
 
     cdef size_t slot_of(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
         """Return the slot that holds the key, or the free one where it belongs; a quarter of the table is free."""
@@ -136,13 +176,6 @@ cdef class HotCache:
             slot += 1
             if slot == self.slots:
                 slot = 0
-
-    cdef size_t slot_with(self, const Entry* entry) noexcept nogil:
-        """Return the slot that holds this entry, which is in the table."""
-        cdef size_t slot = home(entry.hash, self.slots)
-        while entry_at(self.table[slot]) != entry:
-            slot = slot + 1 if slot + 1 < self.slots else 0
-        return slot
 
     cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         return keyed_hash(key, key_length)
@@ -238,10 +271,7 @@ cdef class HotCache:
         self.heap_end = end
 
     cdef void remove(self, Entry* entry) noexcept nogil:
-        """Take an entry out of queue and table and free it; those that probed past it move up (no tombstones)."""
-        cdef size_t gap = self.slot_with(entry)
-        cdef size_t slot = gap
-        cdef size_t distance_home, distance_gap
+        """Take an entry out of queue and table and free it."""
         if entry.newer != NULL:
             entry.newer.older = entry.older
         else:
@@ -252,28 +282,46 @@ cdef class HotCache:
             self.oldest = entry.newer
         if self.hand == entry:
             self.hand = entry.newer
+        if self.to_move == entry:
+            self.to_move = entry.older
         self.forget_hits(entry)
         self.count -= 1
         self.octets -= weight(entry)
+        take_out(self.table, self.slots, entry)
+        if self.next_table != NULL:
+            take_out(self.next_table, self.next_slots, entry)
         free(entry)
-        while True:
-            self.table[gap] = 0
-            while True:
-                slot = slot + 1 if slot + 1 < self.slots else 0
-                if self.table[slot] == 0:
-                    return
-                distance_home = (slot + self.slots - home(entry_at(self.table[slot]).hash, self.slots)) % self.slots
-                distance_gap = (slot + self.slots - gap) % self.slots
-                if distance_home >= distance_gap:
-                    break
-            self.table[gap] = self.table[slot]
-            gap = slot
+
+    cdef void begin_growth(self) noexcept nogil:
+        """Have a larger table beside this one; without room for both, this one stays and entries are evicted."""
+        if self.octets + self.slots * sizeof(uint64_t) > self.capacity:
+            return
+        self.next_slots = self.slots * GROWTH if self.slots < self.most_slots // (2 * GROWTH) else self.most_slots
+        self.next_table = <uint64_t*>calloc(self.next_slots, sizeof(uint64_t))
+        if self.next_table == NULL:
+            return
+        want_large_pages(<size_t>self.next_table, <size_t>(self.next_table + self.next_slots))
+        self.to_move = self.newest
+        self.octets += self.slots * sizeof(uint64_t)        # until the old one goes
+
+    cdef void grow_on(self) noexcept nogil:
+        """Move some entries to the larger table, and to that table when it has all of them."""
+        cdef int _moved
+        for _moved in range(MOVED_AT_ONCE):
+            if self.to_move == NULL:
+                free(self.table)
+                self.octets -= self.slots * sizeof(uint64_t)
+                self.table, self.slots = self.next_table, self.next_slots
+                self.next_table = NULL
+                return
+            put_in(self.next_table, self.next_slots, self.to_move)
+            self.to_move = self.to_move.older
 
     cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil:
         """Evict until `octets` more and one entry more fit; False when EVICTIONS_MAX entries passed and they do not."""
         cdef int passed = 0
         cdef Entry* entry
-        if octets > self.capacity - self.slots * sizeof(uint64_t):
+        if octets > self.capacity - self.most_slots * sizeof(uint64_t):
             return False
         while self.octets + octets > self.capacity or self.count >= self.slots - self.slots // 4:
             entry = self.hand if self.hand != NULL else self.oldest
@@ -347,6 +395,11 @@ cdef class HotCache:
         self.enqueue(entry)
         # Looked up again: evictions have moved slots.
         self.table[self.slot_of(hash, key, key_length)] = as_slot(entry)
+        if self.next_table != NULL:
+            put_in(self.next_table, self.next_slots, entry)
+            self.grow_on()
+        elif self.count >= self.slots // 2 and self.slots < self.most_slots:
+            self.begin_growth()
         return True
 
     def insert(self, bytes key not None, Answer answer not None, int64_t now_ms):

@@ -32,6 +32,7 @@ cdef class Intake:
     cdef readonly size_t spared         # answers, since this began
     cdef Put* puts
     cdef readonly size_t chosen
+    cdef readonly size_t unwritten      # of those that were chosen last: room has to be made first
     cdef size_t room        # of puts
     cdef double allowance   # once-asked answers that may be written though their ring has no room for them
     cdef int64_t allowed_at

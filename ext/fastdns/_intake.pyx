@@ -31,11 +31,13 @@ cdef enum:
     WAIT_MS = 3300 * 1000       # that an answer waits to be asked for again, and then for the next commit
     BATCH_MS = 1800 * 1000      # when one has, all that are this old are looked at in one go
     WORTH_MS = 300 * 1000       # that an answer is to live yet to be worth a page: a machine takes a while to start
+    WORTH_PRESSED_MS = 60 * 1000    # the same when a ring presses: a restart of this program takes a second
     LONG_TTL = 6 * 3600         # seconds; most live shorter
     ALLOWED_A_SECOND = 1000
     ALLOWANCE_MAX = 4000
     PLACE_BITS = 16             # of a Put's mark: which ring; above them the position there
     PUTS_FIRST = 1024
+    PUTS_KEPT = 4096            # more are made anew
     MISSED_MAX = 10000
 
 cdef uint64_t NO_PLACE = ~<uint64_t>0
@@ -169,7 +171,7 @@ cdef class Intake:
         """Choose what is to be written to this store now; return how many that is."""
         cdef MDB_txn* txn = store.begin(MDB_RDONLY)
         cdef int i
-        self.chosen = 0
+        self.chosen = self.unwritten = 0
         self.changes = None
         self.allowance = min(
             <double>ALLOWANCE_MAX,
@@ -259,7 +261,7 @@ cdef class Intake:
             return SETTLED
         if is_worth:
             return WRITTEN
-        if presses and choice == CHOOSE_DUE and left >= WORTH_MS and self.allowance >= 1:
+        if presses and choice == CHOOSE_DUE and left >= WORTH_PRESSED_MS and self.allowance >= 1:
             self.allowance -= 1
             return WRITTEN
         # What it has replaced must not come back.
@@ -340,6 +342,7 @@ cdef class Intake:
         finally:
             for i in range(self.chosen):
                 put = &self.puts[i]
+                self.unwritten += put.done == PUT_WAITS
                 if put.done == PUT_WRITTEN:
                     written += put.value != NULL
                     if put.hits:
@@ -347,6 +350,10 @@ cdef class Intake:
                 if put.done != PUT_WAITS and put.mark != NO_PLACE:
                     self.settle_put(put)
             self.chosen = 0
+            if self.room > PUTS_KEPT:
+                free(self.puts)
+                self.puts = NULL
+                self.room = 0
             self.give_back()
         return written
 

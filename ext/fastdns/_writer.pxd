@@ -11,6 +11,7 @@ cdef class Writer(Database):
     cdef readonly uint64_t refused      # values that were not put, see PUT_REFUSED
     cdef public size_t step             # pages that one transaction may change, about
     cdef public size_t size             # octets that the map is to have
+    cdef readonly size_t kept_pages     # the most that one transaction has changed: LMDB keeps memory for them
 
     cdef Py_ssize_t apply(self, Put* puts, size_t count, const Instant* now, bytes record) except -1
     # ^ Write these, in any order, in transactions of bounded size; return how many were PUT_WRITTEN. A newer entry is

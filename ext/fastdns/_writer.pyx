@@ -135,6 +135,7 @@ cdef class Writer(Database):
             mdb_txn_abort(txn)
             return status
         status = self.commit(txn)
+        self.kept_pages = max(self.kept_pages, count)
         if status == 0:
             self.commits += 1
             removed[0] += count
@@ -264,6 +265,7 @@ cdef class Writer(Database):
                 mdb_cursor_close(cursor)
         pages[0] = changed
         done[0] = i
+        self.kept_pages = max(self.kept_pages, changed)
         if status == 0 and changed and record is not None:
             status = put_octets(txn, self.about, b"written", record)
         if status == 0 and changed:

@@ -21,7 +21,7 @@ import attrs
 import lmdb
 
 from .._key import prefix_of
-from ..errors import FastdnsError
+from ..errors import REMEDY, FastdnsError
 from ..store.damage import DAMAGE
 
 BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
@@ -46,7 +46,7 @@ class Facts:
 
     entries: int
     live_octets: int  # of pages that hold something; the rest of the map is free
-    map_octets: int
+    map_octets: int  # that it may have: cache.disk, as its writer has it
     file_octets: int
     written_octets: int  # to this cache since `written_since`
     written_since: float | None  # Unix seconds
@@ -94,7 +94,9 @@ class Reader:
             keys = [start[:-1], *(key for key, _ in found)]
             if any(key <= before for before, key in pairwise(keys)):
                 # Who went on from there might go round in a circle.
-                raise CacheUnreadable(f"the disk cache {self.path} is damaged: keys out of order")
+                raise CacheUnreadable(
+                    f"the disk cache {self.path} is damaged: keys out of order ({REMEDY})"
+                )
             batch = [pair for pair in found if pair[0].startswith(prefix)]
             if batch:
                 yield batch
@@ -118,11 +120,10 @@ class Reader:
         written = _written(self._about(b"written"))
         stat = self._reading(self._stat) if self._entries is not None else {}
         pages = sum(stat.get(f"{kind}_pages", 0) for kind in ("branch", "leaf", "overflow"))
-        info = self._env.info()
         return Facts(
             entries=stat.get("entries", 0),
             live_octets=pages * self._env.stat()["psize"],
-            map_octets=info["map_size"],
+            map_octets=_limit(self._about(b"limit")) or self._env.info()["map_size"],
             file_octets=self._data.stat().st_size,
             written_octets=written[0],
             written_since=written[1],
@@ -193,9 +194,9 @@ class Reader:
 
     def _unreadable(self, error: lmdb.Error) -> CacheUnreadable:
         why = str(error).removeprefix(f"{self.path}: ").removeprefix(f"{self._data}: ")
-        damaged = isinstance(error, DAMAGE)
-        how = "is damaged" if damaged else "cannot be read"
-        return CacheUnreadable(f"the disk cache {self.path} {how}: {why}")
+        if isinstance(error, DAMAGE):
+            return CacheUnreadable(f"the disk cache {self.path} is damaged: {why} ({REMEDY})")
+        return CacheUnreadable(f"the disk cache {self.path} cannot be read: {why}")
 
 
 def _keys_of(env: Any, entries: Any, name: bytes, qtype: int | None) -> list[bytes]:
@@ -215,6 +216,10 @@ def _batches_of_keys(env: Any, entries: Any, prefix: bytes) -> Iterator[list[byt
         if len(batch) < KEYS_AT_ONCE:
             return
         start = batch[-1] + b"\0"
+
+
+def _limit(text: bytes | None) -> int:
+    return int(text) if text is not None and text.isdigit() else 0
 
 
 def _written(text: bytes | None) -> tuple[int, float | None]:

@@ -8,7 +8,15 @@ import click
 
 from ..config.load import DEFAULT_FILE, load, read_server_file
 from ..config.render import render
-from ..config.schema import Config, ServerFile
+from ..config.schema import (
+    MEMORY_LEAST,
+    MEMORY_MOST,
+    MIB,
+    Config,
+    ServerFile,
+    machine_memory,
+    memory_here,
+)
 from ..config.text import path_text
 from ..config.units import spell_size
 from ..machine.lan import read_lan
@@ -36,6 +44,8 @@ def check(
     emit(f"# valid: {_name_of(path)}; all settings, with the defaults:\n")
     emit(render(config))
     emit("".join(f"# {note}\n" for note in notes))
+    if config.cache.memory == memory_here():
+        emit(f"# cache.memory by default: {_share_of_memory()}\n")
     if not config.upstream.servers:
         found = ", ".join(str(server) for server in Sources(config).servers)
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
@@ -48,6 +58,13 @@ def check(
         )
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
+
+
+def _share_of_memory() -> str:
+    least, most = spell_size(MEMORY_LEAST), spell_size(MEMORY_MOST)
+    machine = machine_memory() / MIB
+    amount = f"{machine:.0f} MiB" if machine < 1024 else f"{machine / 1024:.1f} GiB"
+    return f"a sixteenth of this machine's {amount}, at least {least}, at most {most}"
 
 
 def _name_of(path: Path | None) -> str:

@@ -33,3 +33,8 @@ def fail(text: str) -> int:
     """Say in one line why there is no result; returns the exit status."""
     click.echo(f"fastdns: {text}", err=True)
     return 1
+
+
+def counted(number: int, one: str = "entry", more: str = "entries") -> str:
+    """Return "1 entry" or "2 entries"."""
+    return f"{number} {one if number == 1 else more}"

@@ -1,14 +1,12 @@
-"""`fastdns serve`: the daemon, in the foreground."""
+"""`fastdns serve`: the daemon, in the foreground; started in the usual way, server.command is."""
 
 from __future__ import annotations
 
-from functools import partial
 from pathlib import Path
 
 import click
 
-from ..config.load import load
-from ..server import supervisor
+from ..server import command
 from . import options
 
 
@@ -29,8 +27,4 @@ def serve(
     takeover: bool,
 ) -> int:
     """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
-    given = partial(load, path, listen=listen, upstream=upstream, state=state, workers=workers)
-    notes: list[str] = []  # there is no log yet
-    config = given(say=notes.append)
-    reread = partial(given, again=True, say=supervisor.log.info)
-    return supervisor.run(config, reread, take_over=takeover, notes=notes)
+    return command.serve(path, listen, upstream, state, workers=workers, takeover=takeover)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 from typing import get_args
 
 from .schema import Clients, KnownClients, Network
-from .text import describe
+from .text import describe, nearest
 
 _WORDS: tuple[KnownClients, ...] = get_args(KnownClients)
 _EVERYBODY = {"all", "any", "everybody"}  # other servers' words
@@ -48,9 +47,9 @@ def parse_clients(text: str) -> Clients:
 def _known(text: str) -> str:
     if text.lower() in _EVERYBODY:
         return 'a prefix ("0.0.0.0/0" and "::/0" are everybody, strangers as well)'
-    near = difflib.get_close_matches(text.lower(), _WORDS, n=1, cutoff=0.5)
+    near = nearest(text.lower(), _WORDS, likeness=0.5)
     known = ", ".join(f'"{word}"' for word in _WORDS)
-    remedy = f' (did you mean "{near[0]}"?)' if near else f" ({_EXAMPLE})"
+    remedy = f' (did you mean "{near}"?)' if near else f" ({_EXAMPLE})"
     return f"one of {known}, an address or a prefix{remedy}"
 
 

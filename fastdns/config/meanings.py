@@ -45,7 +45,8 @@ KEYS = {
     "upstream.attempts": "how many queries are sent upstream for one question, at most",
     "upstream.trust_ad": "pass on the AD bit of the upstream. Use it only with a resolver that "
     "validates DNSSEC, over a path that you trust",
-    "cache.memory": "memory for the cache, divided among the workers",
+    "cache.memory": "memory for the cache, divided among the workers. If it is not set, it is a "
+    "sixteenth of the memory of the machine, from 8 to 64 MiB; `fastdns check` shows it",
     "cache.disk": 'size of the cache on disk, in `state_dir/cache`. `"0"` writes nothing to a '
     "disk; the cache then ends with the next boot",
     "cache.min_ttl": "a shorter TTL is raised to this when the answer arrives, also of negative "

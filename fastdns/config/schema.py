@@ -40,6 +40,10 @@ LARGEST_MAP = Octets(1 << 30 if sys.maxsize < 1 << 32 else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
 WORKER_MEMORY_MIN = 64 << 10  # octets
+# What cache.memory is when it is not set: a share of the machine's memory, within limits.
+MEMORY_SHARE = 16
+MEMORY_LEAST = Octets(8 * MIB)
+MEMORY_MOST = Octets(64 * MIB)
 
 _T = TypeVar("_T", int, float)
 
@@ -220,12 +224,23 @@ class Upstream(Section):
     trust_ad: bool = False
 
 
+def machine_memory() -> Octets:
+    """Return how much memory this machine has."""
+    return Octets(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
+
+
+def memory_here() -> Octets:
+    """Return what cache.memory is on this machine when it is not set, in whole MiB."""
+    share = machine_memory() // MEMORY_SHARE // MIB * MIB
+    return Octets(min(max(share, MEMORY_LEAST), MEMORY_MOST))
+
+
 @attrs.frozen
 class Cache(Section):
     """What is kept, how much and how long."""
 
     memory: Octets = attrs.field(
-        default=Octets(64 * MIB), validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
+        factory=memory_here, validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
     )
     # 0: what a cache on disk is needed for lies in run_dir, small, and does not outlive a boot.
     disk: Octets = attrs.field(default=Octets(256 * MIB), validator=_disk_size)
@@ -265,7 +280,7 @@ class Config(Section):
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()
-    cache: Cache = Cache()
+    cache: Cache = attrs.field(factory=Cache)
 
     @property
     def worker_count(self) -> int:

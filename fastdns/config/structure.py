@@ -1,19 +1,17 @@
 """TOML values to schema values, strictly: 3.9 is no integer and 1 is no boolean.
 
-cattrs dispatches on the types of the schema. The hooks are our own, because its scalars convert
-what should be refused and its errors name Python classes, not keys. A hook says what is wrong in a
-phrase (ValueError); the hook of the table around it adds the key and goes on, so that all that is
-wrong is told at once.
+Each type of the schema has its function here. It says what is wrong in a phrase (ValueError); the
+one of the table around it adds the key and goes on, so that all that is wrong is told at once. The
+supervisor keeps this module for reloads, so it loads no library for what these few lines do.
 """
 
 from __future__ import annotations
 
-import difflib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
-import cattrs
 
 from ..errors import ConfigError
 from . import later
@@ -21,7 +19,7 @@ from .clients import parse_clients
 from .files import absolute_path
 from .schema import Address, AnyServer, Clients, Config, Octets, Seconds, Section, Strategy, Ttl
 from .servers import parse_listen, parse_server
-from .text import describe, key_text
+from .text import describe, key_text, nearest
 from .units import parse_duration, parse_size
 
 _Table = TypeVar("_Table", bound=Section)
@@ -37,10 +35,18 @@ class Refused(Exception):
 
 def structure(data: dict[str, Any], table: type[_Table]) -> _Table:
     """Return the table's values, or raise Refused with everything that is wrong with them."""
-    return _converter.structure(data, table)
+    return _structure_table(data, table)
 
 
-def _structure_table(data: object, table: type[Section]) -> Section:
+def _structure_value(value: object, kind: Any) -> Any:
+    if _is_table(kind):
+        return _structure_table(value, kind)
+    if kind in _BY_KIND:
+        return _BY_KIND[kind](value, kind)
+    return _BY_ORIGIN[get_origin(kind)](value, kind)
+
+
+def _structure_table(data: object, table: type[_Table]) -> _Table:
     if not isinstance(data, dict):
         raise ValueError(f"{describe(data)} is not a table (try [{table.__name__.lower()}])")
     fields = {field.name: field for field in attrs.fields(table)}
@@ -51,7 +57,7 @@ def _structure_table(data: object, table: type[Section]) -> Section:
         try:
             if key not in fields:
                 raise ValueError(_why_not(key, table))
-            values[key] = _converter.structure(value, fields[key].type)
+            values[key] = _structure_value(value, fields[key].type)
             if validator := fields[key].validator:
                 validator(None, fields[key], values[key])
         except ValueError as error:
@@ -79,9 +85,9 @@ def _why_not(key: str, table: type[Section]) -> str:
     if key in later.KEYS.get(table, ()):
         return f"{later.NOT_IN_THIS_VERSION} (leave it out)"
     here = [field.name for field in attrs.fields(table)]
-    near = difflib.get_close_matches(key, here, n=1) or difflib.get_close_matches(key, _PATHS, n=1)
+    near = nearest(key, here) or nearest(key, _PATHS)
     if near:
-        return f"is not a known key (did you mean {_PATHS.get(near[0], near[0])}?)"
+        return f"is not a known key (did you mean {_PATHS.get(near, near)}?)"
     return f"is not a known key (known here: {', '.join(here)})"
 
 
@@ -111,7 +117,7 @@ def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
         # A value says itself which of the list it is; of tables, only their number tells.
         place = f"[{number}]" if _is_table(kind) else ""
         try:
-            items.append(_converter.structure(item, kind))
+            items.append(_structure_value(item, kind))
         except ValueError as error:
             problems.append(ConfigError(place, str(error)))
         except Refused as refused:
@@ -139,9 +145,9 @@ def _structure_word(value: object, kind: Any) -> str:
     words = get_args(kind)
     if isinstance(value, str) and value in words:
         return value
-    near = difflib.get_close_matches(value, words, n=1) if isinstance(value, str) else []
+    near = nearest(value, words) if isinstance(value, str) else None
     known = ", ".join(f'"{word}"' for word in words)
-    remedy = f' (did you mean "{near[0]}"?)' if near else ""
+    remedy = f' (did you mean "{near}"?)' if near else ""
     raise ValueError(f"{describe(value)} is not one of {known}{remedy}")
 
 
@@ -181,28 +187,28 @@ def _structure_clients(value: object, _kind: Any) -> Clients:
     return parse_clients(value)
 
 
-def _origin(kind: Any) -> Any:
-    return get_origin(kind)
+def _structure_size(value: object, _kind: Any) -> int:
+    return parse_size(value)
 
 
-def _make_converter() -> cattrs.Converter:
-    converter = cattrs.Converter(detailed_validation=False)
-    by_predicate = converter.register_structure_hook_func
-    # Of two that match, the later registered wins.
-    by_predicate(_is_table, _structure_table)
-    by_predicate(lambda kind: _origin(kind) is tuple, _structure_list)
-    by_predicate(lambda kind: _origin(kind) is Literal, _structure_word)
-    by_predicate(lambda kind: kind == Strategy, _structure_strategy)
-    by_predicate(lambda kind: kind == AnyServer, _structure_server)
-    by_predicate(lambda kind: kind == Clients, _structure_clients)
-    by_predicate(lambda kind: kind is Octets, lambda value, _: parse_size(value))
-    by_predicate(lambda kind: kind in (Seconds, Ttl), lambda value, _: parse_duration(value))
-    converter.register_structure_hook(Address, _structure_address)
-    converter.register_structure_hook(Path, _structure_path)
-    converter.register_structure_hook(str, _structure_text)
-    converter.register_structure_hook(bool, _structure_bool)
-    converter.register_structure_hook(int, _structure_int)
-    return converter
+def _structure_duration(value: object, _kind: Any) -> float:
+    return parse_duration(value)
 
 
-_converter = _make_converter()
+_BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
+    Strategy: _structure_strategy,
+    AnyServer: _structure_server,
+    Clients: _structure_clients,
+    Octets: _structure_size,
+    Seconds: _structure_duration,
+    Ttl: _structure_duration,
+    Address: _structure_address,
+    Path: _structure_path,
+    str: _structure_text,
+    bool: _structure_bool,
+    int: _structure_int,
+}
+_BY_ORIGIN: dict[Any, Callable[[object, Any], Any]] = {
+    tuple: _structure_list,
+    Literal: _structure_word,
+}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from importlib import import_module
 
 MAX_SHOWN = 80  # characters of a value in a message; a typing error shows in fewer
 
@@ -55,3 +57,16 @@ def key_text(key: str) -> str:
 def path_text(path: object) -> str:
     """Return a path as the user gave it, but for what would break the line."""
     return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
+
+
+def nearest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
+    """Return the known word that was meant, as far as can be guessed; None: it cannot.
+
+    difflib is loaded only for this, so that a daemon does not keep it; one that has given up root
+    may not be able to load it any more.
+    """
+    try:
+        matches = import_module("difflib").get_close_matches(word, known, n=1, cutoff=likeness)
+    except ImportError:
+        return None
+    return next(iter(matches), None)

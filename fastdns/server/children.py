@@ -224,7 +224,11 @@ def name_process(name: str, number: int | None = None) -> None:
     # The name without arguments is for programs: ours find each other by it.
     # Under this path, also who has given up root may write its own.
     with suppress(OSError):
-        Path(f"/proc/self/task/{os.getpid()}/comm").write_text(f"fastdns-{name}")
+        descriptor = os.open(f"/proc/self/task/{os.getpid()}/comm", os.O_WRONLY | os.O_CLOEXEC)
+        try:
+            os.write(descriptor, f"fastdns-{name}".encode())
+        finally:
+            os.close(descriptor)
 
 
 def _pipe(failed: ExitStack) -> tuple[int, int]:

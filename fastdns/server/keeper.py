@@ -23,6 +23,7 @@ from .._clock import Moment
 from .._control import Control
 from .._counters import Counters
 from .._intake import CHOOSE_ALL, CHOOSE_DUE, CHOOSE_LAST
+from .._pages import release_code
 from .._ring import Ring
 from ..config.places import Places
 from ..counters import KEEPER_SLOT
@@ -42,6 +43,7 @@ from .sweep_schedule import SweepSchedule
 log = logging.getLogger(__name__)
 
 LOOK_SECONDS = 2.0  # at files that somebody may have removed
+RELEASE_SECONDS = 30.0  # between two times that pages of the file are given back
 TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
 TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
 REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
@@ -112,6 +114,7 @@ class Keeper:
         self._tallied_at = now
         self._commit_at = now + inheritance.commit_interval
         self._look_at = now
+        self._release_at = now
         self._watched_until = now
 
     def start(self) -> None:
@@ -164,6 +167,9 @@ class Keeper:
             self._socket.open()
             self._disk.look(now)
         store = self._disk.store(now)
+        if store is not None and now >= self._release_at:
+            self._release_at = now + RELEASE_SECONDS
+            store.release_pages()
         self._sweeps.look(now)
         if now >= self._commit_at:
             self._tally(now)
@@ -175,7 +181,7 @@ class Keeper:
         """Do what is most urgent."""
         if self._sweeps.comes_first(store):
             self._sweeps.sweep(store, now)
-        elif self._is_urgent or self._intake.presses:
+        elif self._is_urgent or self._intake.presses or self._disk.wants_commit:
             if now - self._tallied_at > TALLY_PAUSE_SECONDS:
                 self._tally(now)  # what was asked for again is not to be passed over
             self._commit(now)
@@ -193,6 +199,7 @@ class Keeper:
         """Write what is to be; return how many answers that were, None: it cannot be done now."""
         self._commit_at = now + self._inheritance.commit_interval
         self._committed_at = now
+        is_pressed = self._intake.presses
         self._intake.take_in(now)
         # Until it is done:
         self._is_urgent, self._choice = True, max(choice, self._choice)
@@ -203,13 +210,18 @@ class Keeper:
         try:
             with self._disk.writes.counted():
                 written = self._write(store, self._choice, counts, only_doubled=only_doubled)
-            self._sweeps.see(store, now)
+            is_cut_short = self._intake.unwritten > 0
+            self._sweeps.see(store, now, is_cut_short=is_cut_short)
             self._disk.succeeded()
+            if self._sweeps.is_idle and not is_pressed:  # there will be more of the same
+                self._disk.relieve(now)
         except MapFull as error:
             self._sweeps.make_room(store, error, now)
             return None
         except TROUBLE as error:
             self._disk.failed(error, now)
+            return None
+        if is_cut_short:
             return None
         self._is_urgent, self._choice = False, CHOOSE_DUE
         return written
@@ -384,6 +396,7 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     give_way()
     keeper = Keeper(inheritance, crashes)
     keeper.start()
+    release_code()
     with suppress(BrokenPipeError):  # nobody waited for it
         os.write(ready, b"1")
     os.close(ready)

@@ -25,6 +25,7 @@ SAY_SECONDS = 60.0
 REWRITE_SECONDS = 3600.0  # between two times that a full file is written anew
 COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
 HUNG = "has sent a look-up round in a circle"
+KEPT_PAGES = 128  # that LMDB may keep in memory between two commits: a household's commit has fewer
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
 # after which it is given up though nothing was found.
@@ -61,7 +62,7 @@ class Trouble:
             log.warning(
                 "disk cache %s: %s; until that is mended, new answers are kept in memory only",
                 self._place,
-                _text(error),
+                _text(files.cause_of(error, self._place)),
             )
 
     def is_waiting(self, now: float) -> bool:
@@ -71,6 +72,7 @@ class Trouble:
         return False
 
     def end(self) -> None:
+        """A commit of what waits has succeeded."""
         if self._was_said:
             log.info("disk cache works again: %s", self._place)
         self._pause, self._was_said, self.is_on = 0.0, False, False
@@ -130,6 +132,11 @@ class KeeperStore:
         return self._store is not None
 
     @property
+    def wants_commit(self) -> bool:
+        """Whether only a commit can tell that what went wrong is over."""
+        return self._store is not None and self._trouble.is_on
+
+    @property
     def next_at(self) -> float:
         """When `store` is worth being asked again; infinite when nothing has to be waited for."""
         if self._control.suspect and self.examination is None:
@@ -185,6 +192,16 @@ class KeeperStore:
         except TROUBLE as problem:
             error = problem
         self._wait(error, now)
+
+    def relieve(self, now: float) -> None:
+        """Open the environment anew after a large commit: LMDB would keep the memory of it."""
+        if self._store is None or self._store.kept_pages <= KEPT_PAGES:
+            return
+        try:
+            self._close_store()
+            self._open()
+        except TROUBLE as error:
+            self.failed(error, now)
 
     def grow(self, store: Store) -> bool:
         """Let the map be larger, so that it can be swept; False: that has been done."""
@@ -284,7 +301,6 @@ class KeeperStore:
         self._store = store
         if store.is_new:
             self._control.advance_generation()
-        self._trouble.end()
 
     def _examine(self, now: float) -> None:
         self._close_store()
@@ -314,7 +330,7 @@ class KeeperStore:
         else:
             aside = files.put_aside(self._place)
         log.error(
-            "%s %s; put aside as %s, which may be deleted; the disk cache begins anew",
+            "%s %s; put aside as %s, which you may delete; the disk cache begins anew",
             *(self._place, reason, aside),
         )
         self._counters.add("disk_set_aside_total")

@@ -134,9 +134,17 @@ class Roles:
         return signs
 
     def start(self) -> None:
-        """Start all that there are to be, in the order of the roles. StartError: that cannot be."""
+        """Start all that there are to be, in the order of the roles. StartError: that cannot be.
+
+        Those that nobody waits for come with the first look: what the supervisor still does for its
+        start, it does before they are forked, and shares the memory that it writes to with them.
+        """
         try:
             for role in self._posts:
+                if not role.ready_seconds:
+                    for number in range(role.count):
+                        self._post(role, number).due = time.monotonic()
+                    continue
                 for number in range(role.count):
                     self._fill(role, number, after_death=False)
                 for number in range(role.count):

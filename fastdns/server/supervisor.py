@@ -17,8 +17,9 @@ from contextlib import suppress
 
 from .. import __version__
 from .._counters import UpstreamState
+from .._pages import release_code
 from ..config.places import Places
-from ..config.schema import Config
+from ..config.schema import Address, Config
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
@@ -51,11 +52,13 @@ def run(
     *,
     take_over: bool = False,
     notes: Sequence[str] = (),
+    greet: Callable[[Sequence[Address]], None] = lambda addresses: None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
 
     `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
-    instance that runs hands over to this one, if one does. `notes` are logged.
+    instance that runs hands over to this one, if one does. `notes` are logged. `greet` is called
+    once, when it serves, with the addresses where it can be asked over DNS.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
@@ -81,7 +84,8 @@ def run(
     sources.warn_of_closed_files()
     inherited.stop_predecessor()
     try:
-        return Supervisor(Settings(config, sources, listeners), places, inherited, reread).run()
+        settings = Settings(config, sources, listeners)
+        return Supervisor(settings, places, inherited, reread).run(greet)
     finally:
         with suppress(OSError, ValueError):
             if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
@@ -134,13 +138,15 @@ class Supervisor:
         self._loop.on_signal(signal.SIGCHLD, _look)
         self._loop.on_signal(signal.SIGHUP, self._want_reload)
 
-    def run(self) -> int:
+    def run(self, greet: Callable[[Sequence[Address]], None]) -> int:
         """Serve until told to stop."""
         self._processes.start()
         self._inherited.release_predecessor()
         self._control_socket.open()
         self._tell_manager()
         self._tell_ready()
+        greet([one.address for one in self._processes.settings.listeners])
+        release_code()
         while not self._is_to_end:
             due = min(
                 *(

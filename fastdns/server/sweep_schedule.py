@@ -33,8 +33,14 @@ class SweepSchedule:
         self._sweep: Iterator[int] | None = None
         self._makes_room = False
         self._map_was_full = False
+        self._commit_waits = False
         self._expire_at = self.next_at = now + FIRST_EXPIRE_SECONDS
         self._began_at = self._not_before = now
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether none is under way: one goes on where it is in the open environment."""
+        return self._sweep is None
 
     def look(self, now: float) -> None:
         """Begin soon when damaged entries were found: there may be others."""
@@ -46,11 +52,15 @@ class SweepSchedule:
 
     def comes_first(self, store: Store) -> bool:
         """Whether a commit would be in vain until there is more room."""
-        return store is self._store and self._map_was_full and self._makes_room
+        waits = self._map_was_full or self._commit_waits
+        return store is self._store and waits and self._makes_room
 
-    def see(self, store: Store, now: float) -> None:
-        """After a commit: show how full it is; begin to make room when it is too full."""
-        self._map_was_full = False
+    def see(self, store: Store, now: float, *, is_cut_short: bool) -> None:
+        """After a commit: show how full it is; begin to make room when it is too full.
+
+        One that was cut short goes on when there is room.
+        """
+        self._map_was_full, self._commit_waits = False, is_cut_short
         if self._show(store) >= FULL:
             self._begin(store, now, makes_room=True)
 

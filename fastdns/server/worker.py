@@ -25,6 +25,7 @@ from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
+from .._pages import release_code
 from .._ring import Ring
 from ..config.schema import Config
 from ..counters import Pages
@@ -45,6 +46,7 @@ log = logging.getLogger(__name__)
 LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
 LOOK_AROUND_SECONDS = 1.0
 SHOW_LIFE_SECONDS = 1.0
+RELEASE_SECONDS = 30.0  # misses under load look at some MiB of the file meanwhile
 HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
 WARMED_AT_ONCE = 64
 SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
@@ -177,9 +179,13 @@ class Worker:
 
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and show how the upstreams are."""
+        release_at = 0.0
         while True:
             self._endpoints.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
+            if time.monotonic() >= release_at:
+                release_at = time.monotonic() + RELEASE_SECONDS
+                self._tiers.disk.release_pages()
             self._flights.close_idle_ports()
             if self._life.active and self._tiers.disk.loops():
                 self._leave_circle()
@@ -241,6 +247,7 @@ class Worker:
             if not self._tiers.warm(chunk):
                 break
             gevent.sleep(0)
+        release_code()  # that of the start, which ends here
 
 
 def main(inheritance: Inheritance, ready: int) -> None:

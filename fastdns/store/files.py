@@ -5,9 +5,9 @@ Looks at files only. What is wrong further inside is found by whoever reads it.
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
-import shutil
 import stat
 import struct
 import time
@@ -19,6 +19,9 @@ from ..errors import CutOff, Damaged
 DATA = "data.mdb"
 LOCK = "lock.mdb"
 FRESH = "data.mdb.new"
+PROBE = "data.mdb.probe"
+PROBE_OCTETS = 1 << 20  # about as much as a commit writes
+NOT_TO_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
 SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
 PAGE = 4096
@@ -57,10 +60,43 @@ def _rename(path: Path) -> Path:
     if not os.path.lexists(path):
         return aside
     if aside.is_dir() and not aside.is_symlink():
-        shutil.rmtree(aside)
+        _remove_tree(aside)
     elif path.is_dir():
         aside.unlink(missing_ok=True)
     return path.replace(aside)
+
+
+def _remove_tree(top: Path) -> None:
+    """Remove a directory that somebody has put there, without following links out of it."""
+    for folder, folders, names in os.walk(top, topdown=False):
+        for name in (*folders, *names):
+            path = os.path.join(folder, name)
+            if os.path.isdir(path) and not os.path.islink(path):
+                os.rmdir(path)
+            else:
+                os.unlink(path)
+    os.rmdir(top)
+
+
+def cause_of(error: Exception, place: Path) -> Exception:
+    """Return why nothing can be written there: LMDB says EIO also when a disk is full.
+
+    Where the last page fits in part, write(2) tells no error but a short length.
+    """
+    if not isinstance(error, OSError) or error.errno != errno.EIO:
+        return error
+    path = place / PROBE
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+        try:
+            path.unlink()
+            os.posix_fallocate(descriptor, 0, PROBE_OCTETS)
+        finally:
+            os.close(descriptor)
+    except OSError as found:
+        if found.errno in NOT_TO_BE_WRITTEN:
+            return OSError(found.errno, os.strerror(found.errno))
+    return error
 
 
 def check_length(env: Database, place: Path) -> None:

@@ -39,6 +39,7 @@ STEP_LIMIT = (
     2_000  # entries a transaction: LMDB keeps the memory of the most pages that one has changed
 )
 OVERSIZE = 1.25  # times the size of the map: `grow` makes less of it
+LIMIT = b"limit"  # kept beside the entries: cache.disk in octets
 SLICE = 1_000  # entries that are read in one go, fewer of large ones
 Item = tuple[bytes, bytes]
 
@@ -68,7 +69,7 @@ class Store(Writer):
 
     def __init__(self, place: Path, size: int) -> None:
         self.place = place
-        self.step = min(STEP_LIMIT, max(16, self.size // self.page_octets // 16))
+        self._set_size(self.size)
         self.is_new = False
         self._has_grown = False
         self._identity = identity(place)
@@ -126,10 +127,24 @@ class Store(Writer):
             if found != FORMAT:
                 shown = found.decode("ascii", "replace") if found else "none"
                 raise Damaged(f"has another format (format {shown}, not {FORMAT.decode()})")
+            store._agree_on_limit(size)
             return store
         except BaseException:
             store.close()
             raise
+
+    def _set_size(self, size: int) -> None:
+        self.size = size
+        self.step = min(STEP_LIMIT, max(16, size // self.page_octets // 16))
+
+    def _agree_on_limit(self, size: int) -> None:
+        """Note how large the map is to be, for commands; LMDB tells how large it ever was."""
+        noted = self.get_about(LIMIT) or b""
+        if not size:
+            self._set_size(int(noted) if noted.isdigit() and int(noted) else self.size)
+        elif noted != b"%d" % size:
+            with suppress(MapFull):  # a sweep makes room; until the next opening it is not known
+                self.put_about(LIMIT, b"%d" % size)
 
     def is_in_place(self) -> bool:
         """False: other files are there now, or none. Damaged: ours were overwritten. Cheap."""

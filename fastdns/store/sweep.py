@@ -54,7 +54,7 @@ class Sweeper:
         while True:
             for found in self._slices_around():
                 ranks += yield from self._sweep(found, limit)
-                if self._store.usage().share <= ROOMY:
+                if self._excess() <= 0:
                     return
             if not ranks:
                 return
@@ -70,8 +70,34 @@ class Sweeper:
                 victims.append(item)
             else:
                 ranks[rank] += len(item[0]) + len(item[1])
-        yield self._remove(victims)
+        if limit == EXPIRED:
+            yield self._remove(victims)
+            return ranks
+        yield from self._remove_until_roomy(victims)
         return ranks
+
+    def _remove_until_roomy(self, victims: list[Item]) -> Iterator[int]:
+        """Remove these in order, no more than it takes: a slice may be all that a small map holds.
+
+        What goes may free twice its octets, since a page is half full at times.
+        """
+        first = 0
+        while True:
+            octets = max(self._excess() // 2, self._store.page_octets)
+            end = first
+            while end < len(victims) and octets > 0:
+                octets -= len(victims[end][0]) + len(victims[end][1])
+                end += 1
+            yield self._remove(victims[first:end])
+            if end:
+                self._position = victims[end - 1][0] + b"\0"
+            if end == len(victims) or self._excess() <= 0:
+                return
+            first = end
+
+    def _excess(self) -> int:
+        """Octets of live pages that are too many."""
+        return self._store.usage().octets - int(self._store.size * ROOMY)
 
     def _slices_around(self) -> Iterator[list[Item]]:
         """Yield all entries once, from where the last sweep was satisfied on.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import time
 from collections.abc import Callable
 
@@ -11,7 +10,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from .support.client import eventually, extended_errors, make_query, read_answer
+from .support.client import eventually, extended_errors, make_query, read_answer, readable
 from .support.daemon import Fastdns
 from .support.dig import dig
 from .support.false_upstream import FalseUpstream
@@ -135,7 +134,7 @@ def test_refused_connections_that_say_nothing_are_few(daemon: Fastdns) -> None:
             for _ in range(20)
         ]
         eventually(lambda: daemon.counter("tcp_refused_total"), (20).__eq__)
-        closed = eventually(lambda: select.select(silent, [], [], 0)[0], lambda seen: len(seen) > 3)
+        closed = eventually(lambda: readable(silent), lambda seen: len(seen) > 3)
     assert len(closed) == 4
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -16,6 +16,7 @@ from fastdns._control import Control
 from fastdns._ring import Ring
 
 from .support import stock
+from .support.client import readable
 from .support.commands import COMMANDS, FASTDNS, cache, names
 from .support.stock import entry, fill
 
@@ -127,7 +128,28 @@ def test_interrupted_command_ends_with_status_130_and_no_traceback(state: Path) 
         pipe.write("{}\n")
         pipe.flush()
         assert process.stderr is not None
-        assert select.select([process.stderr], [], [], 0.5)[0] == []
+        assert readable([process.stderr], 0.5) == []
         os.killpg(process.pid, signal.SIGINT)
         _, said = process.communicate(timeout=20)
     assert (process.returncode, said.strip()) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("command", "policy"), [("export", os.SCHED_IDLE), ("import", os.SCHED_BATCH)]
+)
+def test_command_lets_those_who_serve_have_the_processor_first(
+    state: Path, tmp_path: Path, command: str, policy: int
+) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    arguments = ["cache", command, str(pipe), "--state", str(state)]
+    with (
+        subprocess.Popen([sys.executable, "-m", "fastdns", *arguments]) as process,
+        pipe.open("w" if command == "import" else "r") as ours,
+    ):
+        child = int(Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text())
+        assert os.sched_getscheduler(child) == policy
+        assert os.getpriority(os.PRIO_PROCESS, child) > os.getpriority(os.PRIO_PROCESS, 0)
+        if command == "export":
+            ours.read()
+    assert process.returncode == 0

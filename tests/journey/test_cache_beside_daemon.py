@@ -130,6 +130,10 @@ def test_removal_of_what_only_memory_has_says_that_memory_has_forgotten_it(
     cache(daemon.state_dir, "get", name)  # has it on disk
     without_the_disk_entry(daemon, name)
     spelled = f"{name.rstrip('.')}."
+    for reading in ("get", "refresh"):
+        assert cache(daemon.state_dir, reading, name, status=1).stderr == (
+            f"fastdns: no entry for {spelled} on disk; the daemon may have it in memory\n"
+        )
     if command == "rm":
         done = cache(daemon.state_dir, "rm", name, status=1)
         assert done.stderr == (

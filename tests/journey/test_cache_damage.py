@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from .support import stock
 from .support.commands import COMMANDS, cache
+from .support.daemon import Fastdns
+from .support.false_upstream import FalseUpstream
 from .support.stock import entry, fill, many, put_raw
 
 
@@ -69,6 +72,27 @@ def test_damaged_file_is_one_line_with_status_1_whatever_is_asked(
         done = cache(state, *command, status=1)
         assert f"the disk cache {state}/cache" in done.stderr or "is damaged" in done.stderr
         assert "signal" not in done.stderr
+        if "is damaged" in done.stderr:
+            assert "data.mdb.damaged then, which you may delete" in done.stderr
+
+
+def test_damage_is_told_with_what_becomes_of_it_which_is_so(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    state = daemon.state_dir
+    daemon.stop()
+    another_file(state / "cache" / "data.mdb")
+    for command in ("ls", "verify", "flush --yes"):
+        assert cache(state, *command.split(), status=1).stderr == (
+            f"fastdns: the disk cache {state}/cache is damaged: MDB_INVALID: File is not an LMDB "
+            "file (the daemon repairs it or starts an empty cache, at the latest when it is "
+            "started next; the damaged file is data.mdb.damaged then, which you may delete)\n"
+        )
+    with Fastdns(state, upstream=[upstream]) as again:
+        again.wait_for_log(r"put aside as \S+/data.mdb.damaged, which you may delete; the disk")
+        assert (state / "cache" / "data.mdb.damaged").exists()
+        assert cache(state, "verify").stdout == "0 entries, all sound\n"
 
 
 def test_cache_of_another_version_is_one_line(state: Path) -> None:

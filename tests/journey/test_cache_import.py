@@ -30,7 +30,10 @@ def test_export_into_import_moves_a_cache_and_keeps_ages(state: Path, tmp_path: 
     cache(state, "export", str(file))
     other = tmp_path / "other"
     done = cache(other, "import", str(file), "--upstream", "192.0.2.53")
-    assert done.stdout == "imported 6 entries, 1 left out (expired, or not to be kept)\n"
+    assert done.stdout == (
+        f"imported 6 entries into a new cache at {other}/cache, "
+        "1 left out (expired, or not to be kept)\n"
+    )
     theirs = [one for one in exported(state) if one["state"] != "expired"]
     ours = exported(other)
     assert list(map(kept, ours)) == list(map(kept, theirs))
@@ -111,7 +114,9 @@ def test_bad_line_names_its_number_and_stops_nothing_else(state: Path, tmp_path:
     assert done.stderr.splitlines() == [
         f"{file}:{number}: {problem}" for number, (_, problem) in enumerate(lines, 1)
     ]
-    assert done.stdout == f"imported 1 entry, {len(lines)} bad\n"
+    assert done.stdout == (
+        f"imported 1 entry into a new cache at {other}/cache, {len(lines)} bad\n"
+    )
     assert names(other) == ["notexample."]
 
 
@@ -122,7 +127,9 @@ def test_bad_lines_without_end_are_told_twenty_times_and_then_counted(tmp_path: 
     *told, last = done.stderr.splitlines()
     assert told == [f"{file}:{number}: is not a line of JSON" for number in range(1, 21)]
     assert last == f"{file}: further bad lines are only counted"
-    assert done.stdout == "imported 0 entries, 500 bad\n"
+    assert done.stdout == (
+        f"imported 0 entries into a new cache at {tmp_path}/other/cache, 500 bad\n"
+    )
 
 
 DUMP = """\
@@ -144,7 +151,7 @@ def test_dump_that_was_cut_is_taken_in_as_far_as_it_goes_and_told_with_status_1(
 ) -> None:
     done = cache(tmp_path / "other", "import", "-", text_in=DUMP[:octets], status=1)
     assert done.stderr == f"fastdns: -: the dump ends early (line {line})\n"
-    assert done.stdout == "imported 1 entry\n"
+    assert done.stdout == f"imported 1 entry into a new cache at {tmp_path}/other/cache\n"
     assert cache(tmp_path / "whole", "import", "-", text_in=DUMP).stderr == ""
 
 
@@ -163,7 +170,8 @@ def test_import_says_when_the_cache_is_full(state: Path, tmp_path: Path) -> None
     done = cache(None, "import", "-", "-c", str(config), text_in="\n".join(text), status=1)
     assert re.fullmatch(
         rf"fastdns: the disk cache {tmp_path}/other/cache is full \(cache.disk says how large\)"
-        r"(; imported \d+ entries, the rest was left out)?\n",
+        rf"(; imported \d+ entries into a new cache at {tmp_path}/other/cache, "
+        r"the rest was left out)?\n",
         done.stderr,
     )
     # As full as the keeper lets it be, so that it can still write.

@@ -67,3 +67,43 @@ def test_stats_says_it_in_words_on_a_terminal(state: Path) -> None:
     assert re.search(r"oldest entry +1 d 1 h\r", seen)
     assert re.search(r"under 1 min +1 #", seen)
     assert re.search(r"1 d or longer +0\r", seen)
+
+
+def test_stats_tells_how_much_of_cache_disk_is_used_after_it_was_lowered(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    """LMDB's file remembers the largest map that it ever had."""
+
+    def told() -> dict[str, float]:
+        found: dict[str, float] = json.loads(cache(daemon.state_dir, "stats", "--json").stdout)
+        assert found["map_use"] == round(found["live_bytes"] / found["map_bytes"], 4)
+        return found
+
+    daemon = start_fastdns(upstream=[upstream], config='[cache]\ndisk = "8MiB"\n')
+    ask(daemon, upstream.new_name())
+    assert told()["map_bytes"] == 8 << 20
+    daemon.configure('[cache]\ndisk = "2MiB"\n')
+    assert daemon.reload().returncode == 0
+    assert told()["map_bytes"] == 2 << 20
+    daemon.stop()
+    assert told()["map_bytes"] == 2 << 20
+    with Fastdns(daemon.state_dir, upstream=[upstream], config='[cache]\ndisk = "1MiB"\n'):
+        assert told()["map_bytes"] == 1 << 20
+    lines = cache(daemon.state_dir, "export", "-").stdout.splitlines()
+    assert len(lines) == 1
+
+
+def test_import_fills_a_cache_no_further_than_to_a_limit_that_was_lowered(
+    start_fastdns: Callable[..., Fastdns], tmp_path: Path
+) -> None:
+    daemon = start_fastdns(upstream=["127.0.0.1:9"], config='[cache]\ndisk = "8MiB"\n')
+    daemon.configure('[cache]\ndisk = "1MiB"\n')
+    assert daemon.reload().returncode == 0
+    daemon.stop()
+    stock.fill(
+        tmp_path / "other",
+        [stock.entry(f"n{number}.test", "A", "192.0.2.1") for number in range(9000)],
+    )
+    lines = cache(tmp_path / "other", "export", "-").stdout
+    done = cache(daemon.state_dir, "import", "-", text_in=lines, status=1)
+    assert "is full (cache.disk says how large)" in done.stderr

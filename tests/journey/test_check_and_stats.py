@@ -156,6 +156,23 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
     assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
 
 
+def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
+    small_machine = (
+        "import sys, fastdns.config.schema as schema\n"
+        "schema.machine_memory = lambda: 497 << 20\n"
+        "from fastdns.cli import main\n"
+        "sys.argv = ['fastdns', 'check', '-c', '/dev/null']\n"
+        "sys.exit(main())\n"
+    )
+    command = [sys.executable, "-c", small_machine]
+    outcome = subprocess.run(command, stdout=subprocess.PIPE, text=True, timeout=30, check=True)
+    assert 'memory = "31MiB"\n' in outcome.stdout
+    assert (
+        "# cache.memory by default: a sixteenth of this machine's 497 MiB, at least 8MiB, "
+        "at most 64MiB\n"
+    ) in outcome.stdout
+
+
 def test_check_warns_of_a_small_receive_buffer() -> None:
     granting_little = (
         "import sys, fastdns.cli.check as check\n"

@@ -177,7 +177,7 @@ def test_we_never_ask_ourselves(machine: Machine, near: FalseUpstream) -> None:
 
 
 @journey
-@pytest.mark.parametrize("named", [[], [OURSELVES]], ids=str)
+@pytest.mark.parametrize("named", [[], [OURSELVES]], ids=["none", "itself"])
 def test_without_a_usable_nameserver_it_serves_names_the_remedy_and_uses_the_first_that_appears(
     machine: Machine, named: list[str], near: FalseUpstream
 ) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import struct
@@ -19,7 +18,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from .support.client import ask, data, eventually, extended_errors, make_query, ttls
+from .support.client import ask, data, eventually, extended_errors, make_query, readable, ttls
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream, answer_a, in_turn, silence
 
@@ -303,7 +302,7 @@ def test_answer_under_way_does_not_undo_a_removal(
         upstream.wait_for(name)
         fastdns(daemon, "cache", "flush", "--yes")
         answer_now.set()
-        assert select.select([client], [], [], PATIENCE)[0]
+        assert readable([client], PATIENCE)
     count = len(upstream.asked(name))
     assert data(ask(daemon, name)) == ["192.0.2.1"]
     assert len(upstream.asked(name)) == count + 1

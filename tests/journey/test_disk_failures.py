@@ -18,19 +18,21 @@ from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from pathlib import Path
 
+import dns.flags
 import dns.message
 import dns.name
 import lmdb
 import pytest
 
 from fastdns._clock import Moment
+from fastdns.counters import Pages
 from fastdns.store.warm import ENTRIES_AT_ONCE
 
-from .support import impatient
+from .support import impatient, raw
 from .support.cache import Disk, answer, cache_key
-from .support.client import ask, data, eventually
+from .support.client import ask, data, eventually, exchange_tcp, make_query
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream
+from .support.false_upstream import Asked, FalseUpstream
 from .test_keeper import OFTEN, SELDOM, counter, is_gone, names
 
 Start = Callable[[str], tuple[Fastdns, Disk]]
@@ -456,13 +458,16 @@ class OnSmallDisk(Fastdns):
     def disk(self) -> Disk:
         return Disk(self, state_dir=self.inside / "state")
 
-    def fill(self) -> None:
+    def fill(self, leaving: int = 0) -> None:
+        """Take all room but so many pages."""
         with (self.inside / "filler").open("ab", buffering=0) as filler:
-            while True:
-                try:
+            with suppress(OSError):
+                while True:
                     filler.write(bytes(PAGE))
-                except OSError:
-                    return
+            filler.truncate(filler.tell() - leaving * PAGE)
+
+    def errors(self) -> int:
+        return Pages.attach(self.inside / "state/run/counters").total("disk_errors_total")
 
     def empty(self) -> None:
         (self.inside / "filler").unlink()
@@ -497,22 +502,28 @@ def test_daemon_starts_on_a_full_file_system_and_uses_it_when_there_is_room(
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 
 
+@pytest.mark.parametrize("leaving", [0, 2])
 def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
-    small_disk: Small, upstream: FalseUpstream
+    small_disk: Small, upstream: FalseUpstream, leaving: int
 ) -> None:
+    """A write that fits in part is an error of its own to LMDB, which is not the one to be told."""
     with small_disk() as daemon:
         disk = daemon.disk()
-        disk.put(*names(100))
-        assert disk.take_in()
-        daemon.fill()
+        for part in range(4):  # each of which leaves some free pages in the file
+            disk.put(*names(25, f"part{part}.test"))
+            assert disk.take_in()
+        daemon.fill(leaving)
         disk.put(*names(200, "later.test"), padding=500)
         daemon.wait_for_log("No space left on device", 10)
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
-        time.sleep(2.5)
-        assert len([line for line in daemon.log if "No space" in line]) == 1
+        # Something little can be written into free pages of the file; what waits cannot.
+        disk.take_in()
+        eventually(daemon.errors, lambda errors: errors > 2, 15)
+        assert len([line for line in daemon.log if "kept in memory only" in line]) == 1
+        assert not any("works again" in line for line in daemon.log), daemon.tail()
         daemon.empty()
         daemon.wait_for_log("works again", 10)
-        everything = [*names(100), *names(200, "later.test")]
+        everything = [*names(25, "part0.test"), *names(200, "later.test")]
         eventually(lambda: disk.take_in() and disk.holds(*everything), bool, 10)
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 
@@ -562,12 +573,34 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     assert not any("kept in memory only" in line for line in daemon.log)
 
 
-def ask_giants(daemon: Fastdns, upstream: FalseUpstream, count: int) -> None:
-    """Have so many answers of 60,000 octets told to the keeper."""
-    giant = " ".join([f'"{"x" * 255}"'] * 234)
-    for _ in range(count):
-        name = upstream.new_name(lambda asked: asked.answer(f"@ 3600 IN TXT {giant}"))
-        assert len(ask(daemon, name, "TXT", tcp=True).answer) == 1
+def test_smallest_cache_is_used_as_far_as_a_large_one(start: Start) -> None:
+    """A thousand answers are as much as it holds, and the sweep must not take them all at once."""
+    daemon, disk = start('[cache]\ndisk = "1MiB"\n')
+    ring, control = disk.ring(), disk.control()
+    for _ in range(3):
+        for name in names(1000, "padded.test"):
+            ring.put(cache_key(name), answer(name, padding=750), control.epoch, Moment.now())
+        eventually(disk.take_in, bool, 10)
+        eventually(lambda: ring.used, lambda used: used == 0, 10)
+        eventually(lambda: counter(daemon, "disk_bytes"), lambda octets: octets <= 0.8 * 2**20)
+        assert counter(daemon, "disk_bytes") > 0.65 * 2**20
+
+
+def ask_giants(daemon: Fastdns, disk: Disk, upstream: FalseUpstream, count: int) -> None:
+    """Have the keeper take in so many answers of 60,000 octets."""
+    giant = raw.rr(raw.TO_QUESTION, raw.TXT, (b"\xff" + b"x" * 255) * 234, ttl=3600)
+
+    def behave(asked: Asked) -> None:
+        if asked.tcp:
+            asked.send(raw.reply_to(asked.wire, giant, raw.opt(), counts=(1, 1, 0, 1)))
+        else:
+            asked.answer(flags=dns.flags.TC)
+
+    for number in range(count):
+        query = make_query(upstream.new_name(behave), "TXT").to_wire()
+        assert len(exchange_tcp(daemon, query)) > len(giant)
+        if number % 10 == 9:  # the ring has not room for all
+            eventually(disk.take_in, bool)
 
 
 @pytest.mark.parametrize(("size", "refuses"), [(4, True), (16, False)])
@@ -577,13 +610,13 @@ def test_cache_that_giant_answers_have_filled_goes_on_also_after_a_restart(
     """Of a map, one value may have a 256th: of 4 MiB, 16 KiB."""
     config = f'[cache]\ndisk = "{size}MiB"\n'
     daemon, disk = start(config)
-    ask_giants(daemon, upstream, 300)
+    ask_giants(daemon, disk, upstream, 300)
     assert_works(daemon, disk, upstream)
     assert (counter(daemon, "disk_refused_total") == 300) == refuses
     daemon.stop()
     with Fastdns(daemon.state_dir, upstream=[upstream], config=config) as again:
         assert_works(again, disk, upstream)
-        ask_giants(again, upstream, 100)
+        ask_giants(again, disk, upstream, 100)
         assert_works(again, disk, upstream)
         assert counter(again, "disk_set_aside_total") == 0
         assert disk.data.stat().st_size <= 1.1 * size * 2**20

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-import select
 import socket
 import struct
 from collections.abc import Callable, Iterator
@@ -21,6 +20,7 @@ from .support.client import (
     exchange_tcp,
     exchange_udp,
     make_query,
+    readable,
     udp_socket,
 )
 from .support.daemon import Fastdns
@@ -365,7 +365,7 @@ class TestFuzz:
                 sock.send(good.to_wire())
                 while (answer := sock.recv(65535))[:2] != good.to_wire()[:2]:
                     self.assert_answers_one_of(ids, answer)
-                while select.select([sock], [], [], 0)[0]:
+                while readable([sock]):
                     self.assert_answers_one_of(ids, sock.recv(65535))
 
     @staticmethod

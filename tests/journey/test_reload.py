@@ -36,8 +36,7 @@ from .support.client import (
 from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
-from .support.ports import free_port
-from .support.udp_table import udp_sockets
+from .support.ports import free_port, udp_sockets
 
 Start = Callable[..., Fastdns]
 PLAIN_USER = 12345

@@ -14,8 +14,7 @@ from .support.client import ask, data
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 from .support.manager import ServiceManager
-from .support.ports import free_port
-from .support.udp_table import udp_sockets
+from .support.ports import free_port, udp_sockets
 
 LISTEN = ("127.0.0.1:0", "127.0.0.2:0", "127.0.0.3:0")
 

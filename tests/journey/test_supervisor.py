@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import pwd
 import signal
 import socket
@@ -12,6 +13,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import dns.message
@@ -465,6 +467,38 @@ def test_directories_that_hold_what_a_daemon_makes_can_be_given_back_to_root(
     with Fastdns(daemon.state_dir, upstream=[upstream]) as again:
         assert user_ids(again.pid) == {unprivileged_user()}
         assert data(ask(again, name)) == ["192.0.2.1"]
+
+
+def test_on_a_terminal_it_says_how_to_ask_it_once_it_serves(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    daemon = Fastdns(tmp_path / "state", upstream=[upstream])
+    child, terminal = pty.fork()
+    if child == 0:
+        os.execv(sys.executable, daemon.command)
+    try:
+        seen = b""
+        while b" top --state " not in seen:
+            seen += os.read(terminal, 65536)
+    finally:
+        os.kill(child, signal.SIGINT)
+        with suppress(OSError):  # the other end is closed
+            while os.read(terminal, 65536):
+                pass
+        os.close(terminal)
+        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+    lines = seen.decode().splitlines()
+    (ready,) = (line for line in lines if "ready on" in line)
+    port = ready.partition("127.0.0.1:")[2].partition(" ")[0]
+    told = lines[lines.index(ready) + 1 :]
+    assert told[0] == f"Try: dig @127.0.0.1 -p {port} example.com"
+    assert told[1] == f"And: fastdns status --state {daemon.state_dir}"
+
+
+def test_in_a_log_it_says_nothing_of_that(tmp_path: Path, upstream: FalseUpstream) -> None:
+    with Fastdns(tmp_path / "state", upstream=[upstream]) as daemon:
+        ask(daemon, "www.example")
+    assert not any("Try:" in line for line in daemon.log)
 
 
 def test_each_process_says_in_its_command_line_which_it_is(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -18,7 +17,16 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from .support.client import TcpClient, ask, data, eventually, make_query, read_answer, udp_socket
+from .support.client import (
+    TcpClient,
+    ask,
+    data,
+    eventually,
+    make_query,
+    read_answer,
+    readable,
+    udp_socket,
+)
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, silence
 from .support.manager import ServiceManager
@@ -262,7 +270,7 @@ def answers_to_many(daemon: Fastdns, name: str) -> int:
         for client in clients:
             client.send(query)
         time.sleep(1)
-        return len(select.select(clients, [], [], 0)[0])
+        return len(readable(clients))
 
 
 # A daemon may kill its successor, which must not be the tests: this is a process of its own. It

@@ -26,7 +26,7 @@ from .support.client import UdpClient, ask, data, eventually, make_query, read_a
 from .support.commands import fastdns
 from .support.daemon import Fastdns, address_of
 from .support.false_upstream import FalseUpstream, answer_a, silence
-from .support.udp_table import udp_sockets
+from .support.ports import udp_sockets
 
 Start = Callable[..., Fastdns]
 

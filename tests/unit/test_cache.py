@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import resource
-import select
 import struct
 from pathlib import Path
 
@@ -25,6 +24,7 @@ from messages import (
     reply,
     ttl_of,
 )
+from scenes import readable
 
 from fastdns._answer import failure
 from fastdns._cache import Cache
@@ -191,7 +191,7 @@ def test_keeper_is_told_once_when_the_ring_is_half_full(place: Path) -> None:
     )
     answer = answer_of_size(60_000)
     while front.ring.used <= front.ring.capacity // 2:
-        assert not select.select([wakeup], [], [], 0)[0]
+        assert not readable(0, wakeup)
         cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
     cache.keep(key(qtype=65280), answer, cache.ticket(), SOURCE, 0.0)
     assert os.eventfd_read(wakeup) == 1

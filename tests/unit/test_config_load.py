@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,10 +12,12 @@ import attrs
 import pytest
 
 from fastdns.config import load as load_module
+from fastdns.config import schema
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
 from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
 from fastdns.config.structure import Refused, structure
+from fastdns.config.text import nearest
 from fastdns.errors import ConfigErrors
 
 
@@ -614,3 +617,21 @@ def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
         "group[2]: 5 is not a table (try [_inner])",
         'group[3].ports: "x" is not an integer (try 1)',
     ]
+
+
+def test_guess_is_left_out_where_difflib_cannot_be_loaded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "difflib", None)  # as for one that has given up root
+    assert nearest("memroy", ["memory"]) is None
+
+
+@pytest.mark.parametrize(
+    ("machine", "memory"), [(64, 8), (128, 8), (497, 31), (512, 32), (1024, 64), (1 << 20, 64)]
+)
+def test_memory_that_is_not_set_is_a_sixteenth_of_the_machine(
+    monkeypatch: pytest.MonkeyPatch, loaded: Callable[..., Config], machine: int, memory: int
+) -> None:
+    monkeypatch.setattr(schema, "machine_memory", lambda: (machine << 20) + 4096)
+    assert loaded("[cache]\n").cache.memory == memory << 20
+    assert loaded('[cache]\nmemory = "100MiB"\n').cache.memory == 100 << 20

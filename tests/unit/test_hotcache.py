@@ -234,6 +234,67 @@ def test_memory_of_the_process_grows_by_hardly_more_than_the_capacity() -> None:
     assert 0.5 < float(run.stdout) < 1.25
 
 
+def test_small_cache_of_a_large_capacity_takes_little_memory() -> None:
+    """The table grows with what is in it."""
+    program = (
+        "import sys\n"
+        f"sys.path.insert(0, {str(__file__).rpartition('/')[0]!r})\n"
+        "from messages import answer_of_size, key\n"
+        "from fastdns._hotcache import HotCache\n"
+        "def resident():\n"
+        "    with open('/proc/self/statm') as file:\n"
+        "        return int(file.read().split()[1]) * 4096\n"
+        "answer = answer_of_size(60)\n"
+        "before = resident()\n"
+        "cache = HotCache(64 << 20)\n"
+        "for number in range(5_000):\n"
+        "    cache.insert(key(str(number)), answer, 0)\n"
+        "print(resident() - before)\n"
+    )
+    run = subprocess.run([sys.executable, "-c", program], stdout=subprocess.PIPE, check=True)
+    assert int(run.stdout) < 5_000 * 400 + (1 << 20)
+
+
+def test_nothing_is_lost_while_the_table_grows(answer: Answer) -> None:
+    """Some are replaced, asked for and evicted by their age meanwhile, moved or not moved yet."""
+    cache = HotCache(32 << 20)
+    reserved = cache.octets
+    other = answer_of_size(100)
+    random_ = random.Random(11)
+    kept: dict[int, Answer] = {}
+    grew = 0
+    for number in range(120_000):
+        before = cache.octets
+        assert cache.insert(key(str(number)), answer, 0)
+        grew += cache.octets - before > 50_000  # two tables, for a while
+        kept[number] = answer
+        if number % 3 == 0:
+            again = random_.randrange(number + 1)
+            assert cache.insert(key(str(again)), other, 0)
+            kept[again] = other
+        one = random_.randrange(number + 1)
+        assert cache.look_up(key(str(one)), 0) == (kept[one].message, 0)
+    assert grew == 2
+    assert cache.evictions == 0
+    assert cache.count == len(kept)
+    for number, one in kept.items():
+        assert cache.look_up(key(str(number)), 0) == (one.message, 0)
+    assert cache.octets - reserved < len(kept) * 400
+
+
+def test_full_cache_evicts_also_while_its_table_grows() -> None:
+    cache = HotCache(4 << 20)
+    small = failure(key(""), 2, None, 60)
+    kept = set()
+    for number in range(60_000):
+        assert cache.insert(key(str(number)), small, 0)
+        assert cache.octets <= cache.capacity
+        kept.add(number)
+    found = [number for number in kept if cache.look_up(key(str(number)), 0) is not None]
+    assert len(found) == cache.count == 60_000 - cache.evictions
+    assert found == list(range(60_000 - len(found), 60_000))
+
+
 def test_one_insert_evicts_at_most_64_entries(answer: Answer) -> None:
     cache, _ = full_cache(answer)
     before, count = cache.evictions, cache.count

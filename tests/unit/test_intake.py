@@ -259,14 +259,15 @@ def test_ring_that_presses_has_room_again_and_what_was_asked_for_again_is_writte
     assert keeper.intake.waits(key(f"n{count - 1}.test"))
 
 
+@pytest.mark.parametrize("ttl", [WORTH, 120])
 def test_what_lives_a_while_is_written_from_a_ring_that_presses_as_fast_as_is_reasonable(
-    store: Store, control: Control
+    store: Store, control: Control, ttl: int
 ) -> None:
     keeper = Keeper(store, control, Ring.open(None, 1 << 22))
-    fill(keeper, WORTH)
+    fill(keeper, ttl)
     assert keeper.commit(1) == 4000
     assert keeper.intake.spared > 100
-    fill(keeper, WORTH, label="m")
+    fill(keeper, ttl, label="m")
     assert keeper.commit(1.5) == 500
 
 

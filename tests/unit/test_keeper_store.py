@@ -8,17 +8,27 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from itertools import chain
 from pathlib import Path
 
 import pytest
+from messages import answer_of_size
 from scenes import readable
 from test_store import MIB, fill
 
+from fastdns._clock import Moment
 from fastdns._control import Control
+from fastdns._entry import pack
 from fastdns.counters import Pages
 from fastdns.errors import Damaged, LmdbError
-from fastdns.server.keeper_store import ODDITIES_BORNE, ODDITIES_SUSPICIOUS, KeeperStore
+from fastdns.server.keeper_store import (
+    KEPT_PAGES,
+    ODDITIES_BORNE,
+    ODDITIES_SUSPICIOUS,
+    KeeperStore,
+)
 from fastdns.store.lock import LockHeld
+from fastdns.store.store import Update
 
 NO_ROOM = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 ODD = LmdbError("mdb_put: MDB_PROBLEM: something that should not be")
@@ -88,9 +98,14 @@ def test_trouble_is_told_once_a_minute_and_so_is_its_end(
     assert all("No space left on device" in line for line in caplog.messages)
     bench.now = 250.0
     assert bench.entries == 100
+    assert bench.disk.wants_commit
+    assert len(caplog.messages) == 3  # until what waits is written
+    bench.disk.succeeded()
+    assert not bench.disk.wants_commit
     assert caplog.messages[3:] == [f"disk cache works again: {bench.place}"]
     bench.disk.failed(NO_ROOM, bench.now)  # within the minute
     assert bench.entries == 100
+    bench.disk.succeeded()
     assert len(caplog.messages) == 4
 
 
@@ -218,3 +233,28 @@ def test_environment_that_was_being_examined_at_the_end_stays_suspect(bench: Ben
     assert bench.disk.store(bench.now) is None
     bench.disk.close()
     assert bench.control.suspect
+
+
+def test_memory_of_a_large_commit_is_given_back(tmp_path: Path) -> None:
+    control = Control.open(None, tmp_path)
+    counters = Pages.create(None, slots=1, started_at=0.0).counters(0)
+    disk = KeeperStore(tmp_path / "cache", 64 * MIB, control, counters, crashes=0)
+    store = disk.store(0.0)
+    assert store is not None
+    generation = control.generation
+    fill(store, 100)
+    disk.relieve(0.0)
+    assert disk.store(0.0) is store  # it was a small one
+    large = pack(answer_of_size(2500), Moment.now())
+    updates = [Update(b"large%d" % number, large) for number in range(KEPT_PAGES + 1)]
+    assert len([*chain(*store.apply(updates, Moment.now()))]) == len(updates)
+
+    disk.relieve(0.0)
+
+    opened = disk.store(0.0)
+    assert opened is not None
+    assert opened is not store
+    assert opened.kept_pages == 0
+    assert opened.usage().entries == 100 + len(updates)
+    assert control.generation == generation  # nothing for workers to open anew
+    disk.close()

@@ -21,7 +21,7 @@ from fastdns.config.schema import Config
 ROOT = Path(__file__).parent.parent.parent
 DEBIAN = ROOT / "packaging" / "debian"
 UNIT = DEBIAN / "fastdns.service"
-DEBIAN_NAMES = {"attrs": "attr", "cattrs": "cattr"}  # python3-NAME, where PyPI has another one
+DEBIAN_NAMES = {"attrs": "attr"}  # python3-NAME, where PyPI has another one
 WORST_EXPOSURE = 20  # tenths, as --threshold wants them
 
 

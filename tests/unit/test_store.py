@@ -73,6 +73,17 @@ def store(tmp_path: Path) -> Store:
     opened.close()
 
 
+def resident(path: Path) -> int:
+    """Return the octets of a file that are mapped into this process, and there."""
+    found, is_it = 0, False
+    for line in Path("/proc/self/smaps").read_text().splitlines():
+        if not line.partition(" ")[0].endswith(":"):
+            is_it = line.endswith(str(path))
+        elif is_it and line.startswith("Rss:"):
+            found += int(line.split()[1]) * 1024
+    return found
+
+
 # ---- which value, whose hits
 
 
@@ -660,3 +671,42 @@ def test_examination_that_cannot_look_is_no_finding(store: Store) -> None:
             examine(store.place)
     finally:
         store.place.chmod(0o700)
+
+
+# ---- memory
+
+
+def test_pages_that_were_looked_at_are_given_back(store: Store) -> None:
+    fill(store, 5000)
+    assert len(store.read_slice(b"", 1000)) == 1000
+    assert resident(store.place / files.DATA) > 100_000
+    store.release_pages()
+    assert resident(store.place / files.DATA) == 0
+    assert hits(store, "n4999.test") == 0  # it is read again
+
+
+def test_worker_gives_pages_back_that_it_looked_at(tmp_path: Path) -> None:
+    place = tmp_path / "cache"
+    program = f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+from pathlib import Path
+from test_store import MIB, Disk, Store, fill, files
+store = Store.open(Path({str(place)!r}), 16 * MIB)
+fill(store, 5000)
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+    disk = Disk(place)
+    disk.open()
+    disk.scan(b"", 5000, 1)
+    assert resident(place / files.DATA) > 100_000
+    disk.release_pages()
+    assert resident(place / files.DATA) == 0
+    assert disk.fetch(key("n4999.test")) is not None
+
+
+def test_store_tells_how_many_pages_its_largest_commit_has_changed(store: Store) -> None:
+    fill(store, 10)
+    few = store.kept_pages
+    fill(store, 3000, hits=1)
+    assert 0 < few <= 10 < store.kept_pages

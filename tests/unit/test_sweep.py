@@ -9,13 +9,15 @@ from pathlib import Path
 
 import pytest
 from environments import write_raw
+from messages import answer_of_size
 from test_store import MIB, fill, place_of, update
 
 from fastdns._clock import Moment
+from fastdns._entry import pack
 from fastdns._writer import FULL, ROOMY
 from fastdns.errors import Damaged
 from fastdns.store.lock import LockHeld, writer_lock
-from fastdns.store.store import Store
+from fastdns.store.store import Store, Update
 from fastdns.store.sweep import Sweeper
 
 STALE = 3600
@@ -126,6 +128,26 @@ def test_sweep_ends_when_there_is_room(store: Store) -> None:
     assert store.usage().share <= ROOMY
     assert store.usage().entries == count - freed
     assert freed < count * 0.75  # LMDB joins pages late; but it is no clearance
+
+
+@pytest.mark.parametrize("octets", [100, 900, 2500])
+@pytest.mark.parametrize("mib", [1, 2, 4])
+def test_small_map_is_swept_no_further_than_a_large_one(
+    tmp_path: Path, mib: int, octets: int
+) -> None:
+    store, rng = Store.open(tmp_path / "small", mib * MIB), random.Random(1)
+    sweeps, answer = sweeper(store), answer_of_size(octets)
+    for _ in range(2):
+        while store.usage().share < FULL:
+            values = {
+                rng.randbytes(6): pack(answer, Moment.now(), hits=rng.choice([0, 0, 0, 1, 5]))
+                for _ in range(20)
+            }
+            updates = [Update(place_of(f"{name.hex()}.test"), values[name]) for name in values]
+            list(store.apply(sorted(updates), Moment.now()))
+        sum(sweeps.make_room())
+        assert ROOMY - 0.05 < store.usage().share <= ROOMY
+    store.close()
 
 
 def test_entries_used_most_stay(store: Store) -> None:

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from ..._control import CHANGE_ALL, CHANGE_NAME
 from ...browse.items import Wanted, find
 from ...browse.reader import CacheAbsent, Reader
-from ...errors import Damaged, FastdnsError, LmdbError, MapFull
+from ...errors import REMEDY, Damaged, FastdnsError, LmdbError, MapFull
 from ...machine import keeper_requests
 from ...store.lock import writer_lock
 from ...store.store import Store
@@ -108,9 +108,7 @@ def told(place: Path) -> Iterator[None]:
     try:
         yield
     except Damaged as damage:
-        raise FastdnsError(
-            f"the disk cache {place} {damage} (the daemon puts it aside, or mends it, at its start)"
-        ) from None
+        raise FastdnsError(f"the disk cache {place} {damage} ({REMEDY})") from None
     except MapFull:
         raise FastdnsError(f"the disk cache {place} is full (cache.disk says how large)") from None
     except (LmdbError, OSError) as error:

@@ -13,8 +13,7 @@ from ...browse.json_lines import line_of
 from ...config.text import path_text
 from ...errors import FastdnsError
 from .. import options
-from ..output import emit, warn
-from .counted import counted
+from ..output import counted, emit, warn
 from .progress import progress
 from .replacement import InPlace, Replacement, is_written_in_place
 from .site import find_site

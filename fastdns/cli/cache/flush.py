@@ -14,10 +14,9 @@ from ...browse.names import spell_name
 from ...config.text import path_text
 from ...store.store import Store
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from . import arguments
 from .change import Change, remove, remove_found
-from .counted import counted
 from .site import Site, find_site
 
 ROOT = b"\0"  # all names lie under it

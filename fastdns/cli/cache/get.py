@@ -15,7 +15,7 @@ from ...browse.reader import Reader
 from .. import options
 from ..output import emit, fail, warn
 from . import arguments
-from .site import find_site
+from .site import Site, find_site
 
 
 @click.command()
@@ -34,7 +34,7 @@ def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state:
     with site.reading() as reader:
         items = read_all(reader, name, qtype, site.judge())
     if not items:
-        return fail(no_entry(name, qtype))
+        return fail(not_on_disk(site, name, qtype))
     if as_json:
         emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     else:
@@ -57,6 +57,12 @@ def read_all(reader: Reader, name: bytes, qtype: int | None, judge: Judge) -> li
 def no_entry(name: bytes, qtype: int | None) -> str:
     """Say that there is nothing."""
     return f"no entry for {spell_name(name)}" + ("" if qtype is None else f" {spell_type(qtype)}")
+
+
+def not_on_disk(site: Site, name: bytes, qtype: int | None) -> str:
+    """Say that the disk has nothing: what nobody has asked for again may not be written."""
+    told = no_entry(name, qtype)
+    return told if site.daemon is None else f"{told} on disk; the daemon may have it in memory"
 
 
 def _story(item: Item) -> str:

@@ -30,9 +30,8 @@ from ...store.files import DATA
 from ...store.store import SMALL_MAP, Store, Update
 from ...upstream.origin import origin_of
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from .change import is_bare, locked, told, writing
-from .counted import counted
 from .progress import progress
 from .site import Site, find_site
 
@@ -44,6 +43,7 @@ SHOWN = 20  # bad lines told one by one
 class Tally:
     """What became of the lines."""
 
+    into: Path | None = None  # a cache that was made for them
     taken: int = 0
     older: int = 0  # than what the cache has
     useless: int = 0  # expired, or not to be kept
@@ -51,7 +51,8 @@ class Tally:
     ends_early: int | None = None  # the number of the last line of what is cut
 
     def __str__(self) -> str:
-        told = [f"imported {counted(self.taken)}"]
+        into = "" if self.into is None else f" into a new cache at {path_text(self.into)}"
+        told = [f"imported {counted(self.taken)}{into}"]
         told += [f"{self.older} were not newer than ours"] if self.older else []
         told += [f"{self.useless} left out (expired, or not to be kept)"] if self.useless else []
         told += [f"{self.bad} bad"] if self.bad else []
@@ -76,8 +77,7 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
     configured = origin_of(config)
     site = find_site(path, state, shows_records=True)
     terms = Terms(_limits(config), site.origin or configured, site.stale, Moment.now())
-    _make_cache(site, config)
-    tally = Tally()
+    tally = Tally(into=_make_cache(site, config))
     with progress("reading", _size(stream)) as advance:
         found = _read(stream, terms, advance)
         while some := list(islice(found, AT_ONCE)):
@@ -117,10 +117,13 @@ def _limits(config: Config) -> Limits:
     )
 
 
-def _make_cache(site: Site, config: Config) -> None:
-    """Make a cache where there is none, as the daemon would, which must not run without one now."""
+def _make_cache(site: Site, config: Config) -> Path | None:
+    """Make a cache where there is none, as the daemon would, and return where; None: there is one.
+
+    A daemon must not run without one now.
+    """
     if not is_bare(site.path):
-        return
+        return None
     if not (site.path / DATA).exists():
         if site.daemon is not None:
             raise FastdnsError(
@@ -133,6 +136,7 @@ def _make_cache(site: Site, config: Config) -> None:
         site.path.mkdir(mode=0o700, parents=True, exist_ok=True)
         with locked(site.path):
             Store.open(site.path, int(config.cache.disk) or SMALL_MAP).close()
+    return site.path
 
 
 def _read(stream: BinaryIO, terms: Terms, advance: Callable[[int], None]) -> Iterator[Imported]:

@@ -15,9 +15,8 @@ from ...browse.names import spell_class, spell_rcode, spell_type
 from ...browse.reader import Reader
 from .. import options
 from ..figures import in_a_few_letters
-from ..output import emit, fail, warn
+from ..output import counted, emit, fail, warn
 from . import arguments
-from .counted import counted
 from .progress import progress
 from .site import find_site
 

@@ -24,7 +24,7 @@ from .. import options
 from ..output import emit, fail
 from . import arguments
 from .change import locked
-from .get import no_entry
+from .get import not_on_disk
 from .site import KEEPER_SECONDS, Site, find_site
 
 PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
@@ -95,7 +95,7 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
     with site.reading() as reader:
         before = _values(reader, name, qtype)
         if not before:
-            return fail(no_entry(name, qtype))
+            return fail(not_on_disk(site, name, qtype))
         types = sorted({_type_of(disk_key) for disk_key in before})
         asking = Asking.of(site)
         _ask(site, name, types, before)

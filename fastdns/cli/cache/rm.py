@@ -12,10 +12,9 @@ from ...browse.names import spell_name, spell_type
 from ...config.text import path_text
 from ...store.store import Store
 from .. import options
-from ..output import emit, fail
+from ..output import counted, emit, fail
 from . import arguments
 from .change import Change, remove, remove_found
-from .counted import counted
 from .get import no_entry
 from .site import Site, find_site
 

@@ -22,11 +22,10 @@ from ...errors import ConfigErrors, FastdnsError
 from ...machine import keeper_requests
 from ...machine.state_lock import holder
 from ...store.files import DATA, LOCK
-from ..output import warn
+from ..output import counted, warn
 from ..owner import become_owner
 from . import progress
 from .access import check_access
-from .counted import counted
 
 KEEPER_SECONDS = 0.1
 

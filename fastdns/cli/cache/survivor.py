@@ -9,6 +9,7 @@ import signal
 import sys
 from types import FrameType
 
+from ...errors import REMEDY
 from ..output import fail
 
 _BY_DAMAGE = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT, signal.SIGFPE, signal.SIGILL}
@@ -56,7 +57,7 @@ def go_on_in_child() -> None:
         sys.exit(
             fail(
                 f"the disk cache is damaged: reading it ended by {killed_by.name}{how_far} "
-                "(the daemon looks into it, and puts it aside, at its next start)"
+                f"({REMEDY})"
             )
         )
     sys.exit(128 + killed_by)

@@ -8,8 +8,7 @@ import click
 
 from ...browse.verify import find_damage
 from .. import options
-from ..output import emit, fail
-from .counted import counted
+from ..output import counted, emit, fail
 from .progress import progress
 from .site import find_site
 from .survivor import leave_note

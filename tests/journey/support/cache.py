@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import struct
 from pathlib import Path
 
-import dns.message
-import dns.name
-import dns.rrset
+import dns.rdatatype
 import lmdb
 
 from fastdns._answer import Answer, Limits, Reading
@@ -19,6 +18,7 @@ from fastdns._key import disk_key
 from fastdns._ring import Ring
 from fastdns.machine import keeper_requests
 
+from . import raw
 from .daemon import Fastdns
 
 LIMITS = Limits(0, 2**31, 2**31, 5, False)
@@ -26,23 +26,19 @@ RING_HEAD = 4096  # octets of its file that are not the ring's
 
 
 def cache_key(name: str, rdtype: str = "A") -> bytes:
-    qname = dns.name.from_text(name.lower())
-    return (
-        qname.to_wire() + int(dns.rdatatype.from_text(rdtype)).to_bytes(2) + bytes((0, 1, 0, 0, 0))
-    )
+    return raw.name(name.lower()) + struct.pack("!HH3x", dns.rdatatype.from_text(rdtype), 1)
 
 
 def answer(name: str, address: str = "192.0.2.1", ttl: int = 3600, *, padding: int = 0) -> Answer:
     """What an upstream's reply for the A record of a name becomes."""
-    name = name.rstrip(".") + "."
-    query = dns.message.make_query(name, "A", use_edns=False)
-    reply = dns.message.make_response(query)
-    reply.answer.append(dns.rrset.from_text(name, ttl, "IN", "A", address))
+    query = raw.header(0, raw.QUERY_RD, 1) + raw.question(name)
+    records = [raw.a_record(address, ttl=ttl)]
     if padding:
-        text = " ".join([f'"{"x" * 250}"'] * (padding // 251 + 1))
-        reply.additional.append(dns.rrset.from_text(name, ttl, "IN", "TXT", text))
+        text = (b"\xfa" + b"x" * 250) * (padding // 251 + 1)
+        records.append(raw.rr(raw.TO_QUESTION, raw.TXT, text, ttl))
     reading = Reading()
-    assert reading.read(reply.to_wire(), reply.id, cache_key(name))
+    wire = raw.reply_to(query, *records, counts=(1, 1, 0, len(records) - 1))
+    assert reading.read(wire, 0, cache_key(name))
     return reading.answer(LIMITS)
 
 
@@ -97,8 +93,10 @@ class Disk:
         return lmdb.open(os.fspath(self.place), map_size=0, max_dbs=2, readonly=True, create=False)
 
     def get(self, name: str) -> DiskEntry | None:
-        return self.entries().get(disk_key(cache_key(name)))
+        with self._open() as env, env.begin(db=env.open_db(b"entries", create=False)) as found:
+            value = found.get(disk_key(cache_key(name)))
+            return None if value is None else DiskEntry.parse(value)
 
     def holds(self, *names: str) -> bool:
-        found = self.entries()
-        return all(disk_key(cache_key(name)) in found for name in names)
+        with self._open() as env, env.begin(db=env.open_db(b"entries", create=False)) as found:
+            return all(found.get(disk_key(cache_key(name))) is not None for name in names)

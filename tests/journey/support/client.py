@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import socket
 import struct
 import time
 from collections.abc import Callable, Iterator, Sequence
-from typing import Protocol, TypeVar
+from typing import IO, Protocol, TypeVar
 
 import dns.edns
 import dns.flags
@@ -196,6 +197,17 @@ def ttls(message: dns.message.Message) -> list[int]:
 def extended_errors(message: dns.message.Message) -> list[int]:
     """The info codes of the Extended DNS Errors (RFC 8914) of an answer."""
     return [option.code for option in message.options if option.otype == dns.edns.OptionType.EDE]
+
+
+def readable(
+    which: Sequence[socket.socket | IO[str]], seconds: float = 0.0
+) -> list[socket.socket | IO[str]]:
+    """Those that can be read within so many seconds. select() would end at descriptor 1024."""
+    poll = select.poll()
+    for one in which:
+        poll.register(one, select.POLLIN)
+    found = {descriptor for descriptor, _ in poll.poll(seconds * 1000)}
+    return [one for one in which if one.fileno() in found]
 
 
 def eventually(look: Callable[[], T], holds: Callable[[T], bool], timeout: float = 15.0) -> T:

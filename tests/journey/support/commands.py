@@ -10,7 +10,9 @@ import subprocess
 import sys
 from pathlib import Path
 
-FASTDNS = [sys.executable, "-m", "fastdns"]
+from . import eager
+
+FASTDNS = [sys.executable, eager.__file__]
 COMMANDS = [
     ["ls"],
     ["get", "www.example"],

@@ -20,6 +20,7 @@ from .manager import ServiceManager
 
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
+STANDBY_SECONDS = 1.0  # a daemon that is alone, as those of some tests, has none
 STOP_SECONDS = 10.0
 
 
@@ -100,6 +101,12 @@ class Fastdns:
             raise
         self.addresses = [split_address(text) for text in ready[1].split(", ")]
         self.host, self.port = self.addresses[0]
+        # The stand-by is forked right after that line.
+        end = time.monotonic() + STANDBY_SECONDS
+        while not self.processes("fastdns-standby") and time.monotonic() < end:
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.005)
         return self
 
     def _collect(self) -> None:

@@ -36,6 +36,7 @@ class Asked:
     send: Callable[[bytes], None] = field(repr=False)
     close: Callable[[], None] = field(repr=False)
     at: float = field(default_factory=time.monotonic)
+    is_repeat: bool = False  # the same datagram again: this machine was too slow to answer in time
 
     def __post_init__(self) -> None:
         self.message = dns.message.from_wire(self.wire)
@@ -129,6 +130,7 @@ class FalseUpstream:
         self.unreadable: list[bytes] = []
         self.problems: list[str] = []
         self._behaviours: dict[dns.name.Name, Behaviour] = {}
+        self._seen: set[tuple[bytes, tuple]] = set()
         self._arrived = threading.Condition()
         self._connections: set[socket.socket] = set()
         self._numbers = itertools.count(1)
@@ -145,9 +147,13 @@ class FalseUpstream:
         return name
 
     def asked(self, name: str | None = None) -> list[Asked]:
-        """What was asked so far, all of it or about name."""
+        """What was asked so far, all of it or about name, without repeats; `queries` has those."""
         wanted = name and dns.name.from_text(name)
-        return [asked for asked in self.queries if not wanted or asked.name == wanted]
+        return [
+            asked
+            for asked in self.queries
+            if not asked.is_repeat and (not wanted or asked.name == wanted)
+        ]
 
     def wait_for(
         self, name: str | None = None, count: int = 1, timeout: float = WAIT_SECONDS
@@ -237,6 +243,8 @@ class FalseUpstream:
             self.unreadable.append(wire)
             return
         with self._arrived:
+            asked.is_repeat = not tcp and (wire, client) in self._seen
+            self._seen.add((wire, client))
             self.queries.append(asked)
             self._arrived.notify_all()
         behaviour = self._behaviours.get(asked.name, self.otherwise)

@@ -1,8 +1,14 @@
-"""Ports of loopback that nobody uses at the moment."""
+"""Ports of loopback: those that nobody uses at the moment, and who listens on one."""
 
 from __future__ import annotations
 
+import random
 import socket
+from pathlib import Path
+
+# The kernel chooses from 32768 on, and fastdns asks upstreams from ports above 16383.
+OURS = 6_000, 16_000
+_claims: list[socket.socket] = []
 
 
 def bind_pair(host: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
@@ -25,9 +31,29 @@ def bind_pair(host: str = "127.0.0.1") -> tuple[socket.socket, socket.socket]:
 
 
 def free_port(host: str = "127.0.0.1") -> int:
-    """A port that was free for UDP and TCP a moment ago, for programs that cannot choose."""
-    udp, tcp = bind_pair(host)
-    port = udp.getsockname()[1]
-    udp.close()
-    tcp.close()
-    return port
+    """A port of host, free for UDP and TCP, for programs that cannot choose one themselves.
+
+    Nobody else gets it as long as this process lives: it lies below those that the kernel chooses
+    from, and other test processes see that it is taken by a socket whose name has its number.
+    """
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    for port in random.sample(range(*OURS), 200):
+        claim = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        try:
+            claim.bind(f"\0fastdns-test-port-{port}")
+            for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM):
+                with socket.socket(family, kind) as probe:
+                    probe.bind((host, port))
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return port
+    raise RuntimeError(f"no port of {host} is free for both UDP and TCP")
+
+
+def udp_sockets(port: int) -> list[str]:
+    """The inodes of the sockets of IPv4 that are bound to a port."""
+    lines = Path("/proc/net/udp").read_text().splitlines()[1:]
+    rows = [line.split() for line in lines]
+    return [row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port]

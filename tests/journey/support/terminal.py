@@ -163,8 +163,10 @@ class Terminal:
         fcntl.ioctl(self._ours, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
 
     def _read(self) -> None:
+        poll = select.poll()  # select() ends at descriptor 1024
+        poll.register(self._ours, select.POLLIN)
         while not self._over:
-            if not select.select([self._ours], [], [], 0.05)[0]:
+            if not poll.poll(50):
                 continue
             try:
                 octets = os.read(self._ours, 65536)
