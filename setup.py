@@ -44,6 +44,7 @@ MODULES = [
     "_changes",
     "_outbox",
     "_cache",
+    "_cache_settings",
     "_ports",
     "_upstream",
     "_wheel",

@@ -1,6 +1,7 @@
 from collections.abc import Sequence
 
 from ._answer import Answer
+from ._cache_settings import CacheSettings
 from ._changes import Changes, Ticket
 from ._clock import Moment
 from ._control import Control
@@ -22,6 +23,8 @@ class Cache:
     def counters(self) -> Counters: ...
     @property
     def changes(self) -> Changes: ...
+    @property
+    def settings(self) -> CacheSettings: ...
     def __init__(
         self,
         memory: HotCache,
@@ -32,6 +35,7 @@ class Cache:
         origin: int = 0,
         keeper_wakeup: int = -1,
         rings: Sequence[Ring] | None = None,
+        settings: CacheSettings | None = None,
     ) -> None: ...
     def look_at_control(self, now: Moment | None = None) -> list[bytes]: ...
     def take_wanted(self) -> list[bytes]: ...

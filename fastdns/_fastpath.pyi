@@ -21,9 +21,6 @@ class FastPath:
         access: Access,
         about: Callable[[bytes], Answer],
         on_refresh: Callable[[bytes], object],
-        *,
-        stale_ttl: int = 30,
-        prefetch: bool = True,
     ) -> None: ...
     def admit_by(self, access: Access) -> None: ...
     def drain(self, fd: int, listener: int = 0) -> None: ...

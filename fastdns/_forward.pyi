@@ -15,9 +15,6 @@ class Forward(Attempts):
         group: Group,
         on_cold: Callable[[bytes], None],
         on_busy: Callable[[], None],
-        *,
-        stale_wait: float = 1.8,
-        stale_ttl: int = 30,
     ) -> None: ...
     def renew(self, key: bytes) -> bool: ...
     def found(self, key: bytes) -> None: ...

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import socket
 
-import attrs
 import gevent
 
 from . import __version__
-from ._answer import Answer, Limits, failure, text_answer
+from ._answer import Answer, failure, text_answer
 from ._cache import Cache
 from ._clients import Access
 from ._fastpath import FastPath
@@ -25,39 +24,12 @@ _TYPE_TXT = 16
 _RCODE_REFUSED = 5
 
 
-@attrs.frozen
-class Manners:
-    """How what the upstreams do not answer, or not in time, is told to clients."""
-
-    limits: Limits
-    prefetch: bool = True
-    stale_wait: float = 1.8  # seconds in which an upstream is hoped for before an answer is stale
-    stale_ttl: int = 30
-
-
 class Resolver:
     """Joins the stages to the event loop, and searches a disk that takes its time."""
 
-    def __init__(
-        self, group: Group, manners: Manners, cache: Cache, flights: Flights, *, access: Access
-    ) -> None:
-        self._forward = Forward(
-            cache,
-            flights,
-            group,
-            self._search_disk,
-            self._keep_time,
-            stale_wait=manners.stale_wait,
-            stale_ttl=manners.stale_ttl,
-        )
-        self.fastpath = FastPath(
-            self._forward,
-            access,
-            _about_ourselves,
-            self._forward.renew,
-            stale_ttl=manners.stale_ttl,
-            prefetch=manners.prefetch,
-        )
+    def __init__(self, group: Group, cache: Cache, flights: Flights, *, access: Access) -> None:
+        self._forward = Forward(cache, flights, group, self._search_disk, self._keep_time)
+        self.fastpath = FastPath(self._forward, access, _about_ourselves, self._forward.renew)
         self._cache = cache
         self._hub = gevent.get_hub()
         self._replies = self._hub.loop.io(flights.descriptor, 1)

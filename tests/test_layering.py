@@ -46,7 +46,7 @@ LAYERS = (
     {"_answer"},
     {"_scrub"},
     {"_clock", "_wire"},
-    {"_siphash", "_key", "_lmdb", "_pages"},
+    {"_siphash", "_key", "_lmdb", "_pages", "_cache_settings"},
     {"config"},
     {"errors", "defects"},
     {"fastdns"},

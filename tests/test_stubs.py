@@ -318,7 +318,7 @@ def test_a_stub_says_what_its_module_offers(stub: Path) -> None:
             "    def fill_up(self, x: int) -> None: ...\n    def clear(",
             "Writer.fill_up has ()",
         ),
-        ("_forward", "stale_ttl: int", "stale_time: int", "Forward.__init__ has "),
+        ("_cache_settings", "stale_ttl: int", "stale_time: int", "CacheSettings.__init__ has "),
         ("_counters", "edns: bool = True", "edns: bool", "UpstreamState has the fields "),
     ],
 )

@@ -3,6 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
+from fastdns._cache_settings cimport CacheSettings
 from fastdns._changes cimport Changes, Ticket
 from fastdns._clock cimport Instant
 from fastdns._control cimport Control
@@ -25,6 +26,7 @@ cdef class Cache:
     cdef readonly Disk disk
     cdef readonly Counters counters
     cdef readonly Changes changes
+    cdef readonly CacheSettings settings
     cdef uint64_t* tally
     cdef Outbox outbox
     cdef Rings rings        # all workers' outboxes

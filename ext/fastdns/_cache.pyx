@@ -90,9 +90,10 @@ cdef class Cache:
 
     def __cinit__(
         self, HotCache memory not None, Counters counters not None, Disk disk not None, Ring ring not None,
-        Control control not None, uint64_t origin=0, int keeper_wakeup=-1, rings=None,
+        Control control not None, uint64_t origin=0, int keeper_wakeup=-1, rings=None, CacheSettings settings=None,
     ):
         cdef Instant now
+        self.settings = CacheSettings() if settings is None else settings
         self.memory = memory
         self.counters = counters
         self.tally = counters.at

@@ -31,8 +31,6 @@ cdef class FastPath:
     cdef HotCache memory    # theirs
     cdef Counters counters  # theirs
     cdef uint64_t* tally    # within reach of code without the GIL
-    cdef uint32_t stale_ttl
-    cdef bint prefetch
     cdef int64_t next_try_ms    # in an outage: when to have somebody asked all the same
     cdef object about
     cdef int about_us       # how often it has been called in this wake-up

@@ -67,14 +67,11 @@ cdef class FastPath:
     """Answers from the cache, and has `forward` ask for what is missing.
 
     `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for what should be asked
-    again though it is still served, and returns False when it is not. What is served past its TTL says `stale_ttl`
-    seconds. With prefetch, an answer that is asked for in the last tenth of its TTL is renewed. `access` says who may
-    ask.
+    again though it is still served, and returns False when it is not. `access` says who may ask.
     """
 
     def __cinit__(
-        self, Forward forward not None, Access access not None, about, on_refresh, *,
-        uint32_t stale_ttl=30, bint prefetch=True,
+        self, Forward forward not None, Access access not None, about, on_refresh
     ):
         self.forward = forward
         self.access = access
@@ -84,8 +81,6 @@ cdef class FastPath:
         self.tally = self.counters.at
         self.about = about
         self.on_refresh = on_refresh
-        self.stale_ttl = stale_ttl
-        self.prefetch = prefetch
         self.batch = Batch()
         self.queries = <Query*>calloc(BATCH, sizeof(Query))
         self.missed = <int*>malloc(BATCH * sizeof(int))
@@ -227,7 +222,7 @@ cdef class FastPath:
         ), query.tier)
         if (
             PREFETCH_SHARE * (entry.expires_ms - now_ms) <= 1000 * <int64_t>entry.answer.ttl
-            and self.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
+            and self.cache.settings.prefetch and entry.refreshing != coarse(now_ms) and not entry.answer.is_failure
             and query.asked.flags & FLAG_RD
         ):
             entry.refreshing = coarse(now_ms)   # one that has failed is tried again in the next step
@@ -238,7 +233,7 @@ cdef class FastPath:
         """Answer with an entry past its TTL; in an outage, have one of them asked for now and then."""
         self.memory.count_hit(entry)
         told(query, out, write_stale(
-            out, query.spelling, &query.asked, &entry.answer, self.stale_ttl, query.limit
+            out, query.spelling, &query.asked, &entry.answer, self.cache.settings.stale_ttl, query.limit
         ), TIER_STALE)
         if not self.forward.is_outage(query.decision.group) or now_ms < self.next_try_ms:
             return ANSWERED

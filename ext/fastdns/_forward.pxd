@@ -11,7 +11,6 @@ from fastdns._cache cimport Cache
 from fastdns._waiters cimport Waiter
 
 cdef class Forward(Attempts):
-    cdef int64_t stale_wait_ms
     cdef object on_cold
     cdef int searching                  # questions for which another thread reads the disk
 

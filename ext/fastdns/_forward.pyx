@@ -52,13 +52,11 @@ cdef class Forward(Attempts):
 
     `on_cold(key)` is called for what the disk may have, but not without waiting for it: to have it searched by another
     thread, and then to call `found` or `ask`. With nothing under way no time has to be kept: `on_busy()` is called when
-    that begins, and then `tick` is to be called every TICK_SECONDS until it returns False. What is stale is hoped to be
-    renewed for `stale_wait` seconds.
+    that begins, and then `tick` is to be called every TICK_SECONDS until it returns False.
     """
 
     def __cinit__(
-        self, Cache cache not None, Flights flights not None, Group group not None, on_cold, on_busy, *,
-        double stale_wait=1.8, **_more
+        self, Cache cache not None, Flights flights not None, Group group not None, on_cold, on_busy
     ):
         self.flights = flights
         self.group = group
@@ -68,7 +66,6 @@ cdef class Forward(Attempts):
         self.on_cold = on_cold
         flights.wheel.on_busy = on_busy
         flights.taker = self
-        self.stale_wait_ms = <int64_t>(stale_wait * 1000)
 
     cdef bint is_outage(self, uint16_t group) noexcept nogil:
         return (<Group>self.group_at_number(group)).is_outage
@@ -216,8 +213,10 @@ cdef class Forward(Attempts):
         else:
             entry = self.cache.look(pending.hash, pending.key, pending.key_length)
             if entry != NULL and self.cache.memory.is_stale(entry, now_ms):
-                pending.stale_ms = max(<int64_t>(pending.began_ns // 1000000) + self.stale_wait_ms, <int64_t>1)
-                if self.stale_wait_ms == 0:
+                pending.stale_ms = max(
+                    <int64_t>(pending.began_ns // 1000000) + self.cache.settings.stale_wait_ms, <int64_t>1
+                )
+                if self.cache.settings.stale_wait_ms == 0:
                     self.tell_late(pending, now_ns)
         self.next_attempt(pending, False, now_ns)
 

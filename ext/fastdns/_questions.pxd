@@ -56,7 +56,6 @@ cdef class Questions:
     cdef readonly int count             # questions under way
     cdef readonly int waiting           # clients
     cdef uint64_t* tally
-    cdef uint32_t stale_ttl
     cdef Pending* shelves[SHELVES]
     cdef Shares of_clients
     cdef Shares of_domains

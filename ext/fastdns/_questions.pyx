@@ -74,10 +74,9 @@ cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) no
 cdef class Questions:
     """The questions of one process that are under way."""
 
-    def __cinit__(self, Cache cache not None, *_arguments, uint32_t stale_ttl=30, **_more):
+    def __cinit__(self, Cache cache not None, *_arguments):
         self.cache = cache
         self.tally = cache.counters.at
-        self.stale_ttl = stale_ttl
         self.of_clients = Shares()
         self.of_domains = Shares()
         self.of_parents = Shares()
@@ -209,6 +208,7 @@ cdef class Questions:
         uint64_t now_ns
     ) noexcept:
         """Queue the answer for all who wait."""
+        cdef uint32_t stale_ttl = self.cache.settings.stale_ttl if tier == TIER_STALE else 0
         cdef Waiter* waiter
         cdef Query query
         describe(&query, pending.hash, pending.key, pending.key_length, &pending.decision)
@@ -218,7 +218,7 @@ cdef class Questions:
             waiter = pending.first
             pending.first = waiter.next
             self.note_leaving(pending)
-            self.outgoing.tell(&query, waiter, stored, age, self.stale_ttl if tier == TIER_STALE else 0, now_ns)
+            self.outgoing.tell(&query, waiter, stored, age, stale_ttl, now_ns)
 
     cdef void drop(self, Pending* pending) noexcept:
         """Forget who still waits for it."""

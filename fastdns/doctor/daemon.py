@@ -25,7 +25,6 @@ from .running import Daemon
 ABOUT = "daemon"
 OWN_SECONDS = 2.0
 PORTS = 16  # to ask from: each of a few workers gets a query
-LOOK_AS_ROOT = "sudo fastdns doctor"
 WHOLE_SECONDS = 5.0  # to an upstream and back, with all that is tried there
 
 
@@ -63,10 +62,10 @@ def look(config: Config, running: Daemon | None, start: Start) -> Iterator[Findi
             yield _half_silent(running, near, len(errors))
         over_udp.append(near)
         finding = _over_tcp(config, running, near)
-        if finding is None:
-            over_both.append(near)
-        else:
+        if finding is not None:
             yield finding
+        elif not errors:
+            over_both.append(near)
     if over_both:
         where = " and ".join(map(str, over_both))
         yield ok(ABOUT, f"{running} answers on {where}, over UDP and TCP")
@@ -184,7 +183,7 @@ def _half_silent(running: Daemon, address: Address, lost: int) -> Finding:
         ABOUT,
         f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: by the port "
         "of a query the kernel chooses its worker, and one of these hangs",
-        f"see which one below; if that is not said, {LOOK_AS_ROOT}",
+        "see below which one" if os.geteuid() == 0 else "sudo fastdns doctor says which one",
     )
 
 

@@ -20,6 +20,7 @@ from gevent.event import Event
 
 from .._answer import Limits
 from .._cache import Cache
+from .._cache_settings import CacheSettings
 from .._control import Control
 from .._counters import Counters, UpstreamState
 from .._disk import Disk
@@ -31,7 +32,7 @@ from ..config.schema import Config
 from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
-from ..resolve import Manners, Resolver
+from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints
 from ..upstream.health_log import HealthLog
@@ -88,10 +89,9 @@ class Worker:
         self._sources = inheritance.sources
         self._control = inheritance.control
         self._stop = Event()
-        manners = _manners(config)
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
-        self._endpoints = Endpoints(config.upstream, servers, manners.limits, flights, counters)
+        self._endpoints = Endpoints(config.upstream, servers, _limits(config), flights, counters)
         self._endpoints.take_over(inheritance.upstreams)
         self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
@@ -102,6 +102,7 @@ class Worker:
             fingerprint(config.upstream, servers),
             inheritance.keeper_wakeup,
             inheritance.rings,
+            CacheSettings.of(config.cache),
         )
         self._refusals = RefusalCheck()
         is_first = inheritance.number == 0  # it says in the log what all workers see
@@ -110,7 +111,7 @@ class Worker:
             self._endpoints.shown = lambda: health_log.look(pages.upstreams())
         self._admission = Admission(config.access, tells=is_first)
         self._resolver = Resolver(
-            self._endpoints.group, manners, self._tiers, flights, access=self._admission.access
+            self._endpoints.group, self._tiers, flights, access=self._admission.access
         )
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
@@ -262,16 +263,15 @@ def main(inheritance: Inheritance, ready: int) -> None:
     worker.run()
 
 
-def _manners(config: Config) -> Manners:
+def _limits(config: Config) -> Limits:
     cache = config.cache
-    limits = Limits(
+    return Limits(
         int(cache.min_ttl),
         int(cache.max_ttl),
         int(cache.negative_max_ttl),
         int(cache.failure_ttl),
         config.upstream.trust_ad,
     )
-    return Manners(limits, cache.prefetch, cache.stale_wait, int(cache.stale_ttl))
 
 
 def _allow_many_descriptors() -> None:

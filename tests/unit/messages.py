@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastdns._answer import Answer, Limits, Reading, failure
 from fastdns._cache import Cache
+from fastdns._cache_settings import CacheSettings
 from fastdns._clients import Access
 from fastdns._control import Control
 from fastdns._disk import Disk
@@ -219,7 +220,9 @@ class Front:
         self.control = Control.open(None, directory) if beside is None else beside.control
         counters = self.pages.counters(0)
         self.cache = Cache(
-            self.memory, counters, Disk(directory), self.ring, self.control, rings=self.rings
+            *(self.memory, counters, Disk(directory), self.ring, self.control),
+            rings=self.rings,
+            settings=CacheSettings(stale_wait=stale_wait),
         )
         self.clients: list[StreamClient] = []
         self.refreshed: list[bytes] = []
@@ -237,7 +240,6 @@ class Front:
             self.group,
             self.cold.append,
             lambda: None,
-            stale_wait=stale_wait,
         )
         self.fastpath = FastPath(self.forward, EVERYBODY, about_us, self.refreshed.append)
 

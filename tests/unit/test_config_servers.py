@@ -155,7 +155,7 @@ def test_interface_becomes_its_number() -> None:
     number = socket.if_nametoindex("lo")
     assert Address("fe80::1%lo", 53).sockaddr == ("fe80::1", 53, 0, number)
     assert Address("fe80::1%7", 53).sockaddr == ("fe80::1", 53, 0, 7)
-    with pytest.raises(OSError, match="no interface"):
+    with pytest.raises(OSError, match=r"(?i)no (interface|such device)"):
         _ = Address("fe80::1%nosuch0", 53).sockaddr
 
 

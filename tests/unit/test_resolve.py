@@ -25,8 +25,8 @@ from messages import (
 from scenes import Peer, Scene
 
 from fastdns import __version__, resolve
-from fastdns._answer import Limits
 from fastdns._cache import Cache
+from fastdns._cache_settings import CacheSettings
 from fastdns._flights import Flights
 
 KEPT = {"k": 100, "old": 400}  # on disk, for so many seconds
@@ -35,7 +35,7 @@ KEPT = {"k": 100, "old": 400}  # on disk, for so many seconds
 class SlowCache(Cache):
     """A cache over a disk that does not answer before the test says so."""
 
-    def __init__(self, *_: object) -> None:
+    def __init__(self, *_: object, **_more: object) -> None:
         self.may_read = threading.Event()
 
     def fetch(self, key: bytes) -> bytes | None:
@@ -50,11 +50,11 @@ class Slow(Scene):
         super().__init__(place, budget=5.0)
         front = self.front
         self.cache = SlowCache(
-            front.memory, front.pages.counters(0), front.cache.disk, front.ring, front.control
+            *(front.memory, front.pages.counters(0), front.cache.disk, front.ring, front.control),
+            settings=CacheSettings(stale_wait=5.0),
         )
-        manners = resolve.Manners(Limits(0, 86400, 3600, 5, False), stale_wait=5.0)
         self.resolver = resolve.Resolver(
-            front.group, manners, self.cache, Flights(self.cache.counters), access=EVERYBODY
+            front.group, self.cache, Flights(self.cache.counters), access=EVERYBODY
         )
         self.stream = StreamClient()
 
