@@ -78,14 +78,16 @@ run: compiled
 QUICK := tests/unit $(wildcard tests/test_*.py) \
 	$(patsubst %,tests/journey/test_%.py,answers_match_upstream headers_and_edns hostile_queries spoofed_replies)
 
+BESIDE := --numprocesses=auto --dist=worksteal
+
 # All tests run beside each other. A selection pays for no more workers than it asks for: ARGS="-n4 …".
 test: dev
 	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
-	$(BIN)/python -m pytest $(or $(ARGS),--numprocesses=auto)
+	$(BIN)/python -m pytest $(or $(ARGS),$(BESIDE))
 
 test-quick: dev
 	@PYTHON=$(BIN)/python sh packaging/apt-packages.sh $(MACHINE) test
-	$(BIN)/python -m pytest --numprocesses=auto $(QUICK)
+	$(BIN)/python -m pytest $(BESIDE) $(QUICK)
 
 .PHONY: documents
 documents: dev

@@ -150,6 +150,11 @@ def test_key_without_a_meaning_is_named_in_one_line(renewed: Path) -> None:
     )
 
 
+def test_looking_at_the_commands_leaves_this_process_its_priority() -> None:
+    assert ALL_COMMANDS  # what was looked at
+    assert os.sched_getscheduler(0) == os.SCHED_OTHER
+
+
 # ---- man pages
 
 

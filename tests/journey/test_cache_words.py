@@ -97,7 +97,8 @@ def test_dump_and_load_of_unbound_control_are_export_and_import(
     dump = fastdns("dump_cache", "--state", str(state)).stdout
     assert dump.count("\n") == 7
     done = cache(tmp_path / "other", "load", "--upstream", "192.0.2.53", text_in=dump)
-    assert done.stdout.startswith("imported 6 entries, 1 left out (expired")
+    assert done.stdout.startswith("imported 6 entries into a new cache at ")
+    assert ", 1 left out (expired" in done.stdout
 
 
 def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:

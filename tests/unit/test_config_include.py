@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,13 @@ from fastdns.errors import ConfigErrors
 
 Write = Callable[..., Path]
 CONF_D = 'include = ["conf.d/*.toml"]\n'
+
+
+@pytest.fixture
+def tmp_path() -> Iterator[Path]:
+    """One with a short name: an error shows no more than the beginning of a long path."""
+    with tempfile.TemporaryDirectory() as place:
+        yield Path(place)
 
 
 @pytest.fixture

@@ -44,13 +44,16 @@ class _CacheCommands(LazyGroup):
         "fastdns stats counts it (in_flight)",
     }
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         # By now: what these commands import takes a tenth of a second.
-        if cmd_name in _LONG:
+        command = self.aliases.get(args[0], (args[0],))[0]
+        if command in _LONG:
             run_when_idle()
-        elif cmd_name in self.summaries:
+        elif command in self.summaries:
             give_way()
-        return super().get_command(ctx, cmd_name)
+        return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
         go_on_in_child()
