@@ -199,7 +199,7 @@ def bars_of_disk(rounds: list[Round], rate: int, entries: int) -> list[Bar]:
 OWN_ROWS: tuple[tuple[str, str, str], ...] = (
     ("miss, all but the keeper, CPU µs", "miss/workers_us", ".2f"),
     ("miss, the keeper, CPU µs", "miss/keeper_us", ".2f"),
-    ("miss, answers that did not reach the disk", "miss/ring_shed_total", ",.0f"),
+    ("miss, answers that were not written to disk", "miss/ring_shed_total", ",.0f"),
     ("one worker, hits a second", "workers/one/qps", ",.0f"),
     ("two workers, hits a second", "workers/two/qps", ",.0f"),
     ("times one worker's", "workers/ratio", ".2f"),
