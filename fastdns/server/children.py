@@ -158,6 +158,16 @@ class Child:
         return status.rpartition(") ")[2].startswith("R")
 
     @property
+    def cpu_seconds(self) -> float:
+        """How long it has computed so far."""
+        try:
+            status = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
+        except OSError:
+            return 0.0
+        user, system = status.rpartition(") ")[2].split()[11:13]
+        return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+
+    @property
     def has_crashed(self) -> bool:
         """Whether it ended in a way in which damaged memory or files end a process."""
         return self.code is not None and -self.code in CRASHES

@@ -118,7 +118,7 @@ def test_address_that_was_replaced_by_one_of_ttl_0_never_comes_back(
     upstream: FalseUpstream, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     state = tmp_path_factory.mktemp("ended") / "state"
-    config = '[upstream]\ntimeout = "300ms"\nattempts = 1\n[cache]\ncommit_interval = "1h"\n'
+    config = '[upstream]\ntimeout = "1s"\nattempts = 1\n[cache]\ncommit_interval = "1h"\n'
     name = upstream.new_name(
         in_turn(
             lambda asked: asked.answer(SHORT),

@@ -12,6 +12,7 @@ from pathlib import Path
 from fastdns.config.schema import Address, Config, Server, Upstream
 from fastdns.doctor import upstreams
 from fastdns.doctor.findings import Finding
+from journey.support.ports import bind_pair
 
 END = b"end"
 
@@ -19,13 +20,8 @@ END = b"end"
 @contextmanager
 def upstream(*, tcp: bool, rcode: int = 0) -> Iterator[Server]:
     """Answers over UDP; over TCP either as well, or never, as behind a firewall that drops it."""
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as datagrams,
-        socket.socket(socket.AF_INET, socket.SOCK_STREAM) as streams,
-    ):
-        datagrams.bind(("127.0.0.1", 0))
-        streams.bind(datagrams.getsockname())
-        streams.listen()
+    datagrams, streams = bind_pair()
+    with datagrams, streams:
 
         def answer(query: bytes) -> bytes:
             return query[:2] + bytes((0x81, 0x80 | rcode, 0, 1, 0, 0, 0, 0, 0, 0)) + query[12:17]
