@@ -73,7 +73,7 @@ def test_reload_changes_the_number_of_workers(tmp_path: Path, upstream: FalseUps
             daemon.configure(f"workers = {workers}")
             assert daemon.reload().returncode == 0
             assert len(daemon.workers) == workers
-            assert len(udp_sockets(datagram.port)) == workers
+            assert len(udp_sockets(datagram.port, datagram.host)) == workers
             answers_everywhere(daemon, upstream)
 
 

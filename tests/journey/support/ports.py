@@ -52,8 +52,9 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise RuntimeError(f"no port of {host} is free for both UDP and TCP")
 
 
-def udp_sockets(port: int) -> list[str]:
-    """The inodes of the sockets of IPv4 that are bound to a port."""
+def udp_sockets(port: int, host: str = "") -> list[str]:
+    """The inodes of the sockets of IPv4 that are bound to a port, of one address or of any."""
+    place = socket.inet_aton(host)[::-1].hex().upper() if host else ""
     lines = Path("/proc/net/udp").read_text().splitlines()[1:]
     rows = [line.split() for line in lines]
-    return [row[9] for row in rows if int(row[1].rpartition(":")[2], 16) == port]
+    return [row[9] for row in rows if row[1].startswith(place) and row[1].endswith(f":{port:04X}")]
