@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import Any
 
 import click
 
@@ -16,15 +16,7 @@ from . import options
 @options.upstream
 @options.state
 @click.option("--workers", metavar="N", type=int, help="Processes that answer queries.")
-@click.option("--takeover", is_flag=True, help="Come in the place of the instance that runs.")
-def serve(
-    path: Path | None,
-    listen: tuple[str, ...],
-    upstream: tuple[str, ...],
-    state: str | None,
-    *,
-    workers: int | None,
-    takeover: bool,
-) -> int:
-    """Answer queries until told to stop (SIGTERM, Ctrl-C). Logs to standard error."""
-    return command.serve(path, listen, upstream, state, workers=workers, takeover=takeover)
+@click.option("--takeover", is_flag=True, help="Take over from the instance that runs.")
+def serve(**arguments: Any) -> int:
+    """Answer queries until stopped (SIGTERM, Ctrl-C). Logs to standard error."""
+    return command.serve(**arguments)

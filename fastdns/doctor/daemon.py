@@ -181,8 +181,8 @@ def _sorted(told: Iterable[Reply | OSError]) -> tuple[list[Reply], list[OSError]
 def _half_silent(running: Daemon, address: Address, lost: int) -> Finding:
     return wrong(
         ABOUT,
-        f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: by the port "
-        "of a query the kernel chooses its worker, and one of these hangs",
+        f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: the "
+        "kernel chooses a worker by the port of a query, and one worker hangs",
         "see below which one" if os.geteuid() == 0 else "sudo fastdns doctor says which one",
     )
 
@@ -202,8 +202,8 @@ def _denial(config: Config, address: Address, replies: Sequence[Reply]) -> Findi
     does = "refuses" if is_told else "does not answer"
     told = " (REFUSED, Extended DNS Error 18)" if is_told else " (access.refuse is drop)"
     if may_ask:
-        text = f"{address} {does} this machine{told}, which the configuration does not"
-        return wrong(ABOUT, f"{text}: it runs with an earlier one", "fastdns reload")
+        text = f"{address} {does} this machine{told}, but the configuration allows it"
+        return wrong(ABOUT, f"{text}: fastdns runs with an earlier one", "fastdns reload")
     return wrong(
         ABOUT,
         f"{address} {does} this machine{told}: {rule}",

@@ -90,7 +90,7 @@ def _wrong_configuration(lines: Sequence[str], running: Daemon | None) -> tuple[
     if running is not None:
         text = (
             f"{running} goes on with the configuration that it has; a reload refuses this one, and "
-            "after a restart nobody would serve"
+            "after a restart fastdns would not start"
         )
         found.append(hint(daemon.ABOUT, text))
     return tuple(found)

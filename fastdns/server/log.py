@@ -6,6 +6,8 @@ import logging
 import os
 import time
 
+# What these say every worker sees, since each reads the same files.
+SEEN_BY_ALL = ("fastdns.upstream.sources", "fastdns.upstream.system")
 LINES_A_MINUTE = 10  # with the same wording; what clients and upstreams provoke stays readable
 
 
@@ -29,6 +31,12 @@ class Brake(logging.Filter):
         if count == LINES_A_MINUTE:
             record.msg = f"{wording} (more like this within the minute are left out)"
         return count <= LINES_A_MINUTE
+
+
+def leave_to_first_worker() -> None:
+    """Log nothing of what every worker sees: the first one logs it."""
+    for name in SEEN_BY_ALL:
+        logging.getLogger(name).disabled = True
 
 
 def start_log(level: str) -> None:

@@ -105,11 +105,11 @@ class Worker:
             CacheSettings.of(config.cache),
         )
         self._refusals = RefusalCheck()
-        is_first = inheritance.number == 0  # it says in the log what all workers see
-        if is_first:
+        self._is_first = inheritance.number == 0  # it says in the log what all workers see
+        if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._endpoints.shown = lambda: health_log.look(pages.upstreams())
-        self._admission = Admission(config.access, tells=is_first)
+        self._admission = Admission(config.access, tells=self._is_first)
         self._resolver = Resolver(
             self._endpoints.group, self._tiers, flights, access=self._admission.access
         )
@@ -194,8 +194,8 @@ class Worker:
             self._renew_wanted()
             if self._sources.refresh():
                 servers = self._sources.servers
-                if self._sources.tells:
-                    log.info("upstreams are now %s", ", ".join(str(server) for server in servers))
+                if self._is_first:
+                    log.info("upstreams are now %s", ", ".join(map(str, servers)))
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 

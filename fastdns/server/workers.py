@@ -10,6 +10,7 @@ from ..config.places import Places
 from ..counters import WORKER_SLOT
 from . import worker
 from .children import Child, name_process
+from .log import leave_to_first_worker
 from .roles import Context, Role
 from .settings import close_unused, without_former
 from .shared_memory import WorkerSlot
@@ -41,7 +42,8 @@ class Standby(Role):
         context = self.context
         slot = context.shared.worker_slots[slot_number]
         settings = context.settings
-        settings.sources.tells = number == 0  # one of all workers says what they all see
+        if number:
+            leave_to_first_worker()
         settings.sources.refresh()  # a successor must not begin with an old list
         close_unused(context.former, settings)
         for listener in settings.listeners:

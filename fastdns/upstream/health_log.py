@@ -29,10 +29,10 @@ class HealthLog:
         told = {}
         for one in upstreams:
             before = self._told.get(one.name, WELL)
-            if not one.alive:  # it says nothing, be that good or bad
-                one = one._replace(rcode=before.rcode)  # noqa: PLW2901
-            told[one.name] = one
-            _tell(before, one)
+            # A dead one answers nothing, neither well nor with errors.
+            now = one if one.alive else one._replace(rcode=before.rcode)
+            told[one.name] = now
+            _tell(before, now)
         self._told = told
 
 
@@ -60,8 +60,8 @@ def _tell(before: UpstreamState, now: UpstreamState) -> None:
         )
     if now.lacks_edns and not before.lacks_edns:
         log.warning(
-            "upstream %s does not answer queries with EDNS (RFC 6891): it is asked without, and "
-            "DNSSEC data is not to be had from it",
+            "upstream %s does not answer queries with EDNS (RFC 6891): fastdns asks it without "
+            "and gets no DNSSEC data from it",
             now.name,
         )
     elif before.lacks_edns and not now.lacks_edns:

@@ -28,7 +28,6 @@ class Sources:
             self._files = [RESOLV_CONF, STUB_RESOLV_CONF]
         self._last_good: dict[Path, tuple[Server, ...]] = {}
         self._seen: list[tuple[int, ...] | None] | None = None
-        self.tells = True  # whether it logs what it finds: one of several processes does
         self.servers: tuple[Server, ...] = ()
         self.refresh()
 
@@ -62,9 +61,9 @@ class Sources:
     def _from_file(self, path: Path) -> tuple[Server, ...]:
         listed, problems = read_server_file(path)
         for problem in problems:
-            self._warn("%s", problem)
+            log.warning("%s", problem)
         if not listed and path in self._last_good:
-            self._warn("%s names no upstream; those it named before stay in use", path)
+            log.warning("%s names no upstream; those it named before stay in use", path)
             return self._last_good[path]
         self._last_good[path] = listed
         return listed
@@ -73,18 +72,14 @@ class Sources:
         others = [one for one in servers if not is_ourselves(one.address, self._own)]
         for one in servers:
             if one not in others:
-                self._warn("upstream %s is fastdns itself and is left out", one)
+                log.warning("upstream %s is fastdns itself and is left out", one)
         return tuple(dict.fromkeys(others))
 
     def _system_servers(self) -> tuple[Server, ...]:
-        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own, tells=self.tells)
+        servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own)
         if not servers and self.servers:
-            self._warn("%s names no usable resolver; the former ones stay in use", RESOLV_CONF)
+            log.warning("%s names no usable resolver; the former ones stay in use", RESOLV_CONF)
         return servers
-
-    def _warn(self, text: str, about: object) -> None:
-        if self.tells:
-            log.warning(text, about)
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

@@ -19,18 +19,17 @@ STUBS = {"127.0.0.53", "127.0.0.54"}  # where systemd-resolved listens
 
 
 def system_servers(
-    resolv_conf: Path, stub_resolv_conf: Path, own: Collection[Address], *, tells: bool = True
+    resolv_conf: Path, stub_resolv_conf: Path, own: Collection[Address]
 ) -> tuple[Server, ...]:
     """Return the nameservers that the system uses, but for those that are ourselves.
 
     `own` are the addresses that we listen on. Behind systemd-resolved's stub stand the real ones,
-    in a file of its own. A file that cannot be read names none. `tells`: lines that name no
-    nameserver as they should are logged.
+    in a file of its own. A file that cannot be read names none.
     """
     servers: list[Server] = []
-    for server in _nameservers(resolv_conf, tells=tells):
+    for server in _nameservers(resolv_conf):
         if server.address.host in STUBS and server.address not in own:
-            servers += _nameservers(stub_resolv_conf, tells=tells)
+            servers += _nameservers(stub_resolv_conf)
         else:
             servers.append(server)
     return tuple(dict.fromkeys(one for one in servers if not is_ourselves(one.address, own)))
@@ -41,7 +40,7 @@ def is_ourselves(address: Address, own: Collection[Address]) -> bool:
     return address in own or (address.wildcard in own and is_local(address))
 
 
-def _nameservers(path: Path, *, tells: bool) -> list[Server]:
+def _nameservers(path: Path) -> list[Server]:
     try:
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
@@ -54,8 +53,7 @@ def _nameservers(path: Path, *, tells: bool) -> list[Server]:
         try:
             server = parse_server(_without_useless_scope(words[1]))
         except ValueError as problem:
-            if tells:
-                log.warning("%s: %s", path, problem)
+            log.warning("%s: %s", path, problem)
         else:
             if isinstance(server, Server):
                 servers.append(server)

@@ -111,7 +111,7 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
         (["version"], "run fastdns --version"),
         (["flush", "h1.example"], "fastdns cache rm NAME"),
         (["cache", "flush", "h1.example"], "fastdns cache flush --under h1.example"),
-        (["dump_requestlist"], "fastdns stats counts it (in_flight)"),
+        (["dump_requestlist"], "fastdns stats counts them (in_flight)"),
         (["restart"], "systemctl restart fastdns"),
     ],
 )

@@ -286,7 +286,7 @@ def test_rule_that_the_daemon_still_has_and_the_file_no_more_takes_a_reload(box:
 
     (found,) = box.findings("daemon", status=1)
 
-    assert "(REFUSED, Extended DNS Error 18), which the configuration does not" in found["text"]
+    assert "(REFUSED, Extended DNS Error 18), but the configuration allows it" in found["text"]
     assert found["do"] == "fastdns reload"
 
 
@@ -716,6 +716,11 @@ def test_who_may_not_read_the_lock_is_not_told_that_fastdns_runs(box: Box) -> No
     box.run("touch", "/var/lib/fastdns/lock")
     box.run("chmod", "0700", "/var/lib/fastdns")
     where = ("doctor", "--state", "/var/lib/fastdns")
-    seen = box.run("env", "HOME=/nowhere", *plain_user(65533), *where)
+    # Who is not root takes a daemon of another test's box for one of this machine's.
+    seen = eventually(
+        lambda: box.run("env", "HOME=/nowhere", *plain_user(65533), *where),
+        lambda seen: "fastdns (pid" not in seen.stdout,
+        120,
+    )
     assert "nobody answers on 127.0.0.1:53 over UDP" in seen.stdout, seen.stdout + seen.stderr
     assert "fastdns runs" not in seen.stdout

@@ -22,6 +22,10 @@ UNBOUND: dict[str, tuple[str, ...]] = {
     "load": ("import", "-"),
     "load_cache": ("import", "-"),
 }
+HINTS = {
+    "dump_requestlist": "fastdns keeps no list of waiting questions; fastdns stats counts them "
+    "(in_flight)",
+}
 
 
 class _CacheCommands(LazyGroup):
@@ -39,10 +43,7 @@ class _CacheCommands(LazyGroup):
     }
 
     aliases = UNBOUND
-    hints = {  # noqa: RUF012
-        "dump_requestlist": "no list of what waits for an upstream is kept; "
-        "fastdns stats counts it (in_flight)",
-    }
+    hints = HINTS
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
