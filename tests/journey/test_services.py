@@ -91,7 +91,7 @@ def test_reload_gives_an_address_to_another_service(
         for hosts, udp_count in ((("127.0.0.1", "127.0.0.2"), 2), (("127.0.0.2",), 0)):
             daemon.configure(config(*hosts))
             assert daemon.reload().returncode == 0
-            assert len(udp_sockets(port)) == udp_count
+            assert len(udp_sockets(port, "")) == udp_count
             assert data(ask(stream, upstream.new_name(), tcp=True)) == ["192.0.2.1"]
         with pytest.raises(ConnectionRefusedError):
             ask(everywhere, upstream.new_name(), tcp=True)

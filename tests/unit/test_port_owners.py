@@ -12,6 +12,7 @@ import pytest
 
 from fastdns.config.schema import Address
 from fastdns.machine.port_owners import Port, holder_of, leader, read_process
+from journey.support.ports import free_port
 
 # Binds a port, has a child of its own inherit that, and says which port it is.
 HOLDER = """
@@ -31,7 +32,7 @@ def bind(host: str, port: int = 0, *, both: bool = False) -> socket.socket:
     try:
         if family is socket.AF_INET6:
             opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, not both)
-        opened.bind((host, port))
+        opened.bind((host, port or free_port(host)))  # a number that nobody else has anywhere
     except OSError:
         opened.close()
         raise
@@ -72,7 +73,7 @@ def test_socket_for_both_families_is_in_the_way_of_ipv4() -> None:
 
 
 def test_listener_of_tcp_is_found_and_a_connection_is_not() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
+    with socket.create_server(("127.0.0.1", free_port())) as listener:
         number = listener.getsockname()[1]
         with socket.create_connection(("127.0.0.1", number)):
             (found,) = Port.look(number).bound

@@ -52,8 +52,8 @@ def free_port(host: str = "127.0.0.1") -> int:
     raise RuntimeError(f"no port of {host} is free for both UDP and TCP")
 
 
-def udp_sockets(port: int, host: str = "") -> list[str]:
-    """The inodes of the sockets of IPv4 that are bound to a port, of one address or of any."""
+def udp_sockets(port: int, host: str = "127.0.0.1") -> list[str]:
+    """The inodes of the sockets bound to a port of an IPv4 address; "" stands for all addresses."""
     place = socket.inet_aton(host)[::-1].hex().upper() if host else ""
     lines = Path("/proc/net/udp").read_text().splitlines()[1:]
     rows = [line.split() for line in lines]
