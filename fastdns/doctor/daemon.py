@@ -11,6 +11,7 @@ import attrs
 
 from ..config.places import Places
 from ..config.schema import Address, Config, Listen
+from ..config.units import in_time
 from ..counters import Pages
 from ..errors import FastdnsError
 from ..machine.lan import read_lan
@@ -221,7 +222,7 @@ def _whole_way(address: Address, ports: int) -> Finding:
     reply = min(replies, key=lambda one: (not one.is_good, one.seconds))
     if not reply.is_good:
         return wrong(ABOUT, f"{address} answers {reply} to . NS", "see the upstreams below")
-    return ok(ABOUT, f"{address} resolves (. NS, {reply.seconds * 1e3:.1f} ms)")
+    return ok(ABOUT, f"{address} resolves (. NS, {in_time(reply.seconds)})")
 
 
 def _near(address: Address) -> Address:

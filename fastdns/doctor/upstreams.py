@@ -12,6 +12,7 @@ from .._counters import UPSTREAM_TABLE
 from ..config.places import Places
 from ..config.schema import Config, Seconds, Server, ServerFile
 from ..config.servers import parse_server
+from ..config.units import in_time
 from ..counters import Pages
 from ..upstream.refusals import MEANINGS, Meaning
 from ..upstream.sources import RESOLV_CONF, Sources, no_upstream
@@ -180,7 +181,7 @@ def _ask(server: Server, timeout: Seconds, asked: Asked) -> Finding:
         else:
             if reply.is_good:
                 without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
-                text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
+                text = f"{server} answers, in {in_time(reply.seconds)}{without}"
                 return ok(ABOUT, f"{text} ({asked.source})")
             meaning = MEANINGS.get(reply.rcode, UNKNOWN)
             problem = f"answers {reply} to . NS: {meaning.what}"
