@@ -167,7 +167,9 @@ def _busiest(places: Places) -> Busiest:
     in_order = sorted(rates.items(), key=lambda item: (-item[1], item[0]))
     return Busiest(
         [(name, qtype, rate) for (name, qtype), rate in in_order],
-        problem="" if rates else "none: nothing was asked lately, or the keeper does not answer",
+        problem=""
+        if rates
+        else "none: nothing in the cache was asked for lately, or the keeper does not answer",
     )
 
 

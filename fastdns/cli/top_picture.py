@@ -239,7 +239,7 @@ def _details(change: _Change) -> str:
     asked = change.rate("cache_hits_total") + change.rate("cache_misses_total")
     held = sum(change.rate(name) for name in CACHE)
     parts = [
-        f"{in_share(held, asked)} from the cache",
+        f"{in_share(held, asked)} from the cache" if asked else "no queries",
         f"{totals['in_flight']:,} in flight",
         in_number(totals["tcp_connections"], "TCP connection"),
     ]

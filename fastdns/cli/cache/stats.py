@@ -68,6 +68,8 @@ def _show_words(told: dict[str, Any]) -> None:
     console.print(f"disk cache {told['path']}\n", soft_wrap=True)
     for name, text in _rows(told):
         console.print(f"{name:<{NAMES}} {text}", soft_wrap=True)
+    if not told["fresh"]:
+        return
     console.print("\nTTL left of the fresh entries")
     most = max((one["entries"] for one in told["ttl_histogram"]), default=0) or 1
     for one in told["ttl_histogram"]:
@@ -92,8 +94,10 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("disk", f"{used} ({in_share(told['live_bytes'], told['map_bytes'])})"),
         ("file", in_octets(told["file_bytes"])),
-        ("hits", f"{told['hits']:,} answers served from these entries, before restarts as well"),
     ]
+    if told["hits"]:
+        text = f"{told['hits']:,} answers served from these entries, before restarts as well"
+        rows.append(("hits", text))
     if oldest is not None:
         rows.append(("oldest entry", in_days(oldest)))
     if (since := told["written_since"]) is not None:
