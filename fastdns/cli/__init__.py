@@ -44,6 +44,13 @@ HINTS = {word: f"it is a command of the cache: fastdns cache {word}" for word in
     "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",
     "restart": "for another configuration: fastdns reload; to restart the service: "
     "systemctl restart fastdns",
+    "reload_keep_cache": "run fastdns reload, which keeps the cache",
+    "flush_bogus": "fastdns does not validate; to remove all failures: "
+    "fastdns cache flush --rcode SERVFAIL",
+    **dict.fromkeys(
+        ("forward_add", "forward_remove", "local_data", "local_zone"),
+        "this version of fastdns sends all names to the same upstreams (upstream.servers)",
+    ),
 }
 
 

@@ -156,6 +156,17 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
     assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
 
 
+def test_check_warns_of_more_workers_than_processors(tmp_path: Path) -> None:
+    path = tmp_path / "fastdns.toml"
+    cpus = len(os.sched_getaffinity(0))
+    path.write_text(f"workers = {cpus}\n")
+    assert "workers" not in run("check", "-c", str(path)).stderr
+    path.write_text(f"workers = {cpus + 1}\n")
+    outcome = run("check", "-c", str(path))
+    assert outcome.returncode == 0
+    assert f"warning: workers: is {cpus + 1}, but fastdns may use {cpus} CPU" in outcome.stderr
+
+
 def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
     small_machine = (
         "import sys, fastdns.config.schema as schema\n"
