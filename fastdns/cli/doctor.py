@@ -18,7 +18,8 @@ from ..doctor.record import RECORD, Record, only_one
 from ..doctor.undo import undo
 from ..errors import FastdnsError
 from . import options
-from .output import emit, fail, wrapped
+from .output import emit, fail
+from .wrapping import wrapped
 
 COLOURS = {"ok": "green", "hint": "yellow", "wrong": "red"}
 INDENT = 7  # columns of a state and what follows it

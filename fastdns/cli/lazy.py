@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib
 import keyword
 from collections.abc import Mapping
-from difflib import get_close_matches
 
 import click
 from click.shell_completion import CompletionItem
+
+from ..config.text import nearest
 
 
 class LazyGroup(click.Group):
@@ -36,8 +37,8 @@ class LazyGroup(click.Group):
         if args[0] in self.hints:
             raise click.UsageError(self.hints[args[0]], ctx)
         known = {*self.summaries, *self.aliases, *self.hints}
-        if args[0] not in known and (near := get_close_matches(args[0], known, 1)):
-            raise click.UsageError(f'no command "{args[0]}"; did you mean {near[0]}?', ctx)
+        if args[0] not in known and (near := nearest(args[0], known)):
+            raise click.UsageError(f'no command "{args[0]}"; did you mean {near}?', ctx)
         return super().resolve_command(ctx, [*self.aliases.get(args[0], args[:1]), *args[1:]])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

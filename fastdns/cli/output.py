@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 import os
-import shutil
 import sys
-import textwrap
 
 import click
 
 from ..errors import FastdnsError
-
-NARROWEST = 20  # columns of a text
-WIDEST = 100  # a longer line is hard to read
 
 
 def emit(text: str) -> None:
@@ -38,15 +33,6 @@ def fail(text: str) -> int:
     """Say in one line why there is no result; returns the exit status."""
     click.echo(f"fastdns: {text}", err=True)
     return 1
-
-
-def wrapped(text: str, indent: int = 0) -> str:
-    """Break a text that begins after so many columns for a terminal, at words; not for a pipe."""
-    if not sys.stdout.isatty():
-        return text
-    width = max(min(shutil.get_terminal_size().columns, WIDEST) - indent, NARROWEST)
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return f"\n{'':{indent}}".join(lines)
 
 
 def counted(number: int, one: str = "entry", more: str = "entries") -> str:

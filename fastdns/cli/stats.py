@@ -21,9 +21,10 @@ from . import options
 from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_days, in_octets, in_share, in_time, is_well
 from .health import summary
-from .output import emit, wrapped
+from .output import emit
 from .owner import become_owner
 from .running import newest_pages
+from .wrapping import wrapped
 
 GROUPS = ("asked", "answered", "memory", "disk", "upstreams", "trouble")
 FIGURES = 9  # characters of a column of counts

@@ -16,9 +16,10 @@ from ..counters import Pages
 from . import options
 from .figures import in_a_word, in_date, in_days, in_number, in_octets, in_time, is_well
 from .health import summary, warnings
-from .output import emit, wrapped
+from .output import emit
 from .owner import become_owner
 from .running import newest_pages, told_by_supervisor
+from .wrapping import wrapped
 
 INDENT = 12
 
