@@ -47,7 +47,7 @@ class Silent(NamedTuple):
 class Pages:
     """The pages of a daemon. The supervisor makes them anew at each start: totals begin there."""
 
-    def __init__(self, memory: mmap.mmap, slots: int, pid: int, started_at: float) -> None:
+    def __init__(self, memory: mmap.mmap | bytes, slots: int, pid: int, started_at: float) -> None:
         self.slots = slots
         self.pid = pid
         self.started_at = started_at
@@ -100,6 +100,10 @@ class Pages:
         if size != SLOT_OCTETS * (slots + 1):
             raise ValueError(f"{path} is cut short")
         return cls(memory, slots, pid, started_at)
+
+    def at_one_moment(self) -> Self:
+        """Return a copy: figures that are read one after the other from it belong together."""
+        return type(self)(bytes(self._memory), self.slots, self.pid, self.started_at)
 
     def counters(self, slot: int) -> Counters:
         """Return the slot of the process that owns it, to write to."""

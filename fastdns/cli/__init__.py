@@ -33,9 +33,12 @@ UNBOUND_CONTROL = {
         *("dump_cache", "load_cache", "dump_requestlist"),
     )
 }
-HINTS = {
+# Commands of `fastdns cache` that may be typed without it.
+OF_CACHE = ("ls", "get", "rm", "refresh", "verify", "export", "import", "dump", "load")
+HINTS = {word: f"it is a command of the cache: fastdns cache {word}" for word in OF_CACHE} | {
     "flush": "to remove one name: fastdns cache rm NAME; "
     "with all names under it: fastdns cache flush --under NAME",
+    "upstreams": "fastdns status shows how the upstreams are, fastdns stats counts what they do",
     "version": "run fastdns --version",
     "start": "run fastdns serve; to start the service: systemctl start fastdns",
     "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",

@@ -81,6 +81,7 @@ def test_ls_long_draws_all_columns_on_a_terminal_and_cuts_no_name(state: Path) -
     assert status == 0
     assert seen.count("STATE") == 1
     assert long_name in seen.replace("\r\n", "")
+    assert " \r\n" not in seen  # a line as wide as the longest would wrap
     assert re.search(r"expired\s+0\s+900\d\d\s+0\s+\d+\s+NOERROR\s+MX\s+-\s+mail\.example\.", seen)
 
 

@@ -116,6 +116,10 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
         (["cache", "flush", "h1.example"], "fastdns cache flush --under h1.example"),
         (["dump_requestlist"], "fastdns stats counts them (in_flight)"),
         (["restart"], "systemctl restart fastdns"),
+        (["rm", "*.example"], "fastdns cache rm"),
+        (["upstreams"], "fastdns status"),
+        (["statsu"], "did you mean stats?"),
+        (["cache", "lsit"], "did you mean ls?"),
     ],
 )
 def test_other_words_are_answered_with_what_to_type(words: list[str], answer: str) -> None:
