@@ -3,7 +3,10 @@
 #   SYSTEM=1            .venv has the machine's own libraries, and nothing is downloaded (SYSTEM=0: those of PyPI)
 #   ARGS="…"            more arguments for run, test, bench or test-deb
 #   LISTEN=127.0.0.1:53530   where `make run` listens
-#   SUITE=trixie        the Debian that `make test-deb` is about (default: bookworm)
+#   ARCH=arm64          the architecture that `make deb` builds for: amd64, arm64, armhf (default: this machine's)
+#   SUITE=trixie        the Debian that `make deb` (default: this machine's) and `make test-deb` (bookworm) are about
+#   URL=https://apt.example.net   where the directory that `make repository` makes will be served
+#   KEY=packages@example.net      the gpg key that signs it (default: one made for it, once)
 #   VERSION_SUFFIX=+test1    makes `make deb` build a higher version, to try an upgrade with
 
 PYTHON ?= $(if $(filter 1,$(SYSTEM)),/usr/bin/python3,python3)
@@ -11,6 +14,10 @@ SYSTEM ?=
 ARGS ?=
 SUITE ?= bookworm
 VERSION_SUFFIX ?=
+# These only from the command line: others call other things so in their environment.
+ARCH :=
+URL :=
+KEY :=
 LISTEN ?= 127.0.0.1:5353
 # Root's daemon becomes another user, to whom a checkout in root's home is closed.
 STATE := $(if $(filter 0,$(shell id -u)),/run/fastdns-run,.run)
@@ -39,7 +46,8 @@ help:
 	@echo "make lint    check style and types"
 	@echo "make bench   measure against other forwarders  (ARGS=\"--help\")"
 	@echo "make bench-peers   install those of Debian; none is started"
-	@echo "make deb     build the Debian package: dist/fastdns_*.deb"
+	@echo "make deb     build the Debian package: dist/fastdns_*.deb   (ARCH=arm64, ARCH=armhf)"
+	@echo "make repository   what apt can install these from, signed: dist/repository   (URL=https://…)"
 	@echo "make test-deb   the package's life in a bare Debian with a systemd of its own; needs root"
 	@echo "make documents   renew reference.toml and docs/configuration.md after a change of the schema"
 	@echo
@@ -106,9 +114,22 @@ bench: dev .venv/.plots
 bench-peers:
 	@sh packaging/apt-packages.sh bench peers
 
+ELSEWHERE := $(foreach name,ARCH SUITE,$(if $(filter command line,$(origin $(name))),--$(name) $($(name))))
+ELSEWHERE := $(subst --ARCH,--arch,$(subst --SUITE,--suite,$(strip $(ELSEWHERE))))
+
 deb:
+ifeq ($(ELSEWHERE),)
 	@sh packaging/apt-packages.sh deb
 	@sh packaging/build-deb.sh $(VERSION_SUFFIX)
+else
+	@PYTHON="$(PYTHON)" sh packaging/apt-packages.sh python elsewhere
+	@$(PYTHON) packaging/story/elsewhere.py $(ELSEWHERE) --suffix="$(VERSION_SUFFIX)"
+endif
+
+.PHONY: repository
+repository:
+	@sh packaging/apt-packages.sh repository
+	@sh packaging/repository.sh "$(URL)" "$(KEY)"
 
 # What the machine lacks for it is said before anything is installed.
 test-deb:

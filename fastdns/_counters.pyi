@@ -22,6 +22,7 @@ class UpstreamState(NamedTuple):
     rcode: int = 0  # with which it answers everything; 0: it does not
     recurses: bool = True
     lacks_edns: bool = False  # it is sure by now that it takes none
+    just_died: bool = False  # it was alive until it was asked in vain at `since`
 
 class Counters:
     """The slot of one process, to write to."""

@@ -1,5 +1,5 @@
 #!/bin/sh
-# Makes sure that what a task needs from Debian is there: apt-packages.sh make|python|dev|system|test|bench|peers|deb|story …
+# Makes sure that what a task needs from Debian is there: apt-packages.sh make|python|dev|system|test|bench|peers|deb|repository …
 #
 # What is needed is tried first (a command, a header, a Python module), so a machine that has it,
 # from wherever, never comes to apt. PYTHON names the interpreter that `dev` is about.
@@ -146,6 +146,7 @@ look() {
         python) need_interpreter "${PYTHON:-python3}" || : ;;
         dev) need_compiler && need_python ;;
         test)
+            look repository
             need_command dnsmasq dnsmasq-base # the program without the service
             need_command nsd nsd
             need_command unbound unbound
@@ -173,6 +174,15 @@ look() {
                 dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
                     grep -q " installed.*[ ,]$package\([ ,]\|\$\)" || missing "$package"
             done
+            ;;
+        repository) # its index, and the signature
+            need_command apt-ftparchive apt-utils
+            need_command gpg gnupg
+            ;;
+        elsewhere) # the package for another architecture or Debian, in a tree of its own
+            need_command git git
+            need_command debootstrap debootstrap
+            need_command dpkg dpkg
             ;;
         story) # what `make test-deb` does from outside of its boxes
             need_command debootstrap debootstrap

@@ -1,11 +1,15 @@
 #!/bin/sh
-# Builds dist/fastdns_VERSION_ARCH.deb from what lies here: build-deb.sh [SUFFIX]
+# Builds dist/fastdns_VERSION_ARCH.deb from what lies here: build-deb.sh [SUFFIX [ARCH]]
 #
-# SUFFIX makes a higher version of it (+test1), with which an upgrade can be tried.
+# SUFFIX makes a higher version of it (+test1), with which an upgrade can be tried. ARCH is the Debian
+# architecture that it is for; another one than this machine's takes a cross compiler and that
+# architecture's libraries (elsewhere.py has both in a tree of its own).
 set -eu
 cd "$(dirname "$0")/.."
 
 suffix=${1-}
+own=$(dpkg --print-architecture)
+arch=${2:-$own}
 tree=build/deb/fastdns
 rm -rf build/deb
 mkdir -p "$tree" dist
@@ -31,11 +35,15 @@ if [ -n "$suffix" ]; then
     mv debian/changelog.new debian/changelog
 fi
 
+options=
+# What a build needs is there of this machine's architecture, which is what runs; dpkg would look for it
+# in the other one.
+[ "$arch" = "$own" ] || options="--host-arch=$arch --no-check-builddeps"
 log=../build.log
 echo "building it takes a minute; build/deb/build.log tells how far it is"
 # Of Debian's programs alone: whoever builds may have another Python in front of them.
 if ! env -u PYTHONPATH -u PYTHONHOME PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
-    dpkg-buildpackage -b -us -uc >"$log" 2>&1; then
+    dpkg-buildpackage -b -us -uc $options >"$log" 2>&1; then
     tail -n 60 "$log" >&2
     echo "build/deb/build.log has all of it" >&2
     exit 1

@@ -4,48 +4,20 @@ import re
 import shutil
 from pathlib import Path
 
+from elsewhere import architecture, built_elsewhere, suite_here
 from tell import Wrong, run
-from tree import BUILD, ROOT, bare, copy, inside, remove
-
-
-def runs_here(suite: str) -> bool:
-    release = Path("/etc/os-release").read_text()
-    return f"VERSION_CODENAME={suite}\n" in release and "ID=debian\n" in release
+from tree import ROOT, remove
 
 
 def built(suite: str, place: Path) -> Path:
     """Return the package as this suite builds it, copied to `place`."""
-    if runs_here(suite):
-        where, said = ROOT, run(["make", "-C", str(ROOT), "deb"], patience=900).stdout
-    else:
-        where, said = built_inside(suite)
+    if suite != suite_here():
+        return Path(shutil.copy(built_elsewhere(suite, architecture())[-1], place))
+    said = run(["make", "-C", str(ROOT), "deb"], patience=900).stdout
     found = re.findall(r"^dist/fastdns_.*\.deb$", said, re.M)
     if not found:
         raise Wrong("make deb names no package", said)
-    return Path(shutil.copy(where / found[-1], place))
-
-
-def built_inside(suite: str) -> tuple[Path, str]:
-    """Return where in a tree of this suite the package was built, and what was said of it.
-
-    The tree is kept: what a build needs is installed in it only once.
-    """
-    tree = BUILD / f"{suite}-build"
-    if not tree.exists():
-        making = copy(bare(suite), f"{suite}-build.new")
-        inside(making, ["apt-get", "-q", "update"])
-        inside(making, ["apt-get", "-q", "-y", "--no-install-recommends", "install", "git", "make"])
-        making.rename(tree)
-    source = tree / "srv/fastdns"
-    remove(source)
-    source.mkdir()
-    listed = ["git", "-C", str(ROOT), "ls-files", "-z", "--cached", "--others"]
-    for name in run([*listed, "--exclude-standard"]).stdout.split("\0"):
-        if name and (ROOT / name).is_file():
-            (source / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(ROOT / name, source / name)
-    inside(tree, ["git", "init", "-q", "/srv/fastdns"])
-    return source, inside(tree, ["make", "-C", "/srv/fastdns", "deb"])
+    return Path(shutil.copy(ROOT / found[-1], place))
 
 
 def control(package: Path) -> dict[str, str]:
