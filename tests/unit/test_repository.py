@@ -1,4 +1,4 @@
-"""`make repository`: apt finds the packages there, and believes nothing that the key has not signed."""
+"""`make repository`: apt finds the packages there, and refuses what the key has not signed."""
 
 from __future__ import annotations
 
