@@ -29,7 +29,8 @@ cdef extern from *:
 
     /* Only of mappings in which no page is this process's own: such a page would be lost. Those whose addresses are
        not this process's are nobody's to release: an emulator (qemu-user) shows the file as its own process sees
-       it, some pages beside. Where this module begins is therefore to be the beginning of a mapping. */
+       it, some pages beside. Where this module begins is therefore to be the beginning of a mapping, of
+       its file. */
     static void fastdns_release_code(void)
     {
         unsigned long start, end, kib;
@@ -39,15 +40,17 @@ cdef extern from *:
         size_t count = 0, at;
         int is_ours = 0;
         Dl_info module;
+        const char* name;
         char writes, shared;
         char line[512];
         FILE* maps;
-        if (dladdr((void*)fastdns_nothing, &module) == 0 || (maps = fopen("/proc/self/smaps", "re")) == NULL)
+        if (dladdr((void*)fastdns_nothing, &module) == 0 || (name = strrchr(module.dli_fname, '/')) == NULL
+                || (maps = fopen("/proc/self/smaps", "re")) == NULL)
             return;
         while (count < sizeof(found) / sizeof(found[0]) && fgets(line, sizeof(line), maps) != NULL) {
             if (sscanf(line, "%lx-%lx %*c%c%*c%c %*s %*s %llu", &start, &end, &writes, &shared, &inode) == 5) {
                 from = to = 0;
-                is_ours |= start == (unsigned long)module.dli_fbase;
+                is_ours |= start == (unsigned long)module.dli_fbase && strstr(line, name) != NULL;
                 if (writes == '-' && shared == 'p' && inode != 0) {
                     from = start;
                     to = end;
