@@ -47,7 +47,7 @@ class Silent(NamedTuple):
 class Pages:
     """The pages of a daemon. The supervisor makes them anew at each start: totals begin there."""
 
-    def __init__(self, memory: mmap.mmap, slots: int, pid: int, started_at: float) -> None:
+    def __init__(self, memory: mmap.mmap | bytes, slots: int, pid: int, started_at: float) -> None:
         self.slots = slots
         self.pid = pid
         self.started_at = started_at
@@ -100,6 +100,10 @@ class Pages:
         if size != SLOT_OCTETS * (slots + 1):
             raise ValueError(f"{path} is cut short")
         return cls(memory, slots, pid, started_at)
+
+    def at_one_moment(self) -> Self:
+        """Return a copy: figures that are read one after the other from it belong together."""
+        return type(self)(bytes(self._memory), self.slots, self.pid, self.started_at)
 
     def counters(self, slot: int) -> Counters:
         """Return the slot of the process that owns it, to write to."""
@@ -232,8 +236,8 @@ def _merged(name: str, views: Sequence[tuple[float, UpstreamState]]) -> Upstream
     now = [(shown_at, state) for shown_at, state in views if shown_at]
     timed = [state for state in all_of_it if state.rtt is not None]
     dead = [state for _, state in now if not state.alive]
-    last_dead = max(dead, key=lambda state: state.since, default=None)
-    alive = any(state.alive and _counts(at, state, last_dead) for at, state in now)
+    dead.sort(key=lambda state: state.since, reverse=True)
+    alive = any(state.alive and _counts(at, state, dead) for at, state in now)
     return UpstreamState(
         name,
         alive,
@@ -242,19 +246,22 @@ def _merged(name: str, views: Sequence[tuple[float, UpstreamState]]) -> Upstream
         sum(state.failures for state in all_of_it),
         all(state.edns for state in all_of_it),
         max((state.since for _, state in now if state.alive is alive), default=0.0),
-        last_dead.error if last_dead is not None else 0,
+        dead[0].error if dead else 0,
         max((state.rcode for _, state in now), default=0) if alive else 0,
         all(state.recurses for _, state in now),
         any(state.lacks_edns for _, state in now),
     )
 
 
-def _counts(shown_at: float, alive: UpstreamState, dead: UpstreamState | None) -> bool:
-    """Return whether what a process takes for alive is that, though others take it for dead.
+def _counts(shown_at: float, alive: UpstreamState, dead: Sequence[UpstreamState]) -> bool:
+    """Return whether one that a process takes for alive is alive, though others take it for dead.
 
-    It is when it has replied since they last asked it in vain; and for the moment it may be that
-    the process has only not shown that yet.
+    It is if it has replied since they last asked it in vain; `dead` begins with the last of these.
+    For a moment after its death the process may only not have shown such a reply yet. That holds
+    for no later failure: a dead upstream that is tried now and then does not come to life by that.
     """
-    if dead is None or alive.since > dead.since:
+    if not dead or alive.since > dead[0].since:
         return True
-    return shown_at < dead.since and time.monotonic() < dead.since + SHOWN_SECONDS
+    if not dead[0].just_died or any(one.since > alive.since for one in dead[1:]):
+        return False
+    return shown_at < dead[0].since and time.monotonic() < dead[0].since + SHOWN_SECONDS

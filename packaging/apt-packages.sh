@@ -172,7 +172,7 @@ look() {
             for package in build-essential $wanted; do
                 # A virtual package is there by the one that provides it.
                 dpkg-query -W -f '${Status} ${Package} ${Provides}\n' 2>/dev/null |
-                    grep -q " installed .*\b$package\b" || missing "$package"
+                    grep -q " installed.*[ ,]$package\([ ,]\|\$\)" || missing "$package"
             done
             ;;
         repository) # its index, and the signature

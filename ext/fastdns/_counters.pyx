@@ -94,6 +94,7 @@ cdef enum:              # where a slot has what, in octets
     NO_EDNS = 2
     LAME = 4
     LACKS_EDNS = 8
+    JUST_DIED = 16
     RCODE_SHIFT = 8         # eight bits
     ERROR_SHIFT = 16        # sixteen
     TRIES = 100
@@ -107,8 +108,9 @@ UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
 # _counters.pyi says what they mean.
 UpstreamState = namedtuple(
-    "UpstreamState", "name alive rtt queries failures edns since error rcode recurses lacks_edns",
-    defaults=(True, 0.0, 0, 0, True, False),
+    "UpstreamState", "name alive rtt queries failures edns since error rcode recurses lacks_edns "
+    "just_died",
+    defaults=(True, 0.0, 0, 0, True, False, False),
 )
 
 # Where each bucket of latencies ends, in seconds.
@@ -196,6 +198,7 @@ cdef class Counters:
                 | (0 if one.edns else NO_EDNS)
                 | (0 if one.recurses else LAME)
                 | (LACKS_EDNS if one.lacks_edns else 0)
+                | (JUST_DIED if one.just_died else 0)
                 | (one.rcode & 0xFF) << RCODE_SHIFT
                 | (one.error & 0xFFFF) << ERROR_SHIFT
             )
@@ -269,7 +272,7 @@ cdef tuple copied_table(const Table* table):
         states.append(UpstreamState(
             name, bool(state & ALIVE), rtt, copy.rows[i].queries, copy.rows[i].failures, not state & NO_EDNS,
             copy.rows[i].since_ns / 1e9, state >> ERROR_SHIFT & 0xFFFF, state >> RCODE_SHIFT & 0xFF,
-            not state & LAME, bool(state & LACKS_EDNS),
+            not state & LAME, bool(state & LACKS_EDNS), bool(state & JUST_DIED),
         ))
     return copy.shown_at, states
 

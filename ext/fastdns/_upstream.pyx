@@ -242,6 +242,11 @@ cdef class Upstream:
         cdef uint64_t at = self.last_reply_ns if self.alive else self.last_failure_ns
         return time.monotonic() - (read_clock_ns() - at) / 1e9 if at else 0.0
 
+    @property
+    def just_died(self):
+        """True while the failure that made it count as dead is the last one."""
+        return not self.alive and self.in_a_row == DEADLY_FAILURES
+
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
         # RFC 6298 section 2.
         cdef int64_t sample = <int64_t>max(now_ns - sent_ns, <uint64_t>1)

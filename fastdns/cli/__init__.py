@@ -33,14 +33,24 @@ UNBOUND_CONTROL = {
         *("dump_cache", "load_cache", "dump_requestlist"),
     )
 }
-HINTS = {
+# Commands of `fastdns cache` that may be typed without it.
+OF_CACHE = ("ls", "get", "rm", "refresh", "verify", "export", "import", "dump", "load")
+HINTS = {word: f"it is a command of the cache: fastdns cache {word}" for word in OF_CACHE} | {
     "flush": "to remove one name: fastdns cache rm NAME; "
     "with all names under it: fastdns cache flush --under NAME",
+    "upstreams": "fastdns status shows how the upstreams are, fastdns stats counts what they do",
     "version": "run fastdns --version",
     "start": "run fastdns serve; to start the service: systemctl start fastdns",
     "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",
     "restart": "for another configuration: fastdns reload; to restart the service: "
     "systemctl restart fastdns",
+    "reload_keep_cache": "run fastdns reload, which keeps the cache",
+    "flush_bogus": "fastdns does not validate; to remove all failures: "
+    "fastdns cache flush --rcode SERVFAIL",
+    **dict.fromkeys(
+        ("forward_add", "forward_remove", "local_data", "local_zone"),
+        "this version of fastdns sends all names to the same upstreams (upstream.servers)",
+    ),
 }
 
 

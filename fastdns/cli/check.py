@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import click
@@ -56,6 +57,7 @@ def check(
             f"{address} serves anybody who can reach it, an open resolver: access.allow has "
             f"{everybody}"
         )
+    _warn_of_workers(config)
     _warn_of_server_files(config)
     _warn_of_receive_buffer()
 
@@ -78,6 +80,15 @@ def _lan() -> str:
         return str(read_lan())
     except OSError as error:
         return f"nothing: netlink does not tell ({error.strerror or error})"
+
+
+def _warn_of_workers(config: Config) -> None:
+    cpus = len(os.sched_getaffinity(0))
+    if config.workers > cpus:
+        warn(
+            f"workers: is {config.workers}, but fastdns may use {cpus} CPU{'s' * (cpus > 1)} here; "
+            "more only share its time (0 starts one for each)"
+        )
 
 
 def _warn_of_server_files(config: Config) -> None:

@@ -29,6 +29,7 @@ from ..config.places import decide
 from ..counters import Pages
 from ..errors import FastdnsError
 from .demo_server import ZONE
+from .figures import in_time
 from .output import emit
 
 START_TIMEOUT = 10.0
@@ -190,25 +191,25 @@ def measure(names: int, delay_ms: int) -> Outcome:
 def show(outcome: Outcome) -> None:
     """Print the table: drawn on a terminal, aligned columns in a pipe."""
     rows = [
-        (title, f"{latency.median_ms:.3f} ms", f"{latency.p99_ms:.3f} ms")
+        (title, in_time(latency.median_ms / 1e3), in_time(latency.p99_ms / 1e3))
         for title, latency in (
             ("first answer", outcome.first),
             ("cached answer", outcome.cached),
         )
     ]
-    rows.append(("ratio of the medians", f"{outcome.ratio:g}", ""))
+    rows.append(("ratio of the medians", f"{outcome.ratio:,.0f}", ""))
     title = f"{outcome.names} names, asked twice; the upstream takes {outcome.delay_ms} ms"
     cache = (
         f"cache: {outcome.cache_hits} hits, {outcome.cache_misses} misses, "
         f"{outcome.cache_entries} entries"
     )
     if sys.stdout.isatty():
-        table = Table("", title=title, caption=cache)
+        table = Table("")
         table.add_column("median", justify="right")
         table.add_column("p99", justify="right")
         for row in rows:
             table.add_row(*row)
-        Console().print(table)
+        Console().print(title, table, cache, sep="\n")
         return
     lines = [f"{name:<20} {one:>12} {two:>12}" for name, one, two in [("", "median", "p99"), *rows]]
     emit("".join(f"{line.rstrip()}\n" for line in (title, *lines, cache)))

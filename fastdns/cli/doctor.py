@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 import sys
-import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,10 +19,10 @@ from ..doctor.undo import undo
 from ..errors import FastdnsError
 from . import options
 from .output import emit, fail
+from .wrapping import wrapped
 
 COLOURS = {"ok": "green", "hint": "yellow", "wrong": "red"}
 INDENT = 7  # columns of a state and what follows it
-NARROW = 20  # columns at least
 ROUNDS = 3  # of repairs: one may bring to light what the next one is for
 
 
@@ -108,24 +106,15 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
         emit("".join(_spell(one) for one in findings))
         if any(one.remedy is not None for one in findings):
             note = "`fastdns doctor --fix`, as root, does what it can of that, asking first"
-            emit(f"{_wrapped(note, 0)}\n")
+            emit(f"{wrapped(note, 0)}\n")
     return 0 if is_well else 1
 
 
 def _spell(finding: Finding) -> str:
     word = click.style(f"{finding.state:<{INDENT}}", fg=COLOURS[finding.state])
-    text = _wrapped(f"{finding.about}: {finding.text}", INDENT)
-    do = f"{'':{INDENT}}  do: {_wrapped(finding.do, INDENT + 6)}\n" if finding.do else ""
+    text = wrapped(f"{finding.about}: {finding.text}", INDENT)
+    do = f"{'':{INDENT}}  do: {wrapped(finding.do, INDENT + 6)}\n" if finding.do else ""
     return f"{word}{text}\n{do}"
-
-
-def _wrapped(text: str, indent: int) -> str:
-    """Break a text that begins after so many columns for a terminal, at words; not for a pipe."""
-    if not sys.stdout.isatty():
-        return text
-    width = max(shutil.get_terminal_size().columns - indent, NARROW)
-    lines = textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False)
-    return f"\n{'':{indent}}".join(lines)
 
 
 # Repairs

@@ -6,7 +6,7 @@ import time
 
 from .._counters import UpstreamState
 from ..browse.names import spell_rcode
-from ..config.units import in_octets, short
+from ..config.units import in_octets, in_time
 
 __all__ = [
     "QUANTILES",
@@ -18,20 +18,11 @@ __all__ = [
     "in_rate",
     "in_share",
     "in_time",
+    "is_silent",
     "is_well",
 ]
 
 QUANTILES = (50, 95, 99)
-
-
-def in_time(seconds: float | None) -> str:
-    """A latency or a round trip: "3.2 µs", "41 ms"; "-" when there is none."""
-    if seconds is None:
-        return "-"
-    for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
-        if seconds < 999.5 * length:
-            return f"{short(seconds / length)} {unit}"
-    return f"{short(seconds)} s"
 
 
 def in_rate(events: float) -> str:
@@ -40,8 +31,10 @@ def in_rate(events: float) -> str:
 
 
 def in_share(part: float, whole: float) -> str:
-    """A part of a whole: "99.5 %"; "-" when there is no whole."""
-    return f"{100 * part / whole:.1f} %" if whole > 0 else "-"
+    """A part of a whole: "99.5 %", "<0.1 %"; "-" when there is no whole."""
+    if whole <= 0:
+        return "-"
+    return "<0.1 %" if 0 < part / whole < 0.0005 else f"{100 * part / whole:.1f} %"
 
 
 def in_number(count: int, one: str, several: str = "") -> str:
@@ -64,11 +57,11 @@ def in_days(seconds: float) -> str:
 
 
 def in_a_few_letters(seconds: int) -> str:
-    """A time for a narrow column: "42s", "59m", "3h", "12d"."""
-    for letter, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        if seconds >= 2 * length or (letter == "m" and seconds >= 100):
-            return f"{seconds // length}{letter}"
-    return f"{seconds}s"
+    """A time for a narrow column, two digits and a unit: "42s", "59m", "3h", "12d"."""
+    for letter, length in (("s", 1), ("m", 60), ("h", 3600)):
+        if round(seconds / length) < 100:
+            return f"{round(seconds / length)}{letter}"
+    return f"{round(seconds / 86400)}d"
 
 
 def in_date(at: float, now: float) -> str:
@@ -81,14 +74,22 @@ def in_date(at: float, now: float) -> str:
 
 
 def is_well(upstream: UpstreamState) -> bool:
-    """Whether it answers, and not with errors alone."""
-    return upstream.alive and not upstream.rcode
+    """Whether it answers, as far as is known, and not with errors alone."""
+    return upstream.alive and not upstream.rcode and not is_silent(upstream)
+
+
+def is_silent(upstream: UpstreamState) -> bool:
+    """Whether it was asked, has failed to answer and never replied; that soon makes it dead."""
+    has_replied = upstream.since or upstream.rtt is not None
+    return upstream.alive and upstream.failures > 0 and not has_replied
 
 
 def in_a_word(upstream: UpstreamState) -> str:
     """The state of an upstream."""
     if not upstream.alive:
         return "dead"
+    if is_silent(upstream):
+        return "no reply yet"
     if upstream.rcode:
         return f"answers {spell_rcode(upstream.rcode)}"
     if not upstream.edns:

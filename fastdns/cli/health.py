@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from .._counters import COUNTERS
 from ..config.text import escape
 from ..counters import KEEPER_SLOT, Pages, Silent, quantile
-from .figures import in_a_word, in_number, in_time, is_well
+from .figures import in_a_word, in_number, in_time, is_silent, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
 SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they show life every second, or every two
@@ -34,8 +34,12 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
     elif upstreams:
         state = "answers well" if any(one.rcode for one in upstreams) else "alive"
         parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} {state}")
-    if not any(warnings(pages, totals)):
+    wrong = sum(1 for _ in warnings(pages, totals))
+    told = len(upstreams) - alive  # a warning each
+    if not wrong:
         parts.append("nothing wrong")
+    elif wrong > told:
+        parts.append(in_number(wrong - told, "warning" if not told else "other warning"))
     return ", ".join(parts)
 
 
@@ -49,6 +53,8 @@ def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
     for one in pages.upstreams():
         if not one.alive:
             yield f"upstream {escape(one.name)} does not answer"
+        elif is_silent(one):
+            yield f"upstream {escape(one.name)} has not replied to any query yet"
         elif one.rcode:
             yield f"upstream {escape(one.name)} {in_a_word(one)} to everything"
     for name, meaning in TROUBLE:

@@ -9,6 +9,8 @@ from collections.abc import Mapping
 import click
 from click.shell_completion import CompletionItem
 
+from ..config.text import nearest
+
 
 class LazyGroup(click.Group):
     """Commands by name: each stands in the module of its name, under its name."""
@@ -34,6 +36,9 @@ class LazyGroup(click.Group):
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] in self.hints:
             raise click.UsageError(self.hints[args[0]], ctx)
+        known = {*self.summaries, *self.aliases, *self.hints}
+        if args[0] not in known and (near := nearest(args[0], known)):
+            raise click.UsageError(f'no command "{args[0]}"; did you mean {near}?', ctx)
         return super().resolve_command(ctx, [*self.aliases.get(args[0], args[:1]), *args[1:]])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:

@@ -48,6 +48,13 @@ def pages_of_running(places: Places) -> Pages:
     return pages
 
 
+def newest_pages(places: Places) -> Pages:
+    """Return the same, as they are now, of one moment: figures in them agree with each other."""
+    pages = pages_of_running(places)
+    await_newest(pages, places)
+    return pages.at_one_moment()
+
+
 def told_by_supervisor(places: Places) -> tuple[dict[str, Any], str]:
     """Return what the supervisor says of itself, and what is wrong; nothing when it is silent."""
     try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,15 +19,23 @@ from ..config.text import escape
 from ..counters import Pages, per_day, quantile
 from . import options
 from .console import plain_console
-from .figures import QUANTILES, in_a_word, in_days, in_octets, in_time, is_well
+from .figures import QUANTILES, in_a_word, in_days, in_octets, in_share, in_time, is_well
 from .health import summary
 from .output import emit
 from .owner import become_owner
-from .running import await_newest, pages_of_running
+from .running import newest_pages
+from .wrapping import wrapped
 
 GROUPS = ("asked", "answered", "memory", "disk", "upstreams", "trouble")
 FIGURES = 9  # characters of a column of counts
 MEANINGS = max(len(meaning) for *_, meaning in COUNTERS)
+# What is not in memory, not on disk and not from an upstream, in words.
+TIERS = {
+    "none": "no upstream answered",
+    "access": "client not allowed",
+    "wire": "malformed query",
+    "local": "fastdns itself",
+}
 A_DAY = "disk_written_bytes_per_day"
 
 
@@ -43,8 +52,7 @@ def stats(path: Path | None, state: str | None, every: bool, as_json: bool) -> N
     """
     places = load_places(path, state=state)
     become_owner(places.state_dir)
-    pages = pages_of_running(places)
-    await_newest(pages, places)
+    pages = newest_pages(places)
     totals = pages.totals()
     if as_json:
         about = {"pid": pages.pid, "start_time_seconds": pages.started_at}
@@ -129,10 +137,10 @@ def _plain(value: str | float | None) -> str:
 def _print_tables(pages: Pages, totals: dict[str, int], *, every: bool) -> None:
     up = time.time() - pages.started_at
     console = plain_console()
-    console.print(summary(pages, totals), soft_wrap=True)
-    console.print(f"since the start of pid {pages.pid}, {in_days(up)} ago")
+    console.print(wrapped(summary(pages, totals)))
+    console.print(f"since the start {in_days(up)} ago (pid {pages.pid})")
     counters = _counters(totals, every=every)
-    for table in (_latency_table(pages), _upstreams_table(pages), *counters):
+    for table in (_latency_table(pages), _tiers_table(pages), _upstreams_table(pages), *counters):
         console.print()
         console.print(table)
     written = _written(pages, totals)[A_DAY]
@@ -168,6 +176,19 @@ def _latency_table(pages: Pages) -> Table:
     for kind, buckets in zip(("hits", "misses"), pages.latency(), strict=True):
         times = [in_time(quantile(buckets, percent / 100)) for percent in QUANTILES]
         table.add_row(kind, f"{sum(buckets):,}", *times)
+    return table
+
+
+def _tiers_table(pages: Pages) -> Table:
+    """Where the answers came from; every query is counted once."""
+    tiers: Counter[str] = Counter()
+    for (_, tier, _), count in pages.outcomes().items():
+        tiers[tier] += count
+    table = Table("answered from", box=None, pad_edge=False, header_style="bold")
+    for heading in ("queries", "share"):
+        table.add_column(heading, justify="right")
+    for tier, count in tiers.most_common():
+        table.add_row(TIERS.get(tier, tier), f"{count:,}", in_share(count, tiers.total()))
     return table
 
 

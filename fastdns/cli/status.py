@@ -14,11 +14,12 @@ from ..config.load import load_places
 from ..config.text import escape
 from ..counters import Pages
 from . import options
-from .figures import in_a_word, in_days, in_number, in_octets, in_time
+from .figures import in_a_word, in_date, in_days, in_number, in_octets, in_time, is_well
 from .health import summary, warnings
 from .output import emit
 from .owner import become_owner
-from .running import await_newest, pages_of_running, told_by_supervisor
+from .running import newest_pages, told_by_supervisor
+from .wrapping import wrapped
 
 INDENT = 12
 
@@ -31,8 +32,7 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
     """Show on one screen how the running daemon is; exit 1 when none runs."""
     places = load_places(path, state=state)
     become_owner(places.state_dir)
-    pages = pages_of_running(places)
-    await_newest(pages, places)
+    pages = newest_pages(places)
     told, problem = told_by_supervisor(places)
     totals = pages.totals()
     wrong = [*([problem] if problem else []), *warnings(pages, totals)]
@@ -58,16 +58,13 @@ def _lines(
     workers = f", {in_number(told['workers'], 'worker')}" if told else ""
     lines = [
         f"fastdns {version}, pid {pages.pid}, up {up}{workers}",
-        summary(pages, totals),
+        wrapped(summary(pages, totals)),
         "",
     ]
     if told:
         lines += _named("listens on", told["addresses"])
-    upstreams = [
-        f"{escape(one.name)} {in_a_word(one)}" + (f", {in_time(one.rtt)}" if one.alive else "")
-        for one in pages.upstreams()
-    ]
-    lines += _named("upstreams", upstreams or ["not known yet"])
+    lines += _named("started", [in_date(pages.started_at, now)])
+    lines += _named("upstreams", _upstreams(pages) or ["not known yet"])
     lines += _named(
         "cache",
         [
@@ -79,8 +76,22 @@ def _lines(
     )
     if told and told["reloaded_at"] is not None:
         refused = ", refused" if told["reload_problem"] else ""
-        lines += _named("last reload", [f"{in_days(now - told['reloaded_at'])} ago{refused}"])
-    return lines + _named("warnings", wrong or ["none"])
+        lines += _named("last reload", [f"{in_date(told['reloaded_at'], now)}{refused}"])
+    warned = [click.style(wrapped(one, INDENT + 1), fg="red", bold=True) for one in wrong]
+    return lines + _named("warnings", warned or ["none"])
+
+
+def _upstreams(pages: Pages) -> list[str]:
+    known = [(escape(one.name), one) for one in pages.upstreams()]
+    width = max((len(name) for name, _ in known), default=0)
+    lines = []
+    for name, one in known:
+        state = in_a_word(one)
+        if one.alive and one.rtt is not None:
+            state += f", round trip {in_time(one.rtt)}"
+        line = f"{name:<{width}}  {state}"
+        lines.append(line if is_well(one) else click.style(line, fg="red", bold=True))
+    return lines
 
 
 def _named(name: str, values: list[str]) -> list[str]:

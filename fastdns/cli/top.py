@@ -102,7 +102,7 @@ class Watch:
                 await_newest(pages, self._places)
                 at = time.monotonic()
             self._ask_limits(pages.pid)
-            reading = Reading.of(pages, time.time(), at, self._limits)
+            reading = Reading.of(pages.at_one_moment(), time.time(), at, self._limits)
         except FastdnsError as error:
             return self._bear_with(error, at)
         self._gone_at = None
@@ -167,7 +167,9 @@ def _busiest(places: Places) -> Busiest:
     in_order = sorted(rates.items(), key=lambda item: (-item[1], item[0]))
     return Busiest(
         [(name, qtype, rate) for (name, qtype), rate in in_order],
-        problem="" if rates else "none: nothing was asked lately, or the keeper does not answer",
+        problem=""
+        if rates
+        else "none: nothing in the cache was asked for lately, or the keeper does not answer",
     )
 
 
@@ -186,7 +188,7 @@ def _plain(shown: Picture) -> str:
 
 
 def _plain_block(block: Block) -> str:
-    rows = [block.headings, *block.rows]
+    rows = [block.headings, *block.aligned]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = [
         "  ".join(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter, deque
 from collections.abc import Sequence
 
@@ -31,6 +32,7 @@ SILENT_SECONDS = 3.0  # who has shown nothing for so long is stopped, or has no 
 HISTORY = 50  # intervals
 BARS = " ▁▂▃▄▅▆▇█"
 SERVFAIL_ALARMING = 0.05  # of all responses
+FRACTION = re.compile(r"\d+\.\d")  # of a rate, which has no unit
 RCODES_ALWAYS = 3  # so many of these are shown even if there has been none
 
 
@@ -85,6 +87,17 @@ class Block:
     note: str = ""
     words: int = 1  # so many columns, from the left, hold words; the others hold figures
     alarming: frozenset[int] = frozenset()  # numbers of rows
+
+    @property
+    def aligned(self) -> list[tuple[str, ...]]:
+        """The rows; where some rates of a column have a fraction, all have its room."""
+        columns = list(zip(*self.rows, strict=True))
+        for number, column in enumerate(columns[self.words :], self.words):
+            if any(map(FRACTION.fullmatch, column)):
+                columns[number] = tuple(
+                    one if FRACTION.fullmatch(one) else f"{one}  " for one in column
+                )
+        return list(zip(*columns, strict=True))
 
     @property
     def height(self) -> int:
@@ -226,7 +239,7 @@ def _details(change: _Change) -> str:
     asked = change.rate("cache_hits_total") + change.rate("cache_misses_total")
     held = sum(change.rate(name) for name in CACHE)
     parts = [
-        f"{in_share(held, asked)} from the cache",
+        f"{in_share(held, asked)} from the cache" if asked else "no queries",
         f"{totals['in_flight']:,} in flight",
         in_number(totals["tcp_connections"], "TCP connection"),
     ]

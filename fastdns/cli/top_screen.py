@@ -172,7 +172,7 @@ def layout(picture: Picture, width: int, height: int) -> RenderableType:
     upstreams = picture.upstreams
     head = _head(picture)
     if picture.history and height >= HISTORY_HEIGHT and width >= HISTORY_WIDTH:
-        head.append(Text(picture.history, style="cyan", no_wrap=True, overflow="ellipsis"))
+        head.append(Text(picture.history, style="dim", no_wrap=True, overflow="ellipsis"))
     if height >= AIRY_HEIGHT:
         head.append(Text(""))
     if width >= TWO_COLUMNS:
@@ -230,7 +230,7 @@ def _drawn(block: Block) -> list[RenderableType]:
             no_wrap=True,
             overflow="ellipsis",
         )
-    for number, row in enumerate(block.rows):
+    for number, row in enumerate(block.aligned):
         style = "bold red" if number in block.alarming else None
         table.add_row(*map(Text, row), style=style)
     note = Text(block.note, style="dim", no_wrap=True, overflow="ellipsis")

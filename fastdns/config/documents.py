@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import glob
 import os
+import re
 import tomllib
 from collections.abc import Iterator
 from fnmatch import fnmatchcase
@@ -22,6 +23,9 @@ from .text import describe, key_text, path_text
 
 FILES_MAX = 1000
 _MAGIC = "*?["
+# A first line of a setting in the files of others, neither of which is TOML.
+_UNBOUND = re.compile(r"\s*[a-z-]+:")
+_DNSMASQ = re.compile(r"\s*(?:[a-z-]+=(?![\s\"'\[{]|\d+$|true$|false$)|[a-z-]+\s*$)")
 
 
 @attrs.frozen
@@ -125,7 +129,18 @@ def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
             twice = next((path_text(one) for one in doubles(text)), "")
             if twice:
                 raise ConfigErrors([f"{source}: {twice}"]) from None
-    raise ConfigErrors([f"{source}: is not valid TOML: {problem}"])
+    raise ConfigErrors([f"{source}: is not valid TOML: {problem}{_other_program(text)}"])
+
+
+def _other_program(text: str) -> str:
+    """Return a remedy if its first setting shows that the file belongs to another program."""
+    settings = (line for line in text.splitlines() if line.split("#")[0].strip())
+    first = next(settings, "")
+    if _UNBOUND.match(first):
+        return " (this looks like unbound.conf: see man fastdns.toml for what fastdns reads)"
+    if _DNSMASQ.match(first):
+        return " (this looks like dnsmasq.conf: see man fastdns.toml for what fastdns reads)"
+    return ""
 
 
 def _absolute(pattern: str, main: Path) -> str:

@@ -8,7 +8,10 @@ NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 
 KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
-        {"forward", "rule", "local", "block", "protect", "view", "log", "admin", "fleet", "client"}
+        {
+            *("forward", "rule", "local", "block", "protect", "view", "log", "admin", "fleet"),
+            *("client", "records", "hosts", "log_queries", "query_log"),  # the last: others' words
+        }
     ),
     Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
     Access: frozenset({"rate_limit", "rate_exempt", "rate_burst"}),

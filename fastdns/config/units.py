@@ -87,6 +87,16 @@ def in_octets(octets: float) -> str:
     return f"{short(octets / 1024)} TiB"
 
 
+def in_time(seconds: float | None) -> str:
+    """A latency or a round trip: "3.2 µs", "41 ms"; "-" when there is none."""
+    if seconds is None:
+        return "-"
+    for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
+        if seconds < 999.5 * length:
+            return f"{short(seconds / length)} {unit}"
+    return f"{short(seconds)} s"
+
+
 def short(number: float) -> str:
     """A number with as many digits as are worth reading."""
     return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

@@ -8,11 +8,12 @@ from ipaddress import ip_address
 from ..config.schema import Address, Config
 from ..errors import FastdnsError
 from .changes import UnitChange
+from .commands import Commands
 from .findings import Finding, hint
 from .record import Record
 
 ABOUT = "network"
-SERVE_ALL = 'listen.dns = ["0.0.0.0:53", "[::]:53"] in the configuration, then fastdns reload'
+SERVE_ALL = 'listen.dns = ["0.0.0.0:53", "[::]:53"]'
 
 
 def uncovered(served: Iterable[Address], wanted: Collection[Address]) -> list[Address]:
@@ -26,7 +27,7 @@ def uncovered(served: Iterable[Address], wanted: Collection[Address]) -> list[Ad
     ]
 
 
-def look(config: Config) -> Iterator[Finding]:
+def look(config: Config, commands: Commands) -> Iterator[Finding]:
     """Name each server that was stopped and had addresses that fastdns does not have."""
     try:
         changes = Record().changes
@@ -41,7 +42,8 @@ def look(config: Config) -> Iterator[Finding]:
                 ABOUT,
                 f"{change.unit}, which `doctor --fix` has stopped, served other machines at "
                 f"{', '.join(map(str, lost))}; fastdns does not",
-                f"{SERVE_ALL}; or fastdns doctor --undo",
+                f"{SERVE_ALL} in the configuration, then {commands.line('reload')}; "
+                f"or {commands.line('doctor --undo')}",
             )
 
 

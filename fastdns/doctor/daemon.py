@@ -7,16 +7,16 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_address
 
-import attrs
-
 from ..config.places import Places
 from ..config.schema import Address, Config, Listen
+from ..config.units import in_time
 from ..counters import Pages
 from ..errors import FastdnsError
 from ..machine.lan import read_lan
 from ..policy.access import Lan, open_addresses, rule_for
 from ..upstream.system import is_local
 from . import probe, units
+from .commands import Commands
 from .findings import Finding, Remedy, hint, ok, wrong
 from .probe import Reply, said
 from .record import Record
@@ -28,18 +28,12 @@ PORTS = 16  # to ask from: each of a few workers gets a query
 WHOLE_SECONDS = 5.0  # to an upstream and back, with all that is tried there
 
 
-@attrs.frozen
-class Start:
-    """How a daemon that does not run can be started."""
-
-    may: bool = True  # nothing is in the way
-    is_named: bool = False  # by a file or directory that is not fastdns.service's
-
-
-def look(config: Config, running: Daemon | None, start: Start) -> Iterator[Finding]:
-    """Say whether it runs and answers."""
+def look(
+    config: Config, running: Daemon | None, commands: Commands, *, may_start: bool = True
+) -> Iterator[Finding]:
+    """Say whether it runs and answers; `may_start`: nothing is in the way of a start."""
     if running is None:
-        yield _absent(start)
+        yield _absent(commands, may_start=may_start)
         return
     over_udp: list[Address] = []
     over_both: list[Address] = []
@@ -52,16 +46,16 @@ def look(config: Config, running: Daemon | None, start: Start) -> Iterator[Findi
         replies, errors = _sorted(probe.ask_often(near, probe.VERSION, PORTS, OWN_SECONDS))
         if not replies and errors[0].errno == errno.EADDRNOTAVAIL and running.addresses is None:
             continue  # no IPv6 here, which is no reason not to serve
-        denial = _denial(config, near, replies)
+        denial = _denial(config, near, replies, commands)
         if denial is not None or not replies:
             problems += 1
-            yield denial or _silent(running, near, errors[0], how="UDP")
+            yield denial or _silent(running, near, errors[0], commands, how="UDP")
             continue
         if errors:
             some_are_lost = True
-            yield _half_silent(running, near, len(errors))
+            yield _half_silent(running, near, len(errors), commands)
         over_udp.append(near)
-        finding = _over_tcp(config, running, near)
+        finding = _over_tcp(config, running, near, commands)
         if finding is not None:
             yield finding
         elif not errors:
@@ -78,7 +72,7 @@ def look(config: Config, running: Daemon | None, start: Start) -> Iterator[Findi
         yield hint(ABOUT, text, f"systemctl enable {units.FASTDNS}")
 
 
-def look_at_addresses(config: Config, running: Daemon) -> Iterator[Finding]:
+def look_at_addresses(config: Config, running: Daemon, commands: Commands) -> Iterator[Finding]:
     """Say where the daemon listens, when that is not what the configuration says."""
     if running.addresses is None:
         return
@@ -92,7 +86,7 @@ def look_at_addresses(config: Config, running: Daemon) -> Iterator[Finding]:
     if running.is_told_addresses:
         yield ok(ABOUT, f"{text}, but it was started with --listen")
     else:
-        yield hint(ABOUT, f"{text}: it runs with an earlier one", "fastdns reload")
+        yield hint(ABOUT, f"{text}: it runs with an earlier one", commands.line("reload"))
 
 
 def look_at_access(config: Config) -> Iterator[Finding]:
@@ -106,12 +100,13 @@ def look_at_access(config: Config) -> Iterator[Finding]:
         )
 
 
-def _absent(start: Start) -> Finding:
+def _absent(commands: Commands, *, may_start: bool) -> Finding:
     text = "fastdns does not run"
-    if start.is_named or not units.is_known(units.FASTDNS):
-        return wrong(ABOUT, text, "fastdns serve")
+    # A file or a directory that was named is not fastdns.service's.
+    if commands.options or not units.is_known(units.FASTDNS):
+        return wrong(ABOUT, text, commands.line("serve"))
     do = f"systemctl start {units.FASTDNS} (what it says: journalctl -u {units.FASTDNS} -n 20)"
-    return wrong(ABOUT, text, do, Remedy(f"start {units.FASTDNS}", _start) if start.may else None)
+    return wrong(ABOUT, text, do, Remedy(f"start {units.FASTDNS}", _start) if may_start else None)
 
 
 def _start(_record: Record) -> str:
@@ -126,7 +121,9 @@ def _start(_record: Record) -> str:
     return f"started {units.FASTDNS}, now and with the system"
 
 
-def _over_tcp(config: Config, running: Daemon, address: Address) -> Finding | None:
+def _over_tcp(
+    config: Config, running: Daemon, address: Address, commands: Commands
+) -> Finding | None:
     """Return what is wrong with TCP there; None: nothing."""
     before = _counted(config)
     try:
@@ -141,7 +138,7 @@ def _over_tcp(config: Config, running: Daemon, address: Address) -> Finding | No
                 "is the limit of a client or of all; UDP goes on",
                 f"see whose they are: ss -tn state established sport = :{number}",
             )
-        return _silent(running, address, error, how="TCP")
+        return _silent(running, address, error, commands, how="TCP")
     return None
 
 
@@ -154,17 +151,19 @@ def _counted(config: Config) -> tuple[int, int] | None:
     return pages.total("tcp_rejected_total"), pages.total("tcp_connections")
 
 
-def _silent(running: Daemon, address: Address, error: OSError, *, how: str) -> Finding:
+def _silent(
+    running: Daemon, address: Address, error: OSError, commands: Commands, *, how: str
+) -> Finding:
     if not running.pid:  # its lock is not ours to read
         text = f"nobody answers on {address} over {how}: {said(error)}; only root sees who runs"
-        return wrong(ABOUT, text, "sudo fastdns doctor")
+        return wrong(ABOUT, text, commands.as_root("doctor"))
     text = f"{running} runs, but does not answer on {address} over {how}: {said(error)}"
     if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
-        do = "sudo fastdns doctor says whether its TCP connections are at their limit"
+        do = f"{commands.as_root('doctor')} says whether its TCP connections are at their limit"
         return hint(ABOUT, text, do)
     do = f"systemctl restart {running.unit or units.FASTDNS}"
     if running.addresses is None:
-        do = f"fastdns reload, if listen.dns has changed, or {do}"
+        do = f"{commands.line('reload')}, if listen.dns has changed, or {do}"
     return wrong(ABOUT, text, do)
 
 
@@ -178,16 +177,19 @@ def _sorted(told: Iterable[Reply | OSError]) -> tuple[list[Reply], list[OSError]
     return replies, errors
 
 
-def _half_silent(running: Daemon, address: Address, lost: int) -> Finding:
+def _half_silent(running: Daemon, address: Address, lost: int, commands: Commands) -> Finding:
+    is_root = os.geteuid() == 0
     return wrong(
         ABOUT,
         f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: the "
         "kernel chooses a worker by the port of a query, and one worker hangs",
-        "see below which one" if os.geteuid() == 0 else "sudo fastdns doctor says which one",
+        "see below which one" if is_root else f"{commands.as_root('doctor')} says which one",
     )
 
 
-def _denial(config: Config, address: Address, replies: Sequence[Reply]) -> Finding | None:
+def _denial(
+    config: Config, address: Address, replies: Sequence[Reply], commands: Commands
+) -> Finding | None:
     """Return what to say when this machine may not ask itself; None: it may."""
     is_told = any(one.is_denial for one in replies)
     if not is_told and (replies or config.access.refuse != "drop"):
@@ -203,12 +205,12 @@ def _denial(config: Config, address: Address, replies: Sequence[Reply]) -> Findi
     told = " (REFUSED, Extended DNS Error 18)" if is_told else " (access.refuse is drop)"
     if may_ask:
         text = f"{address} {does} this machine{told}, but the configuration allows it"
-        return wrong(ABOUT, f"{text}: fastdns runs with an earlier one", "fastdns reload")
+        return wrong(ABOUT, f"{text}: fastdns runs with an earlier one", commands.line("reload"))
     return wrong(
         ABOUT,
         f"{address} {does} this machine{told}: {rule}",
         f"allow {address.host} under [access], if this machine is to be served; "
-        "then fastdns reload",
+        f"then {commands.line('reload')}",
     )
 
 
@@ -221,7 +223,7 @@ def _whole_way(address: Address, ports: int) -> Finding:
     reply = min(replies, key=lambda one: (not one.is_good, one.seconds))
     if not reply.is_good:
         return wrong(ABOUT, f"{address} answers {reply} to . NS", "see the upstreams below")
-    return ok(ABOUT, f"{address} resolves (. NS, {reply.seconds * 1e3:.1f} ms)")
+    return ok(ABOUT, f"{address} resolves (. NS, {in_time(reply.seconds)})")
 
 
 def _near(address: Address) -> Address:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
-import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
@@ -17,10 +15,9 @@ from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
 from ..machine.state_lock import holder
 from . import aside, daemon, machine, ports, processes, resolver, upstreams
+from .commands import USUAL, Commands
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
-
-COMMANDS = re.compile(r"\bfastdns (?:check|doctor|reload|serve|stats)\b(?! --state)")
 
 
 @attrs.frozen
@@ -30,7 +27,7 @@ class Patient:
     config: Config | None
     running: Daemon | None = None
     findings: tuple[Finding, ...] = ()  # what was found on the way here
-    named: str = ""  # the flags by which it was named, for other commands
+    commands: Commands = USUAL  # about this one
 
     @property
     def daemon(self) -> int | None:
@@ -46,46 +43,50 @@ class Patient:
 
 def admit(path: Path | None, state: str | None) -> Patient:
     """Return whom all else is about."""
-    given = [*(("-c", str(path)) if path else ()), *(("--state", state) if state else ())]
-    return attrs.evolve(_admit(path, state), named=path_text(shlex.join(given)))
+    commands = Commands.of(path, state)
+    return attrs.evolve(_admit(path, state, commands), commands=commands)
 
 
-def _admit(path: Path | None, state: str | None) -> Patient:
+def _admit(path: Path | None, state: str | None, commands: Commands) -> Patient:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
         running = meant(daemons(), path) if state is None else None
-        return Patient(None, running, _wrong_configuration(errors.lines, running))
+        return Patient(None, running, _wrong_configuration(errors.lines, running, commands))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
     try:
         pid = holder(Places(config.state_dir, config.run_dir).lock)
     except FastdnsError as error:
-        return _unseen(config, valid, str(error), path)
+        return _unseen(config, valid, str(error), path, commands)
     if pid is not None:
         running = Daemon.of(pid) if pid else Daemon(0)
         if path is None and running.config_file is not None and os.path.exists(running.config_file):
-            return _with_its_own_file(running, running.config_file, state)
+            return _with_its_own_file(running, running.config_file, state, commands)
         return Patient(config, running, (valid,))
     return _elsewhere(config, valid, path, is_named=state is not None)
 
 
-def _with_its_own_file(running: Daemon, path: Path, state: str | None) -> Patient:
+def _with_its_own_file(
+    running: Daemon, path: Path, state: str | None, commands: Commands
+) -> Patient:
     """Nobody has named a file: what counts is the one that the daemon reads at a reload."""
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, running, _wrong_configuration(errors.lines, running))
+        return Patient(None, running, _wrong_configuration(errors.lines, running, commands))
     text = f"{path_text(path)} is valid, which {running} was started with"
     return Patient(config, running, (ok("configuration", text),))
 
 
-def _wrong_configuration(lines: Sequence[str], running: Daemon | None) -> tuple[Finding, ...]:
+def _wrong_configuration(
+    lines: Sequence[str], running: Daemon | None, commands: Commands
+) -> tuple[Finding, ...]:
     if os.geteuid() != 0 and "Permission denied" in lines[0]:
-        do = "run this as root: sudo fastdns doctor"
+        do = f"run this as root: {commands.as_root('doctor')}"
         return tuple(hint("configuration", line, do) for line in lines)
     *others, last = lines
-    do = "fastdns check tells when it is right; what else is wrong shows then"
+    do = f"{commands.line('check')} tells when it is right; what else is wrong shows then"
     found = [*(wrong("configuration", line) for line in others), wrong("configuration", last, do)]
     if running is not None:
         text = (
@@ -96,10 +97,12 @@ def _wrong_configuration(lines: Sequence[str], running: Daemon | None) -> tuple[
     return tuple(found)
 
 
-def _unseen(config: Config, valid: Finding, problem: str, path: Path | None) -> Patient:
+def _unseen(
+    config: Config, valid: Finding, problem: str, path: Path | None, commands: Commands
+) -> Patient:
     """Return what is seen without the lock, which only the daemon's user and root may read."""
     found = meant(daemons(), path)
-    unseen = hint(daemon.ABOUT, problem, "run this as root: sudo fastdns doctor")
+    unseen = hint(daemon.ABOUT, problem, f"run this as root: {commands.as_root('doctor')}")
     return Patient(config, found or Daemon(0), (valid, *(() if found else (unseen,))))
 
 
@@ -125,7 +128,7 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
         hint(
             daemon.ABOUT,
             f"another fastdns (pid {one.pid}) runs with state_dir {one.state_dir}",
-            f"to look at that one: fastdns doctor --state {one.state_dir}",
+            f"to look at that one: {Commands.of(None, str(one.state_dir)).line('doctor')}",
         )
         for one in others
         if one.state_dir is not None and one.state_dir != config.state_dir
@@ -135,41 +138,32 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
 
 def examine(patient: Patient) -> Iterator[Finding]:
     """Say all that is to be said; changes nothing."""
-    for one in _examine(patient):
-        yield attrs.evolve(one, do=_naming(one.do, patient.named)) if patient.named else one
-
-
-def _naming(do: str, named: str) -> str:
-    """Return the remedy with the flags that its commands need as well as this one."""
-    return COMMANDS.sub(lambda command: f"{command[0]} {named}", do)
-
-
-def _examine(patient: Patient) -> Iterator[Finding]:
     yield from patient.findings
     config, judged, running = patient.config, patient.judged, patient.running
+    commands = patient.commands
     if config is None or judged is None:
         return
     is_told = running is not None and running.is_told_addresses
     taken = False
-    for finding in ports.look(judged if is_told else config, patient.daemon):
+    for finding in ports.look(judged if is_told else config, patient.daemon, commands):
         taken = taken or finding.state == "wrong"
         yield finding
-    start = daemon.Start(may=not taken, is_named=bool(patient.named))
-    yield from _as_far(daemon.ABOUT, daemon.look(judged, running, start))
+    found = daemon.look(judged, running, commands, may_start=not taken)
+    yield from _as_far(daemon.ABOUT, found)
     if running is not None:
-        yield from daemon.look_at_addresses(config, running)
+        yield from daemon.look_at_addresses(config, running, commands)
         yield from processes.look(config, running)
-    yield from upstreams.look(judged if is_told else config, running)
+    yield from upstreams.look(judged if is_told else config, running, commands)
     yield from daemon.look_at_access(judged)
-    yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon))
-    yield from aside.look(judged)
+    yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon, commands))
+    yield from aside.look(judged, commands)
     yield from machine.look(config)
     if os.geteuid() != 0:
         yield hint(
             "rights",
             "only root sees whose processes hold the ports, how the keeper does, and what lies "
             "in the daemon's directories",
-            "sudo fastdns doctor",
+            commands.as_root("doctor"),
         )
 
 

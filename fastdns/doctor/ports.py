@@ -11,6 +11,7 @@ from ..machine.port_owners import Bound, Port, Process, leader, read_process
 from ..upstream.sources import Sources
 from ..upstream.system import is_ourselves
 from . import units
+from .commands import Commands
 from .findings import Finding, ok, wrong
 from .services import way_out
 
@@ -26,7 +27,7 @@ class Claim:
     held: tuple[Bound, ...]
 
 
-def look(config: Config, daemon: int | None) -> Iterator[Finding]:
+def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Finding]:
     """Say who holds each listen address, and who else is at the port; `daemon`: our own pid."""
     for number in dict.fromkeys(one.port for one in config.listen.dns):
         if number == 0:
@@ -34,7 +35,7 @@ def look(config: Config, daemon: int | None) -> Iterator[Finding]:
         wanted = [one for one in config.listen.dns if one.port == number]
         port = Port.look(number)
         claims = _claims(port, wanted, daemon)
-        yield from (_taken(claim, config, port) for claim in claims)
+        yield from (_taken(claim, config, port, commands) for claim in claims)
         taken = {address for claim in claims for address in claim.wanted}
         free = [address for address in wanted if address not in taken]
         if free and daemon is None:
@@ -70,7 +71,7 @@ def _is_kept_for_us(pids: Set[int]) -> bool:
     return all(process.unit == units.FASTDNS for process in others)
 
 
-def _taken(claim: Claim, config: Config, port: Port) -> Finding:
+def _taken(claim: Claim, config: Config, port: Port, commands: Commands) -> Finding:
     where = f"{_listed(claim.wanted)} ({_protocols(claim.held)})"
     if claim.process is None:
         return wrong(ABOUT, f"somebody holds {where}", "run this as root to see who")
@@ -79,7 +80,7 @@ def _taken(claim: Claim, config: Config, port: Port) -> Finding:
     if not set(held) <= set(claim.wanted):
         text = f"{claim.process} has {_listed(held)}, in the way of {where}"
     given_up = [one.address for one in port.bound if claim.process.pid in port.pids([one])]
-    way = way_out(claim.process, held, config.listen.dns, given_up)
+    way = way_out(claim.process, held, config.listen.dns, given_up, commands)
     if way.remedy is not None and all(
         is_ourselves(server.address, given_up) for server in Sources(config).servers
     ):

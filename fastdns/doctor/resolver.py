@@ -16,6 +16,7 @@ from ..errors import FastdnsError
 from ..upstream.system import is_ourselves, system_servers
 from . import probe, resolv, units
 from .changes import Content, FileChange
+from .commands import Commands
 from .findings import Finding, Remedy, hint, ok, wrong
 from .record import Record
 from .services import MARK, RESOLVED
@@ -26,7 +27,7 @@ RESOLVED_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
 TAKEN_IN_SECONDS = 1.0  # until others have read resolv.conf again
 STUB = Address("127.0.0.53", 53)
-POINT = "fastdns doctor --fix --resolver"
+POINT = "doctor --fix --resolver"
 _HOW = {
     "NetworkManager": "dns=none under [main] in /etc/NetworkManager/conf.d/fastdns.conf and "
     "nameserver {host} in /etc/resolv.conf, then systemctl reload NetworkManager",
@@ -38,29 +39,30 @@ _HOW = {
 }
 
 
-def look(config: Config, daemon: int | None) -> Iterator[Finding]:
+def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Finding]:
     """Say whom this machine's own programs ask; `daemon`: the pid of fastdns."""
-    yield _look(config, daemon)
+    yield _look(config, daemon, commands)
 
 
-def _look(config: Config, daemon: int | None) -> Finding:
+def _look(config: Config, daemon: int | None, commands: Commands) -> Finding:
+    point = commands.line(POINT)
     named = resolv.nameservers()
     if not named:
-        return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", POINT)
+        return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", point)
     if resolv.names_stub() and not units.is_active(RESOLVED) and not _answers(STUB.host):
         do = f"ln -sf {resolv.UPLINK_RESOLV_CONF} {resolv.RESOLV_CONF}"
         text = f"{resolv.RESOLV_CONF} names systemd-resolved's stub, where nobody answers"
         return wrong(ABOUT, text, do)
     host = _host_in_use(config)
     if host is None:
-        text = f"this machine itself asks {named[0]}, not fastdns (to change: {POINT})"
+        text = f"this machine itself asks {named[0]}, not fastdns (to change: {point})"
         return ok(ABOUT, text)
     if daemon is not None:
         through = ", through systemd-resolved" if host not in named else ""
         return ok(ABOUT, f"this machine itself asks fastdns ({host}){through}")
     if _answers(host):
         return ok(ABOUT, f"this machine itself asks {host}, where another program answers now")
-    do = "start fastdns, or take that back: fastdns doctor --undo"
+    do = f"start fastdns, or take that back: {commands.line('doctor --undo')}"
     return wrong(ABOUT, f"this machine itself asks {host}, where nobody answers", do)
 
 

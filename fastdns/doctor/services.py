@@ -15,6 +15,7 @@ from ..machine.port_owners import Port, Process, read_process
 from . import units
 from .aside import SERVE_ALL, uncovered
 from .changes import Content, FileChange, UnitChange
+from .commands import USUAL, Commands
 from .findings import Remedy
 from .record import Record
 from .resolv import RESOLV_CONF, UPLINK_RESOLV_CONF, names_stub
@@ -51,6 +52,7 @@ def way_out(
     addresses: Sequence[Address],
     wanted: Collection[Address],
     served: Sequence[Address] = (),
+    commands: Commands = USUAL,
 ) -> Way:
     """Return how the process gives up these addresses of its, for those that we want.
 
@@ -60,7 +62,7 @@ def way_out(
     if process.name.startswith(RESOLVED_NAME):
         return _resolved(addresses, lost)
     if process.name == "dnsmasq":
-        return _dnsmasq_of_others(process) or _dnsmasq(process, wanted, lost)
+        return _dnsmasq_of_others(process) or _dnsmasq(process, wanted, lost, commands)
     return _any(process, lost)
 
 
@@ -88,7 +90,7 @@ def _cut_off(lost: Sequence[Address]) -> str:
     where = " and ".join(map(str, lost))
     return (
         f"; OTHER MACHINES that ask it at {where} have no DNS then, because fastdns does not "
-        f"listen there (to serve them: {SERVE_ALL})"
+        f"listen there (to serve them: {SERVE_ALL} in the configuration)"
     )
 
 
@@ -163,14 +165,19 @@ def _dnsmasq_of_others(process: Process) -> Way | None:
     return _any(process)
 
 
-def _dnsmasq(process: Process, wanted: Collection[Address], lost: Sequence[Address]) -> Way:
+def _dnsmasq(
+    process: Process,
+    wanted: Collection[Address],
+    lost: Sequence[Address],
+    commands: Commands,
+) -> Way:
     text = _dnsmasq_configuration()
     if not (_DHCP.search(text) or _serves_dhcp(process)):
         return Way(f"systemctl disable --now {DNSMASQ}", _stop_for_good(DNSMASQ, lost))
     if all(ip_address(one.host.partition("%")[0]).is_loopback for one in wanted):
         return Way(
             "it is this network's DHCP server and tells clients to ask it: have fastdns serve "
-            'them (listen.dns = ["0.0.0.0:53", "[::]:53"]), then fastdns doctor --fix again'
+            f"them ({SERVE_ALL}), then {commands.line('doctor --fix')} again"
         )
     settings = _dns_off(text)
     do = f"{' and '.join(settings)} in {DNSMASQ_DROP_IN}, then systemctl restart {DNSMASQ}"

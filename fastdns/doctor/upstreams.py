@@ -12,10 +12,12 @@ from .._counters import UPSTREAM_TABLE
 from ..config.places import Places
 from ..config.schema import Config, Seconds, Server, ServerFile
 from ..config.servers import parse_server
+from ..config.units import in_time
 from ..counters import Pages
 from ..upstream.refusals import MEANINGS, Meaning
 from ..upstream.sources import RESOLV_CONF, Sources, no_upstream
 from . import probe
+from .commands import Commands
 from .findings import Finding, hint, ok, wrong
 from .probe import said
 from .running import Daemon
@@ -40,13 +42,13 @@ class Asked:
     change: str  # what names others
 
 
-def look(config: Config, running: Daemon | None) -> Iterator[Finding]:
+def look(config: Config, running: Daemon | None, commands: Commands) -> Iterator[Finding]:
     """Say which upstreams answer a question that every resolver can answer.
 
     Those are judged that the daemon asks now, as its counters show them; without a daemon, those
     that one would ask.
     """
-    asked, finding = _asked(config, running)
+    asked, finding = _asked(config, running, commands)
     if not asked.servers:
         yield wrong(ABOUT, no_upstream(config), NAME_ONE)
         return
@@ -90,7 +92,9 @@ def _without_tcp(found: Sequence[tuple[Server, str]], *, some_take_it: bool) -> 
         yield (hint if some_take_it else wrong)(ABOUT, text, f"{do}, or name another upstream")
 
 
-def _asked(config: Config, running: Daemon | None) -> tuple[Asked, Finding | None]:
+def _asked(
+    config: Config, running: Daemon | None, commands: Commands
+) -> tuple[Asked, Finding | None]:
     """Return whom to judge, and what to say when the configuration names others."""
     source = "from the configuration" if config.upstream.servers else f"from {RESOLV_CONF}"
     change = "name another one in upstream.servers"
@@ -115,7 +119,7 @@ def _asked(config: Config, running: Daemon | None) -> tuple[Asked, Finding | Non
         return attrs.evolve(named, servers=used), None
     asked = Asked(used, "from an earlier configuration", change)
     text = f"{running} asks {_listed(used)}; {_other(named)}: it runs with an earlier one"
-    return asked, hint(ABOUT, text, "fastdns reload")
+    return asked, hint(ABOUT, text, commands.line("reload"))
 
 
 def _shown(
@@ -180,7 +184,7 @@ def _ask(server: Server, timeout: Seconds, asked: Asked) -> Finding:
         else:
             if reply.is_good:
                 without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
-                text = f"{server} answers, in {reply.seconds * 1e3:.1f} ms{without}"
+                text = f"{server} answers, in {in_time(reply.seconds)}{without}"
                 return ok(ABOUT, f"{text} ({asked.source})")
             meaning = MEANINGS.get(reply.rcode, UNKNOWN)
             problem = f"answers {reply} to . NS: {meaning.what}"

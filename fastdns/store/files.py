@@ -67,14 +67,19 @@ def _rename(path: Path) -> Path:
 
 
 def _remove_tree(top: Path) -> None:
-    """Remove a directory that somebody has put there, without following links out of it."""
-    for folder, folders, names in os.walk(top, topdown=False):
-        for name in (*folders, *names):
-            path = os.path.join(folder, name)
-            if os.path.isdir(path) and not os.path.islink(path):
-                os.rmdir(path)
-            else:
-                os.unlink(path)
+    """Remove a directory that somebody has put there, without following links out of it.
+
+    Not shutil.rmtree: a daemon does not load shutil (with bz2 and lzma), and one that has given up
+    root may not be able to when it is needed. os.fwalk, too, is safe from links that are exchanged.
+    """
+    for _, folders, names, folder in os.fwalk(top, topdown=False):
+        for name in names:
+            os.unlink(name, dir_fd=folder)
+        for name in folders:
+            try:
+                os.rmdir(name, dir_fd=folder)
+            except NotADirectoryError:  # a link to one
+                os.unlink(name, dir_fd=folder)
     os.rmdir(top)
 
 

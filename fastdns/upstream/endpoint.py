@@ -73,6 +73,7 @@ class Endpoint:
             self.refusal,
             known.does_recurse,
             self._lacks_edns,
+            known.just_died,
         )
 
     def take_over(self, state: UpstreamState) -> None:

@@ -107,3 +107,13 @@ def test_import_fills_a_cache_no_further_than_to_a_limit_that_was_lowered(
     lines = cache(tmp_path / "other", "export", "-").stdout
     done = cache(daemon.state_dir, "import", "-", text_in=lines, status=1)
     assert "is full (cache.disk says how large)" in done.stderr
+
+
+def test_stats_of_an_empty_cache_shows_no_zeros(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    status, seen = on_terminal(daemon.state_dir, "stats")
+    assert status == 0
+    lines = [line.split(maxsplit=1)[0] for line in seen.splitlines() if line.strip()]
+    assert [word for word in lines if word != "written"] == ["disk", "entries", "disk", "file"]

@@ -109,10 +109,17 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
     ("words", "answer"),
     [
         (["version"], "run fastdns --version"),
+        (["reload_keep_cache"], "run fastdns reload, which keeps the cache"),
+        (["flush_bogus"], "fastdns cache flush --rcode SERVFAIL"),
+        (["local_data", "x.test A 192.0.2.1"], "sends all names to the same upstreams"),
         (["flush", "h1.example"], "fastdns cache rm NAME"),
         (["cache", "flush", "h1.example"], "fastdns cache flush --under h1.example"),
         (["dump_requestlist"], "fastdns stats counts them (in_flight)"),
         (["restart"], "systemctl restart fastdns"),
+        (["rm", "*.example"], "fastdns cache rm"),
+        (["upstreams"], "fastdns status"),
+        (["statsu"], "did you mean stats?"),
+        (["cache", "lsit"], "did you mean ls?"),
     ],
 )
 def test_other_words_are_answered_with_what_to_type(words: list[str], answer: str) -> None:

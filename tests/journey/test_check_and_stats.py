@@ -156,6 +156,17 @@ def test_check_warns_of_lines_in_a_server_file_that_are_left_out(tmp_path: Path)
     assert f'warning: {servers}:2: "rubbish" is a name; ' in outcome.stderr
 
 
+def test_check_warns_of_more_workers_than_processors(tmp_path: Path) -> None:
+    path = tmp_path / "fastdns.toml"
+    cpus = len(os.sched_getaffinity(0))
+    path.write_text(f"workers = {cpus}\n")
+    assert "workers" not in run("check", "-c", str(path)).stderr
+    path.write_text(f"workers = {cpus + 1}\n")
+    outcome = run("check", "-c", str(path))
+    assert outcome.returncode == 0
+    assert f"warning: workers: is {cpus + 1}, but fastdns may use {cpus} CPU" in outcome.stderr
+
+
 def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
     small_machine = (
         "import sys, fastdns.config.schema as schema\n"
@@ -256,15 +267,38 @@ def test_stats_prints_one_json_object(state: Path) -> None:
 
 def test_stats_draws_groups_with_meanings_on_a_terminal(state: Path) -> None:
     drawn = PLAIN.sub("", run_on_terminal("stats", "--state", str(state), columns=80))
-    head, since = drawn.splitlines()[:2]
+    head = " ".join(drawn.splitlines()[:3])  # it is longer than a line
     assert head.startswith("0 queries, 100 % from the cache, p50 2")
-    assert head.endswith(" ms, 1 of 2 upstreams alive")
-    assert since.startswith(f"since the start of pid {os.getpid()}, ")
+    assert " ms, 1 of 2 upstreams alive, 1 other warning since the start " in head
+    assert head.endswith(f" ago (pid {os.getpid()})")
     assert re.search(r"1,234\W+queries answered from memory\W+cache_hits_total\b", drawn)
     assert re.search(r"misses\W+1\W+2\d\d ms\W+2\d\d ms\W+2\d\d ms", drawn)
     assert re.search(r"192\.0\.2\.1:53\W+alive\W+12 ms\W+50\W+2\W", drawn)
     assert re.search(r"tcp://\\u001b\[2J\W+dead\W+7\W+7\W", drawn)
     assert max(map(len, drawn.splitlines())) <= 80
+
+
+def test_stats_shows_where_every_query_was_answered_from(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream])
+    for _ in range(3):
+        ask(daemon, upstream.new_name())
+    name = upstream.new_name()
+    for _ in range(6):
+        ask(daemon, name)
+    ask(daemon, "localhost.")
+
+    drawn = PLAIN.sub("", run_on_terminal("stats", "--state", str(daemon.state_dir)))
+
+    assert drawn.startswith("10 queries, ")
+    table = drawn[drawn.index("answered from") :].splitlines()[:4]
+    assert [re.split("  +", line.strip()) for line in table] == [
+        ["answered from", "queries", "share"],
+        ["memory", "5", "50.0 %"],
+        ["upstream", "4", "40.0 %"],
+        ["fastdns itself", "1", "10.0 %"],
+    ]
 
 
 def test_stats_leaves_out_counters_that_are_zero_unless_told_otherwise(state: Path) -> None:

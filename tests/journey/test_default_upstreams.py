@@ -185,6 +185,7 @@ def test_without_a_usable_nameserver_it_serves_names_the_remedy_and_uses_the_fir
     with machine.daemon(f"{OURSELVES}:53") as daemon:
         answer = ask(daemon, near.new_name())
         assert answer.rcode() == dns.rcode.SERVFAIL
+        daemon.wait_for_log("--upstream")
         assert len([line for line in daemon.log if "--upstream" in line]) == 1
         write(machine.resolv_conf, NEAR)
         daemon.wait_for_log("upstreams are now")

@@ -230,13 +230,17 @@ def test_keeper_that_talks_nonsense_costs_the_busiest_names_only(
     stage.start_keeper()
     stage.answer = lambda: answer
     output, _ = in_a_pipe(stage)
-    assert output.endswith("\nnone: nothing was asked lately, or the keeper does not answer\n")
+    assert output.endswith(
+        "\nnone: nothing in the cache was asked for lately, or the keeper does not answer\n"
+    )
     assert "answered from" in output
 
 
 def test_without_a_keeper_the_rest_is_shown(stage: Stage) -> None:
     output, _ = in_a_pipe(stage)
-    assert output.endswith("\nnone: nothing was asked lately, or the keeper does not answer\n")
+    assert output.endswith(
+        "\nnone: nothing in the cache was asked for lately, or the keeper does not answer\n"
+    )
 
 
 # On a terminal
@@ -292,7 +296,7 @@ def test_without_a_keyboard_it_is_left_by_a_signal(stage: Stage) -> None:
 def test_terminal_without_unicode_is_drawn_on_all_the_same(stage: Stage) -> None:
     with Terminal(command(stage, 60), columns=30, PYTHONIOENCODING="ascii") as terminal:
         terminal.wait_for("queries")
-        assert terminal.wait_until_full()[1] == "since its start: - from the c?"
+        assert terminal.wait_until_full()[1] == "since its start: no queries, ?"
         terminal.press("q")
         assert terminal.wait_until_left() == (0, "")
 
@@ -310,7 +314,9 @@ def test_signal_while_the_keeper_hangs_ends_it_soon(stage: Stage) -> None:
     silent.bind(str(stage.run / "keeper"))
     silent.listen()  # takes connections and says nothing
     with silent, Terminal(command(stage)) as terminal:
-        terminal.wait_for("none: nothing was asked lately, or the keeper does not answer")
+        terminal.wait_for(
+            "none: nothing in the cache was asked for lately, or the keeper does not answer"
+        )
         start = time.monotonic()
         terminal.process.terminate()
         assert terminal.wait_until_left() == (128 + signal.SIGTERM, "")

@@ -39,6 +39,7 @@ def test_next_upstream_is_asked_and_the_log_says_it_once(
         daemon = start_fastdns(upstream=[f"{scheme}{lame.host}:{lame.port}", good])
         for _ in range(3):
             assert data(ask(daemon, good.new_name())) == ["192.0.2.1"]
+        daemon.wait_for_log("does not recurse")
         assert sum("does not recurse" in line for line in daemon.log) == 1
 
 

@@ -26,7 +26,7 @@ from .support.client import UdpClient, ask, data, eventually, make_query, read_a
 from .support.commands import fastdns
 from .support.daemon import Fastdns, address_of
 from .support.false_upstream import FalseUpstream, answer_a, silence
-from .support.ports import udp_sockets
+from .support.ports import free_port, udp_sockets
 
 Start = Callable[..., Fastdns]
 
@@ -395,6 +395,18 @@ def test_what_a_worker_knew_is_known_after_its_death_without_a_disk_cache(
         os.kill(daemon.keeper, signal.SIGCONT)
 
 
+def all_have_looked(daemon: Fastdns, meanwhile: Callable[[], object] = bool) -> None:
+    """Return when each worker has looked at the upstreams and shown them, from now on."""
+    later = time.monotonic() + LOOK_AROUND_SECONDS
+    tables = Pages.attach(daemon.state_dir / "run" / "counters").upstream_tables
+
+    def earliest() -> float:
+        meanwhile()
+        return min(at for at, _ in tables() if at)
+
+    eventually(earliest, lambda shown_at: shown_at > later)
+
+
 def test_log_and_commands_agree_on_an_upstream_and_say_each_event_once(
     start_fastdns: Callable[..., Fastdns], tmp_path: Path
 ) -> None:
@@ -421,9 +433,24 @@ def test_log_and_commands_agree_on_an_upstream_and_say_each_event_once(
         before = len(daemon.log)
         named.write_text("nonsense\n")
         daemon.wait_for_log("stay in use", after=before)
-        later = time.monotonic() + LOOK_AROUND_SECONDS  # by then the other one has looked as well
-        pages = Pages.attach(daemon.state_dir / "run" / "counters")
-        tables = pages.upstream_tables
-        eventually(lambda: min(at for at, _ in tables() if at), lambda shown_at: shown_at > later)
+        all_have_looked(daemon)
         for text in ("does not answer", "answers again", "stay in use", "nonsense"):
             assert sum(text in line for line in daemon.log) == 1, text
+
+
+def test_dead_upstream_that_is_tried_again_in_vain_stays_dead_for_all(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[f"127.0.0.1:{free_port()}"], workers=2)
+    with clients(daemon, 1) as [client]:  # the other worker never asks it
+
+        def ask_in_vain() -> str:
+            client.send(make_query(upstream.new_name()).to_wire())
+            client.receive()
+            return daemon.tail()
+
+        eventually(ask_in_vain, lambda log: "does not answer" in log)
+        for _ in range(2):
+            all_have_looked(daemon, meanwhile=ask_in_vain)
+    for text, times in (("does not answer", 1), ("answers again", 0)):
+        assert sum(text in line for line in daemon.log) == times, daemon.tail()

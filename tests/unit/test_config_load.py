@@ -300,6 +300,7 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
             "admin",
             "client",
         ),
+        *("records", "hosts", "log_queries", "query_log"),
         *("listen.tls", "listen.https", "listen.cert", "listen.key"),
         *("upstream.ecs", "upstream.bootstrap"),
         "cache.redis",
@@ -310,6 +311,43 @@ def test_key_of_a_later_version_is_refused_in_those_words(
 ) -> None:
     line = f"FILE: {key}: is not in this version of fastdns (leave it out)"
     assert refused(toml(key, '"x"')) == [line]
+
+
+@pytest.mark.parametrize(
+    ("text", "program"),
+    [
+        ("# mine\nserver:\n    interface: 0.0.0.0\n", "unbound.conf"),
+        ("forward-zone:\n\tname: .\n", "unbound.conf"),
+        ("# mine\n\nserver=9.9.9.9\n", "dnsmasq.conf"),
+        ("domain-needed\nbogus-priv\n", "dnsmasq.conf"),
+        ("address=/x.test/192.0.2.1\n", "dnsmasq.conf"),
+    ],
+)
+def test_file_of_another_program_is_recognized(
+    refused: Callable[..., list[str]], text: str, program: str
+) -> None:
+    (line,) = refused(text)
+    assert line.startswith("FILE: is not valid TOML: ")
+    assert line.endswith(
+        f" (this looks like {program}: see man fastdns.toml for what fastdns reads)"
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "workers=1\n[listen\n",
+        "[cache]\nmemory=\n",
+        "log_level='info\n",
+        'state_dir="/x\n',
+        "x = [\n",
+    ],
+)
+def test_toml_with_an_error_is_not_taken_for_the_file_of_another_program(
+    refused: Callable[..., list[str]], text: str
+) -> None:
+    (line,) = refused(text)
+    assert "looks like" not in line
 
 
 @pytest.mark.parametrize(

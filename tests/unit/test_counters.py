@@ -355,10 +355,21 @@ def test_worker_that_was_asked_last_knows_whether_an_upstream_lives(
 def test_upstream_is_not_dead_before_others_can_have_shown_that_it_has_answered_them() -> None:
     pages = Pages.create(None, 2, 0.0)
     pages.counters(1).show_upstreams([UpstreamState("u", True, 0.02, 1, 0, since=50.0)])
-    dead = UpstreamState("u", False, 0.01, 2, 2, since=time.monotonic())
+    dead = UpstreamState("u", False, 0.01, 2, 2, since=time.monotonic(), just_died=True)
     pages.counters(0).show_upstreams([dead])
     assert [one.alive for one in pages.upstreams()] == [True]
     pages.counters(1).show_upstreams([UpstreamState("u", True, 0.02, 1, 0, since=50.0)])
+    assert [one.alive for one in pages.upstreams()] == [False]
+
+
+def test_dead_upstream_is_not_alive_because_it_was_tried_again_in_vain() -> None:
+    pages = Pages.create(None, 3, 0.0)
+    pages.counters(1).show_upstreams([UpstreamState("u", True, None, 0, 0)])
+    again = UpstreamState("u", False, 0.01, 3, 3, since=time.monotonic())
+    pages.counters(0).show_upstreams([again])
+    assert [one.alive for one in pages.upstreams()] == [False]
+    later = UpstreamState("u", False, 0.01, 2, 2, since=time.monotonic(), just_died=True)
+    pages.counters(2).show_upstreams([later])
     assert [one.alive for one in pages.upstreams()] == [False]
 
 

@@ -9,6 +9,7 @@ import pytest
 
 from fastdns.config.schema import Address, Config, Server, Upstream
 from fastdns.doctor import ports, units
+from fastdns.doctor.commands import USUAL
 from fastdns.doctor.findings import Finding
 from fastdns.machine.port_owners import Bound, Port, Process
 
@@ -30,7 +31,7 @@ def found(monkeypatch: pytest.MonkeyPatch) -> Found:
         config = Config(
             state_dir=Path("/x"), run_dir=Path("/x/run"), upstream=Upstream(servers=servers)
         )
-        (wrong,) = (one for one in ports.look(config, None) if one.state == "wrong")
+        (wrong,) = (one for one in ports.look(config, None, USUAL) if one.state == "wrong")
         return wrong
 
     return look

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from fastdns.config.schema import Address, Config, Server, Upstream
 from fastdns.doctor import upstreams
+from fastdns.doctor.commands import USUAL
 from fastdns.doctor.findings import Finding
 from journey.support.ports import bind_pair
 
@@ -59,7 +60,7 @@ def look(*servers: Server) -> list[Finding]:
     config = Config(
         state_dir=Path("/nowhere"), run_dir=Path("/nowhere"), upstream=Upstream(servers=servers)
     )
-    return list(upstreams.look(config, None))
+    return list(upstreams.look(config, None, USUAL))
 
 
 def test_upstream_that_answers_over_udp_and_tcp_is_one_line() -> None:

@@ -62,6 +62,22 @@ def test_what_is_missing_is_told_once_for_all_targets(bare: dict[str, str]) -> N
     assert {"knot-dnsutils", "git", "debhelper-compat"} <= set(everything.split())
 
 
+def test_package_with_a_longer_name_does_not_stand_in_for_one_that_a_build_needs(
+    bare: dict[str, str],
+) -> None:
+    installed = "install ok installed"
+    program(
+        Path(bare["PATH"]) / "dpkg-query",
+        f"echo '{installed} python3-setuptools-whl '\n"
+        f"echo '{installed} debhelper dh-sequence-x (= 3), debhelper-compat (= 13)'\n"
+        f"echo '{installed} cython3 '",
+    )
+    told = packages(bare, "deb").stderr
+    needed = re.findall(r"^    sudo apt install (.*)$", told, re.M)[0].split()
+    assert "python3-setuptools" in needed
+    assert not {"debhelper-compat", "cython3"} & set(needed)
+
+
 def test_with_the_libraries_of_the_machine_those_are_told(bare: dict[str, str]) -> None:
     done = packages(bare | {"PYTHON": "python3"}, "system")
     needed = re.findall(r"^    sudo apt install (.*)$", done.stderr, re.M)[0].split()

@@ -559,6 +559,24 @@ def test_copy_without_free_pages_takes_the_place_of_the_file(tmp_path: Path) -> 
     assert examine(place) is None
 
 
+def test_directory_that_goes_takes_nothing_along_that_its_links_name(tmp_path: Path) -> None:
+    outside = tmp_path / "outside"
+    (outside / "folder").mkdir(parents=True)
+    (outside / "file").write_text("stays")
+    place = tmp_path / "cache"
+    aside = place / "data.mdb.damaged"
+    (aside / "a" / "b").mkdir(parents=True)
+    (aside / "a" / "b" / "file").write_text("")
+    (aside / "a" / "folder").symlink_to(outside)
+    (aside / "file").symlink_to(outside / "file")
+    (aside / "nowhere").symlink_to("nonsense")
+    (place / "data.mdb").write_text("damaged")
+    put_aside(place)
+    assert aside.read_text() == "damaged"
+    assert (outside / "file").read_text() == "stays"
+    assert (outside / "folder").is_dir()
+
+
 def test_only_the_newest_is_kept_aside(tmp_path: Path) -> None:
     place = tmp_path / "cache"
     for content in ("one", "two"):

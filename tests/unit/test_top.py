@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from fastdns.cli.figures import in_days, in_octets, in_rate, in_share, in_time
+from fastdns.cli.figures import in_a_few_letters, in_days, in_octets, in_rate, in_share, in_time
 from fastdns.cli.top_picture import (
     Block,
     Busiest,
@@ -86,6 +86,26 @@ def test_rates_have_a_fraction_only_when_they_are_small() -> None:
     assert [in_rate(rate) for rate in (0, 0.04, 9.94, 9.96, 20123.4)] == [
         *("0", "0.0", "9.9", "10", "20,123")
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        *((0, "0s"), (99, "99s"), (100, "2m"), (5969, "99m"), (5970, "2h"), (7199, "2h")),
+        *((86400, "24h"), (358_200, "4d"), (864_000, "10d")),
+    ],
+)
+def test_times_of_narrow_columns_have_two_digits(seconds: int, text: str) -> None:
+    assert in_a_few_letters(seconds) == text
+
+
+def test_small_part_of_a_whole_is_not_nothing() -> None:
+    assert in_share(1, 10**6) == "<0.1 %"
+
+
+def test_rates_with_a_fraction_stand_below_those_without(pages: Pages) -> None:
+    block = Block(("a", "queries/s", "share"), [("x", "152", "95 %"), ("y", "7.0", "4 %")])
+    assert block.aligned == [("x", "152  ", "95 %"), ("y", "7.0", "4 %")]
 
 
 def test_share_of_nothing_is_not_known() -> None:

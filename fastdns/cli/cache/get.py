@@ -13,6 +13,7 @@ from ...browse.items import Item, Judge, read_item
 from ...browse.names import spell_class, spell_name, spell_rcode, spell_type
 from ...browse.reader import Reader
 from .. import options
+from ..figures import in_time
 from ..output import emit, fail, warn
 from . import arguments
 from .site import Site, find_site
@@ -70,11 +71,12 @@ def _story(item: Item) -> str:
     variant = f"DO {int(key.do)}, CD {int(key.cd)}" + (f", view {key.view}" if key.view else "")
     came_from = entry.upstream or "unknown"
     if entry.rtt_us:
-        came_from += f", round trip {entry.rtt_us / 1000:g} ms"
+        came_from += f", round trip {in_time(entry.rtt_us / 1e6)}"
     lines = [
         f";; {item.name} {spell_class(key.qclass)} {spell_type(key.qtype)}, {variant}",
         f";; {spell_rcode(entry.rcode)}, {_life(item)}",
-        f";; hits {entry.hits}, size {entry.size} octets, upstream {came_from}",
+        f";; stored {_clock(item.stored_at)}, hits {entry.hits}, size {entry.size} octets",
+        f";; upstream {came_from}",
     ]
     if item.is_foreign:
         lines.append(
@@ -91,12 +93,11 @@ def _story(item: Item) -> str:
 
 def _life(item: Item) -> str:
     age, ttl = item.age, item.entry.ttl
-    stored = _clock(item.stored_at)
     if age is None:
-        return f"{item.state}: TTL {ttl} s, age unknown (the clock said {stored})"
+        return f"{item.state}: TTL {ttl} s, age unknown (the clock was set)"
     left = item.until_expiry
     lasts = f"{left} s left" if item.state == "fresh" else f"expired {-left} s ago"
-    return f"{item.state}: TTL {ttl} s, {lasts}, age {int(age)} s, stored {stored}"
+    return f"{item.state}: TTL {ttl} s, {lasts}, age {int(age)} s"
 
 
 def _clock(seconds: float) -> str:

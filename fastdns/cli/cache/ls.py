@@ -36,11 +36,10 @@ COLUMNS = (
     ("FLAGS", 5),
     ("NAME", 0),
 )
-WIDEST = 2000  # characters of a line; a name may have a thousand
 # On a terminal without --long: what fits in a line, and the name in the rest of it.
 SHORT = (("STATE", 7), ("TTL", -3), ("HITS", -5), ("TYPE", 5), ("ANSWER", 8), ("NAME", 0))
 NARROWEST = 20  # characters of a name
-COLORS = {"fresh": "green", "stale": "yellow", "expired": "red"}
+COLORS = {"stale": "yellow", "expired": "red"}
 
 
 @click.command()
@@ -135,7 +134,7 @@ def _shown_as(as_json: bool, *, in_full: bool) -> Callable[[list[Item]], None]:
 
         # Plain text only: emoji would be imported when we may no longer read where rich lies.
         console = Console(emoji=False, markup=False, highlight=False)
-        return (_Table if in_full else _Lines)(console).show
+        return _Lines(console, in_full=in_full).show
     return _Columns().show
 
 
@@ -152,52 +151,33 @@ class _Columns:
 
 
 class _Lines:
-    """A line an entry, which a terminal shows whole: a long name is cut in its middle."""
+    """A line an entry, which a terminal shows whole: a long name is cut in its middle.
 
-    def __init__(self, console: Console) -> None:
+    In full: all columns, and the name goes on in the next line.
+    """
+
+    def __init__(self, console: Console, *, in_full: bool) -> None:
         self._console = console
+        self._in_full = in_full
+        self._columns = COLUMNS if in_full else SHORT
         self._has_heading = False
 
     def show(self, items: list[Item]) -> None:
         if not self._has_heading:
             self._has_heading = True
-            self._print(tuple(title for title, _ in SHORT), "bold")
+            self._print(tuple(title for title, _ in self._columns), "bold")
         for item in items:
-            self._print(_short_cells(item), COLORS[item.state])
+            cells = _cells(item) if self._in_full else _short_cells(item)
+            self._print(cells, COLORS.get(item.state, ""))
 
     def _print(self, cells: tuple[str, ...], style: str) -> None:
         *others, name = cells
-        before = _aligned(tuple(others), SHORT[:-1])
+        before = _aligned(tuple(others), self._columns[:-1])
         room = max(self._console.width - len(before) - 2, NARROWEST)
-        if len(name) > room:
+        if len(name) > room and not self._in_full:
             half = (room - 1) // 2
             name = f"{name[: room - 1 - half]}…{name[-half:]}"  # whose it is stands at its end
         self._console.print(f"{before}  {name}", style=style, soft_wrap=True)
-
-
-class _Table:
-    """A table a batch, each with the same columns, the heading over the first."""
-
-    def __init__(self, console: Console) -> None:
-        console.width = WIDEST  # as wide as it comes out: a long name goes on in the next line
-        self._console = console
-        self._has_heading = False
-
-    def show(self, items: list[Item]) -> None:
-        from rich.table import Table  # noqa: PLC0415
-
-        table = Table(box=None, show_header=not self._has_heading, pad_edge=False)
-        self._has_heading = True
-        for title, width in COLUMNS:
-            table.add_column(
-                title,
-                justify="right" if width < 0 else "left",
-                min_width=abs(width),
-                no_wrap=True,
-            )
-        for item in items:
-            table.add_row(*_cells(item), style=COLORS[item.state])
-        self._console.print(table)
 
 
 def _short_cells(item: Item) -> tuple[str, ...]:

@@ -20,6 +20,7 @@ from .site import find_site
 
 BAR = 40  # characters
 NAMES = 14
+UNKNOWN_RATE = "known 10 min after"
 
 
 @click.command()
@@ -67,7 +68,9 @@ def _show_words(told: dict[str, Any]) -> None:
     console.print(f"disk cache {told['path']}\n", soft_wrap=True)
     for name, text in _rows(told):
         console.print(f"{name:<{NAMES}} {text}", soft_wrap=True)
-    console.print("\nhow long fresh entries live yet")
+    if not told["fresh"]:
+        return
+    console.print("\nTTL left of the fresh entries")
     most = max((one["entries"] for one in told["ttl_histogram"]), default=0) or 1
     for one in told["ttl_histogram"]:
         from_, below = one["from"], one["below"]
@@ -91,13 +94,16 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
     rows += [
         ("disk", f"{used} ({in_share(told['live_bytes'], told['map_bytes'])})"),
         ("file", in_octets(told["file_bytes"])),
-        ("hits", f"{told['hits']:,} answers served from these entries, before restarts as well"),
     ]
+    if told["hits"]:
+        text = f"{told['hits']:,} answers served from these entries, before restarts as well"
+        rows.append(("hits", text))
     if oldest is not None:
         rows.append(("oldest entry", in_days(oldest)))
     if (since := told["written_since"]) is not None:
-        text = "known ten minutes after" if written is None else f"{in_octets(written)} since"
-        rows.append(("written a day", f"{text} {in_date(since, time.time())}"))
+        begun = in_date(since, time.time())
+        rate = f"{in_octets(written)} at the rate since" if written is not None else UNKNOWN_RATE
+        rows.append(("written a day", f"{rate} {begun}"))
     if len(told["origins"]) > 1:
         count = len(told["origins"])
         rows.append(("upstreams", f"entries of {count} sets of upstreams; only one set is in use"))
