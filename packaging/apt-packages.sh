@@ -180,6 +180,7 @@ look() {
             need_command gpg gnupg
             ;;
         elsewhere) # the package for another architecture or Debian, in a tree of its own
+            need_command dpkg dpkg
             need_command git git
             need_command debootstrap debootstrap
             # Elsewhere than on a Debian, debootstrap would believe any mirror without these.
