@@ -127,7 +127,7 @@ cdef class Control:
         cdef Control control = Control.__new__(Control)
         memory = mapped.attach(path, OCTETS)
         if path_in(memory) is None:
-            raise ValueError(f"{path} is of another version of fastdns, or damaged")
+            raise ValueError(f"{path} was written by another version of fastdns, or is damaged")
         control.use(memory)
         return control
 

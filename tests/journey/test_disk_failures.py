@@ -160,11 +160,11 @@ def test_damaged_file_is_put_aside_at_the_start(
     overwrite(disk.data, where)
     damaged = disk.data.read_bytes()
     with again() as fresh:
-        told = fresh.wait_for_log("put aside", 10)
+        told = fresh.wait_for_log("moved to", 10)
         assert f"{disk.data}.damaged" in told.string
         assert Path(f"{disk.data}.damaged").read_bytes()[:PAGE] == damaged[:PAGE]
         assert_works(fresh, disk, upstream)
-        assert len([line for line in fresh.log if "put aside" in line]) == 1
+        assert len([line for line in fresh.log if "moved to" in line]) == 1
         assert counter(fresh, "disk_set_aside_total") == 1
         assert not disk.control().suspect
 
@@ -172,7 +172,7 @@ def test_damaged_file_is_put_aside_at_the_start(
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("directory", "is no file"),
+        ("directory", "is not a file"),
         ("text", "not"),
         ("few octets", "cut off"),
         ("another format", "another format"),
@@ -184,7 +184,7 @@ def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(
 ) -> None:
     replace_by(disk.data, what)
     with again() as fresh:
-        assert reason in fresh.wait_for_log("put aside").string
+        assert reason in fresh.wait_for_log("moved to").string
         assert Path(f"{disk.data}.damaged").exists()
         assert_works(fresh, disk, upstream)
         assert counter(fresh, "disk_set_aside_total") == 1
@@ -196,7 +196,7 @@ def test_file_in_place_of_the_directory_is_put_aside(
     shutil.rmtree(disk.place)
     disk.place.write_text("a file")
     with again() as fresh:
-        fresh.wait_for_log("put aside")
+        fresh.wait_for_log("moved to")
         assert_works(fresh, disk, upstream)
 
 
@@ -211,7 +211,7 @@ def test_damage_while_running_ends_in_a_new_cache(
         disk.put(name)
     disk.take_in()
     disk.put(*names(2000))
-    daemon.wait_for_log("put aside", 15)
+    daemon.wait_for_log("moved to", 15)
     assert_works(daemon, disk, upstream)
     assert disk.control().generation > generation
     assert counter(daemon, "disk_set_aside_total") == 1
@@ -224,7 +224,7 @@ def test_only_the_newest_damaged_file_is_kept(
         replace_by(disk.data, "text")
         disk.data.write_text(content * 2000)
         with again() as fresh:
-            fresh.wait_for_log("put aside")
+            fresh.wait_for_log("moved to")
     assert Path(f"{disk.data}.damaged").read_text().startswith("second")
     assert sorted(path.name for path in disk.place.iterdir()) == [
         "data.mdb",
@@ -252,7 +252,7 @@ def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: Fal
         file.write(content)
     control.suspect = True
     disk.take_in()
-    daemon.wait_for_log("put aside")
+    daemon.wait_for_log("moved to")
     eventually(lambda: control.suspect, lambda suspect: not suspect)
     assert_works(daemon, disk, upstream)
 
@@ -294,7 +294,7 @@ def test_flipped_bit_is_one_entry_lost(start: Start, upstream: FalseUpstream, di
         assert counter(daemon, "disk_damaged_total") == 1
         assert counter(daemon, "disk_set_aside_total") == 0
         assert not disk.control().suspect
-        assert not any("put aside" in line for line in daemon.log)
+        assert not any("moved to" in line for line in daemon.log)
 
 
 def test_cache_over_which_a_worker_crashed_is_looked_into(
@@ -316,7 +316,7 @@ def test_cache_over_which_keepers_crash_again_and_again_is_put_aside(
     daemon.wait_for_log("has none")
     assert disk.holds(*names(2000))
     os.kill(daemon.keeper, signal.SIGSEGV)
-    daemon.wait_for_log("put aside")
+    daemon.wait_for_log("moved to")
     assert_works(daemon, disk, upstream)
 
 
@@ -542,7 +542,7 @@ def test_damage_on_a_full_file_system_is_survived(
             assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         disk.put(*names(500))
         disk.take_in()
-        daemon.wait_for_log("put aside|is cut off", 15)
+        daemon.wait_for_log("moved to|is truncated", 15)
         assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         daemon.empty()
         assert_works(daemon, disk, upstream)
@@ -702,7 +702,7 @@ def test_keys_out_of_order_are_found_at_the_start(
             at += PAGE
         os.pwrite(file.fileno(), bytes([flags | 0x20]), at)
     with again() as daemon:
-        daemon.wait_for_log("put aside as")
+        daemon.wait_for_log("moved to")
         assert not any("defect" in line for line in daemon.log)
         assert_works(daemon, disk, upstream)
 
@@ -732,7 +732,7 @@ def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_ha
             disk.put("new.example.test")
             disk.take_in(0.5)
         daemon.wait_for_log(f"{who}.* hangs", HANG_SECONDS)
-        daemon.wait_for_log("round in a circle; put aside as")
+        daemon.wait_for_log("run in a loop; moved to")
         eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
         assert_works(daemon, disk, upstream)
         assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
@@ -752,7 +752,7 @@ def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
     with impatient_daemon(disk, upstream) as again:
         first = again.worker
         # By a sweep of the keeper's:
-        again.wait_for_log("round in a circle; put aside as", HANG_SECONDS)
+        again.wait_for_log("run in a loop; moved to", HANG_SECONDS)
         again.wait_for_log("goes round in a circle", HANG_SECONDS)
         assert data(ask(again, upstream.new_name())) == ["192.0.2.1"]
         again.wait_for_log(rf"worker \(pid {first}\) hangs")
