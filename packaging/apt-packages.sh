@@ -180,9 +180,11 @@ look() {
             need_command gpg gnupg
             ;;
         elsewhere) # the package for another architecture or Debian, in a tree of its own
+            need_command dpkg dpkg
             need_command git git
             need_command debootstrap debootstrap
-            need_command dpkg dpkg
+            # Elsewhere than on a Debian, debootstrap would believe any mirror without these.
+            [ -e /usr/share/keyrings/debian-archive-keyring.gpg ] || missing debian-archive-keyring
             ;;
         story) # what `make test-deb` does from outside of its boxes
             need_command debootstrap debootstrap

@@ -39,6 +39,7 @@ def main() -> None:
     where.add_argument("--committed", action="store_true", help="renew what commits hold")
     chosen = parser.parse_args()
     if chosen.committed:
+        made("")  # says what lacks a description, before a package is built
         replace(ROOT / "packaging" / "reference.toml", toml())
         document = ROOT / "docs" / "configuration.md"
         replace(document, with_key_table(document.read_text(encoding="utf-8")))

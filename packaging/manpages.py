@@ -100,7 +100,11 @@ def _description(command: click.Command, context: click.Context) -> Iterator[str
     pieces = command.collect_usage_pieces(context)
     values = {value for _, value, _ in _options(command, context)}
     italic = frozenset(values | {piece.strip("[]") for piece in pieces})
-    for paragraph in re.split(r"\n\s*\n", (command.help or "").strip()):
+    if not command.help:
+        raise SystemExit(
+            f"{context.info_name} has no description yet: give its function a docstring"
+        )
+    for paragraph in re.split(r"\n\s*\n", command.help.strip()):
         yield f".PP\n{prose(paragraph, italic)}"
 
 

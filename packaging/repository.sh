@@ -23,6 +23,14 @@ case $url in *[!A-Za-z0-9:/._~%+@-]*) fail "$url is no URL that apt takes" ;; es
 
 # --- the packages ---------------------------------------------------------------------------------
 
+home=
+clean_up() {
+    [ -z "$home" ] || { gpgconf --kill gpg-agent && rm -rf "$home"; }
+    rm -rf "$new"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
 rm -rf "$new"
 mkdir -p "$new/pool"
 here=$(. /etc/os-release && echo "${VERSION_CODENAME:-stable}")
@@ -34,18 +42,15 @@ for package in dist/fastdns_*.deb dist/*/fastdns_*.deb; do
     cp "$package" "$new/pool/$suite/"
 done
 suites=$(ls "$new/pool")
-[ -n "$suites" ] || { rm -rf "$new" && fail "there is no package in dist/: make deb"; }
+[ -n "$suites" ] || fail "there is no package in dist/: make deb"
 
 # --- the key --------------------------------------------------------------------------------------
 
 # The key that is made is a file, so that a copy is easily kept; gpg gets it in a short-lived directory,
 # whose name is short as well: the path of its agent's socket must be.
 if [ -z "$key" ]; then
-    GNUPGHOME=$(mktemp -d)
-    export GNUPGHOME
-    trap 'gpgconf --kill gpg-agent; rm -rf "$GNUPGHOME"' EXIT
-    trap 'exit 130' INT
-    trap 'exit 143' TERM HUP
+    home=$(mktemp -d)
+    export GNUPGHOME="$home"
     if [ ! -e "$made" ]; then
         mkdir -p "${made%/*}"
         gpg --batch --quiet --pinentry-mode loopback --passphrase '' \

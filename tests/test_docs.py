@@ -19,6 +19,8 @@ from typing import Any, NamedTuple
 import attrs
 import pytest
 
+from fastdns.cli import COMMANDS
+from fastdns.cli.cache import _CacheCommands
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.schema import Config, Section
@@ -186,6 +188,17 @@ def test_the_architecture_names_every_compiled_module_and_only_what_is_there() -
     assert {word for word in words if re.fullmatch(r"_[a-z][a-z_]+", word)} ^ compiled == set()
     for file in files:
         assert any((ROOT / at / file).exists() for at in (".", "fastdns")), file
+
+
+def test_every_command_has_its_row() -> None:
+    rows = [line for line in README.splitlines() if line.startswith("| `fastdns ")]
+    described = {word for row in rows for word in re.findall(r"`(?:fastdns )?([a-z]+)", row)}
+    assert set(COMMANDS) - described == set()
+
+    document = (ROOT / "docs" / "cache.md").read_text()
+    rows = [line for line in document.splitlines() if line.startswith("| `fastdns cache ")]
+    described = {word for row in rows for word in re.findall(r"`(?:fastdns cache )?([a-z]+)", row)}
+    assert set(_CacheCommands.summaries) - described == set()
 
 
 @pytest.mark.parametrize("document", ["README.md", "CONTRIBUTING.md"])

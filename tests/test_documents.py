@@ -150,6 +150,19 @@ def test_key_without_a_meaning_is_named_in_one_line(renewed: Path) -> None:
     )
 
 
+def test_command_without_a_description_is_named_in_one_line(renewed: Path) -> None:
+    forgets = (
+        "from fastdns.cli.stats import stats; stats.help = None; "
+        "import documents; documents.made('')"
+    )
+    places = f"{ROOT}:{renewed / 'packaging'}"
+    done = run(sys.executable, "-c", forgets, PYTHONPATH=places)
+    assert done.returncode == 1
+    assert done.stderr.strip() == (
+        "fastdns stats has no description yet: give its function a docstring"
+    )
+
+
 def test_looking_at_the_commands_leaves_this_process_its_priority() -> None:
     assert ALL_COMMANDS  # what was looked at
     assert os.sched_getscheduler(0) == os.SCHED_OTHER

@@ -333,6 +333,13 @@ def test_a_lie_is_named(part: str, truth: str, lie: str, problem: str) -> None:
     assert any(line.startswith(problem) for line in found), found
 
 
+def test_every_source_is_compiled() -> None:
+    sources = {path.stem for path in (ROOT / "ext" / "fastdns").glob("*.pyx")}
+    listed = re.search(r"^MODULES = \[(.*?)\]", (ROOT / "setup.py").read_text(), re.M | re.S)
+    assert listed is not None
+    assert sources - set(re.findall(r'"(\w+)"', listed[1])) == set(), "not in MODULES of setup.py"
+
+
 @pytest.mark.parametrize(
     ("text", "signature"),
     [

@@ -75,7 +75,10 @@ COUNTERS = (
     ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
-    raise ImportError("COUNTERS and the enumeration in _counters.pxd differ")
+    raise ImportError(
+        f"_counters.pyx gives {len(COUNTERS)} counters a name, a group and a meaning, and _counters.pxd lists "
+        f"{COUNTER_COUNT}: add what is missing, at the same place"
+    )
 # Of these, what says how things stand now in a process, and not what it has done.
 GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
 cdef dict INDEX = {name: index for index, (name, _, _) in enumerate(COUNTERS)}

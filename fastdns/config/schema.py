@@ -32,11 +32,12 @@ Network = IPv4Network | IPv6Network
 Clients = KnownClients | Network
 
 MIB = 1 << 20
-ADDRESS_SPACE = Octets(
-    min(sys.maxsize, 1 << 47)
-)  # what Linux gives a process on the common 64-bit machines
+# What Linux gives a process on the common 64-bit machines. A process of 32 bits has 3 GiB or less,
+# in which other things lie: so much of it can be had in one piece.
+HAS_32_BITS = sys.maxsize < 1 << 32
+ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
 # Of one file, beside everything else that lies there.
-LARGEST_MAP = Octets(1 << 30 if sys.maxsize < 1 << 32 else 1 << 46)
+LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
 WORKER_MEMORY_MIN = 64 << 10  # octets

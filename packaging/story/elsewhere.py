@@ -1,4 +1,4 @@
-"""Builds the package for another architecture, or another Debian: `make deb ARCH=arm64 SUITE=trixie`.
+"""Builds the package for another architecture or Debian: `make deb ARCH=arm64 SUITE=trixie`.
 
 It is built in a bare Debian in build/story, which has the compilers for it. Nothing is installed on
 this machine, and no emulator is needed: the compilers run on this machine's processor.

@@ -1,4 +1,4 @@
-"""`make repository`: apt finds the packages there, and believes nothing that the key has not signed."""
+"""`make repository`: apt finds the packages there, and refuses what the key has not signed."""
 
 from __future__ import annotations
 
@@ -223,6 +223,7 @@ def test_what_is_wrong_is_told_in_a_line(
 ) -> None:
     done = repository.make(*arguments)
     assert (done.returncode, done.stderr) == (1, f"make repository: {words}\n")
+    assert not list((repository.place / "dist").glob("repository*"))
 
 
 def test_without_packages_it_says_how_to_make_one(repository: Repository) -> None:

@@ -213,3 +213,40 @@ def test_compilation_that_is_broken_off_ends_quietly_and_goes_on_at_the_next_tim
         _, err = process.communicate(timeout=60)
     assert (process.returncode, err) == (-signal.SIGINT, "")
     assert len(tree.compile()[0]) == 1
+
+
+# ---- the package for another machine
+
+
+def deb(*words: str, **environment: str) -> str:
+    """Return what `make deb` would run."""
+    return subprocess.run(
+        ["make", "-n", "--no-print-directory", "deb", *words],
+        cwd=ROOT,
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stdout
+
+
+def test_package_for_another_machine_is_built_in_a_tree_of_its_own() -> None:
+    assert "elsewhere.py --arch arm64 --suffix" in deb("ARCH=arm64")
+    assert "elsewhere.py --arch armhf --suite trixie " in deb("ARCH=armhf", "SUITE=trixie")
+
+
+def test_package_for_this_machine_is_built_here_whatever_others_call_arch() -> None:
+    assert "elsewhere.py" not in deb(ARCH="x86_64", SUITE="trixie")
+
+
+def test_architecture_that_is_not_built_for_is_told_with_those_that_are() -> None:
+    done = subprocess.run(
+        [sys.executable, "packaging/story/elsewhere.py", "--arch", "mips"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "invalid choice: 'mips'" in done.stderr
+    assert "armhf" in done.stderr

@@ -37,9 +37,10 @@ def test_every_length_hashes_as_in_python(seed: int, hash_key: bytes) -> None:
     )
     algorithm, *theirs = json.loads(run.stdout)
     data = bytes(i * 7 & 255 for i in range(1000))
-    ours = [siphash(hash_key, data[:length]) for length in LENGTHS]
+    bits = (1 << sys.hash_info.width) - 1  # a Python of 32 bits has the lower half
+    ours = [siphash(hash_key, data[:length]) & bits for length in LENGTHS]
     assert algorithm == "siphash13"
-    assert ours == [number & 0xFFFFFFFFFFFFFFFF for number in theirs]
+    assert ours == [number & bits for number in theirs]
 
 
 def test_nothing_at_all_has_a_hash_that_depends_on_the_key() -> None:

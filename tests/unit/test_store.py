@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext, suppress
 from itertools import islice
 from pathlib import Path
+from struct import calcsize
 
 import pytest
 from environments import write_raw
@@ -306,8 +307,9 @@ def test_keys_out_of_order_are_damage_and_no_circle(tmp_path: Path) -> None:
     fill(store, 2000)
     store.close()
     data = bytearray((store.place / "data.mdb").read_bytes())
-    leaves = [at for at in range(2 * PAGE, len(data), PAGE) if data[at + 10] & 2]
-    data[leaves[len(leaves) // 2] + 10] |= 0x20  # LEAF2: a page whose keys have no lengths
+    flags = calcsize("N") + 2  # behind the page's number
+    leaves = [at for at in range(2 * PAGE, len(data), PAGE) if data[at + flags] & 2]
+    data[leaves[len(leaves) // 2] + flags] |= 0x20  # LEAF2: a page whose keys have no lengths
     (store.place / "data.mdb").write_bytes(data)
     store = Store.open(store.place, MIB)
     with pytest.raises(Damaged, match="out of order"):
