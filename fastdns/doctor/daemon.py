@@ -96,7 +96,7 @@ def look_at_access(config: Config) -> Iterator[Finding]:
             "access",
             f"{address} serves anybody who can reach it, because access.allow has {everybody}: "
             "an open resolver is used for attacks on others",
-            'allow = ["loopback", "lan"] under [access], with the prefixes of your own clients',
+            'allow = ["loopback", "lan"] under [access], with the prefixes of your clients',
         )
 
 

@@ -104,7 +104,7 @@ def _stop_for_good(unit: str, lost: Sequence[Address]) -> Remedy | None:
 
     asks = f"stop {unit} and keep it from starting with the system"
     its_own = "zones" if _AUTHORITATIVE.fullmatch(unit) else "local names, rules for domains, lists"
-    asks += f" (what it answers itself no longer works then: {its_own}){_cut_off(lost)}"
+    asks += f" (it no longer answers itself: {its_own}){_cut_off(lost)}"
     return Remedy(asks, apply)
 
 
@@ -196,7 +196,7 @@ def _dnsmasq(
 
     asks = (
         "make dnsmasq serve DHCP only and send its clients to fastdns "
-        f"({' and '.join(settings)}); what it answers itself no longer works then: "
+        f"({' and '.join(settings)}); names that it answers itself no longer work: "
         f"names of DHCP clients, local names, rules for domains{_cut_off(lost)}"
     )
     return Way(do, Remedy(asks, apply))
