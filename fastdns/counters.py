@@ -90,15 +90,15 @@ class Pages:
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < HEAD.size:
-                raise ValueError(f"{path} is not a page of fastdns counters")
+                raise ValueError(f"{path} is not a counters file of fastdns")
             memory = mmap.mmap(file.fileno(), size, prot=mmap.PROT_READ)
         magic, version, slots, pid, started_at = HEAD.unpack_from(memory)
         if magic != MAGIC:
-            raise ValueError(f"{path} is not a page of fastdns counters")
+            raise ValueError(f"{path} is not a counters file of fastdns")
         if version != VERSION:
             raise AnotherVersion(f"{path} was written by another version of fastdns")
         if size != SLOT_OCTETS * (slots + 1):
-            raise ValueError(f"{path} is cut short")
+            raise ValueError(f"{path} is truncated")
         return cls(memory, slots, pid, started_at)
 
     def at_one_moment(self) -> Self:

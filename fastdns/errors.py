@@ -34,8 +34,8 @@ class Damaged(FastdnsError):
 
 # What commands say of it.
 REMEDY = (
-    "the daemon repairs it or starts an empty cache, at the latest when it is started next; "
-    "the damaged file is data.mdb.damaged then, which you may delete"
+    "the daemon repairs it or starts an empty cache, at its next start at the latest; "
+    "the damaged file becomes data.mdb.damaged, which you may delete"
 )
 
 

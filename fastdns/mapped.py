@@ -17,7 +17,7 @@ def attach(path: str | PathLike[str], octets: int) -> mmap.mmap:
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode) or status.st_size != octets:
-            raise ValueError(f"{path} is of another version of fastdns, or damaged")
+            raise ValueError(f"{path} was written by another version of fastdns, or is damaged")
         # A hole in it would be a SIGBUS once the file system is full.
         os.posix_fallocate(descriptor, 0, octets)
         return mmap.mmap(descriptor, octets)

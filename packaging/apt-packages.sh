@@ -204,7 +204,7 @@ look "$@"
 [ -n "$packages" ] || exit 0
 
 if ! command -v apt-get >/dev/null; then
-    say "this machine lacks what Debian calls: $packages"
+    say "these Debian packages are missing: $packages"
 elif [ "$(id -u)" = 0 ]; then
     say "installing from Debian: $packages"
     exec sh "$0" --install $packages
@@ -217,7 +217,7 @@ else
     here=$packages
     case " $* " in *" system "*) look system test deb ;; *) look dev test deb ;; esac
     if [ "$packages" != "$here" ]; then
-        say "or, with those for make test and make deb:"
+        say "or, including the packages for make test and make deb:"
         echo "    sudo apt install $packages" >&2
         case " $packages " in
         *" nsd "* | *" unbound "*)

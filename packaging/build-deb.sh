@@ -40,12 +40,12 @@ options=
 # in the other one.
 [ "$arch" = "$own" ] || options="--host-arch=$arch --no-check-builddeps"
 log=../build.log
-echo "building it takes a minute; build/deb/build.log tells how far it is"
+echo "building takes about a minute; progress: build/deb/build.log"
 # Of Debian's programs alone: whoever builds may have another Python in front of them.
 if ! env -u PYTHONPATH -u PYTHONHOME PATH=/usr/sbin:/usr/bin:/sbin:/bin LC_ALL=C.UTF-8 \
     dpkg-buildpackage -b -us -uc $options >"$log" 2>&1; then
     tail -n 60 "$log" >&2
-    echo "build/deb/build.log has all of it" >&2
+    echo "the whole log: build/deb/build.log" >&2
     exit 1
 fi
 cd ../../..

@@ -58,7 +58,7 @@ if [ -z "$key" ]; then
             (umask 077 && gpg --batch --armor --export-secret-keys >"$made.new" && mv "$made.new" "$made") ||
             fail "gpg could not make a key"
         echo "made a key that signs the packages: $made"
-        echo "  Keep it to yourself and keep a copy: who has it can sign, and without it all machines need a new one."
+        echo "  Keep it to yourself and keep a copy: its owner can sign packages, and if it is lost all machines need a new key."
     else
         gpg --batch --quiet --import "$made" 2>/dev/null || fail "gpg cannot read the key in $made"
     fi

@@ -16,8 +16,8 @@ from fastdns.config.schema import MEMORY_MOST, Cache, Config
 WIDTH = 100
 MEANINGS = "fastdns/config/meanings.py"
 HEAD = """\
-# All that can be set of fastdns, with its default, for /etc/fastdns/fastdns.toml or a file in
-# /etc/fastdns/conf.d: put there what you change, without the "#". fastdns.toml(5) says more.
+# All settings of fastdns with their defaults; fastdns.toml(5) describes them. Copy a line that you
+# change to /etc/fastdns/fastdns.toml or to a file in /etc/fastdns/conf.d, without the "#".
 #
 #   fastdns check     is this file valid, and what would be in effect?
 #   fastdns reload    use it now, without losing a query (or: systemctl reload fastdns)

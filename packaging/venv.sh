@@ -59,7 +59,7 @@ pip() {
     # A firewall that drops packets is waited for often enough.
     PIP_RETRIES=${PIP_RETRIES:-1} "$venv" -m pip --quiet --disable-pip-version-check install \
         --no-compile --upgrade "$@" >.venv/pip.log 2>&1 || {
-        say "pip cannot get the libraries from PyPI (its words: .venv/pip.log);" \
+        say "pip cannot get the libraries from PyPI (see .venv/pip.log);" \
             "to use those of this machine, without PyPI: make run SYSTEM=1"
         exit 1
     }

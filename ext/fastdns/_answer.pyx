@@ -248,7 +248,7 @@ cdef class Reading:
         cdef uint8_t options[OPTIONS_MAX]
         cdef Answer answer
         if self.wire is None:
-            raise ValueError("there is no message that was read")
+            raise ValueError("no message was read")
         copy = PyBytes_FromStringAndSize(PyBytes_AS_STRING(self.wire), len(self.wire))
         settle(<uint8_t*>PyBytes_AS_STRING(copy), &self.reply, self.ttl_at, limits, options, &stored)
         answer = copy_answer(&stored)

@@ -103,7 +103,7 @@ cdef class Control:
         cdef Control control = Control.__new__(Control)
         directory = os.fsencode(cache)
         if not 0 < len(directory) <= PATH_MAX:
-            raise ValueError(f"{cache} has more than {PATH_MAX} octets, or none")
+            raise ValueError(f"{cache} has more than {PATH_MAX} bytes, or none")
         first = bytearray(SLOTS_AT)
         first[:HEAD.size] = HEAD.pack(MAGIC, VERSION, len(directory))
         first[PATH_AT:PATH_AT + len(directory)] = directory
@@ -127,7 +127,7 @@ cdef class Control:
         cdef Control control = Control.__new__(Control)
         memory = mapped.attach(path, OCTETS)
         if path_in(memory) is None:
-            raise ValueError(f"{path} is of another version of fastdns, or damaged")
+            raise ValueError(f"{path} was written by another version of fastdns, or is damaged")
         control.use(memory)
         return control
 

@@ -236,7 +236,7 @@ cdef class Database:
         if status != 0:
             mdb_txn_abort(txn)
             if status == MDB_NOTFOUND:
-                raise Damaged("is another program's")
+                raise Damaged("belongs to another program")
             check(status, "mdb_dbi_open")
         check(self.commit(txn), "mdb_txn_commit")       # also after reading: then the handles outlive it
         return self.get_about(b"format")

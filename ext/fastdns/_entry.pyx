@@ -35,7 +35,7 @@ FAULTS = (
     "it is of another version",
     "its lengths do not add up",
     "its checksum is wrong",
-    "it describes a message that cannot be",
+    "it describes an impossible message",
 )
 
 cdef SipKey NO_KEY                  # a checksum, not a defence

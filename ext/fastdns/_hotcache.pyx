@@ -139,14 +139,14 @@ cdef class HotCache:
 
     def __cinit__(self, size_t capacity, int64_t stale_ms=0):
         if capacity < 65536:
-            raise ValueError("a memory cache has at least 65,536 octets")
+            raise ValueError("a memory cache has at least 65,536 bytes")
         self.capacity = capacity
         self.stale_ms = stale_ms
         self.most_slots = min(capacity // OCTETS_A_SLOT, <size_t>0xffffffff)
         self.slots = min(max(self.most_slots // FIRST_SHARE, <size_t>FIRST_SLOTS), self.most_slots)
         self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
         if self.table == NULL:
-            raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} octets")
+            raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} bytes")
         self.octets = self.most_slots * sizeof(uint64_t)     # spoken for from the beginning
         self.heap_end = 0
 

@@ -425,4 +425,4 @@ cdef class Ring:
         octets = self.octets_used()
         self.cursor = head
         __atomic_store_n(self.tail, head, __ATOMIC_RELEASE)
-        raise ValueError(f"a ring was damaged; {octets} octets of new answers are lost")
+        raise ValueError(f"a ring was damaged; {octets} bytes of new answers are lost")

@@ -8,7 +8,7 @@ cdef extern from "<sys/random.h>" nogil:
 cdef SipKey daemons_key
 
 if getrandom(&daemons_key, sizeof(SipKey), 0) != sizeof(SipKey):
-    raise OSError("the kernel gives no random octets")
+    raise OSError("the kernel gives no random bytes")
 
 
 ctypedef struct State:
@@ -71,6 +71,6 @@ def siphash(bytes key, bytes data):
     """Return SipHash-1-3 of data under a key of 16 octets, as an integer of 64 bits (ValueError for another length)."""
     cdef SipKey sip_key
     if len(key) != 16:
-        raise ValueError("a SipHash key has 16 octets")
+        raise ValueError("a SipHash key has 16 bytes")
     memcpy(&sip_key, <const uint8_t*>key, 16)
     return siphash13(&sip_key, data, len(data))

@@ -107,14 +107,16 @@ def read_answer(wire: bytes, key: Key, limits: Limits) -> Answer:
     """Return what a message becomes; ValueError when it is no good answer to the key's question."""
     reading = Reading()
     if not reading.read(wire, int.from_bytes(wire[:2], "big"), key.join()):
-        raise Malformed("wire: is no well-formed answer to this question")
+        raise Malformed("wire: is not a well-formed answer to this question")
     if not reading.is_whole:
         raise ValueError("wire: holds records that do not belong to this question")
     answer = reading.answer(limits)
     if answer.is_failure:
-        raise ValueError(f"wire: is a failure ({spell_rcode(answer.rcode)}), which is not kept")
+        raise ValueError(f"wire: is a failure ({spell_rcode(answer.rcode)}), which is not cached")
     if not answer.ttl:
-        raise ValueError("wire: is an answer that may not be kept (TTL 0, truncated, or no SOA)")
+        raise ValueError(
+            "wire: is an answer that must not be cached (TTL 0, truncated, or without an SOA)"
+        )
     return answer
 
 
@@ -172,7 +174,7 @@ def _key(given: dict[str, Any]) -> Key:
 def _named(given: dict[str, Any], field: str, parse: Any) -> Any:
     text = given.get(field)
     if not isinstance(text, str):
-        raise ValueError(f"{field}: is missing" if text is None else f"{field}: is not a text")
+        raise ValueError(f"{field}: is missing" if text is None else f"{field}: is not a string")
     try:
         return parse(text)
     except ValueError as error:

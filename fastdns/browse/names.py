@@ -83,7 +83,7 @@ def parse_name(text: str) -> bytes:
     labels = [] if text == "." else _labels(text)
     wire = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
     if len(wire) > NAME_MAX:
-        raise ValueError(f"{describe(text)} has {len(wire)} octets; a name has at most {NAME_MAX}")
+        raise ValueError(f"{describe(text)} has {len(wire)} bytes; a name has at most {NAME_MAX}")
     return wire
 
 
@@ -93,7 +93,7 @@ def _labels(text: str) -> list[bytes]:
     while at < len(text):
         found = _ESCAPED.match(text, at)
         if not found:
-            raise ValueError(f"{describe(text)} has a lone backslash (write an octet as \\DDD)")
+            raise ValueError(f"{describe(text)} has a lone backslash (write a byte as \\DDD)")
         at = found.end()
         if found[0] == ".":
             labels.append(bytearray())
@@ -107,7 +107,8 @@ def _labels(text: str) -> list[bytes]:
             raise ValueError(f"{describe(text)} has an empty label (two dots in a row)")
         if len(label) > LABEL_MAX:
             raise ValueError(
-                f"{describe(text)} has a label of {len(label)} octets; it may have {LABEL_MAX}"
+                f"{describe(text)} has a label of {len(label)} bytes; a label has at most "
+                f"{LABEL_MAX}"
             )
     return [bytes(label) for label in labels]
 
@@ -115,10 +116,10 @@ def _labels(text: str) -> list[bytes]:
 def _octet(written: str, text: str) -> int:
     octet = int(written) if len(written) == 3 else ord(written)
     if len(written) == 3 and octet > 255:
-        raise ValueError(f"{describe(text)}: \\{written} is no octet (use \\000 to \\255)")
+        raise ValueError(f"{describe(text)}: \\{written} is not a byte (use \\000 to \\255)")
     if len(written) == 1 and octet > 126:
         raise ValueError(
-            f"{describe(text)} is not in ASCII; write its A-labels (xn--…), or octets as \\DDD"
+            f"{describe(text)} is not in ASCII; write its A-labels (xn--…), or bytes as \\DDD"
         )
     return octet
 
@@ -149,7 +150,7 @@ def parse_type(text: str) -> int:
     number = _number_of(text, "TYPE", TYPES)
     if number is None:
         remedy = f"TYPE{int(text)}" if re.fullmatch("[0-9]{1,5}", text) else "AAAA or TYPE65280"
-        raise ValueError(f"{describe(text)} is no type of records (try {remedy})")
+        raise ValueError(f"{describe(text)} is not a record type (try {remedy})")
     return number
 
 
@@ -157,7 +158,7 @@ def parse_class(text: str) -> int:
     """Return the number of a class given by name or as CLASS65280; ValueError with one phrase."""
     number = _number_of(text, "CLASS", CLASSES)
     if number is None:
-        raise ValueError(f"{describe(text)} is no class (try IN)")
+        raise ValueError(f"{describe(text)} is not a class (try IN)")
     return number
 
 

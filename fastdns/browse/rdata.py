@@ -36,7 +36,7 @@ def parse_rdata(rclass: str, rtype: str, text: str) -> dns.rdata.Rdata:
     if generic := _GENERIC.fullmatch(text):
         octets = bytes.fromhex(generic[2])
         if len(octets) != int(generic[1]):
-            raise ValueError("RDATA of another length than it says")
+            raise ValueError("the RDATA is not as long as it states")
         return dns.rdata.GenericRdata(*kind, octets)
     if kind[1] in NAMES:
         return dns.rdata.GenericRdata(*kind, _names(text, NAMES[kind[1]]))
@@ -64,7 +64,7 @@ def _read(rclass: int, rtype: int, text: str) -> dns.rdata.Rdata:
 def _names(text: str, count: int) -> bytes:
     words = text.partition(";")[0].split()
     if len(words) != count:
-        raise ValueError(f"has {len(words)} names where {count} belong")
+        raise ValueError(f"has {len(words)} names instead of {count}")
     return b"".join(dns.name.from_text(word).to_wire() or b"\0" for word in words)
 
 
@@ -73,7 +73,7 @@ def _with_ech(rdata: dns.rdata.Rdata, value: str) -> bytes:
     try:
         ech = base64.b64decode(value.strip('"'), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"ech is no base64: {error}") from None
+        raise ValueError(f"ech is not base64: {error}") from None
     octets = rdata.to_wire() or b""
     _, used = dns.name.from_wire(octets, 2)
     at = 2 + used

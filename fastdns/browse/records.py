@@ -114,7 +114,7 @@ def _names(message: bytes, at: int, end: int, count: int) -> str:
         names.append(spell_name(name.to_wire() or b"\0"))
         at += octets
     if at != end:
-        raise ValueError("more than names")
+        raise ValueError("there is more than names in it")
     return " ".join(names)
 
 

@@ -174,7 +174,7 @@ class _Dump:
     def _take_reference(self, line: bytes) -> None:
         words = line.split()
         if self._message is None:
-            raise ValueError("belongs to no message")
+            raise ValueError("does not belong to a message")
         if len(words) != 4:
             raise ValueError("does not name a set of records")
         self._message.sets.append(((words[0].lower(), words[1], words[2]), _integer(words[3])))
@@ -282,4 +282,4 @@ def _integer(word: bytes) -> int:
         return int(word)
     except ValueError:
         text = path_text(word[:20].decode("ascii", "backslashreplace"))
-        raise ValueError(f'has "{text}" where a number belongs') from None
+        raise ValueError(f'has "{text}" instead of a number') from None

@@ -20,7 +20,7 @@ def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[st
         for disk_key, value in batch:
             count += 1
             if disk_key <= previous:
-                yield f"{_spelled(disk_key)}: stands in the wrong place"
+                yield f"{_spelled(disk_key)}: is in the wrong place"
             previous = disk_key
             if fault := _fault(disk_key, value, reading):
                 yield f"{_spelled(disk_key)}: {fault}"
@@ -28,7 +28,7 @@ def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[st
     expected = reader.facts().entries
     # Others may write while we read: only a gap that writing cannot explain is told.
     if count < expected // 2:
-        yield f"{count} entries can be reached of the {expected} that there should be"
+        yield f"only {count} of {expected} entries can be reached"
 
 
 def _fault(disk_key: bytes, value: bytes, reading: Reading) -> str | None:

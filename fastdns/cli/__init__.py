@@ -16,12 +16,12 @@ COMMANDS = {
     "serve": "Answer queries until stopped.",
     "reload": "Reload the configuration without losing a query.",
     "check": "Check a configuration and print all settings.",
-    "cache": "Look into the cache on disk and change it.",
-    "status": "Show on one screen how the running daemon is.",
+    "cache": "Show and change the cache on disk.",
+    "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",
-    "top": "Show live what the running daemon does.",
-    "doctor": "Find what is wrong on this machine, and mend it.",
-    "demo": "Show what the cache does, without network or root.",
+    "top": "Show rates, latencies, names and upstreams live.",
+    "doctor": "Find what keeps fastdns from working, and fix it.",
+    "demo": "Measure what the cache gains, without network or root.",
 }
 
 
@@ -35,14 +35,14 @@ UNBOUND_CONTROL = {
 }
 # Commands of `fastdns cache` that may be typed without it.
 OF_CACHE = ("ls", "get", "rm", "refresh", "verify", "export", "import", "dump", "load")
-HINTS = {word: f"it is a command of the cache: fastdns cache {word}" for word in OF_CACHE} | {
+HINTS = {word: f"it is a cache command: fastdns cache {word}" for word in OF_CACHE} | {
     "flush": "to remove one name: fastdns cache rm NAME; "
     "with all names under it: fastdns cache flush --under NAME",
-    "upstreams": "fastdns status shows how the upstreams are, fastdns stats counts what they do",
+    "upstreams": "fastdns status shows the state of the upstreams, fastdns stats their counters",
     "version": "run fastdns --version",
     "start": "run fastdns serve; to start the service: systemctl start fastdns",
     "stop": "press Ctrl-C where fastdns serve runs; to stop the service: systemctl stop fastdns",
-    "restart": "for another configuration: fastdns reload; to restart the service: "
+    "restart": "to load the configuration again: fastdns reload; to restart the service: "
     "systemctl restart fastdns",
     "reload_keep_cache": "run fastdns reload, which keeps the cache",
     "flush_bogus": "fastdns does not validate; to remove all failures: "

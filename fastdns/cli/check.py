@@ -38,7 +38,7 @@ def check(
 ) -> None:
     """Check a configuration and print all settings, as TOML.
 
-    Exit status 2: it is wrong; a line names each error.
+    Exit status 2: the configuration is not valid; each error has a line.
     """
     notes: list[str] = []
     config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
@@ -54,7 +54,7 @@ def check(
         emit(f"# lan now: {_lan()}\n")
     for address, everybody in open_addresses(config):
         warn(
-            f"{address} serves anybody who can reach it, an open resolver: access.allow has "
+            f"{address} is an open resolver for anybody who can reach it: access.allow has "
             f"{everybody}"
         )
     _warn_of_workers(config)
@@ -79,7 +79,7 @@ def _lan() -> str:
     try:
         return str(read_lan())
     except OSError as error:
-        return f"nothing: netlink does not tell ({error.strerror or error})"
+        return f"none: netlink cannot be read ({error.strerror or error})"
 
 
 def _warn_of_workers(config: Config) -> None:
@@ -87,7 +87,7 @@ def _warn_of_workers(config: Config) -> None:
     if config.workers > cpus:
         warn(
             f"workers: is {config.workers}, but fastdns may use {cpus} CPU{'s' * (cpus > 1)} here; "
-            "more only share its time (0 starts one for each)"
+            "more workers only compete for them (0 starts one for each CPU)"
         )
 
 

@@ -108,7 +108,7 @@ def wait_until_ready(name: str, process: subprocess.Popen[bytes], log: Path) -> 
         said = log.read_text(errors="replace")
         if ready := READY.search(said):
             return int(ready[1])
-        last_line = said.strip().rpartition("\n")[2] or "it said nothing"
+        last_line = said.strip().rpartition("\n")[2] or "it printed nothing"
         if exited:
             raise FastdnsError(f"{name} did not start: {last_line}")
         if time.monotonic() > deadline:
@@ -140,7 +140,7 @@ def ask(client: socket.socket, query: bytes) -> float:
     except TimeoutError:
         raise FastdnsError(f"fastdns gave no answer in {ANSWER_TIMEOUT:g} s") from None
     except OSError as error:
-        raise FastdnsError(f"fastdns went away: {error.strerror}") from None
+        raise FastdnsError(f"fastdns does not answer any more: {error.strerror}") from None
     elapsed = time.perf_counter() - start
     rcode = reply[3] & 15
     if reply[:2] != query[:2] or rcode != 0:
@@ -226,18 +226,18 @@ def end(signum: int, _frame: FrameType | None) -> NoReturn:
     type=click.IntRange(1, 10_000),
     default=300,
     show_default=True,
-    help="How many names to ask.",
+    help="Number of names to ask.",
 )
 @click.option(
     "--delay",
     type=click.IntRange(0, 1000),
     default=10,
     show_default=True,
-    help="Milliseconds the upstream takes for an answer.",
+    help="Milliseconds that the upstream takes to answer.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one line of JSON.")
 def demo(names: int, delay: int, as_json: bool) -> None:
-    """Show what the cache does: ask names twice, time first and cached answers.
+    """Measure what the cache gains: ask names twice, compare the times.
 
     Starts a small authoritative server and fastdns in front of it, on free ports of the
     loopback interface. Needs no network and no root, and leaves nothing behind.

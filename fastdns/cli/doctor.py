@@ -30,11 +30,11 @@ ROUNDS = 3  # of repairs: one may bring to light what the next one is for
 @options.config_file
 @options.state
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-@click.option("--fix", is_flag=True, help="Put right what can be, asking before each step.")
+@click.option("--fix", is_flag=True, help="Fix what can be fixed, and ask before each step.")
 @click.option(
-    "--resolver", "point", is_flag=True, help="With --fix: have this machine ask fastdns."
+    "--resolver", "point", is_flag=True, help="With --fix: make fastdns this machine's resolver."
 )
-@click.option("--undo", "back", is_flag=True, help="Take back all that --fix has changed.")
+@click.option("--undo", "back", is_flag=True, help="Undo everything that --fix has changed.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 def doctor(
     path: Path | None,
@@ -46,9 +46,9 @@ def doctor(
     back: bool,
     yes: bool,
 ) -> int:
-    """Say what keeps fastdns from serving this machine, and what to do about each thing.
+    """Find what keeps fastdns from serving this machine, and say what to do.
 
-    Looks only, unless told to --fix or to --undo. Exit status 1: there is something to do.
+    Changes nothing without --fix or --undo. Exit status 1: something needs to be done.
     """
     _check_use(as_json=as_json, fix=fix, point=point, back=back, yes=yes)
     if not (fix or back):
@@ -69,15 +69,15 @@ def doctor(
 
 def _check_use(*, as_json: bool, fix: bool, point: bool, back: bool, yes: bool) -> None:
     if fix and back:
-        raise click.UsageError("--fix and --undo are opposites: say one of them")
+        raise click.UsageError("--fix and --undo are opposites: use one of them")
     if as_json and (fix or back):
-        raise click.UsageError("--json is for looking only")
+        raise click.UsageError("--json does not go with --fix or --undo")
     if point and not fix:
         raise click.UsageError("--resolver goes with --fix")
     if yes and not (fix or back):
         raise click.UsageError("--yes goes with --fix or --undo")
     if (fix or back) and not yes and not _may_ask():
-        raise click.UsageError(f"nobody can be asked here: say {_flag(fix=fix)} --yes")
+        raise click.UsageError(f"there is no terminal to ask on: use {_flag(fix=fix)} --yes")
 
 
 def _flag(*, fix: bool) -> str:
@@ -105,7 +105,7 @@ def _tell(findings: Sequence[Finding], *, as_json: bool) -> int:
     else:
         emit("".join(_spell(one) for one in findings))
         if any(one.remedy is not None for one in findings):
-            note = "`fastdns doctor --fix`, as root, does what it can of that, asking first"
+            note = "`fastdns doctor --fix`, run as root, fixes what it can and asks first"
             emit(f"{wrapped(note, 0)}\n")
     return 0 if is_well else 1
 
@@ -174,9 +174,9 @@ def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool
 
 def _undo(record: Record, patient: Patient, *, yes: bool) -> int:
     if not record.changes:
-        emit(f"there is nothing to take back: no {RECORD}\n")
+        emit(f"there is nothing to undo: {RECORD} does not exist\n")
         return 0
     named = ", ".join(dict.fromkeys(map(str, reversed(record.changes))))
-    if not _agreed(f"take back what was changed: {named}", yes=yes):
-        return fail("nothing was taken back")
+    if not _agreed(f"undo these changes: {named}", yes=yes):
+        return fail("nothing was undone")
     return 0 if undo(record, patient.daemon, lambda line: emit(f"{line}\n")) else 1

@@ -49,7 +49,7 @@ def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
         if silent.seconds > SILENT_SECONDS[silent.name]:
             yield _hangs(silent)
     if not pages.alive_at(KEEPER_SLOT):
-        yield "there is no keeper just now: nothing that is learned is saved to the disk"
+        yield "no keeper runs at the moment: new answers are not saved to disk"
     for one in pages.upstreams():
         if not one.alive:
             yield f"upstream {escape(one.name)} does not answer"
@@ -63,8 +63,8 @@ def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
 
 
 def _hangs(one: Silent) -> str:
-    loss = "what is learned is not saved" if one.name == "keeper" else "its queries wait"
+    loss = "new answers are not saved" if one.name == "keeper" else "its queries wait"
     return (
-        f"the {one.name} (pid {one.pid}) has shown no sign of life for {one.seconds:.0f} s, and "
+        f"the {one.name} (pid {one.pid}) has not responded for {one.seconds:.0f} s, and "
         f"{loss}; if it stays so: kill -9 {one.pid} (another one takes over)"
     )

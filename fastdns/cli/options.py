@@ -28,13 +28,13 @@ listen = click.option(
     "--listen",
     metavar="ADDR:PORT",
     multiple=True,
-    help="Address to listen on, in place of listen.dns; may be repeated.",
+    help="Address to listen on instead of listen.dns; may be repeated.",
 )
 upstream = click.option(
     "--upstream",
     metavar="URL",
     multiple=True,
-    help="Resolver to ask, in place of upstream.servers; may be repeated.",
+    help="Upstream to ask instead of upstream.servers; may be repeated.",
 )
 state = click.option(
     "--state",

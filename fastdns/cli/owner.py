@@ -23,7 +23,10 @@ def become_owner(directory: Path) -> None:
         return
     reason = accounts.obstacle(owner)
     if reason is not None:
-        warn(f"goes on as root: it cannot become the owner of {path_text(directory)} ({reason})")
+        warn(
+            f"continues as root, because it cannot become the owner of {path_text(directory)} "
+            f"({reason})"
+        )
         return
     try:
         accounts.become(owner)

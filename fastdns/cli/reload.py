@@ -32,9 +32,9 @@ RELOAD_SECONDS = 300.0  # with many workers, each of which may wait for an upstr
 def reload(path: Path | None, state: str | None) -> int:
     """Reload the configuration without losing a query.
 
-    The daemon reads the file that `serve` was given again, with the same options. Exit status 2:
-    the configuration is wrong. Exit status 1: the daemon cannot change this while it runs, or no
-    daemon runs. In both cases nothing changes.
+    The daemon reads its configuration file again and keeps the options of `serve`. Exit status 2:
+    the configuration is not valid. Exit status 1: a change needs a restart, or no daemon runs. In
+    both cases nothing changes.
     """
     places = _places(path, state)
     pid = holder(places.lock)

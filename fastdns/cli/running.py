@@ -37,13 +37,15 @@ def pages_of_running(places: Places) -> Pages:
             f"cannot read the counters {places.counters}: {error.strerror}{gone}"
         ) from None
     except AnotherVersion as error:
-        raise FastdnsError(f"{error}: restart the daemon, or use the commands of its own") from None
+        raise FastdnsError(
+            f"{error}: restart the daemon, or use the commands of its version"
+        ) from None
     except ValueError as error:
         raise FastdnsError(str(error)) from None
     if pid and pid != pages.pid:
         raise FastdnsError(
-            f"{places.counters} is not of the daemon that runs (pid {pid}): "
-            "it has just started, or found no room for its own there"
+            f"{places.counters} does not belong to the running daemon (pid {pid}): "
+            "it has just started, or its disk was full when it started"
         )
     return pages
 

@@ -15,8 +15,8 @@ from . import options
 @options.listen
 @options.upstream
 @options.state
-@click.option("--workers", metavar="N", type=int, help="Processes that answer queries.")
-@click.option("--takeover", is_flag=True, help="Take over from the instance that runs.")
+@click.option("--workers", metavar="N", type=int, help="Number of processes that answer queries.")
+@click.option("--takeover", is_flag=True, help="Take over from the running instance.")
 def serve(**arguments: Any) -> int:
     """Answer queries until stopped (SIGTERM, Ctrl-C). Logs to standard error."""
     return command.serve(**arguments)

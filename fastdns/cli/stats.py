@@ -145,7 +145,7 @@ def _print_tables(pages: Pages, totals: dict[str, int], *, every: bool) -> None:
         console.print(table)
     written = _written(pages, totals)[A_DAY]
     if written is not None:
-        console.print(f"{in_octets(written):>{FIGURES}}  a day at this rate ({A_DAY})")
+        console.print(f"{in_octets(written):>{FIGURES}}  per day at this rate ({A_DAY})")
     if not every:
         console.print("\ncounters that are 0 are left out: fastdns stats --all shows them")
 

@@ -29,7 +29,7 @@ INDENT = 12
 @options.state
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def status(path: Path | None, state: str | None, as_json: bool) -> None:
-    """Show on one screen how the running daemon is; exit 1 when none runs."""
+    """Show the state of the running daemon on one screen; exit 1 when none runs."""
     places = load_places(path, state=state)
     become_owner(places.state_dir)
     pages = newest_pages(places)

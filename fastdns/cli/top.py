@@ -53,12 +53,12 @@ class _Seconds(click.FloatRange):
     default=1.0,
     show_default=True,
     metavar="SECONDS",
-    help="Time between two pictures; rates are of that time.",
+    help="Time between two screens; rates are averages over that time.",
 )
 def top(path: Path | None, state: str | None, interval: float) -> int:
     """Show rates, latencies, the busiest names and the upstreams, until q or Ctrl-C.
 
-    In a pipe: what happened in one interval, as plain text. Exit status 1: no daemon runs, or it
+    In a pipe: one interval, as plain text. Exit status 1: no daemon runs, or it
     has ended.
     """
     places = load_places(path, state=state)
@@ -169,7 +169,7 @@ def _busiest(places: Places) -> Busiest:
         [(name, qtype, rate) for (name, qtype), rate in in_order],
         problem=""
         if rates
-        else "none: nothing in the cache was asked for lately, or the keeper does not answer",
+        else "none: no cached name was asked for lately, or the keeper does not answer",
     )
 
 

@@ -198,7 +198,7 @@ def layout(picture: Picture, width: int, height: int) -> RenderableType:
 def _head(picture: Picture) -> list[Text]:
     """Two lines: what this is; how to leave, or what is the matter."""
     about = Text(picture.about, style="bold")
-    details = Text(f"{picture.details}; q leaves", style="dim")
+    details = Text(f"{picture.details}; q quits", style="dim")
     if picture.notice:
         details = Text(picture.notice, style="bold red")
     for line in (about, details):

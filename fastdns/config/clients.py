@@ -32,7 +32,7 @@ def parse_clients(text: str) -> Clients:
     except ValueError:
         raise ValueError(f"{describe(text)} is not an address or a prefix ({_EXAMPLE})") from None
     if isinstance(address, IPv6Address) and address.scope_id:
-        raise ValueError(f'{describe(text)}: a prefix takes no interface (try "fe80::/10")')
+        raise ValueError(f'{describe(text)}: a prefix cannot have an interface (try "fe80::/10")')
     length = int(match[2]) if match and match[2] else address.max_prefixlen
     if length > address.max_prefixlen:
         raise ValueError(
@@ -40,13 +40,13 @@ def parse_clients(text: str) -> Clients:
         )
     network = ip_network((address, length), strict=False)
     if network.network_address != address:
-        raise ValueError(f'{describe(text)} has bits behind its prefix (try "{network}")')
+        raise ValueError(f'{describe(text)} has bits beyond its prefix length (try "{network}")')
     return _plain(network)
 
 
 def _known(text: str) -> str:
     if text.lower() in _EVERYBODY:
-        return 'a prefix ("0.0.0.0/0" and "::/0" are everybody, strangers as well)'
+        return 'a prefix ("0.0.0.0/0" and "::/0" mean everybody, also strangers)'
     near = nearest(text.lower(), _WORDS, likeness=0.5)
     known = ", ".join(f'"{word}"' for word in _WORDS)
     remedy = f' (did you mean "{near}"?)' if near else f" ({_EXAMPLE})"

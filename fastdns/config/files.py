@@ -21,7 +21,7 @@ def absolute_path(text: str) -> Path:
     except UnicodeEncodeError:
         raise ValueError(f"{describe(text)} is not UTF-8 text") from None
     if "\0" in text:
-        raise ValueError(f"{describe(text)} cannot be a path")
+        raise ValueError(f"{describe(text)} contains a NUL byte")
     return Path(text)
 
 
@@ -53,7 +53,7 @@ def read_text(path: Path, *, regular: bool) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 text (octet {error.start + 1})") from None
+        raise ValueError(f"is not UTF-8 text (byte {error.start + 1})") from None
 
 
 def own_name() -> str:

@@ -69,9 +69,9 @@ def doubles(text: str) -> Iterator[str]:
             continue
         where = f"in lines {first} and {line.number}"
         if line.is_table:
-            yield f"[{line.path}] stands there twice, {where} (make them one)"
+            yield f"[{line.path}] appears twice, {where} (merge them)"
         else:
-            yield f"{line.path} is set twice, {where} (leave one)"
+            yield f"{line.path} is set twice, {where} (keep one)"
 
 
 def _numbered(table: tuple[str, ...], many: dict[tuple[str, ...], int]) -> tuple[str, ...]:

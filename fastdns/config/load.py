@@ -126,7 +126,7 @@ def _server_file_problems(config: Config) -> list[ConfigError]:
             continue
         servers, wrong = read_server_file(entry.path)
         if not servers:
-            wrong = wrong or [f"{path_text(entry.path)}: names no upstream (write one a line)"]
+            wrong = wrong or [f"{path_text(entry.path)}: contains no upstream (write one per line)"]
             problems += (ConfigError("upstream.servers", line) for line in wrong)
         problems += (own_address(s) for s in servers if config.listen.covers(s.address))
     return problems

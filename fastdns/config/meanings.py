@@ -10,8 +10,8 @@ TABLES = {
     "listen": "Addresses on which clients reach fastdns, over UDP and TCP.",
     "access": "Who may ask. The longest prefix that contains the client decides; on a tie `deny` "
     "wins. A client that is in no prefix is refused.",
-    "upstream": "The resolvers that fastdns asks for what it does not know.",
-    "cache": "What is kept, how much of it and for how long. Sizes are written "
+    "upstream": "The resolvers that fastdns asks when the cache has no answer.",
+    "cache": "How much is cached, and for how long. Sizes are written "
     '`"64MiB"` (or `"64MB"`, powers of 1000), durations `"200ms"`, `"30s"`, `"5m"`, `"1h"`, '
     '`"1d"`.',
 }
@@ -20,14 +20,14 @@ KEYS = {
     "workers": "processes that answer queries; `0` means one for each CPU. One worker answers "
     "hundreds of thousands of queries a second. Workers divide `cache.memory` among them and find "
     "each other's new answers",
-    "state_dir": "directory of what must last: the cache on disk, and the lock that keeps a second "
-    "daemon away. The default of users other than root and fastdns is `$XDG_STATE_HOME/fastdns`",
-    "run_dir": "directory of what need not last: counters, sockets, answers that are not on disk "
+    "state_dir": "directory for permanent data: the cache on disk, and a lock against a second "
+    "daemon. The default of users other than root and fastdns is `$XDG_STATE_HOME/fastdns`",
+    "run_dir": "directory for temporary data: counters, sockets, answers that are not on disk "
     "yet. If you set `state_dir` alone, it is `run` in that directory",
     "log_level": 'the lowest level that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`',
     "include": 'more files with settings: paths, or patterns like `"/etc/fastdns/conf.d/*.toml"`, '
-    "relative to this file. They are read in the order of their names; a later file wins over an "
-    "earlier one, and every one of them over this file. Only the main file may have this key",
+    "relative to this file. They are read in the order of their names; a later file overrides an "
+    "earlier one, and all of them override this file. Only the main file may have this key",
     "listen.dns": 'addresses to listen on, over UDP and TCP; `"0.0.0.0:53"` means all IPv4 '
     'addresses, `"[::]:53"` all IPv6 addresses',
     "access.allow": 'clients that may ask: addresses, prefixes (`"192.0.2.0/24"`), `"loopback"`, '
@@ -37,22 +37,23 @@ KEYS = {
     "access.refuse": 'what refused clients get: `"refused"` (REFUSED with Extended DNS Error 18, '
     'RFC 8914) or `"drop"` (no answer)',
     "upstream.servers": 'resolvers to ask: `"9.9.9.9"`, `"[2620:fe::fe]:53"`, `"tcp://9.9.9.9"`, '
-    'or `"file:/etc/fastdns/ip"`, a file with one of them a line. Empty means the resolvers of '
+    'or `"file:/etc/fastdns/ip"`, a file with one upstream a line. Empty means the resolvers of '
     "this machine",
     "upstream.strategy": '`"failover"` asks the first one that is alive, `"round-robin"` all in '
     "turn",
     "upstream.timeout": "how long one upstream may take to answer a query",
-    "upstream.attempts": "how many queries are sent upstream for one question, at most",
+    "upstream.attempts": "the most queries that fastdns sends upstream for one question",
     "upstream.trust_ad": "pass on the AD bit of the upstream. Use it only with a resolver that "
     "validates DNSSEC, over a path that you trust",
     "cache.memory": "memory for the cache, divided among the workers. If it is not set, it is a "
     "sixteenth of the memory of the machine, from 8 to 64 MiB; `fastdns check` shows it",
-    "cache.disk": 'size of the cache on disk, in `state_dir/cache`. `"0"` writes nothing to a '
-    "disk; the cache then ends with the next boot",
-    "cache.min_ttl": "a shorter TTL is raised to this when the answer arrives, also of negative "
-    "answers",
-    "cache.max_ttl": "a longer TTL is lowered to this when the answer arrives",
-    "cache.negative_max_ttl": 'how long "no such name" and "no such record" are kept, at most',
+    "cache.disk": 'size of the cache on disk, in `state_dir/cache`. `"0"` writes nothing to '
+    "disk; the cache is then lost at the next boot",
+    "cache.min_ttl": "the smallest TTL: a shorter one is raised to it when the answer arrives, "
+    "also that of a negative answer",
+    "cache.max_ttl": "the largest TTL: a longer one is lowered to it when the answer arrives",
+    "cache.negative_max_ttl": 'the longest time that "no such name" and "no such record" are '
+    "cached",
     "cache.failure_ttl": "how long a failure is remembered before the question is sent upstream "
     "again (RFC 9520)",
     "cache.stale": "how long after its TTL an answer may still be used while no upstream answers "
@@ -62,5 +63,6 @@ KEYS = {
     "cache.prefetch": "refresh an answer in the background if it is asked for in the last tenth "
     "of its TTL",
     "cache.commit_interval": "how long an answer that was asked for again may wait before it is "
-    "written to disk. A longer interval writes less to an SD card; a power cut loses what waits",
+    "written to disk. A longer interval writes less to an SD card; a power cut loses the answers "
+    "that wait",
 }

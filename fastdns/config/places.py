@@ -95,7 +95,7 @@ def which_one(places: Places) -> str:
         if places == decide():
             if SYSTEM_STATE.is_dir() and places != Places(SYSTEM_STATE, SYSTEM_RUN):
                 return "(that of the system is root's to look at: try sudo)"
-            return "(say which one with -c or --state)"
+            return "(choose one with -c or --state)"
     return "(fastdns doctor names the daemons that run)"
 
 

@@ -134,7 +134,9 @@ def whole_seconds(least: float, most: float) -> Callable[[Any, Any, Ttl], None]:
 def _disk_size(instance: Any, attribute: Any, value: Octets) -> None:
     if 0 < value < MIB:
         least = spell_size(MIB)
-        raise ValueError(f'is {spell_size(value)}; must be at least {least} (or "0": not kept)')
+        raise ValueError(
+            f'is {spell_size(value)}; must be at least {least} (or "0" for no disk cache)'
+        )
     between(Octets(0), LARGEST_MAP, spell_size)(instance, attribute, value)
 
 
@@ -144,7 +146,7 @@ def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> No
     fixed = [address for address in value if address.port]  # port 0 is another free port each time
     for address in dict.fromkeys(fixed):
         if fixed.count(address) > 1:
-            raise ValueError(f'"{address}" stands there more than once (leave one)')
+            raise ValueError(f'"{address}" is listed more than once (keep one)')
 
 
 @attrs.frozen
@@ -186,12 +188,12 @@ class Listen(Section):
 def _once(_instance: Any, _attribute: Any, value: tuple[Clients, ...]) -> None:
     for clients, count in Counter(value).items():
         if count > 1:
-            raise ValueError(f'"{clients}" stands there more than once (leave one)')
+            raise ValueError(f'"{clients}" is listed more than once (keep one)')
 
 
 def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None:
     if not value:
-        raise ValueError('is empty, so that nobody could ask (try ["loopback", "lan"])')
+        raise ValueError('is empty, so nobody could ask (try ["loopback", "lan"])')
     _once(instance, attribute, value)
 
 

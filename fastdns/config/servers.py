@@ -53,7 +53,7 @@ def parse_server(text: str) -> Server | ServerFile:
         )
     if transport is None:
         known = " or ".join(f'"{one}://"' for one in TRANSPORTS)
-        raise ValueError(f"{describe(text)} is of an unknown kind (try {known})")
+        raise ValueError(f"{describe(text)} has an unknown scheme (try {known})")
     host, port = _parse_address(
         rest, text, least_port=1, example='"9.9.9.9" or "127.0.0.1:53"', usual_port=transport.port
     )
@@ -104,7 +104,7 @@ def _parse_host(host: str, shown: str, example: str) -> IPv4Address | IPv6Addres
         raise ValueError(f'{describe(shown)} needs its interface (try "[{address}%eth0]:53")')
     if address.scope_id and not (address.is_link_local and _INTERFACE.fullmatch(address.scope_id)):
         raise ValueError(
-            f"{describe(shown)}: only a link-local address takes an interface, by its name"
+            f"{describe(shown)}: only a link-local address can have an interface, given by its name"
         )
     return address
 
@@ -113,7 +113,7 @@ def read_server_file(path: Path) -> tuple[tuple[Server, ...], list[str]]:
     """Return the upstreams that the file names and a line about each line that names none.
 
     One upstream a line; blank lines and `# comments` are left out. The usable lines are used: this
-    file is another program's to write, and an upstream fewer is better than none. Nothing is
+    file belongs to another program to write, and an upstream fewer is better than none. Nothing is
     returned from a file that cannot be read, is larger than 1 MiB or names more than 1,000
     upstreams. Does not block.
     """
@@ -132,7 +132,7 @@ def read_server_file(path: Path) -> tuple[tuple[Server, ...], list[str]]:
             server = parse_server(entry)
             if isinstance(server, ServerFile):
                 raise ValueError(
-                    f"{describe(entry)} is a file in a file (write the addresses here)"
+                    f"{describe(entry)} is a file inside a file (write the addresses here)"
                 )
         except ValueError as error:
             problems.append(f"{where}:{number}: {error}")

@@ -74,15 +74,15 @@ class FileChange:
         """Bring back what was, unless somebody has changed it since; return what was done."""
         now = look(Path(self.path))
         if now == self.before:
-            done = f"{self} is as it was before"
+            done = f"{self} is as before"
         elif now != self.after:
-            return f"left {self} alone: somebody has changed it since"
+            return f"did not touch {self}: it was changed since"
         elif self.before is None:
             os.unlink(self.path)
             done = f"removed {self}"
         else:
             put(Path(self.path), self.before)
-            done = f"brought back {self}"
+            done = f"restored {self}"
         for directory in reversed(self.made):
             with suppress(OSError):  # others have put something there
                 os.rmdir(directory)
@@ -129,7 +129,7 @@ class UnitChange:
         if not units.systemd_runs():
             return f"left {self.unit} stopped, because systemd does not run here: {self._by_hand()}"
         if not units.is_known(self.unit):
-            return f"left {self.unit} alone: it has been removed or masked since"
+            return f"did not touch {self.unit}: it was removed or masked since"
         if units.is_enabled(self.unit) and self.enabled and units.is_active(self.unit):
             return f"{self.unit} runs as it did before"
         if self.enabled:
@@ -154,7 +154,7 @@ def look(path: Path) -> Content | None:
         if stat.S_ISLNK(found.st_mode):
             return Content(link=os.readlink(path))
         if not stat.S_ISREG(found.st_mode) or found.st_size > READ_MAX:
-            raise FastdnsError(f"{path_text(path)}: is not a small file; it is left alone")
+            raise FastdnsError(f"{path_text(path)}: is not a small file; it was not touched")
         text = path.read_bytes().decode("utf-8", "surrogateescape")
     except (FileNotFoundError, NotADirectoryError):
         return None

@@ -87,7 +87,7 @@ def look_at_addresses(config: Config, running: Daemon, commands: Commands) -> It
     if running.is_told_addresses:
         yield ok(ABOUT, f"{text}, but it was started with --listen")
     else:
-        yield hint(ABOUT, f"{text}: it runs with an earlier one", commands.line("reload"))
+        yield hint(ABOUT, f"{text}: it runs with an earlier configuration", commands.line("reload"))
 
 
 def look_at_access(config: Config) -> Iterator[Finding]:
@@ -97,7 +97,7 @@ def look_at_access(config: Config) -> Iterator[Finding]:
             "access",
             f"{address} serves anybody who can reach it, because access.allow has {everybody}: "
             "an open resolver is used for attacks on others",
-            'allow = ["loopback", "lan"] under [access], with the prefixes of your own clients',
+            'allow = ["loopback", "lan"] under [access], with the prefixes of your clients',
         )
 
 
@@ -106,7 +106,7 @@ def _absent(commands: Commands, *, may_start: bool) -> Finding:
     # A file or a directory that was named is not fastdns.service's.
     if commands.options or not units.is_known(units.FASTDNS):
         return wrong(ABOUT, text, commands.line("serve"))
-    do = f"systemctl start {units.FASTDNS} (what it says: journalctl -u {units.FASTDNS} -n 20)"
+    do = f"systemctl start {units.FASTDNS} (its log: journalctl -u {units.FASTDNS} -n 20)"
     return wrong(ABOUT, text, do, Remedy(f"start {units.FASTDNS}", _start) if may_start else None)
 
 
@@ -136,8 +136,8 @@ def _over_tcp(
             return hint(
                 ABOUT,
                 f"{running} refuses new TCP connections on {address}: {after[1]} are open, which "
-                "is the limit of a client or of all; UDP goes on",
-                f"see whose they are: ss -tn state established sport = :{number}",
+                "is the limit of a client or of all; UDP still works",
+                f"see who opened them: ss -tn state established sport = :{number}",
             )
         return _silent(running, address, error, commands, how="TCP")
     return None
@@ -156,7 +156,9 @@ def _silent(
     running: Daemon, address: Address, error: OSError, commands: Commands, *, how: str
 ) -> Finding:
     if not running.pid:  # its lock is not ours to read
-        text = f"nobody answers on {address} over {how}: {said(error)}; only root sees who runs"
+        text = (
+            f"nothing answers on {address} over {how}: {said(error)}; only root can see what runs"
+        )
         return wrong(ABOUT, text, commands.as_root("doctor"))
     text = f"{running} runs, but does not answer on {address} over {how}: {said(error)}"
     if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
@@ -187,7 +189,7 @@ def _half_silent(running: Daemon, address: Address, lost: int, commands: Command
     return wrong(
         ABOUT,
         f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: the "
-        "kernel chooses a worker by the port of a query, and one worker hangs",
+        "kernel chooses a worker by the client's port, and one worker hangs",
         "see below which one" if is_root else f"{commands.as_root('doctor')} says which one",
     )
 
@@ -210,11 +212,13 @@ def _denial(
     told = " (REFUSED, Extended DNS Error 18)" if is_told else " (access.refuse is drop)"
     if may_ask:
         text = f"{address} {does} this machine{told}, but the configuration allows it"
-        return wrong(ABOUT, f"{text}: fastdns runs with an earlier one", commands.line("reload"))
+        return wrong(
+            ABOUT, f"{text}: fastdns runs with an earlier configuration", commands.line("reload")
+        )
     return wrong(
         ABOUT,
         f"{address} {does} this machine{told}: {rule}",
-        f"allow {address.host} under [access], if this machine is to be served; "
+        f"allow {address.host} under [access], if fastdns should serve this machine; "
         f"then {commands.line('reload')}",
     )
 

@@ -54,7 +54,10 @@ def _admit(path: Path | None, state: str | None, commands: Commands) -> Patient:
         running = meant(daemons(), path) if state is None else None
         return Patient(None, running, _wrong_configuration(errors.lines, running, commands))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
-    valid = ok("configuration", f"{source} is valid" if source else "there is none: all defaults")
+    valid = ok(
+        "configuration",
+        f"{source} is valid" if source else "no configuration file: all keys have their defaults",
+    )
     try:
         pid = holder(Places(config.state_dir, config.run_dir).lock)
     except FastdnsError as error:
@@ -86,11 +89,11 @@ def _wrong_configuration(
         do = f"run this as root: {commands.as_root('doctor')}"
         return tuple(hint("configuration", line, do) for line in lines)
     *others, last = lines
-    do = f"{commands.line('check')} tells when it is right; what else is wrong shows then"
+    do = f"{commands.line('check')} until it finds no error; then run doctor again"
     found = [*(wrong("configuration", line) for line in others), wrong("configuration", last, do)]
     if running is not None:
         text = (
-            f"{running} goes on with the configuration that it has; a reload refuses this one, and "
+            f"{running} still uses its last valid configuration; a reload refuses this one, and "
             "after a restart fastdns would not start"
         )
         found.append(hint(daemon.ABOUT, text))
@@ -161,8 +164,8 @@ def examine(patient: Patient) -> Iterator[Finding]:
     if os.geteuid() != 0:
         yield hint(
             "rights",
-            "only root sees whose processes hold the ports, how the keeper does, and what lies "
-            "in the daemon's directories",
+            "only root can see which processes hold the ports, whether the keeper works, and "
+            "the daemon's directories",
             commands.as_root("doctor"),
         )
 

@@ -30,11 +30,11 @@ def look(config: Config) -> Iterator[Finding]:
         yield hint(
             ABOUT,
             f"net.core.rmem_max is {in_octets(granted)}: a burst of queries may be lost",
-            f"sysctl -w net.core.rmem_max={RMEM_WANTED} (to stay: in /etc/sysctl.d)",
+            f"sysctl -w net.core.rmem_max={RMEM_WANTED} (permanently: in /etc/sysctl.d)",
         )
     if time.time() * 1000 < PLAUSIBLE_MS:
         now = time.strftime("%Y-%m-%d", time.gmtime())
-        text = f"the clock says {now}: what was cached before counts as stale"
+        text = f"the clock says {now}: older cache entries count as stale"
         yield wrong(ABOUT, text, "set it: timedatectl set-ntp true")
 
 
@@ -45,16 +45,16 @@ def _directory(config: Config) -> Finding:
         if not _is_there(place):
             above = next(one for one in place.parents if one.exists())
             if os.statvfs(above).f_flag & os.ST_RDONLY:
-                return wrong(ABOUT, f"{where} cannot be made: {above} is read-only", ELSEWHERE)
-            return ok(ABOUT, f"{where} is not there yet; fastdns makes it")
+                return wrong(ABOUT, f"{where} cannot be created: {above} is read-only", ELSEWHERE)
+            return ok(ABOUT, f"{where} does not exist yet; fastdns creates it")
         found = place.stat()
         room = os.statvfs(place)
     except OSError as error:
         return wrong(ABOUT, f"{where}: {error.strerror}", ELSEWHERE)
     if not stat.S_ISDIR(found.st_mode):
-        return wrong(ABOUT, f"{where} is no directory", ELSEWHERE)
+        return wrong(ABOUT, f"{where} is not a directory", ELSEWHERE)
     if found.st_mode & 0o300 != 0o300:
-        return wrong(ABOUT, f"{where}: its owner may not write there", f"chmod u+rwx {where}")
+        return wrong(ABOUT, f"{where}: its owner has no write permission", f"chmod u+rwx {where}")
     return _room(where, room, config)
 
 
@@ -71,11 +71,11 @@ def _room(where: str, room: os.statvfs_result, config: Config) -> Finding:
     free = room.f_bavail * room.f_frsize
     if room.f_flag & os.ST_RDONLY:
         do = f"mount -o remount,rw the file system of {where}"
-        return wrong(ABOUT, f"{where} is read-only: what is learned is lost at a restart", do)
+        return wrong(ABOUT, f"{where} is read-only: new answers are lost at a restart", do)
     if config.cache.disk and free < ROOM_MIN:
-        do = "make room, or lower cache.disk"
-        return wrong(ABOUT, f"{where}: only {in_octets(free)} are free on its disk", do)
-    return ok(ABOUT, f"{where} can be written, {in_octets(free)} are free")
+        do = "free some space, or lower cache.disk"
+        return wrong(ABOUT, f"{where}: its disk has only {in_octets(free)} free", do)
+    return ok(ABOUT, f"{where} is writable, {in_octets(free)} free")
 
 
 def _rmem_max() -> int | None:

@@ -39,7 +39,7 @@ def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Fin
         taken = {address for claim in claims for address in claim.wanted}
         free = [address for address in wanted if address not in taken]
         if free and daemon is None:
-            yield ok(ABOUT, f"{_listed(free)}: nobody else is there")
+            yield ok(ABOUT, f"{_listed(free)}: no other program listens there")
         yield from _neighbours(port, wanted, daemon)
 
 
@@ -74,11 +74,11 @@ def _is_kept_for_us(pids: Set[int]) -> bool:
 def _taken(claim: Claim, config: Config, port: Port, commands: Commands) -> Finding:
     where = f"{_listed(claim.wanted)} ({_protocols(claim.held)})"
     if claim.process is None:
-        return wrong(ABOUT, f"somebody holds {where}", "run this as root to see who")
+        return wrong(ABOUT, f"another program holds {where}", "run this as root to see who")
     text = f"{claim.process} holds {where}"
     held = [one.address for one in claim.held]
     if not set(held) <= set(claim.wanted):
-        text = f"{claim.process} has {_listed(held)}, in the way of {where}"
+        text = f"{claim.process} listens on {_listed(held)}, which conflicts with {where}"
     given_up = [one.address for one in port.bound if claim.process.pid in port.pids([one])]
     way = way_out(claim.process, held, config.listen.dns, given_up, commands)
     if way.remedy is not None and all(
@@ -99,7 +99,7 @@ def _neighbours(port: Port, wanted: Iterable[Address], daemon: int | None) -> It
         if one not in clashing and process is not None and daemon not in pids:
             beside.setdefault(process, []).append(one.address)
     for process, addresses in beside.items():
-        yield ok(ABOUT, f"{process} has {_listed(addresses)}, which is no clash")
+        yield ok(ABOUT, f"{process} listens on {_listed(addresses)}, which does not conflict")
 
 
 def _listed(addresses: Iterable[Address]) -> str:

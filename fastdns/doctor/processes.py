@@ -34,7 +34,7 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
         yield hint(
             ABOUT,
             f"{running} has {path_text(running.run_dir)} as its run_dir, and the configuration "
-            f"says {path_text(config.run_dir)}: commands do not reach it like that",
+            f"says {path_text(config.run_dir)}, so commands cannot find it",
             restart(running),
         )
     places = Places(config.state_dir, running.run_dir)
@@ -42,8 +42,8 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
     if gone is not None:
         yield wrong(
             ABOUT,
-            f"{path_text(gone)} is gone: commands do not reach fastdns, and what it has learned "
-            "last is lost when it ends",
+            f"{path_text(gone)} is gone: commands cannot reach fastdns, and its newest answers "
+            "are lost when it stops",
             restart(running),
         )
     with ThreadPoolExecutor(3) as pool:  # each takes its seconds only when something hangs
@@ -57,7 +57,7 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
         yield _silent_supervisor(running)
     if is_of_another_version(places.counters):
         text = (
-            f"{running} is of another version: stats and top of this one cannot read its counters"
+            f"{running} is another version: this version's stats and top cannot read its counters"
         )
         yield hint(ABOUT, text, restart(running))
 
@@ -84,8 +84,8 @@ def _supervisor_hangs(places: Places) -> bool:
 def _silent_supervisor(running: Daemon) -> Finding:
     return wrong(
         ABOUT,
-        f"the supervisor (pid {running.pid}) hangs: answers go on, but nothing is reloaded, "
-        "and nobody replaces a worker that dies",
+        f"the supervisor (pid {running.pid}) hangs: queries are still answered, but it cannot "
+        "reload or replace a worker that dies",
         restart(running),
     )
 
@@ -116,21 +116,22 @@ def _silent_workers(places: Places, running: Daemon) -> list[Silent]:
 def _silent_worker(one: Silent) -> Finding:
     return wrong(
         ABOUT,
-        f"the worker (pid {one.pid}) hangs: it has shown no sign of life for {one.seconds:.0f} s, "
-        "and queries that reach it wait",
-        f"kill -9 {one.pid} (another one takes over, and answers what waits)",
+        f"the worker (pid {one.pid}) hangs: it has not responded for {one.seconds:.0f} s, "
+        "and its queries wait",
+        f"kill -9 {one.pid} (another one takes over and answers them)",
     )
 
 
 def _silent_keeper(running: Daemon) -> Finding:
     keeper = running.keeper
     if keeper is None:
-        text = "there is no keeper just now: nothing that is learned is saved to the disk"
-        return wrong(ABOUT, text, f"what it says: journalctl -u {units.FASTDNS} -n 20")
+        text = "no keeper runs at the moment: new answers are not saved to disk"
+        return wrong(ABOUT, text, f"see its log: journalctl -u {units.FASTDNS} -n 20")
     return wrong(
         ABOUT,
-        f"the keeper (pid {keeper}) hangs: answers go on, and nothing new is saved to the disk",
-        f"kill -9 {keeper} (another one takes over without a loss)",
+        f"the keeper (pid {keeper}) hangs: queries are still answered, but new answers are not "
+        "saved to disk",
+        f"kill -9 {keeper} (another one takes over and loses nothing)",
     )
 
 

@@ -82,7 +82,7 @@ class Record:
             sync_directory(self._path.parent)
         except OSError as error:
             raise FastdnsError(
-                f"{self._path}: cannot be written: {error.strerror}; nothing more is changed"
+                f"{self._path}: cannot be written: {error.strerror}; doctor changes nothing more"
             ) from None
 
 
@@ -115,7 +115,9 @@ def _read(path: Path) -> list[Change]:
             found = os.fstat(stream.fileno())
             # It says what root is to write where: it has to be root's own.
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
-                raise FastdnsError(f"{path}: others than root can write it; look at it, remove it")
+                raise FastdnsError(
+                    f"{path}: users other than root can write it; check it, then remove it"
+                )
             data = json.loads(stream.read())
     except FileNotFoundError:
         return []
@@ -130,7 +132,7 @@ def _read(path: Path) -> list[Change]:
     except (AttributeError, KeyError, TypeError, ValueError):
         raise FastdnsError(
             f"{path}: is not a record of this version of `fastdns doctor`; "
-            "look what it names, undo that by hand, and remove the file"
+            "undo by hand what it lists, then remove the file"
         ) from None
 
 

@@ -46,7 +46,7 @@ def manager(path: Path = RESOLV_CONF) -> str | None:
             if mark.lower() in where.lower():
                 return name
     if path.is_symlink():
-        return f"whoever writes {target}"
+        return f"the program that writes {target}"
     if names_stub(path):
         return RESOLVED
     return _dhcp_client()

@@ -51,19 +51,19 @@ def _look(config: Config, daemon: int | None, commands: Commands) -> Finding:
         return hint(ABOUT, f"{resolv.RESOLV_CONF} names no nameserver", point)
     if resolv.names_stub() and not units.is_active(RESOLVED) and not _answers(STUB.host):
         do = f"ln -sf {resolv.UPLINK_RESOLV_CONF} {resolv.RESOLV_CONF}"
-        text = f"{resolv.RESOLV_CONF} names systemd-resolved's stub, where nobody answers"
+        text = f"{resolv.RESOLV_CONF} names systemd-resolved's stub, which does not answer"
         return wrong(ABOUT, text, do)
     host = _host_in_use(config)
     if host is None:
-        text = f"this machine itself asks {named[0]}, not fastdns (to change: {point})"
+        text = f"this machine's resolver is {named[0]}, not fastdns (to change that: {point})"
         return ok(ABOUT, text)
     if daemon is not None:
         through = ", through systemd-resolved" if host not in named else ""
-        return ok(ABOUT, f"this machine itself asks fastdns ({host}){through}")
+        return ok(ABOUT, f"this machine's resolver is fastdns ({host}){through}")
     if _answers(host):
-        return ok(ABOUT, f"this machine itself asks {host}, where another program answers now")
-    do = f"start fastdns, or take that back: {commands.line('doctor --undo')}"
-    return wrong(ABOUT, f"this machine itself asks {host}, where nobody answers", do)
+        return ok(ABOUT, f"this machine's resolver is {host}, where another program answers now")
+    do = f"start fastdns, or undo that: {commands.line('doctor --undo')}"
+    return wrong(ABOUT, f"this machine's resolver is {host}, where nothing answers", do)
 
 
 def is_pointed(config: Config) -> bool:
@@ -76,13 +76,13 @@ def pointing(config: Config) -> Remedy:
     host = _own_host(config)
     if not probe.resolves(Address(host, 53)):
         raise FastdnsError(
-            f"fastdns at {host}:53 does not answer from an upstream yet: nothing is pointed there"
+            f"fastdns at {host}:53 does not answer from an upstream yet, so nothing was changed"
         )
     manager = resolv.manager()
     if manager == resolv.RESOLVED:
         return _by_resolved(config, host)
     if manager is not None:
-        how = _HOW.get(manager, "nameserver {host} as that program's settings allow it")
+        how = _HOW.get(manager, "set nameserver {host} in that program's settings")
         first = "" if config.upstream.servers else f"{_keep_upstreams(config)}; then "
         raise FastdnsError(
             f"{resolv.RESOLV_CONF} is written by {manager}, which would undo a change: "
@@ -109,7 +109,7 @@ def _by_file(config: Config, host: str) -> Remedy:
             _check_for_loop(host)
         return f"{resolv.RESOLV_CONF} names {host}"
 
-    behind = f"; behind it stays {', '.join(others)}, which fastdns asks" if others else ""
+    behind = f"; {', '.join(others)} stays behind it, because fastdns asks it" if others else ""
     return Remedy(f"write nameserver {host} into {resolv.RESOLV_CONF}{behind}", apply)
 
 
@@ -127,14 +127,14 @@ def _by_resolved(config: Config, host: str) -> Remedy:
         with record.all_or_nothing():
             record.make(FileChange.of(DROP_IN, Content(text), reader=RESOLVED))
             if not _in_time(lambda: host in resolv.nameservers(resolv.UPLINK_RESOLV_CONF)):
-                raise FastdnsError(f"systemd-resolved has not taken {DROP_IN}: taken back")
+                raise FastdnsError(f"systemd-resolved did not accept {DROP_IN}; that was undone")
             _check_upstreams(config, keep)
             _check_for_loop(host)
             if resolv.names_stub() and not _in_time(lambda: probe.resolves(STUB)):
-                raise FastdnsError("systemd-resolved does not get answers like that: taken back")
+                raise FastdnsError("systemd-resolved gets no answers that way; that was undone")
         return f"systemd-resolved asks {host}"
 
-    return Remedy(f"have systemd-resolved ask {host} for all names ({DROP_IN})", apply)
+    return Remedy(f"make systemd-resolved ask {host} for all names ({DROP_IN})", apply)
 
 
 def _check_upstreams(config: Config, keep: str) -> None:
@@ -146,7 +146,7 @@ def _check_upstreams(config: Config, keep: str) -> None:
         return
     own = config.listen.dns
     if not system_servers(resolv.RESOLV_CONF, resolv.UPLINK_RESOLV_CONF, own):
-        raise FastdnsError(f"fastdns would lose its upstreams, so that was taken back: {keep}")
+        raise FastdnsError(f"fastdns would lose its upstreams, so that was undone: {keep}")
 
 
 def _check_for_loop(host: str) -> None:
@@ -154,8 +154,8 @@ def _check_for_loop(host: str) -> None:
     time.sleep(TAKEN_IN_SECONDS)
     if not probe.resolves(Address(host, 53)):
         raise FastdnsError(
-            f"fastdns at {host}:53 gets no answers like that, so that was taken back: does an "
-            "upstream of its ask whom this machine asks? Name others in upstream.servers"
+            f"fastdns at {host}:53 gets no answers that way, so that was undone: does one of "
+            "its upstreams ask this machine's resolver? Name others in upstream.servers"
         )
 
 
@@ -172,7 +172,9 @@ def _own_host(config: Config) -> str:
     near = {"0.0.0.0": "127.0.0.1", "::": "::1"}
     hosts = [near.get(one.host, one.host) for one in at_port]
     if not hosts:
-        raise FastdnsError("fastdns listens on no address at port 53: nothing can be pointed there")
+        raise FastdnsError(
+            "fastdns does not listen on port 53, so it cannot be this machine's resolver"
+        )
     return next((one for one in hosts if one in near.values()), hosts[0])
 
 

@@ -28,7 +28,7 @@ DNSMASQ_DROP_IN = Path("/etc/dnsmasq.d/fastdns.conf")
 DNSMASQ_FILES = (Path("/etc/dnsmasq.conf"), Path("/etc/dnsmasq.d"))
 DHCP_PORTS = (67, 547)
 ELSEWHERE = "or name other addresses in listen.dns"
-MARK = "# Written by `fastdns doctor --fix`; `fastdns doctor --undo` takes it back.\n"
+MARK = "# Written by `fastdns doctor --fix`; `fastdns doctor --undo` removes it.\n"
 # Resolvers and servers that have no other work than DNS, by their units in Debian.
 STOPPABLE = re.compile(
     r"(named|bind9|unbound|pdns-recursor|pdns|dnsdist|kresd@\w+|knot-resolver|smartdns"
@@ -73,7 +73,7 @@ def _any(process: Process, lost: Sequence[Address] = ()) -> Way:
     if process.pid == 1:
         return Way("systemctl list-sockets shows which unit has systemd hold it; disable that one")
     if process.name == "docker-proxy":
-        return Way(f"docker ps --filter publish=53 names the container: stop it, {ELSEWHERE}")
+        return Way(f"docker ps --filter publish=53 shows the container: stop it, {ELSEWHERE}")
     if process.name.startswith("fastdns") or "fastdns serve" in process.command:
         how = disable if is_service else f"kill {process.pid}"
         return Way(f"another fastdns, with another state_dir: {how}, {ELSEWHERE}")
@@ -89,7 +89,7 @@ def _cut_off(lost: Sequence[Address]) -> str:
         return ""
     where = " and ".join(map(str, lost))
     return (
-        f"; OTHER MACHINES that ask it at {where} have no DNS then, because fastdns does not "
+        f"; OTHER MACHINES that use it at {where} then have no DNS, because fastdns does not "
         f"listen there (to serve them: {SERVE_ALL} in the configuration)"
     )
 
@@ -104,7 +104,7 @@ def _stop_for_good(unit: str, lost: Sequence[Address]) -> Remedy | None:
 
     asks = f"stop {unit} and keep it from starting with the system"
     its_own = "zones" if _AUTHORITATIVE.fullmatch(unit) else "local names, rules for domains, lists"
-    asks += f" (what it answers by itself is gone then: {its_own}){_cut_off(lost)}"
+    asks += f" (it no longer answers itself: {its_own}){_cut_off(lost)}"
     return Remedy(asks, apply)
 
 
@@ -125,15 +125,15 @@ def _resolved(addresses: Sequence[Address], lost: Sequence[Address]) -> Way:
             record.make(FileChange.of(RESOLVED_DROP_IN, after, reader=RESOLVED, needs_port=True))
             if not _has_left(addresses):
                 raise FastdnsError(
-                    "systemd-resolved keeps the port, so that was taken back; another file says "
-                    "so: systemd-analyze cat-config systemd/resolved.conf"
+                    "systemd-resolved keeps the port, so that was undone; another file overrides "
+                    "it: systemd-analyze cat-config systemd/resolved.conf"
                 )
             if names_stub(RESOLV_CONF):
                 link = Content(link=str(UPLINK_RESOLV_CONF))
                 record.make(FileChange.of(RESOLV_CONF, link))
-        return f"systemd-resolved has no stub any more; its other work goes on{_cut_off(lost)}"
+        return f"systemd-resolved has freed the port; the rest of it still works{_cut_off(lost)}"
 
-    asks = f"have systemd-resolved leave the port ({shown}) and restart it{_cut_off(lost)}"
+    asks = f"make systemd-resolved free the port ({shown}) and restart it{_cut_off(lost)}"
     return Way(do, Remedy(asks, apply))
 
 
@@ -159,8 +159,8 @@ def _dnsmasq_of_others(process: Process) -> Way | None:
         )
     if "libvirt" in unit + command or "lxc" in unit + command or "incus" in command:
         return Way(
-            "it serves virtual machines on a bridge of theirs: name addresses in listen.dns "
-            "in place of 0.0.0.0 and [::]"
+            "it serves virtual machines on their own bridge: name addresses in listen.dns "
+            "instead of 0.0.0.0 and [::]"
         )
     return _any(process)
 
@@ -176,7 +176,7 @@ def _dnsmasq(
         return Way(f"systemctl disable --now {DNSMASQ}", _stop_for_good(DNSMASQ, lost))
     if all(ip_address(one.host.partition("%")[0]).is_loopback for one in wanted):
         return Way(
-            "it is this network's DHCP server and tells clients to ask it: have fastdns serve "
+            "it is this network's DHCP server and tells clients to ask it: make fastdns serve "
             f"them ({SERVE_ALL}), then {commands.line('doctor --fix')} again"
         )
     settings = _dns_off(text)
@@ -189,12 +189,14 @@ def _dnsmasq(
         with record.all_or_nothing():
             record.make(FileChange.of(DNSMASQ_DROP_IN, after, reader=DNSMASQ, needs_port=True))
             if not units.is_active(DNSMASQ):
-                raise FastdnsError(f"{DNSMASQ} does not start like that: journalctl -u {DNSMASQ}")
+                raise FastdnsError(
+                    f"{DNSMASQ} does not start with that change: journalctl -u {DNSMASQ}"
+                )
         return f"dnsmasq serves DHCP only{_cut_off(lost)}"
 
     asks = (
-        "have dnsmasq serve DHCP only and send its clients to fastdns "
-        f"({' and '.join(settings)}); what it answers by itself is gone then: "
+        "make dnsmasq serve DHCP only and send its clients to fastdns "
+        f"({' and '.join(settings)}); names that it answers itself no longer work: "
         f"names of DHCP clients, local names, rules for domains{_cut_off(lost)}"
     )
     return Way(do, Remedy(asks, apply))

@@ -21,8 +21,8 @@ def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool
     if first is not None and not units.is_active(units.FASTDNS):
         # Nothing at all then: what is taken back in part may name a resolver that cannot start.
         say(
-            f"not undone: {first}: fastdns (pid {daemon}) runs and has the port; "
-            "stop it, then undo again"
+            f"not undone: {first}: fastdns (pid {daemon}) still holds the port; "
+            "stop it, then run --undo again"
         )
         return False
     failed: list[str] = []

@@ -70,6 +70,8 @@ def _run(*arguments: str, seconds: float = SECONDS) -> subprocess.CompletedProce
             stdin=subprocess.DEVNULL,
         )
     except subprocess.TimeoutExpired:
-        raise FastdnsError(f"systemctl {' '.join(arguments)}: no end after {seconds:g} s") from None
+        raise FastdnsError(
+            f"systemctl {' '.join(arguments)}: did not end within {seconds:g} s"
+        ) from None
     except OSError as error:
         raise FastdnsError(f"cannot run systemctl: {error.strerror}") from None

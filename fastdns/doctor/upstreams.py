@@ -29,7 +29,7 @@ FOLLOWS_SECONDS = 2.5  # within which workers follow a file that names upstreams
 PAUSE_SECONDS = 0.1
 TCP_SECONDS = 2.0
 SHOWN_MAX, NAME_OCTETS = UPSTREAM_TABLE
-UNKNOWN = Meaning("", "it does not resolve for this machine", "see what it says itself")
+UNKNOWN = Meaning("", "it does not resolve for this machine", "see its own log")
 NAME_ONE = 'servers = ["9.9.9.9"] under [upstream]'
 
 
@@ -85,10 +85,10 @@ def _refuses_tcp(server: Server) -> str | None:
 def _without_tcp(found: Sequence[tuple[Server, str]], *, some_take_it: bool) -> Iterator[Finding]:
     for server, why in found:
         text = (
-            f"{server} answers over UDP, but not over TCP ({why}): answers too large for UDP, as "
-            "with DNSSEC or many addresses, cannot be had from it"
+            f"{server} answers over UDP, but not over TCP ({why}): it cannot give answers "
+            "that are too large for UDP (DNSSEC, many addresses)"
         )
-        do = f"let this machine reach port {server.address.port} of it over TCP (a firewall?)"
+        do = f"allow TCP from this machine to its port {server.address.port} (a firewall?)"
         yield (hint if some_take_it else wrong)(ABOUT, text, f"{do}, or name another upstream")
 
 
@@ -118,7 +118,7 @@ def _asked(
     if not named.servers or not _differ(used, named.servers):
         return attrs.evolve(named, servers=used), None
     asked = Asked(used, "from an earlier configuration", change)
-    text = f"{running} asks {_listed(used)}; {_other(named)}: it runs with an earlier one"
+    text = f"{running} asks {_listed(used)}; {_other(named)}: it runs with an earlier configuration"
     return asked, hint(ABOUT, text, commands.line("reload"))
 
 
@@ -180,10 +180,12 @@ def _ask(server: Server, timeout: Seconds, asked: Asked) -> Finding:
             reply, has_edns = probe.ask_upstream(server, probe.ROOT_NS, max(timeout, 1.0))
         except OSError as error:
             problem = f"does not answer: {said(error)}"
-            other = "see that this machine reaches it"
+            other = "check that this machine can reach it"
         else:
             if reply.is_good:
-                without = "" if has_edns else "; it takes no EDNS, so fastdns asks it without"
+                without = (
+                    "" if has_edns else "; it does not support EDNS, so fastdns asks it without"
+                )
                 text = f"{server} answers, in {in_time(reply.seconds)}{without}"
                 return ok(ABOUT, f"{text} ({asked.source})")
             meaning = MEANINGS.get(reply.rcode, UNKNOWN)

@@ -62,7 +62,7 @@ def obstacle(account: Account) -> str | None:
         os.waitpid(child, 0)
     if said == b"0":
         return None
-    return os.strerror(int(said)) if said else "the attempt did not end well"
+    return os.strerror(int(said)) if said else "the attempt failed"
 
 
 def _may_give_files_away() -> bool:

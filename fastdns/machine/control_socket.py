@@ -82,5 +82,5 @@ def ask(path: Path, request: str, seconds: float) -> list[tuple[str, str]]:
     """
     lines = answer_to(path, request, seconds).splitlines()
     if not lines:
-        raise ConnectionError("it hung up")
+        raise ConnectionError("it closed the connection")
     return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]

@@ -23,18 +23,20 @@ def prepare(places: Places) -> Account | None:
     if os.geteuid() == 0:
         account = owner(places.state_dir) or own_account()
     if account is not None and (reason := obstacle(account)) is not None:
-        log.warning("runs as root: it cannot become user %s (%s)", name_of(account.uid), reason)
+        log.warning(
+            "running as root, because it cannot become user %s (%s)", name_of(account.uid), reason
+        )
         account = None
     for directory in (places.state_dir, places.run_dir):
         if os.path.exists(directory) and not directory.is_dir():
-            raise StartError(f"{directory} is no directory; choose another place with --state DIR")
+            raise StartError(f"{directory} is not a directory; choose another one with --state DIR")
         try:
             directory.mkdir(parents=True, exist_ok=True)
             if account is not None:
                 _hand_over(directory, account)
         except OSError as error:
             raise StartError(
-                f"{directory}: {error.strerror}; choose another place with --state DIR"
+                f"{directory}: {error.strerror}; choose another directory with --state DIR"
             ) from error
     return account
 
@@ -47,8 +49,8 @@ def check(places: Places) -> None:
     for directory in (places.state_dir, places.run_dir):
         if not os.access(directory, os.W_OK | os.X_OK):
             raise StartError(
-                f"{directory}: user {name_of(os.getuid())}, under whom fastdns runs, "
-                f"cannot write there; choose another place with --state DIR"
+                f"{directory}: fastdns runs as user {name_of(os.getuid())}, which "
+                f"cannot write there; choose another directory with --state DIR"
             )
 
 

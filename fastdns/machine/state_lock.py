@@ -42,7 +42,7 @@ def lock(places: Places, account: Account | None) -> int:
             raise StartError(
                 f"{places.state_dir} is in use by another fastdns (pid {pid}); "
                 f"stop that one, take over from it with --takeover, "
-                f"or choose another place with --state DIR"
+                f"or choose another directory with --state DIR"
             )
     if account is not None:
         os.fchown(descriptor, account.uid, account.gid)

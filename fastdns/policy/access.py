@@ -64,7 +64,7 @@ def rule_for(
     section: schema.Access, lan: Lan, client: IPv4Address | IPv6Address
 ) -> tuple[bool, str]:
     """Return whether a client may ask, and the rule that says so, for a message."""
-    longest, may_ask, rule = -1, False, "access.allow does not have it"
+    longest, may_ask, rule = -1, False, "access.allow does not contain it"
     for key, entries in (("allow", section.allow), ("deny", section.deny)):
         for one in entries:
             for network in _networks(one, lan):

@@ -96,7 +96,7 @@ class Admission:
         if self._tells and self._section.knows_lan and not self._has_complained:
             self._has_complained = True
             log.warning(
-                '"lan" in access is %s: netlink says nothing about the network (%s)',
+                '"lan" in access is %s: netlink cannot be read (%s)',
                 self._lan,
                 error.strerror or error,
             )

@@ -110,7 +110,7 @@ class Child:
             time.sleep(KILL_SECONDS / 100)
         if self.code is None:
             self.late_at, self.is_stuck = math.inf, True
-            log.error("the %s was killed and does not end: it waits for a device", self)
+            log.error("the %s was killed but does not end: it waits for a device", self)
         return self.code is not None
 
     def reap(self) -> bool:
@@ -146,7 +146,7 @@ class Child:
         """Log how it ended."""
         code = self.code or 0
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        log.error("the %s ended %s; another takes over", self, how)
+        log.error("the %s ended %s; another one takes over", self, how)
 
     @property
     def is_running(self) -> bool:

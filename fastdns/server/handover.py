@@ -148,7 +148,7 @@ class Handover:
         try:
             successor.give(self._lock, sockets, environment)
         except OSError as error:
-            log.warning("pid %d does not get the sockets: %s", successor.pid, error)
+            log.warning("cannot hand the sockets over to pid %d: %s", successor.pid, error)
             caller.say(ERROR, "the sockets cannot be handed over")
             successor.close()
             return
@@ -162,7 +162,7 @@ class Handover:
         if said is None:
             return
         if said != STOP:
-            log.warning("pid %d gave up taking over", successor.pid)
+            log.warning("pid %d stopped taking over", successor.pid)
             self.end()
             self._give_up()
             return

@@ -24,7 +24,7 @@ PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
 REWRITE_SECONDS = 3600.0  # between two times that a full file is written anew
 COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
-HUNG = "has sent a look-up round in a circle"
+HUNG = "made a look-up run in a loop"
 KEPT_PAGES = 128  # that LMDB may keep in memory between two commits: a household's commit has fewer
 CRASHES = 2  # of the keeper, over an environment in which nothing is found
 # Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
@@ -60,7 +60,7 @@ class Trouble:
         if not is_usual and now - self._said_at >= SAY_SECONDS:
             self._said_at, self._was_said = now, True
             log.warning(
-                "disk cache %s: %s; until that is mended, new answers are kept in memory only",
+                "disk cache %s: %s; until this is fixed, new answers are kept in memory only",
                 self._place,
                 _text(files.cause_of(error, self._place)),
             )
@@ -173,7 +173,7 @@ class KeeperStore:
         try:
             if self._store is not None and not self._store.is_in_place():
                 self._close_store()
-                log.warning("%s was removed or replaced by somebody; opened anew", self._place)
+                log.warning("%s was removed or replaced; opened the new one", self._place)
                 self._open()
                 self._control.advance_generation()
         except TROUBLE as error:
@@ -211,13 +211,13 @@ class KeeperStore:
         except LmdbError:
             return False
         self._control.advance_generation()  # workers open it anew, with the new size
-        log.info("%s is full to the last page and was given some more", self._place)
+        log.info("%s was full; its size limit was raised a little", self._place)
         return True
 
     def shrink(self, store: Store, now: float) -> None:
         """Have the file as small as its map is to be, once what it holds is."""
         if store.is_oversized() and self._write_anew(store, now):
-            log.info("%s has been brought down to the size of cache.disk", self._place)
+            log.info("%s was shrunk to the size of cache.disk", self._place)
 
     def rewrite(self, store: Store, now: float) -> bool:
         """Write a file anew in which nothing can be written any more; False: not again so soon.
@@ -229,7 +229,7 @@ class KeeperStore:
         self._rewritten_at = now
         if not self._write_anew(store, now):
             return False
-        log.info("%s was full to the last page and has been written anew", self._place)
+        log.info("%s was full and was rewritten", self._place)
         return True
 
     def _write_anew(self, store: Store, now: float) -> bool:
@@ -254,7 +254,7 @@ class KeeperStore:
         if now - self._told_damage_at >= SAY_SECONDS:
             self._told_damage_at = now
             log.warning(
-                "%s: %d of its entries cannot be read any more and were removed; the others stay",
+                "%s: %d of its entries could not be read and were removed; the others stay",
                 self._place,
                 entries,
             )
@@ -271,7 +271,7 @@ class KeeperStore:
         try:
             reason = examination.finish()
             if reason is None and self._crashes >= CRASHES:
-                reason = "ended the keeper again and again"
+                reason = "made the keeper crash repeatedly"
             if reason is None and self._control.condemned:
                 reason = HUNG
             if reason is not None:
@@ -311,9 +311,9 @@ class KeeperStore:
     def _acquit(self, damaged: int, now: float) -> None:
         if damaged:
             self.wants_sweep = True
-            log.warning("%s holds %d damaged entries, which are removed", self._place, damaged)
+            log.warning("%s has %d damaged entries; they are removed", self._place, damaged)
         else:
-            log.info("%s was suspected of damage; it has none", self._place)
+            log.info("%s was checked for damage; it has none", self._place)
         self._open(examined=True)
         assert self._store is not None
         with self.writing():
@@ -330,7 +330,7 @@ class KeeperStore:
         else:
             aside = files.put_aside(self._place)
         log.error(
-            "%s %s; put aside as %s, which you may delete; the disk cache begins anew",
+            "%s %s; moved to %s, which you may delete; the disk cache starts empty",
             *(self._place, reason, aside),
         )
         self._counters.add("disk_set_aside_total")

@@ -29,7 +29,7 @@ class Brake(logging.Filter):
         wording = str(record.msg)
         count = self._counts[wording] = self._counts.get(wording, 0) + 1
         if count == LINES_A_MINUTE:
-            record.msg = f"{wording} (more like this within the minute are left out)"
+            record.msg = f"{wording} (similar lines are left out for up to a minute)"
         return count <= LINES_A_MINUTE
 
 

@@ -240,7 +240,7 @@ class Roles:
         except OSError as error:
             if role.is_required:
                 raise
-            log.error("no %s: %s", role.name, error)
+            log.error("cannot start a %s: %s", role.name, error)
             post.vacate(0.0)
             return
         if post.child is None:
@@ -251,7 +251,7 @@ class Roles:
         while not successor.is_settled and time.monotonic() < until:
             yield until
         if role.is_required and not successor.is_ready:
-            raise OSError("a new one did not start; the log says why")
+            raise OSError("the new one did not start; the log says why")
         if post.successor is successor:
             replaced = post.child
             post.take(successor)
@@ -294,7 +294,7 @@ class Roles:
         except OSError as error:
             if role.is_required and not after_death:
                 raise
-            log.error("no %s: %s", role.name, error)
+            log.error("cannot start a %s: %s", role.name, error)
             post.vacate(0.0)
             return None
         post.take(child)
@@ -320,7 +320,7 @@ class Roles:
                 break
             self._mourn(role, child)  # the next one leaves alone what this one died of
             self._fill(role, number, after_death=False)
-        raise StartError(f"the {role.name} did not start; its last lines above say why")
+        raise StartError(f"the {role.name} did not start; its last log lines above say why")
 
     def _let_go(self, child: Child | None) -> None:
         if child is not None:
@@ -391,4 +391,4 @@ def _tell_ready(child: Child) -> None:
     if child.is_ready:
         log.info("%s serves in its place", child)
     else:
-        log.error("no %s: it did not start; its last lines above say why", child.name)
+        log.error("the %s did not start; its last log lines above say why", child.name)

@@ -51,7 +51,7 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
     if not sources.servers:
         if config.upstream.servers:
             raise Refused(no_upstream(config))
-        log.warning("%s; serving what is held until then", no_upstream(config))
+        log.warning("%s; until then fastdns answers from its cache only", no_upstream(config))
     return Settings(config, sources, _listeners_for(former, config))
 
 
@@ -90,9 +90,7 @@ def warn_of_open_addresses(config: Config, former: Config | None = None) -> None
     before = set(open_addresses(former)) if former else set()
     for address, everybody in open_addresses(config):
         if (address, everybody) not in before:
-            log.warning(
-                "%s serves anybody who can reach it: access.allow has %s", address, everybody
-            )
+            log.warning("%s is an open resolver: access.allow has %s", address, everybody)
 
 
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:
@@ -103,8 +101,8 @@ def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int
         raise Refused('cache.disk cannot change from or to "0" while fastdns runs; ' + RESTART)
     if config.worker_count > most_workers:
         raise Refused(
-            f"workers: {config.worker_count} are more than the {most_workers} for which there is "
-            f"room while fastdns runs; {RESTART}"
+            f"workers: {config.worker_count} are more than the {most_workers} that are "
+            f"possible without a restart; {RESTART}"
         )
 
 
@@ -160,7 +158,7 @@ def _widened(known: Listener, workers: int, undo: ExitStack) -> Listener:
         added = bind_more(known.address, known.udp[0], workers - count)
     except OSError as error:
         raise Refused(
-            f"workers: another socket for {known.address} cannot be bound ({error.strerror}) "
+            f"workers: cannot bind another socket for {known.address} ({error.strerror}) "
             f"while fastdns runs; {RESTART}"
         ) from error
     for one in added:

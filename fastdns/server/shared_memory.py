@@ -104,7 +104,9 @@ class Maker:
         """Make them for so many workers, and counters for as many as there may ever be."""
         places = self._places
         if is_of_another_version(places.counters):
-            log.info("%s: of another version of fastdns, begun anew", places.counters)
+            log.info(
+                "%s: written by another version of fastdns, so it starts empty", places.counters
+            )
         slots = WORKER_SLOT + max(workers, most_workers) + SPARE_SLOTS
         pages = self.in_file(
             lambda path: Pages.create(path, slots=slots, started_at=time.time()),
@@ -139,8 +141,8 @@ class Maker:
             if not self._has_warned:
                 self._has_warned = True
                 log.warning(
-                    "%s: %s; commands do not reach this daemon, and a crash costs its newest "
-                    "answers: make room there and restart it",
+                    "%s: %s; commands do not reach this daemon, and a crash loses its newest "
+                    "answers: free some space there and restart it",
                     path,
                     error.strerror,
                 )

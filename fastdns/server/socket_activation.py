@@ -111,11 +111,11 @@ def handed(name: str, descriptor: int) -> Handed | None:
         found = socket.socket(fileno=descriptor)
     except OSError:
         os.close(descriptor)
-        log.warning("%s: is no socket, and is closed", name)
+        log.warning("%s: is not a socket; closed", name)
         return None
     if problem := _problem(found):
         found.close()
-        log.warning("%s: %s, and is closed", name, problem)
+        log.warning("%s: %s; closed", name, problem)
         return None
     found.setblocking(False)
     return Handed(name, found, bound_address(found))
@@ -136,7 +136,7 @@ def store_name(address: Address, kind: socket.SocketKind, number: int) -> str:
 
 def _problem(found: socket.socket) -> str:
     if found.family not in (socket.AF_INET, socket.AF_INET6):
-        return "is no socket of IPv4 or IPv6"
+        return "is not an IPv4 or IPv6 socket"
     if found.type not in _KINDS:
         return "is neither a UDP nor a TCP socket"
     if found.type == socket.SOCK_STREAM and not found.getsockopt(

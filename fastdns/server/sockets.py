@@ -104,7 +104,7 @@ def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listener]:
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
             if missing and listen == Listen() and address.host == "::1":
-                log.warning("no IPv6 here: not listening on %s", address)
+                log.warning("this machine has no IPv6: not listening on %s", address)
                 continue
             raise StartError(why_not(address, error)) from error
     return bound
@@ -134,7 +134,9 @@ def _adopt(
     if strange:
         if not all(taken.values()):
             log.warning(
-                "%s: who opened it has opened no %s socket", address, "TCP" if udp else "UDP"
+                "%s: has no %s socket; the program that opened this address did not open one",
+                address,
+                "TCP" if udp else "UDP",
             )
         listening = tcp[0].bound if tcp else None
         return Listener(service, asked, address, bound, listening, (), strange[0])
@@ -238,7 +240,9 @@ def steer(listener: Listener, workers: Sequence[int]) -> None:
         try:
             listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, attached)
         except OSError as error:  # then what others are sent waits until somebody reads it
-            log.warning("%s: cannot steer queries to workers: %s", listener.address, error.strerror)
+            log.warning(
+                "%s: cannot balance queries between workers: %s", listener.address, error.strerror
+            )
 
 
 def end_steering(listener: Listener) -> None:

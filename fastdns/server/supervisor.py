@@ -74,7 +74,7 @@ def run(
     if not sources.servers:
         if config.upstream.servers:
             raise StartError(no_upstream(config))
-        log.warning("%s; serving what is held until then", no_upstream(config))
+        log.warning("%s; until then fastdns answers from its cache only", no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
     preload.import_late()  # here, so that all processes share it
@@ -329,8 +329,8 @@ class Supervisor:
 
 def _outdated(entries: int) -> str:
     return (
-        f"the upstreams are others: {entries} entries of the cache are asked for again when they "
-        f"are wanted, and told as stale while no upstream answers"
+        f"the upstreams have changed: {entries} entries of the cache are asked for again when they "
+        f"are next needed; while no upstream answers, they are served as stale"
     )
 
 

@@ -78,7 +78,7 @@ class Manager:
 
     def stopping(self) -> None:
         """We have been told to stop."""
-        self._tell("STOPPING=1", "STATUS=sending what is under way")
+        self._tell("STOPPING=1", "STATUS=stopping: sending the last answers")
 
     def alive(self) -> None:
         """The watchdog's: we serve still."""
@@ -114,9 +114,7 @@ class Manager:
                 socket.send_fds(self._connect(), message, descriptors)
         except OSError as error:
             if not self._is_deaf:
-                log.warning(
-                    "the service manager cannot be told anything: %s", error.strerror or error
-                )
+                log.warning("cannot notify the service manager: %s", error.strerror or error)
             self._is_deaf = True
             return False
         self._is_deaf = False
@@ -164,7 +162,7 @@ class ServiceWatchdog:
             self.due = now + min(self._half, 1.0)
         if silent and not self._is_waiting:
             log.error(
-                "the %s has shown no sign of life for %d s; unless it is replaced soon, systemd "
+                "the %s has not responded for %d s; unless it is replaced soon, systemd "
                 "restarts fastdns",
                 *(silent[0], SILENT_SECONDS),
             )

@@ -68,7 +68,7 @@ class Predecessor:
         """Say that we serve; it ends."""
         self._connection.settimeout(BYE_SECONDS)
         if _ask(self._connection, READY) != BYE:
-            log.warning("pid %d was gone before it could know that we serve", self.pid)
+            log.warning("pid %d ended before it learned that this process serves", self.pid)
         self._connection.close()
 
 
@@ -113,11 +113,11 @@ def _accept(places: Places, pid: int, text: str, connection: socket.socket) -> P
         environment = {str(key): str(value) for key, value in told["environment"].items()}
         lock, *descriptors = _receive_descriptors(connection, 1 + len(names))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise StartError(f"what fastdns (pid {pid}) hands over is not understood") from error
+        raise StartError(f"cannot understand what fastdns (pid {pid}) hands over") from error
     if not _is_file(lock, places):
         raise StartError(
-            f"{places.supervisor} is of a fastdns (pid {pid}) with another state_dir; "
-            f"choose another place with --state DIR"
+            f"{places.supervisor} belongs to a fastdns (pid {pid}) with another state_dir; "
+            f"choose another directory with --state DIR"
         )
     given = [handed(name, one) for name, one in zip(names, descriptors, strict=True)]
     log.info("taking over from pid %d", pid)
@@ -170,5 +170,5 @@ def _receive_descriptors(connection: socket.socket, count: int) -> list[int]:
         if not octet or not descriptors or flags & socket.MSG_CTRUNC:
             for one in received:
                 os.close(one)
-            raise OSError("not all descriptors came")
+            raise OSError("some descriptors are missing")
     return received

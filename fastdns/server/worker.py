@@ -201,7 +201,7 @@ class Worker:
 
     def _leave_circle(self) -> None:
         """Have the disk cache put aside, and another worker take over: no thread can be ended."""
-        log.error("a look-up in the disk cache goes round in a circle")
+        log.error("a look-up in the disk cache runs in a loop")
         if self._tiers.disk.is_in_place():  # else somebody has found that before
             self._control.condemn()
             self._tiers.disk_is_damaged()

@@ -95,7 +95,7 @@ class Worker(Role):
         """Have whoever stands by, else a new process, be this worker. OSError: that cannot be."""
         slot = self.context.shared.free_slot
         if slot is None:
-            raise OSError("others that are leaving still have its place")
+            raise OSError("others that are stopping still occupy its slot")
         order = f"{number} {slot.number}"
         child = self._told(order)
         if child is None:

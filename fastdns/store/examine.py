@@ -61,8 +61,8 @@ class Examination:
         if status == -signal.SIGALRM:
             return f"could not be read within {LIMIT_SECONDS} s"
         if status < 0:
-            return f"cannot be read: that ends by {signal.Signals(-status).name}"
-        return finding or f"cannot be read: that ends with status {status}"
+            return f"cannot be read: reading it ends with {signal.Signals(-status).name}"
+        return finding or f"cannot be read: reading it ends with status {status}"
 
     def cancel(self) -> None:
         """End it without a finding."""

@@ -108,7 +108,7 @@ def check_length(env: Database, place: Path) -> None:
     """CutOff: the file does not reach as far as LMDB has given out pages."""
     length = (place / DATA).stat().st_size
     if length < env.wanted_length:
-        raise CutOff(f"is cut off: it has {length} octets of {env.wanted_length}")
+        raise CutOff(f"is truncated: it has {length} bytes of {env.wanted_length}")
 
 
 def close_gap(env: Database, place: Path) -> None:
@@ -131,23 +131,23 @@ def check_head(place: Path) -> None:
     try:
         found = os.fstat(descriptor)
         if not stat.S_ISREG(found.st_mode):
-            raise Damaged("is no file")
+            raise Damaged("is not a file")
         if found.st_size == 0:
             return  # what LMDB had made when it was killed: it begins there
         page_size = 0
         for number in range(META_PAGES):
             head = os.pread(descriptor, META.size, number * page_size)
             if len(head) < META.size:
-                raise Damaged(f"is cut off: it has {found.st_size} octets")
+                raise Damaged(f"is truncated: it has {found.st_size} bytes")
             *_, magic, version, _, _, page_size = META.unpack(head)
             if magic != META_MAGIC:
-                raise Damaged("is not, or not any more, an LMDB file")
+                raise Damaged("is not an LMDB file")
             if version != META_VERSION:
                 raise Damaged(f"is of another version of LMDB ({version})")
             if page_size not in PAGE_SIZES:
-                raise Damaged(f"has pages of {page_size} octets")
+                raise Damaged(f"has pages of {page_size} bytes")
             if found.st_size < META_PAGES * page_size:
-                raise Damaged(f"is cut off: it has {found.st_size} octets")
+                raise Damaged(f"is truncated: it has {found.st_size} bytes")
     finally:
         os.close(descriptor)
 

@@ -86,7 +86,7 @@ class Store(Writer):
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
         except FileExistsError:
-            raise Damaged("is no directory") from None
+            raise Damaged("is not a directory") from None
         (place / FRESH).unlink(missing_ok=True)
         is_new = not os.path.lexists(place / DATA)
         check_head(place)
@@ -156,7 +156,7 @@ class Store(Writer):
         check_head(self.place)
         length = (self.place / DATA).stat().st_size
         if length < self.length:  # it never gets shorter by itself
-            raise CutOff(f"is cut off: it has {length} octets of {self.length}")
+            raise CutOff(f"is truncated: it has {length} bytes of {self.length}")
         self.length = length
         return True
 

@@ -39,7 +39,7 @@ class HealthLog:
 def _tell(before: UpstreamState, now: UpstreamState) -> None:
     if before.alive and not now.alive:
         log.warning(
-            "upstream %s does not answer (%s); it is tried now and then",
+            "upstream %s does not answer (%s); fastdns tries it again in the background",
             *(now.name, os.strerror(now.error) if now.error else "no reply in time"),
         )
     elif now.alive and not before.alive:
@@ -54,7 +54,7 @@ def _tell(before: UpstreamState, now: UpstreamState) -> None:
         log.info("upstream %s answers well again", now.name)
     if before.recurses and not now.recurses:
         log.warning(
-            "upstream %s does not recurse: it answers with a referral or with nothing; name a "
+            "upstream %s does not recurse: its answers are referrals or empty; name a "
             "resolver in upstream.servers, or allow this machine recursion there",
             now.name,
         )

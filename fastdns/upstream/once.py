@@ -80,7 +80,7 @@ def _frame(connection: socket.socket) -> bytes:
         length = stream.read(2)
         reply = stream.read(int.from_bytes(length, "big"))
     if not reply:
-        raise ConnectionError("it hung up")
+        raise ConnectionError("it closed the connection")
     return reply
 
 

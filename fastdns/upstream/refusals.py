@@ -33,7 +33,7 @@ class Meaning(NamedTuple):
 
 
 MEANINGS = {
-    2: Meaning("SERVFAIL", "it cannot resolve", "see what it says itself"),
+    2: Meaning("SERVFAIL", "it cannot resolve", "see its own log"),
     5: Meaning("REFUSED", "it does not serve this address", "allow this machine there"),
 }
 

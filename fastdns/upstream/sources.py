@@ -50,7 +50,9 @@ class Sources:
         """Say which files whoever we are now could not read again."""
         for path in self._files:
             if path.exists() and not os.access(path, os.R_OK):
-                log.warning("%s: not readable for the user of fastdns: changes go unseen", path)
+                log.warning(
+                    "%s: the user of fastdns cannot read it, so changes have no effect", path
+                )
 
     def _configured_servers(self) -> tuple[Server, ...]:
         servers: list[Server] = []
@@ -63,7 +65,7 @@ class Sources:
         for problem in problems:
             log.warning("%s", problem)
         if not listed and path in self._last_good:
-            log.warning("%s names no upstream; those it named before stay in use", path)
+            log.warning("%s names no upstream any more; the previous ones stay in use", path)
             return self._last_good[path]
         self._last_good[path] = listed
         return listed
@@ -78,7 +80,7 @@ class Sources:
     def _system_servers(self) -> tuple[Server, ...]:
         servers = system_servers(RESOLV_CONF, STUB_RESOLV_CONF, self._own)
         if not servers and self.servers:
-            log.warning("%s names no usable resolver; the former ones stay in use", RESOLV_CONF)
+            log.warning("%s names no usable resolver; the previous ones stay in use", RESOLV_CONF)
         return servers
 
 

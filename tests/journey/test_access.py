@@ -160,7 +160,7 @@ def test_reload_changes_who_may_ask(daemon: Fastdns) -> None:
     daemon.configure('access.allow = ["127.0.0.1/8"]')
     refused = daemon.reload()
     assert refused.returncode != 0
-    assert '"127.0.0.1/8" has bits behind its prefix (try "127.0.0.0/8")' in refused.stderr
+    assert '"127.0.0.1/8" has bits beyond its prefix length (try "127.0.0.0/8")' in refused.stderr
     assert is_answered(daemon, STRANGER)
 
 

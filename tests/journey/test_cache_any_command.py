@@ -27,11 +27,11 @@ from .support.stock import entry, fill
         (["get"], "Missing argument 'NAME'"),
         (["get", "a..b"], '"a..b" has an empty label'),
         (["get", "münchen.de"], "is not in ASCII"),
-        (["get", "x" * 64], "has a label of 64 octets"),
-        (["get", r"a\300.example"], r'"a\300.example": \300 is no octet'),
-        (["get", "A", "www.example"], '"www.example" is no type of records'),
+        (["get", "x" * 64], "has a label of 64 bytes"),
+        (["get", r"a\300.example"], r'"a\300.example": \300 is not a byte'),
+        (["get", "A", "www.example"], '"www.example" is not a record type'),
         (["get", "www.example", "65"], "try TYPE65"),
-        (["ls", "--type", "TYPE65536"], '"TYPE65536" is no type of records'),
+        (["ls", "--type", "TYPE65536"], '"TYPE65536" is not a record type'),
         (["ls", "--under", ""], "is empty"),
         (["ls", "--limit", "0"], "0 is not in the range"),
         (["ls", "--sort", "name"], "'name' is not one of"),
@@ -99,7 +99,8 @@ def test_reading_beside_a_daemon_that_does_not_answer_goes_on_and_says_so(hung: 
     done = cache(hung, "get", "www.example")
     assert "192.0.2.1" in done.stdout
     assert done.stderr == (
-        "warning: the running daemon did not take in its newest answers; they may be missing here\n"
+        "warning: the running daemon did not write its newest answers to disk; they may be "
+        "missing here\n"
     )
 
 
@@ -111,7 +112,7 @@ def test_answers_that_a_dead_daemon_left_in_a_ring_are_counted(state: Path) -> N
     before = (state / "run" / "ring.2").read_bytes()
     done = cache(state, "ls")
     assert done.stderr == (
-        "warning: 3 answers of the daemon that ran wait for its next start to be taken in\n"
+        "warning: 3 answers of the stopped daemon are not on disk before its next start\n"
     )
     assert (state / "run" / "ring.2").read_bytes() == before
 

@@ -97,7 +97,7 @@ def test_reading_works_while_all_processes_of_the_daemon_are_stopped(
         assert time.monotonic() - began < 5
         assert done.stdout
         assert done.stderr == (
-            "warning: the running daemon did not take in its newest answers; "
+            "warning: the running daemon did not write its newest answers to disk; "
             "they may be missing here\n"
         )
 
@@ -138,13 +138,13 @@ def test_removal_of_what_only_memory_has_says_that_memory_has_forgotten_it(
         done = cache(daemon.state_dir, "rm", name, status=1)
         assert done.stderr == (
             f"fastdns: no entry for {spelled} on disk; "
-            "the daemon's memory has forgotten it, if it had it\n"
+            "the daemon has removed any copy from memory\n"
         )
     else:
         done = cache(daemon.state_dir, "flush", "--under", name)
         assert done.stdout == (
             f"removed 0 entries under {spelled} on disk; "
-            "the daemon's memory has forgotten what it had\n"
+            "the daemon has removed its copies from memory\n"
         )
     asked = len(upstream.asked(name))
     ask(daemon, name)
@@ -185,9 +185,9 @@ def test_refresh_tells_of_the_new_answer(start_fastdns: Start, upstream: FalseUp
 @pytest.mark.parametrize(
     ("behaviour", "why"),
     [
-        (lambda asked: asked.answer(rcode="SERVFAIL"), "what they say is an error, as SERVFAIL"),
-        (lambda asked: asked.answer(rcode="REFUSED"), "what they say is an error, as SERVFAIL"),
-        (silence, "no upstream has answered well in time"),
+        (lambda asked: asked.answer(rcode="SERVFAIL"), "they answer with an error, like SERVFAIL"),
+        (lambda asked: asked.answer(rcode="REFUSED"), "they answer with an error, like SERVFAIL"),
+        (silence, "no upstream gave a usable answer in time"),
     ],
     ids=["SERVFAIL", "REFUSED", "silence"],
 )

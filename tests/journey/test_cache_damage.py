@@ -16,7 +16,7 @@ from .support.stock import entry, fill, many, put_raw
 
 
 def test_verify_of_a_sound_cache_says_how_much_it_has_read(state: Path) -> None:
-    assert cache(state, "verify").stdout == "7 entries, all sound\n"
+    assert cache(state, "verify").stdout == "7 entries, none damaged\n"
 
 
 def test_verify_names_each_damaged_entry_and_others_are_still_shown(state: Path) -> None:
@@ -73,7 +73,7 @@ def test_damaged_file_is_one_line_with_status_1_whatever_is_asked(
         assert f"the disk cache {state}/cache" in done.stderr or "is damaged" in done.stderr
         assert "signal" not in done.stderr
         if "is damaged" in done.stderr:
-            assert "data.mdb.damaged then, which you may delete" in done.stderr
+            assert "becomes data.mdb.damaged, which you may delete" in done.stderr
 
 
 def test_damage_is_told_with_what_becomes_of_it_which_is_so(
@@ -86,13 +86,13 @@ def test_damage_is_told_with_what_becomes_of_it_which_is_so(
     for command in ("ls", "verify", "flush --yes"):
         assert cache(state, *command.split(), status=1).stderr == (
             f"fastdns: the disk cache {state}/cache is damaged: MDB_INVALID: File is not an LMDB "
-            "file (the daemon repairs it or starts an empty cache, at the latest when it is "
-            "started next; the damaged file is data.mdb.damaged then, which you may delete)\n"
+            "file (the daemon repairs it or starts an empty cache, at its next start at "
+            "the latest; the damaged file becomes data.mdb.damaged, which you may delete)\n"
         )
     with Fastdns(state, upstream=[upstream]) as again:
-        again.wait_for_log(r"put aside as \S+/data.mdb.damaged, which you may delete; the disk")
+        again.wait_for_log(r"moved to \S+/data.mdb.damaged, which you may delete; the disk")
         assert (state / "cache" / "data.mdb.damaged").exists()
-        assert cache(state, "verify").stdout == "0 entries, all sound\n"
+        assert cache(state, "verify").stdout == "0 entries, none damaged\n"
 
 
 def test_cache_of_another_version_is_one_line(state: Path) -> None:

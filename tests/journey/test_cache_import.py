@@ -32,7 +32,7 @@ def test_export_into_import_moves_a_cache_and_keeps_ages(state: Path, tmp_path: 
     done = cache(other, "import", str(file), "--upstream", "192.0.2.53")
     assert done.stdout == (
         f"imported 6 entries into a new cache at {other}/cache, "
-        "1 left out (expired, or not to be kept)\n"
+        "1 left out (expired, or must not be cached)\n"
     )
     theirs = [one for one in exported(state) if one["state"] != "expired"]
     ours = exported(other)
@@ -50,7 +50,7 @@ def test_import_never_replaces_what_is_newer(state: Path, tmp_path: Path) -> Non
     newer = exported(other)[-1] | {"hits": 77, "age": 0.0, "stored_at": time.time()}
     assert cache(other, "import", "-", text_in=json.dumps(newer)).stdout.startswith("imported 1 ")
     done = cache(other, "import", "-", text_in=lines)
-    assert done.stdout.startswith("imported 0 entries, 6 were not newer than ours")
+    assert done.stdout.startswith("imported 0 entries, 6 not newer than the cached ones")
     assert exported(other)[-1]["hits"] >= 77
 
 
@@ -91,11 +91,11 @@ def test_bad_line_names_its_number_and_stops_nothing_else(state: Path, tmp_path:
         ("\udcff", "is not a line of JSON"),
         (changed(name="a..b"), 'name: "a..b" has an empty label (two dots in a row)'),
         (changed(name=None), "name: is missing"),
-        (changed(type=1), "type: is not a text"),
-        (changed(type="BOGUS"), 'type: "BOGUS" is no type of records (try AAAA or TYPE65280)'),
-        (changed(name="other.example"), "wire: is no well-formed answer to this question"),
-        (changed(wire=cut), "wire: is no well-formed answer to this question"),
-        (changed(wire=failure), "wire: is a failure (SERVFAIL), which is not kept"),
+        (changed(type=1), "type: is not a string"),
+        (changed(type="BOGUS"), 'type: "BOGUS" is not a record type (try AAAA or TYPE65280)'),
+        (changed(name="other.example"), "wire: is not a well-formed answer to this question"),
+        (changed(wire=cut), "wire: is not a well-formed answer to this question"),
+        (changed(wire=failure), "wire: is a failure (SERVFAIL), which is not cached"),
         (changed(wire="?"), "wire: is not base64"),
         (changed(wire=None), "wire: is missing (fastdns cache export writes it)"),
         (changed(stored_at="now"), "stored_at: is not a number of seconds"),
@@ -175,7 +175,7 @@ def test_import_says_when_the_cache_is_full(state: Path, tmp_path: Path) -> None
         text.append(json.dumps(one | {"name": name, "wire": base64.b64encode(changed).decode()}))
     done = cache(None, "import", "-", "-c", str(config), text_in="\n".join(text), status=1)
     assert re.fullmatch(
-        rf"fastdns: the disk cache {tmp_path}/other/cache is full \(cache.disk says how large\)"
+        rf"fastdns: the disk cache {tmp_path}/other/cache is full \(cache.disk sets its size\)"
         rf"(; imported \d+ entries into a new cache at {tmp_path}/other/cache, "
         r"the rest was left out)?\n",
         done.stderr,

@@ -183,7 +183,7 @@ def test_json_of_an_entry_has_the_documented_fields_in_their_order(state: Path) 
 
 def test_ls_that_fits_nothing_says_so_with_status_1(state: Path) -> None:
     done = cache(state, "ls", "*.nowhere", status=1)
-    assert (done.stdout, done.stderr) == ("", "fastdns: no entry fits\n")
+    assert (done.stdout, done.stderr) == ("", "fastdns: no entry matches\n")
 
 
 def test_ls_streams_and_holds_no_page_of_the_map_while_its_reader_waits(state: Path) -> None:

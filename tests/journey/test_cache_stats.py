@@ -106,7 +106,7 @@ def test_import_fills_a_cache_no_further_than_to_a_limit_that_was_lowered(
     )
     lines = cache(tmp_path / "other", "export", "-").stdout
     done = cache(daemon.state_dir, "import", "-", text_in=lines, status=1)
-    assert "is full (cache.disk says how large)" in done.stderr
+    assert "is full (cache.disk sets its size)" in done.stderr
 
 
 def test_stats_of_an_empty_cache_shows_no_zeros(

@@ -18,7 +18,7 @@ def test_rm_takes_a_pattern(state: Path) -> None:
     assert cache(state, "rm", "www.*").stdout == "removed 3 entries\n"
     assert names(state) == ["example.", "gone.example.", "mail.example.", "notexample."]
     done = cache(state, "rm", "www.*", status=1)
-    assert done.stderr == "fastdns: no entry fits www.*\n"
+    assert done.stderr == "fastdns: no entry matches www.*\n"
 
 
 def test_rm_of_a_star_behind_a_backslash_removes_the_wildcard_alone(state: Path) -> None:

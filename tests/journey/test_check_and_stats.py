@@ -317,7 +317,7 @@ def test_stats_tells_what_is_written_to_disk_a_day(state: Path) -> None:
     drawn = run_on_terminal("stats", "--state", str(state))
 
     assert told["disk_written_bytes_per_day"] == pytest.approx((1 << 40) / days, rel=0.01)
-    assert re.search(r"[\d.,]+ [KMG]iB  a day at this rate \(disk_written_bytes_per_day\)", drawn)
+    assert re.search(r"[\d.,]+ [KMG]iB  per day at this rate \(disk_written_bytes_per_day\)", drawn)
 
 
 def test_stats_does_not_guess_what_a_day_writes_right_after_a_start(
@@ -362,8 +362,8 @@ def test_stats_beside_the_counters_of_an_earlier_daemon_says_so(state: Path) -> 
     outcome = run("stats", "--state", str(state))
     assert outcome.returncode == 1
     assert outcome.stderr == (
-        f"fastdns: {state}/run/counters is not of the daemon that runs (pid 1): "
-        "it has just started, or found no room for its own there\n"
+        f"fastdns: {state}/run/counters does not belong to the running daemon (pid 1): "
+        "it has just started, or its disk was full when it started\n"
     )
 
 
@@ -372,13 +372,13 @@ def test_stats_whose_counters_are_missing_or_foreign_is_one_line(state: Path) ->
     counters.write_bytes(b"x" * 12288)
     outcome = run("stats", "--state", str(state))
     assert outcome.returncode == 1
-    assert outcome.stderr == f"fastdns: {counters} is not a page of fastdns counters\n"
+    assert outcome.stderr == f"fastdns: {counters} is not a counters file of fastdns\n"
     counters.write_bytes(b"fastdns\0\2\0\0\0".ljust(12288, b"\0"))
     outcome = run("stats", "--state", str(state))
     assert outcome.returncode == 1
     assert outcome.stderr == (
         f"fastdns: {counters} was written by another version of fastdns: "
-        "restart the daemon, or use the commands of its own\n"
+        "restart the daemon, or use the commands of its version\n"
     )
     counters.unlink()
     outcome = run("stats", "--state", str(state))

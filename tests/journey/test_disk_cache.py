@@ -246,7 +246,7 @@ def test_file_that_somebody_empties_while_it_is_used_is_replaced_by_a_new_one(
     fastdns(daemon, "cache", "get", "a.example")
     os.truncate(daemon.state_dir / "cache" / "data.mdb", 0)
     ask_all(daemon, ["b.example"])
-    daemon.wait_for_log("put aside", 10)
+    daemon.wait_for_log("moved to", 10)
     ask_all(daemon, ["c.example"])
     eventually(
         lambda: fastdns(daemon, "cache", "ls", status=None), lambda seen: "c.example." in seen

@@ -40,7 +40,7 @@ def test_process_that_dies_is_replaced_and_answers_go_on(
     (dead,) = idle(daemon)
     os.kill(dead, signal.SIGKILL)
     eventually(lambda: idle(daemon), lambda now: len(now) == 1 and now != [dead])
-    daemon.wait_for_log(rf"the idle \(pid {dead}\) ended by SIGKILL; another takes over")
+    daemon.wait_for_log(rf"the idle \(pid {dead}\) ended by SIGKILL; another one takes over")
     daemon.wait_for_log(r"idle \(pid \d+\) serves in its place")
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 

@@ -87,7 +87,7 @@ def test_status_names_processes_that_hang(
         return sorted(told["warnings"])
 
     keeper, worker = eventually(warned, lambda told: len(told) == 2)
-    begins = "the {} (pid {}) has shown no sign of life for "
+    begins = "the {} (pid {}) has not responded for "
     assert worker.startswith(begins.format("worker", hung["worker"]))
     assert keeper.startswith(begins.format("keeper", hung["keeper"]))
     assert worker.endswith(f"kill -9 {hung['worker']} (another one takes over)")

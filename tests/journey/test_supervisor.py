@@ -435,7 +435,7 @@ def test_worker_that_crashes_is_replaced_and_the_disk_is_looked_into(
     daemon = start_fastdns(upstream=[upstream])
     os.kill(daemon.worker, number)
     daemon.wait_for_log(f"worker .* ended by {number.name}")
-    daemon.wait_for_log("suspected of damage")
+    daemon.wait_for_log("checked for damage")
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 
 

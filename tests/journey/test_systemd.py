@@ -83,7 +83,7 @@ def test_the_watchdog_hears_of_us_in_half_its_time_as_long_as_workers_work(
         hung = daemon.workers[1]
         os.kill(hung, signal.SIGSTOP)
         try:
-            daemon.wait_for_log("worker.* has shown no sign of life", 15)
+            daemon.wait_for_log("worker.* has not responded", 15)
             told = systemd.count("WATCHDOG=1")
             time.sleep(1)
             assert systemd.count("WATCHDOG=1") == told
@@ -449,7 +449,7 @@ def test_a_descriptor_that_is_no_listening_socket_is_said_and_left_out(
         ServiceManager(tmp_path, opened=[("odd.socket", odd)]) as systemd,
     ):
         daemon = start_fastdns(upstream=[upstream], manager=systemd)
-        daemon.wait_for_log("odd.socket: is no socket of IPv4 or IPv6")
+        daemon.wait_for_log("odd.socket: is not an IPv4 or IPv6 socket")
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
 
 

@@ -236,7 +236,7 @@ def test_successor_that_cannot_start_changes_nothing(
         )
     assert done.returncode == 1
     assert busy in done.stderr
-    first.wait_for_log("gave up taking over")
+    first.wait_for_log("stopped taking over")
     assert first.process_ids() == process_ids
     assert data(ask(first, upstream.new_name())) == ["192.0.2.1"]
 
@@ -253,7 +253,7 @@ def test_after_a_successor_that_could_not_start_every_worker_is_asked(
             *("--listen", f"127.0.0.1:{first.port}", "--listen", busy, "--upstream", "192.0.2.1"),
         )
     assert done.returncode == 1
-    first.wait_for_log("gave up taking over")
+    first.wait_for_log("stopped taking over")
     for worker in first.workers:
         os.kill(worker, signal.SIGSTOP)
         try:

@@ -231,7 +231,7 @@ def test_keeper_that_talks_nonsense_costs_the_busiest_names_only(
     stage.answer = lambda: answer
     output, _ = in_a_pipe(stage)
     assert output.endswith(
-        "\nnone: nothing in the cache was asked for lately, or the keeper does not answer\n"
+        "\nnone: no cached name was asked for lately, or the keeper does not answer\n"
     )
     assert "answered from" in output
 
@@ -239,7 +239,7 @@ def test_keeper_that_talks_nonsense_costs_the_busiest_names_only(
 def test_without_a_keeper_the_rest_is_shown(stage: Stage) -> None:
     output, _ = in_a_pipe(stage)
     assert output.endswith(
-        "\nnone: nothing in the cache was asked for lately, or the keeper does not answer\n"
+        "\nnone: no cached name was asked for lately, or the keeper does not answer\n"
     )
 
 
@@ -315,7 +315,7 @@ def test_signal_while_the_keeper_hangs_ends_it_soon(stage: Stage) -> None:
     silent.listen()  # takes connections and says nothing
     with silent, Terminal(command(stage)) as terminal:
         terminal.wait_for(
-            "none: nothing in the cache was asked for lately, or the keeper does not answer"
+            "none: no cached name was asked for lately, or the keeper does not answer"
         )
         start = time.monotonic()
         terminal.process.terminate()

@@ -91,7 +91,7 @@ def test_configuration_names_its_usual_port_and_other_kinds_are_none(tmp_path: P
     assert "tcp://192.0.2.1:53" in told
     file.write_text('[upstream]\nservers = ["game://192.0.2.1", "tls://192.0.2.1"]\n')
     told = run("check", "-c", str(file), status=2)
-    assert 'is of an unknown kind (try "udp://" or "tcp://" or "toy://")' in told
+    assert 'has an unknown scheme (try "udp://" or "tcp://" or "toy://")' in told
     assert "an encrypted upstream (tls://) is not in this version of fastdns" in told
 
 

@@ -64,7 +64,7 @@ def test_file_that_becomes_readable_again_is_read_again(
         file.chmod(0)
         opened.write(f"{second.host}:{second.port}\n")
         opened.truncate()
-    daemon.wait_for_log("names no upstream; those it named before stay in use", 10)
+    daemon.wait_for_log("names no upstream any more; the previous ones stay in use", 10)
     assert data(ask(daemon, first.new_name())) == ["192.0.2.1"]
     file.chmod(0o644)
     wait_until_asked(daemon, second, "192.0.2.2")

@@ -48,7 +48,7 @@ def test_root_that_cannot_become_another_user_serves_with_one_warning(
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     warnings = [line for line in daemon.log if "WARNING" in line]
     assert len(warnings) == 1, warnings
-    assert "runs as root: it cannot become user" in warnings[0]
+    assert "running as root, because it cannot become user" in warnings[0]
 
     state = str(daemon.state_dir)
     for words in (["stats"], ["cache", "ls"], ["cache", "stats"], ["reload"]):
@@ -69,7 +69,7 @@ def test_commands_of_a_root_that_cannot_become_the_owner_warn_in_one_line_and_go
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith("queries_udp_total")
     (line,) = done.stderr.splitlines()
-    assert line.startswith("warning: goes on as root: it cannot become the owner of ")
+    assert line.startswith("warning: continues as root, because it cannot become the owner of ")
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="files of another user take root to make")

@@ -211,7 +211,7 @@ def test_who_stands_by_after_a_death_is_let_go_at_a_reload_without_a_word(
 
     assert daemon.reload().returncode == 0
     os.kill(daemon.standby, signal.SIGKILL)
-    daemon.wait_for_log("the standby .* ended by SIGKILL; another takes over", after=before)
+    daemon.wait_for_log("the standby .* ended by SIGKILL; another one takes over", after=before)
 
     eventually(lambda: daemon.processes("fastdns-standby"), bool)
     told = [line for line in daemon.log[before:] if "ERROR" in line or "in its place" in line]

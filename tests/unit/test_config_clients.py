@@ -56,8 +56,14 @@ NEITHER = 'is not an address or a prefix (try "192.168.0.0/16")'
         ('"Lan"', f'"Lan" is not one of {WORDS} (did you mean "lan"?)'),
         ('"localhost"', f'"localhost" is not one of {WORDS} (try "192.168.0.0/16")'),
         ('"loopbck"', f'"loopbck" is not one of {WORDS} (did you mean "loopback"?)'),
-        ('"192.168.1.5/24"', '"192.168.1.5/24" has bits behind its prefix (try "192.168.1.0/24")'),
-        ('"2001:db8::1/64"', '"2001:db8::1/64" has bits behind its prefix (try "2001:db8::/64")'),
+        (
+            '"192.168.1.5/24"',
+            '"192.168.1.5/24" has bits beyond its prefix length (try "192.168.1.0/24")',
+        ),
+        (
+            '"2001:db8::1/64"',
+            '"2001:db8::1/64" has bits beyond its prefix length (try "2001:db8::/64")',
+        ),
         ('"10.0.0.0/255.0.0.0"', f'"10.0.0.0/255.0.0.0" {NEITHER}'),
         ('"10.0.0.0/0.0.0.255"', f'"10.0.0.0/0.0.0.255" {NEITHER}'),
         ('"10.0.0.1:53"', f'"10.0.0.1:53" {NEITHER}'),
@@ -68,10 +74,10 @@ NEITHER = 'is not an address or a prefix (try "192.168.0.0/16")'
         ('"10.0.0.0/ 8"', f'"10.0.0.0/ 8" {NEITHER}'),
         ('"10.0.0.0/33"', '"10.0.0.0/33" is too long for a prefix (use /0 to /32)'),
         ('"::/129"', '"::/129" is too long for a prefix (use /0 to /128)'),
-        ('"fe80::1%eth0"', '"fe80::1%eth0": a prefix takes no interface (try "fe80::/10")'),
+        ('"fe80::1%eth0"', '"fe80::1%eth0": a prefix cannot have an interface (try "fe80::/10")'),
         ("5", '5 is not a prefix in quotes (try "192.168.0.0/16")'),
-        ('"lan", "lan"', '"lan" stands there more than once (leave one)'),
-        ('"::1", "0::1/128"', '"::1/128" stands there more than once (leave one)'),
+        ('"lan", "lan"', '"lan" is listed more than once (keep one)'),
+        ('"::1", "0::1/128"', '"::1/128" is listed more than once (keep one)'),
     ],
 )
 @pytest.mark.parametrize("key", ["allow", "deny"])
@@ -87,7 +93,7 @@ def test_what_names_nobody_is_one_line(
 @pytest.mark.parametrize(
     ("line", "problem"),
     [
-        ("allow = []", 'allow: is empty, so that nobody could ask (try ["loopback", "lan"])'),
+        ("allow = []", 'allow: is empty, so nobody could ask (try ["loopback", "lan"])'),
         ('allow = "lan"', 'allow: "lan" is not a list (put it in [ ])'),
         ('refuse = "drp"', 'refuse: "drp" is not one of "refused", "drop" (did you mean "drop"?)'),
         ("alow = []", "alow: is not a known key (did you mean access.allow?)"),

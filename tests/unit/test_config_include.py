@@ -220,16 +220,16 @@ def test_rendered_configuration_loads_as_the_same(write: Write, tmp_path: Path) 
     [
         (
             '[listen]\ndns = ["127.0.0.1:53"]\n\n# all\ndns = ["0.0.0.0:53"]\n',
-            "listen.dns is set twice, in lines 2 and 5 (leave one)",
+            "listen.dns is set twice, in lines 2 and 5 (keep one)",
         ),
         (
             "[cache]\n[listen]\n[cache]\n",
-            "[cache] stands there twice, in lines 1 and 3 (make them one)",
+            "[cache] appears twice, in lines 1 and 3 (merge them)",
         ),
-        ("workers = 1\n'workers' = 2\n", "workers is set twice, in lines 1 and 2 (leave one)"),
+        ("workers = 1\n'workers' = 2\n", "workers is set twice, in lines 1 and 2 (keep one)"),
         (
             'cache.memory = "1MiB"\nx = [\n"a=b", # [c]\n"""\nd = 1\n"""]\ncache . memory = 2\n',
-            "cache.memory is set twice, in lines 1 and 7 (leave one)",
+            "cache.memory is set twice, in lines 1 and 7 (keep one)",
         ),
     ],
 )

@@ -160,7 +160,7 @@ def test_key_takes_its_value(
         ("state_dir", "5", '5 is not a path in quotes (try "/var/lib/fastdns")'),
         ("state_dir", '"data"', '"data" is not an absolute path (begin it with /)'),
         ("run_dir", '""', '"" is not an absolute path (begin it with /)'),
-        ("run_dir", '"/a\\u0000b"', '"/a\\u0000b" cannot be a path'),
+        ("run_dir", '"/a\\u0000b"', '"/a\\u0000b" contains a NUL byte'),
         ("log_level", '"loud"', '"loud" is not one of "debug", "info", "warning", "error"'),
         (
             "log_level",
@@ -179,7 +179,7 @@ def test_key_takes_its_value(
         (
             "listen.dns",
             '["127.0.0.1:53", "127.0.0.1"]',
-            '"127.0.0.1:53" stands there more than once (leave one)',
+            '"127.0.0.1:53" is listed more than once (keep one)',
         ),
         (
             "listen.dns",
@@ -235,7 +235,7 @@ def test_key_takes_its_value(
         ("cache.negative_max_ttl", "true", 'true is not a duration (try "30s")'),
         ("cache.failure_ttl", '"0s"', "is 0s; must be at least 1s"),
         ("cache.failure_ttl", '"301s"', "is 301s; must be at most 300s"),
-        ("cache.disk", '"1023KiB"', 'is 1023KiB; must be at least 1MiB (or "0": not kept)'),
+        ("cache.disk", '"1023KiB"', 'is 1023KiB; must be at least 1MiB (or "0" for no disk cache)'),
         ("cache.disk", '"1000TiB"', f"is 1000TiB; must be at most {MOST[1]}"),
         ("cache.disk", '"none"', '"none" is not a size (try "64MiB")'),
         ("cache.disk", "false", 'false is not a size (try "64MiB")'),
@@ -467,7 +467,7 @@ def test_flags_win_over_the_file(loaded: Callable[..., Config]) -> None:
         ),
         (
             {"listen": ["127.0.0.1:53", "127.0.0.1:53"]},
-            '--listen: "127.0.0.1:53" stands there more than once (leave one)',
+            '--listen: "127.0.0.1:53" is listed more than once (keep one)',
         ),
         (
             {"upstream": ["sdns://AQ"]},
@@ -523,7 +523,7 @@ def test_default_file_is_used_when_it_exists(no_default_file: Path) -> None:
     ("text", "problem"),
     [
         ("workers = \n", "is not valid TOML: Invalid value (at line 1, column 11)"),
-        ("[cache]\n[cache]\n", "[cache] stands there twice, in lines 1 and 2"),
+        ("[cache]\n[cache]\n", "[cache] appears twice, in lines 1 and 2"),
         ("x = " + "[" * 100_000, "is not valid TOML: too deeply nested"),
         ("workers = " + "1" * 5000, "is not valid TOML: Exceeds the limit (4300 digits)"),
         ("#" * (2**20 + 1), "is larger than 1MiB"),
@@ -544,7 +544,7 @@ def test_file_that_cannot_be_read_is_one_line(tmp_path: Path) -> None:
         (tmp_path / "missing", "cannot be read: No such file or directory"),
         (tmp_path, "cannot be read: Is a directory"),
         (binary / "below", "cannot be read: Not a directory"),
-        (binary, "is not UTF-8 text (octet 1)"),
+        (binary, "is not UTF-8 text (byte 1)"),
         (Path("/dev/zero"), "is larger than 1MiB"),
     ):
         with pytest.raises(ConfigErrors) as errors:
@@ -566,7 +566,7 @@ def test_server_file_with_an_upstream_is_accepted_whatever_else_it_holds(tmp_pat
     ("content", "problem"),
     [
         (None, ": cannot be read: No such file or directory"),
-        ("# none\n", ": names no upstream (write one a line)"),
+        ("# none\n", ": contains no upstream (write one per line)"),
         (
             "9.9.9\n",
             ':1: "9.9.9" is not an IP address, with or without a port '

@@ -72,7 +72,7 @@ def test_upstream_has_transport_and_address() -> None:
         ("ff02::fb", 'is not an address of one host (try "9.9.9.9")'),
         ("255.255.255.255", 'is not an address of one host (try "9.9.9.9")'),
         ("fe80::1", 'needs its interface (try "[fe80::1%eth0]:53")'),
-        ("http://9.9.9.9", 'is of an unknown kind (try "udp://" or "tcp://")'),
+        ("http://9.9.9.9", 'has an unknown scheme (try "udp://" or "tcp://")'),
     ],
 )
 def test_what_is_no_upstream_is_refused(text: str, problem: str) -> None:
@@ -94,7 +94,7 @@ def test_encrypted_upstream_is_refused_without_advice_to_use_another_that_is_not
 
 @pytest.mark.parametrize("text", ["[2620:fe::fe%eth0]:53", "[fe80::1%two words]:53"])
 def test_interface_where_none_belongs_is_refused(text: str) -> None:
-    problem = f'"{text}": only a link-local address takes an interface, by its name'
+    problem = f'"{text}": only a link-local address can have an interface, given by its name'
     with pytest.raises(ValueError, match=exactly(problem)):
         parse_server(text)
 
@@ -109,7 +109,7 @@ def test_file_of_upstreams_needs_an_absolute_path(text: str) -> None:
 
 @pytest.mark.parametrize("path", ["/a\0b", "/a\udcff"])
 def test_file_of_upstreams_needs_a_possible_path(path: str) -> None:
-    with pytest.raises(ValueError, match=r"cannot be a path|is not UTF-8 text"):
+    with pytest.raises(ValueError, match=r"contains a NUL byte|is not UTF-8 text"):
         parse_server(f"file:{path}")
 
 
@@ -183,7 +183,7 @@ def test_wrong_line_of_a_server_file_is_told_and_the_others_are_used(tmp_path: P
     assert servers == ["9.9.9.9:53", "8.8.8.8:53"]
     assert problems == [
         f'{path}:2: "1.1.1.1#53" is not an IP address, with or without a port (try "1.1.1.1:53")',
-        f'{path}:3: "file:/etc/ip" is a file in a file (write the addresses here)',
+        f'{path}:3: "file:/etc/ip" is a file inside a file (write the addresses here)',
     ]
 
 
@@ -223,7 +223,7 @@ def test_server_file_that_cannot_be_read_is_told_in_a_line(tmp_path: Path) -> No
     assert read_server_file(tmp_path) == ((), [f"{tmp_path}: cannot be read: Is a directory"])
     assert servers_in(path, b"9.9.9.9 # na\xefve\n") == (
         [],
-        [f"{path}: is not UTF-8 text (octet 13)"],
+        [f"{path}: is not UTF-8 text (byte 13)"],
     )
 
 

@@ -147,7 +147,7 @@ def test_absent_file_is_an_os_error(path: Path) -> None:
 @pytest.mark.parametrize("octets", [0, 1, 31])
 def test_file_too_short_for_a_page_is_refused(path: Path, octets: int) -> None:
     path.write_bytes(bytes(octets))
-    with pytest.raises(ValueError, match="not a page of fastdns counters"):
+    with pytest.raises(ValueError, match="not a counters file of fastdns"):
         Pages.attach(path)
 
 
@@ -164,7 +164,7 @@ def test_page_that_is_none_is_refused(path: Path, offset: int, octets: bytes) ->
     with path.open("r+b") as file:
         file.seek(offset)
         file.write(octets)
-    with pytest.raises(ValueError, match=r"not a page|cut short"):
+    with pytest.raises(ValueError, match=r"not a counters file|truncated"):
         Pages.attach(path)
     assert not is_of_another_version(path)
 
@@ -185,7 +185,7 @@ def test_page_of_another_version_is_told_from_a_damaged_one(
 def test_file_cut_short_is_refused(path: Path) -> None:
     Pages.create(path, 3, 0.0)
     os.truncate(path, 8192 * 3)
-    with pytest.raises(ValueError, match="cut short"):
+    with pytest.raises(ValueError, match="truncated"):
         Pages.attach(path)
 
 

@@ -79,7 +79,7 @@ def test_taking_dns_from_other_machines_is_said_before_and_in_the_result(
     assert remedy is not None
 
     for told in (remedy.asks, remedy.apply(record)):
-        assert "OTHER MACHINES that ask it at 192.168.1.1:53 have no DNS then" in told
+        assert "OTHER MACHINES that use it at 192.168.1.1:53 then have no DNS" in told
         assert 'listen.dns = ["0.0.0.0:53", "[::]:53"]' in told
     (change,) = Record(record._path).changes
     assert isinstance(change, UnitChange)

@@ -87,7 +87,7 @@ def test_upstream_without_tcp_beside_one_that_has_it_is_a_hint() -> None:
 
     assert [one.state for one in found] == ["ok", "ok", "hint"]
     assert found[2].text.startswith(f"{bad} answers over UDP, but not over TCP")
-    assert f"port {bad.address.port} of it over TCP" in found[2].do
+    assert f"TCP from this machine to its port {bad.address.port}" in found[2].do
 
 
 def test_upstream_that_refuses_is_said_to_and_why() -> None:

@@ -289,16 +289,16 @@ def test_value_of_any_other_length_is_seen(value: bytes) -> None:
     [
         (4, "B", 0, "another version"),
         (4, "B", 2, "another version"),
-        (6, "H", 16, "cannot be"),  # RCODE
+        (6, "H", 16, "impossible"),  # RCODE
         (52, "H", 65535, "do not add up"),  # the message
         (52, "H", 0, "do not add up"),
         (54, "H", 65535, "do not add up"),  # TTL offsets
         (56, "H", 65535, "do not add up"),  # EDNS options
-        (HEADER_OCTETS, "H", 0, "cannot be"),  # the first TTL offset
-        (HEADER_OCTETS, "H", 11, "cannot be"),
-        (HEADER_OCTETS, "H", 61 - 3, "cannot be"),
-        (HEADER_OCTETS + 2, "H", 65535, "cannot be"),
-        (HEADER_OCTETS + 2, "H", 65533, "cannot be"),
+        (HEADER_OCTETS, "H", 0, "impossible"),  # the first TTL offset
+        (HEADER_OCTETS, "H", 11, "impossible"),
+        (HEADER_OCTETS, "H", 61 - 3, "impossible"),
+        (HEADER_OCTETS + 2, "H", 65535, "impossible"),
+        (HEADER_OCTETS + 2, "H", 65533, "impossible"),
     ],
 )
 def test_value_that_leads_astray_is_refused_though_its_checksum_is_right(
@@ -311,14 +311,14 @@ def test_value_that_leads_astray_is_refused_though_its_checksum_is_right(
 
 @pytest.mark.parametrize("length", [0, 11])
 def test_message_shorter_than_a_dns_header_is_refused(length: int) -> None:
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ValueError, match="impossible"):
         DiskEntry.parse(sealed(header(length, 0, 0) + bytes(length)))
     assert DiskEntry.parse(sealed(header(12, 0, 0) + bytes(12))).message == bytes(12)
 
 
 def test_more_offsets_than_a_message_has_records_are_refused() -> None:
     offsets = struct.pack("=H", 12)
-    with pytest.raises(ValueError, match="cannot be"):
+    with pytest.raises(ValueError, match="impossible"):
         DiskEntry.parse(sealed(header(65535, 5958, 0) + offsets * 5958 + bytes(65535)))
     most = DiskEntry.parse(sealed(header(65535, 5957, 0) + offsets * 5957 + bytes(65535)))
     assert most.ttl_offsets == (12,) * 5957

@@ -45,11 +45,11 @@ def test_name_is_read_as_in_a_zone_file(text: str, wire: bytes) -> None:
         ("..", "has an empty label"),
         (".com", "has an empty label"),
         ("a..b", "has an empty label"),
-        ("x" * 64, "has a label of 64 octets; it may have 63"),
-        (".".join(["x" * 63] * 4), "has 257 octets; a name has at most 255"),
+        ("x" * 64, "has a label of 64 bytes; a label has at most 63"),
+        (".".join(["x" * 63] * 4), "has 257 bytes; a name has at most 255"),
         ("a\\", "has a lone backslash"),
         ("a\\25", "has a lone backslash"),
-        ("\\256", r"\256 is no octet"),
+        ("\\256", r"\256 is not a byte"),
         ("bücher.example", "is not in ASCII; write its A-labels"),
         ("a\udcff", "is not in ASCII"),
     ],
@@ -96,13 +96,13 @@ def test_type_or_class_without_a_name_has_its_number() -> None:
 
 @pytest.mark.parametrize("text", ["", "BOGUS", "TYPE", "TYPE65536", "TYPE-1", "CLASS1", "1", "A "])
 def test_unknown_type_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no type of records"):
+    with pytest.raises(ValueError, match="is not a record type"):
         parse_type(text)
 
 
 @pytest.mark.parametrize("text", ["", "INTERNET", "CLASS65536", "TYPE1"])
 def test_unknown_class_is_refused(text: str) -> None:
-    with pytest.raises(ValueError, match="is no class"):
+    with pytest.raises(ValueError, match="is not a class"):
         parse_class(text)
 
 

@@ -116,7 +116,7 @@ def test_user_is_sent_to_root_for_the_daemon_of_the_system(
 
 @pytest.mark.usefixtures("as_root")
 def test_root_is_asked_which_daemon_is_meant() -> None:
-    assert which_one(decide()) == "(say which one with -c or --state)"
+    assert which_one(decide()) == "(choose one with -c or --state)"
 
 
 def test_nobody_is_asked_to_name_what_they_have_named(tmp_path: Path) -> None:

@@ -274,10 +274,10 @@ def test_descriptors_meant_for_another_process_are_left_alone(
 @pytest.mark.parametrize(
     ("make", "said"),
     [
-        (lambda: socket.socket(socket.AF_UNIX), "no socket of IPv4 or IPv6"),
+        (lambda: socket.socket(socket.AF_UNIX), "not an IPv4 or IPv6 socket"),
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_STREAM), "does not listen"),
         (lambda: socket.socket(socket.AF_INET, socket.SOCK_DGRAM), "is not bound"),
-        (partial(open, "/dev/null", "rb"), "is no socket"),
+        (partial(open, "/dev/null", "rb"), "is not a socket"),
     ],
     ids=["unix", "not_listening", "not_bound", "a_file"],
 )

@@ -164,7 +164,7 @@ def test_an_answer_that_is_not_understood_is_said(
         successor._connection.sendall(answer)
 
     run(act)
-    with pytest.raises(StartError, match="not understood"):
+    with pytest.raises(StartError, match="cannot understand"):
         find(places)
 
 

@@ -144,8 +144,8 @@ def test_message_that_is_of_no_use_is_left_out_without_a_word(left_out: str) -> 
     ("text", "problem"),
     [
         ("msg www.example.test. IN A", "is not a whole msg line"),
-        ("msg www.example.test. IN A x 1 600 0 1 0 0", 'has "x" where a number belongs'),
-        (r"msg www.example.test. IN A \x 1 600 0 1 0 0", r'has "\x" where a number belongs'),
+        ("msg www.example.test. IN A x 1 600 0 1 0 0", 'has "x" instead of a number'),
+        (r"msg www.example.test. IN A \x 1 600 0 1 0 0", r'has "\x" instead of a number'),
         ("msg www.example.test. IN A 33152 0 600 0 1 0 0", "is a message without a question"),
         ("msg www.example.test. IN A 99999 1 600 0 1 0 0", "has impossible numbers"),
         ("msg a..b. IN A 33152 1 600 0 0 0 0", "has an empty label"),
@@ -229,11 +229,11 @@ def test_record_of_any_type_is_taken_as_it_is(rtype: str, rdata: str, shown: str
 @pytest.mark.parametrize(
     ("rtype", "rdata", "problem"),
     [
-        ("HTTPS", "1 . ech=AEX", "needs line 3, which cannot be read: ech is no base64"),
-        ("HTTPS", '1 . ech="!!!"', "needs line 3, which cannot be read: ech is no base64"),
-        ("MINFO", "one.test.", "needs line 3, which cannot be read: has 1 names where 2 belong"),
+        ("HTTPS", "1 . ech=AEX", "needs line 3, which cannot be read: ech is not base64"),
+        ("HTTPS", '1 . ech="!!!"', "needs line 3, which cannot be read: ech is not base64"),
+        ("MINFO", "one.test.", "needs line 3, which cannot be read: has 1 names instead of 2"),
         ("MINFO", "a..b c.", "needs line 3, which cannot be read"),
-        ("TYPE65280", r"\# 5 01", "needs line 3, which cannot be read: RDATA of another length"),
+        ("TYPE65280", r"\# 5 01", "needs line 3, which cannot be read: the RDATA is not as long"),
         ("DS", "1 8 2 ABCD", "needs line 3, which cannot be read"),
         ("A", "", "has a record that does not fit its type"),
         ("A", r"\# 0", "has a record that does not fit its type"),

@@ -32,14 +32,14 @@ class _CacheCommands(LazyGroup):
     package = __name__
     summaries = {  # noqa: RUF012 - as in LazyGroup
         "ls": "List entries.",
-        "get": "Show the records of a name and the story of each entry.",
+        "get": "Show the records of a name and the details of each entry.",
         "rm": "Remove a name.",
         "refresh": "Ask upstream for a name again.",
-        "flush": "Remove a domain and all under it, or everything.",
+        "flush": "Remove a domain and all names under it, or everything.",
         "stats": "Count entries and sizes.",
-        "verify": "Read everything and name what is damaged.",
-        "export": "Write all entries as lines of JSON.",
-        "import": "Read what export wrote, or unbound's dump_cache.",
+        "verify": "Check every entry and list the damaged ones.",
+        "export": "Write all entries as JSON lines.",
+        "import": "Read a file of export, or of unbound's dump_cache.",
     }
 
     aliases = UNBOUND
@@ -63,4 +63,4 @@ class _CacheCommands(LazyGroup):
 
 @click.group(cls=_CacheCommands, no_args_is_help=False)
 def cache() -> None:
-    """Look into the cache on disk and change it, whether the daemon runs, hangs or is stopped."""
+    """Show and change the cache on disk, whether the daemon runs, hangs or is stopped."""

@@ -53,9 +53,11 @@ qtype_option = click.option(
     metavar="T",
     callback=_parsed(parse_type),
     shell_complete=_types,
-    help="Only this type.",
+    help="Only entries of this type.",
 )
-state_option = click.option("--state-is", type=click.Choice(STATES), help="Only of this state.")
+state_option = click.option(
+    "--state-is", type=click.Choice(STATES), help="Only entries in this state."
+)
 rcode_option = click.option(
     "--rcode",
     metavar="R",
@@ -71,4 +73,6 @@ under = click.option(
     callback=_parsed(parse_name),
     help="Only this domain and all names under it.",
 )
-as_json = click.option("--json", "as_json", is_flag=True, help="Print a line of JSON for each.")
+as_json = click.option(
+    "--json", "as_json", is_flag=True, help="Print one JSON line for each entry."
+)

@@ -110,7 +110,7 @@ def told(place: Path) -> Iterator[None]:
     except Damaged as damage:
         raise FastdnsError(f"the disk cache {place} {damage} ({REMEDY})") from None
     except MapFull:
-        raise FastdnsError(f"the disk cache {place} is full (cache.disk says how large)") from None
+        raise FastdnsError(f"the disk cache {place} is full (cache.disk sets its size)") from None
     except (LmdbError, OSError) as error:
         why = getattr(error, "strerror", None) or str(error)
         raise FastdnsError(f"cannot write to the disk cache {place}: {why}") from None

@@ -24,10 +24,10 @@ from .site import find_site
 @options.config_file
 @options.state
 def export(file: str, path: Path | None, state: str | None) -> None:
-    """Write all entries to FILE, or to standard output (-), one line of JSON each.
+    """Write all entries to FILE, or to standard output (-), one JSON line each.
 
-    FILE is replaced when all is written, readable by its owner only; before, and when that fails,
-    it stays as it is.
+    FILE is replaced only when everything is written, so a failure leaves the old file. Only its
+    owner can read it.
     """
     wanted = Wanted()
     with _writing(file) as write:  # before all else: root may write where the cache's owner may not

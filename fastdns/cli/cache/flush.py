@@ -44,10 +44,10 @@ def flush(
     path: Path | None,
     state: str | None,
 ) -> int:
-    """Remove a domain and all names under it; without --under everything.
+    """Remove a domain and all names under it, or everything without --under.
 
-    The other options limit it to such entries. Works with the daemon running, hung or stopped.
-    Before it removes everything it asks; where it cannot ask, it needs --yes.
+    The other options select entries. Works with the daemon running, hung or stopped. Asks before it
+    removes everything; without a terminal it needs --yes.
     """
     if name is not None:
         shown = path_text(name)
@@ -59,7 +59,7 @@ def flush(
     is_filtered = (qtype, state_is, rcode, negative) != (None, None, None, False)
     everything = under in (None, ROOT) and not is_filtered
     if everything and not yes and not _may_ask():
-        raise click.UsageError("this removes every entry: add --yes, or --under DOMAIN")
+        raise click.UsageError("this would remove every entry: add --yes, or --under DOMAIN")
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
         raise site.absent()
@@ -73,7 +73,7 @@ def flush(
     where = "" if under is None else f" under {spell_name(under)}"
     memory = ""
     if not removed and site.daemon is not None:
-        memory = " on disk; the daemon's memory has forgotten what it had"
+        memory = " on disk; the daemon has removed its copies from memory"
     emit(f"removed {counted(removed)}{where}{memory}\n")
     return 0
 

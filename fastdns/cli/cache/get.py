@@ -26,10 +26,10 @@ from .site import Site, find_site
 @options.config_file
 @options.state
 def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state: str | None) -> int:
-    """Show all entries of exactly this name, of one TYPE or of all; exit 1 when there is none.
+    """Show all entries of exactly this name, of one TYPE or of all types.
 
-    Records are printed as dig does, with the TTL that is left. A byte of a name that is not a
-    letter, digit or hyphen may be written as \\DDD.
+    Records look as in dig, with the remaining TTL. \\DDD stands for any byte of a name. Exit status
+    1: there is no entry.
     """
     site = find_site(path, state, shows_records=True)
     with site.reading() as reader:
@@ -75,13 +75,13 @@ def _story(item: Item) -> str:
     lines = [
         f";; {item.name} {spell_class(key.qclass)} {spell_type(key.qtype)}, {variant}",
         f";; {spell_rcode(entry.rcode)}, {_life(item)}",
-        f";; stored {_clock(item.stored_at)}, hits {entry.hits}, size {entry.size} octets",
+        f";; stored {_clock(item.stored_at)}, hits {entry.hits}, size {entry.size} bytes",
         f";; upstream {came_from}",
     ]
     if item.is_foreign:
         lines.append(
-            ";; not served while an upstream answers: the daemon has other upstreams"
-            " (or another trust_ad) now"
+            ";; not served while an upstream answers: it came from other upstreams"
+            " than the daemon has now (or with another trust_ad)"
         )
     for section, records in groupby(item.records(), key=lambda record: record.section):
         lines.append(f";; {section}")

@@ -53,8 +53,10 @@ class Tally:
     def __str__(self) -> str:
         into = "" if self.into is None else f" into a new cache at {path_text(self.into)}"
         told = [f"imported {counted(self.taken)}{into}"]
-        told += [f"{self.older} were not newer than ours"] if self.older else []
-        told += [f"{self.useless} left out (expired, or not to be kept)"] if self.useless else []
+        told += [f"{self.older} not newer than the cached ones"] if self.older else []
+        told += (
+            [f"{self.useless} left out (expired, or must not be cached)"] if self.useless else []
+        )
         told += [f"{self.bad} bad"] if self.bad else []
         return ", ".join(told)
 
@@ -65,12 +67,12 @@ class Tally:
 @options.config_file
 @options.state
 def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str | None) -> int:
-    """Read entries from FILE, or from standard input (-).
+    """Import entries from FILE, or from standard input (-).
 
-    Reads what `fastdns cache export` writes and what `unbound-control dump_cache` prints. Entries
-    keep their age and never replace newer ones. They count as answers of the current upstreams; if
-    no daemon runs, of those of --upstream or the configuration. A bad line is named by its number,
-    and the other lines are read. Exit status 1: a line was bad, or the file ends too early.
+    FILE is the output of `fastdns cache export` or `unbound-control dump_cache`. Entries keep their
+    age and never replace newer ones. They count as answers of the current upstreams; if no daemon
+    runs, as answers of the upstreams in --upstream or the configuration. A bad line is reported
+    with its number and skipped. Exit status 1: a line was bad, or the file ends too early.
     """
     stream = _opened(file)  # now: root may read what the owner of the cache may not
     config = load(path, state=state, upstream=upstream)
@@ -129,7 +131,7 @@ def _make_cache(site: Site, config: Config) -> Path | None:
     if not (site.path / DATA).exists():
         if site.daemon is not None:
             raise FastdnsError(
-                f"the running daemon has no disk cache now at {site.path} (see its log)"
+                f"the running daemon has no disk cache at {site.path} now (see its log)"
             )
         account = prepare(site.places)
         if account is not None:
@@ -187,7 +189,7 @@ def _take_in(site: Site, entries: Iterable[Pair], now: Moment, tally: Tally) -> 
     with locked(site.path), writing(site.path) as store:
         if store.usage().share >= FULL:
             raise FastdnsError(
-                f"the disk cache {site.path} is full (cache.disk says how large); {tally}, "
+                f"the disk cache {site.path} is full (cache.disk sets its size); {tally}, "
                 "the rest was left out"
             )
         taken = sum(map(len, store.apply(updates, now)))

@@ -52,10 +52,12 @@ COLORS = {"stale": "yellow", "expired": "red"}
 @click.option(
     "--sort",
     type=click.Choice(SORTS),
-    help="First what expires soonest, has most hits, is largest, or is oldest.",
+    help="Sort by soonest expiry, most hits, largest size or greatest age.",
 )
 @click.option("--limit", metavar="N", type=click.IntRange(1), help="Stop after N entries.")
-@click.option("--long", "in_full", is_flag=True, help="On a terminal: all columns, names in full.")
+@click.option(
+    "--long", "in_full", is_flag=True, help="Show all columns and full names on a terminal."
+)
 @arguments.as_json
 @options.config_file
 @options.state
@@ -74,10 +76,10 @@ def ls(
     path: Path | None,
     state: str | None,
 ) -> int:
-    """List all entries, or those whose names fit PATTERN.
+    """List all entries, or those whose names match PATTERN.
 
-    PATTERN is as in a shell (*, ?, [a-z]) and has to fit the whole name, in any case, with or
-    without the final dot. Exit status 1: nothing fits.
+    PATTERN is a shell pattern (*, ?, [a-z]). It must match the whole name; upper case and the final
+    dot do not matter. Exit status 1: no entry matches.
     """
     show = _shown_as(as_json, in_full=in_full)
     wanted = Wanted(
@@ -94,7 +96,7 @@ def ls(
     if wanted.everything:
         click.echo(f"the cache {site.path} is empty", err=True)
         return 0
-    return fail("no entry fits")
+    return fail("no entry matches")
 
 
 def _found(

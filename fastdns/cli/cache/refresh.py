@@ -65,11 +65,13 @@ class Asking:
         if now["in_flight"] or (now[ASKED] == self._before[ASKED] and is_any_alive):
             return False
         if now[SILENT] > self._before[SILENT]:
-            self.failure = "no upstream has answered well in time"
+            self.failure = "no upstream gave a usable answer in time"
         elif now[FAILED] > self._before[FAILED] or not is_any_alive:
             self.failure = "no upstream answers"
         else:
-            self.failure = "no upstream has a newer answer: what they say is an error, as SERVFAIL"
+            self.failure = (
+                "no upstream has a newer answer: they answer with an error, like SERVFAIL"
+            )
         return True
 
 
@@ -81,8 +83,8 @@ class Asking:
 def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None) -> int:
     """Ask upstream for this name again: one TYPE, or all types that are cached.
 
-    Waits for the new answers. Exit status 1 when there is no entry, no daemon, or no newer answer;
-    then the old entry stays.
+    Waits for the new answers. Exit status 1: there is no entry, no daemon runs, or no newer answer
+    came; the old entry then stays.
     """
     site = find_site(path, state)
     if site.daemon is None:

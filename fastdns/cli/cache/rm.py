@@ -51,7 +51,7 @@ def rm(
     wanted = Wanted(pattern=pattern, qtype=qtype, state=state_is, rcode=rcode, negative=negative)
     removed = remove_found(site, wanted)
     if not removed:
-        return fail(f"no entry fits {path_text(pattern)}")
+        return fail(f"no entry matches {path_text(pattern)}")
     emit(f"removed {counted(removed)}\n")
     return 0
 
@@ -68,10 +68,8 @@ def _remove_name(site: Site, name: bytes, qtype: int | None) -> int:
         emit(f"removed {counted(removed)} of {of}\n")
         return 0
     if all_taken_in and site.daemon is not None:
-        return fail(
-            f"{no_entry(name, qtype)} on disk; the daemon's memory has forgotten it, if it had it"
-        )
+        return fail(f"{no_entry(name, qtype)} on disk; the daemon has removed any copy from memory")
     if all_taken_in:
         return fail(no_entry(name, qtype))
-    emit(f"{no_entry(name, qtype)} on disk; what is not taken in yet is forgotten, too\n")
+    emit(f"{no_entry(name, qtype)} on disk; copies that were not written yet are removed as well\n")
     return 0

@@ -67,7 +67,7 @@ class Site:
     def cannot_tell(self) -> FastdnsError:
         """Return what is to be raised when the daemon that runs has no control page for us."""
         return FastdnsError(
-            f"the running daemon cannot be told: {self.places.control} is not there or not readable"
+            f"cannot notify the running daemon: {self.places.control} is missing or not readable"
         )
 
     def take_in(self) -> bool:
@@ -75,13 +75,16 @@ class Site:
         if self.daemon is not None:
             if keeper_requests.take_in(self.places.keeper, KEEPER_SECONDS):
                 return True
-            warn("the running daemon did not take in its newest answers; they may be missing here")
+            warn(
+                "the running daemon did not write its newest answers to disk; they may be missing "
+                "here"
+            )
             return False
         waiting = sum(map(count_pending, sorted(self.places.run_dir.glob("ring.*"))))
         if waiting:
             answers = counted(waiting, "answer", "answers")
-            verb = "waits" if waiting == 1 else "wait"
-            warn(f"{answers} of the daemon that ran {verb} for its next start to be taken in")
+            verb = "is" if waiting == 1 else "are"
+            warn(f"{answers} of the stopped daemon {verb} not on disk before its next start")
         return not waiting
 
 
@@ -119,7 +122,7 @@ def _settings(path: Path | None, state: str | None) -> tuple[Places, int]:
     except ConfigErrors as errors:
         places = load_places(path, state=state)
         stale = Cache().stale
-        warn(f"{errors.lines[0]} (cache.stale counts as {stale:.0f}s)")
+        warn(f"{errors.lines[0]} (assuming cache.stale = {stale:.0f}s)")
         return places, int(stale)
     return Places(config.state_dir, config.run_dir), int(config.cache.stale)
 

@@ -28,7 +28,7 @@ UNKNOWN_RATE = "known 10 min after"
 @options.config_file
 @options.state
 def stats(as_json: bool, path: Path | None, state: str | None) -> None:
-    """Count entries by state and TTL left, and tell sizes and what is written a day."""
+    """Count entries by state and remaining TTL; show sizes and the bytes written per day."""
     show = _show_words if sys.stdout is not None and sys.stdout.isatty() else _show_lines
     site = find_site(path, state)
     with site.reading() as reader:
@@ -70,7 +70,7 @@ def _show_words(told: dict[str, Any]) -> None:
         console.print(f"{name:<{NAMES}} {text}", soft_wrap=True)
     if not told["fresh"]:
         return
-    console.print("\nTTL left of the fresh entries")
+    console.print("\nremaining TTL of the fresh entries")
     most = max((one["entries"] for one in told["ttl_histogram"]), default=0) or 1
     for one in told["ttl_histogram"]:
         from_, below = one["from"], one["below"]
@@ -96,14 +96,14 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         ("file", in_octets(told["file_bytes"])),
     ]
     if told["hits"]:
-        text = f"{told['hits']:,} answers served from these entries, before restarts as well"
+        text = f"{told['hits']:,} answers served from these entries, including before restarts"
         rows.append(("hits", text))
     if oldest is not None:
         rows.append(("oldest entry", in_days(oldest)))
     if (since := told["written_since"]) is not None:
         begun = in_date(since, time.time())
         rate = f"{in_octets(written)} at the rate since" if written is not None else UNKNOWN_RATE
-        rows.append(("written a day", f"{rate} {begun}"))
+        rows.append(("written per day", f"{rate} {begun}"))
     if len(told["origins"]) > 1:
         count = len(told["origins"])
         rows.append(("upstreams", f"entries of {count} sets of upstreams; only one set is in use"))

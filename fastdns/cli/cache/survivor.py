@@ -56,7 +56,7 @@ def go_on_in_child() -> None:
         how_far = _note[:].partition(b"\0")[0].decode()
         sys.exit(
             fail(
-                f"the disk cache is damaged: reading it ended by {killed_by.name}{how_far} "
+                f"the disk cache is damaged: reading it ended with {killed_by.name}{how_far} "
                 f"({REMEDY})"
             )
         )

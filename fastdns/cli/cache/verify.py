@@ -20,10 +20,10 @@ SHOWN = 100  # damaged entries told one by one
 @options.config_file
 @options.state
 def verify(path: Path | None, state: str | None) -> int:
-    """Read every entry and name what is damaged; exit status 1 if something is.
+    """Check every entry and list the damaged ones. Exit status 1: there are some.
 
-    Damaged entries are misses to the daemon, which asks upstream and writes them anew. `rm` removes
-    one, `flush` all.
+    The daemon treats a damaged entry as a miss, asks upstream and replaces it. `rm` removes one
+    entry, `flush` all.
     """
     site = find_site(path, state)
     read = 0
@@ -42,5 +42,5 @@ def verify(path: Path | None, state: str | None) -> int:
                 click.echo(line, err=True)
     if damaged:
         return fail(f"{damaged} of {read} entries of {site.path} are damaged")
-    emit(f"{counted(read)}, all sound\n")
+    emit(f"{counted(read)}, none damaged\n")
     return 0

@@ -29,11 +29,11 @@ def test_damaged_file_is_put_aside_at_the_start(
     overwrite(disk.data, where)
     damaged = disk.data.read_bytes()
     with again() as fresh:
-        told = fresh.wait_for_log("put aside", 10)
+        told = fresh.wait_for_log("moved to", 10)
         assert f"{disk.data}.damaged" in told.string
         assert Path(f"{disk.data}.damaged").read_bytes()[:PAGE] == damaged[:PAGE]
         assert_works(fresh, disk, upstream)
-        assert len([line for line in fresh.log if "put aside" in line]) == 1
+        assert len([line for line in fresh.log if "moved to" in line]) == 1
         assert counter(fresh, "disk_set_aside_total") == 1
         assert not disk.control().suspect
 
@@ -41,7 +41,7 @@ def test_damaged_file_is_put_aside_at_the_start(
 @pytest.mark.parametrize(
     ("what", "reason"),
     [
-        ("directory", "is no file"),
+        ("directory", "is not a file"),
         ("text", "not"),
         ("few octets", "cut off"),
         ("another format", "another format"),
@@ -53,7 +53,7 @@ def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(
 ) -> None:
     replace_by(disk.data, what)
     with again() as fresh:
-        assert reason in fresh.wait_for_log("put aside").string
+        assert reason in fresh.wait_for_log("moved to").string
         assert Path(f"{disk.data}.damaged").exists()
         assert_works(fresh, disk, upstream)
         assert counter(fresh, "disk_set_aside_total") == 1
@@ -65,7 +65,7 @@ def test_file_in_place_of_the_directory_is_put_aside(
     shutil.rmtree(disk.place)
     disk.place.write_text("a file")
     with again() as fresh:
-        fresh.wait_for_log("put aside")
+        fresh.wait_for_log("moved to")
         assert_works(fresh, disk, upstream)
 
 
@@ -80,7 +80,7 @@ def test_damage_while_running_ends_in_a_new_cache(
         disk.put(name)
     disk.take_in()
     disk.put(*names(2000))
-    daemon.wait_for_log("put aside", 15)
+    daemon.wait_for_log("moved to", 15)
     assert_works(daemon, disk, upstream)
     assert disk.control().generation > generation
     assert counter(daemon, "disk_set_aside_total") == 1
@@ -93,7 +93,7 @@ def test_only_the_newest_damaged_file_is_kept(
         replace_by(disk.data, "text")
         disk.data.write_text(content * 2000)
         with again() as fresh:
-            fresh.wait_for_log("put aside")
+            fresh.wait_for_log("moved to")
     assert Path(f"{disk.data}.damaged").read_text().startswith("second")
     assert sorted(path.name for path in disk.place.iterdir()) == [
         "data.mdb",
@@ -121,7 +121,7 @@ def test_suspicion_of_a_worker_is_looked_into(start_filled: Start, upstream: Fal
         file.write(content)
     control.suspect = True
     disk.take_in()
-    daemon.wait_for_log("put aside")
+    daemon.wait_for_log("moved to")
     eventually(lambda: control.suspect, lambda suspect: not suspect)
     assert_works(daemon, disk, upstream)
 
@@ -153,7 +153,7 @@ def test_flipped_bit_is_one_entry_lost(start: Start, upstream: FalseUpstream, di
         assert counter(daemon, "disk_damaged_total") == 1
         assert counter(daemon, "disk_set_aside_total") == 0
         assert not disk.control().suspect
-        assert not any("put aside" in line for line in daemon.log)
+        assert not any("moved to" in line for line in daemon.log)
 
 
 def test_cache_over_which_a_worker_crashed_is_looked_into(
@@ -175,7 +175,7 @@ def test_cache_over_which_keepers_crash_again_and_again_is_put_aside(
     daemon.wait_for_log("has none")
     assert disk.holds(*names(2000))
     os.kill(daemon.keeper, signal.SIGSEGV)
-    daemon.wait_for_log("put aside")
+    daemon.wait_for_log("moved to")
     assert_works(daemon, disk, upstream)
 
 

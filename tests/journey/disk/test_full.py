@@ -142,7 +142,7 @@ def test_damage_on_a_full_file_system_is_survived(
             assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         disk.put(*names(500))
         disk.take_in()
-        daemon.wait_for_log("put aside|is cut off", 15)
+        daemon.wait_for_log("moved to|is truncated", 15)
         assert data(ask_twice(daemon, upstream.new_name())) == ["192.0.2.1"]
         daemon.empty()
         assert_works(daemon, disk, upstream)

@@ -29,7 +29,7 @@ def test_keys_out_of_order_are_found_at_the_start(
             at += PAGE
         os.pwrite(file.fileno(), bytes([flags | 0x20]), at)
     with again() as daemon:
-        daemon.wait_for_log("put aside as")
+        daemon.wait_for_log("moved to")
         assert not any("defect" in line for line in daemon.log)
         assert_works(daemon, disk, upstream)
 
@@ -59,7 +59,7 @@ def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_ha
             disk.put("new.example.test")
             disk.take_in(0.5)
         daemon.wait_for_log(f"{who}.* hangs", HANG_SECONDS)
-        daemon.wait_for_log("round in a circle; put aside as")
+        daemon.wait_for_log("run in a loop; moved to")
         eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
         assert_works(daemon, disk, upstream)
         assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
@@ -79,7 +79,7 @@ def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
     with impatient_daemon(disk, upstream) as again:
         first = again.worker
         # By a sweep of the keeper's:
-        again.wait_for_log("round in a circle; put aside as", HANG_SECONDS)
+        again.wait_for_log("run in a loop; moved to", HANG_SECONDS)
         again.wait_for_log("goes round in a circle", HANG_SECONDS)
         assert data(ask(again, upstream.new_name())) == ["192.0.2.1"]
         again.wait_for_log(rf"worker \(pid {first}\) hangs")

@@ -37,7 +37,7 @@ def test_holder_of_a_wildcard_is_in_the_way_of_every_address(box: Box) -> None:
     (found,) = (one for one in box.findings("port", status=1) if one["state"] == "wrong")
 
     assert f"(pid {pid}" in found["text"]
-    assert "in the way of 127.0.0.1:53 and [::1]:53" in found["text"]
+    assert "conflicts with 127.0.0.1:53 and [::1]:53" in found["text"]
 
 
 def test_others_on_the_same_port_of_other_addresses_do_no_harm(served: Box) -> None:
@@ -45,4 +45,4 @@ def test_others_on_the_same_port_of_other_addresses_do_no_harm(served: Box) -> N
 
     assert found["state"] == "ok"
     assert found["text"].startswith("unbound (pid ")
-    assert f"has {UPSTREAM}:53, which is no clash" in found["text"]
+    assert f"listens on {UPSTREAM}:53, which does not conflict" in found["text"]

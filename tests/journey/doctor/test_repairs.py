@@ -52,7 +52,7 @@ def test_what_somebody_has_changed_since_is_left_alone(served: Box) -> None:
 
     told = served.doctor("--undo", "--yes", status=0)
 
-    assert "left /etc/resolv.conf alone: somebody has changed it since" in told
+    assert "did not touch /etc/resolv.conf: it was changed since" in told
     assert (served.etc / "resolv.conf").read_text() == "nameserver 127.0.9.7\n"
     assert not (served.etc / "fastdns").exists()
 
@@ -117,7 +117,7 @@ def test_daemon_keeps_the_port_that_nobody_wants_back(served: Box) -> None:
 
     told = served.doctor("--undo", "--yes", status=0)
 
-    assert "somebody has changed it since" in told
+    assert "it was changed since" in told
     assert served.resolves("@127.0.0.1", "after.example")
 
 
@@ -143,7 +143,7 @@ def test_record_is_roots_alone(served: Box) -> None:
 
 def test_answer_no_leaves_everything_as_it_is(served: Box) -> None:
     _, seen = served.doctor_on_terminal("--fix", "--resolver", typed="n\n")
-    assert f"nameserver 127.0.0.1 into /etc/resolv.conf; behind it stays {UPSTREAM}" in seen
+    assert f"nameserver 127.0.0.1 into /etc/resolv.conf; {UPSTREAM} stays behind it" in seen
     assert "[y/N]" in seen
     assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
 

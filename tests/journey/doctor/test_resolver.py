@@ -11,7 +11,7 @@ from ..support.client import eventually
 def test_resolver_that_nobody_answers_for_is_found(box: Box) -> None:
     box.write("resolv.conf", "nameserver 127.0.0.1\n")
     (found,) = box.findings("resolver", status=1)
-    assert "127.0.0.1, where nobody answers" in found["text"]
+    assert "127.0.0.1, where nothing answers" in found["text"]
 
 
 def test_machine_is_pointed_at_fastdns_and_back(served: Box) -> None:
@@ -24,13 +24,15 @@ def test_machine_is_pointed_at_fastdns_and_back(served: Box) -> None:
         "nameserver 127.0.0.1",
         f"nameserver {UPSTREAM}",
     ]
-    assert served.findings("resolver", status=0)[0]["text"].endswith("asks fastdns (127.0.0.1)")
+    assert served.findings("resolver", status=0)[0]["text"].endswith(
+        "resolver is fastdns (127.0.0.1)"
+    )
 
     served.doctor("--undo", "--yes", status=0)
 
     assert (served.etc / "resolv.conf").read_text() == RESOLV_CONF
     assert not (served.etc / "fastdns").exists()
-    assert "nothing to take back" in served.doctor("--undo", "--yes", status=0)
+    assert "nothing to undo" in served.doctor("--undo", "--yes", status=0)
 
 
 def test_fastdns_that_is_asked_by_its_machine_still_knows_its_upstreams(served: Box) -> None:
@@ -61,7 +63,7 @@ def test_upstream_that_asks_whom_this_machine_asks_is_no_loop_afterwards(box: Bo
 
     told = box.doctor("--fix", "--resolver", "--yes", status=1)
 
-    assert "gets no answers like that, so that was taken back" in told
+    assert "gets no answers that way, so that was undone" in told
     assert (box.etc / "resolv.conf").read_text() == RESOLV_CONF
     eventually(lambda: box.resolves("@127.0.0.1", "after.example"), bool)
 

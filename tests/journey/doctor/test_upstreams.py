@@ -59,5 +59,5 @@ def test_upstream_that_takes_no_tcp_is_named_with_what_fails_and_the_remedy(box:
     assert [one["state"] for one in found] == ["ok", "wrong"]
     refused = "53 answers over UDP, but not over TCP (Connection refused)"
     assert f"{UPSTREAM}:{refused}" in found[1]["text"]
-    assert "answers too large for UDP" in found[1]["text"]
-    assert "port 53 of it over TCP" in found[1]["do"]
+    assert "answers that are too large for UDP" in found[1]["text"]
+    assert "TCP from this machine to its port 53" in found[1]["do"]

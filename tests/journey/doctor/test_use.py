@@ -25,11 +25,11 @@ def test_lines_are_broken_at_words_on_a_terminal_alone(box: Box) -> None:
     ("arguments", "problem"),
     [
         (["--fix", "--undo"], "opposites"),
-        (["--fix"], "say --fix --yes"),
-        (["--undo"], "say --undo --yes"),
+        (["--fix"], "use --fix --yes"),
+        (["--undo"], "use --undo --yes"),
         (["--resolver"], "goes with --fix"),
         (["--yes"], "goes with --fix or --undo"),
-        (["--json", "--fix"], "for looking only"),
+        (["--json", "--fix"], "--json does not go with"),
         (["x"], "unexpected extra argument"),
     ],
 )
