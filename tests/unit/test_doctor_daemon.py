@@ -58,6 +58,6 @@ def test_all_processes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(processes, "_silent_workers", lambda *_: [together.wait()][:0])
     found = list(processes.look(config, Daemon(1, run_dir=places.run_dir)))
     assert [one.text.partition(":")[0] for one in found] == [
-        "there is no keeper just now",
+        "no keeper runs at the moment",
         "the supervisor (pid 1) hangs",
     ]
