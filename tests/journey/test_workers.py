@@ -341,7 +341,7 @@ def test_counters_of_another_version_are_begun_anew_with_a_line(
     counters.parent.mkdir(parents=True)
     counters.write_bytes(b"fastdns\0\2\0\0\0".ljust(12288, b"\0"))
     daemon = start_fastdns(upstream=[upstream])
-    assert any(f"{counters}: of another version" in line for line in daemon.log)
+    assert any(f"{counters}: written by another version" in line for line in daemon.log)
     assert Pages.attach(counters).total("queries_udp_total") == 0
 
 
