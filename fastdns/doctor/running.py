@@ -132,8 +132,8 @@ def _working_directory(pid: int) -> Path | None:
 
 def _state_dir(pid: int) -> Path | None:
     """Return the directory whose lock it holds."""
-    with suppress(OSError):
-        for descriptor in os.scandir(f"/proc/{pid}/fd"):
+    with suppress(OSError), os.scandir(f"/proc/{pid}/fd") as descriptors:
+        for descriptor in descriptors:
             with suppress(OSError):
                 target = Path(os.readlink(descriptor.path))
                 if target.is_absolute() and target.name == "lock":

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from .support.commands import FIELDS, cache, names
+from .support.commands import FIELDS, cache, names, on_terminal
 from .support.stock import entry, fill
 
 
@@ -153,6 +153,12 @@ def test_dump_that_was_cut_is_taken_in_as_far_as_it_goes_and_told_with_status_1(
     assert done.stderr == f"fastdns: -: the dump ends early (line {line})\n"
     assert done.stdout == f"imported 1 entry into a new cache at {tmp_path}/other/cache\n"
     assert cache(tmp_path / "whole", "import", "-", text_in=DUMP).stderr == ""
+
+
+def test_import_on_a_terminal_says_what_it_waits_for(state: Path) -> None:
+    status, seen = on_terminal(state, "load_cache", typed="\x04")
+    assert status == 0
+    assert "reading from standard input, until Ctrl-D\r\n" in seen
 
 
 def test_import_says_when_the_cache_is_full(state: Path, tmp_path: Path) -> None:

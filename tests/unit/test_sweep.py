@@ -121,8 +121,12 @@ def test_more_damage_than_in_a_hundredth_is_a_matter_of_the_whole(
 
 def test_sweep_ends_when_there_is_room(store: Store) -> None:
     rng = random.Random(1)
-    while store.usage().share < FULL:
-        put(store, f"{rng.randbytes(6).hex()}.test", hits=rng.randrange(10))
+    while store.usage().share < FULL:  # in batches: each is a commit, which waits for the disk
+        batch = [
+            update(f"{rng.randbytes(6).hex()}.test", stored=Moment.now(), hits=rng.randrange(10))
+            for _ in range(20)
+        ]
+        list(store.apply(sorted(batch), Moment.now()))
     count = store.usage().entries
     freed = sum(sweeper(store).make_room())
     assert store.usage().share <= ROOMY

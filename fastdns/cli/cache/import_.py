@@ -96,6 +96,8 @@ def _opened(file: str) -> BinaryIO:
     if file == "-":
         if sys.stdin is None:
             raise FastdnsError("standard input is closed")
+        if sys.stdin.isatty():
+            click.echo("reading from standard input, until Ctrl-D", err=True)
         return sys.stdin.buffer
     try:
         return open(file, "rb")
