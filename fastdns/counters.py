@@ -1,6 +1,6 @@
-"""The pages of a daemon's counters, in one file of run_dir with a version in its head; and readers.
+"""The pages of a daemon's counters, in a versioned file in run_dir; and their readers.
 
-The supervisor makes them; each process writes to the slot that is its (_counters.Counters).
+The supervisor creates them; each process writes to its own slot (_counters.Counters).
 """
 
 from __future__ import annotations
@@ -18,26 +18,26 @@ from ._counters import COUNTERS, LATENCY_BOUNDS, LAYOUT, Counters, UpstreamState
 from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
 
 DAY_SECONDS = 86400.0
-KNOWN_AFTER_SECONDS = 600.0  # before, what a day brings at this rate would be a guess
-SHOWN_SECONDS = 2.0  # within which every worker has shown what it knows of the upstreams
+KNOWN_AFTER_SECONDS = 600.0  # before that, the amount per day at this rate would be a guess
+SHOWN_SECONDS = 2.0  # in which every worker has published what it knows about the upstreams
 SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
-WORKER_SLOT = 2  # of the first worker; the others follow
+WORKER_SLOT = 2  # of the first worker; those of the others follow
 
 SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT = LAYOUT
 NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
-VERSION = 4  # another one is another layout of slots, or another order of counters
+VERSION = 4  # another version has another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
 
 
 class AnotherVersion(ValueError):
-    """The pages are those of a fastdns that lays them out in another way."""
+    """The pages belong to a fastdns with another layout."""
 
 
 class Silent(NamedTuple):
-    """A process that has shown no sign of life for some time: it hangs, or has been stopped."""
+    """A process that has not responded for some time: it hangs, or was stopped."""
 
     name: str
     pid: int
@@ -45,7 +45,7 @@ class Silent(NamedTuple):
 
 
 class Pages:
-    """The pages of a daemon. The supervisor makes them anew at each start: totals begin there."""
+    """The pages of a daemon. The supervisor creates new ones at each start: totals begin there."""
 
     def __init__(self, memory: mmap.mmap | bytes, slots: int, pid: int, started_at: float) -> None:
         self.slots = slots
@@ -56,10 +56,9 @@ class Pages:
 
     @classmethod
     def create(cls, path: str | PathLike[str] | None, slots: int, started_at: float) -> Self:
-        """Make the file at path with that many slots, all zero; readers of an older file keep that.
+        """Create the file at path with so many slots, all zero; readers of an older file keep it.
 
-        Without a path they are this process's and those of its children alone: a full disk stops
-        nothing.
+        Without a path, only this process and its children have them: a full disk stops nothing.
         """
         size = SLOT_OCTETS * (slots + 1)
         pid = os.getpid()
@@ -86,7 +85,7 @@ class Pages:
 
     @classmethod
     def attach(cls, path: str | PathLike[str]) -> Self:
-        """Map an existing file to read (OSError: there is none; AnotherVersion; ValueError)."""
+        """Map an existing file for reading (OSError: there is none; AnotherVersion; ValueError)."""
         with open(path, "rb") as file:
             size = os.fstat(file.fileno()).st_size
             if size < HEAD.size:
@@ -102,11 +101,11 @@ class Pages:
         return cls(memory, slots, pid, started_at)
 
     def at_one_moment(self) -> Self:
-        """Return a copy: figures that are read one after the other from it belong together."""
+        """Return a copy: figures read from it one after the other are of the same moment."""
         return type(self)(bytes(self._memory), self.slots, self.pid, self.started_at)
 
     def counters(self, slot: int) -> Counters:
-        """Return the slot of the process that owns it, to write to."""
+        """Return the slot of a process, for writing."""
         if not 0 <= slot < self.slots:
             raise IndexError(f"slot {slot} of {self.slots}")
         return Counters(self._memory, SLOT_OCTETS * (slot + 1))
@@ -116,13 +115,13 @@ class Pages:
         return dict(zip(NAMES, self._sums(0, len(NAMES)), strict=True))
 
     def total(self, name: str) -> int:
-        """Return one counter, summed over all processes (KeyError: there is none of that name)."""
+        """Return one counter, summed over all processes. KeyError: there is none with that name."""
         if name not in NAMES:
             raise KeyError(name)
         return self._sums(8 * NAMES.index(name), 1)[0]
 
     def outcomes(self) -> dict[tuple[str, str, str], int]:
-        """Return how many queries ended how: by transport, tier and RCODE, where there were any."""
+        """Return the number of queries by transport, tier and RCODE, without zeros."""
         sums = self._sums(OUTCOMES_AT, len(OUTCOMES))
         return {how: count for how, count in zip(OUTCOMES, sums, strict=True) if count}
 
@@ -132,11 +131,11 @@ class Pages:
         return self._sums(HITS_AT, buckets), self._sums(MISSES_AT, buckets)
 
     def alive_at(self, slot: int) -> float:
-        """Return when a process has last shown life, by time.monotonic; 0: never."""
+        """Return when a process last responded, by time.monotonic; 0: never."""
         return self._words[self._at(slot, ALIVE_AT)] / 1e9
 
     def silent(self, since: float) -> list[Silent]:
-        """Return the keeper and the workers that have shown no sign of life since then.
+        """Return the keeper and the workers that have not responded since then.
 
         The time is by time.monotonic. Those that have not begun, or have ended, are left out.
         """
@@ -152,24 +151,24 @@ class Pages:
         return bool(self._words[self._at(slot, IN_DISK_AT)])
 
     def upstream_tables(self) -> list[tuple[float, list[UpstreamState]]]:
-        """Return what each process knows of the upstreams, by slots: when it showed it, and what.
+        """Return what each process knows about the upstreams, by slots, and when it published it.
 
-        The time is by time.monotonic; 0: it is gone, or knows none yet.
+        The time is by time.monotonic; 0: it is gone, or knows nothing yet.
         """
         starts = range(SLOT_OCTETS, SLOT_OCTETS * (self.slots + 1), SLOT_OCTETS)
         return [read_upstreams(self._memory, start) for start in starts]
 
     def upstreams(self) -> list[UpstreamState]:
-        """Return the same, put together: the newest that one of the processes has seen is true.
+        """Return the same, merged: the newest observation of any process is true.
 
-        Those that only processes asked that are gone are left out, unless all are gone.
+        Upstreams that only ended processes asked are left out, unless all processes have ended.
         """
         tables = self.upstream_tables()
         asked = {state.name for shown_at, states in tables if shown_at for state in states}
         return [one for one in _together(tables) if one.name in asked or not asked]
 
     def upstreams_shown_since(self, moment: float) -> list[UpstreamState]:
-        """Return what processes know that have shown it since then (by time.monotonic)."""
+        """Return what processes know that have published it since then (by time.monotonic)."""
         tables = self.upstream_tables()
         return _together([(at, states) for at, states in tables if at and at >= moment])
 
@@ -177,7 +176,7 @@ class Pages:
         return self._words[self._at(slot, PID_AT)]
 
     def _at(self, slot: int, octets: int) -> int:
-        """Return which word stands so many octets after the start of a slot."""
+        """Return the index of the word so many bytes after the start of a slot."""
         return (SLOT_OCTETS * (slot + 1) + octets) // 8
 
     def _sums(self, octets: int, count: int) -> list[int]:
@@ -188,9 +187,9 @@ class Pages:
 
 
 def quantile(buckets: Sequence[int], q: float) -> float | None:
-    """Return the time, in seconds, under which the part q of what a histogram counts took.
+    """Return the time in seconds below which the fraction q of a histogram lies.
 
-    None: it counts nothing. The difference of two histograms says it of what happened in between.
+    None: it counts nothing. The difference of two histograms describes the time between them.
     """
     wanted = q * sum(buckets)
     below, start = 0, 0.0
@@ -203,7 +202,7 @@ def quantile(buckets: Sequence[int], q: float) -> float | None:
 
 
 def per_day(octets: int, seconds: float) -> int | None:
-    """Return what a day at this rate writes; None: that is not known yet."""
+    """Return the bytes that a day at this rate writes; None: unknown yet."""
     return None if seconds < KNOWN_AFTER_SECONDS else round(octets / seconds * DAY_SECONDS)
 
 
@@ -219,7 +218,7 @@ def is_of_another_version(path: str | PathLike[str]) -> bool:
 
 
 def _together(tables: Sequence[tuple[float, list[UpstreamState]]]) -> list[UpstreamState]:
-    """Put together what processes see."""
+    """Merge what processes know."""
     seen: dict[str, list[tuple[float, UpstreamState]]] = {}
     for shown_at, states in tables:
         for state in states:
@@ -228,9 +227,9 @@ def _together(tables: Sequence[tuple[float, list[UpstreamState]]]) -> list[Upstr
 
 
 def _merged(name: str, views: Sequence[tuple[float, UpstreamState]]) -> UpstreamState:
-    """Put together what processes see of one upstream: those that are gone see nothing any more.
+    """Merge what processes know about one upstream; processes that are gone do not count.
 
-    The round trip is that of whoever has asked it most.
+    The round trip is that of the process that has asked it most.
     """
     all_of_it = [state for _, state in views]
     now = [(shown_at, state) for shown_at, state in views if shown_at]
@@ -254,11 +253,11 @@ def _merged(name: str, views: Sequence[tuple[float, UpstreamState]]) -> Upstream
 
 
 def _counts(shown_at: float, alive: UpstreamState, dead: Sequence[UpstreamState]) -> bool:
-    """Return whether one that a process takes for alive is alive, though others take it for dead.
+    """Return whether an upstream that a process counts as alive is alive, although others disagree.
 
     It is if it has replied since they last asked it in vain; `dead` begins with the last of these.
-    For a moment after its death the process may only not have shown such a reply yet. That holds
-    for no later failure: a dead upstream that is tried now and then does not come to life by that.
+    Only for a moment after its death the process may not have published such a reply yet. No later
+    failure counts: a dead upstream that is tried again does not become alive by that.
     """
     if not dead or alive.since > dead[0].since:
         return True

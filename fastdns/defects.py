@@ -1,4 +1,4 @@
-"""Defects of ours where the event loop calls us: told in the log, and no reason to stop serving.
+"""Defects of ours in callbacks of the event loop: logged, and the daemon continues.
 
 gevent never again calls a watcher whose callback has raised.
 """
@@ -13,7 +13,7 @@ from typing import ParamSpec
 
 log = logging.getLogger(__name__)
 
-PAUSE_SECONDS = 1.0  # between two that are told: one defect may come with every packet
+PAUSE_SECONDS = 1.0  # between two that are logged: one defect may come with every packet
 
 Parameters = ParamSpec("Parameters")
 
@@ -21,14 +21,14 @@ Parameters = ParamSpec("Parameters")
 class _Told:
     def __init__(self) -> None:
         self.next_at = 0.0
-        self.silent = 0  # defects that have not been told since
+        self.silent = 0  # defects that were not logged since
 
 
 _told = _Told()
 
 
 def report(defect: Exception) -> None:
-    """Tell of a defect in the log, with a traceback; of many only some."""
+    """Log a defect with a traceback; of many only some."""
     now = time.monotonic()
     if now < _told.next_at:
         _told.silent += 1
@@ -40,7 +40,7 @@ def report(defect: Exception) -> None:
 
 
 def guarded(callback: Callable[Parameters, object]) -> Callable[Parameters, None]:
-    """Return the callback as the event loop may call it: it never raises."""
+    """Return the callback in a form that the event loop may call: it never raises."""
 
     @functools.wraps(callback)
     def call(*arguments: Parameters.args, **keywords: Parameters.kwargs) -> None:

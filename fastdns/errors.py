@@ -1,14 +1,14 @@
-"""Typed errors that are told to the owner, each in one line."""
+"""Typed errors that users see, each in one line."""
 
 from __future__ import annotations
 
 
 class FastdnsError(Exception):
-    """Anything that fastdns tells its owner about in one line."""
+    """An error that fastdns shows its user in one line."""
 
 
 class ConfigError(FastdnsError):
-    """One wrong value: the key path it stands under and what is the matter with it."""
+    """One wrong value: its key path and the problem."""
 
     def __init__(self, key: str, problem: str) -> None:
         super().__init__(f"{key}: {problem}")
@@ -17,7 +17,7 @@ class ConfigError(FastdnsError):
 
 
 class ConfigErrors(FastdnsError):
-    """All that is wrong with a configuration, one printable line each, file and key included."""
+    """All errors of a configuration, one printable line each, with file and key."""
 
     def __init__(self, lines: list[str]) -> None:
         super().__init__("\n".join(lines))
@@ -29,10 +29,10 @@ class StartError(FastdnsError):
 
 
 class Damaged(FastdnsError):
-    """The disk cache cannot be used and has to be put aside; the text says what it is."""
+    """The disk cache is unusable and must be replaced; the text says why."""
 
 
-# What commands say of it.
+# How commands describe the remedy.
 REMEDY = (
     "the daemon repairs it or starts an empty cache, at its next start at the latest; "
     "the damaged file becomes data.mdb.damaged, which you may delete"
@@ -40,15 +40,15 @@ REMEDY = (
 
 
 class CutOff(Damaged):
-    """The file ends before the last page that LMDB has given out. It may be whole all the same.
+    """The file ends before the last page that LMDB has allocated. It may be intact nevertheless.
 
-    LMDB does not write pages that it gave out and took back in one transaction. Our writers extend
-    the file then, but may be killed before.
+    LMDB does not write pages that it allocated and freed in one transaction. Our writers extend the
+    file then, but may be killed before.
     """
 
 
 class LmdbError(FastdnsError):
-    """LMDB refuses, for a reason of its own: neither the system below it nor the file is named."""
+    """LMDB itself refuses; neither the system below it nor the file is the cause."""
 
 
 class MapFull(LmdbError):

@@ -1,4 +1,4 @@
-"""Files of run_dir that several processes map: opened when they are as expected, else made anew."""
+"""Files of run_dir that several processes map: opened if they are as expected, else created."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ FLAGS = os.O_RDWR | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 
 
 def attach(path: str | PathLike[str], octets: int) -> mmap.mmap:
-    """Map an existing file to read and write (OSError: it cannot be; ValueError: another size)."""
+    """Map an existing file to read and write. OSError: impossible; ValueError: another size."""
     descriptor = os.open(path, FLAGS)
     try:
         status = os.fstat(descriptor)
@@ -26,9 +26,9 @@ def attach(path: str | PathLike[str], octets: int) -> mmap.mmap:
 
 
 def create(path: str | PathLike[str], octets: int, head: bytes) -> mmap.mmap:
-    """Make a file that starts with `head`, zero otherwise, and put it at path whole.
+    """Create a file that starts with `head`, with zeros after it, and move it to path as a whole.
 
-    OSError: no room, or no right. Who has mapped an older file there keeps what it has.
+    OSError: no room, or no permission. Processes that have mapped an older file there keep that.
     """
     fresh = f"{path}.new"
     descriptor = os.open(fresh, FLAGS | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -48,7 +48,7 @@ def create(path: str | PathLike[str], octets: int, head: bytes) -> mmap.mmap:
 
 
 def anonymous(octets: int, head: bytes) -> mmap.mmap:
-    """Memory without a file, which children of a fork share."""
+    """Return memory without a file, which children of a fork share."""
     memory = mmap.mmap(-1, octets)
     memory[: len(head)] = head
     return memory

@@ -1,4 +1,4 @@
-"""What answering needs of Python: a cold disk, the time, and what is said of ourselves."""
+"""What answering needs from Python: reading a cold disk, timers, and the answers about fastdns."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from ._key import split_key
 from ._wheel import TICK_SECONDS
 from .defects import guarded, report
 
-DISK_SECONDS = 0.5  # that a slow disk has before upstreams are asked as well
+DISK_SECONDS = 0.5  # that a slow disk gets before upstreams are asked as well
 
 _TYPE_TXT = 16
 _RCODE_REFUSED = 5
 
 
 class Resolver:
-    """Joins the stages to the event loop, and searches a disk that takes its time."""
+    """Connects the stages to the event loop, and looks up on a slow disk."""
 
     def __init__(self, group: Group, cache: Cache, flights: Flights, *, access: Access) -> None:
         self._forward = Forward(cache, flights, group, self._search_disk, self._keep_time)
@@ -37,16 +37,16 @@ class Resolver:
         self._clock = self._hub.loop.timer(TICK_SECONDS, TICK_SECONDS)
 
     def renew(self, key: bytes) -> bool:
-        """Ask for what is still served; False: that is under way, or others need us more."""
+        """Ask upstream for an answer that is still served; False: already asked, or no room."""
         return self._forward.renew(key)
 
     @property
     def idle(self) -> bool:
-        """Whether no client waits for an answer; what is asked for beyond that may be under way."""
+        """Whether no client waits for an answer; other questions may be in flight."""
         return self._forward.waiting == 0
 
     def _keep_time(self) -> None:
-        """Something is under way: have the time of each looked after."""
+        """Questions are in flight: run their timers."""
         self._clock.start(guarded(self._tick), update=True)
 
     def _tick(self) -> None:
@@ -57,7 +57,7 @@ class Resolver:
         gevent.spawn(self._search, key)
 
     def _search(self, key: bytes) -> None:
-        """Have another thread read the disk; ask upstreams when it has nothing, or takes long."""
+        """Let another thread read the disk; ask upstreams if it finds nothing, or takes long."""
         reading = gevent.spawn(self._read_disk, key)
         try:
             reading.join(DISK_SECONDS)
@@ -74,13 +74,15 @@ class Resolver:
                     self._cache.adopt(other, value, ticket)
         except ValueError:
             self._cache.disk_is_damaged()
-        except Exception as defect:  # of ours: it must not leave these clients waiting for ever
+        except (
+            Exception
+        ) as defect:  # a defect of ours must not leave these clients without an answer
             report(defect)
         self._forward.found(key)
 
 
 def _about_ourselves(key: bytes) -> Answer:
-    """Answer in class CHAOS: who we are (RFC 4892 section 3), and nothing else."""
+    """Answer in class CHAOS who we are (RFC 4892 section 3), and nothing else."""
     name, qtype, *_ = split_key(key)
     if qtype == _TYPE_TXT:
         if name in (b"\x07version\x04bind\x00", b"\x07version\x06server\x00"):

@@ -1,4 +1,4 @@
-"""The attempts of a question: which upstream is asked next, when, and what becomes of each that is asked."""
+"""The attempts of a question: which upstream is asked next, when, and what becomes of each attempt."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
@@ -11,10 +11,10 @@ from fastdns._upstream cimport Upstream
 cdef enum:
     GROUPS_MAX = 1024
 
-cdef enum Cause:            # why nobody has answered
+cdef enum Cause:            # why no upstream has answered
     NOBODY_IN_TIME = 0
-    UNUSABLE                # what came must not be used
-    LAME                    # a referral, or nothing, from who does not recurse
+    UNUSABLE                # the reply must not be used
+    LAME                    # a referral or an empty answer: the upstream does not recurse
     REFUSED_BY_NETWORK
     SHORTAGE                # of our own descriptors or memory
     NO_NETWORK              # or there is no upstream
@@ -24,16 +24,16 @@ cdef class Attempts(Questions):
     cdef readonly Group group           # the default one
     cdef list groups                    # keeps them alive
     cdef void* by_number[GROUPS_MAX]    # Groups
-    cdef Group nobody                   # in the place of a group that there is not
+    cdef Group nobody                   # stands for a group that does not exist
     cdef int lingering                  # flights without an owner
-    cdef int64_t credit                 # for sending what may only be late once more, in quarters
-    cdef int64_t credited_ms            # until when time has brought some
+    cdef int64_t credit                 # to send queries again that may only be late, in quarters
+    cdef int64_t credited_ms            # until when time has added some
 
     # what they come to
-    cdef void conclude(self, Pending* pending, uint64_t now_ns) except *        # nobody has answered well; it is over
+    cdef void conclude(self, Pending* pending, uint64_t now_ns) except *        # no upstream has answered well
     cdef void take_answer(self, Landing* landing, const Instant* now) noexcept
-    cdef void take_late(self, Landing* landing, const Instant* now) noexcept    # nobody waits for that one
-    cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *       # an answer is long in coming
+    cdef void take_late(self, Landing* landing, const Instant* now) noexcept    # no client waits for that one
+    cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *       # an answer is slow
     cdef void* group_at_number(self, uint16_t number) noexcept nogil
     cdef Group group_of(self, uint16_t number)
     cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *

@@ -1,8 +1,8 @@
-"""The attempts of a question: which upstream is asked next, when, and what becomes of each that is asked.
+"""The attempts of a question: which upstream is asked next, when, and what becomes of each attempt.
 
-The next upstream is asked at once after an error, and as well when one takes longer than it usually does; an only one
-is asked again, since packets get lost (RFC 6298 tells when). What a slow upstream says too late is still listened to,
-so that it is told from a dead one.
+The next upstream is asked at once after an error, and also when one takes longer than usual; a single one is asked
+again, because packets get lost (RFC 6298 tells when). A slow upstream's late reply is still read, so that it is told
+from a dead one.
 """
 
 from libc.errno cimport (
@@ -20,17 +20,17 @@ from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, F
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
 cdef enum:
-    CROWDED = 2048          # questions, from which on none of a domain that has many is sent again
-    LINGERING_MAX = 256     # queries that nobody waits for any more
+    CROWDED = 2048          # questions, from which on no domain with many of them has one sent again
+    LINGERING_MAX = 256     # queries without a waiting client
     PROBE_LISTEN_MS = 4000
-    EXTRA_MAX = 3           # sendings beyond those that are allowed, over a line that loses packets
+    EXTRA_MAX = 3           # sendings beyond the allowed ones, over a line that loses packets
     SECOND_PAUSE_MIN_MS = 150
-    # Of what is only late, and may be lost, a quarter is sent again, and some each second whatever there is. More would
-    # not help: when all is late, it is this machine, the line or the upstream that has too much to do.
-    AGAIN = 4               # what a sending costs of the credit; a new question brings 1
+    # Of the queries that are only late, and may be lost, a quarter is sent again, and some each second in any case.
+    # More would not help: if all are late, this machine, the line or the upstream is overloaded.
+    AGAIN = 4               # cost of a sending in credit; a new question adds 1
     CREDIT_MAX = 2048
     DENIED_MS = 200         # until a question asks for credit again
-    RESCUE_MS = 1000        # until a question is looked at again that a defect of ours has left
+    RESCUE_MS = 1000        # until a question that a defect has left is looked at again
     MANY = 64               # questions and clients of one share
     MS_A_CREDIT = 2         # that time brings
 
@@ -51,9 +51,9 @@ cdef Cause cause_of(int error) noexcept nogil:
 
 
 cdef class Attempts(Questions):
-    """Questions, and their ways through the upstreams of their groups. `Forward` says what becomes of them."""
+    """Questions, and their way through the upstreams of their groups. `Forward` decides what follows."""
 
-    # What `Forward` does with what the attempts come to.
+    # How `Forward` handles the results of the attempts.
 
     cdef void conclude(self, Pending* pending, uint64_t now_ns) except *:
         pass
@@ -70,7 +70,7 @@ cdef class Attempts(Questions):
     # --- asking -----------------------------------------------------------------------------------------
 
     def add_group(self, Group group not None):
-        """Let questions be asked that are this group's, by its number (ValueError: there is no such number)."""
+        """Allow questions of this group, by its number. ValueError: there is no such number."""
         if group.number >= GROUPS_MAX:
             raise ValueError(f"there are {GROUPS_MAX} groups at most")
         self.groups = [one for one in self.groups if one.number != group.number] + [group]
@@ -85,7 +85,7 @@ cdef class Attempts(Questions):
         return <Group>self.group_at_number(number)
 
     cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *:
-        """Ask the next upstream, or the same once more; when nobody is left, wait for those that are asked."""
+        """Ask the next upstream, or the same one again; if none is left, wait for those that were asked."""
         cdef Group group = self.group_of(pending.decision.group)
         cdef Upstream upstream
         cdef Flight* flight
@@ -95,7 +95,7 @@ cdef class Attempts(Questions):
         cdef bint is_mute = self.is_mute(pending)
         cdef int64_t pause_min = 0
         if pending.version != group.version:
-            pending.version = group.version     # other upstreams: what is known of positions was about the former
+            pending.version = group.version     # other upstreams: the former positions mean nothing now
             pending.position = -1
             pending.asked = pending.spent = 0
         while pending.sendings < group.attempts + pending.extra:
@@ -104,7 +104,7 @@ cdef class Attempts(Questions):
                 position < 0 and pending.flights == NULL and not pending.is_trial and group.tries < TRIES_MAX
                 and <int64_t>(now_ns // 1000000) - group.tried_ms >= TRY_PAUSE_MS
             ):
-                # All that are alive have answered with an error: one that counts as dead may do better by now.
+                # All that are alive have answered with an error: one that counts as dead may do better now.
                 position = group.dead_after(pending.position, pending.spent)
                 pending.is_trial = is_last_try = position >= 0
                 if is_last_try:
@@ -119,7 +119,7 @@ cdef class Attempts(Questions):
             if flight != NULL and not may_repeat:
                 may_go_on = True        # in its time
                 break
-            # Another one is asked at any cost when the one before has answered nobody since: it has failed.
+            # Another one is asked at any cost if the one before has answered nothing since: it has failed.
             if may_repeat and not (flight == NULL and is_mute) and (
                 self.floods(pending) or not self.may_send_again(pending, now_ns)
             ):
@@ -145,19 +145,20 @@ cdef class Attempts(Questions):
         self.look_after(pending)
 
     cdef bint is_mute(self, const Pending* pending) noexcept:
-        """True when the upstream that was asked last has answered nobody since then."""
+        """True if the upstream that was asked last has answered nothing since then."""
         cdef Flight* flight = pending.flights
         return flight != NULL and (<Upstream>flight.upstream).last_reply_ns < flight.sent_ns
 
     cdef bint has_many(self, const Pending* pending) noexcept nogil:
-        """True when its client or its domain has a good part of all that is under way."""
+        """True if its client or its domain has a large part of all questions in flight."""
         cdef int most = self.of_parents.at[pending.of_parent.share].weight
         if pending.of_client.share >= 0:
             most = max(most, self.of_clients.at[pending.of_client.share].weight)
         return most > MANY and 8 * most > self.count
 
     cdef bint may_send_again(self, const Pending* pending, uint64_t now_ns) noexcept nogil:
-        """Take the credit for sending what is late once more, if there is enough: half of it is for who has little."""
+        """Take the credit for sending a late query again, if there is enough: half of it is for shares that use little.
+        """
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         self.credit = min(self.credit + (now_ms - self.credited_ms) // MS_A_CREDIT, <int64_t>CREDIT_MAX)
         self.credited_ms = now_ms - (now_ms - self.credited_ms) % MS_A_CREDIT
@@ -167,11 +168,11 @@ cdef class Attempts(Questions):
         return True
 
     cdef bint floods(self, const Pending* pending) noexcept nogil:
-        """True when there are many questions, and a good part of them under its domain: none is sent twice then."""
+        """True if there are many questions, and a large part of them under its domain: none is sent twice then."""
         return self.count >= CROWDED and 4 * self.of_parents.at[pending.of_parent.share].weight > self.count
 
     cdef int64_t pause_ms(self, const Pending* pending, Upstream upstream) noexcept nogil:
-        """How long it is waited before it is sent once more: at first as long as an answer usually takes."""
+        """The wait before it is sent again: at first as long as an answer usually takes."""
         cdef int64_t pause = <int64_t>(upstream.patience_ns() // 1000000)
         if upstream.lossy:
             return pause << max(pending.sendings - 2, 0)
@@ -180,25 +181,25 @@ cdef class Attempts(Questions):
         return min(pause, <int64_t>(upstream.timeout_ns() // 1000000))
 
     cdef bint send_again(self, Flight* flight, uint64_t now_ns) noexcept:
-        """Send the same from the same port; a stream loses nothing, so there it is of no use."""
+        """Send the same from the same port; a stream loses nothing, so this does not help there."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Form form = upstream.form()
         if flight.attempt != NULL and upstream.edns != EDNS_UNKNOWN:
             return False
         if form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
-            form = FORM_TRIAL       # when nothing came with OPT, it may be the OPT that is answered with silence
+            form = FORM_TRIAL       # if nothing came with OPT, the upstream may be silent because of the OPT
             flight.is_mixed = True
         self.flights.repeat(flight, form, now_ns)
         return True
 
     cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1:
-        """Send it to this one; False: that could not be done."""
+        """Send it to this one; False: impossible."""
         cdef uint64_t bit = <uint64_t>1 << max(pending.position, 0)
         cdef Form form = upstream.form()
         cdef Flight* flight
         cdef bint is_again = pending.asked & bit and by_stream == upstream.is_stream
         if is_again and form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
-            form = FORM_TRIAL       # nothing came with OPT: it may be the OPT that it cannot stand
+            form = FORM_TRIAL       # nothing came with OPT: the upstream may not accept it
         pending.asked |= bit
         self.credit += 1
         flight = self.flights.start(
@@ -219,7 +220,7 @@ cdef class Attempts(Questions):
         flight.origin = pending.origin
         flight.next_of_owner = pending.flights
         pending.flights = flight
-        if pending.error != NULL:       # it has its time, too
+        if pending.error != NULL:       # it has its timeout as well
             pending.until_ms = max(pending.until_ms, min(
                 <int64_t>(pending.began_ns // 1000000) + self.group_of(pending.decision.group).budget_ms,
                 <int64_t>((now_ns + upstream.timeout_ns()) // 1000000),
@@ -227,7 +228,7 @@ cdef class Attempts(Questions):
         return True
 
     cdef void look_after(self, Pending* pending) noexcept:
-        """Set its timer to whatever comes first."""
+        """Set its timer to the next event."""
         cdef int64_t due_ms = pending.until_ms
         cdef Flight* flight = pending.flights
         if pending.next_ms:
@@ -253,7 +254,7 @@ cdef class Attempts(Questions):
         cdef bint has_failed = False
         cdef bint is_lossy = False
         cdef Upstream upstream
-        self.flights.wheel.set(&pending.timer, now_ms + RESCUE_MS)      # should anything go wrong in here
+        self.flights.wheel.set(&pending.timer, now_ms + RESCUE_MS)      # in case this raises
         while flight != NULL:
             after = flight.next_of_owner
             upstream = <Upstream>flight.upstream
@@ -280,7 +281,7 @@ cdef class Attempts(Questions):
             self.next_attempt(pending, False, now_ns)
         elif pending.next_ms and now_ms >= pending.next_ms:
             if pending.sendings >= self.group_of(pending.decision.group).attempts + pending.extra:
-                # More than that only where the line is known to lose packets.
+                # More only if the line is known to lose packets.
                 if not is_lossy or pending.extra >= EXTRA_MAX:
                     pending.next_ms = 0
                     self.look_after(pending)
@@ -291,14 +292,14 @@ cdef class Attempts(Questions):
             self.look_after(pending)
 
     cdef void overdue_flight(self, Flight* flight, uint64_t now_ns) noexcept:
-        """Listen to what nobody waits for, so that a slow upstream is told from a dead one, and then no longer."""
+        """Read replies that no client waits for, to tell a slow upstream from a dead one, and no longer."""
         cdef int64_t sent_ms = <int64_t>(flight.sent_ns // 1000000)
         cdef int64_t until_ms = sent_ms + (PROBE_LISTEN_MS if flight.form == FORM_PROBE else LISTEN_MS)
         if flight.error:
             self.note_error(flight, NULL, now_ns)
         else:
             self.flights.note_late(flight, now_ns)
-            # Half of the room is for those that are not late yet, or the dead would never be known.
+            # Half of the room is for those that are not late yet, or dead upstreams would never be found.
             if <int64_t>(now_ns // 1000000) < until_ms and not (
                 flight.is_lingering and 2 * self.lingering > LINGERING_MAX
             ):
@@ -307,7 +308,7 @@ cdef class Attempts(Questions):
         self.end_alone(flight)
 
     cdef void note_error(self, Flight* flight, Pending* pending, uint64_t now_ns) noexcept:
-        """What the network, or an upstream's useless reply, has put an end to."""
+        """End what the network, or an upstream's useless reply, has ended."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Cause cause = cause_of(flight.error)
         if pending != NULL:
@@ -315,7 +316,7 @@ cdef class Attempts(Questions):
             if cause == UNUSABLE:
                 self.spend(pending, flight.upstream)
         if flight.form == FORM_PROBE:
-            return      # it says nothing of queries without OPT
+            return      # it tells nothing about queries without OPT
         self.tally[UPSTREAM_ERRORS] += 1
         if cause != SHORTAGE and cause != UNUSABLE:
             upstream.note_failure(flight.sent_ns, now_ns, flight.error)
@@ -347,7 +348,7 @@ cdef class Attempts(Questions):
             self.flights.note_reply(flight, now_ns)
             self.leave(pending, flight)
             if landing.reply.flags & FLAG_TC and flight.attempt == NULL:
-                # RFC 7766: the whole answer is to be had over TCP.
+                # RFC 7766: the whole answer is available over TCP.
                 if self.ask_one(pending, upstream, True, now_ns):
                     pending.next_ms = 0
                     group = self.group_of(pending.decision.group)
@@ -373,7 +374,7 @@ cdef class Attempts(Questions):
             self.take_answer(landing, now)
 
     cdef void keep_error(self, Landing* landing, Pending* pending) noexcept:
-        """Remember an error, and wait for others no longer than until they are late."""
+        """Remember an error, and wait for the others only until they are late."""
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
         cdef Flight* flight = pending.flights
@@ -391,7 +392,7 @@ cdef class Attempts(Questions):
             pending.until_ms = min(pending.until_ms, late_ms)
 
     cdef bint is_put_off(self, Landing* landing) noexcept:
-        """Return True when this is no answer and the wait goes on, for a true one or for one without OPT."""
+        """Return True if this is not an answer and the wait continues, for a true one or for one without OPT."""
         cdef Flight* flight = landing.flight
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Pending* pending = <Pending*>flight.owner
@@ -404,7 +405,7 @@ cdef class Attempts(Questions):
         if is_error:
             self.flights.note_reply(flight, now_ns)
         if is_mixed and not landing.reply.has_opt and is_error:
-            pass    # that may be about the OPT; the reply to the sending without one is still to come
+            pass    # which may be about the OPT; the reply to the query without one is still to come
         elif flight.error:
             return is_spoiled
         elif upstream.look_at(flight.form, &landing.reply, is_spoiled, now_ns):
@@ -418,7 +419,7 @@ cdef class Attempts(Questions):
         elif not is_spoiled:
             return False
         else:
-            # Whoever has guessed port and id must not end the wait for the true reply; over a stream nobody guesses.
+            # Guessing port and id must not end the wait for the true reply; over a stream they cannot be guessed.
             self.tally[UPSTREAM_BAD_REPLIES] += 1
             flight.error = EBADMSG
             flight.error_ms = until_ms if flight.attempt == NULL else 0
@@ -434,7 +435,7 @@ cdef class Attempts(Questions):
     # --- the end of a flight ----------------------------------------------------------------------------
 
     cdef void leave(self, Pending* pending, Flight* flight) noexcept:
-        """Take a flight from those of its question."""
+        """Remove a flight from those of its question."""
         cdef Flight** link = &pending.flights
         while link[0] != flight:
             link = &link[0].next_of_owner

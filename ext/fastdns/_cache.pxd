@@ -1,4 +1,4 @@
-"""The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both."""
+"""The cache as a whole: memory first, then disk; new answers go to both; changes by commands apply to both."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -17,8 +17,8 @@ from fastdns._counters cimport Counters
 from fastdns._wire cimport Findings
 
 cdef enum DiskLookUp:       # the best first
-    DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, `found` may be served
-    DISK_STALE              # memory has it now, past its TTL
+    DISK_FRESH              # `entry` may be served; NULL: memory had no room for it, and `found` may be served
+    DISK_STALE              # memory has it now, but past its TTL
     DISK_NOTHING
 
 cdef class Cache:
@@ -36,22 +36,22 @@ cdef class Cache:
 
     cdef bint catch_up(self, int64_t now_ms) except -1      # True: `wanted` holds keys
     cdef Entry* look(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
-    # ^ what memory holds, whatever its age, unless a command or a rule has removed it; NULL: nothing. What is not of
-    #   memory's stamp then is of other upstreams, and good for stale answers only
+    # ^ the entry in memory, of any age, unless a command or a rule has removed it; NULL: none. If its stamp is not
+    # memory's, it is of other upstreams, and only usable as stale
     cdef Entry* judge(self, Entry* entry) noexcept nogil
-    # ^ the same for an entry that was found under another stamp
+    # ^ the same for an entry that was found with another stamp
     cdef bint passes(
         self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
     ) noexcept nogil
-    # ^ what an upstream has said may be told and kept; else decision says what is told in its place
+    # ^ an upstream's answer may be served and cached; else `decision` says what is served instead
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef bint begin_disk(self) noexcept nogil
-    # ^ True: look_up reads the disk, too, until end_disk, which may be called in any case. False: it would take its
-    #   time, or there is none
+    # ^ True: look_up also reads the disk until end_disk, which may be called in any case. False: the disk would take
+    # long, or there is none
     cdef int look_up(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
         Found* found,
-    ) noexcept nogil                                # a DiskLookUp: what this group said, in the rings and on disk
+    ) noexcept nogil                                # a DiskLookUp: this group's answer, in the rings and on disk
     cdef void end_disk(self) noexcept nogil
     cdef bint bring_others(
         self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
@@ -59,13 +59,13 @@ cdef class Cache:
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
     cdef bint recall(self, bytes key, bint in_outage) except -1
-    # ^ memory has, or gets, what may be told of this key past its TTL
+    # ^ memory has, or gets, a usable stale answer for this key
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
         uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil
-    # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
-    #   NULL, on its way to the disk; catch_up has been called
+    # ^ the answer that this group gave when epoch and origin were these goes to memory and, unless whence is NULL, to
+    # the disk; catch_up was called before
     # private
     cdef bint may_be_told(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision

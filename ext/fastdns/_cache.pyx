@@ -1,9 +1,9 @@
-"""The cache as a whole: memory first, then disk; what is learned goes to both; what commands remove leaves both.
+"""The cache as a whole: memory first, then disk; new answers go to both; changes by commands apply to both.
 
-Answers reach the disk by a ring, from which the keeper takes them; until then every worker finds them there. What has
-changed, by commands or otherwise, is taken in before anything is served (`catch_up`). Nothing walks through memory for
-it: an entry of another stamp is judged when it is next asked for (`look`). Nor can it be undone by an answer that was
-under way: a Ticket, drawn before an upstream or another thread is asked, says how much had been taken in by then.
+Answers reach the disk through a ring, from which the keeper reads them; until then every worker finds them there.
+Changes, by commands or otherwise, are applied before anything is served (`catch_up`). No change walks through memory:
+an entry with another stamp is judged when it is next asked for (`look`). Nor can an answer in flight undo a change: a
+Ticket, made before an upstream or another thread is asked, says which changes were applied by then.
 """
 
 import logging
@@ -39,12 +39,12 @@ from fastdns._key import cache_key
 log = logging.getLogger("fastdns.disk")
 
 cdef enum:
-    WARM_SHARE = 4          # a quarter of memory stays free for what is new
+    WARM_SHARE = 4          # a quarter of memory stays free for new answers
     RCODE_NXDOMAIN = 3
 
 
 cdef inline bint ends_others(const Entry* entry) noexcept nogil:
-    """True for what stands for an answer that must not be kept: whatever is older than it is over."""
+    """True for the mark of an answer that must not be cached: anything older than it is outdated."""
     return entry.answer.ttl == 0
 
 
@@ -54,9 +54,9 @@ cdef void other_key(uint8_t* out, const uint8_t* key, uint16_t key_length, int w
 
 
 cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, bytes options):
-    """Return what an entry holds as an Answer that is not to be kept: TTLs lower by age, or all at fixed_ttl."""
+    """Return an entry as an Answer that is not cached: TTLs reduced by its age, or all fixed_ttl."""
     cdef bytes wire = (<const char*>entry.answer.wire)[:entry.answer.length]
-    cdef uint8_t* message = <uint8_t*>PyBytes_AS_STRING(wire)     # nobody else has seen it yet
+    cdef uint8_t* message = <uint8_t*>PyBytes_AS_STRING(wire)     # no other code has seen it yet
     cdef uint32_t ttl
     cdef int i
     for i in range(entry.answer.ttl_count):
@@ -68,7 +68,7 @@ cdef Answer answer_of(const Entry* entry, uint32_t age, uint32_t fixed_ttl, byte
 
 
 cdef const uint8_t* key_on_disk(uint8_t* room, const uint8_t* key, uint16_t key_length, uint16_t group) noexcept nogil:
-    """The key with the group in the place of the view: what an upstream has said serves every view."""
+    """The key with the group in place of the view: an upstream's answer serves every view."""
     if group == key_view(key, key_length):
         return key
     memcpy(room, key, key_length)
@@ -85,7 +85,7 @@ cdef inline uint64_t hash_on_disk(
 cdef class Cache:
     """Memory and disk as one cache. `origin` is the fingerprint of the default group's upstreams.
 
-    What is new goes to `ring`; what is new to others is found in `rings`, where ours is, too.
+    New answers go to `ring`; `rings` are searched for those of other workers, and include ours.
     """
 
     def __cinit__(
@@ -112,7 +112,7 @@ cdef class Cache:
     # --- changes by commands, and the state of the file ------------------------------------------------
 
     def look_at_control(self, Moment now=None):
-        """Take in what commands have changed; return the keys that they want renewed."""
+        """Apply the changes that commands have made; return the keys that they want refreshed."""
         if now is None:
             now = Moment.now()
         if self.changes.follow_clock(now.at.wall_ms, now.at.boot_ms):
@@ -120,11 +120,11 @@ cdef class Cache:
         wanted = self.changes.take_wanted() if self.catch_up(now.at.boot_ms) else []
         self.outbox.spoiled = 0
         if not self.disk.is_open:
-            self.follow_disk()      # what kept it from being opened may have passed
+            self.follow_disk()      # the obstacle to opening it may be gone
         return wanted
 
     cdef void bring_in(self, bytes key, const Instant* now) except *:
-        """Bring what is known of this key into memory, from disk unless that could take its time."""
+        """Load the entry of this key into memory, from disk unless that could take long."""
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = <uint16_t>len(key)
         cdef Entry* entry = NULL
@@ -136,23 +136,23 @@ cdef class Cache:
         self.end_disk()
 
     def take_wanted(self):
-        """Return, once, the keys that commands want renewed."""
+        """Return, once, the keys that commands want refreshed."""
         return self.changes.take_wanted()
 
     cdef bint catch_up(self, int64_t now_ms) except -1:
         if self.control.epoch_now() != self.changes.epoch:
             self.tally[INVALIDATIONS] += <unsigned int>self.changes.take_in()
             self.memory.stamp = self.changes.stamp
-            self.follow_disk()      # the change was made in the file that is there now: that one has to be read
+            self.follow_disk()      # the change was made in the current file: that one must be read
         if self.control.generation_now() != self.generation or (self.control.is_suspect() and self.disk.is_open):
             self.follow_disk()
         return len(self.changes.wanted) != 0
 
     cdef void follow_disk(self) except *:
-        """Read the file that the keeper vouches for, and none as long as somebody doubts it."""
+        """Read the file that the keeper vouches for, and none while it is suspect."""
         if self.control.is_suspect():
             self.disk.suspend()
-            return      # the generation stays behind, so that this is looked at again
+            return      # the generation stays old, so that this runs again
         self.generation = self.control.generation_now()
         try:
             self.disk.open()
@@ -160,9 +160,9 @@ cdef class Cache:
             log.debug("no disk cache to read: %s", error)
 
     def set_group(self, uint16_t number, uint64_t origin):
-        """Let a group have upstreams of this fingerprint from now on; 0 is the default group.
+        """Set the fingerprint of a group's upstreams; 0 is the default group.
 
-        What its former ones said is asked again, and good for stale answers.
+        Answers of the former upstreams are asked for again, and only usable as stale.
         """
         if number == 0:
             self.disk.origin = origin
@@ -170,7 +170,7 @@ cdef class Cache:
             self.memory.stamp = self.changes.stamp
 
     def use_policy(self, Policy policy not None):
-        """Let this one decide from now on: what is kept is judged anew when it is next asked for."""
+        """Set the policy: cached entries are judged again when they are next asked for."""
         self.changes.use_policy(policy)
         self.memory.stamp = self.changes.stamp
 
@@ -187,7 +187,7 @@ cdef class Cache:
             self.memory.remove(entry)
             self.show_memory()
             return NULL
-        entry.stamp = self.changes.epoch        # not to be served fresh, and no change up to this one has removed it
+        entry.stamp = self.changes.epoch        # not served fresh, and no change up to this one has removed it
         decide(self.changes.policy, key_view(key, entry.key_length), key, entry.key_length, &decision)
         if decision.verdict != FORWARD:
             self.memory.remove(entry)
@@ -205,7 +205,7 @@ cdef class Cache:
     cdef bint may_be_told(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision
     ) noexcept nogil:
-        """True when policy finds nothing wrong with an answer that is kept."""
+        """True if policy accepts a cached answer."""
         cdef Findings findings
         if self.changes.policy.is_empty:
             return True
@@ -225,7 +225,7 @@ cdef class Cache:
         return decision.group
 
     def disk_is_damaged(self):
-        """Stop reading the disk cache until the keeper has looked at it."""
+        """Stop reading the disk cache until the keeper has examined it."""
         self.outbox.report_damage()
         self.follow_disk()
 
@@ -254,7 +254,7 @@ cdef class Cache:
         entry[0] = NULL
         if self.rings.find(hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length):
             look_up = self.take_from_ring(hash, key, key_length, group, now, entry, found)
-        # A look-up that had to wait makes the others of a batch another thread's.
+        # If one look-up had to wait, another thread does the rest of its batch.
         if look_up == DISK_FRESH or not self.reads_disk or self.disk.would_wait():
             return look_up
         status = self.disk.find(disk_key, key_length, now, found)
@@ -270,7 +270,7 @@ cdef class Cache:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
         Found* found,
     ) noexcept nogil:
-        """Bring what was found in a ring into memory, unless a command has removed it since."""
+        """Load an answer from a ring into memory, unless a command has removed it since."""
         cdef Standing standing
         cdef Entry* old
         if self.changes.is_removed(self.rings.epoch, key, key_length):
@@ -292,16 +292,16 @@ cdef class Cache:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
         int64_t now_ms, Entry** entry,
     ) noexcept nogil:
-        """Bring what the disk holds into memory, with its age."""
+        """Load an entry from disk into memory, with its age."""
         cdef int64_t life_ms = <int64_t>1000 * found.answer.ttl
-        # Of unknown age it has just expired: good enough to be served stale, no more.
+        # If its age is unknown it has just expired: it may be served stale, no more.
         cdef int64_t age_ms = found.age_ms if found.age_ms != AGE_UNKNOWN else life_ms
         cdef size_t evictions = self.memory.evictions
         cdef Entry* old = self.look(hash, key, key_length)
         cdef bint is_of_now = found.origin == self.changes.origin_of(group)
         cdef Standing standing
         cdef Decision decision
-        # Memory has it from others, or before the clock was set.
+        # Memory has it from other upstreams, or from before the clock was set.
         cdef bint is_judged_anew = old != NULL and found.by_wall and not self.changes.is_mark_of(group, old.origin)
         standing.origin = self.changes.mark_of(group, found.origin, found.by_wall)
         standing.group = group
@@ -323,7 +323,7 @@ cdef class Cache:
             old != NULL and not old.answer.is_failure and not is_judged_anew and stored_ms_of(old) > now_ms - age_ms
             and self.changes.is_mark_of(group, old.origin) and not self.memory.is_fresh(old, now_ms)
         ):
-            return DISK_STALE       # what it has replaced does not come back when its own TTL is over
+            return DISK_STALE       # the answers that it replaced must not return when its own TTL is over
         if old == NULL or old.answer.is_failure or is_judged_anew or stored_ms_of(old) < now_ms - age_ms:
             self.memory.put(hash, key, key_length, &found.answer, &standing, old, now_ms)
             self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
@@ -337,9 +337,9 @@ cdef class Cache:
         return DISK_FRESH
 
     def adopt(self, bytes key not None, bytes value, Ticket ticket not None):
-        """Bring what another thread has fetched from disk into memory; return its Answer while it is fresh.
+        """Load what another thread has read from disk into memory; return its Answer while it is fresh.
 
-        None: there is no such answer, or no more. The ticket was drawn before the thread looked.
+        None: there is no such answer, or not any more. The ticket was made before the thread looked.
         """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = key_length_of(key)
@@ -362,7 +362,7 @@ cdef class Cache:
                 self.outbox.report_spoiled(
                     self.memory.hash_of(octets, length), key_on_disk(room, octets, length, ticket.group), length
                 )
-        if entry == NULL:   # memory may have had no room: rare, and asking upstream is right, too
+        if entry == NULL:   # memory may have had no room: that is rare, and asking upstream is also correct
             self.tally[DISK_MISSES] += 1
             return None
         self.memory.count_hit(entry)
@@ -381,9 +381,9 @@ cdef class Cache:
         return self.disk.fetch((<const char*>octets)[:length])
 
     def stale_answer(self, bytes key not None, uint32_t ttl, bint in_outage=False):
-        """Return what there is past its TTL, as RFC 8767 says it is to be told; None when there is nothing.
+        """Return a stale answer as RFC 8767 describes it; None: there is none.
 
-        In an outage an answer to the same question under another DO or CD is better than none.
+        In an outage an answer to the same question with another DO or CD is better than none.
         """
         cdef Entry* entry
         if not self.recall(key, in_outage):
@@ -393,12 +393,12 @@ cdef class Cache:
         return answer_of(entry, 0, ttl, extended_error(ede))
 
     cdef bint recall(self, bytes key, bint in_outage) except -1:
-        """Bring what there is past its TTL into memory; return True when it may be told."""
+        """Load a stale answer into memory; return True if it may be served."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
         if entry == NULL:
-            self.bring_in(key, &now)    # others may have taken its room
+            self.bring_in(key, &now)    # it may have been evicted
             entry = self.entry_of(key)
         if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
             if self.borrow(key, &now):
@@ -406,7 +406,7 @@ cdef class Cache:
         return entry != NULL and self.memory.is_stale(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
-        """Serve this one stale for so long without asking anybody: that has just failed (RFC 8767 section 5)."""
+        """Serve this one stale for so long without asking upstream: that has just failed (RFC 8767 section 5)."""
         cdef Entry* entry = self.entry_of(key)
         cdef Instant now
         read_moment(&now)
@@ -427,7 +427,7 @@ cdef class Cache:
     cdef bint bring_others(
         self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
     ) noexcept nogil:
-        """Between begin_disk and end_disk: has_other, also of what memory has not, which comes there."""
+        """Between begin_disk and end_disk: has_other, also for entries on disk, which are loaded into memory."""
         cdef uint8_t other[KEY_MAX]
         cdef Entry* entry
         cdef Found found
@@ -441,7 +441,7 @@ cdef class Cache:
         return self.has_other(key, key_length)
 
     def other_keys(self, bytes key not None):
-        """Return the keys of the same question under another DO or CD, the nearest first."""
+        """Return the keys of the same question with another DO or CD, the nearest first."""
         cdef uint8_t other[KEY_MAX]
         cdef uint16_t length = key_length_of(key)
         cdef list keys = []
@@ -451,7 +451,7 @@ cdef class Cache:
         return keys
 
     cdef bint borrow(self, bytes key, const Instant* now) except *:
-        """Bring the answer to the same question under another DO or CD under this key, to be told as stale."""
+        """Copy the answer to the same question with another DO or CD to this key, to be served stale."""
         cdef uint16_t ttl_at[RECORDS_MAX]
         cdef uint16_t length = key_length_of(key)
         cdef uint8_t wanted = key_flags(key, length)
@@ -495,16 +495,16 @@ cdef class Cache:
     # --- learning ---------------------------------------------------------------------------------------
 
     def ticket(self, bytes key=None):
-        """Return the Ticket for a question that an upstream, or a thread that reads the disk, is asked now.
+        """Return the Ticket for a question that is now sent to an upstream, or to a thread that reads the disk.
 
         Without a key it is one of the default group.
         """
         return self.changes.ticket(DEFAULT_GROUP if key is None else self.group_of(key, key_length_of(key)))
 
     def keep(self, bytes key not None, Answer answer not None, Ticket ticket not None, Source source, double seconds):
-        """Take an answer into memory and towards the disk, if it may be kept.
+        """Store an answer in memory and send it to the disk, if it may be cached.
 
-        It came from `source` (None: it is our own word that there is none) after so many seconds.
+        It came from `source` (None: a failure of our own) after so many seconds.
         """
         cdef const uint8_t* octets = <const uint8_t*>PyBytes_AS_STRING(key)
         cdef uint16_t length = key_length_of(key)
@@ -514,7 +514,7 @@ cdef class Cache:
         read_moment(&now)
         self.catch_up(now.boot_ms)
         if answer.stored.is_failure and self.entry_of(key) == NULL:
-            self.bring_in(key, &now)    # a good answer that only the disk has is not to be hidden either
+            self.bring_in(key, &now)    # nor may a failure hide a good answer that only the disk has
         self.learn(
             octets, length, &answer.stored, ticket.epoch, ticket.group, ticket.origin,
             &source.origin if source is not None else NULL, <uint32_t>(seconds * 1e6), &now,
@@ -565,10 +565,10 @@ cdef class Cache:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
         const AnswerSource* whence, const Instant* now,
     ) noexcept nogil:
-        """An answer that must not be kept has come: what it replaces never comes back, not as stale either.
+        """An answer that must not be cached has come: the entries that it replaces never return, not even as stale.
 
-        A mark takes its place in memory, which is neither fresh nor stale: until the keeper has removed what the disk
-        has, nothing older is taken from there. The mark also says that the keeper has been told.
+        A mark takes its place in memory, which is neither fresh nor stale: until the keeper has removed the entry on
+        disk, no older one is loaded from there. The mark also says that the keeper was told.
         """
         cdef Entry* old = self.look(hash, key, key_length)
         cdef bint concerns = old != NULL and not old.answer.is_failure
@@ -595,7 +595,7 @@ cdef class Cache:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
         Entry* old, int64_t now_ms,
     ) noexcept nogil:
-        """Put what ends others in the place of what memory has of this key."""
+        """Replace the entry in memory by a mark."""
         cdef Stored mark = answer[0]
         mark.is_failure = True
         mark.ttl_count = mark.options_length = 0
@@ -606,7 +606,7 @@ cdef class Cache:
         self.show_memory()
 
     def report_hits(self, int entries):
-        """Send the hits of so many entries towards the disk; return True when all have been told."""
+        """Send the hits of so many entries to the keeper; return True when all were sent."""
         cdef Entry* entry = self.memory.first_hit
         cdef uint8_t room[KEY_MAX]
         while entry != NULL and entries > 0:
@@ -627,7 +627,7 @@ cdef class Cache:
         self.outbox.wake_keeper()
 
     def warm(self, list disk_keys not None):
-        """Bring these from disk into memory; return False when memory is as full as it should be for now."""
+        """Load these from disk into memory; return False if memory is as full as it should be for now."""
         cdef Entry* entry
         cdef Found found
         cdef Instant now
@@ -646,9 +646,9 @@ cdef class Cache:
                 key = key[:len(key) - 2] + bytes(2)
                 octets = <const uint8_t*>PyBytes_AS_STRING(key)
             if group != self.group_of(octets, <uint16_t>len(key)):
-                continue    # others are asked for it now
+                continue    # the group has other upstreams now
             if is_special(octets, <uint16_t>len(key)):
-                continue    # what others have said of it, an earlier version's upstream or an import, does not count
+                continue    # answers of others, an earlier version's upstream or an import, do not count
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.look(hash, octets, <uint16_t>len(key)) == NULL:
                 if self.look_up(
@@ -659,7 +659,7 @@ cdef class Cache:
         return self.memory.octets < self.memory.capacity - self.memory.capacity // WARM_SHARE
 
     cdef list sound_keys(self, list disk_keys):
-        """Return the cache keys of these; one that has none is damaged, and the keeper's sweep removes it."""
+        """Return the cache keys of these; one without a key is damaged, and the keeper's sweep removes it."""
         cdef list keys = []
         for disk_key in disk_keys:
             try:

@@ -1,4 +1,4 @@
-"""What has changed since an entry was last found good: the rules, the upstreams, or what a command has taken away."""
+"""What has changed since an entry was last found good: rules, upstreams, or a removal by a command."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -10,10 +10,10 @@ cdef enum:
     RECENT_SLOTS = 4096     # of the table of recent changes, which is half full at most
 
 cdef struct Recent:
-    uint64_t hash           # of a name, and of what of it has changed; 0: free
+    uint64_t hash           # of a name, and of what has changed about it; 0: free
     uint64_t epoch          # of the last such change
 
-cdef class Ticket:          # how things stood when somebody was asked
+cdef class Ticket:          # the state when an upstream was asked
     cdef uint64_t epoch
     cdef uint64_t origin
     cdef uint16_t group
@@ -21,14 +21,14 @@ cdef class Ticket:          # how things stood when somebody was asked
 cdef class Changes:
     cdef readonly Policy policy
     cdef readonly Control control
-    cdef uint64_t epoch     # of the last change that has been taken in
-    cdef uint64_t stamp     # of this moment: the policy's generation above EPOCH_BITS of epoch
+    cdef uint64_t epoch     # of the last change that was applied
+    cdef uint64_t stamp     # the current one: the policy's generation above EPOCH_BITS of epoch
     # private
     cdef list wanted        # keys that a command wants renewed
     cdef uint64_t* origins  # of the groups, by number
     cdef int groups
-    cdef uint64_t removed   # epoch of the last change that has taken anything away
-    cdef uint64_t all_removed       # and of the last that has taken everything
+    cdef uint64_t removed   # epoch of the last change that has removed anything
+    cdef uint64_t all_removed       # and of the last that has removed everything
     cdef uint64_t hashes[CHANGES_KEPT]      # of the changes kept, by epoch
     cdef Recent* recent
     cdef int used           # slots of it
@@ -36,20 +36,20 @@ cdef class Changes:
     cdef uint32_t clock_steps       # how often that was
 
     cdef int take_in(self) except -1
-    # ^ read what the control page says since; return how many of the changes took something away
+    # ^ read new changes from the control page; return how many of them removed something
     cdef bint is_removed(self, uint64_t epoch, const uint8_t* key, uint16_t key_length) noexcept nogil
-    # ^ a command has taken the key away since that epoch, or nobody can tell any more
+    # ^ a command has removed the key since that epoch, or it is no longer known
     cdef bint is_outdated(
         self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
     ) noexcept nogil
-    # ^ an answer to what was asked when these stood so must not be kept: the key is removed, or others are asked now
+    # ^ an answer to a question of that state must not be cached: the key was removed, or the upstreams have changed
     cdef Ticket ticket(self, uint16_t group)
-    cdef bint advance(self) noexcept nogil  # what was found good before is to be judged anew
+    cdef bint advance(self) noexcept nogil  # entries that were found good must be judged again
     cdef uint64_t origin_of(self, uint16_t group) noexcept nogil
     cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil
-    # ^ what an entry says of its origin: 32 bits, which for one of an earlier boot change with the wall clock
+    # ^ the origin in an entry: 32 bits, which for one of an earlier boot change with the wall clock
     cdef bint is_mark_of(self, uint16_t group, uint32_t mark) noexcept nogil
-    # ^ it is the group's of now, and the wall clock was not set since
+    # ^ it is the group's current one, and the wall clock was not set since
     cdef bint follow_clock(self, int64_t wall_ms, int64_t boot_ms) noexcept nogil   # True: it was set
     # private
     cdef void join_stamp(self) noexcept nogil

@@ -1,9 +1,9 @@
-"""The stamp: how rules, upstreams and commands change what is kept, and nobody walks through it.
+"""The stamp: how changes of rules, upstreams and commands reach cached entries without a walk through memory.
 
 An entry that was found good carries the stamp of that moment: the policy's generation joined with the epoch of the
-changes by commands. As long as this process has the same one, it is served. Else it is judged when it is next asked
-for: was it removed by one of the changes since, which stand in a small table? Would the same group be asked for it, and
-are its upstreams still the same? So a command costs what it touches, and each entry pays once.
+changes by commands. While this process has the same stamp, the entry is served. Else it is judged when it is next asked
+for: did one of the later changes, in a small table, remove it? Would the same group be asked for it, and are its
+upstreams still the same? So a command costs only what it touches, and each entry pays once.
 """
 
 from libc.stdlib cimport calloc, free, realloc
@@ -17,7 +17,7 @@ from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, load16
 
 cdef enum:
-    CLOCK_STEP_MS = 3000    # by which the clocks drift apart before earlier boots are judged anew
+    CLOCK_STEP_MS = 3000    # by which the clocks drift apart before entries of earlier boots are judged again
     LABELS_MAX = 128
 
 cdef uint32_t GOLDEN = 0x9e3779b1   # of 32 bits: no two steps of the clock look alike
@@ -27,7 +27,7 @@ cdef uint64_t GENERATIONS = (1 << (64 - EPOCH_BITS)) - 1
 
 
 cdef class Ticket:
-    """How things stood when somebody was asked: which changes were applied, who was asked."""
+    """The state when an upstream was asked: which changes were applied, which upstreams the group had."""
 
 
 cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
@@ -35,14 +35,14 @@ cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
 
 
 cdef inline uint64_t hash_of(uint64_t name_hash, uint16_t kind, uint16_t qtype) noexcept nogil:
-    """Two changes with one hash cost a miss that need not have been."""
+    """Two changes with one hash cost an unnecessary miss."""
     cdef uint64_t hash = (name_hash ^ (<uint64_t>kind << 16 | qtype)) * <uint64_t>0x9e3779b97f4a7c15
     hash ^= hash >> 32
     return hash if hash else 1
 
 
 cdef inline uint64_t hash_back(uint64_t hash, const uint8_t* octets, int end, int start) noexcept nogil:
-    """FNV-1a from the end of a name on, so that the hashes of all its parents come by."""
+    """FNV-1a from the end of a name, so that it passes the hashes of all its parents."""
     while end > start:
         end -= 1
         hash = (hash ^ octets[end]) * FNV_PRIME
@@ -50,7 +50,7 @@ cdef inline uint64_t hash_back(uint64_t hash, const uint8_t* octets, int end, in
 
 
 cdef class Changes:
-    """What this process has seen of changes, and what they mean for answers of before.
+    """The changes that this process has seen, and what they mean for older answers.
 
     `origin` is the fingerprint of the default group's upstreams.
     """
@@ -73,7 +73,7 @@ cdef class Changes:
     # --- the policy, the groups, the clock -----------------------------------------------------------------
 
     def set_group(self, uint16_t number, uint64_t origin):
-        """Let a group's upstreams have this fingerprint from now on; return False when they had it before."""
+        """Set the fingerprint of a group's upstreams; return False if it is the same."""
         cdef uint64_t* origins
         if number < self.groups and self.origins[number] == origin:
             return False
@@ -91,7 +91,7 @@ cdef class Changes:
         return True
 
     def use_policy(self, Policy policy not None):
-        """Decide by this one from now on."""
+        """Set the policy."""
         policy.generation = self.policy.generation
         self.policy = policy
         self.advance()
@@ -102,7 +102,7 @@ cdef class Changes:
         return True
 
     cdef void join_stamp(self) noexcept nogil:
-        # Never generation 0, which is that of entries that are kept and not served fresh.
+        # Never generation 0, which marks entries that are kept but not served fresh.
         self.stamp = (1 + self.policy.generation % GENERATIONS) << EPOCH_BITS | self.epoch
 
     cdef uint64_t origin_of(self, uint16_t group) noexcept nogil:
@@ -118,7 +118,7 @@ cdef class Changes:
         return mark == short or mark == short + GOLDEN * (1 + self.clock_steps)
 
     cdef bint follow_clock(self, int64_t wall_ms, int64_t boot_ms) noexcept nogil:
-        """Have entries of earlier boots judged again when the wall clock was set: their age came from it."""
+        """Have entries of earlier boots judged again after the wall clock was set: it tells their age."""
         cdef int64_t offset = wall_ms - boot_ms
         if offset - self.clock_offset <= CLOCK_STEP_MS and self.clock_offset - offset <= CLOCK_STEP_MS:
             return False
@@ -151,7 +151,7 @@ cdef class Changes:
                         hash_back(FNV_BASIS, change.name, change.name_length, 0), change.kind,
                         change.qtype if change.kind == CHANGE_NAME else 0,
                     ))
-        if at != epoch:         # what was lost may have meant anything
+        if at != epoch:         # the lost changes may concern anything
             self.removed = self.all_removed = epoch
             memset(self.hashes, 0, sizeof(self.hashes))
             memset(self.recent, 0, RECENT_SLOTS * sizeof(Recent))
@@ -162,7 +162,7 @@ cdef class Changes:
         return removing
 
     cdef void note(self, uint64_t epoch, uint64_t hash) noexcept nogil:
-        """Put a change into the table; 0: it concerns no name."""
+        """Add a change to the table; 0: it concerns no name."""
         cdef Recent* slot
         cdef uint64_t kept
         self.hashes[epoch % CHANGES_KEPT] = hash
@@ -204,7 +204,7 @@ cdef class Changes:
             count += 1
             at += key[at] + 1
         if at != end:
-            return True         # no name: it is not worth a thought
+            return True         # the root: not worth a special case
         while count > 0:
             count -= 1
             hash = hash_back(hash, key, at, labels[count])
@@ -228,7 +228,7 @@ cdef class Changes:
         return decision.verdict != FORWARD or decision.group != group
 
     cdef void want(self, const Change* change) except *:
-        """Note what a command wants renewed."""
+        """Note what a command wants refreshed."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
         cdef uint16_t variants = change.variants if change.variants else 1
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
@@ -238,12 +238,12 @@ cdef class Changes:
                     self.wanted.append(key)
 
     def take_wanted(self):
-        """Return, once, the keys that commands want renewed."""
+        """Return, once, the keys that commands want refreshed."""
         wanted, self.wanted = self.wanted, []
         return wanted
 
     cdef Ticket ticket(self, uint16_t group):
-        """Return the Ticket for a question that this group, or a thread that reads the disk, is asked now."""
+        """Return the Ticket for a question that is now sent to this group, or to a thread that reads the disk."""
         cdef Ticket ticket = Ticket.__new__(Ticket)
         ticket.epoch = self.epoch
         ticket.origin = self.origin_of(group)

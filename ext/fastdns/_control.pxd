@@ -1,4 +1,4 @@
-"""run_dir/control: what commands, keeper and workers tell each other. One word a fact, and a ring of changes."""
+"""run_dir/control: the words and the ring of changes through which commands, keeper and workers communicate."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
 
@@ -9,7 +9,7 @@ cpdef enum:                 # kinds of changes
     CHANGE_REFRESH = 4      # name, qtype: ask upstream again. Invalidates nothing.
 
 cdef enum:
-    CHANGES_KEPT = 1024     # a reader that is further behind takes it that all has changed
+    CHANGES_KEPT = 1024     # a reader that is further behind assumes that everything has changed
 
 ctypedef struct Change:
     uint64_t counter
@@ -32,7 +32,7 @@ cdef class Control:
     cdef void set_suspect(self, bint suspect) noexcept nogil
     cdef uint64_t tally_now(self) noexcept nogil            # how often hit counts were asked for
     cdef bint claim_refresh(self, uint64_t counter) noexcept nogil
-    # ^ True for the first who asks: it is that process's to have done
+    # ^ True for the first one that asks: that process must have it done
     cdef int read_change(self, uint64_t counter, Change* out) noexcept nogil    # 0; -1: overrun or unreadable
     # private
     cdef int use(self, memory) except -1

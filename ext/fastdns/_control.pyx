@@ -1,4 +1,4 @@
-"""The control page. Its changes are written under the writer lock and read without any (a sequence lock a slot)."""
+"""The control page. Changes are written under the writer lock and read without any (a sequence lock for each slot)."""
 
 import os
 import struct
@@ -39,19 +39,19 @@ cdef enum:
     SLOTS_AT = 4096
     SLOT_OCTETS = 320
     OCTETS = SLOTS_AT + SLOT_OCTETS * CHANGES_KEPT
-    SUSPECT = 1             # bits of the word at SUSPECT_AT; not 0: nobody reads the environment
+    SUSPECT = 1             # bits of the word at SUSPECT_AT; not 0: no process reads the environment
     CONDEMNED = 2
 
 MAGIC = b"fastdnsC"
 VERSION = 1
-HEAD = struct.Struct("=8sII")       # magic, version, octets of the path of the LMDB environment
+HEAD = struct.Struct("=8sII")       # magic, version, bytes of the path of the LMDB environment
 
 if sizeof(Change) > SLOT_OCTETS:
     raise ImportError("a Change does not fit its slot")
 
 
 def page_at(path):
-    """The mapped page, or None when there is none that can be used."""
+    """The mapped page, or None if there is no usable one."""
     try:
         memory = mapped.attach(path, OCTETS)
     except (OSError, ValueError):
@@ -60,7 +60,7 @@ def page_at(path):
 
 
 def path_in(memory):
-    """The path that a page names; None: it is no page of this version."""
+    """The path that a page names; None: it is not a page of this version."""
     magic, version, length = HEAD.unpack_from(memory)
     if magic != MAGIC or version != VERSION or not 0 < length <= PATH_MAX:
         return None
@@ -92,11 +92,11 @@ cdef bint change_matches(const Change* change, const uint8_t* key, uint16_t key_
 
 
 cdef class Control:
-    """The control page. Anyone may read it and set its words; `post` is for who holds the writer lock."""
+    """The control page. Anyone may read it and set its words; `post` is for the holder of the writer lock."""
 
     @staticmethod
     def open(path, cache):
-        """Return the page at path with all that it says, or a new one (None: without a file).
+        """Return the page at path with its content, or a new one (None: without a file).
 
         It names `cache`, the directory of the LMDB environment, from then on. OSError: there is no room for it.
         """
@@ -114,7 +114,7 @@ cdef class Control:
         elif path_in(old) == Path(cache):
             control.use(old)
         else:
-            # A page of its own, so that nobody ever reads half a path.
+            # In a page by itself, so that no process ever reads half a path.
             renamed = bytearray(old)
             renamed[:HEAD.size] = first[:HEAD.size]
             renamed[PATH_AT:SLOTS_AT] = first[PATH_AT:]
@@ -167,16 +167,16 @@ cdef class Control:
 
     @property
     def generation(self):
-        """The number of the LMDB environment; it grows when another one takes its place."""
+        """The number of the LMDB environment; it grows when another one replaces it."""
         return self.generation_now()
 
     def advance_generation(self):
-        """Say that another LMDB environment stands in the directory; return its number."""
+        """Announce another LMDB environment in the directory; return its number."""
         return __atomic_add_fetch(word(self.page, GENERATION_AT), 1, __ATOMIC_ACQ_REL)
 
     @property
     def origin(self):
-        """The fingerprint of the upstreams whose answers count now; 0: no worker has told."""
+        """The fingerprint of the upstreams whose answers count now; 0: no worker has set it."""
         return __atomic_load_n(word(self.page, ORIGIN_AT), __ATOMIC_RELAXED)
 
     @origin.setter
@@ -185,7 +185,7 @@ cdef class Control:
 
     @property
     def suspect(self):
-        """True since somebody found the LMDB environment damaged."""
+        """True after a process has found the LMDB environment damaged."""
         return self.is_suspect()
 
     @suspect.setter
@@ -194,11 +194,11 @@ cdef class Control:
 
     @property
     def condemned(self):
-        """True since somebody hung in the LMDB environment: it is to be put aside, whatever is found in it."""
+        """True after a process hung in the LMDB environment: it is replaced, whatever an examination finds."""
         return __atomic_load_n(word(self.page, SUSPECT_AT), __ATOMIC_ACQUIRE) & CONDEMNED != 0
 
     def condemn(self):
-        """Have the LMDB environment put aside; nobody reads it until then."""
+        """Have the LMDB environment replaced; no process reads it until then."""
         __atomic_fetch_or(word(self.page, SUSPECT_AT), SUSPECT | CONDEMNED, __ATOMIC_RELEASE)
 
     @property
@@ -226,7 +226,7 @@ cdef class Control:
         return 0 if change_is_sound(out) else -1
 
     cdef void write_change(self, Change* change) noexcept nogil:
-        """Put a change into its slot, which says 0 meanwhile; then say that it is there."""
+        """Write a change into its slot, which says 0 meanwhile; then publish it."""
         cdef Change* slot = self.slot_of(change.counter)
         cdef size_t fields = <size_t>(<uint8_t*>&change.kind - <uint8_t*>change)
         __atomic_store_n(&slot.counter, 0, __ATOMIC_RELAXED)
@@ -245,7 +245,7 @@ cdef class Control:
         return False
 
     def post(self, int kind, bytes name=b"", uint16_t qtype=0, uint16_t variants=0):
-        """Tell everybody of a change; return its counter. The caller holds the writer lock.
+        """Announce a change; return its counter. The caller holds the writer lock.
 
         A refresh names its variants: 1 << flags for each of the keys' flags. ValueError: no such kind, or a name that
         is not in wire form and lower case.
@@ -260,7 +260,7 @@ cdef class Control:
     def since(self, uint64_t epoch):
         """Return the changes after that epoch as (kind, qtype, name, counter), oldest first.
 
-        None: too many for them all to be here, or an epoch that this page has not come to. All may have changed.
+        None: there were too many to be all here, or this page has not reached that epoch. Everything may have changed.
         """
         cdef uint64_t now = self.epoch_now()
         cdef Change change

@@ -1,6 +1,7 @@
-"""Pages that every process of a daemon maps: counters, latencies, upstreams, signs of life.
+"""Pages that every process of a daemon maps: counters, latencies, upstreams, heartbeats.
 
-A slot a process, and only its owner writes to it. A new counter is a line here and one in COUNTERS of _counters.pyx.
+Each process has a slot, and only its owner writes to it. A new counter is a line here and one in COUNTERS of
+_counters.pyx.
 """
 
 from libc.stdint cimport uint8_t, uint64_t
@@ -72,7 +73,7 @@ cdef enum:
     LATENCY_FIRST = 10          # the first octave begins at 2**10 ns, the last one ends at 2**34 ns, 17 s
 
 cdef inline void observe(uint64_t* histogram, uint64_t nanoseconds, uint64_t count) noexcept nogil:
-    """Count so many answers that took so long; what is shorter or longer than all buckets counts in the outermost."""
+    """Count so many answers that took so long; the outermost buckets include shorter and longer times."""
     cdef unsigned int octave, bucket
     if nanoseconds < (1 << LATENCY_FIRST):
         nanoseconds = 1 << LATENCY_FIRST
@@ -86,8 +87,8 @@ cdef class Counters:
     cdef uint64_t* at           # COUNTER_COUNT of COUNTER_MAX
     cdef uint64_t* hit_latency  # LATENCY_BUCKETS: from the receipt of a batch to its sending
     cdef uint64_t* miss_latency     # LATENCY_BUCKETS: from the arrival of a query to its answer
-    cdef uint64_t* alive_at     # the last sign of life, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
+    cdef uint64_t* alive_at     # the last heartbeat, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
     cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
-    cdef uint64_t* pid          # of the process that has last shown life
+    cdef uint64_t* pid          # of the process that last wrote a heartbeat
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef Py_buffer memory       # keeps the mapping alive

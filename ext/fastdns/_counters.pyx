@@ -1,6 +1,6 @@
 """A slot of the pages that every process of a daemon maps; counters.py has the pages as a whole, and their readers.
 
-A slot: words of counters, two histograms of latencies, a sign of life, and what the process knows of the upstreams.
+A slot: words of counters, two histograms of latencies, a heartbeat, and what the process knows about the upstreams.
 """
 
 import os
@@ -79,11 +79,11 @@ if len(COUNTERS) != COUNTER_COUNT:
         f"_counters.pyx gives {len(COUNTERS)} counters a name, a group and a meaning, and _counters.pxd lists "
         f"{COUNTER_COUNT}: add what is missing, at the same place"
     )
-# Of these, what says how things stand now in a process, and not what it has done.
+# Those of them that are current values of a process, not totals.
 GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
 cdef dict INDEX = {name: index for index, (name, _, _) in enumerate(COUNTERS)}
 
-cdef enum:              # where a slot has what, in octets
+cdef enum:              # where in a slot things are, in bytes
     HITS_AT = 8 * COUNTER_MAX
     MISSES_AT = HITS_AT + 8 * LATENCY_BUCKETS
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
@@ -104,9 +104,9 @@ cdef enum:              # where a slot has what, in octets
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: octets of a slot, and where in it are outcomes, histograms, sign of life, where it hangs, and its pid.
+# For readers: bytes of a slot, and where in it are outcomes, histograms, heartbeat, where it hangs, and its pid.
 LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT)
-# How many upstreams a process shows at most, and how many octets of a name.
+# How many upstreams a process shows at most, and how many bytes of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
 # _counters.pyi says what they mean.
@@ -135,10 +135,10 @@ ctypedef struct Table:
 
 
 cdef class Counters:
-    """The slot of one process, to write to."""
+    """The slot of one process, for writing."""
 
     def __cinit__(self, memory, size_t octets):
-        """The slot that begins after so many octets of memory; BufferError: it may only be read."""
+        """The slot that begins after so many bytes of memory. BufferError: the memory is read-only."""
         cdef uint8_t* start
         PyObject_GetBuffer(memory, &self.memory, PyBUF_WRITABLE)
         if octets + SLOT_OCTETS > <size_t>self.memory.len:
@@ -156,7 +156,7 @@ cdef class Counters:
         PyBuffer_Release(&self.memory)
 
     def add(self, str name, int64_t amount=1):
-        """Add to a counter (KeyError: there is none of that name)."""
+        """Add to a counter. KeyError: there is none with that name."""
         cdef size_t index = INDEX[name]
         self.at[index] += <uint64_t>amount
 
@@ -170,19 +170,19 @@ cdef class Counters:
         observe(self.hit_latency, nanoseconds(seconds), count)
 
     def observe_miss(self, double seconds):
-        """Count an answer that somebody else had to be asked for, and that took so long."""
+        """Count an answer that came from an upstream, and that took so long."""
         observe(self.miss_latency, nanoseconds(seconds), 1)
 
     def show_life(self, double ahead=0):
-        """Say that this process goes on; to be called about once a second, by nothing that may take long.
+        """Write a heartbeat; to be called about once a second, by code that cannot take long.
 
-        `ahead`: what comes now may take so many seconds.
+        `ahead`: the next step may take so many seconds.
         """
         self.pid[0] = <uint64_t>os.getpid()
         self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
     def show_upstreams(self, states):
-        """Show these upstreams, in this order; at most 32 of them, and of a long name its beginning."""
+        """Show these upstreams, in this order; at most 32 of them, and only the beginning of a long name."""
         cdef Table* table = <Table*>self.upstreams
         cdef Table fresh
         cdef size_t length
@@ -214,11 +214,11 @@ cdef class Counters:
         publish(table, &fresh)
 
     def shown_upstreams(self):
-        """What was shown last, by this process or by the one that had the slot before it."""
+        """What was shown last, by this process or by the former owner of the slot."""
         return copied_table(<const Table*>self.upstreams)[1]
 
     def retire(self):
-        """Let the slot of a process that is gone say what it has done, and nothing of how things stand."""
+        """Keep the totals of a process that is gone, and drop its current values."""
         cdef Table* table = <Table*>self.upstreams
         cdef Table fresh
         cdef size_t i
@@ -238,8 +238,8 @@ cdef class Counters:
 
 
 cdef void publish(Table* table, Table* fresh) noexcept:
-    """Put a table in the place of another one, which says meanwhile that it is being written."""
-    # Who died while writing has left an odd number: it stays one until this table is whole.
+    """Replace a table by another one; meanwhile it says that it is being written."""
+    # A process that died while writing has left an odd number: it stays odd until this table is complete.
     fresh.sequence = table.sequence | 1
     store(&table.sequence, fresh.sequence, RELAXED)
     fence(RELEASE)
@@ -254,7 +254,7 @@ cdef uint64_t nanoseconds(double seconds) noexcept nogil:
 
 
 cdef tuple copied_table(const Table* table):
-    """When it was shown, and its rows; those of a writer that has stopped in the middle as they are."""
+    """When it was shown, and its rows; if the writer stopped in the middle, as they are."""
     cdef Table copy
     cdef uint32_t sequence
     cdef int _try
@@ -281,7 +281,8 @@ cdef tuple copied_table(const Table* table):
 
 
 def read_upstreams(memory, size_t octets):
-    """What the process of the slot that begins after so many octets knows of the upstreams, and when it showed that."""
+    """What the process of the slot that begins after so many bytes knows about the upstreams, and when it showed that.
+    """
     cdef Py_buffer view
     PyObject_GetBuffer(memory, &view, PyBUF_SIMPLE)
     try:

@@ -1,7 +1,7 @@
-"""The environment of the disk cache (LMDB), opened for writing: its size, its length, and what stands in it.
+"""The environment of the disk cache (LMDB), opened for writing: its size, its length, and its content.
 
-liblmdb and python-lmdb know nothing of each other, and closing a file gives up all of a process's locks of it. So one
-process opens an environment by one of them only.
+liblmdb and python-lmdb do not know of each other, and closing a file drops all locks that a process has on it. So a
+process opens an environment with one of them only.
 """
 
 import os
@@ -97,9 +97,9 @@ cdef enum:
     SLICE = 1000            # entries that are read in one go
     SLICE_OCTETS = 1 << 20  # and octets
 
-# What says that the file is not, or no longer, a cache of ours. Others are the disk's or LMDB's.
+# Statuses that say that the file is not our cache, or no longer. Others are the disk's or LMDB's.
 DAMAGE = frozenset((
-    MDB_BAD_TXN,            # what a transaction says once it has met a damaged page
+    MDB_BAD_TXN,            # the status of a transaction after it has met a damaged page
     MDB_CORRUPTED,
     MDB_CURSOR_FULL,
     MDB_INCOMPATIBLE,
@@ -111,7 +111,7 @@ DAMAGE = frozenset((
 
 
 cdef int check(int status, what) except -1:
-    """Raise what a status means: MapFull, ReadersFull, Damaged, OSError of the system below, LmdbError."""
+    """Raise the error of a status: MapFull, ReadersFull, Damaged, OSError of the system below, LmdbError."""
     cdef str text
     if status == 0:
         return 0
@@ -122,7 +122,7 @@ cdef int check(int status, what) except -1:
         raise MapFull(f"{what}: {text}")
     if status == MDB_READERS_FULL:
         raise ReadersFull(f"{what}: {text}")
-    if status > 0 and status != EINVAL:     # by this LMDB says that it was used in a wrong way, too
+    if status > 0 and status != EINVAL:     # LMDB also returns this when it was used wrongly
         raise OSError(status, text)
     raise LmdbError(f"{what}: {text}")
 
@@ -131,7 +131,7 @@ cdef class Database:
     """An environment that is open for writing. It never crosses a fork, and is open once in a process."""
 
     def __cinit__(self, place, size_t size, *args, **kwargs):
-        """Open what is in this directory, or begin it there; a size of 0 is the one that it has."""
+        """Open the environment of this directory, or create it; a size of 0 keeps its size."""
         cdef bytes path = os.fsencode(place)
         cdef MDB_stat stat
         check(mdb_env_create(&self.env), "mdb_env_create")
@@ -149,14 +149,14 @@ cdef class Database:
             mdb_env_close(self.env)
 
     def close(self):
-        """Let go of the files, and of the memory that LMDB took for the pages it changed."""
+        """Close the files, and free the memory that LMDB took for changed pages."""
         if self.env != NULL:
             mdb_env_close(self.env)
             self.env = NULL
             malloc_trim(0)
 
     def release_pages(self):
-        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        """Let the kernel have the pages of the file that were read: they no longer count as this process's."""
         if self.env != NULL:
             release_file(self.descriptor)
 
@@ -171,7 +171,7 @@ cdef class Database:
         return txn
 
     cdef int commit(self, MDB_txn* txn) except -1:
-        """Commit, and have the file as long as LMDB thinks it is; return MDB_MAP_FULL when it did not fit."""
+        """Commit, and make the file as long as LMDB assumes; return MDB_MAP_FULL if it did not fit."""
         cdef int status
         with nogil:
             status = mdb_txn_commit(txn)
@@ -194,7 +194,7 @@ cdef class Database:
 
     @property
     def wanted_length(self):
-        """How long the file should be: as far as LMDB has given out pages."""
+        """How long the file should be: up to the last page that LMDB has allocated."""
         return (self.info().me_last_pgno + 1) * self.page_octets
 
     @property
@@ -214,10 +214,10 @@ cdef class Database:
         return number
 
     def open_databases(self, bytes format not None, *, bint create):
-        """Open the two databases; in an empty environment they are made, of this format.
+        """Open the two databases; in an empty environment they are created, with this format.
 
-        Return the format that is there. Damaged: the environment is empty and nothing is to be made, or it is of
-        something else.
+        Return the format that is there. Damaged: the environment is empty and nothing may be created, or it belongs to
+        another program.
         """
         cdef MDB_txn* txn
         cdef MDB_stat stat
@@ -238,7 +238,7 @@ cdef class Database:
             if status == MDB_NOTFOUND:
                 raise Damaged("belongs to another program")
             check(status, "mdb_dbi_open")
-        check(self.commit(txn), "mdb_txn_commit")       # also after reading: then the handles outlive it
+        check(self.commit(txn), "mdb_txn_commit")       # also after reading: so the handles outlive it
         return self.get_about(b"format")
 
     def stat(self):
@@ -256,16 +256,16 @@ cdef class Database:
         )
 
     def set_map_octets(self, size_t octets):
-        """Let the map be of another size; workers have to open it anew."""
+        """Give the map another size; workers must reopen it."""
         check(mdb_env_set_mapsize(self.env, octets), "mdb_env_set_mapsize")
 
     def check_readers(self):
-        """Give up the slots of readers that are dead: pages that they saw last are free then."""
+        """Free the slots of dead readers: the pages that only they saw become free."""
         cdef int dead
         check(mdb_reader_check(self.env, &dead), "mdb_reader_check")
 
     cpdef fill_up(self):
-        """Have the file reach to the end of the last page (see CutOff), if the disk lets us."""
+        """Extend the file to the end of the last page (see CutOff), if the disk allows it."""
         cdef MDB_envinfo info = self.info()
         self.length = fastdns_lengthen(self.descriptor, <int64_t>((info.me_last_pgno + 1) * self.page_octets))
 
@@ -297,7 +297,7 @@ cdef class Database:
         return self.get_in(self.entries, disk_key)
 
     def get_about(self, bytes key not None):
-        """The same for what is kept of the cache itself."""
+        """The same for records about the cache itself."""
         return self.get_in(self.about, key)
 
     def hits_of(self, disk_keys not None):
@@ -334,7 +334,7 @@ cdef class Database:
         try:
             before = val_of(key.mv_data, key.mv_size - 1 if key.mv_size else 0)     # the first may be `start` itself
             if status == 0:
-                # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
+                # LMDB does not accept an empty key; the first step of a new cursor leads to the first entry.
                 status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if key.mv_size else MDB_NEXT)
             while status == 0 and len(found) < limit and octets < SLICE_OCTETS:
                 check_order(&key, &before)
@@ -350,7 +350,7 @@ cdef class Database:
             mdb_txn_abort(txn)
 
     def keys_with(self, bytes prefix not None, Py_ssize_t length):
-        """Return the disk keys that begin like this and have this length."""
+        """Return the disk keys with this beginning and this length."""
         cdef MDB_txn* txn = self.begin(MDB_RDONLY)
         cdef MDB_cursor* cursor = NULL
         cdef MDB_val key = val_of(PyBytes_AS_STRING(prefix), PyBytes_GET_SIZE(prefix))

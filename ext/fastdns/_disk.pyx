@@ -1,7 +1,7 @@
 """Reading the disk cache (LMDB) in place.
 
-The worker's own thread looks up what lies in memory (the page cache). As soon as one look-up had to wait for the disk
-the cache counts as cold, and look-ups belong into another thread (`fetch`) until a row of them has not waited.
+The worker's own thread looks up entries in memory (the page cache). As soon as one look-up had to wait for the disk,
+the cache counts as cold, and another thread looks up (`fetch`) until several in a row did not wait.
 """
 
 import os
@@ -77,16 +77,16 @@ cdef extern from *:
     int64_t fastdns_file_octets(int descriptor) nogil
 
 cdef enum:
-    WARM_LOOK_UPS = 32      # that did not wait for the disk, in a row, and it counts as being in memory
-    LOOK_UP_NS = 10000      # that one takes in memory at most: only one that took longer can have waited for the disk
+    WARM_LOOK_UPS = 32      # look-ups in a row that did not wait for the disk, after which it counts as in memory
+    LOOK_UP_NS = 10000      # of one in memory at most: only a longer one can have waited for the disk
     SCAN_AT_ONCE = 1024     # entries between two looks at the GIL
-    LOOP_SECONDS = 5        # of processor time that no thread needs in the file at once
+    LOOP_SECONDS = 5        # of CPU time, more than any thread needs in the file
     MAX_DBS = 2
     LOCK_OCTETS_MIN = 8192  # a smaller lock.mdb LMDB would grow; on a full tmpfs that ends in a SIGBUS
 
 
 cdef class Environment:
-    """An open LMDB environment, closed when the last one who reads in it lets go of it."""
+    """An open LMDB environment, closed when its last reader releases it."""
 
     def __dealloc__(self):
         if self.txn != NULL:
@@ -95,7 +95,7 @@ cdef class Environment:
             mdb_env_close(self.env)
 
     cdef bint is_cut(self) noexcept nogil:
-        """True when somebody has cut the file, which never shrinks by itself. Nothing in it may be looked at then."""
+        """True if the file was truncated; it never shrinks otherwise. It must not be read then."""
         cdef int64_t octets = fastdns_file_octets(self.descriptor)
         if octets < self.octets:
             return True
@@ -105,7 +105,7 @@ cdef class Environment:
     cdef bint is_whole(self) noexcept nogil:
         """Return whether the file has all its pages: reading past the end of a mapped file is a SIGBUS.
 
-        It may lack some for a moment, when the keeper has just committed and not yet filled it up.
+        It may lack some for a moment, after the keeper has committed and before it has extended the file.
         """
         cdef MDB_envinfo info
         mdb_env_info(self.env, &info)
@@ -118,7 +118,7 @@ cdef check(int status):
 
 
 cdef Environment open_environment(str path):
-    """Open an environment that is there and whole; OSError when it is not. Creates nothing."""
+    """Open an existing, intact environment, else OSError. Creates nothing."""
     cdef Environment opened = Environment.__new__(Environment)
     cdef MDB_txn* txn = NULL
     cdef MDB_stat stat
@@ -145,13 +145,13 @@ cdef Environment open_environment(str path):
 
 
 cdef tuple files_of(str path):
-    """Which files make up an environment: another one under either name is another environment."""
+    """The files of an environment: another file under either name is another environment."""
     found = [os.stat(os.path.join(path, name)) for name in ("data.mdb", "lock.mdb")]
     return tuple([(one.st_dev, one.st_ino) for one in found])
 
 
 cdef class Disk:
-    """What a worker reads of the disk cache. Never writes, never creates a file."""
+    """A worker's view of the disk cache. Never writes, never creates a file."""
 
     def __cinit__(self, path, uint64_t origin=0):
         self.path = os.fspath(path)
@@ -161,7 +161,7 @@ cdef class Disk:
         self.is_cold = True     # until the first look-ups have shown otherwise
 
     def open(self):
-        """Open it, or open it again when other files have taken its place or it is of no use any more.
+        """Open it, or reopen it after other files have replaced it or it has become unusable.
 
         OSError: it cannot be read.
         """
@@ -173,7 +173,7 @@ cdef class Disk:
         except OSError:
             self.close()
             raise
-        # The same files are not open twice: closing one would give up LMDB's locks of the other.
+        # The same files must not be open twice: closing one would drop LMDB's locks of the other.
         if self.environment is None or self.environment.is_spent or self.environment.files != files:
             self.close()
             if self.former is not None:
@@ -192,11 +192,11 @@ cdef class Disk:
         """Let go of the file."""
         self.is_open = False
         if self.environment is not None and self.environment.threads > 0:
-            self.former = self.environment      # there is at most one: nothing is opened beside it
+            self.former = self.environment      # at most one, because nothing is opened beside it
         self.environment = None
 
     def release_pages(self):
-        """Let the kernel have the pages of the file that were looked at: they no longer count as this process's."""
+        """Let the kernel have the pages of the file that were read: they no longer count as this process's."""
         if self.environment is not None:
             release_file(self.environment.descriptor)
 
@@ -209,7 +209,7 @@ cdef class Disk:
             self.environment.is_spent = True
             if status != MDB_MAP_RESIZED:
                 return DISK_DAMAGED
-            self.is_open = False        # the keeper has enlarged it, under another cache.disk
+            self.is_open = False        # the keeper has enlarged it for another cache.disk
             return DISK_ABSENT
         if not self.environment.is_whole():
             mdb_txn_reset(self.txn)
@@ -264,7 +264,7 @@ cdef class Disk:
         out.origin = header.origin
         out.by_wall = header.stored.boot != now.boot or now.boot == 0
         out.age_ms = age_since(&header.stored, now)
-        # In the file they need not stand at an even address.
+        # In the file they may be at an odd address.
         memcpy(self.ttl_at, out.answer.ttl_at, 2 * <size_t>out.answer.ttl_count)
         out.answer.ttl_at = self.ttl_at
         return DISK_FOUND
@@ -272,7 +272,7 @@ cdef class Disk:
     def fetch(self, bytes key not None):
         """Return a copy of the value of this key, or None; for threads that may wait for the disk.
 
-        Whether the value is sound, who takes it has to see. ValueError: the file is damaged.
+        The caller checks that the value is intact. ValueError: the file is damaged.
         """
         cdef Environment environment = self.environment     # kept open while this thread reads in it
         if environment is None or not self.is_open:
@@ -306,7 +306,7 @@ cdef class Disk:
                 faults = fastdns_major_faults()
                 status = mdb_get(txn, environment.entries, &wanted, &value)
                 if status == 0:
-                    # Not to judge it: this waits for all of it, and the copy need not.
+                    # Without checking it, which would wait for all of it.
                     read_entry(<const uint8_t*>value.mv_data, value.mv_size, &header, &stored)
                 faults = fastdns_major_faults() - faults
             self.saw(faults, 1)
@@ -319,7 +319,7 @@ cdef class Disk:
             mdb_txn_abort(txn)
 
     def touch(self, list disk_keys not None):
-        """Have what stands under these keys read into memory (the page cache); for threads that may wait."""
+        """Have the values of these keys read into memory (the page cache); for threads that may wait."""
         cdef Environment environment = self.environment
         cdef MDB_txn* txn = NULL
         if environment is None or not self.is_open:
@@ -336,7 +336,7 @@ cdef class Disk:
             self.leave(environment)
 
     cdef enter(self, Environment environment):
-        """Begin to read in another thread than the worker's own."""
+        """Begin to read in a thread other than the worker's own."""
         environment.threads += 1
         self.reading[threading.get_ident()] = time.thread_time()
 
@@ -345,14 +345,14 @@ cdef class Disk:
         del self.reading[threading.get_ident()]
 
     def loops(self):
-        """Return whether a thread goes round in a circle in the file: it works on and on, and waits for no disk."""
+        """Return whether a thread runs in a loop in the file: it uses the CPU without end, and waits for no disk."""
         return any([
             time.clock_gettime(time.pthread_getcpuclockid(thread)) - since > LOOP_SECONDS
             for thread, since in self.reading.items()
         ])
 
     def is_in_place(self):
-        """Return whether the files that were opened are still those that are there."""
+        """Return whether the open files are still those on disk."""
         try:
             return self.environment is not None and self.environment.files == files_of(self.path)
         except OSError:
@@ -363,7 +363,7 @@ cdef class Disk:
         cdef int status
         if environment.is_cut():
             return DISK_DAMAGED
-        with nogil:         # it reads in the file, too
+        with nogil:         # it also reads in the file
             status = mdb_txn_begin(environment.env, NULL, MDB_RDONLY, txn)
         if status != 0:
             if status == MDB_MAP_RESIZED:
@@ -377,15 +377,15 @@ cdef class Disk:
         return DISK_FOUND
 
     cdef void saw(self, long faults, int look_ups) noexcept:
-        """Judge by what another thread has met."""
+        """Learn from a look-up of another thread."""
         self.warm_look_ups = min(self.warm_look_ups + look_ups, WARM_LOOK_UPS) if faults == 0 else 0
         self.is_cold = self.warm_look_ups < WARM_LOOK_UPS
 
     def scan(self, bytes after not None, int entries, uint32_t hits_min):
-        """Look at so many entries behind the disk key `after`; for threads that may wait for the disk.
+        """Look at so many entries after the disk key `after`; for threads that may wait for the disk.
 
-        Returns ([(hits, disk key)] of those that were asked for at least hits_min times, last disk key looked at), the
-        latter None at the end. The snapshot in which it looks lasts for this call only.
+        Returns ([(hits, disk key)] of those with at least hits_min hits, last disk key looked at), the latter None at
+        the end. Its snapshot lasts for this call only.
         """
         cdef Environment environment = self.environment
         cdef MDB_txn* txn = NULL
@@ -418,7 +418,7 @@ cdef class Disk:
             status = mdb_cursor_open(txn, dbi, &cursor)
             if status == 0:
                 key = wanted
-                # A key of no octets is none to LMDB; the first step of a new cursor leads to the first entry.
+                # LMDB does not accept an empty key; the first step of a new cursor leads to the first entry.
                 status = mdb_cursor_get(cursor, &key, &value, MDB_SET_RANGE if wanted.mv_size else MDB_NEXT)
             if status == 0 and key.mv_size == wanted.mv_size:
                 if memcmp(key.mv_data, wanted.mv_data, key.mv_size) == 0:

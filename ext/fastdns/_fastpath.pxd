@@ -1,4 +1,4 @@
-"""The way of a query, from the packet to its answer: one list of stages, for datagrams and for messages of a stream."""
+"""The path of a query from packet to answer: one list of stages, for datagrams and for messages of a stream."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -15,10 +15,10 @@ from fastdns._udp cimport Batch
 cdef enum Result:           # of a stage
     NEXT                    # the next stage's
     ANSWERED
-    ANSWERED_LATE           # in the last part of its TTL: to be renewed
+    ANSWERED_LATE           # in the last part of its TTL: to be refreshed
     DROPPED
     ASK                     # upstreams
-    SEARCH                  # the disk, which might take its time, and then upstreams
+    SEARCH                  # the disk, which might take long, and then upstreams
 
 cdef enum:                  # beside WireStatus
     STRANGER = -100         # from a client that may not ask
@@ -31,7 +31,7 @@ cdef class FastPath:
     cdef HotCache memory    # theirs
     cdef Counters counters  # theirs
     cdef uint64_t* tally    # within reach of code without the GIL
-    cdef int64_t next_try_ms    # in an outage: when to have somebody asked all the same
+    cdef int64_t next_try_ms    # in an outage: when to ask an upstream nevertheless
     cdef object about
     cdef int about_us       # how often it has been called in this wake-up
     cdef object on_refresh
@@ -41,7 +41,7 @@ cdef class FastPath:
     cdef uint8_t* stream_in
     cdef uint8_t* stream_out
 
-    # The stages. Each says a Result, and writes a response of at most query.limit octets when it has one.
+    # The stages. Each returns a Result, and writes a response of at most query.limit bytes if it has one.
     cdef void look_at(self, Query* query) noexcept nogil            # admit and read
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil
     cdef int from_memory(self, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
@@ -49,7 +49,7 @@ cdef class FastPath:
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     # ^ between begin_disk and end_disk
     cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil
-    # The list of them, for what has arrived in one batch: of datagrams, or of a stream.
+    # The list of stages, for one batch: of datagrams, or of a stream's messages.
     cdef int run(self, int count, int fd, Stream stream) except -1  # how many have been looked at
     # private
     cdef int look_at_stranger(self, Query* query) noexcept nogil

@@ -1,6 +1,6 @@
-"""The way of a query, from the packet to its answer, in the order of the journey.
+"""The path of a query from packet to answer, in the order of its stages.
 
-A hit makes no Python object, and a miss none either; `forward` asks for what neither memory nor disk hold.
+Neither a hit nor a miss makes a Python object; `forward` asks for what is neither in memory nor on disk.
 """
 
 from libc.stdlib cimport calloc, free, malloc
@@ -36,8 +36,8 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
-    OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
-    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
+    OUTAGE_TRY_MS = 1000    # between questions for names that are served stale meanwhile
+    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL refreshes the answer
     RCODE_FORMERR = 1
     RCODE_SERVFAIL = 2
     RCODE_NOTIMP = 4
@@ -56,7 +56,7 @@ cdef inline uint16_t rcode_of(int status) noexcept nogil:
 
 
 cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) noexcept nogil:
-    """Note what the client is told."""
+    """Note the answer for the client."""
     query.told = load16(out + 2)
     query.told_octets = <uint16_t>octets
     query.tier = <uint8_t>tier
@@ -64,10 +64,10 @@ cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) 
 
 
 cdef class FastPath:
-    """Answers from the cache, and has `forward` ask for what is missing.
+    """Answers from the cache, and lets `forward` ask for what is missing.
 
-    `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for what should be asked
-    again though it is still served, and returns False when it is not. `access` says who may ask.
+    `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for an answer that is
+    served but should be asked for again, and returns False if it is not asked for. `access` says who may ask.
     """
 
     def __cinit__(
@@ -96,13 +96,13 @@ cdef class FastPath:
         free(self.stream_out)
 
     def admit_by(self, Access access not None):
-        """Let this one say from now on who may ask."""
+        """Set the rules of who may ask."""
         self.access = access
 
     # --- the stages, in their order -----------------------------------------------------------------------
 
     cdef void look_at(self, Query* query) noexcept nogil:
-        """Admit the client, then read the message: who may not ask shall cost as little as can be."""
+        """Admit the client, then read the message: a refused client must cost as little as possible."""
         query.spelling = query.packet + HEADER_LENGTH
         query.tier = TIER_WIRE
         query.told = 0
@@ -116,7 +116,7 @@ cdef class FastPath:
             self.memory.expect(query.key.hash)
 
     cdef int look_at_stranger(self, Query* query) noexcept nogil:
-        """The status of a query whose sender may not ask, read as far as a refusal needs it."""
+        """The status of a query from a client that may not ask, read as far as a refusal needs it."""
         cdef int status
         query.tier = TIER_ACCESS
         if self.access.drops:
@@ -125,7 +125,7 @@ cdef class FastPath:
         return STRANGER_IGNORED if status == WIRE_DROP or status == WIRE_FORMERR else STRANGER
 
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil:
-        """Answer what is no question for the cache."""
+        """Answer a message that is not a question for the cache."""
         if query.status == STRANGER_IGNORED or query.status == WIRE_DROP:
             return DROPPED
         if query.status == STRANGER:
@@ -147,7 +147,7 @@ cdef class FastPath:
                 if entry != NULL and self.memory.is_fresh(entry, now_ms):
                     query.tier = TIER_MEMORY
                     return self.serve(entry, query, out, now_ms)
-            # Nobody is there to be asked, or asking for it has just failed: RFC 8767 section 5, failure recheck timer.
+            # No upstream can be asked, or asking has just failed: RFC 8767 section 5, failure recheck timer.
             if entry != NULL and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
                 query.decision.group = self.cache.group_of(query.key.octets, query.key.length)
                 if self.forward.is_outage(query.decision.group) or self.forward.holds(
@@ -160,7 +160,9 @@ cdef class FastPath:
         return NEXT
 
     cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer what is never asked upstream, and have memory keep that. After memory: others shall not pay for it."""
+        """Answer names that are never asked upstream, and cache that. After memory, so that other queries do not pay
+        for it.
+        """
         cdef SpecialAnswer special
         cdef uint16_t group
         if not make_special(&special, query.key.octets, query.key.length):
@@ -175,7 +177,7 @@ cdef class FastPath:
         ), TIER_LOCAL)
 
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer with what any worker has learned: from disk, or from the rings, where it is on its way there."""
+        """Answer with what any worker has learned: from disk, or from the rings on its way there."""
         cdef Entry* entry = NULL
         cdef Found found
         cdef bint is_cold = self.cache.disk.would_wait()
@@ -187,7 +189,7 @@ cdef class FastPath:
                 entry = self.cache.look(query.key.hash, query.key.octets, query.key.length)
                 if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
-                # Another DO or CD is better than nothing; whoever would ask tells it.
+                # Another DO or CD is better than nothing; the forwarder serves it.
                 self.cache.bring_others(query.key.octets, query.key.length, query.decision.group, now)
             return self.without_disk(query, out, is_cold)
         self.tally[DISK_HITS] += 1
@@ -199,7 +201,7 @@ cdef class FastPath:
         ), TIER_DISK)
 
     cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil:
-        # Without RD the client asks what is known already: RFC 1035 section 4.1.1.
+        # Without RD the client asks only for what is cached: RFC 1035 section 4.1.1.
         if not query.asked.flags & FLAG_RD:
             return self.refuse(query, out, RCODE_REFUSED)
         if self.forward.is_outage(query.decision.group) and self.is_hopeless(query):
@@ -207,8 +209,8 @@ cdef class FastPath:
         return SEARCH if is_cold else ASK
 
     cdef bint is_hopeless(self, const Query* query) noexcept nogil:
-        """True when, in an outage, enough is asked for already and nothing else could answer."""
-        # On a cold disk there may be something, which another thread finds soon.
+        """True if, in an outage, enough questions are asked already and nothing else could answer."""
+        # A cold disk may have an answer, which another thread finds soon.
         return self.forward.has_no_try(query.decision.group, self.cache.disk.would_wait()) and not self.cache.has_other(
             query.key.octets, query.key.length
         )
@@ -230,7 +232,7 @@ cdef class FastPath:
         return ANSWERED
 
     cdef int serve_stale(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil:
-        """Answer with an entry past its TTL; in an outage, have one of them asked for now and then."""
+        """Answer with a stale entry; in an outage, ask for one of them from time to time."""
         self.memory.count_hit(entry)
         told(query, out, write_stale(
             out, query.spelling, &query.asked, &entry.answer, self.cache.settings.stale_ttl, query.limit
@@ -246,14 +248,14 @@ cdef class FastPath:
     # --- the list of stages -------------------------------------------------------------------------------
 
     cdef int run(self, int count, int fd, Stream stream) except -1:
-        """Hits leave before any miss is looked at. A stream that is full ends the batch."""
+        """Hits are answered before any miss is looked at. A full stream ends the batch."""
         cdef int64_t now_ms = <int64_t>(self.queries[0].received_ns // 1000000)
         cdef int missed = 0
         cdef int i
         cdef uint8_t* out = self.stream_out
         cdef uint64_t now_ns
         cdef Query* query
-        # Memory is slow: while one query is read, what the one before needs is on its way.
+        # Memory is slow: while one query is read, the data of the one before is fetched.
         for i in range(count):
             self.look_at(&self.queries[i])
         for i in range(count):
@@ -280,7 +282,7 @@ cdef class FastPath:
                     count = i + 1
                     break
         now_ns = read_clock_ns()
-        for i in range(count):      # before it leaves: whoever has an answer finds it counted
+        for i in range(count):      # before it leaves, so that a client with an answer finds it counted
             if self.queries[i].result != NEXT:
                 finish(self.counters, &self.queries[i], now_ns)
         self.send(fd, stream)
@@ -292,7 +294,7 @@ cdef class FastPath:
         return count
 
     cdef void run_missed(self, int missed, int fd, Stream stream) except *:
-        """The stages for what memory could not answer; what they cannot either is asked for."""
+        """The stages after memory; `forward` asks for what they cannot answer."""
         cdef int number
         cdef uint8_t* out = self.stream_out
         cdef uint64_t now_ns
@@ -323,7 +325,7 @@ cdef class FastPath:
                 else:
                     stream.put(out, query.told_octets, query.received_ns)
         finally:
-            self.cache.end_disk()       # whatever happens: it must not be begun twice
+            self.cache.end_disk()       # in any case: it must not be begun twice
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]
@@ -334,7 +336,7 @@ cdef class FastPath:
         for number in range(missed):
             query = &self.queries[self.missed[number]]
             if query.result == ASK or query.result == SEARCH:
-                # The disk is not being read any more: whoever asks may want to, or find another one.
+                # The disk is closed again: asking may read it, or open another one.
                 self.ask(self.missed[number], fd, stream, now_ns)
             elif query.result == ANSWERED_LATE:
                 self.renew(query)
@@ -345,7 +347,7 @@ cdef class FastPath:
         self.about_us += 1
         try:
             answer = self.about((<const char*>query.key.octets)[:query.key.length])
-        except Exception as defect:     # the others are none of its
+        except Exception as defect:     # the other queries are not affected
             report(defect)
             return self.refuse(query, out, RCODE_SERVFAIL)
         return told(query, out, write_answer(
@@ -359,20 +361,20 @@ cdef class FastPath:
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
 
     cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *:
-        """Have somebody asked; the client waits."""
+        """Ask upstream; the client waits."""
         cdef Query* query = &self.queries[i]
         cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], stream)
-        if waiter == NULL:      # who has no memory cannot do better
+        if waiter == NULL:      # without memory there is nothing better to do
             finish(self.counters, query, now_ns)
             return
         try:
             self.forward.take(query, waiter, now_ns, query.result == SEARCH)
-        except Exception as defect:     # the others are none of its
+        except Exception as defect:     # the other queries are not affected
             report(defect)
 
     cdef void renew(self, const Query* query) except *:
         if is_special(query.key.octets, query.key.length):
-            return          # made anew when its TTL is over
+            return          # made again when its TTL is over
         try:
             if self.on_refresh(query.key.octets[:query.key.length]) is not False:
                 self.tally[PREFETCHES] += 1
@@ -380,14 +382,14 @@ cdef class FastPath:
             report(defect)
 
     def renew_wanted(self):
-        """Have renewed what commands want renewed."""
+        """Refresh what commands want refreshed."""
         for key in self.cache.take_wanted():
             self.on_refresh(key)
 
     # --- the drivers --------------------------------------------------------------------------------------
 
     def drain(self, int fd, int listener=0):
-        """Answer what waits in a UDP socket, a bounded amount. Never raises."""
+        """Answer the queries that wait in a UDP socket, a bounded number. Never raises."""
         try:
             self.answer_datagrams(fd, <uint16_t>listener)
         except Exception as defect:
@@ -418,7 +420,7 @@ cdef class FastPath:
     def serve_stream(self, Stream stream not None):
         """Answer what a client has sent on a connection, a bounded amount. Never raises.
 
-        Return True when there is something for the connection's owner to look at.
+        Return True if the connection's owner has something to do.
         """
         try:
             return self.answer_stream(stream)

@@ -1,7 +1,7 @@
-"""Queries to upstreams that are under way: ports and ids that nobody can guess, replies matched.
+"""Queries to upstreams in flight: unpredictable ports and ids, and the replies that match them.
 
-RFC 5452: a reply counts when it comes from the address and port that was asked, to the port that asked, with the id of
-a query that is waited for there. Everything is bounded; nothing in here waits.
+RFC 5452: a reply counts if it comes from the address and port that was asked, to the port that asked, with the id of a
+query that waits there. Everything is bounded; nothing in here waits.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -17,30 +17,30 @@ from fastdns._wire cimport RECORDS_MAX, Findings, Reply
 cdef enum:
     FLIGHTS_MAX = 12288
     BUCKETS = 4096
-    LISTEN_MS = 10000       # to what was sent: an answer that comes too late for its client is still worth keeping
+    LISTEN_MS = 10000       # to a query: an answer that comes too late for its client is still worth caching
 
-cdef struct Flight:         # one query under way
-    Timer timer             # its own; what has an owner is looked after by the owner's
-    Timer* looked_after     # the one that is set when something has happened to it
+cdef struct Flight:         # one query in flight
+    Timer timer             # its own timer; if it has an owner, the owner's timer counts
+    Timer* looked_after     # the one that fires after an event for it
     Flight* next_in_bucket
     Flight* next_of_port
     Flight* previous_of_port
     Flight* next_of_owner
-    void* owner             # a Pending; NULL: nobody waits for it any more, or it is a probe
+    void* owner             # a Pending; NULL: no client waits for it any more, or it is a probe
     void* upstream          # an Upstream, kept alive by this
     void* attempt           # an Attempt: it goes over a stream; NULL: over UDP
     uint64_t sent_ns
-    uint64_t repeated_ns    # when it was sent the last time; 0: only once
-    int64_t error_ms        # when an error counts: the true reply may still come
-    int error               # errno: it could not be sent, the network refused, or what came is of no use (EBADMSG)
+    uint64_t repeated_ns    # when it was last sent; 0: only once
+    int64_t error_ms        # when an error takes effect: the true reply may still come
+    int error               # errno: it could not be sent, the network refused it, or the reply is useless (EBADMSG)
     int sendings
     bint is_sent
     bint is_late            # not answered within the timeout of its upstream
-    bint is_mixed           # asked with OPT and, as nothing came, without: an error may be about the OPT
-    bint wants_trial        # what came is of no use, perhaps because of the OPT
+    bint is_mixed           # asked with OPT and, without a reply, without OPT: an error may be about the OPT
+    bint wants_trial        # the reply is useless, perhaps because of the OPT
     bint wants_ad
-    bint is_lingering       # nobody waits for it any more
-    bint keeps_late         # who asked has been told of a failure: an answer is kept all the same
+    bint is_lingering       # no client waits for it any more
+    bint keeps_late         # its clients were told of a failure: an answer is cached nevertheless
     Form form               # in which it was sent last
     uint64_t epoch          # of the changes, when it was asked
     uint64_t origin
@@ -79,17 +79,17 @@ cdef class Flights:
     cdef mmsghdr inbox[BATCH]
     cdef iovec parts[BATCH]
     cdef uint8_t* rooms
-    cdef uint16_t ttl_at[RECORDS_MAX]   # of the reply that landed last
+    cdef uint16_t ttl_at[RECORDS_MAX]   # of the last reply
     cdef Findings findings              # in it
 
     cdef Flight* start(
         self, Upstream upstream, const uint8_t* key, uint16_t key_length, Form form, bint wants_ad, bint by_stream,
         uint64_t now_ns
     ) except? NULL
-    # ^ over UDP it is queued, and leaves with `send`; NULL with errno set: no room, or no port to be had
+    # ^ over UDP it is queued, and `send` sends it; NULL with errno set: no room, or no port
     cdef void send(self) noexcept               # what is queued
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
-    # ^ the same question from the same port under the same id: a reply to either counts
+    # ^ the same question from the same port with the same id: a reply to either counts
     cdef void note_reply(self, Flight* flight, uint64_t now_ns) noexcept
     cdef void note_late(self, Flight* flight, uint64_t now_ns) noexcept      # once; it is still listened to
     cdef void end(self, Flight* flight) noexcept

@@ -1,7 +1,7 @@
-"""Queries to upstreams that are under way.
+"""Queries to upstreams in flight.
 
-Which port a query over UDP leaves by is for _ports to say. Where some leave by the same one, the kernel takes and
-brings them in one go; ids are random, each by itself. What goes over a stream is carried by Python (see Attempt).
+_ports chooses the port of a query over UDP. Queries from the same port are sent and their replies read in batches; each
+has its own random id. Python carries queries over a stream (see Attempt).
 """
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
@@ -25,25 +25,25 @@ cdef extern from "<sys/socket.h>":
     ssize_t send_octets "send"(int fd, const void* octets, size_t length, int flags)
 
 cdef enum:
-    # Odd multiples of a cache line apart, like the rooms of _udp; of a page nobody has written to there is none.
+    # Odd multiples of a cache line apart, like the buffers of _udp; unwritten pages take no memory.
     REPLY_OCTETS = 65600
     KEPT_IDLE = 256         # flights whose memory is kept for the next ones
 
 
 cdef class Attempt:
-    """A query over a stream. Its transport sends it, and says what comes by `received` or `failed`.
+    """A query over a stream. Its transport sends it, and reports the outcome by `received` or `failed`.
 
-    A transport (`Upstream.stream`) has `send(attempt)`, also called to send it once more in another form,
-    `late(attempt)`: nothing has come in time, and `forget(attempt)`: nobody waits for it any more.
+    A transport (`Upstream.stream`) has `send(attempt)`, which is also called to send it again in another form,
+    `late(attempt)`: no reply came in time, and `forget(attempt)`: no client waits for it any more.
     """
 
     @property
     def is_over(self):
-        """True when nobody waits for it any more."""
+        """True if no client waits for it any more."""
         return self.flight == NULL
 
     def message(self, int query_id):
-        """Return the query in wire form under this id."""
+        """Return the query in wire form with this id."""
         cdef uint8_t room[QUERY_MAX]
         if self.flight == NULL:
             raise ValueError("it is over")
@@ -53,13 +53,13 @@ cdef class Attempt:
         )]
 
     def received(self, bytes wire not None, int query_id):
-        """Take a message that came under this id; return False when it is no reply to this query."""
+        """Read a message with this id; return False if it is not a reply to this query."""
         if self.flight == NULL:
             return False
         return self.flights.taker.received(self, wire, query_id)
 
     def failed(self, int number):
-        """It cannot be answered: the errno of why."""
+        """It cannot be answered, for this errno."""
         if self.flight != NULL:
             self.flights.fail(self.flight, number)
 
@@ -114,23 +114,23 @@ cdef class Flights:
         return self.ports.descriptor
 
     def forget(self, Upstream upstream not None):
-        """Send nothing more to it; what is under way may still be answered."""
+        """Send nothing more to it; queries in flight may still be answered."""
         self.ports.forget(upstream.route)
 
     def give_up_ports(self):
-        """Send nothing more by the ports that are open: the ways of the network are others now."""
+        """Send nothing more from the open ports, because the network's routes have changed."""
         self.ports.give_up()
 
     def close_idle_ports(self):
-        """Close ports that are open in vain."""
+        """Close idle ports."""
         self.ports.close_idle()
 
     # --- sending ----------------------------------------------------------------------------------------
 
     def probe(self, Upstream upstream not None, bytes key not None, int form):
-        """Ask only to see whether and how it answers; its health learns from what comes.
+        """Ask only to see whether and how it answers; its health learns from the reply.
 
-        With an OPT whatever is known of it (PROBE), without one (PLAIN), or to see whether it answers so (TRIAL).
+        With an OPT whatever is known about it (PROBE), without one (PLAIN), or to test that it answers without (TRIAL).
         """
         cdef Flight* flight = self.start(
             upstream, key, key_length_of(key), <Form>form, False, upstream.is_stream, read_clock_ns(),
@@ -147,7 +147,7 @@ cdef class Flights:
         cdef Flight* flight
         cdef Attempt attempt
         cdef Route route
-        self.wheel.wake()       # a defect of it must not leave a flight behind that is nobody's
+        self.wheel.wake()       # a defect in it must not leave a flight without an owner
         flight = self.make(upstream, key, key_length, now_ns)
         if flight == NULL:
             return NULL
@@ -209,7 +209,7 @@ cdef class Flights:
         return flight
 
     cdef bint join_port(self, Flight* flight, Upstream upstream, uint64_t now_ns) noexcept:
-        """Give it a port and an id there; False with errno: there is no port to be had."""
+        """Give it a port and an id there; False with errno: no port is free."""
         cdef uint16_t query_id
         cdef int bucket
         cdef int port
@@ -270,7 +270,7 @@ cdef class Flights:
             if tries <= TRIES and kernel_is_busy():
                 wait_for_room(fd)
             elif tries <= TRIES and errno == ECONNREFUSED:
-                self.refuse(route.port, errno)   # the word is of an earlier query; this one has not left yet
+                self.refuse(route.port, errno)   # the error is about an earlier query; this one has not left yet
             else:
                 flight = <Flight*>route.queue[sent]
                 if flight != NULL:
@@ -298,24 +298,24 @@ cdef class Flights:
                 self.fail(flight, ENOBUFS)
             return
         length = write_query(query, flight.id, flight.key, flight.key_length, flight.wants_ad, has_opt(form))
-        # What the kernel does not take is lost like any other packet; an error of the network comes with the replies.
+        # A query that the kernel refuses is lost like any other packet; errors of the network come with the replies.
         send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
 
     cdef void note_reply(self, Flight* flight, uint64_t now_ns) noexcept:
-        """Tell the upstream that it lives, and how long it takes."""
+        """Tell the upstream that it is alive, and its round trip."""
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t sent_ns = flight.sent_ns
         cdef uint64_t usual = upstream.rtt_ns
         cdef uint64_t of_last = now_ns - flight.repeated_ns
-        # Nobody knows which sending this answers (Karn). It is taken for that of which it comes after the usual time;
-        # when it comes later than either explains, the line is slow, and has lost nothing.
+        # Which sending this answers is unknown (Karn). It counts for the one that it follows by the usual time; if it
+        # is later than either explains, the line is slow, and has lost nothing.
         if (
             flight.repeated_ns and not flight.is_late and usual and of_last <= upstream.patience_ns()
             and between(of_last, usual) < between(now_ns - sent_ns, usual)
         ):
             upstream.note_loss()
             sent_ns = flight.repeated_ns
-        # Until a question is answered that was sent once it is waited longer: RFC 6298 section 5.
+        # The longer timeout stays until a question that was sent once is answered: RFC 6298 section 5.
         upstream.backs_off = flight.repeated_ns != 0 and not flight.is_late
         upstream.note_reply(sent_ns, now_ns)
 
@@ -376,7 +376,7 @@ cdef class Flights:
             free(flight)
 
     cdef void refuse(self, int port, int error) noexcept nogil:
-        """The network says that what this port has sent does not arrive: what is under way ends with the next tick."""
+        """The network reports that this port's queries do not arrive: those in flight end with the next tick."""
         cdef Flight* flight = self.of_port[port]
         while flight != NULL:
             if flight.is_sent:
@@ -442,7 +442,7 @@ cdef class Flights:
     cdef bint read_stream_reply(
         self, Flight* flight, const uint8_t* wire, size_t length, uint16_t query_id, Landing* out
     ) noexcept:
-        """Read a message that came for it over a stream; False: it is no reply to it."""
+        """Read a message that came for it over a stream; False: it is not a reply to it."""
         cdef const uint8_t* clean
         if length < HEADER_LENGTH or length > REPLY_OCTETS:
             return False

@@ -1,4 +1,4 @@
-"""The miss: a question is sent to upstreams until one has answered, or nobody does."""
+"""The miss: a question is sent to upstreams until one answers, or all have failed."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -17,9 +17,9 @@ cdef class Forward(Attempts):
     cdef void take(self, const Query* query, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *
     cdef bint is_outage(self, uint16_t group) noexcept nogil
     cdef bint has_no_try(self, uint16_t group, bint is_cold) noexcept nogil
-    # ^ in an outage: enough is asked for already, so that the answer to another question is known
+    # ^ in an outage: enough questions are asked already, so that the answer to another one is known
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil
-    # ^ asking for it has failed a moment ago: it is told past its TTL without another try
+    # ^ asking for it failed a moment ago: serve it past its TTL without another try
     cdef void send(self) noexcept               # what has been taken
     # private
     cdef Pending* open(

@@ -1,9 +1,9 @@
-"""The miss: a question is sent to upstreams until one has answered, or nobody does.
+"""The miss: a question is sent to upstreams until one answers, or all have failed.
 
-What a slow or dead upstream says too late for its client is still kept. While none of a group is alive, that is the
-answer, at once; a few questions try all the same.
+A reply that comes too late for its client is still cached. While no upstream of a group is alive, questions fail at
+once, and a few of them try nevertheless.
 
-To Python go streams, which it carries, and a cold disk, which it searches; the question stays here.
+Python carries streams and searches a cold disk; the question itself stays here.
 """
 
 from fastdns._answer cimport OPTIONS_MAX, Failure, Stored, fail, is_failure_code, is_lame, settle
@@ -26,18 +26,18 @@ from fastdns._wire cimport FLAG_TC
 from fastdns.defects import report
 
 cdef enum:
-    SEARCHES_MAX = 1024     # that another thread reads the disk for: each costs a greenlet
+    SEARCHES_MAX = 1024     # that another thread looks up on disk: each costs a greenlet
     OUTAGE_SEARCHES = 512   # in an outage
-    OVERDUE_A_TICK = 256    # so that hits get their turn; the others' time comes with the next tick
-    HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5
-    RENEWALS_BELOW = 256    # only with fewer under way something is asked that nobody waits for
+    OVERDUE_A_TICK = 256    # so that hits get their turn; the rest follows with the next tick
+    HOLD_STALE_SECONDS = 30     # until a failed question is tried again: RFC 8767 section 5
+    RENEWALS_BELOW = 256    # questions without a waiting client are asked only while fewer are in flight
     SERVFAIL = 2
     EDE_OTHER = 0
     EDE_NETWORK_ERROR = 23
 
 
 cdef bint is_lasting(int cause) noexcept nogil:
-    """True when it is worth being remembered: it is not over as soon as this machine has what it lacks."""
+    """True if it should be remembered: it does not end as soon as this machine has what it lacks."""
     return cause != SHORTAGE and cause != NO_NETWORK
 
 
@@ -48,11 +48,11 @@ cdef int ede_of(int cause) noexcept nogil:
 
 
 cdef class Forward(Attempts):
-    """The questions of one process that are under way, and what becomes of them.
+    """The questions of one process that are in flight, and what becomes of them.
 
-    `on_cold(key)` is called for what the disk may have, but not without waiting for it: to have it searched by another
-    thread, and then to call `found` or `ask`. With nothing under way no time has to be kept: `on_busy()` is called when
-    that begins, and then `tick` is to be called every TICK_SECONDS until it returns False.
+    `on_cold(key)` is called for what the disk may have but cannot give without waiting: another thread must look it up
+    and then call `found` or `ask`. While nothing is in flight no clock is needed: `on_busy()` is called when that
+    changes, and then `tick` must be called every TICK_SECONDS until it returns False.
     """
 
     def __cinit__(
@@ -91,7 +91,8 @@ cdef class Forward(Attempts):
             pending = self.open(key.hash, key.octets, key.length, &query.decision, now_ns, &is_new)
         except Exception as defect:
             report(defect)
-        # Who has no memory cannot do better; and nobody's wait shall end because somebody else asks the same for ever.
+        # Without memory there is nothing better to do; and nobody's wait ends because another client asks the same for
+        # ever.
         if pending == NULL or pending.of_domain.weight > WAITING_MAX // 2:
             describe(&dropped, key.hash, key.octets, key.length, &query.decision)
             self.outgoing.drop(&dropped, waiter, now_ns)
@@ -103,17 +104,17 @@ cdef class Forward(Attempts):
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns,
         bint* is_new
     ) except? NULL:
-        """Find the question, or begin it; NULL: there is no memory for it."""
+        """Find the question, or begin it; NULL: no memory."""
         cdef Pending* pending = self.find(hash, key, key_length)
         is_new[0] = pending == NULL
         if pending != NULL:
-            self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5, no birthday attack
+            self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5 (birthday attacks)
             return pending
         self.flights.wheel.wake()
         return self.shelve(hash, key, key_length, decision, now_ns)
 
     cdef void begin(self, Pending* pending, bint is_new, bint wants_disk, uint64_t now_ns) except *:
-        """Have somebody asked, now that somebody waits for it. Afterwards it may be over."""
+        """Ask an upstream, now that a client waits. Afterwards it may be over."""
         if not is_new:
             if pending.is_late:
                 self.tell_known(pending, False, now_ns)
@@ -132,7 +133,8 @@ cdef class Forward(Attempts):
         self.make_room()
 
     def renew(self, bytes key not None):
-        """Ask for what nobody waits for; return False when it is under way, or others need us more."""
+        """Ask for something without a waiting client; False: it is in flight already, or others need the capacity more.
+        """
         cdef const uint8_t* octets = key
         cdef uint16_t length = key_length_of(key)
         cdef uint64_t hash = self.cache.memory.hash_of(octets, length)
@@ -151,7 +153,7 @@ cdef class Forward(Attempts):
         return True
 
     def found(self, bytes key not None):
-        """Answer from memory what the disk has been searched for, if it is there now."""
+        """Answer from memory what the disk was searched for, if it is there now."""
         cdef Pending* pending = self.find(self.cache.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
         cdef uint64_t now_ns = read_clock_ns()
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
@@ -168,7 +170,7 @@ cdef class Forward(Attempts):
         self.close(pending, True)
 
     def ask(self, bytes key not None):
-        """Ask upstreams for what the disk has been searched for, or is for too long, unless that has been done."""
+        """Ask upstreams for what the disk was searched for, or is searched for too long, unless that was done."""
         cdef Pending* pending = self.find(self.cache.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
         if pending == NULL or not pending.is_searching:
             return
@@ -185,14 +187,14 @@ cdef class Forward(Attempts):
     # --- asking -----------------------------------------------------------------------------------------
 
     cdef void ask_upstreams(self, Pending* pending, uint64_t now_ns) except *:
-        """Begin to ask; afterwards it may be over."""
+        """Begin to ask; afterwards the question may be over."""
         cdef Group group = self.group_of(pending.decision.group)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         cdef Entry* entry
         cdef Failure own
         pending.until_ms = now_ms + group.budget_ms
         pending.version = group.version
-        self.flights.wheel.wake()       # before its timer is set: then nobody would start the clock
+        self.flights.wheel.wake()       # before its timer is set: later no client of the clock would be started
         self.flights.wheel.set(&pending.timer, pending.until_ms)
         if group.is_outage:
             if self.has_waiting(pending) and self.tell_known(pending, True, now_ns):
@@ -221,11 +223,11 @@ cdef class Forward(Attempts):
         self.next_attempt(pending, False, now_ns)
 
     cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1:
-        """Tell who waits what was true before; return False when there is nothing."""
+        """Serve the waiting clients a stale answer; False: there is none."""
         cdef Entry* entry = self.cache.look(pending.hash, pending.key, pending.key_length)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         if entry == NULL or not self.cache.memory.is_stale(entry, now_ms):
-            # Others may have taken its room; and in an outage another DO or CD is better than nothing.
+            # It may have been evicted; and in an outage another DO or CD is better than nothing.
             if not self.cache.recall((<const char*>pending.key)[:pending.key_length], in_outage):
                 return False
             entry = self.cache.look(pending.hash, pending.key, pending.key_length)
@@ -236,7 +238,7 @@ cdef class Forward(Attempts):
         return True
 
     cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *:
-        """The upstreams take too long: tell what was true, and go on asking."""
+        """The upstreams take too long: serve a stale answer, and continue asking."""
         pending.stale_ms = 0
         pending.is_late = True
         self.tell_known(pending, False, now_ns)
@@ -244,11 +246,11 @@ cdef class Forward(Attempts):
     # --- time -------------------------------------------------------------------------------------------
 
     def tick(self):
-        """Take care of some whose time is over; return False when nothing is under way any more."""
+        """Handle some questions whose time is over; return False if nothing is in flight any more."""
         cdef uint64_t now_ns
         cdef Timer* timer
         cdef int _one
-        self.read_replies()     # what has come already is not late
+        self.read_replies()     # replies that are here already are not late
         now_ns = read_clock_ns()
         for _one in range(OVERDUE_A_TICK):
             timer = self.flights.wheel.next_due(<int64_t>(now_ns // 1000000))
@@ -259,7 +261,7 @@ cdef class Forward(Attempts):
                 continue
             try:
                 self.overdue(<Pending*>timer, now_ns)
-            except Exception as defect:     # gevent would never again call who keeps the time
+            except Exception as defect:     # gevent would never call this timer again
                 report(defect)
         self.send()
         return self.flights.wheel.count != 0
@@ -267,7 +269,7 @@ cdef class Forward(Attempts):
     # --- replies ----------------------------------------------------------------------------------------
 
     def read_replies(self):
-        """Take the replies that wait, a bounded number, and answer who waits for them. Never raises."""
+        """Read waiting replies, a bounded number, and answer the clients. Never raises."""
         try:
             self.take_replies()
         except Exception as defect:
@@ -282,12 +284,12 @@ cdef class Forward(Attempts):
         while self.flights.next_reply(&landing):
             try:
                 self.land(&landing, &now)
-            except Exception as defect:     # the others are none of its
+            except Exception as defect:     # the other replies are not affected
                 report(defect)
         self.send()
 
     def received(self, Attempt attempt not None, bytes wire not None, uint16_t query_id):
-        """Take what has come over a stream; return False when it is no reply to that query."""
+        """Read a reply from a stream; False: it does not match that query."""
         cdef Landing landing
         cdef Instant now
         if attempt.flight == NULL:
@@ -299,13 +301,13 @@ cdef class Forward(Attempts):
             read_moment(&now)
             self.cache.catch_up(now.boot_ms)
             self.land(&landing, &now)
-        except Exception as defect:     # whoever reads the stream goes on
+        except Exception as defect:     # the reader of the stream continues
             report(defect)
         self.send()
         return True
 
     cdef void take_answer(self, Landing* landing, const Instant* now) noexcept:
-        """Keep the answer, and tell it to all who wait for it."""
+        """Cache the answer, and send it to all that wait for it."""
         cdef Flight* flight = landing.flight
         cdef Pending* pending = <Pending*>flight.owner
         cdef Upstream upstream = <Upstream>flight.upstream
@@ -316,7 +318,7 @@ cdef class Forward(Attempts):
         cdef Decision decision
         cdef Failure own
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
-            landing.reply.wants_dnssec = False      # nobody waits for more than that
+            landing.reply.wants_dnssec = False      # no client waits for more than that
         settle(
             landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
         )
@@ -333,13 +335,13 @@ cdef class Forward(Attempts):
         self.leave(pending, flight)
         self.flights.end(flight)
         flight = earlier
-        while flight != NULL:       # whoever was asked before has had his time
+        while flight != NULL:       # the one asked before has had its time
             (<Upstream>flight.upstream).note_loss()
             flight = flight.next_of_owner
         self.close(pending, False)
 
     cdef void take_late(self, Landing* landing, const Instant* now) noexcept:
-        """A reply that comes too late for who asked, or to a probe: a good one is kept where only a failure is."""
+        """A reply to a probe, or too late for its question: a good one is cached where only a failure is."""
         cdef Flight* flight = landing.flight
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef uint64_t now_ns = read_clock_ns()
@@ -356,7 +358,7 @@ cdef class Forward(Attempts):
             entry = self.cache.look(
                 self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
-            # A mark that an answer which must not be kept has left (TTL 0) is newer than this.
+            # A mark of an answer that must not be cached (TTL 0) is newer than this.
             if entry == NULL or (entry.answer.ttl != 0 and (
                 entry.answer.is_failure or not self.cache.memory.is_fresh(entry, now.boot_ms)
             )):
@@ -373,12 +375,12 @@ cdef class Forward(Attempts):
     # --- the end ----------------------------------------------------------------------------------------
 
     cdef void conclude(self, Pending* pending, uint64_t now_ns) except *:
-        """Nobody has answered well: tell what was true before, else the error, which is remembered for a while."""
+        """No upstream has answered well: serve a stale answer, else the error, which is remembered for a while."""
         cdef Failure own
         cdef const Stored* error = pending.error
         cdef bint is_silence = error == NULL
         cdef bint is_known
-        cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a try in an outage
+        cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a trial in an outage
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not knows_nothing)
         cdef Instant now
         cdef Entry* entry
@@ -391,7 +393,7 @@ cdef class Forward(Attempts):
             error = &own.stored
         if self.has_waiting(pending):
             is_known = self.tell_known(pending, is_silence, now_ns)
-        else:       # a good answer that only the disk has is not to be hidden either
+        else:       # nor may a failure hide a good answer that only the disk has
             is_known = self.cache.recall((<const char*>pending.key)[:pending.key_length], False)
         if not is_known:
             entry = self.cache.look(pending.hash, pending.key, pending.key_length)
@@ -416,7 +418,7 @@ cdef class Forward(Attempts):
         self.close(pending, True)
 
     cdef void close(self, Pending* pending, bint keeps_late) noexcept:
-        """It is over; what is still under way for it is listened to for a while."""
+        """It is over; listen for a while to its queries in flight."""
         cdef Flight* flight = pending.flights
         cdef Flight* after
         cdef Group group = self.group_of(pending.decision.group)
@@ -440,7 +442,7 @@ cdef class Forward(Attempts):
             self.give_up(pending, read_clock_ns())
 
     cdef void give_up(self, Pending* pending, uint64_t now_ns) except *:
-        """There are too many: who waits is told what is stale, or nothing."""
+        """There are too many: serve the waiting clients a stale answer, or none."""
         cdef Flight* flight = pending.flights
         cdef Flight* after
         cdef Upstream upstream
@@ -450,7 +452,7 @@ cdef class Forward(Attempts):
         while flight != NULL:
             after = flight.next_of_owner
             upstream = <Upstream>flight.upstream
-            # Under a flood nobody may be waited for to the end of his time: the dead would never be known.
+            # In a flood no question waits for its full time: dead upstreams would never be found.
             if (
                 flight.is_sent and not flight.is_late and now_ns - flight.sent_ns >= upstream.patience_ns()
                 and flight.sent_ns >= upstream.last_reply_ns

@@ -1,7 +1,7 @@
-"""The memory cache of ready answers: open addressing, in a table that grows a few entries an insert.
+"""The memory cache of ready answers: open addressing, in a table that grows by a few entries with each insert.
 
-While it grows, entries are in both tables, those that have not been moved yet only in the old one. So look-ups know of
-one table, and no insert waits for a rehash.
+While it grows, the old table has all entries, and the new one those that were moved already. So a look-up uses one
+table, and no insert waits for a rehash.
 """
 
 from libc.stdint cimport uint32_t
@@ -28,7 +28,7 @@ cdef extern from "<sys/mman.h>" nogil:
     int madvise(void* start, size_t length, int advice)
 
 cdef enum:
-    OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 octets fill both alike
+    OCTETS_A_SLOT = 160     # of capacity; a quarter stays free, so that entries of 205 bytes fill both alike
     BLOCK_OVERHEAD = sizeof(size_t)     # malloc's own, before each block
     FIRST_SHARE = 16        # the table begins as one of so many parts of what it may become
     FIRST_SLOTS = 1024      # or with these
@@ -60,14 +60,14 @@ cdef inline size_t weight(Entry* entry) noexcept nogil:
 
 
 cdef void want_large_pages(size_t start, size_t end) noexcept nogil:
-    """What is visited at random costs the CPU a look for the page, too, when pages are small."""
+    """Ask for large pages: with small ones, random access costs the CPU a page look-up as well."""
     start = (start + PAGE_OCTETS - 1) & ~<size_t>(PAGE_OCTETS - 1)
     if start < end:
         madvise(<void*>start, end - start, MADV_HUGEPAGE)
 
 
 cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* answer) noexcept nogil:
-    """Copy key and answer into one block; NULL when there is no memory."""
+    """Copy key and answer into one block; NULL: no memory."""
     cdef size_t offsets = 2 * <size_t>answer.ttl_count
     cdef Entry* entry = <Entry*>malloc(sizeof(Entry) + offsets + key_length + answer.length + answer.options_length)
     cdef uint8_t* at
@@ -94,14 +94,14 @@ cdef Entry* make_entry(const uint8_t* key, uint16_t key_length, const Stored* an
 
 
 cdef uint16_t length_of(bytes key) except? 0:
-    """Any octets will do for a key here, but not any number."""
+    """Any bytes are allowed as a key here, but not any number."""
     if len(key) > KEY_MAX:
         raise ValueError("not a key")
     return <uint16_t>len(key)
 
 
 cdef void put_in(uint64_t* table, size_t slots, const Entry* entry) noexcept nogil:
-    """Add an entry that is not there to a table that is not full."""
+    """Add an absent entry to a table that is not full."""
     cdef size_t slot = home(entry.hash, slots)
     while table[slot] != 0:
         slot = slot + 1 if slot + 1 < slots else 0
@@ -132,9 +132,9 @@ cdef void take_out(uint64_t* table, size_t slots, const Entry* entry) noexcept n
 
 
 cdef class HotCache:
-    """A cache of at most `capacity` octets, its table and malloc's overhead included.
+    """A cache of at most `capacity` bytes, its table and malloc's overhead included.
 
-    Entries are found by the whole key (the hash alone is never trusted) and die by their own TTL.
+    Entries are found by the whole key (the hash alone is never trusted) and expire by their own TTL.
     """
 
     def __cinit__(self, size_t capacity, int64_t stale_ms=0):
@@ -147,7 +147,7 @@ cdef class HotCache:
         self.table = <uint64_t*>calloc(self.slots, sizeof(uint64_t))
         if self.table == NULL:
             raise MemoryError(f"cache.memory: this machine cannot reserve the table for {capacity} bytes")
-        self.octets = self.most_slots * sizeof(uint64_t)     # spoken for from the beginning
+        self.octets = self.most_slots * sizeof(uint64_t)     # reserved from the beginning
         self.heap_end = 0
 
     def __dealloc__(self):
@@ -216,7 +216,7 @@ cdef class HotCache:
         return now_ms < entry.expires_ms and entry.stamp == self.stamp
 
     cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
-        # One of another epoch has not been judged yet: a command may have removed it.
+        # One of another epoch was not judged yet: a command may have removed it.
         return (
             not entry.answer.is_failure and now_ms < entry.expires_ms + self.stale_ms
             and epoch_of(entry.stamp) == epoch_of(self.stamp) and not self.is_fresh(entry, now_ms)
@@ -261,7 +261,7 @@ cdef class HotCache:
             self.follow_heap()
 
     cdef void follow_heap(self) noexcept nogil:
-        """Have the entries to come, those of a large cache, lie in large pages."""
+        """Place new entries of a large cache in large pages."""
         cdef size_t end = <size_t>sbrk(0)
         if self.heap_end == 0:
             mallopt(M_TOP_PAD, HEAP_STEP)
@@ -293,7 +293,7 @@ cdef class HotCache:
         free(entry)
 
     cdef void begin_growth(self) noexcept nogil:
-        """Have a larger table beside this one; without room for both, this one stays and entries are evicted."""
+        """Begin a larger table beside this one; without room for both, this one stays and entries are evicted."""
         if self.octets + self.slots * sizeof(uint64_t) > self.capacity:
             return
         self.next_slots = self.slots * GROWTH if self.slots < self.most_slots // (2 * GROWTH) else self.most_slots
@@ -305,7 +305,7 @@ cdef class HotCache:
         self.octets += self.slots * sizeof(uint64_t)        # until the old one goes
 
     cdef void grow_on(self) noexcept nogil:
-        """Move some entries to the larger table, and to that table when it has all of them."""
+        """Move some entries to the larger table, and switch to it when it has all of them."""
         cdef int _moved
         for _moved in range(MOVED_AT_ONCE):
             if self.to_move == NULL:
@@ -318,7 +318,7 @@ cdef class HotCache:
             self.to_move = self.to_move.older
 
     cdef bint make_room(self, size_t octets, int64_t now_ms, const Entry* spared) noexcept nogil:
-        """Evict until `octets` more and one entry more fit; False when EVICTIONS_MAX entries passed and they do not."""
+        """Evict until `octets` more bytes and one more entry fit; False: EVICTIONS_MAX entries were visited in vain."""
         cdef int passed = 0
         cdef Entry* entry
         if octets > self.capacity - self.most_slots * sizeof(uint64_t):
@@ -328,7 +328,7 @@ cdef class HotCache:
             if entry == NULL or passed == EVICTIONS_MAX:
                 return False
             passed += 1
-            # What has expired goes whether it was asked for or not; after a long walk the next one goes, too.
+            # Expired entries go whether they were asked for or not; after a long walk the next entry goes as well.
             if entry == spared or (entry.visited and now_ms < entry.expires_ms and passed < EVICTIONS_MAX):
                 entry.visited = 0
                 self.hand = entry.newer
@@ -340,7 +340,7 @@ cdef class HotCache:
         return True
 
     cdef void expect_evictions(self) noexcept nogil:
-        """Fetch from memory what the next evictions look at: of one its place in the table, of the other itself."""
+        """Prefetch the memory of the next evictions: the table slot of one, the entry of the other."""
         cdef Entry* first = self.hand if self.hand != NULL else self.oldest
         cdef Entry* second
         cdef size_t slot
@@ -368,7 +368,7 @@ cdef class HotCache:
         cdef Entry* entry
         cdef size_t room
         if old != NULL and old.answer.ttl == 0 and answer.is_failure:
-            return False        # its mark stays: nothing older comes back from the disk
+            return False        # its mark stays: no older entry returns from the disk
         if old != NULL and answer.is_failure and (self.is_fresh(old, now_ms) or self.is_stale(old, now_ms)):
             if not old.answer.is_failure:
                 return False
@@ -393,7 +393,7 @@ cdef class HotCache:
                 entry.hits = old.hits
             self.remove(old)
         self.enqueue(entry)
-        # Looked up again: evictions have moved slots.
+        # Looked up again, because evictions have moved slots.
         self.table[self.slot_of(hash, key, key_length)] = as_slot(entry)
         if self.next_table != NULL:
             put_in(self.next_table, self.next_slots, entry)
@@ -403,7 +403,8 @@ cdef class HotCache:
         return True
 
     def insert(self, bytes key not None, Answer answer not None, int64_t now_ms):
-        """Keep an answer for its ttl; return False when it was not kept (ttl 0, no room, a failure over a good one)."""
+        """Store an answer for its ttl; return False if it was not stored (ttl 0, no room, a failure over a good one).
+        """
         cdef uint16_t length = length_of(key)
         cdef uint64_t hash = self.hash_of(key, length)
         cdef Standing standing

@@ -1,4 +1,4 @@
-"""What waits in the rings to be written, and which of it is."""
+"""The answers that wait in the rings, and which of them are written."""
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
@@ -10,31 +10,31 @@ from fastdns._ring cimport RecordHead, Ring
 from fastdns._writer cimport Writer
 
 cpdef enum:                 # choices: what a commit is to write
-    CHOOSE_DUE              # what is worth it now
-    CHOOSE_LAST             # what is worth it now or never: this machine may be switched off
+    CHOOSE_DUE              # those worth a write now
+    CHOOSE_LAST             # those worth a write now or never: this machine may be switched off
     CHOOSE_ALL
 
 cdef enum Fate:
     WAITS
     WRITTEN
-    SPARED                  # nobody has asked for it again
-    SETTLED                 # a newer answer, or a change by a command, has overtaken it
+    SPARED                  # no client has asked for it again
+    SETTLED                 # a newer answer, or a change by a command, has outdated it
 
 cdef class Intake:
     cdef readonly list rings
     cdef void** ring        # the same, for C
     cdef int count
     cdef Control control
-    cdef object changes     # since an epoch; None: they have not been looked at
+    cdef object changes     # since an epoch; None: not read yet
     cdef uint64_t changes_since
     cdef readonly size_t removals       # that were taken and not yet chosen
-    cdef public bint tells_misses       # `take` tells the keys of new answers, too: somebody looks at the busiest names
+    cdef public bint tells_misses       # `take` also reports the keys of new answers: someone watches the busiest names
     cdef readonly size_t spared         # answers, since this began
     cdef Put* puts
     cdef readonly size_t chosen
-    cdef readonly size_t unwritten      # of those that were chosen last: room has to be made first
+    cdef readonly size_t unwritten      # for the last choice: room must be made first
     cdef size_t room        # of puts
-    cdef double allowance   # once-asked answers that may be written though their ring has no room for them
+    cdef double allowance   # answers asked for once that may be written although their ring has no room for them
     cdef int64_t allowed_at
 
     cdef int take_from(self, Ring ring, list hits, set spoiled, list missed) except -1

@@ -1,11 +1,11 @@
-"""What the keeper makes of the rings: which of the answers in them are written, and when.
+"""How the keeper handles the rings: which of the answers in them are written, and when.
 
-Most of what a day brings is never asked for again, and most of that is over before anybody could miss it. So answers
-wait in their ring, where every worker finds them, and a mark there says whether somebody has. At a commit
+Most of a day's answers are never asked for again, and most of those are outdated soon. So answers wait in their ring,
+where every worker finds them, and a mark there says whether a client has asked again. At a commit
 
-- an answer that was asked for again is written when it is good for a while yet;
-- the others wait until the oldest is about an hour old. Then, or when their ring presses, those that were asked for
-  again are written, those that live for hours, and those of which the disk has an older one, which they end;
+- an answer that was asked for again is written if it is valid for a while yet;
+- the others wait until the oldest is about an hour old. Then, or when their ring is nearly full, those that were asked
+  for again are written, those with hours to live, and those with an older entry on disk, which they replace;
 - the rest is spared: it is not written.
 
 No Python object is made for an answer.
@@ -29,9 +29,9 @@ from fastdns._writer cimport Writer
 
 cdef enum:
     WAIT_MS = 3300 * 1000       # that an answer waits to be asked for again, and then for the next commit
-    BATCH_MS = 1800 * 1000      # when one has, all that are this old are looked at in one go
-    WORTH_MS = 300 * 1000       # that an answer is to live yet to be worth a page: a machine takes a while to start
-    WORTH_PRESSED_MS = 60 * 1000    # the same when a ring presses: a restart of this program takes a second
+    BATCH_MS = 1800 * 1000      # when one has, all of this age are handled together
+    WORTH_MS = 300 * 1000       # that an answer must have left to be worth a page: a machine takes a while to start
+    WORTH_PRESSED_MS = 60 * 1000    # the same when a ring is nearly full: a restart of this program takes a second
     LONG_TTL = 6 * 3600         # seconds; most live shorter
     ALLOWED_A_SECOND = 1000
     ALLOWANCE_MAX = 4000
@@ -72,7 +72,7 @@ cdef class Intake:
 
     @property
     def presses(self):
-        """Whether a ring is so full that room should be made in it now."""
+        """Whether a ring is so full that it must be emptied now."""
         cdef Ring ring
         for ring in self.rings:
             if ring.octets_used() > ring.capacity // 2:
@@ -82,10 +82,10 @@ cdef class Intake:
     # --- what has come ------------------------------------------------------------------------------------
 
     def take(self, set spoiled not None, list missed not None):
-        """Read what is new in the rings; return (key, hits) as workers have counted them.
+        """Read new records of the rings; return (key, hits) as workers have counted them.
 
-        Keys of entries that a worker could not use are added to `spoiled`, with `tells_misses` those of new answers to
-        `missed`. ValueError: a ring was damaged, and what it held is gone; the others have been read.
+        Keys of entries that a worker found unusable are added to `spoiled`, with `tells_misses` those of new answers to
+        `missed`. ValueError: a ring was damaged, and its content is lost; the others were read.
         """
         cdef list hits = []
         cdef Ring ring
@@ -128,7 +128,7 @@ cdef class Intake:
         return 0
 
     cdef void note_answer(self, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil:
-        """What other workers have asked for, too, was asked for twice."""
+        """An answer that another worker also asked for was asked for twice."""
         cdef const uint8_t* key = key_at(ring, at)
         cdef uint64_t hash = 0
         cdef uint64_t place = 0
@@ -168,7 +168,7 @@ cdef class Intake:
     # --- which are written --------------------------------------------------------------------------------
 
     def choose(self, Writer store not None, Moment now not None, int choice):
-        """Choose what is to be written to this store now; return how many that is."""
+        """Choose the answers to write to this store now; return how many."""
         cdef MDB_txn* txn = store.begin(MDB_RDONLY)
         cdef int i
         self.chosen = self.unwritten = 0
@@ -184,7 +184,7 @@ cdef class Intake:
         finally:
             mdb_txn_abort(txn)
             self.changes = None
-        self.removals = 0       # they are chosen, or overtaken
+        self.removals = 0       # they are chosen, or outdated
         self.give_back()
         return self.chosen
 
@@ -195,7 +195,7 @@ cdef class Intake:
         cdef uint64_t head = ring.head[0]
         cdef uint64_t next_at = ring.tail[0]
         cdef uint64_t at
-        # When it presses, three quarters of it are to be free again.
+        # When it is nearly full, three quarters of it must become free again.
         cdef uint64_t pressing = 0
         cdef RecordHead record
         cdef Header header
@@ -264,13 +264,13 @@ cdef class Intake:
         if presses and choice == CHOOSE_DUE and left >= WORTH_PRESSED_MS and self.allowance >= 1:
             self.allowance -= 1
             return WRITTEN
-        # What it has replaced must not come back.
+        # The entry that it has replaced must not return.
         if is_on_disk(store, txn, key, record.key_length):
             return WRITTEN
         return SPARED if choice == CHOOSE_DUE else WAITS
 
     cdef bint has_newer(self, uint64_t hash, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil:
-        """Return whether there is a newer answer to the same in a ring."""
+        """Return whether a ring has a newer answer to the same question."""
         cdef const uint8_t* key = key_at(ring, at)
         cdef Header ours, theirs
         cdef RecordHead other
@@ -283,7 +283,7 @@ cdef class Intake:
                 if found and ring.cursor - place < ring.cursor - at:
                     return True         # the index has the newest of its ring
                 if not found or place != at:
-                    ring.index_one(hash, at)    # its producer has died over it, or had no slot left
+                    ring.index_one(hash, at)    # its producer died while writing it, or had no slot left
                 continue
             if not found:
                 continue
@@ -294,7 +294,7 @@ cdef class Intake:
         return False
 
     cdef bint overtook(self, const RecordHead* record, const uint8_t* key) except -1:
-        """Return whether a change by a command has taken it away since it was asked for."""
+        """Return whether a command has removed it since it was asked for."""
         if record.epoch >= self.control.epoch_now():
             return False
         if self.changes is None or record.epoch < self.changes_since:
@@ -303,16 +303,16 @@ cdef class Intake:
         return self.changes.overtook((<const char*>key)[:record.key_length], record.epoch)
 
     def changes_after(self, epoch):
-        """Return what commands have changed since; for a class above to say."""
+        """Return the changes of commands since then; a subclass implements it."""
         raise NotImplementedError
 
     # --- writing ------------------------------------------------------------------------------------------
 
     def write(self, Writer store not None, Moment now not None, bytes record, counts not None, hits not None):
-        """Write what was chosen, and hit counts on top of what the disk has; return how many answers were written.
+        """Write the chosen answers, and hit counts in addition to those on disk; return how many answers were written.
 
-        `counts` are (key, count), `hits` what is known of the hits of answers that are written. What raises has
-        committed a part.
+        `counts` are (key, count), `hits` the known hits of answers that are written. After an exception a part is
+        committed.
         """
         cdef size_t answers = self.chosen
         cdef size_t written = 0
@@ -365,7 +365,7 @@ cdef class Intake:
         self.settle(ring, at, &record)
 
     cdef void settle(self, Ring ring, uint64_t at, const RecordHead* record) noexcept nogil:
-        """Nobody looks at it any more, nor at what is older: it is on disk, or not to be."""
+        """Release it and what is older: it is on disk, or must not be."""
         cdef const uint8_t* key = key_at(ring, at)
         cdef Header ours, theirs
         cdef RecordHead other
@@ -389,7 +389,7 @@ cdef class Intake:
             (<Ring>self.ring[i]).give_back()
 
     cdef Put* more_room(self) except NULL:
-        """Return the Put behind those that were chosen."""
+        """Return the Put of those that were chosen."""
         cdef Put* puts
         if self.chosen == self.room:
             self.room = max(2 * self.room, <size_t>PUTS_FIRST)

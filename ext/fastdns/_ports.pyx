@@ -1,7 +1,7 @@
-"""The sockets from which upstreams are asked: on ports that nobody can guess (RFC 5452 section 9.2).
+"""The sockets that ask upstreams: on unpredictable ports (RFC 5452 section 9.2).
 
-A query gets a port of its own, opened for it and closed with its reply. That costs some microseconds, so there is a
-limit to how many a second: beyond it, a few queries at a time leave by a port drawn from a pool.
+A query gets its own port, opened for it and closed with its reply. That costs some microseconds, so the number of ports
+in a second is limited: beyond it, a few queries at a time leave by a random port of a pool.
 """
 
 import os
@@ -47,10 +47,10 @@ cdef extern from *:
 cdef enum:
     PORT_USES = 256
     PORT_SECONDS = 10
-    FRESH_A_SECOND = 250    # ports of one query each: some thousandths of a processor
+    FRESH_A_SECOND = 250    # ports of one query each: they cost some thousandths of a CPU
     FRESH_AT_ONCE = 256
     PORTS_MIN = 64
-    # Below stand the ports of services, which may want them while a query is under way.
+    # Lower ports belong to services, which may need them while a query is in flight.
     PORT_MIN = 16384
     BIND_TRIES = 16
 
@@ -59,9 +59,9 @@ cdef uint64_t FRESH_NS = 1000000000 // FRESH_A_SECOND
 
 
 cdef class Route:
-    """The way to one upstream over UDP: its address, its ports, and the queries that wait to leave by one of them.
+    """The path to one upstream over UDP: its address, its ports, and the queries that wait to leave by one of them.
 
-    `peer` is its address as a sockaddr; of a link-local one `interface` is the name.
+    `peer` is its address as a sockaddr; for a link-local one `interface` is the name.
     """
 
     def __cinit__(self, bytes peer not None, bytes interface not None):
@@ -89,7 +89,7 @@ cdef class Ports:
             self.at[i].fd = -1
             self.unused[i] = i
         self.unused_count = max(PORTS_MIN, min(PORTS_MAX, resource.getrlimit(resource.RLIMIT_NOFILE)[0] // 4))
-        # A flood of questions that nobody answers takes the other three quarters only.
+        # A flood of unanswered questions uses only the other three quarters.
         self.for_pools = self.unused_count // 4
         self.owners = [None] * PORTS_MAX
         self.descriptor = epoll_create1(EPOLL_CLOEXEC)
@@ -105,9 +105,9 @@ cdef class Ports:
             close_descriptor(self.descriptor)
 
     cdef uint16_t draw(self) noexcept:
-        """A number that nobody can guess."""
+        """An unpredictable number."""
         if self.random_left == 0:
-            # The kernel's generator is ready long before anybody asks; 1,024 octets it gives without interruption.
+            # The kernel's generator is ready long before this; it gives 1,024 bytes without interruption.
             while getrandom(self.random, sizeof(self.random), 0) != sizeof(self.random):
                 pass
             self.random_left = sizeof(self.random) // sizeof(uint16_t)
@@ -125,7 +125,7 @@ cdef class Ports:
         return True
 
     cdef int choose(self, Route route, uint64_t now_ns) noexcept:
-        """Return the index of a fresh port, or of one of the pool; -1 with errno."""
+        """Return the index of a fresh port, or of one in the pool; -1 with errno."""
         cdef int slot, port, former
         cdef int i
         if route.is_forgotten or self.may_be_fresh(now_ns):
@@ -140,7 +140,7 @@ cdef class Ports:
         if port >= 0:
             if (
                 self.at[port].uses < PORT_USES and now_ns - self.at[port].opened_ns < PORT_SECONDS * SECOND
-                # Since then its address may not be ours any more, or a filter has forgotten it.
+                # Its address may not be ours any more, or a firewall has forgotten it.
                 and self.at[port].opened_ns >= max(route.given_up_ns, self.given_up_ns)
             ):
                 return port
@@ -151,7 +151,7 @@ cdef class Ports:
             if former >= 0:
                 self.retire(former)
             return port
-        # None is to be had: any of those that there are, and each time another one.
+        # No new port is possible: use one of the open ones, a different one each time.
         slot = self.draw() % POOL
         for i in range(POOL):
             port = route.pool[(slot + i) % POOL]
@@ -206,7 +206,7 @@ cdef class Ports:
         if fd < 0:
             return -1
         for _try in range(BIND_TRIES):
-            # Rejection keeps the choice even: 65536 is no multiple of the number of ports.
+            # Rejection keeps the choice uniform: 65536 is not a multiple of the number of ports.
             number = self.draw()
             while number >= 65536 - PORT_MIN:
                 number = self.draw()
@@ -223,7 +223,7 @@ cdef class Ports:
         return fd
 
     cdef int take_idle(self) noexcept:
-        """Close the oldest port where nothing is waited for and return its index; -1: there is none."""
+        """Close the oldest port without a query in flight and return its index; -1: there is none."""
         cdef Route owner
         cdef int found = -1
         cdef int i
@@ -243,7 +243,7 @@ cdef class Ports:
         return found
 
     cdef void retire(self, int port) noexcept:
-        """Let a port send no more, and close it when nothing is waited for there."""
+        """Let a port send nothing more, and close it when it has no query in flight."""
         self.at[port].is_retired = True
         if self.at[port].waiting == 0:
             self.close(port)
@@ -256,7 +256,7 @@ cdef class Ports:
         self.unused_count += 1
 
     cdef void leave(self, int port) noexcept:
-        """One of the queries that it sent is waited for no longer."""
+        """One of its queries is no longer in flight."""
         self.at[port].waiting -= 1
         if self.at[port].is_retired and self.at[port].waiting == 0:
             self.close(port)
@@ -270,11 +270,11 @@ cdef class Ports:
         return count
 
     def give_up(self):
-        """Use no port any more that is open now: the ways of the network are others."""
+        """Stop using the ports that are open now, because the network's routes have changed."""
         self.given_up_ns = read_clock_ns()
 
     def close_idle(self):
-        """Close those of the pools that have served their time, and that nobody waits at."""
+        """Close the ports of the pools that have served their time and have no query in flight."""
         cdef uint64_t now_ns = read_clock_ns()
         cdef Route owner
         cdef int i, port
@@ -290,7 +290,7 @@ cdef class Ports:
             self.close(port)
 
     def forget(self, Route route not None):
-        """Send nothing more to it; what is under way may still be answered."""
+        """Send nothing more to it; queries in flight may still be answered."""
         cdef int i
         route.is_forgotten = True
         for i in range(POOL):

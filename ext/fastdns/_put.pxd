@@ -1,6 +1,6 @@
-"""What is to become of one entry of the disk cache, and what becomes of it.
+"""The change of one entry of the disk cache, and its result.
 
-Put is the contract with who hands over answers: borrowed memory, no Python object an entry.
+Put is the contract with the code that hands over answers: borrowed memory, no Python object for an entry.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
@@ -11,16 +11,16 @@ from fastdns._lmdb cimport MDB_cursor, MDB_val
 cdef enum PutState:
     PUT_WAITS = 0           # no transaction with it was committed
     PUT_WRITTEN             # committed: put, removed, or its hits added
-    PUT_NEEDLESS            # nothing to write: what is there is as new, or absent, or the value is damaged
-    PUT_REFUSED             # too large, or no room for it in one piece; what it replaces is removed
+    PUT_NEEDLESS            # nothing to write: the entry there is as new, or absent, or the value is damaged
+    PUT_REFUSED             # too large, or no room for it in one piece; the entry that it replaces is removed
 
 ctypedef struct Put:
     const uint8_t* key      # cache key
-    const uint8_t* value    # NULL: it keeps its own, gets more hits. With a TTL of 0 it ends what is there
+    const uint8_t* value    # NULL: keep the value, add hits. A TTL of 0 removes the entry
     uint32_t value_length
     uint16_t key_length
     uint8_t done            # a PutState; not looked at before
-    uint32_t hits           # on top of the older entry's and of those in the value
+    uint32_t hits           # in addition to the older entry's and to those in the value
     uint64_t mark           # the caller's
 
 ctypedef struct Row:        # a Put in the order of the disk
@@ -28,12 +28,12 @@ ctypedef struct Row:        # a Put in the order of the disk
     Put* put
     const void* at          # where it was put, or removed from; NULL: nowhere
     uint16_t key_length
-    uint8_t state           # what `done` is to be, once it is committed
+    uint8_t state           # the value of `done` once it is committed
     bint is_refused         # it must not be put
 
 cdef enum Removal:          # of which entries
     REMOVE_ANY
-    REMOVE_SPOILED          # that cannot be used
+    REMOVE_SPOILED          # that are unusable
     REMOVE_UNCHANGED        # that still have this value
 
 cdef void sort_rows(Row* rows, size_t count) noexcept nogil

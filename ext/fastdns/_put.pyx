@@ -1,4 +1,4 @@
-"""What becomes of one entry of the disk cache: the newer of two stays, hits are carried over."""
+"""Changing one entry of the disk cache: the newer of two stays, hits are carried over."""
 
 from libc.stdlib cimport free, malloc, qsort
 from libc.string cimport memcmp, memcpy
@@ -40,10 +40,10 @@ cdef inline uint32_t sum_of(uint64_t one, uint64_t two, uint64_t three) noexcept
 
 
 cdef inline bint gives_way(const Header* old, const Header* ours, const Instant* now) noexcept nogil:
-    """True when the entry is to be replaced by ours.
+    """True if our entry must replace the one on disk.
 
-    By a newer one; by one of other upstreams, which may come from an export; and when it is from the future, or of a
-    wrong clock, since it would stay for ever.
+    Namely by a newer one; by one of other upstreams, which may come from an export; and if the one on disk is from the
+    future, or of a wrong clock, because it would stay for ever.
     """
     return is_later(&ours.stored, &old.stored) or ours.origin != old.origin \
         or age_since(&old.stored, now) == AGE_UNKNOWN
@@ -52,7 +52,7 @@ cdef inline bint gives_way(const Header* old, const Header* ours, const Instant*
 cdef int put_value(
     MDB_cursor* cursor, Row* row, uint32_t hits, uint32_t own, unsigned int flags, MDB_val* out
 ) noexcept nogil:
-    """Put the value of a Row, with so many hits; `own` is what it has. With MDB_KEYEXIST, out is what is there."""
+    """Put the value of a Row, with so many hits; `own` is its value. With MDB_KEYEXIST, out is the existing one."""
     cdef MDB_val key = val_of(row.key, row.key_length)
     cdef int status
     out.mv_size = row.put.value_length
@@ -67,7 +67,7 @@ cdef int put_value(
 
 
 cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogil:
-    """Do with one entry what is to be done and say so in `state`; a status of LMDB."""
+    """Change one entry and note the result in `state`; return a status of LMDB."""
     cdef const Put* put = row.put
     cdef MDB_val key, found
     cdef Header ours, old
@@ -79,14 +79,14 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
     row.state = PUT_NEEDLESS
     if put.value == NULL:
         return 0 if row.is_refused else add_hits(cursor, row)
-    # Nothing gets a new checksum, or a place, that is not sound.
+    # A damaged entry must not get a new checksum, or a place.
     if read_entry(put.value, put.value_length, &ours, &answer) != 0:
         return 0
     stays = ours.ttl != 0 and not row.is_refused
     if row.is_refused:
         row.state = PUT_REFUSED
     if stays:
-        # One way down the tree for both: is there one, and where does it belong?
+        # One descent of the tree for both: does it exist, and where does it belong?
         status = put_value(cursor, row, sum_of(0, ours.hits, put.hits), ours.hits, MDB_NOOVERWRITE, &found)
         if status != MDB_KEYEXIST:
             return status
@@ -96,7 +96,7 @@ cdef int put_row(MDB_cursor* cursor, Row* row, const Instant* now) noexcept nogi
         if status != 0:
             return 0 if status == MDB_NOTFOUND else status
     if read_entry(<const uint8_t*>found.mv_data, found.mv_size, &old, &answer) == 0:
-        # Another one counts as absent.
+        # Another entry counts as absent.
         if not gives_way(&old, &ours, now):
             return 0
         before = old.hits
@@ -121,7 +121,7 @@ cdef int add_hits(MDB_cursor* cursor, Row* row) noexcept nogil:
         return 0 if status == MDB_NOTFOUND else status
     if row.put.hits == 0 or read_entry(<const uint8_t*>found.mv_data, found.mv_size, &old, &answer) != 0:
         return 0
-    # LMDB may use the page on which it stands for the new one.
+    # LMDB may use its page for the new one.
     copy = <uint8_t*>malloc(found.mv_size)
     if copy == NULL:
         return 0
@@ -139,7 +139,7 @@ cdef int add_hits(MDB_cursor* cursor, Row* row) noexcept nogil:
 
 
 cdef bint goes(Removal which, const MDB_val* key, const MDB_val* value, const MDB_val* former) noexcept nogil:
-    """Return whether an entry is one of those to be removed."""
+    """Return whether an entry is one of those to remove."""
     cdef uint8_t cache_key[KEY_MAX]
     cdef size_t length
     cdef Header header

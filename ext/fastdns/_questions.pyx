@@ -1,7 +1,7 @@
-"""Questions that are under way, the clients who wait for each, and their answers.
+"""Questions in flight, the clients that wait for each, and their answers.
 
-Identical questions are one. There is room for so many; when it is full, whoever has most of it gives way: the client
-prefix, or the domain, with all that it has in there. So a flood under one name ends its own waits and nobody else's.
+Identical questions are one. Room is limited; when it is full, the client prefix or domain with the largest share gives
+way. So a flood under one name ends its own waits only.
 """
 
 from libc.stdlib cimport free, malloc
@@ -27,7 +27,7 @@ cdef uint64_t FNV_PRIME = <uint64_t>0x100000001b3
 
 
 cdef uint64_t hash_octets(const uint8_t* octets, size_t length, uint64_t seed) noexcept nogil:
-    # Who finds others with the same share only shares their fate in a flood, so no key is needed.
+    # Colliding shares only share their fate in a flood, so no secret key is needed.
     cdef uint64_t hash = FNV_OFFSET ^ seed
     cdef uint64_t piece
     while length >= sizeof(piece):
@@ -54,7 +54,7 @@ cdef uint64_t client_of(const Asker* asker) noexcept nogil:
 
 
 cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) noexcept nogil:
-    """Hash the last two and the last three labels of a name, of a shorter one all; of one of three, two alone."""
+    """Hash the last two and the last three labels of a name, or all of a shorter one; of one with three, only two."""
     cdef uint8_t starts[128]
     cdef int labels = 0
     cdef int at = 0
@@ -66,13 +66,13 @@ cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) no
     end = at
     last_two = starts[max(labels - LABELS_OF_DOMAIN, 0)] if labels else 0
     domain[0] = parent[0] = hash_octets(name + last_two, end - last_two, 0)
-    if labels > LABELS_OF_PARENT:       # the name itself is nobody's parent
+    if labels > LABELS_OF_PARENT:       # the name itself is not its own parent
         at = starts[labels - LABELS_OF_PARENT]
         parent[0] = hash_octets(name + at, last_two - at, domain[0])
 
 
 cdef class Questions:
-    """The questions of one process that are under way."""
+    """The questions of one process that are in flight."""
 
     def __cinit__(self, Cache cache not None, *_arguments):
         self.cache = cache
@@ -109,7 +109,7 @@ cdef class Questions:
     cdef Pending* shelve(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns
     ) noexcept:
-        """Begin a question; NULL: there is no memory for it."""
+        """Begin a question; NULL: no memory."""
         cdef Pending* pending = <Pending*>malloc(sizeof(Pending))
         cdef uint64_t domain, parent
         if pending == NULL:
@@ -170,7 +170,7 @@ cdef class Questions:
         elif pending.client == client:
             self.of_clients.grow(&pending.of_client, 1)
         else:
-            # Nobody loses his wait because somebody else, who asks too much, has asked the same.
+            # No client loses its wait because another client, which asks too much, asked the same.
             pending.is_shared = True
             self.of_clients.leave(&pending.of_client)
 
@@ -187,7 +187,7 @@ cdef class Questions:
         return self.count > QUESTIONS_MAX or self.waiting > WAITING_MAX
 
     cdef Pending* who_gives_way(self) noexcept nogil:
-        """The oldest question of the share that has most, the narrowest one that explains it."""
+        """The oldest question of the largest share, and of the narrowest one that explains it."""
         cdef Share* client = self.of_clients.largest()
         cdef Share* domain = self.of_domains.largest()
         cdef Share* parent = self.of_parents.largest()
@@ -207,7 +207,7 @@ cdef class Questions:
         self, Pending* pending, Tier tier, const AnswerSource* upstream, const Stored* stored, uint32_t age,
         uint64_t now_ns
     ) noexcept:
-        """Queue the answer for all who wait."""
+        """Queue the answer for all clients that wait."""
         cdef uint32_t stale_ttl = self.cache.settings.stale_ttl if tier == TIER_STALE else 0
         cdef Waiter* waiter
         cdef Query query
@@ -221,7 +221,7 @@ cdef class Questions:
             self.outgoing.tell(&query, waiter, stored, age, stale_ttl, now_ns)
 
     cdef void drop(self, Pending* pending) noexcept:
-        """Forget who still waits for it."""
+        """Forget the clients that still wait for it."""
         cdef uint64_t now_ns = read_clock_ns()
         cdef Waiter* waiter
         cdef Query query

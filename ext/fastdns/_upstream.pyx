@@ -1,4 +1,4 @@
-"""One upstream as C sees it: how it is, what it can do, and how it is asked."""
+"""One upstream as C sees it: its health, its abilities, and how it is asked."""
 
 import time
 
@@ -13,8 +13,8 @@ from fastdns.defects import report
 
 cdef enum:
     OPT_OCTETS = 11
-    DEADLY_FAILURES = 2     # in a row, with no reply between: one lost packet is no death
-    FREE_TRIALS = 16        # without OPT that change nothing, before they get rare
+    DEADLY_FAILURES = 2     # in a row, without a reply between: one lost packet does not mean death
+    FREE_TRIALS = 16        # without OPT that change nothing, before they become rare
     ERRORS_COUNTED = 1000
     LOSSY_REPLIES = 256     # after a loss
     FORMERR = 1
@@ -23,16 +23,16 @@ cdef enum:
     REFUSED = 5
     BADVERS = 16
 
-# Failures so near each other are one: a forged ICMP message ends all that is under way from a port.
+# Failures so close together are one: a forged ICMP message ends all queries in flight from a port.
 cdef uint64_t ONE_EVENT = 10000000
 cdef uint64_t GIVE_UP_AGAIN = 1000000000
 cdef uint64_t DEVIATION_MIN = 20000000      # of the round trip, four times: RFC 6298 section 2's G, our own clock's
 cdef uint64_t PATIENCE_UNKNOWN = 300000000
-cdef uint64_t PATIENCE_MAX = 500000000      # where another one can be asked
+cdef uint64_t PATIENCE_MAX = 500000000      # if another one can be asked
 cdef uint64_t PATIENCE_ALONE_MAX = 1000000000
-cdef uint64_t TIMEOUT_MAX = 3500000000      # what a question may take in all
+cdef uint64_t TIMEOUT_MAX = 3500000000      # that a question may take in all
 cdef uint64_t TRIAL_PAUSE = 1000000000
-cdef uint64_t EDNS_CONFIRMED = 30000000000  # by then it has been tried again several times
+cdef uint64_t EDNS_CONFIRMED = 30000000000  # by then it was tried again several times
 
 
 OPT, PLAIN, TRIAL, PROBE = FORM_OPT, FORM_PLAIN, FORM_TRIAL, FORM_PROBE    # forms of a query
@@ -41,7 +41,7 @@ OPT, PLAIN, TRIAL, PROBE = FORM_OPT, FORM_PLAIN, FORM_TRIAL, FORM_PROBE    # for
 cdef size_t write_query(
     uint8_t* out, uint16_t query_id, const uint8_t* key, uint16_t key_length, bint wants_ad, bint has_opt
 ) noexcept nogil:
-    """Write the query for a canonical key: nothing of the client but DO and CD is in it; at most QUERY_MAX octets."""
+    """Write the query for a canonical key; of the client it has only DO and CD; at most QUERY_MAX bytes."""
     cdef uint16_t question = key_length - KEY_TAIL + KEY_FLAGS_AT
     cdef uint8_t flags = key_flags(key, key_length)
     cdef uint8_t* opt = out + HEADER_LENGTH + question
@@ -68,11 +68,11 @@ def query_message(int query_id, bytes key not None, bint wants_ad, bint has_opt=
 
 
 cdef class Upstream:
-    """One upstream: its round trip, what it can do, whether it is alive.
+    """One upstream: its round trip, its abilities, whether it is alive.
 
-    `peer` is its address as a sockaddr; of a link-local one `interface` is the name. `stream` is what asks it over a
-    stream (see Attempt); with `is_stream` nothing else does. `on_turn()` is called when it dies, when it answers again,
-    and when something is learned of it.
+    `peer` is its address as a sockaddr; for a link-local one `interface` is the name. `stream` asks it over a stream
+    (see Attempt); with `is_stream` it is only asked that way. `on_turn()` is called when it dies, when it answers
+    again, and when something is learned about it.
     """
 
     def __cinit__(
@@ -95,7 +95,7 @@ cdef class Upstream:
 
     @property
     def patience(self):
-        """Seconds after which it is asked again, or another one as well (RFC 6298 section 2)."""
+        """Seconds after which it is asked again, or another one in addition (RFC 6298 section 2)."""
         return self.patience_ns() / 1e9
 
     cdef uint64_t patience_ns(self) noexcept nogil:
@@ -107,7 +107,7 @@ cdef class Upstream:
         )
 
     cdef uint64_t timeout_ns(self) noexcept nogil:
-        """After what time a query counts as not answered: a slow line is not a dead one, if it is all that there is."""
+        """The time after which a query counts as unanswered: if it is the only one, a slow line is not a dead one."""
         cdef uint64_t usual = <uint64_t>(self.timeout * 1e9)
         if self.rtt_ns == 0 or self.has_others:
             return usual
@@ -115,24 +115,24 @@ cdef class Upstream:
 
     @property
     def time_limit(self):
-        """Seconds after which a query counts as not answered."""
+        """Seconds after which a query counts as unanswered."""
         return self.timeout_ns() / 1e9
 
     # --- EDNS, RFC 6891 section 7 -----------------------------------------------------------------------
 
     @property
     def has_edns(self):
-        """False: it answers only to queries without OPT."""
+        """False: it answers only queries without OPT."""
         return self.edns != EDNS_NONE
 
     @property
     def is_known(self):
-        """True when it is known what it does with an OPT."""
+        """True if it is known how it handles an OPT."""
         return self.edns != EDNS_UNKNOWN
 
     @property
     def does_recurse(self):
-        """False: it has answered with a referral, or with nothing."""
+        """False: it has answered with a referral or an empty answer."""
         return self.recurses
 
     cdef Form form(self) noexcept nogil:
@@ -147,7 +147,7 @@ cdef class Upstream:
             self.learn_edns(EDNS_WORKS)
             return False
         if form == FORM_PLAIN or (reply.flags & FLAG_TC and not is_odd and not refuses_opt):
-            return False        # where a message was cut there may have been an OPT
+            return False        # a truncated message may have had an OPT
         if form == FORM_TRIAL:
             if is_odd or is_spoiled or refuses_opt or is_unwilling:
                 self.alikes += 1
@@ -181,7 +181,7 @@ cdef class Upstream:
         self.look_at(<Form>form, &reply, False, read_clock_ns())
 
     def forget_edns(self):
-        """What it does with an OPT is to be learned anew: it may be another machine, or run another program, by now."""
+        """How it handles an OPT must be learned again: it may now be another machine, or run another program."""
         if self.edns != EDNS_NONE:
             self.learn_edns(EDNS_UNKNOWN)
 
@@ -209,7 +209,7 @@ cdef class Upstream:
     cdef void tell_turn(self) noexcept:
         try:
             self.on_turn()
-        except Exception as defect:     # whoever was reading replies goes on
+        except Exception as defect:     # the reader of replies continues
             report(defect)
 
     # --- health -----------------------------------------------------------------------------------------
@@ -220,12 +220,12 @@ cdef class Upstream:
         self.note_reply(now_ns - <uint64_t>(seconds * 1e9), now_ns)
 
     def failed(self, double seconds):
-        """What was sent so many seconds ago was not answered."""
+        """A query that was sent so many seconds ago was not answered."""
         cdef uint64_t now_ns = read_clock_ns()
         self.note_failure(now_ns - <uint64_t>(seconds * 1e9), now_ns, 0)
 
     def assume_dead(self):
-        """Take it for dead until it answers: another process has found that out."""
+        """Count it as dead until it answers: another process has found that out."""
         self.in_a_row = DEADLY_FAILURES
         self.last_failure_ns = read_clock_ns()
         if self.alive:
@@ -233,18 +233,18 @@ cdef class Upstream:
             self.tell_turn()
 
     def assume_errors(self):
-        """Take it for one that answers nothing but errors until it answers well."""
+        """Count it as answering only errors until it answers well."""
         self.errors_in_a_row = ERRORS_COUNTED
 
     @property
     def since(self):
-        """When it has replied last, or, dead, when it has last been asked in vain; time.monotonic(), 0: never."""
+        """When it last replied or, if dead, was last asked in vain; time.monotonic(), 0: never."""
         cdef uint64_t at = self.last_reply_ns if self.alive else self.last_failure_ns
         return time.monotonic() - (read_clock_ns() - at) / 1e9 if at else 0.0
 
     @property
     def just_died(self):
-        """True while the failure that made it count as dead is the last one."""
+        """True while the last failure is the one that made it count as dead."""
         return not self.alive and self.in_a_row == DEADLY_FAILURES
 
     cdef void note_reply(self, uint64_t sent_ns, uint64_t now_ns) noexcept:
@@ -260,7 +260,7 @@ cdef class Upstream:
         if self.lossy:
             self.lossy -= 1
         if self.has_others and now_ns - sent_ns > self.timeout_ns():
-            return      # nobody has to wait for one that is so slow
+            return      # no question has to wait for one that is so slow
         self.in_a_row = 0
         self.last_reply_ns = now_ns
         if not self.alive:
@@ -271,21 +271,21 @@ cdef class Upstream:
         self.lossy = LOSSY_REPLIES
 
     cdef void note_lateness(self) noexcept nogil:
-        """What was taken for lost has come."""
+        """A reply that counted as lost has come."""
         self.lossy = 0
 
     cdef void note_failure(self, uint64_t sent_ns, uint64_t now_ns, int error) noexcept:
         cdef bint is_another = now_ns - self.last_failure_ns >= ONE_EVENT
         self.failures += 1
         self.last_error = error
-        # Its way through the network may be another one by now: some ports are bound to the old one. Once a second,
-        # so that a line that loses packets does not cost a new port for each.
+        # Its route through the network may have changed: some ports are bound to the old one. Once a second, so that a
+        # line that loses packets does not cost a new port for each loss.
         if now_ns - self.route.given_up_ns >= GIVE_UP_AGAIN:
             self.route.given_up_ns = now_ns
         if sent_ns < self.last_reply_ns:
-            return      # it has answered others since: one name is slow, not the upstream
+            return      # it has answered other queries since: one name is slow, not the upstream
         if not is_another:
-            return      # since the first of an event: a stream of failures is more than one
+            return      # since the first of an event: a continuous series of failures is more than one
         self.last_failure_ns = now_ns
         self.in_a_row += 1
         if self.alive and self.in_a_row >= DEADLY_FAILURES:

@@ -1,7 +1,7 @@
-"""Writing the disk cache (LMDB): what is put and removed by whoever holds the writer lock.
+"""Writing the disk cache (LMDB): puts and removals under the writer lock.
 
-LMDB copies a page before it changes it, so that a transaction needs as many free pages as it touches. So all that can
-be much is done in transactions of bounded size, and in smaller ones when the map has no room for those.
+LMDB copies a page before it changes it, so a transaction needs as many free pages as it changes. So everything that can
+be large is done in transactions of bounded size, and in smaller ones if the map has no room for those.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -44,15 +44,15 @@ from fastdns._put cimport (
     sort_rows,
 )
 
-FULL = 0.80                 # of the map are live pages, or more: room has to be made
-ROOMY = 0.70                # or fewer: a sweep ends there
+FULL = 0.80                 # live pages in the map from which on room must be made
+ROOMY = 0.70                # a sweep ends at this level
 
 cdef enum:
-    LARGEST_SHARE = 256     # a larger part of the map than one of so many is no single value's
+    LARGEST_SHARE = 256     # no single value may take a larger part of the map than one in so many
 
 
 cdef class Writer(Database):
-    """The environment, to be changed."""
+    """The environment, open for changes."""
 
     def __cinit__(self, place, size_t size, *args, **kwargs):
         self.size = size or self.map_octets
@@ -64,7 +64,7 @@ cdef class Writer(Database):
         return self.stat()[1] * self.page_octets / self.size
 
     def put_about(self, bytes key not None, bytes value not None):
-        """Commit as little as can be: something that is kept of the cache itself."""
+        """Commit as little as possible: a record about the cache itself."""
         cdef MDB_txn* txn = self.begin(0)
         cdef int status = put_octets(txn, self.about, key, value)
         if status != 0:
@@ -86,9 +86,9 @@ cdef class Writer(Database):
         return stat.ms_entries
 
     def remove(self, list keys not None, *, list values=None, bint spoiled=False):
-        """Remove the entries of these keys, in order, in transactions of bounded size; return how many there were.
+        """Remove the entries of these sorted keys, in transactions of bounded size; return how many there were.
 
-        With `values` only those that still have theirs, with `spoiled` only those that cannot be used.
+        With `values` only those that still have these, with `spoiled` only unusable ones.
         """
         cdef Removal which = REMOVE_SPOILED if spoiled else REMOVE_ANY if values is None else REMOVE_UNCHANGED
         cdef size_t step = self.step
@@ -172,7 +172,7 @@ cdef class Writer(Database):
             free(rows)
 
     def write(self, list updates not None, Moment now not None, bytes record, list done not None):
-        """Do what `apply` does, for Updates; those that were written are in `done`, also when it raises."""
+        """Do what `apply` does, for Updates; those that were written are in `done`, also after an exception."""
         cdef size_t count = len(updates)
         cdef Put* puts = <Put*>calloc(count + 1, sizeof(Put))
         cdef Row* rows = <Row*>calloc(count + 1, sizeof(Row))
@@ -222,7 +222,7 @@ cdef class Writer(Database):
                 step = max(<size_t>1, min(step, pages) // 4)
                 continue
             if status == MDB_MAP_FULL and not last.is_refused and is_large(last, self.page_octets):
-                # It needs free pages that follow each other. A sweep makes pages free, but not in a row.
+                # It needs consecutive free pages. A sweep frees pages, but not consecutive ones.
                 if self.share <= ROOMY:
                     last.is_refused = True
                     continue
@@ -234,15 +234,15 @@ cdef class Writer(Database):
             at += done
             step = min(2 * step, self.step)
             if leaves_room and at < count and self.share >= FULL:
-                break       # what makes room needs some itself; the others are still there afterwards
+                break       # the code that makes room needs some itself; the others are still there afterwards
         return <Py_ssize_t>written
 
     cdef int put_rows(
         self, Row* rows, size_t count, const Instant* now, bytes record, size_t* pages, size_t* done
     ) except? -1:
-        """Put in one transaction what changes about so many pages; return the status of LMDB that kept it from that.
+        """Write in one transaction what changes about so many pages; return the LMDB status that prevented it.
 
-        `done` says how many rows those were; or which of them was one too many, after so many pages.
+        `done` says how many rows those were; or which one was one too many, after so many pages.
         """
         cdef MDB_txn* txn = self.begin(0)
         cdef MDB_cursor* cursor = NULL
@@ -257,7 +257,7 @@ cdef class Writer(Database):
                 status = put_row(cursor, &rows[i], now)
                 at = <const char*>rows[i].at
                 if at != NULL and (page == NULL or at - page >= octets or page - at >= octets):
-                    # Neighbours share a page; a large value has some of its own.
+                    # Neighbours share a page; a large value has its own pages.
                     page = at
                     changed += 1 + rows[i].put.value_length // octets
                 i += 1
@@ -277,5 +277,5 @@ cdef class Writer(Database):
 
 
 cdef bint is_large(const Row* row, size_t page_octets) noexcept nogil:
-    """Return whether a value takes pages of its own; that of an entry that gets hits may."""
+    """Return whether a value has its own pages; the value of an entry with hits may."""
     return row.put.value == NULL or row.put.value_length > page_octets // 2

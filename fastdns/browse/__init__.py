@@ -1,1 +1,1 @@
-"""The readers of the cache on disk: entries found, shown, exported, beside whoever writes."""
+"""The readers of the cache on disk: they find, show and export entries beside its writer."""

@@ -1,4 +1,4 @@
-"""Entries as people look at them: which are wanted, in which order, and one in a line of JSON."""
+"""Entries for people: which ones are wanted, in which order, and as a line of JSON."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ SORTS = ("ttl", "hits", "size", "age")
 STATES = ("fresh", "stale", "expired")
 
 _RANK = struct.Struct("!Q")
-_NO_SIGN = 1 << 63  # added, so that strings of octets sort like the numbers
+_NO_SIGN = 1 << 63  # added, so that byte strings sort like the numbers
 _GLOB = re.compile(r"(?<!\\)(\\\\)*[*?\[]")
 _JITTER = 1.0  # seconds by which a wall clock may drift against the clock of the boot
 
 
 @attrs.frozen
 class Judge:
-    """What entries are judged by."""
+    """The moment and settings that entries are judged by."""
 
-    now: Moment  # for which ages are told
+    now: Moment  # for which ages are calculated
     stale: int  # seconds past its TTL that an entry may be used
-    origin: int = 0  # the fingerprint of the upstreams that count; 0: not known
+    origin: int = 0  # the fingerprint of the current upstreams; 0: unknown
 
 
 @attrs.frozen(slots=True)
 class Item:
-    """One entry and what can be said of it at one moment."""
+    """One entry and its state at one moment."""
 
     disk_key: bytes
     key: Key
@@ -51,7 +51,7 @@ class Item:
 
     @property
     def age(self) -> float | None:
-        """Seconds since it was stored; None when no clock can tell."""
+        """Seconds since it was stored; None if no clock can tell."""
         return self.entry.age(self.judge.now)
 
     @property
@@ -60,36 +60,36 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True when others gave it than the daemon asks now: good for stale answers only."""
+        """True if other upstreams gave it than the daemon's current ones: usable as stale only."""
         return self.judge.origin not in (0, self.entry.origin)
 
     @property
     def ttl(self) -> int:
-        """Seconds that are left of it, as dig would show them: 0 when it is not fresh."""
+        """The remaining seconds, as dig would show them: 0 if it is not fresh."""
         return max(0, self.until_expiry)
 
     @property
     def until_expiry(self) -> int:
-        """Seconds that are left of its TTL; negative after that."""
+        """The remaining seconds of its TTL; negative after that."""
         age = self.age
         return 0 if age is None else self.entry.ttl - int(age)
 
     @property
     def stored_at(self) -> float:
-        """Unix seconds. Where the wall clock was set right later, that is taken into account."""
+        """Unix time. If the wall clock was corrected later, that is taken into account."""
         now, told, age = self.judge.now.wall_ms / 1000, self.entry.stored_wall_ms / 1000, self.age
         if age is None or abs(now - told - age) <= _JITTER:
             return told
         return round(now - age, 3)
 
     def records(self) -> list[Record]:
-        """All records with the TTLs that are left of them; of stale ones 0."""
+        """All records with their remaining TTLs; of stale ones 0."""
         entry, age = self.entry, self.age
         gone = entry.ttl if age is None else int(age)
         return list(read_records(entry.message, entry.ttl_offsets, self.key.name, gone))
 
     def as_json(self) -> dict[str, Any]:
-        """What `ls`, `get` and `export` say of it, in this order."""
+        """The fields that `ls`, `get` and `export` show, in this order."""
         age = self.age
         return {
             "name": self.name,
@@ -116,7 +116,7 @@ class Item:
 
 
 class Wanted:
-    """What to look for: conditions, all of which have to hold."""
+    """The conditions of a search, all of which must hold."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class Wanted:
         return not self._negative and all(one is None for one in conditions)
 
     def choose(self, pairs: Iterable[Pair], judge: Judge) -> Iterator[Item]:
-        """Yield those that are wanted; damaged ones are counted and left out."""
+        """Yield the wanted entries; damaged ones are counted and left out."""
         for disk_key, value in pairs:
             if self._qtype is not None and type_of(disk_key) != self._qtype:
                 continue
@@ -174,7 +174,7 @@ def read_item(disk_key: bytes, value: bytes, judge: Judge) -> Item:
 
 
 def find(reader: Reader, wanted: Wanted, judge: Judge) -> Iterator[list[Item]]:
-    """Yield the entries that are wanted in the order of the disk, some at a time."""
+    """Yield the wanted entries in the order of the disk, some at a time."""
     for batch in reader.batches(wanted.prefix):
         yield list(wanted.choose(batch, judge))
 
@@ -188,10 +188,10 @@ def find_sorted(
     limit: int | None,
     seen: Callable[[int], None],
 ) -> Iterator[list[Item]]:
-    """Yield the entries that are wanted, sorted; with a limit only that many are remembered.
+    """Yield the wanted entries, sorted; with a limit only that many are kept in memory.
 
-    Most hits and largest first, oldest first, and what expires soonest first. `seen` hears how many
-    entries were looked at.
+    Most hits and largest first, oldest first, and soonest expiry first. `seen` is called with the
+    number of entries read.
     """
     ranks = _ranks(reader, wanted, judge, by, seen)
     best = sorted(ranks) if limit is None else heapq.nsmallest(limit, ranks)
@@ -202,7 +202,7 @@ def find_sorted(
 def _ranks(
     reader: Reader, wanted: Wanted, judge: Judge, by: str, seen: Callable[[int], None]
 ) -> Iterator[bytes]:
-    """Yield one string an entry that sorts as asked: it costs a tenth of the entry's memory."""
+    """Yield one string for each entry that sorts as asked: it takes a tenth of its memory."""
     for batch in reader.batches(wanted.prefix):
         for item in wanted.choose(batch, judge):
             yield _RANK.pack(_rank(item, by) + _NO_SIGN) + item.disk_key
@@ -218,7 +218,7 @@ def _rank(item: Item, by: str) -> int:
 
 
 def is_pattern(text: str) -> bool:
-    """Return whether it is a glob and not a name; a backslash makes a letter of what follows it."""
+    """Return whether it is a glob and not a name; a backslash makes the next character literal."""
     return bool(_GLOB.search(text))
 
 
@@ -231,7 +231,7 @@ def _without_final_dot(text: str) -> str:
 
 
 def _domain_of(pattern: str) -> bytes | None:
-    """Return the domain under which everything lies that the pattern fits; None: no such."""
+    """Return the domain above all names that match the pattern; None: there is none."""
     literal = re.split(r"[*?\[\]]", pattern)
     tail = literal[-1] if len(literal) == 1 else literal[-1].partition(".")[2]
     if not tail or "\\" in pattern:

@@ -1,7 +1,7 @@
-"""A cache as lines of JSON: what `export` writes and `import` reads, on this machine or another.
+"""A cache as JSON lines: `export` writes and `import` reads it, on this machine or another.
 
-The wire form decides; names, types and TTLs beside it are for people. It is read like an upstream's
-reply, since whoever wrote the file may be anybody.
+The wire form counts; names, types and TTLs beside it are for people. It is read as carefully as an
+upstream's reply, because anyone may have written the file.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .items import Item
 from .names import Key, parse_class, parse_name, parse_type, spell_rcode
 from .reader import Pair
 
-LINE_MAX = 16 << 20  # octets; the records of the largest message, spelled out, have fewer
+LINE_MAX = 16 << 20  # bytes; the records of the largest message have fewer as text
 _OPT = b"\0\0\x29\x04\xd0\0\0\0\0"  # root, type 41, 1232 octets, no flags; RDLENGTH follows
 _MILLISECOND = 1000
 _FLAG_QR = 0x80
 UPSTREAM_MAX = 100
-_EARLIEST_MS = 0  # nobody knows when: an age of its own has to say so
+_EARLIEST_MS = 0  # its time is unknown: the line must state an age
 
 
 @attrs.frozen
 class Terms:
-    """On which terms answers are taken in: the limits of this configuration, and for whom."""
+    """The terms for imported answers: the limits of this configuration, and the upstreams."""
 
     limits: Limits
     origin: int
@@ -44,9 +44,9 @@ class Terms:
 
 @attrs.frozen
 class Imported:
-    """What a line of a file comes to: an entry, a problem, or neither: nothing of use.
+    """The result of a line: an entry, a problem, or neither if it is useless.
 
-    `ends_early`: nothing but that this line, the last one, should not be.
+    `ends_early`: the only problem is that this line is the last one.
     """
 
     line: int
@@ -56,11 +56,11 @@ class Imported:
 
 
 class Outdated(Exception):
-    """Nothing is wrong with an entry, but it is too old to be of use."""
+    """The entry is intact, but too old to be used."""
 
 
 class Malformed(ValueError):
-    """A message is no answer to its question, or cannot be read."""
+    """A message does not answer its question, or cannot be read."""
 
 
 def line_of(item: Item) -> str:
@@ -69,7 +69,7 @@ def line_of(item: Item) -> str:
 
 
 def read_lines(lines: Iterable[tuple[int, bytes]], terms: Terms) -> Iterator[Imported]:
-    """Yield what each numbered line of an export comes to; a bad one stops nothing."""
+    """Yield the result of each numbered line of an export; a bad line does not stop the others."""
     for number, line in lines:
         if not line.strip():
             continue
@@ -84,7 +84,7 @@ def read_lines(lines: Iterable[tuple[int, bytes]], terms: Terms) -> Iterator[Imp
 def read_line(line: bytes, terms: Terms) -> Pair:
     """Return key and value on disk of an exported entry.
 
-    ValueError says in a phrase what is wrong with the line; Outdated: it may not be used any more.
+    ValueError names the problem of the line in a phrase; Outdated: it is too old.
     """
     if len(line) > LINE_MAX:
         raise ValueError(f"is longer than {spell_size(LINE_MAX)}")
@@ -104,7 +104,7 @@ def read_line(line: bytes, terms: Terms) -> Pair:
 
 
 def read_answer(wire: bytes, key: Key, limits: Limits) -> Answer:
-    """Return what a message becomes; ValueError when it is no good answer to the key's question."""
+    """Return the entry of a message; ValueError if it is not a good answer to the question."""
     reading = Reading()
     if not reading.read(wire, int.from_bytes(wire[:2], "big"), key.join()):
         raise Malformed("wire: is not a well-formed answer to this question")
@@ -130,7 +130,7 @@ def make_entry(
     rtt_us: int = 0,
     hits: int = 0,
 ) -> Pair:
-    """Return key and value on disk; Outdated when it would be neither fresh nor stale."""
+    """Return key and value on disk; Outdated if it would be neither fresh nor stale."""
     on_disk = disk_key(key.join())
     value = pack(answer, stored, origin=terms.origin, upstream=upstream, rtt_us=rtt_us, hits=hits)
     if DiskEntry.parse(value).state(terms.now, terms.stale) == "expired":
@@ -139,7 +139,7 @@ def make_entry(
 
 
 def _wire(entry: DiskEntry) -> bytes:
-    """Return the whole message: what was kept beside it goes back into an OPT."""
+    """Return the whole message: data that was stored beside it goes back into an OPT."""
     message, options = entry.message, entry.edns_options
     if not options:
         return message
@@ -213,7 +213,7 @@ def _decoded(given: dict[str, Any]) -> bytes:
 
 
 def _stored(given: dict[str, Any]) -> Moment:
-    """Return when it was stored; the wall clock is all that two machines have in common."""
+    """Return when it was stored; two machines only have the wall clock in common."""
     if "age" in given and given["age"] is None:
         return Moment(_EARLIEST_MS, 0, 0)
     seconds = given.get("stored_at")

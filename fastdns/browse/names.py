@@ -1,7 +1,7 @@
-"""Names, types and classes: what people write and read, and what a key of the cache holds.
+"""Names, types and classes: as people write and read them, and as keys of the cache have them.
 
-Text is as in zone files (RFC 1035 section 5.1): `\\.` is a dot inside a label, `\\DDD` any octet.
-Names are printed with their final dot, and with everything escaped that could reach a terminal.
+Text is as in zone files (RFC 1035 section 5.1): `\\.` is a dot inside a label, `\\DDD` any byte.
+Names are printed with their final dot, and with everything escaped that could affect a terminal.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import NamedTuple
 from .._key import make_key, split_key
 from ..config.text import describe
 
-NAME_MAX = 255  # octets in wire form, RFC 1035 section 2.3.4
+NAME_MAX = 255  # bytes in wire form, RFC 1035 section 2.3.4
 LABEL_MAX = 63
 RCODE_MAX = 4095  # with EDNS, RFC 6891 section 6.1.3
 
@@ -48,7 +48,7 @@ _CLASS_NAMES = {number: name for name, number in CLASSES.items()}
 
 
 class Key(NamedTuple):
-    """The key of an entry in its parts; `name` is in wire form, lower case."""
+    """The parts of an entry's key; `name` is in wire form, lower case."""
 
     name: bytes
     qtype: int
@@ -59,24 +59,24 @@ class Key(NamedTuple):
 
     @classmethod
     def split(cls, key: bytes) -> Key:
-        """Take a key of the cache apart."""
+        """Split a key of the cache."""
         return cls(*split_key(key))
 
     @property
     def flags(self) -> int:
-        """DO and CD as the key has them."""
+        """DO and CD as in the key."""
         return self.do | self.cd << 1
 
     def join(self) -> bytes:
-        """Return the key as the cache has it."""
+        """Return the key as in the cache."""
         return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.view)
 
 
 def parse_name(text: str) -> bytes:
     """Return the name in wire form, lower case; ValueError with one phrase.
 
-    The final dot may be left out. A name in letters beyond ASCII has to come as A-labels: which
-    ones it has depends on the version of IDNA, and that choice is the user's.
+    The final dot may be missing. A name beyond ASCII must be given as A-labels: they depend on the
+    version of IDNA, and that choice is the user's.
     """
     if not text:
         raise ValueError('is empty (try "." for the root)')

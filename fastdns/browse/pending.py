@@ -1,4 +1,4 @@
-"""How many answers wait in a ring, seen without taking them: the daemon that left them is gone."""
+"""Counts the answers in a ring whose daemon has ended, without taking them."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ _MAGIC = b"fastdnsR"
 _WORDS = struct.Struct("=Q56xQ")  # head and tail, a cache line each
 _WORDS_AT = 64
 _DATA_AT = 4096
-_RECORD = struct.Struct("=IBBH")  # octets, kind, marks, octets of the key
-_DONE = 2  # of the marks: it is on disk, or not to be
+_RECORD = struct.Struct("=IBBH")  # bytes, kind, marks, bytes of the key
+_DONE = 2  # of the marks: it is on disk, or must not be
 _ALIGNMENT = 8
 
 
 def count_pending(path: Path) -> int:
-    """Return the number of answers in a ring that no keeper has taken; 0 when it cannot be read."""
+    """Return the number of unread answers in a ring; 0 if it cannot be read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with open(descriptor, "rb") as file:

@@ -1,8 +1,8 @@
-"""RDATA from a zone file's text, of every type and as odd as upstreams send it.
+"""RDATA from the text of a zone file, of every type and as odd as upstreams send it.
 
-What dnspython spells it also reads, but it judges: a type without a text form of its own, RDATA
-without octets or an `ech` that is no ECHConfigList are none to it. We only keep what others said;
-whether it is sound on the wire is judged where answers are read.
+It reads what dnspython prints, but dnspython also validates: it refuses types without a text form,
+empty RDATA and an `ech` that is not an ECHConfigList. We only store others' answers; the code that
+reads answers judges them on the wire.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _PARAMETER = struct.Struct("!HH")
 
 
 def parse_rdata(rclass: str, rtype: str, text: str) -> dns.rdata.Rdata:
-    """Return the RDATA that the text spells; no text: RDATA without octets. ValueError: none."""
+    """Return the RDATA of the text; no text: empty RDATA. ValueError: it is not valid."""
     kind = dns.rdataclass.from_text(rclass), type_of(rtype)
     if not text:
         return dns.rdata.GenericRdata(*kind, b"")
@@ -57,7 +57,7 @@ def _read(rclass: int, rtype: int, text: str) -> dns.rdata.Rdata:
         return dns.rdata.from_text(rclass, rtype, text)  # type: ignore[arg-type]
     except (ValueError, dns.exception.DNSException):
         raise
-    except Exception as error:  # what it stumbles over in such a text differs by its version
+    except Exception as error:  # which errors such a text causes differs by version
         raise ValueError(f"{type(error).__name__}: {error}") from None
 
 
@@ -69,7 +69,7 @@ def _names(text: str, count: int) -> bytes:
 
 
 def _with_ech(rdata: dns.rdata.Rdata, value: str) -> bytes:
-    """Return the RDATA of a service with this parameter in its place, whatever it holds."""
+    """Return the RDATA of a service with this parameter, whatever its value."""
     try:
         ech = base64.b64decode(value.strip('"'), validate=True)
     except binascii.Error as error:

@@ -1,10 +1,10 @@
-"""Looking into a cache on disk, beside whoever writes to it.
+"""Reading a cache on disk beside its writer.
 
-A read transaction keeps every page alive that it can see, so that the file grows as long as one
-lasts while others write. Each one here copies a batch and ends before anything is done with it.
+A read transaction keeps every page alive that it can see, so the file grows while one lasts and
+others write. Each one here copies a batch and ends before the batch is used.
 
-A damaged file may end the process by a signal: the commands look in a child of theirs. A file that
-is shorter than it says is not refused, since LMDB leaves whole ones like that.
+A damaged file may end the process by a signal, so the commands read in a child process. A file that
+is shorter than it states is not refused, because LMDB leaves intact ones like that.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from ..errors import REMEDY, FastdnsError
 from ..store.damage import DAMAGE
 
 BATCH = 256  # entries copied in one transaction: at most 16 MiB, commonly 100 KiB
-KEYS_AT_ONCE = 20_000  # when only keys are looked at
+KEYS_AT_ONCE = 20_000  # if only keys are read
 DATABASES = 2
 FORMAT = b"1"
 Pair = tuple[bytes, bytes]  # a key on disk and its value
@@ -33,27 +33,27 @@ _T = TypeVar("_T")
 
 
 class CacheAbsent(FastdnsError):
-    """There is no cache on disk where one was looked for."""
+    """The cache on disk does not exist."""
 
 
 class CacheUnreadable(FastdnsError):
-    """The cache on disk is there but cannot be read; the text says why."""
+    """The cache on disk exists but cannot be read; the text says why."""
 
 
 @attrs.frozen
 class Facts:
-    """What the environment says of itself."""
+    """The environment's own figures."""
 
     entries: int
-    live_octets: int  # of pages that hold something; the rest of the map is free
-    map_octets: int  # that it may have: cache.disk, as its writer has it
+    live_octets: int  # of pages in use; the rest of the map is free
+    map_octets: int  # the limit: cache.disk, as its writer has it
     file_octets: int
     written_octets: int  # to this cache since `written_since`
     written_since: float | None  # Unix seconds
 
 
 class Reader:
-    """A cache on disk, opened to be read. Creates nothing; a block closes it."""
+    """A cache on disk, opened for reading. Creates nothing; a block closes it."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -86,14 +86,14 @@ class Reader:
     def batches(self, prefix: bytes = b"", after: bytes | None = None) -> Iterator[list[Pair]]:
         """Yield all entries whose key on disk starts with prefix, in order, a batch at a time.
 
-        With `after`, only those behind that key. What is written meanwhile may be among them.
+        With `after`, only those after that key. Entries written meanwhile may be among them.
         """
         start = prefix if after is None else after + b"\0"
         while self._entries is not None:
             found = self._reading(partial(self._some_pairs, start))
             keys = [start[:-1], *(key for key, _ in found)]
             if any(key <= before for before, key in pairwise(keys)):
-                # Who went on from there might go round in a circle.
+                # A reader that continued there could run in a loop.
                 raise CacheUnreadable(
                     f"the disk cache {self.path} is damaged: keys out of order ({REMEDY})"
                 )
@@ -105,7 +105,7 @@ class Reader:
             start = batch[-1][0] + b"\0"
 
     def values(self, keys: Sequence[bytes]) -> Iterator[list[Pair]]:
-        """Yield the entries of these keys in their order; those that are gone are left out."""
+        """Yield the entries of these keys in their order; missing ones are left out."""
         for first in range(0, len(keys), BATCH):
             yield self._reading(partial(self._pairs_of, keys[first : first + BATCH]))
 
@@ -116,7 +116,7 @@ class Reader:
         return self._reading(lambda: _keys_of(self._env, self._entries, name, qtype))
 
     def facts(self) -> Facts:
-        """Return counts, sizes and what was written since when."""
+        """Return counts, sizes and the bytes written since when."""
         written = _written(self._about(b"written"))
         stat = self._reading(self._stat) if self._entries is not None else {}
         pages = sum(stat.get(f"{kind}_pages", 0) for kind in ("branch", "leaf", "overflow"))
@@ -140,7 +140,7 @@ class Reader:
             ) from None
         if empty:
             raise CacheAbsent(f"there is no disk cache at {self.path}")
-        # Without a lock file nobody has it open, and to make one is not ours.
+        # Without a lock file no process has it open, and we must not create one.
         has_lock = (self.path / "lock.mdb").exists()
         try:
             return lmdb.open(

@@ -1,7 +1,7 @@
 """The records of an answer as dig prints them.
 
-Addresses, which are most of what a cache holds, are spelled here; dnspython spells the rest, and is
-imported when the first of those comes.
+Addresses, which are most of a cache, are printed here; dnspython prints the others, and is imported
+for the first of them.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ SECTIONS = ("ANSWER", "AUTHORITY", "ADDITIONAL")
 
 _HEADER = 12
 _FIXED = struct.Struct("!HHIH")  # type, class, TTL, RDLENGTH
-_TTL_AT = 4  # where in that the TTL stands
+_TTL_AT = 4  # the position of the TTL in that
 _TO_QUESTION = b"\xc0\x0c"  # a compression pointer to the name of the question
-# Types whose RDATA is nothing but so many names; RFC 1035 lets them be compressed, so that the
-# octets alone mean nothing outside of their message.
+# Types whose RDATA is only names; RFC 1035 allows compressing them, so that the bytes have no
+# meaning outside of their message.
 NAMES = {TYPES["MINFO"]: 2, TYPES["TALINK"]: 2} | {
     TYPES[name]: 1 for name in ("MD", "MF", "MB", "MG", "MR")
 }
@@ -28,7 +28,7 @@ _ADDRESSES = {TYPES["A"]: (socket.AF_INET, 4), TYPES["AAAA"]: (socket.AF_INET6, 
 
 
 class Record(NamedTuple):
-    """One record: owner, type and class spelled, seconds left, RDATA as in a zone file."""
+    """One record: owner, type and class as text, remaining seconds, RDATA as in a zone file."""
 
     name: str
     type: str
@@ -41,9 +41,9 @@ class Record(NamedTuple):
 def read_records(
     message: bytes, ttl_offsets: Sequence[int], name: bytes, age: int
 ) -> Iterator[Record]:
-    """Yield the records of a message that is known to be well formed, TTLs lowered by the age.
+    """Yield the records of a well-formed message, TTLs reduced by the age.
 
-    `name` is that of the question, in wire form: owners that point to it are spelled like it.
+    `name` is that of the question, in wire form: owners that point to it are printed like it.
     """
     spelled = spell_name(name)
     start = _HEADER + len(name) + 4
@@ -63,7 +63,7 @@ def read_records(
 
 
 def relevant(records: Sequence[Record]) -> list[Record]:
-    """Return the answer section; of an answer without one, what it says instead: the SOA."""
+    """Return the answer section; of an answer without one, its SOA."""
     answers = [record for record in records if record.section == "ANSWER"]
     return answers or [record for record in records if record.section == "AUTHORITY"]
 
@@ -95,11 +95,11 @@ def _data(message: bytes, at: int, length: int, rtype: int, rclass: int) -> str:
         if rtype in NAMES:
             return _names(message, at, at + length, NAMES[rtype])
         read = dns.rdata.from_wire(*kind, message, at, length)
-        # Of a type that it does not know some versions print octets in groups.
+        # Some versions print the bytes of a type that they do not know in groups.
         text = "" if isinstance(read, dns.rdata.GenericRdata) else read.to_text()
     except (dns.exception.DNSException, ValueError, LookupError, struct.error):
         text = ""
-    # dnspython copies the octets of some types as they are, and whoever runs a zone chooses them.
+    # dnspython copies the bytes of some types unescaped, and a zone's owner chooses them.
     if not text or not (text.isascii() and text.isprintable()):
         return _opaque(message[at : at + length])
     return text.rstrip()
@@ -124,7 +124,7 @@ def _opaque(data: bytes) -> str:
 
 
 def import_all() -> None:
-    """Import now what spelling records may need: later we may no longer read where it lies."""
+    """Import now what printing records may need: later its files may not be readable."""
     import dns.name  # noqa: F401, PLC0415
     from dns.rdata import get_rdata_class  # noqa: PLC0415
     from dns.rdataclass import IN  # noqa: PLC0415

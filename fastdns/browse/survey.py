@@ -13,16 +13,16 @@ from ..counters import per_day
 from .items import Judge, Wanted, find
 from .reader import Facts, Reader
 
-# Upper ends, in seconds, of the classes into which TTLs that are left fall; the last has none.
+# Upper ends, in seconds, of the classes of remaining TTLs; the last has none.
 TTL_CLASSES = (60, 300, 900, 3600, 6 * 3600, 24 * 3600)
 
 
 @attrs.define
 class Survey:
-    """What there is, by what one asks of a cache."""
+    """The figures of a cache."""
 
     entries: int = 0
-    octets: int = 0  # of values; pages hold keys and gaps, too
+    octets: int = 0  # of values; pages also hold keys and gaps
     negative: int = 0
     damaged: int = 0
     hits: int = 0
@@ -33,7 +33,7 @@ class Survey:
 
 
 def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
-    """Look at every entry; `seen` hears how many were."""
+    """Read every entry; `seen` is called with their number."""
     sums = Survey()
     wanted = Wanted()
     for items in find(reader, wanted, judge):
@@ -57,7 +57,7 @@ def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
 
 
 def as_json(sums: Survey, facts: Facts, path: str) -> dict[str, Any]:
-    """Return everything by name: sizes in octets, times in seconds."""
+    """Return everything by name: sizes in bytes, times in seconds."""
     return {
         "path": path,
         "entries": sums.entries,

@@ -1,9 +1,9 @@
-"""What `unbound-control dump_cache` prints, as answers of ours.
+"""The output of `unbound-control dump_cache`, as our answers.
 
 A dump lists sets of records (`;rrset TTL …` and their lines), then messages: `msg NAME CLASS TYPE
-FLAGS QDCOUNT TTL SECURITY ANSWERS AUTHORITIES ADDITIONALS`, and below each the sets it consists of.
-TTLs are what was left of them when the dump was made. A message whose sets are not all there, that
-is bogus, or that may not be kept is left out, as unbound's own load_cache would.
+FLAGS QDCOUNT TTL SECURITY ANSWERS AUTHORITIES ADDITIONALS`, and after each the sets in it. TTLs are
+those remaining when the dump was made. A message is left out if its sets are incomplete, if it is
+bogus, or if it must not be cached, as in unbound's own load_cache.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ LAST_LINE = b"EOF"
 
 _MARKS = {FIRST_LINE, b"END_RRSET_CACHE", b"START_MSG_CACHE", b"END_MSG_CACHE", LAST_LINE}
 _BOGUS = 1
-_VALIDATED = {3, 5}  # insecure, secure: all that DNSSEC has to say is there
+_VALIDATED = {3, 5}  # insecure, secure: all DNSSEC data is there
 _SOA_OF_NEGATIVE = 4  # the flag of a set whose TTL is that of a negative answer (RFC 2308)
 _RECORDS_OF_DNSSEC = {
     dns.rdatatype.RRSIG,
@@ -57,7 +57,7 @@ class _Set:
 
 @attrs.define
 class _Message:
-    """One message: its question, what unbound says of it, and the sets it consists of."""
+    """One message: its question, unbound's data about it, and its sets."""
 
     number: int
     name: bytes
@@ -97,9 +97,9 @@ class _Message:
 def read_dump(
     lines: Iterable[tuple[int, bytes]], terms: Terms, dumped: Moment
 ) -> Iterator[Imported]:
-    """Yield what each message of a dump made at that moment comes to; bad lines stop nothing.
+    """Yield the result of each message of a dump made at that moment; bad lines do not stop it.
 
-    The last one tells when the dump ends early: it was cut, and nobody knows how much is missing.
+    The last one tells if the dump ends early: the missing part is unknown.
     """
     dump = _Dump(terms, dumped)
     number = 0
@@ -145,7 +145,7 @@ class _Dump:
             self._take_record(number, line)
 
     def end(self) -> Iterator[Imported]:
-        """Yield what the message comes to that was being read."""
+        """Yield the result of the message that was being read."""
         message, self._message = self._message, None
         if message is None:
             return
@@ -157,12 +157,12 @@ class _Dump:
             yield Imported(message.number, problem=str(error) or type(error).__name__)
 
     def _take_record(self, number: int, line: bytes) -> None:
-        """Put a record, or a signature of the records before it, into the set of its name.
+        """Add a record, or the signature of the records before it, to the set of its name.
 
-        By what it says itself: unbound cuts long lines short, with the end of the line.
+        By the record's own text: unbound truncates long lines, including the end of the line.
         """
         words = line.split(None, 4)
-        if len(words) < 4:  # RDATA may have no octets, and then no text
+        if len(words) < 4:  # RDATA may be empty, and then has no text
             raise ValueError("is not a record")
         name = (words[0].lower(), words[2], words[3])
         signs = self._set is not None and words[3] == b"RRSIG" and name[:2] == self._set.name[:2]
@@ -180,7 +180,7 @@ class _Dump:
         self._message.sets.append(((words[0].lower(), words[1], words[2]), _integer(words[3])))
 
     def _answers(self, message: _Message) -> Iterator[Imported]:
-        """Yield the answer for clients without DNSSEC and, where it is whole, for others."""
+        """Yield the answer for clients without DNSSEC and, if it is complete, for others."""
         if message.security == _BOGUS or not message.is_complete or message.ttl <= 0:
             raise _LeftOut
         name, qclass, qtype = _question(message)
@@ -219,7 +219,7 @@ class _Dump:
         ]
 
     def _records(self, name: _SetName, flags: int) -> list[dns.rrset.RRset]:
-        """Return a set; of several with one name, that of negative answers has the smaller TTL."""
+        """Return a set; of several with one name, that of a negative answer has the smaller TTL."""
         found = self._sets.get(name)
         if not found:
             raise _LeftOut
@@ -228,7 +228,7 @@ class _Dump:
 
 
 class _LeftOut(Exception):
-    """A message that is well formed but of no use."""
+    """A message that is well formed but useless."""
 
 
 def _question(message: _Message) -> tuple[bytes, Any, Any]:
@@ -243,7 +243,7 @@ def _question(message: _Message) -> tuple[bytes, Any, Any]:
 
 
 def _parse_set(lines: _Set) -> list[dns.rrset.RRset]:
-    """Return the records of a set and, as another one, their signatures."""
+    """Return the records of a set and, as another set, their signatures."""
     parsed: dict[int, dns.rrset.RRset] = {}
     for number, line in lines.lines:
         try:
@@ -264,7 +264,7 @@ def _parse_set(lines: _Set) -> list[dns.rrset.RRset]:
 def _of_dnssec_or_not(
     sections: list[list[dns.rrset.RRset]], key: Key
 ) -> list[list[dns.rrset.RRset]]:
-    """Return the sections, without records of DNSSEC for who does not know it (RFC 3225)."""
+    """Return the sections, without DNSSEC records for clients that do not know them (RFC 3225)."""
     if key.do:
         return sections
     return [

@@ -1,4 +1,4 @@
-"""Reading everything there is, and saying what is not as it should be."""
+"""Reads all entries and reports the damaged ones."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from .reader import Reader
 
 
 def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[str]:
-    """Yield a line for each damaged entry; `seen` hears how far it has come."""
+    """Yield a line for each damaged entry; `seen` is called with the progress."""
     reading = Reading()
     previous = b""
     count = 0
@@ -26,7 +26,7 @@ def find_damage(reader: Reader, seen: Callable[[str, int], None]) -> Iterator[st
                 yield f"{_spelled(disk_key)}: {fault}"
         seen(_spelled(previous), len(batch))
     expected = reader.facts().entries
-    # Others may write while we read: only a gap that writing cannot explain is told.
+    # Others may write meanwhile: only a gap is reported that writing cannot explain.
     if count < expected // 2:
         yield f"only {count} of {expected} entries can be reached"
 

@@ -1,4 +1,4 @@
-"""The command fastdns. A file a command, imported when it is asked for: `serve` loads no rich."""
+"""The command fastdns. Each command has a file, imported on demand: `serve` loads no rich."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = {
 }
 
 
-# Words of unbound-control for what `fastdns cache` does.
+# Words of unbound-control for commands of `fastdns cache`.
 UNBOUND_CONTROL = {
     word: ("cache", word)
     for word in (
@@ -33,7 +33,7 @@ UNBOUND_CONTROL = {
         *("dump_cache", "load_cache", "dump_requestlist"),
     )
 }
-# Commands of `fastdns cache` that may be typed without it.
+# Commands of `fastdns cache` that are accepted without "cache".
 OF_CACHE = ("ls", "get", "rm", "refresh", "verify", "export", "import", "dump", "load")
 HINTS = {word: f"it is a cache command: fastdns cache {word}" for word in OF_CACHE} | {
     "flush": "to remove one name: fastdns cache rm NAME; "
@@ -61,7 +61,7 @@ class _Commands(LazyGroup):
     hints = HINTS
 
 
-# Without a command it is bad use, whatever click's version makes of that.
+# Without a command it is bad use, in any version of click.
 @click.group(
     cls=_Commands,
     no_args_is_help=False,
@@ -73,16 +73,16 @@ def _fastdns() -> None:
 
 
 def main() -> int:
-    """Run the command line; return 2 for bad use or configuration, 1 for what failed, else 0.
+    """Run the command line; return 2 for bad use or configuration, 1 for a failure, else 0.
 
-    A reader that leaves early (`| head -1`) is click's to notice: the end is silent, status 1.
+    click handles a reader that leaves early (`| head -1`): a silent end, status 1.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a locale may lack a character: "µs"
     try:
         status = _fastdns.main(prog_name="fastdns", standalone_mode=False)
-    except click.Abort:  # what click makes of Ctrl-C
+    except click.Abort:  # click's status after Ctrl-C
         return 130
     except click.ClickException as error:
         error.show()

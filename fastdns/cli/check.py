@@ -1,4 +1,4 @@
-"""`fastdns check`: is this configuration valid, and what does it come to?"""
+"""`fastdns check`: is this configuration valid, and what is the result?"""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""rich for commands that look as the owner of state_dir: nothing of it is left to be imported.
+"""rich for commands that switch to the owner of state_dir: everything is imported before.
 
-Who has given up root may not be able to read where rich lies.
+A process that has dropped root may not be able to read the files of rich.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from rich.cells import cell_len
 from rich.console import Console
 
-cell_len("…")  # has the widths of characters imported, which are when the first unusual one is met
+cell_len("…")  # imports the widths of characters, which rich loads for the first unusual one
 
 
 def plain_console(*, screen: bool = False) -> Console:
-    """Return a console for plain text: markup and emoji would be imported when they are met.
+    """Return a console for plain text: markup and emoji would be imported when used.
 
     A screen is a terminal, whatever rich makes of the environment.
     """

@@ -1,4 +1,4 @@
-"""`fastdns demo`: what a cache is worth, shown in seconds, without network, root or traces."""
+"""`fastdns demo`: shows in seconds what a cache gains, without network or root, and cleans up."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class Latency:
 
     @classmethod
     def of(cls, seconds: Sequence[float]) -> Latency:
-        """Sum up the times of one pass."""
+        """Summarize the times of one pass."""
         in_order = sorted(seconds)
         return cls(
             median_ms=round(statistics.median(in_order) * 1e3, 3),
@@ -57,7 +57,7 @@ class Latency:
 
 @attrs.frozen
 class Outcome:
-    """All that the demo has to tell."""
+    """The results of the demo."""
 
     names: int
     delay_ms: int
@@ -71,10 +71,10 @@ class Outcome:
 
 @contextlib.contextmanager
 def running(command: Sequence[str], log: Path) -> Iterator[int]:
-    """Run one of the demo's servers as long as the block lasts; gives the port it is ready on."""
+    """Run one of the demo's servers while the block lasts; yields its port."""
     with (
         log.open("wb") as errors,
-        # A session of its own: Ctrl-C reaches only the demo, which then ends the servers in order.
+        # In a separate session: Ctrl-C reaches only the demo, which then ends the servers in order.
         subprocess.Popen(
             [sys.executable, "-m", *command],
             env=environment(),
@@ -95,7 +95,7 @@ def running(command: Sequence[str], log: Path) -> Iterator[int]:
 
 
 def environment() -> dict[str, str]:
-    """Have the servers import this very fastdns, whatever lies in the current directory."""
+    """Make the servers import this same fastdns, whatever is in the current directory."""
     path = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
     return os.environ | {"PYTHONSAFEPATH": "1", "PYTHONPATH": os.pathsep.join(filter(None, path))}
 
@@ -132,7 +132,7 @@ def ask_all(port: int, queries: Sequence[bytes], progress: Progress, title: str)
 
 
 def ask(client: socket.socket, query: bytes) -> float:
-    """Return the seconds until the answer to this query came, which has to be a good one."""
+    """Return the seconds until the answer to this query came, which must be a good one."""
     start = time.perf_counter()
     try:
         client.send(query)
@@ -151,7 +151,7 @@ def ask(client: socket.socket, query: bytes) -> float:
 def measure(names: int, delay_ms: int) -> Outcome:
     """Start both servers, ask every name twice, and leave nothing behind."""
     queries = [DNSRecord.question(f"host-{number}.{ZONE}").pack() for number in range(names)]
-    # Drawn between two queries, never by a thread beside them: that would be in the figures.
+    # Drawn between two queries, never by a thread beside them: that would distort the figures.
     progress = Progress(
         console=Console(stderr=True),
         transient=True,
@@ -160,9 +160,9 @@ def measure(names: int, delay_ms: int) -> Outcome:
     )
     with contextlib.ExitStack() as stack:
         place = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastdns-demo-")))
-        # Started by root, the daemon gives up root, and has to find its directory all the same.
+        # Started by root, the daemon drops root, and must still find its directory.
         place.chmod(0o711)
-        empty = place / "fastdns.toml"  # else the machine's own configuration would count
+        empty = place / "fastdns.toml"  # else it would use the machine's own configuration
         empty.touch()
         state = place / "state"
         upstream_port = stack.enter_context(
@@ -216,7 +216,7 @@ def show(outcome: Outcome) -> None:
 
 
 def end(signum: int, _frame: FrameType | None) -> NoReturn:
-    """Leave by an exception, so that everything is cleaned up on the way."""
+    """Exit by an exception, so that everything is cleaned up."""
     raise SystemExit(128 + signum)
 
 
@@ -245,7 +245,7 @@ def demo(names: int, delay: int, as_json: bool) -> None:
     signal.signal(signal.SIGTERM, end)
     try:
         outcome = measure(names, delay)
-    except OSError as error:  # no room for temporary files, no process to be had
+    except OSError as error:  # no room for temporary files, or no more processes
         raise FastdnsError(f"the demo did not start: {error}") from None
     if as_json:
         emit(json.dumps(attrs.asdict(outcome)) + "\n")

@@ -1,4 +1,4 @@
-"""The demo's authoritative server: a process of its own, so that its work is not in the figures.
+"""The demo's authoritative server: a separate process, so that its work is not in the figures.
 
 Run by `fastdns demo` as `python -m fastdns.cli.demo_server SECONDS`.
 """
@@ -17,7 +17,7 @@ TTL = 3600
 
 
 def answer_to(query: bytes) -> bytes | None:
-    """Return the answer to a query, None to what is no query."""
+    """Return the answer to a query, None if it is not a query."""
     try:
         question = DNSRecord.parse(query)
     except DNSError:
@@ -29,7 +29,7 @@ def answer_to(query: bytes) -> bytes | None:
     if not name.matchSuffix(ZONE):
         reply.header.rcode = RCODE.REFUSED
     elif question.q.qtype == QTYPE.A:
-        # 192.0.2.0/24 is the documentation's own network, RFC 5737: it is nobody's.
+        # 192.0.2.0/24 is for documentation (RFC 5737), so it belongs to no one.
         host = zlib.crc32(str(name).lower().encode()) % 254 + 1
         reply.add_answer(RR(name, QTYPE.A, ttl=TTL, rdata=A(f"192.0.2.{host}")))
     packed: bytes = reply.pack()
@@ -37,7 +37,7 @@ def answer_to(query: bytes) -> bytes | None:
 
 
 class Authority(asyncio.DatagramProtocol):
-    """Answers each query after the same delay, as a server some way off would."""
+    """Answers each query after the same delay, like a distant server."""
 
     def __init__(self, delay: float) -> None:
         self.delay = delay

@@ -1,4 +1,4 @@
-"""`fastdns doctor`: what keeps this machine from being served, and what can be done about it."""
+"""`fastdns doctor`: finds what keeps fastdns from serving this machine, and fixes it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from .wrapping import wrapped
 
 COLOURS = {"ok": "green", "hint": "yellow", "wrong": "red"}
 INDENT = 7  # columns of a state and what follows it
-ROUNDS = 3  # of repairs: one may bring to light what the next one is for
+ROUNDS = 3  # of repairs: one may reveal what the next one is for
 
 
 @click.command()
@@ -121,7 +121,7 @@ def _spell(finding: Finding) -> str:
 
 
 def _repair(record: Record, path: Path | None, state: str | None, *, yes: bool) -> None:
-    """Apply remedies until there is none that was not tried."""
+    """Apply remedies until all were tried."""
     tried: set[str] = set()
     for _ in range(ROUNDS):
         found = [one for one in examine(admit(path, state)) if one.remedy is not None]
@@ -154,9 +154,9 @@ def _agreed(what: str, *, yes: bool) -> bool:
 
 
 def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool:
-    """Have this machine ask fastdns, if that is wanted; return whether all went as wanted.
+    """Point this machine's resolver at fastdns, if asked to; return whether all went well.
 
-    Nobody has asked for it who says only --fix --yes.
+    --fix --yes alone does not ask for it.
     """
     config = patient.judged
     if config is None or resolver.is_pointed(config):

@@ -31,7 +31,7 @@ def in_rate(events: float) -> str:
 
 
 def in_share(part: float, whole: float) -> str:
-    """A part of a whole: "99.5 %", "<0.1 %"; "-" when there is no whole."""
+    """A fraction: "99.5 %", "<0.1 %"; "-" if there is no whole."""
     if whole <= 0:
         return "-"
     return "<0.1 %" if 0 < part / whole < 0.0005 else f"{100 * part / whole:.1f} %"
@@ -68,13 +68,13 @@ def in_date(at: float, now: float) -> str:
     """A moment of the wall clock, in this machine's time: "2026-11-28 14:36:25 (12 min ago)"."""
     try:
         date = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
-    except (OverflowError, ValueError, OSError):  # a clock that was set to nonsense
+    except (OverflowError, ValueError, OSError):  # a clock with an impossible time
         return "unknown"
     return f"{date} ({in_days(now - at)} ago)" if at <= now else date
 
 
 def is_well(upstream: UpstreamState) -> bool:
-    """Whether it answers, as far as is known, and not with errors alone."""
+    """Whether it answers, as far as known, and not only with errors."""
     return upstream.alive and not upstream.rcode and not is_silent(upstream)
 
 

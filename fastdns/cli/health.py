@@ -1,4 +1,4 @@
-"""How the running daemon is: a sentence that says it all, and what is wrong, a line each."""
+"""The health of the running daemon: a summary line, and a line for each problem."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from ..counters import KEEPER_SLOT, Pages, Silent, quantile
 from .figures import in_a_word, in_number, in_time, is_silent, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
-SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they show life every second, or every two
+SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they report every second, or every two
 TROUBLE = tuple((name, meaning) for name, group, meaning in COUNTERS if group == "trouble")
 
 
 def summary(pages: Pages, totals: Mapping[str, int]) -> str:
-    """Say it in one line: "2,857 queries, 82 % from the cache, p50 12 µs, 1 upstream alive …"."""
+    """Return the summary: "2,857 queries, 82 % from the cache, p50 12 µs, 1 upstream alive …"."""
     parts = [
         in_number(totals["queries_udp_total"] + totals["queries_tcp_total"], "query", "queries")
     ]
@@ -35,7 +35,7 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
         state = "answers well" if any(one.rcode for one in upstreams) else "alive"
         parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} {state}")
     wrong = sum(1 for _ in warnings(pages, totals))
-    told = len(upstreams) - alive  # a warning each
+    told = len(upstreams) - alive  # a warning for each
     if not wrong:
         parts.append("nothing wrong")
     elif wrong > told:
@@ -44,7 +44,7 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
 
 
 def warnings(pages: Pages, totals: Mapping[str, int]) -> Iterator[str]:
-    """Yield what is wrong now, and then what has gone wrong since the start."""
+    """Yield the current problems, and then those since the start."""
     for silent in pages.silent(time.monotonic()):
         if silent.seconds > SILENT_SECONDS[silent.name]:
             yield _hangs(silent)

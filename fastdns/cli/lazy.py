@@ -13,11 +13,11 @@ from ..config.text import nearest
 
 
 class LazyGroup(click.Group):
-    """Commands by name: each stands in the module of its name, under its name."""
+    """Commands by name: each is in the module of its name, under its name."""
 
     package: str
     summaries: Mapping[str, str]
-    # Words that users of other resolvers type: what they stand for, or what to type in their place.
+    # Words of other resolvers' users: the command that they mean, or what to type instead.
     aliases: Mapping[str, tuple[str, ...]] = {}
     hints: Mapping[str, str] = {}
 
@@ -42,7 +42,7 @@ class LazyGroup(click.Group):
         return super().resolve_command(ctx, [*self.aliases.get(args[0], args[:1]), *args[1:]])
 
     def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
-        found = [  # from the list, too: who waits has pressed a key
+        found = [  # from the list as well: the user waits after a key press
             CompletionItem(name, help=summary)
             for name, summary in self.summaries.items()
             if name.startswith(incomplete)

@@ -12,7 +12,7 @@ Completion = Callable[[click.Context, click.Parameter, str], list[CompletionItem
 
 
 def of_kind(kind: str) -> Completion:
-    """Return what has a shell complete names of files ("file") or of directories ("dir")."""
+    """Return the kind of names that a shell completes: files ("file") or directories ("dir")."""
     return lambda ctx, param, incomplete: [CompletionItem(incomplete, type=kind)]
 
 
@@ -21,7 +21,7 @@ config_file = click.option(
     "--config",
     "path",
     metavar="FILE",
-    type=click.Path(readable=False, path_type=Path),  # `load` says it better
+    type=click.Path(readable=False, path_type=Path),  # `load` has a better message
     help="Configuration file (default: /etc/fastdns/fastdns.toml, if it exists).",
 )
 listen = click.option(

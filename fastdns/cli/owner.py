@@ -1,4 +1,4 @@
-"""Commands of root's that look at a daemon's files do so as the daemon's user."""
+"""Root's commands read a daemon's files as the daemon's user."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from .output import warn
 def become_owner(directory: Path) -> None:
     """As root, become the owner of the directory for the rest of the process.
 
-    Nothing happens when that is root, when there is no directory, or to another user. So nothing
-    that the daemon cannot read and write itself comes out of its files, or into them. A root that
-    may not, in a container, goes on as root after a warning.
+    Nothing happens if that is root, if there is no directory, or for another user. So data that the
+    daemon cannot read and write itself neither comes out of its files nor into them. A root that
+    cannot, in a container, stays root and prints a warning.
     """
     owner = accounts.owner(directory) if os.geteuid() == 0 else None
     if owner is None:

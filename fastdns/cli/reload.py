@@ -72,9 +72,9 @@ def reload(path: Path | None, state: str | None) -> int:
 
 
 def _places(path: Path | None, state: str | None) -> Places:
-    """Return where the daemon is that is meant; ConfigErrors: all that is wrong, and none runs.
+    """Return the directories of the daemon; ConfigErrors: the file is wrong, and no daemon runs.
 
-    The daemon is told of a wrong configuration as well: it logs why it does not use it.
+    The daemon is also told of a wrong configuration: it logs why it does not use it.
     """
     try:
         return load_places(path, state=state)
@@ -98,7 +98,7 @@ def _running(path: Path | None, state: str | None) -> Places | None:
 
 @contextmanager
 def _told_to_wait(pid: int) -> Iterator[None]:
-    """Say after a while that the daemon takes its time, or hangs."""
+    """Report after a while that the daemon is slow, or hangs."""
     said = Timer(
         SILENCE_SECONDS, warn, [f"the daemon (pid {pid}) has not answered yet; it may hang"]
     )

@@ -1,4 +1,4 @@
-"""The pages of the daemon that runs, for the commands that only look."""
+"""The pages of the running daemon, for the commands that only read."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ PAUSE_SECONDS = 0.005
 
 
 class NotRunning(FastdnsError):
-    """There is no daemon."""
+    """No daemon runs."""
 
 
 def pages_of_running(places: Places) -> Pages:
-    """Return the pages of the daemon of these places; NotRunning, or FastdnsError: not readable."""
+    """Return the pages of this daemon; NotRunning, or FastdnsError: not readable."""
     pid = holder(places.lock)
     if pid is None:
         raise NotRunning(f"no daemon runs with state_dir {places.state_dir} {which_one(places)}")
@@ -51,14 +51,14 @@ def pages_of_running(places: Places) -> Pages:
 
 
 def newest_pages(places: Places) -> Pages:
-    """Return the same, as they are now, of one moment: figures in them agree with each other."""
+    """Return the current pages as of one moment: their figures agree with each other."""
     pages = pages_of_running(places)
     await_newest(pages, places)
     return pages.at_one_moment()
 
 
 def told_by_supervisor(places: Places) -> tuple[dict[str, Any], str]:
-    """Return what the supervisor says of itself, and what is wrong; nothing when it is silent."""
+    """Return the supervisor's own data, and the problems; nothing if it does not answer."""
     try:
         [(word, text)] = ask(places.supervisor, "status", ANSWER_SECONDS)
         told: dict[str, Any] = json.loads(text) if word == OK else {}
@@ -69,9 +69,10 @@ def told_by_supervisor(places: Places) -> tuple[dict[str, Any], str]:
 
 
 def await_newest(pages: Pages, places: Places) -> None:
-    """Have workers show their upstreams as they are now, and wait a moment for that.
+    """Make workers publish the state of their upstreams now, and wait a moment for that.
 
-    They do so about once a second; who hangs, or may not be asked, is not waited for long.
+    They do so about once a second anyway; a worker that hangs, or may not be asked, is not waited
+    for long.
     """
     begun = time.monotonic()
     if not keeper_requests.wake_workers(places.keeper, SHOW_SECONDS):

@@ -1,4 +1,4 @@
-"""`fastdns serve`: the daemon, in the foreground; started in the usual way, server.command is."""
+"""`fastdns serve`: the daemon, in the foreground; usually server.command starts it."""
 
 from __future__ import annotations
 

@@ -29,7 +29,7 @@ from .wrapping import wrapped
 GROUPS = ("asked", "answered", "memory", "disk", "upstreams", "trouble")
 FIGURES = 9  # characters of a column of counts
 MEANINGS = max(len(meaning) for *_, meaning in COUNTERS)
-# What is not in memory, not on disk and not from an upstream, in words.
+# Names for answers that are not from memory, disk or an upstream.
 TIERS = {
     "none": "no upstream answered",
     "access": "client not allowed",
@@ -71,12 +71,12 @@ def stats(path: Path | None, state: str | None, every: bool, as_json: bool) -> N
 
 
 def _written(pages: Pages, totals: dict[str, int]) -> dict[str, float | None]:
-    """What a day at the rate since the start writes to disk, by metric name; None: not known."""
+    """The bytes that a day at the rate since the start writes, by metric name; None: unknown."""
     return {A_DAY: per_day(totals["disk_written_bytes_total"], time.time() - pages.started_at)}
 
 
 def _latency(pages: Pages) -> dict[str, float | None]:
-    """How many answers were timed and how long they took, by metric name; None: nothing known."""
+    """The number and the durations of timed answers, by metric name; None: unknown."""
     figures: dict[str, float | None] = {}
     for kind, buckets in zip(("hits", "misses"), pages.latency(), strict=True):
         figures[f"latency_{kind}_count"] = sum(buckets)
@@ -88,7 +88,7 @@ def _latency(pages: Pages) -> dict[str, float | None]:
 
 
 def _outcomes(pages: Pages) -> list[dict[str, str | int]]:
-    """How many queries ended how; the tier is who has answered, or has sent the client away."""
+    """The number of queries by outcome; the tier is the source, or has refused the client."""
     return [
         {"transport": transport, "tier": tier, "rcode": rcode, "queries_total": count}
         for (transport, tier, rcode), count in pages.outcomes().items()
@@ -128,7 +128,7 @@ def _lines(pages: Pages, totals: dict[str, int]) -> list[tuple[str, str]]:
 
 
 def _plain(value: str | float | None) -> str:
-    """A number that scripts can read; NaN for an unknown one, as Prometheus writes it."""
+    """A number for scripts; NaN for an unknown one, as Prometheus writes it."""
     if value is None:
         return "NaN"
     return f"{value:.9f}" if isinstance(value, float) else f"{value:d}"
@@ -151,7 +151,7 @@ def _print_tables(pages: Pages, totals: dict[str, int], *, every: bool) -> None:
 
 
 def _counters(totals: dict[str, int], *, every: bool) -> Iterator[Table]:
-    """Yield a table for each group in which something was counted."""
+    """Yield a table for each group with a counter that is not 0."""
     groups: dict[str, list[tuple[str, str]]] = {}
     for name, group, meaning in COUNTERS:
         if totals[name] or every:
@@ -180,7 +180,7 @@ def _latency_table(pages: Pages) -> Table:
 
 
 def _tiers_table(pages: Pages) -> Table:
-    """Where the answers came from; every query is counted once."""
+    """The sources of answers; every query counts once."""
     tiers: Counter[str] = Counter()
     for (_, tier, _), count in pages.outcomes().items():
         tiers[tier] += count

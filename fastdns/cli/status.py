@@ -1,4 +1,4 @@
-"""`fastdns status`: how the running daemon is, on one screen."""
+"""`fastdns status`: the state of the running daemon on one screen."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fastdns top`: what the daemon does, drawn anew each second, from its pages and its keeper."""
+"""`fastdns top`: the daemon live, drawn each second, from its pages and its keeper."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ from .running import NotRunning, await_newest, pages_of_running, told_by_supervi
 from .top_picture import Block, Busiest, History, Picture, Reading, UpstreamRates, picture
 from .top_screen import Screen, Wake
 
-BUSIEST = 50  # so many are asked for: a name counts once for each kind of client that asks it
+BUSIEST = 50  # names asked for: a name counts once for each kind of client that asks it
 KEEPER_SECONDS = 0.1
-RESTART_SECONDS = 3.0  # in which a daemon that has ended may come back
+RESTART_SECONDS = 3.0  # in which an ended daemon may come back
 RESTART_LOOK_SECONDS = 0.1
 CLASS_IN = 1
 NO_TERMINAL = ("", "dumb", "unknown")
@@ -74,10 +74,10 @@ def top(path: Path | None, state: str | None, interval: float) -> int:
 
 
 class Watch:
-    """Looks at a daemon again and again, and bears with it while it is started anew."""
+    """Looks at a daemon repeatedly, and waits while it restarts."""
 
     def __init__(self, places: Places, *, is_exact: bool = False) -> None:
-        """`is_exact`: upstreams as well show what happened between two looks, and no earlier."""
+        """`is_exact`: upstreams also show only what happened between two looks."""
         self._places = places
         self._is_exact = is_exact
         self._last: Reading | None = None
@@ -94,7 +94,7 @@ class Watch:
         return self._gone_at is not None
 
     def look(self) -> Picture:
-        """Return what happened since the last look; FastdnsError: there is no daemon any more."""
+        """Return what happened since the last look; FastdnsError: the daemon has ended."""
         at = time.monotonic()
         try:
             pages = pages_of_running(self._places)
@@ -137,7 +137,7 @@ class Watch:
 
 
 def _show(watch: Watch, interval: float) -> int:
-    shown = watch.look()  # before the terminal is ours: it may be that there is nothing to show
+    shown = watch.look()  # before we use the terminal: there may be nothing to show
     try:
         with Screen() as screen:
             due = time.monotonic()
@@ -151,13 +151,13 @@ def _show(watch: Watch, interval: float) -> int:
                     return screen.status
                 shown = watch.look()
     except OSError as error:  # the terminal has gone, perhaps before its signal came
-        # What is still buffered must not fail once more at exit.
+        # The buffered rest must not fail again at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise FastdnsError(f"cannot draw on the terminal: {error.strerror}") from None
 
 
 def _busiest(places: Places) -> Busiest:
-    """Ask the keeper, which knows; it may hang, or be about to be replaced."""
+    """Ask the keeper; it may hang, or be about to be replaced."""
     rates: defaultdict[tuple[str, str], float] = defaultdict(float)
     try:
         for key, rate in keeper_requests.busiest(places.keeper, BUSIEST, KEEPER_SECONDS):

@@ -1,4 +1,4 @@
-"""What `fastdns top` shows: what happened between two readings of the pages, as small tables."""
+"""The content of `fastdns top`: what happened between two readings, as small tables."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from .figures import (
 from .health import CACHE
 
 RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")
-SECONDS_MIN = 0.001  # a time of no length: the clock was set, or the daemon has just started
-SILENT_SECONDS = 3.0  # who has shown nothing for so long is stopped, or has no upstreams
+SECONDS_MIN = 0.001  # an interval of 0: the clock was set, or the daemon has just started
+SILENT_SECONDS = (
+    3.0  # a process that has published nothing for so long is stopped, or has no upstreams
+)
 HISTORY = 50  # intervals
 BARS = " ▁▂▃▄▅▆▇█"
 SERVFAIL_ALARMING = 0.05  # of all responses
 FRACTION = re.compile(r"\d+\.\d")  # of a rate, which has no unit
-RCODES_ALWAYS = 3  # so many of these are shown even if there has been none
+RCODES_ALWAYS = 3  # rows that are shown even if they are 0
 
 
 @attrs.frozen
@@ -43,7 +45,7 @@ class Reading:
     pid: int
     started_at: float
     up: float  # seconds since its start
-    at: float  # by a clock that nobody sets
+    at: float  # by a clock that cannot be set
     totals: dict[str, int]
     hits: list[int]
     misses: list[int]
@@ -55,7 +57,9 @@ class Reading:
     def of(
         cls, pages: Pages, now: float, at: float, limits: dict[str, int] | None = None
     ) -> Reading:
-        """Take one: it is `now` by the clock of daemon's start, `at` by the one for differences."""
+        """Take one at `now` by the clock of the daemon's start, and `at` by the one for
+        differences.
+        """
         hits, misses = pages.latency()
         up = max(now - pages.started_at, 0.0)
         upstreams, tables = pages.upstreams(), pages.upstream_tables()
@@ -66,13 +70,13 @@ class Reading:
         )
 
     def follows(self, other: Reading) -> bool:
-        """Return True when both are of the same daemon."""
+        """Return True if both are of the same daemon."""
         return (self.pid, self.started_at) == (other.pid, other.started_at)
 
 
 @attrs.frozen
 class Busiest:
-    """The names asked most, with type and answers a second; or why there are none."""
+    """The names asked most, with type and answers per second; or why there are none."""
 
     names: list[tuple[str, str, float]] = attrs.field(factory=list)
     problem: str = ""
@@ -80,17 +84,17 @@ class Busiest:
 
 @attrs.frozen
 class Block:
-    """A small table. The first heading is its title; a note stands below the rows."""
+    """A small table. The first heading is its title; a note follows the rows."""
 
     headings: tuple[str, ...]
     rows: Sequence[tuple[str, ...]]
     note: str = ""
-    words: int = 1  # so many columns, from the left, hold words; the others hold figures
+    words: int = 1  # so many columns, from the left, are words; the others are figures
     alarming: frozenset[int] = frozenset()  # numbers of rows
 
     @property
     def aligned(self) -> list[tuple[str, ...]]:
-        """The rows; where some rates of a column have a fraction, all have its room."""
+        """The rows; if some rates of a column have a fraction, all get its width."""
         columns = list(zip(*self.rows, strict=True))
         for number, column in enumerate(columns[self.words :], self.words):
             if any(map(FRACTION.fullmatch, column)):
@@ -104,7 +108,7 @@ class Block:
         return 1 + len(self.rows) + bool(self.note)
 
     def first_rows(self, height: int) -> Block:
-        """Leave out the last rows, so that it is no higher than that."""
+        """Leave out the last rows, so that it fits that height."""
         return attrs.evolve(self, rows=self.rows[: max(height - 1 - bool(self.note), 0)])
 
     def first_columns(self, count: int) -> Block:
@@ -115,7 +119,7 @@ class Block:
 
 @attrs.frozen
 class Picture:
-    """What there is to see."""
+    """The tables and lines to show."""
 
     about: str
     details: str
@@ -128,7 +132,7 @@ class Picture:
 
     @property
     def blocks(self) -> list[Block]:
-        """All of them, in the order of their worth."""
+        """All of them, the most useful first."""
         return [*self.left, *self.right, self.upstreams, self.busiest]
 
 
@@ -155,7 +159,7 @@ def picture(
 
 
 class History:
-    """Queries a second in the last intervals, as a row of bars."""
+    """Queries per second in the last intervals, as a row of bars."""
 
     def __init__(self) -> None:
         self._rates: deque[float] = deque(maxlen=HISTORY)
@@ -172,7 +176,7 @@ class History:
         return f"{bars:>{HISTORY}}  at most {in_rate(most)} queries/s"
 
     def add(self, rate: float) -> None:
-        """Take note of another interval."""
+        """Add another interval."""
         self._rates.append(rate)
 
 
@@ -190,15 +194,15 @@ class _Change:
         }
 
     def rate(self, name: str) -> float:
-        """Events of a counter a second."""
+        """Events of a counter per second."""
         return max(self.after.totals[name] - self._totals[name], 0) / self.seconds
 
 
 class UpstreamRates:
-    """Queries to each upstream a second.
+    """Queries to each upstream per second.
 
-    Processes show their counts about once a second, at moments of their own: between two readings
-    they may have done so twice or not at all.
+    Processes publish their counts about once a second, each at its own moments: between two
+    readings they may have done so twice or not at all.
     """
 
     def __init__(self) -> None:
@@ -255,7 +259,7 @@ def _traffic(change: _Change) -> Block:
 
 
 def _tiers(change: _Change) -> Block:
-    """Where the answers came from. What no tier had was for an upstream."""
+    """The sources of answers. Queries without a tier went to an upstream."""
     tiers = {
         "memory": change.rate("cache_hits_total"),
         "disk": change.rate("disk_hits_total"),
@@ -304,7 +308,7 @@ def _responses(change: _Change) -> Block:
 
 
 def _upstreams(after: Reading, rates: dict[str, float]) -> Block:
-    """The dead ones first: they are what somebody looks for, and the last rows may find no room."""
+    """The dead ones first: they matter most, and the last rows may not fit."""
     upstreams = sorted(after.upstreams, key=is_well)
     bad = frozenset(number for number, one in enumerate(upstreams) if not is_well(one))
     rows = [

@@ -1,4 +1,4 @@
-"""The terminal while `fastdns top` has it: what is drawn, keys and signals, and the way back."""
+"""The terminal during `fastdns top`: drawing, keys and signals, and restoring it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from rich.text import Text
 from .console import plain_console
 from .top_picture import Block, Picture
 
-WIDEST = 100  # of the tables: on more, words and figures stand too far apart
+WIDEST = 100  # of the tables: on a wider screen, words and figures are too far apart
 HISTORY_HEIGHT = 32  # of a terminal that has room for the history
 AIRY_HEIGHT = 28  # from this on there is room for an empty line
 HISTORY_WIDTH = 78
@@ -41,18 +41,18 @@ class Wake(Enum):
     """Why a wait has ended."""
 
     TIME = auto()
-    CHANGED = auto()  # what is on the screen is not what was drawn
+    CHANGED = auto()  # the screen does not show what was drawn
     LEAVE = auto()
 
 
 class Screen:
-    """All of the terminal, in a `with` block: whatever ends that, the terminal is as it was before.
+    """The whole terminal, in a `with` block: in any case it is restored at the end.
 
-    While the process is stopped by Ctrl-Z the terminal is the shell's, too.
+    While the process is stopped by Ctrl-Z the shell has the terminal.
     """
 
     def __init__(self) -> None:
-        self.status = 0  # of the process, once it is to leave
+        self.status = 0  # of the process, once it must exit
         self._live = Live(
             console=plain_console(screen=True),
             screen=True,
@@ -69,7 +69,7 @@ class Screen:
         self._bell = self._ringer = self._former_ringer = -1
 
     def __enter__(self) -> Screen:
-        # A signal rings: whoever waits wakes, and none that comes before the wait goes unseen.
+        # A signal wakes the waiting code, even if it comes before the wait.
         self._bell, self._ringer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._former_ringer = signal.set_wakeup_fd(self._ringer, warn_on_full_buffer=False)
         for number in CAUGHT:
@@ -92,7 +92,7 @@ class Screen:
             os.close(self._ringer)
 
     def draw(self, picture: Picture) -> None:
-        """Draw it in place of what is there, as large as the terminal is now."""
+        """Draw it over the old content, as large as the terminal is now."""
         console = self._live.console
         try:
             console.size = os.get_terminal_size(sys.stdout.fileno())
@@ -103,7 +103,7 @@ class Screen:
         self._live.update(layout(picture, *console.size), refresh=True)
 
     def wait(self, until: float) -> Wake:
-        """Wait until that moment of time.monotonic(), a key or a signal that matters."""
+        """Wait until that moment of time.monotonic(), a key or a relevant signal."""
         while True:
             while self._caught:
                 wake = self._heed(self._caught.pop(0))
@@ -141,11 +141,11 @@ class Screen:
 
     def _note(self, number: int, _frame: FrameType | None) -> None:
         self._caught.append(number)
-        if number in ENDING:  # the second one ends us even if the terminal takes nothing more
+        if number in ENDING:  # the second one ends us even if the terminal accepts no more output
             signal.signal(number, signal.SIG_DFL)
 
     def _stop(self) -> None:
-        """Be stopped, as the terminal wants it, and go on when the shell says so."""
+        """Stop as the terminal asks, and continue when the shell says so."""
         self._give_back()
         signal.signal(signal.SIGTSTP, signal.SIG_DFL)
         os.kill(os.getpid(), signal.SIGTSTP)
@@ -155,7 +155,9 @@ class Screen:
     def _take(self) -> None:
         if self._keys is not None:
             self._mode = termios.tcgetattr(self._keys)
-            tty.setcbreak(self._keys, termios.TCSANOW)  # keys at once and unseen; Ctrl-C stays one
+            tty.setcbreak(
+                self._keys, termios.TCSANOW
+            )  # keys at once and without echo; Ctrl-C still sends a signal
         self._live.start()
 
     def _give_back(self) -> None:
@@ -168,7 +170,7 @@ class Screen:
 
 
 def layout(picture: Picture, width: int, height: int) -> RenderableType:
-    """Lay it out for a terminal of that size; what is worth least is left out first."""
+    """Lay it out for a terminal of that size; the least useful parts are left out first."""
     upstreams = picture.upstreams
     head = _head(picture)
     if picture.history and height >= HISTORY_HEIGHT and width >= HISTORY_WIDTH:
@@ -196,7 +198,7 @@ def layout(picture: Picture, width: int, height: int) -> RenderableType:
 
 
 def _head(picture: Picture) -> list[Text]:
-    """Two lines: what this is; how to leave, or what is the matter."""
+    """Two lines: a title; how to quit, or the problem."""
     about = Text(picture.about, style="bold")
     details = Text(f"{picture.details}; q quits", style="dim")
     if picture.notice:

@@ -1,4 +1,4 @@
-"""Long lines, broken at words. Apart from output.py: a daemon does not load what this needs."""
+"""Long lines, broken at words. Not in output.py, because a daemon must not load its imports."""
 
 from __future__ import annotations
 

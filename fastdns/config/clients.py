@@ -1,4 +1,4 @@
-"""Who asks, as [access] names them: text to schema."""
+"""The entries of [access]: from text to schema."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from .schema import Clients, KnownClients, Network
 from .text import describe, nearest
 
 _WORDS: tuple[KnownClients, ...] = get_args(KnownClients)
-_EVERYBODY = {"all", "any", "everybody"}  # other servers' words
+_EVERYBODY = {"all", "any", "everybody"}  # words of other servers
 _WORD = re.compile(r"[A-Za-z][A-Za-z_-]*")
 _PREFIX = re.compile(r"([^/]*)(?:/([0-9]{1,3}))?")
 _EXAMPLE = 'try "192.168.0.0/16"'
@@ -19,7 +19,7 @@ _EXAMPLE = 'try "192.168.0.0/16"'
 def parse_clients(text: str) -> Clients:
     """Return the clients that the text names: a word, an address or a prefix.
 
-    ValueError with one phrase. IPv6 forms of IPv4 addresses become IPv4: such clients are that.
+    ValueError with one phrase. IPv6 forms of IPv4 addresses become IPv4, because such clients are.
     """
     for word in _WORDS:
         if text == word:

@@ -1,6 +1,6 @@
-"""The configuration as it is written: the main file, joined with those that it includes.
+"""The configuration as written: the main file, joined with those that it includes.
 
-Which file says what is remembered, so that messages can name it.
+It remembers which file sets a key, so that messages can name it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .text import describe, key_text, path_text
 
 FILES_MAX = 1000
 _MAGIC = "*?["
-# A first line of a setting in the files of others, neither of which is TOML.
+# A first line of a setting in files of other programs, neither of which is TOML.
 _UNBOUND = re.compile(r"\s*[a-z-]+:")
 _DNSMASQ = re.compile(r"\s*(?:[a-z-]+=(?![\s\"'\[{]|\d+$|true$|false$)|[a-z-]+\s*$)")
 
 
 @attrs.frozen
 class Place:
-    """A key in a file; line 0: not known."""
+    """A key in a file; line 0: unknown."""
 
     file: str
     line: int = 0
@@ -41,16 +41,16 @@ class Place:
 
 @attrs.define
 class Documents:
-    """What all files say. `source`: how messages name the main one; None: there is none."""
+    """The data of all files. `source`: the main one's name in messages; None: there is none."""
 
     source: str | None = None
     data: dict[str, Any] = attrs.Factory(dict)
-    files: list[str] = attrs.Factory(list)  # that were included, in their order
-    notes: list[str] = attrs.Factory(list)  # which key of which file takes the place of another's
+    files: list[str] = attrs.Factory(list)  # the included ones, in their order
+    notes: list[str] = attrs.Factory(list)  # which key of which file replaces another one's
     _places: dict[str, Place] = attrs.Factory(dict)
 
     def file_of(self, key: str) -> str | None:
-        """Return which file a key stands in, or the table around it; the main file else."""
+        """Return which file sets a key, or the table around it; else the main file."""
         while key:
             if place := self._places.get(key):
                 return place.file
@@ -58,7 +58,7 @@ class Documents:
         return self.source
 
     def add(self, data: dict[str, Any], text: str, file: str) -> None:
-        """Join what another file says; it counts before what is there."""
+        """Add the data of another file; existing keys win."""
         lines = {line.path: line.number for line in key_lines(text)}
         self._join(self.data, data, "", file, lines)
 
@@ -85,7 +85,7 @@ class Documents:
 
 
 def read_documents(path: Path, *, regular: bool) -> Documents:
-    """Return what the file and those that it includes say; ConfigErrors: lines that name files."""
+    """Return the data of the file and of its includes; ConfigErrors: lines that name files."""
     source = path_text(path)
     data, text = _read(path, regular=regular)
     documents = Documents(source)
@@ -93,7 +93,7 @@ def read_documents(path: Path, *, regular: bool) -> Documents:
     if isinstance(patterns, list) and all(isinstance(one, str) for one in patterns):
         data["include"] = patterns = [_absolute(one, path) for one in patterns]
     else:
-        patterns = []  # what is wrong with it is told with all else
+        patterns = []  # its errors are reported with all the others
     documents.add(data, text, source)
     problems: list[str] = []
     for file in _included(patterns, path, problems):
@@ -123,7 +123,7 @@ def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
         return tomllib.loads(text), text
     except RecursionError:
         problem = "too deeply nested"
-    except ValueError as error:  # TOMLDecodeError, and what int() says of thousands of digits
+    except ValueError as error:  # TOMLDecodeError, and the error of int() for thousands of digits
         problem = path_text(error)
         if any(word in problem for word in ("overwrite", "declare", "Duplicate")):
             twice = next((path_text(one) for one in doubles(text)), "")
@@ -133,7 +133,7 @@ def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
 
 
 def _other_program(text: str) -> str:
-    """Return a remedy if its first setting shows that the file belongs to another program."""
+    """Return a remedy if the first setting shows that the file belongs to another program."""
     settings = (line for line in text.splitlines() if line.split("#")[0].strip())
     first = next(settings, "")
     if _UNBOUND.match(first):
@@ -150,7 +150,7 @@ def _absolute(pattern: str, main: Path) -> str:
 
 
 def _included(patterns: list[str], main: Path, problems: list[str]) -> list[Path]:
-    """Return the files, sorted for each pattern; one that two of them name comes with the later."""
+    """Return the files, sorted for each pattern; one that two patterns match comes last."""
     found: dict[str, None] = {}
     for pattern in patterns:
         try:
@@ -168,12 +168,12 @@ def _included(patterns: list[str], main: Path, problems: list[str]) -> list[Path
 
 
 def _matches(pattern: str) -> Iterator[str]:
-    """Yield the files; ValueError with one phrase when a directory cannot be looked into."""
+    """Yield the files; ValueError with one phrase if a directory cannot be read."""
     shown = describe(pattern)
     if not pattern or "\0" in pattern or pattern.endswith("/"):
         raise ValueError(f'{shown} names no file (try "conf.d/*.toml")')
     if not any(one in pattern for one in _MAGIC):
-        yield pattern  # it has to be there
+        yield pattern  # it must exist
         return
     above, _, wanted = pattern.rpartition("/")
     for directory in sorted(glob.glob(above or "/")):

@@ -1,4 +1,4 @@
-"""Reading small text files that somebody else wrote."""
+"""Reading small text files that other programs or people wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_OCTETS = 1 << 20
 
 
 def absolute_path(text: str) -> Path:
-    """Return the path; ValueError with one phrase when it is relative or cannot be a path."""
+    """Return the path; ValueError with one phrase if it is relative or impossible."""
     if not text.startswith("/"):
         raise ValueError(f"{describe(text)} is not an absolute path (begin it with /)")
     try:
@@ -26,15 +26,15 @@ def absolute_path(text: str) -> Path:
 
 
 def read_text(path: Path, *, regular: bool) -> str:
-    """Return the text of a file of at most 1 MiB, a byte order mark left out.
+    """Return the text of a file of at most 1 MiB, without a byte order mark.
 
-    ValueError with one phrase when that cannot be. With regular=True a pipe or a device is refused
-    and nothing here can block: the daemon reads such files while it serves. Else /dev/stdin and
+    ValueError with one phrase if it cannot be read. With regular=True a pipe or a device is refused
+    and this never blocks: the daemon reads such files while it serves. Otherwise /dev/stdin and
     <(command) work.
     """
 
     def opener(name: str, flags: int) -> int:
-        # O_NONBLOCK: opening a pipe that nobody writes to would wait.
+        # O_NONBLOCK: opening a pipe without a writer would block.
         return os.open(name, flags | (os.O_NONBLOCK if regular else 0))
 
     try:
@@ -57,7 +57,7 @@ def read_text(path: Path, *, regular: bool) -> str:
 
 
 def own_name() -> str:
-    """Return under whom this process runs, for messages."""
+    """Return the user that this process runs as, for messages."""
     try:
         return pwd.getpwuid(os.geteuid()).pw_name
     except KeyError:

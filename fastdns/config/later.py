@@ -1,4 +1,4 @@
-"""What later versions will know. This one refuses it in words that tell it from a typing error."""
+"""Settings of later versions. This version refuses them in their own words, not as misspelled."""
 
 from __future__ import annotations
 
@@ -10,7 +10,13 @@ KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
         {
             *("forward", "rule", "local", "block", "protect", "view", "log", "admin", "fleet"),
-            *("client", "records", "hosts", "log_queries", "query_log"),  # the last: others' words
+            *(
+                "client",
+                "records",
+                "hosts",
+                "log_queries",
+                "query_log",
+            ),  # the last ones are words of other servers
         }
     ),
     Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
@@ -21,5 +27,5 @@ KEYS: dict[type[Section], frozenset[str]] = {
 
 STRATEGIES = frozenset({"fastest", "race"})
 
-# All of them encrypted: what is in this version is no substitute, and none is advised.
+# All encrypted: nothing in this version replaces them, so no alternative is suggested.
 SCHEMES = frozenset({"tls", "https", "sdns", "quic", "h3"})

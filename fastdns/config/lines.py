@@ -1,4 +1,4 @@
-"""In which lines of a TOML file its keys stand, which a parsed one no longer says."""
+"""The lines of a TOML file on which its keys are, which a parsed file no longer tells."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _TOKEN = re.compile(
 
 @attrs.frozen
 class Line:
-    """Where a key is set ("listen.dns") or a table begins ("listen")."""
+    """A place where a key is set ("listen.dns") or a table begins ("listen")."""
 
     path: str
     number: int
@@ -31,7 +31,7 @@ class Line:
 
 
 def key_lines(text: str) -> Iterator[Line]:
-    """Yield each key and each table in the order of the text, whether that is valid TOML or not."""
+    """Yield each key and each table in the order of the text, even if it is not valid TOML."""
     table: tuple[str, ...] = ()
     many: dict[tuple[str, ...], int] = {}  # of each [[table]]
     statement: list[str] = []
@@ -61,7 +61,7 @@ def key_lines(text: str) -> Iterator[Line]:
 
 
 def doubles(text: str) -> Iterator[str]:
-    """Yield a phrase for each key or table that stands twice in the text, which TOML forbids."""
+    """Yield a phrase for each key or table that appears twice, which TOML forbids."""
     seen: dict[tuple[str, bool], int] = {}
     for line in key_lines(text):
         first = seen.setdefault((line.path, line.is_table), line.number)
@@ -83,6 +83,6 @@ def _numbered(table: tuple[str, ...], many: dict[tuple[str, ...], int]) -> tuple
 
 
 def _path(tokens: list[str]) -> tuple[str, ...]:
-    """Return the parts of a dotted key, each as messages spell it."""
+    """Return the parts of a dotted key, each as messages show it."""
     names = (token.strip("\"'") for token in tokens if token not in "[].")
     return tuple(key_text(name) for name in names)

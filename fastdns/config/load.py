@@ -1,4 +1,4 @@
-"""Files and flags to a configuration; what is wrong, all of it, one line each."""
+"""Files and flags to a configuration; all errors are reported, one line each."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def load(
 ) -> Config:
     """Return the effective configuration: the flags, else the files, else the defaults.
 
-    Without a path it is /etc/fastdns/fastdns.toml when that exists. ConfigErrors names a flag or
-    the file and the key for each wrong value; what a flag replaces is not looked at. A file of
+    Without a path it is /etc/fastdns/fastdns.toml if that exists. ConfigErrors names a flag or the
+    file and the key for each wrong value; a key that a flag replaces is not checked. A file of
     upstreams must exist and name at least one; its other lines may be wrong (`read_server_file`).
-    With `again`, the file has to be one that can be read twice, and nothing here can block. `say`
-    is told which key of an included file takes the place of another one.
+    With `again`, the file must be one that can be read twice, and nothing here can block. `say` is
+    told which key of an included file replaces another one.
     """
     documents = _read(path, regular=again)
     data = documents.data
@@ -66,9 +66,9 @@ def load(
 
 
 def load_places(path: Path | None, *, state: str | Path | None = None) -> Places:
-    """Return where the daemon of this configuration lies.
+    """Return the directories of this configuration's daemon.
 
-    Other keys are not judged: a command that looks at a running daemon should work while its file
+    Other keys are not checked: a command that looks at a running daemon should work while its file
     is being edited.
     """
     documents = _read(path)
@@ -82,14 +82,14 @@ def load_places(path: Path | None, *, state: str | Path | None = None) -> Places
 
 
 def _read(path: Path | None, *, regular: bool = False) -> Documents:
-    """Return what the files say; nothing when there is none."""
+    """Return the data of the files; none if there is no file."""
     if path is None and not os.path.exists(DEFAULT_FILE):
         return Documents()
     return read_documents(path or DEFAULT_FILE, regular=regular)
 
 
 def _with_places(data: dict[str, Any], state: str | Path | None) -> dict[str, Any]:
-    """Return the data with both directories in it; what is wrong with a given one shows later."""
+    """Return the data with both directories; errors in a given one are reported later."""
     try:
         if state is not None:
             return data | _as_data(decide(flag=_state_directory(state)))

@@ -1,7 +1,7 @@
 """What each key and table of the configuration means, in a sentence or two, by its path.
 
 The table in docs/configuration.md, packaging/reference.toml and fastdns.toml(5) are made from this.
-`Backticks` stand around what is typed.
+`Backticks` mark literal text.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Where a daemon keeps what must last (state_dir) and what need not (run_dir)."""
+"""The two directories of a daemon: permanent data (state_dir) and temporary data (run_dir)."""
 
 import os
 import pwd
@@ -19,7 +19,7 @@ OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper", "superviso
 
 @attrs.frozen
 class Places(Section):
-    """The two directories of one daemon. Daemon and commands find each other through them."""
+    """The two directories of one daemon. The commands find their daemon through them."""
 
     state_dir: Path
     run_dir: Path
@@ -35,7 +35,7 @@ class Places(Section):
 
     @property
     def control(self) -> Path:
-        """What commands, keeper and workers tell each other; it names the environment in use."""
+        """How commands, keeper and workers communicate; it names the environment in use."""
         return self.run_dir / "control"
 
     def ring(self, number: int) -> Path:
@@ -58,11 +58,11 @@ class Places(Section):
 
     @property
     def small_cache(self) -> Path:
-        """Stands in for the cache on disk where there is to be none; it does not outlive a boot."""
+        """Replaces the cache on disk if it is disabled; it does not survive a boot."""
         return self.run_dir / "cache"
 
     def environment(self, disk: int) -> Path:
-        """Return the directory of the LMDB environment, by the value of cache.disk."""
+        """Return the directory of the LMDB environment, for this value of cache.disk."""
         return self.cache if disk else self.small_cache
 
 
@@ -73,11 +73,11 @@ def decide(
     run_dir: Path | None = None,
     environment: Mapping[str, str] = os.environ,
 ) -> Places:
-    """Return the places: the flag's, else the configuration's, else those of whoever asks.
+    """Return the directories: of the flag, else the configuration, else the user's defaults.
 
-    The flag stands for both, DIR and DIR/run. A configured state_dir without a run_dir works like
-    the flag: were the run_dir the common one, two daemons with state_dirs of their own would write
-    the same counters. A configured run_dir changes nothing but itself.
+    The flag sets both, DIR and DIR/run. A configured state_dir without a run_dir works like the
+    flag: with the common run_dir, two daemons with different state_dirs would write the same
+    counters. A configured run_dir changes nothing else.
     """
     if flag:
         return Places(flag, flag / "run")
@@ -90,17 +90,17 @@ def decide(
 
 
 def which_one(places: Places) -> str:
-    """Return, for a message, how to name the daemon that is meant when none is in these places."""
-    with suppress(ConfigError):  # somebody without a home has named it
+    """Return, for a message, how to name another daemon if none runs here."""
+    with suppress(ConfigError):  # the user has named it already
         if places == decide():
             if SYSTEM_STATE.is_dir() and places != Places(SYSTEM_STATE, SYSTEM_RUN):
-                return "(that of the system is root's to look at: try sudo)"
+                return "(only root can look at the system's daemon: try sudo)"
             return "(choose one with -c or --state)"
     return "(fastdns doctor names the daemons that run)"
 
 
 def is_own_name(name: str) -> bool:
-    """Return True for a file or directory that a daemon makes in state_dir or run_dir."""
+    """Return True for a file or directory that a daemon creates in state_dir or run_dir."""
     name = name.removesuffix(".new").removesuffix(".damaged")
     return name in OWN_NAMES or name.startswith("ring.")
 
@@ -114,7 +114,7 @@ def _is_system_account() -> bool:
 
 def _state_home(environment: Mapping[str, str]) -> Path:
     given = Path(environment.get("XDG_STATE_HOME", ""))
-    if given.is_absolute():  # the XDG specification: a relative one is to be ignored
+    if given.is_absolute():  # the XDG specification: a relative one must be ignored
         return given
     home = Path(environment.get("HOME", ""))
     if not home.is_absolute():

@@ -12,7 +12,7 @@ from .units import spell_duration, spell_size
 
 
 def render(config: Config) -> str:
-    """Return TOML with every key, which `load` turns into the same configuration again."""
+    """Return TOML with every key, which `load` turns into the same configuration."""
     return "\n".join(_table(config, "")) + "\n"
 
 

@@ -1,6 +1,6 @@
-"""The configuration: what may be set, its default, its limits. Seconds and octets throughout.
+"""The configuration: its keys, their defaults and limits. Seconds and bytes throughout.
 
-Units are types, defaults and limits stand in the declarations, contradictions between values come
+Units are types, defaults and limits are in the declarations, contradictions between values come
 last. Field types are real objects here (no postponed annotations), because `structure` dispatches
 on them.
 """
@@ -32,16 +32,16 @@ Network = IPv4Network | IPv6Network
 Clients = KnownClients | Network
 
 MIB = 1 << 20
-# What Linux gives a process on the common 64-bit machines. A process of 32 bits has 3 GiB or less,
-# in which other things lie: so much of it can be had in one piece.
+# What Linux gives a process on the common 64-bit machines. A 32-bit process has 3 GiB or less,
+# which it shares with other data: this much is available in one piece.
 HAS_32_BITS = sys.maxsize < 1 << 32
 ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
-# Of one file, beside everything else that lies there.
+# Of one file, beside all other data.
 LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
-WORKER_MEMORY_MIN = 64 << 10  # octets
-# What cache.memory is when it is not set: a share of the machine's memory, within limits.
+WORKER_MEMORY_MIN = 64 << 10  # bytes
+# The default of cache.memory: a share of the machine's memory, within limits.
 MEMORY_SHARE = 16
 MEMORY_LEAST = Octets(8 * MIB)
 MEMORY_MOST = Octets(64 * MIB)
@@ -67,7 +67,7 @@ class Address:
 
     @property
     def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
-        """What bind and connect take, no name look-up needed; OSError: no such interface."""
+        """The address for bind and connect, without a name look-up; OSError: no such interface."""
         if self.family is socket.AF_INET:
             return (self.host, self.port)
         host, _, scope = self.host.partition("%")
@@ -87,7 +87,7 @@ class Server:
 
     @property
     def kind(self) -> Transport:
-        """How it is asked."""
+        """The scheme and address of one upstream."""
         return TRANSPORTS[self.transport]
 
     def __str__(self) -> str:
@@ -96,7 +96,7 @@ class Server:
 
 @attrs.frozen
 class ServerFile:
-    """A file that names upstreams, one a line; it may change while fastdns runs."""
+    """A file with upstreams, one a line; it may change while fastdns runs."""
 
     path: Path
 
@@ -108,7 +108,7 @@ AnyServer = Server | ServerFile
 
 
 def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, Any, _T], None]:
-    """Return a validator that accepts least to most, both included, and spells them if not."""
+    """Return a validator that accepts least to most, both included, and names them if not."""
 
     def check(_instance: Any, _attribute: Any, value: _T) -> None:
         if value < least:
@@ -120,7 +120,7 @@ def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, 
 
 
 def whole_seconds(least: float, most: float) -> Callable[[Any, Any, Ttl], None]:
-    """Return a validator for TTLs: least to most, without a fraction."""
+    """Return a validator for TTLs: least to most, in whole seconds."""
     limits = between(least, most, in_seconds)
 
     def check(instance: Any, attribute: Any, value: Ttl) -> None:
@@ -154,16 +154,16 @@ class Section:
     """A table of the configuration."""
 
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
-        """Yield what is wrong between values that are each right; keys relative to this table.
+        """Yield errors between values that are each valid; keys relative to this table.
 
-        `wrong`: keys whose values are not right; they have their default here, if they have one.
+        `wrong`: keys with invalid values; they have their default here, if they have one.
         """
         return iter(())
 
 
 @attrs.frozen
 class Listen(Section):
-    """Where clients reach us."""
+    """The addresses that clients use."""
 
     dns: tuple[Address, ...] = attrs.field(
         default=(Address("127.0.0.1", 53), Address("::1", 53)), validator=_distinct
@@ -171,14 +171,13 @@ class Listen(Section):
 
     @property
     def addresses(self) -> tuple[tuple[str, Address], ...]:
-        """All of them, each with the name of the service that clients find there."""
+        """All addresses, each with the name of its service."""
         return tuple(("dns", address) for address in self.dns)
 
     def covers(self, address: Address) -> bool:
-        """Return True when a query sent to the address would come back to ourselves.
+        """Return True if a query sent to the address would come back to fastdns.
 
-        An address of another interface is not seen as ours under a wildcard: interfaces come and
-        go.
+        Under a wildcard, an address of another interface is not recognized: interfaces come and go.
         """
         return address in self.dns or (
             address.wildcard in self.dns and ip_address(address.host).is_loopback
@@ -199,9 +198,9 @@ def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None
 
 @attrs.frozen
 class Access(Section):
-    """Who may ask: the longest prefix that holds a client decides, at equal length `deny`.
+    """Which clients may ask: the longest prefix that contains a client decides; on a tie `deny`.
 
-    "lan" is what is directly connected: machine.lan says what counts as that.
+    "lan" is what is directly connected: machine.lan defines it.
     """
 
     allow: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=_somebody)
@@ -210,13 +209,13 @@ class Access(Section):
 
     @property
     def knows_lan(self) -> bool:
-        """Whether it depends on what is directly connected."""
+        """Whether it depends on the networks that are directly connected."""
         return "lan" in self.allow + self.deny
 
 
 @attrs.frozen
 class Upstream(Section):
-    """Whom we ask. No servers: the nameservers of /etc/resolv.conf."""
+    """The upstreams. No servers: the nameservers of /etc/resolv.conf."""
 
     servers: tuple[AnyServer, ...] = ()
     strategy: Strategy = "failover"
@@ -228,24 +227,24 @@ class Upstream(Section):
 
 
 def machine_memory() -> Octets:
-    """Return how much memory this machine has."""
+    """Return the size of this machine's memory."""
     return Octets(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
 
 
 def memory_here() -> Octets:
-    """Return what cache.memory is on this machine when it is not set, in whole MiB."""
+    """Return the default of cache.memory on this machine, in whole MiB."""
     share = machine_memory() // MEMORY_SHARE // MIB * MIB
     return Octets(min(max(share, MEMORY_LEAST), MEMORY_MOST))
 
 
 @attrs.frozen
 class Cache(Section):
-    """What is kept, how much and how long."""
+    """How much is cached, and how long."""
 
     memory: Octets = attrs.field(
         factory=memory_here, validator=between(Octets(MIB), ADDRESS_SPACE, spell_size)
     )
-    # 0: what a cache on disk is needed for lies in run_dir, small, and does not outlive a boot.
+    # 0: the files of a cache on disk are in run_dir, small, and do not survive a boot.
     disk: Octets = attrs.field(default=Octets(256 * MIB), validator=_disk_size)
     min_ttl: Ttl = attrs.field(default=Ttl(0.0), validator=whole_seconds(0, MAX_TTL))
     max_ttl: Ttl = attrs.field(default=Ttl(86400.0), validator=whole_seconds(0, MAX_TTL))
@@ -273,13 +272,15 @@ class Cache(Section):
 
 @attrs.frozen(kw_only=True)
 class Config(Section):
-    """The whole of it, as the daemon and the commands see it."""
+    """The whole configuration, for the daemon and the commands."""
 
-    workers: int = attrs.field(default=1, validator=between(0, WORKERS_MAX, str))  # 0: one a CPU
-    state_dir: Path  # both have a default, which depends on who asks: places.decide
+    workers: int = attrs.field(
+        default=1, validator=between(0, WORKERS_MAX, str)
+    )  # 0: one for each CPU
+    state_dir: Path  # both have a default that depends on the user: places.decide
     run_dir: Path
     log_level: LogLevel = "info"
-    include: tuple[str, ...] = ()  # what these say is in here already: `documents`
+    include: tuple[str, ...] = ()  # the content of these files is included already: `documents`
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()
@@ -287,12 +288,12 @@ class Config(Section):
 
     @property
     def worker_count(self) -> int:
-        """How many workers that is on this machine."""
+        """The number of workers on this machine."""
         return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
 
     @property
     def worker_memory(self) -> int:
-        """What each of them gets of cache.memory."""
+        """The share of each worker in cache.memory."""
         return max(self.cache.memory // self.worker_count, WORKER_MEMORY_MIN)
 
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
@@ -304,6 +305,6 @@ class Config(Section):
 
 
 def own_address(server: Server) -> ConfigError:
-    """What to say about an upstream that is ourselves."""
+    """The problem of an upstream that is fastdns itself."""
     problem = f'"{server}" is an address fastdns itself listens on (name another resolver)'
     return ConfigError("upstream.servers", problem)

@@ -20,7 +20,7 @@ from .transports import TRANSPORTS, UDP
 
 DNS_PORT = 53
 MAX_SERVERS = 1000  # in one file
-MAX_PROBLEMS = 20  # lines told about one file; the first few say what is wrong with it
+MAX_PROBLEMS = 20  # lines reported about one file; the first few show what is wrong with it
 
 _BRACKETED = re.compile(r"\[([^\[\]]*)\](?::([^:]*))?")
 _PLAIN = re.compile(r"([^:]*)(?::([^:]*))?")
@@ -28,7 +28,7 @@ _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*)://(.*)", re.DOTALL)
 _NAME = re.compile(r"(?=.*[A-Za-z])[A-Za-z0-9._-]+(:[0-9]+)?")
 _FOREIGN_PORT = re.compile(r"\[?([0-9A-Fa-f.:]+)\]?[@#]([0-9]{1,5})")  # unbound's, dnsmasq's
 _INTERFACE = re.compile(r"[A-Za-z0-9._+-]{1,15}")
-# The white space before it matters: "9.9.9.9#53" must not lose what is a port to other programs.
+# The white space before it matters: in "9.9.9.9#53" it is a port to other programs.
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
@@ -98,7 +98,7 @@ def _parse_host(host: str, shown: str, example: str) -> IPv4Address | IPv6Addres
         raise ValueError(f"{describe(shown)} {problem} (try {example})") from None
     if isinstance(address, IPv4Address):
         return address
-    if address.ipv4_mapped:  # the same host under its own name, so that it is compared right
+    if address.ipv4_mapped:  # the same host in its usual form, so that comparisons work
         return address.ipv4_mapped
     if address.is_link_local and not address.scope_id:
         raise ValueError(f'{describe(shown)} needs its interface (try "[{address}%eth0]:53")')
@@ -110,12 +110,11 @@ def _parse_host(host: str, shown: str, example: str) -> IPv4Address | IPv6Addres
 
 
 def read_server_file(path: Path) -> tuple[tuple[Server, ...], list[str]]:
-    """Return the upstreams that the file names and a line about each line that names none.
+    """Return the upstreams in the file and a message about each wrong line.
 
-    One upstream a line; blank lines and `# comments` are left out. The usable lines are used: this
-    file belongs to another program to write, and an upstream fewer is better than none. Nothing is
-    returned from a file that cannot be read, is larger than 1 MiB or names more than 1,000
-    upstreams. Does not block.
+    One upstream a line; blank lines and `# comments` are skipped. The valid lines are used: another
+    program writes this file, and one upstream less is better than none. A file that cannot be read,
+    is larger than 1 MiB or names more than 1,000 upstreams gives none. Does not block.
     """
     where = path_text(path)
     try:

@@ -1,8 +1,8 @@
-"""TOML values to schema values, strictly: 3.9 is no integer and 1 is no boolean.
+"""TOML values to schema values, strictly: 3.9 is not an integer and 1 is not a boolean.
 
-Each type of the schema has its function here. It says what is wrong in a phrase (ValueError); the
-one of the table around it adds the key and goes on, so that all that is wrong is told at once. The
-supervisor keeps this module for reloads, so it loads no library for what these few lines do.
+Each type of the schema has its function here. It names the problem in a phrase (ValueError); the
+function of the table adds the key and continues, so that all errors are reported at once. The
+supervisor keeps this module for reloads, so it loads no library for these few lines.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _Table = TypeVar("_Table", bound=Section)
 
 
 class Refused(Exception):
-    """What is wrong inside one value, keys relative to it; the key "" is the value itself."""
+    """Errors inside one value, keys relative to it; the key "" is the value itself."""
 
     def __init__(self, problems: list[ConfigError]) -> None:
         super().__init__(problems)
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 
 def structure(data: dict[str, Any], table: type[_Table]) -> _Table:
-    """Return the table's values, or raise Refused with everything that is wrong with them."""
+    """Return the table's values, or raise Refused with all errors in them."""
     return _structure_table(data, table)
 
 
@@ -76,7 +76,7 @@ def _structure_table(data: object, table: type[_Table]) -> _Table:
 
 
 def _under(key: str, problem: ConfigError) -> ConfigError:
-    if problem.key.startswith("["):  # an item of the list that stands under this key
+    if problem.key.startswith("["):  # an item of the list under this key
         return ConfigError(f"{key}{problem.key}", problem.problem)
     return ConfigError(f"{key}.{problem.key}" if problem.key else key, problem.problem)
 
@@ -114,7 +114,7 @@ def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
     problems = []
     kind = get_args(kind)[0]
     for number, item in enumerate(data):
-        # A value says itself which of the list it is; of tables, only their number tells.
+        # A value identifies its item in the list; a table only has a number.
         place = f"[{number}]" if _is_table(kind) else ""
         try:
             items.append(_structure_value(item, kind))

@@ -1,4 +1,4 @@
-"""How values appear in messages: on one line and bounded, whatever they hold."""
+"""Values in messages: on one line and bounded, whatever they contain."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import re
 from collections.abc import Iterable
 from importlib import import_module
 
-MAX_SHOWN = 80  # characters of a value in a message; a typing error shows in fewer
+MAX_SHOWN = 80  # characters of a value in a message; fewer are enough to see a typing error
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def escape(text: str) -> str:
-    """Return the text with all that could break a line, a terminal or a TOML string escaped."""
+    """Return the text with everything escaped that breaks a line, a terminal or a TOML string."""
     return "".join(_escaped(character) for character in text)
 
 
@@ -50,20 +50,20 @@ def shorten(text: str) -> str:
 
 
 def key_text(key: str) -> str:
-    """Return a key as TOML spells it: bare when it may be, else quoted."""
+    """Return a key as in TOML: bare if possible, else quoted."""
     return key if _BARE_KEY.fullmatch(key) and len(key) <= MAX_SHOWN else quote(shorten(key))
 
 
 def path_text(path: object) -> str:
-    """Return a path as the user gave it, but for what would break the line."""
+    """Return a path as the user gave it, without what would break the line."""
     return "".join(c if c.isprintable() else _escaped(c) for c in str(path))
 
 
 def nearest(word: str, known: Iterable[str], *, likeness: float = 0.6) -> str | None:
-    """Return the known word that was meant, as far as can be guessed; None: it cannot.
+    """Return the known word that was probably meant; None: there is none.
 
-    difflib is loaded only for this, so that a daemon does not keep it; one that has given up root
-    may not be able to load it any more.
+    difflib is loaded only for this, so that a daemon does not keep it; a daemon that has dropped
+    root may not be able to load it any more.
     """
     try:
         matches = import_module("difflib").get_close_matches(word, known, n=1, cutoff=likeness)

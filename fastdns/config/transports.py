@@ -1,7 +1,7 @@
-"""The ways to ask an upstream: each is a line here, and the class that it names.
+"""The transports to upstreams: each is a line here, and the class that it names.
 
-The line has how the configuration, entries, `stats`, `top` and `doctor` spell it; what a class has
-to do stands in upstream/transports.py.
+The line says how the configuration, entries, `stats`, `top` and `doctor` write it;
+upstream/transports.py says what the class must do.
 """
 
 from __future__ import annotations
@@ -11,13 +11,13 @@ import attrs
 
 @attrs.frozen
 class Transport:
-    """A way to ask an upstream, by its scheme: "tcp" in "tcp://9.9.9.9:53"."""
+    """A transport, by its scheme: "tcp" in "tcp://9.9.9.9:53"."""
 
     scheme: str
-    number: int  # of it in entries on disk, for ever
-    channel: str  # the class that asks what C does not: "module:Class"
-    is_stream: bool = True  # False: C asks over UDP, and the class only what UDP cannot carry
-    port: int = 53  # where the configuration names none
+    number: int  # its permanent number in entries on disk
+    channel: str  # the class that does what C does not: "module:Class"
+    is_stream: bool = True  # False: C asks over UDP, and the class does only what UDP cannot carry
+    port: int = 53  # if the configuration names none
 
     def spell(self, address: object) -> str:
         """Return the upstream at an address as people write and read it."""
@@ -28,12 +28,12 @@ UDP = Transport("udp", 1, "fastdns.upstream.tcp:TcpChannel", is_stream=False)
 TRANSPORTS = {
     one.scheme: one
     for one in (
-        UDP,  # what is meant when no scheme is named
+        UDP,  # the default without a scheme
         Transport("tcp", 2, "fastdns.upstream.tcp:TcpChannel"),
     )
 }
 
 
 def by_number(number: int) -> Transport | None:
-    """Return the transport of an entry on disk; None: a version that knew more has written it."""
+    """Return the transport of an entry on disk; None: a later version has written it."""
     return next((one for one in TRANSPORTS.values() if one.number == number), None)

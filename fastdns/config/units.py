@@ -1,11 +1,11 @@
 """Sizes and durations: text to number and back.
 
-Sizes are octets. "KiB", "MiB", "GiB", "TiB" and the bare letters "K", "M", "G", "T" are powers of
+Sizes are bytes. "KiB", "MiB", "GiB", "TiB" and the bare letters "K", "M", "G", "T" are powers of
 1024, as unbound and systemd read the letters; "KB", "MB", "GB", "TB" are powers of 1000. Capitals
 do not matter, a fraction ("1.5GiB") is allowed, and a number without a unit, as a string or as an
-integer, is octets.
+integer, is a number of bytes.
 
-Durations always have a unit, since a bare number is seconds to one program and milliseconds to
+Durations always have a unit, because a bare number is seconds to one program and milliseconds to
 another: "200ms", "1.5s", "5m" (minutes), "1h", "1d".
 """
 
@@ -15,7 +15,7 @@ import re
 
 from .text import describe
 
-# Digits are bounded so that no text costs more to read than it is worth.
+# Digits are bounded, so that no text takes long to read.
 _NUMBER = r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
 _SIZE = re.compile(_NUMBER + r" ?([kmgt]i?b?|)", re.IGNORECASE)
 _DURATION = re.compile(_NUMBER + r" ?(ms|s|m|h|d)")
@@ -25,7 +25,7 @@ _MILLISECONDS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000, "d": 86_400_0
 
 
 def parse_size(value: object) -> int:
-    """Return the octets that a TOML string or integer means; ValueError with one phrase."""
+    """Return the bytes that a TOML string or integer means; ValueError with one phrase."""
     if type(value) is int and value >= 0:
         return value
     match = _SIZE.fullmatch(value) if isinstance(value, str) else None
@@ -88,7 +88,7 @@ def in_octets(octets: float) -> str:
 
 
 def in_time(seconds: float | None) -> str:
-    """A latency or a round trip: "3.2 µs", "41 ms"; "-" when there is none."""
+    """A latency or a round trip: "3.2 µs", "41 ms"; "-" if there is none."""
     if seconds is None:
         return "-"
     for unit, length in (("µs", 1e-6), ("ms", 1e-3)):
@@ -98,5 +98,5 @@ def in_time(seconds: float | None) -> str:
 
 
 def short(number: float) -> str:
-    """A number with as many digits as are worth reading."""
+    """A number with a readable number of digits."""
     return f"{number:.1f}" if number < 9.95 else f"{number:,.0f}"

@@ -1,5 +1,5 @@
-"""What keeps a machine from being served by fastdns: found, said, put right and taken back.
+"""Finds what keeps fastdns from serving a machine, fixes it, and can undo that.
 
-`examine` looks and changes nothing. What it finds may carry a remedy, which is made of changes;
-`record` has each one on disk before it is made, so that `undo` can take it back, whatever happened.
+`examine` only looks. A finding may have a remedy, which consists of changes; `record` writes each
+change to disk before it is made, so that `undo` can revert it in any case.
 """

@@ -1,4 +1,4 @@
-"""What other machines have lost since `--fix` stopped a server that they could ask."""
+"""Other machines that lost their DNS because `--fix` stopped a server."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ SERVE_ALL = 'listen.dns = ["0.0.0.0:53", "[::]:53"]'
 
 
 def uncovered(served: Iterable[Address], wanted: Collection[Address]) -> list[Address]:
-    """Return at which addresses a server can be asked by other machines, and fastdns could not."""
+    """Return the addresses at which other machines could ask a server, but not fastdns."""
     return [
         one
         for one in dict.fromkeys(served)

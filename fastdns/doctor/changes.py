@@ -1,6 +1,6 @@
-"""The kinds of changes that the doctor makes. Each knows what was before, and how to go back.
+"""The kinds of changes that the doctor makes. Each knows the former state, and how to restore it.
 
-Types are checked: changes come from a file, which says what root is to write where.
+Types are checked, because changes are read from a file that tells root what to write.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ FILE_MODE = 0o644
 
 @attrs.frozen
 class Content:
-    """What stands at a path: a file's text, or where a symbolic link points."""
+    """The content of a path: a file's text, or the target of a symbolic link."""
 
     text: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
     link: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
@@ -34,21 +34,21 @@ class Content:
 
 @attrs.frozen
 class FileChange:
-    """A file has other content, or is new. The unit that reads it is restarted if it runs."""
+    """A file gets other content, or is created. The unit that reads it is restarted if it runs."""
 
     path: str = attrs.field(validator=instance_of(str))
-    # None: nothing stood there
+    # None: there was nothing
     before: Content | None = attrs.field(validator=optional(instance_of(Content)))
     after: Content = attrs.field(validator=instance_of(Content))
-    # Directories that had to be made, outermost first
+    # Directories that were created, outermost first
     made: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(str)))
     reader: str | None = attrs.field(default=None, validator=optional(instance_of(str)))
-    # Whether its reader wants the port back once this is undone
+    # Whether its reader takes the port again once this is undone
     needs_port: bool = attrs.field(default=False, validator=instance_of(bool))
 
     @classmethod
     def of(cls, path: Path, after: Content, **more: Any) -> FileChange:
-        """Return what changes the path as it is now."""
+        """Return the change for the path as it is now."""
         missing = [str(one) for one in reversed(path.parents) if not one.exists()]
         return cls(str(path), look(path), after, tuple(missing), **more)
 
@@ -56,7 +56,7 @@ class FileChange:
         return path_text(self.path)
 
     def make(self) -> None:
-        """Write it; FastdnsError: that cannot be, or its reader does not start again."""
+        """Write it; FastdnsError: impossible, or its reader does not start again."""
         for directory in self.made:
             with suppress(FileExistsError):
                 os.mkdir(directory, 0o755)
@@ -64,14 +64,14 @@ class FileChange:
         self._tell_reader()
 
     def wants_port(self) -> bool:
-        """Return True when undoing it has somebody take the port again."""
+        """Return True if undoing it makes another server take the port again."""
         try:
             return self.needs_port and look(Path(self.path)) == self.after
         except FastdnsError:
             return False
 
     def undo(self) -> str:
-        """Bring back what was, unless somebody has changed it since; return what was done."""
+        """Restore the former state, unless it was changed since; return what was done."""
         now = look(Path(self.path))
         if now == self.before:
             done = f"{self} is as before"
@@ -84,7 +84,7 @@ class FileChange:
             put(Path(self.path), self.before)
             done = f"restored {self}"
         for directory in reversed(self.made):
-            with suppress(OSError):  # others have put something there
+            with suppress(OSError):  # it has other files now
                 os.rmdir(directory)
         self._tell_reader()
         return done
@@ -98,18 +98,18 @@ class FileChange:
 
 @attrs.frozen
 class UnitChange:
-    """A unit is stopped and does not start with the system."""
+    """A unit is stopped and no longer starts with the system."""
 
     unit: str = attrs.field(validator=instance_of(str))
     enabled: bool = attrs.field(validator=instance_of(bool))
     active: bool = attrs.field(validator=instance_of(bool))
     needs_port: bool = attrs.field(default=True, validator=instance_of(bool))
-    # Addresses at which it served, as text
+    # The addresses at which it served, as text
     served: tuple[str, ...] = attrs.field(default=(), validator=deep_iterable(instance_of(str)))
 
     @classmethod
     def of(cls, unit: str, served: Iterable[object] = ()) -> UnitChange:
-        """Return what changes the unit as it is now."""
+        """Return the change for the unit as it is now."""
         enabled, active = units.is_enabled(unit), units.is_active(unit)
         return cls(unit, enabled, active, served=tuple(map(str, served)))
 
@@ -121,11 +121,11 @@ class UnitChange:
         units.change("disable", "--now", self.unit)
 
     def wants_port(self) -> bool:
-        """Return True when undoing it has somebody take the port again."""
+        """Return True if undoing it makes another server take the port again."""
         return self.needs_port and (not units.systemd_runs() or units.is_known(self.unit))
 
     def undo(self) -> str:
-        """Have it run again as it did; return what was done."""
+        """Start it again as before; return what was done."""
         if not units.systemd_runs():
             return f"left {self.unit} stopped, because systemd does not run here: {self._by_hand()}"
         if not units.is_known(self.unit):
@@ -148,7 +148,7 @@ Change = FileChange | UnitChange
 
 
 def look(path: Path) -> Content | None:
-    """Return what stands there; FastdnsError when it is neither a text of 1 MiB nor a link."""
+    """Return the content of a path; FastdnsError if it is neither a text of 1 MiB nor a link."""
     try:
         found = os.lstat(path)
         if stat.S_ISLNK(found.st_mode):
@@ -164,7 +164,7 @@ def look(path: Path) -> Content | None:
 
 
 def put(path: Path, content: Content) -> None:
-    """Have it stand there, the old or the new one at any moment; FastdnsError: it cannot be."""
+    """Replace the content, atomically; FastdnsError: impossible."""
     fresh = path.with_name(f".{path.name}.fastdns")
     try:
         with suppress(FileNotFoundError):
@@ -183,7 +183,7 @@ def put(path: Path, content: Content) -> None:
 
 
 def write_synced(path: Path, content: bytes) -> None:
-    """Write a new file of root's own, and have it on the disk."""
+    """Write and sync a new file that belongs to root."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC
     with open(os.open(path, flags, 0o600), "wb") as stream:
         stream.write(content)
@@ -192,7 +192,7 @@ def write_synced(path: Path, content: bytes) -> None:
 
 
 def sync_directory(path: Path) -> None:
-    """Have it on the disk what the directory holds."""
+    """Sync the directory."""
     descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         os.fsync(descriptor)

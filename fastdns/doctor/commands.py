@@ -1,4 +1,4 @@
-"""The commands that the doctor names, about the same daemon that it was asked about."""
+"""The commands that the doctor suggests, for the daemon that it was asked about."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ..config.text import path_text
 
 @attrs.frozen
 class Commands:
-    """Spells `fastdns` commands with the options by which the doctor was told what to look at."""
+    """Writes `fastdns` commands with the options that the doctor was given."""
 
     options: str = ""  # "": the usual configuration and its directories
 
@@ -22,11 +22,11 @@ class Commands:
         return cls(path_text(shlex.join(given)))
 
     def line(self, words: str) -> str:
-        """Return `fastdns WORDS` as it is to be typed."""
+        """Return `fastdns WORDS` as a user types it."""
         return f"fastdns {words} {self.options}".rstrip()
 
     def as_root(self, words: str) -> str:
-        """Return the same for somebody who is not root."""
+        """Return the same for a user other than root."""
         return f"sudo {self.line(words)}"
 
 

@@ -26,14 +26,14 @@ from .running import Daemon
 ABOUT = "daemon"
 OWN_SECONDS = 2.0
 ADDRESSES_AT_ONCE = 8
-PORTS = 16  # to ask from: each of a few workers gets a query
-WHOLE_SECONDS = 5.0  # to an upstream and back, with all that is tried there
+PORTS = 16  # to ask from: so each of a few workers gets a query
+WHOLE_SECONDS = 5.0  # to an upstream and back, with all attempts
 
 
 def look(
     config: Config, running: Daemon | None, commands: Commands, *, may_start: bool = True
 ) -> Iterator[Finding]:
-    """Say whether it runs and answers; `may_start`: nothing is in the way of a start."""
+    """Say whether it runs and answers; `may_start`: nothing prevents a start."""
     if running is None:
         yield _absent(commands, may_start=may_start)
         return
@@ -46,7 +46,7 @@ def look(
         told = list(pool.map(_ask_often, addresses))
     for near, (replies, errors) in zip(addresses, told, strict=True):
         if not replies and errors[0].errno == errno.EADDRNOTAVAIL and running.addresses is None:
-            continue  # no IPv6 here, which is no reason not to serve
+            continue  # no IPv6 here, which is fine
         denial = _denial(config, near, replies, commands)
         if denial is not None or not replies:
             problems += 1
@@ -74,7 +74,7 @@ def look(
 
 
 def look_at_addresses(config: Config, running: Daemon, commands: Commands) -> Iterator[Finding]:
-    """Say where the daemon listens, when that is not what the configuration says."""
+    """Say where the daemon listens, if the configuration differs."""
     if running.addresses is None:
         return
     wanted = [one for one in config.listen.dns if one.port]
@@ -103,7 +103,7 @@ def look_at_access(config: Config) -> Iterator[Finding]:
 
 def _absent(commands: Commands, *, may_start: bool) -> Finding:
     text = "fastdns does not run"
-    # A file or a directory that was named is not fastdns.service's.
+    # A named file or directory does not belong to fastdns.service.
     if commands.options or not units.is_known(units.FASTDNS):
         return wrong(ABOUT, text, commands.line("serve"))
     do = f"systemctl start {units.FASTDNS} (its log: journalctl -u {units.FASTDNS} -n 20)"
@@ -116,7 +116,7 @@ def _start(_record: Record) -> str:
     if units.is_enabled(units.FASTDNS):
         return f"started {units.FASTDNS}"
     try:
-        units.change("enable", units.FASTDNS)  # `--undo` has ended that
+        units.change("enable", units.FASTDNS)  # `--undo` has disabled that
     except FastdnsError as error:
         return f"started {units.FASTDNS}, which does not start with the system ({error})"
     return f"started {units.FASTDNS}, now and with the system"
@@ -148,14 +148,14 @@ def _counted(config: Config) -> tuple[int, int] | None:
     try:
         pages = Pages.attach(Places(config.state_dir, config.run_dir).counters)
     except (OSError, ValueError):
-        return None  # not ours to see
+        return None  # not visible to this user
     return pages.total("tcp_rejected_total"), pages.total("tcp_connections")
 
 
 def _silent(
     running: Daemon, address: Address, error: OSError, commands: Commands, *, how: str
 ) -> Finding:
-    if not running.pid:  # its lock is not ours to read
+    if not running.pid:  # this user cannot read its lock
         text = (
             f"nothing answers on {address} over {how}: {said(error)}; only root can see what runs"
         )
@@ -197,7 +197,7 @@ def _half_silent(running: Daemon, address: Address, lost: int, commands: Command
 def _denial(
     config: Config, address: Address, replies: Sequence[Reply], commands: Commands
 ) -> Finding | None:
-    """Return what to say when this machine may not ask itself; None: it may."""
+    """Return what to say if this machine may not ask itself; None: it may."""
     is_told = any(one.is_denial for one in replies)
     if not is_told and (replies or config.access.refuse != "drop"):
         return None
@@ -236,7 +236,7 @@ def _whole_way(address: Address, ports: int) -> Finding:
 
 
 def _near(address: Address) -> Address:
-    """Return where this machine reaches what listens there."""
+    """Return where this machine reaches the server at this address."""
     if address == address.wildcard:
         return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
     return address

@@ -1,4 +1,4 @@
-"""The examination: everything that may be in the way, in the order in which it has to be right."""
+"""The examination: everything that may prevent service, in the order in which it must be right."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from .running import Daemon, daemons, meant
 
 @attrs.frozen
 class Patient:
-    """The configuration, None when it is wrong, and the daemon that runs with it."""
+    """The configuration, None if it is wrong, and the daemon that runs with it."""
 
     config: Config | None
     running: Daemon | None = None
@@ -42,7 +42,7 @@ class Patient:
 
 
 def admit(path: Path | None, state: str | None) -> Patient:
-    """Return whom all else is about."""
+    """Return the daemon and configuration for all other checks."""
     commands = Commands.of(path, state)
     return attrs.evolve(_admit(path, state, commands), commands=commands)
 
@@ -73,7 +73,7 @@ def _admit(path: Path | None, state: str | None, commands: Commands) -> Patient:
 def _with_its_own_file(
     running: Daemon, path: Path, state: str | None, commands: Commands
 ) -> Patient:
-    """Nobody has named a file: what counts is the one that the daemon reads at a reload."""
+    """No file was named: the one counts that the daemon reads at a reload."""
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
@@ -103,19 +103,19 @@ def _wrong_configuration(
 def _unseen(
     config: Config, valid: Finding, problem: str, path: Path | None, commands: Commands
 ) -> Patient:
-    """Return what is seen without the lock, which only the daemon's user and root may read."""
+    """Return what is visible without the lock, which only the daemon's user and root may read."""
     found = meant(daemons(), path)
     unseen = hint(daemon.ABOUT, problem, f"run this as root: {commands.as_root('doctor')}")
     return Patient(config, found or Daemon(0), (valid, *(() if found else (unseen,))))
 
 
 def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: bool) -> Patient:
-    """Nobody has the lock of this state_dir: is it another daemon that is meant?"""
+    """No process has the lock of this state_dir: is another daemon meant?"""
     others = daemons()
     known = meant(others, path)
     if known is not None and not is_named:
         if os.geteuid() != 0 and known.state_dir is None:
-            # Whoever has no daemon of their own means that of the system.
+            # A user without a daemon means that of the system.
             config = attrs.evolve(config, state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)
             return Patient(config, known, (valid,))
         if known.state_dir is not None:
@@ -140,7 +140,7 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
 
 
 def examine(patient: Patient) -> Iterator[Finding]:
-    """Say all that is to be said; changes nothing."""
+    """Yield all findings; changes nothing."""
     yield from patient.findings
     config, judged, running = patient.config, patient.judged, patient.running
     commands = patient.commands
@@ -171,7 +171,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
 
 
 def _as_far(about: str, findings: Iterable[Finding]) -> Iterator[Finding]:
-    """Yield what can be found: a systemctl that hangs or is not there ends no examination."""
+    """Yield the findings: a missing or hanging systemctl does not end the examination."""
     try:
         yield from findings
     except FastdnsError as error:

@@ -1,4 +1,4 @@
-"""What the doctor has to say about one thing."""
+"""The doctor's findings."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ State = Literal["ok", "hint", "wrong"]
 class Remedy:
     """What `--fix` can do about a finding."""
 
-    asks: str  # what will be done, and what follows from it
+    asks: str  # what will be done, and its consequences
     apply: Callable[[Record], str]  # returns what was done; FastdnsError: it did not work
 
 
 @attrs.frozen
 class Finding:
-    """Something that is in order (ok), could be better (hint) or keeps fastdns from working."""
+    """Something that is in order (ok), could be better (hint) or keeps fastdns from working
+    (wrong).
+    """
 
     about: str
     state: State
     text: str
-    do: str = ""  # a command or a setting that puts it right
+    do: str = ""  # a command or a setting that fixes it
     remedy: Remedy | None = None
 
 

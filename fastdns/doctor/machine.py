@@ -1,4 +1,4 @@
-"""What fastdns stands on: its directory, the kernel's buffers, the clock."""
+"""The machine: fastdns's directory, the kernel's buffers, the clock."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ELSEWHERE = "choose another state_dir"
 
 
 def look(config: Config) -> Iterator[Finding]:
-    """Say whether there is room, for bursts as well, and whether it is a plausible time."""
+    """Check that there is room, also for bursts, and that the clock is plausible."""
     yield _directory(config)
     granted = _rmem_max()
     if granted is not None and granted < RECEIVE_BUFFER:
@@ -79,7 +79,7 @@ def _room(where: str, room: os.statvfs_result, config: Config) -> Finding:
 
 
 def _rmem_max() -> int | None:
-    """Return the octets that a socket may have without privileges; None: this kernel hides it."""
+    """Return the bytes that a socket may have without privileges; None: this kernel hides it."""
     try:
         return int(RMEM_MAX.read_text(encoding="ascii"))
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""The listen addresses: free, ours, or whose."""
+"""The listen addresses: free, ours, or another program's."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ABOUT = "port"
 
 @attrs.frozen
 class Claim:
-    """Sockets of one process, and which of the addresses that we want they are in the way of."""
+    """Sockets of one process, and which of our addresses they conflict with."""
 
-    process: Process | None  # None: not ours to see
+    process: Process | None  # None: not visible to this user
     wanted: tuple[Address, ...]
     held: tuple[Bound, ...]
 
 
 def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Finding]:
-    """Say who holds each listen address, and who else is at the port; `daemon`: our own pid."""
+    """Say who holds each listen address, and who else uses the port; `daemon`: our own pid."""
     for number in dict.fromkeys(one.port for one in config.listen.dns):
         if number == 0:
             continue  # any free one
@@ -52,7 +52,7 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
                 continue
             process = leader(pids)
             if process is None and daemon is not None:
-                continue  # not ours to see, and it is there: whether it answers is asked
+                continue  # not visible, but it is there: another check asks it
             key = process.pid if process else 0
             before = found.get(key, Claim(process, (), ()))
             found[key] = Claim(
@@ -64,7 +64,7 @@ def _claims(port: Port, wanted: Iterable[Address], daemon: int | None) -> list[C
 
 
 def _is_kept_for_us(pids: Set[int]) -> bool:
-    """Whether systemd holds a socket for the next start of fastdns, with nobody else but that."""
+    """Whether only systemd holds a socket, for the next start of fastdns."""
     if 1 not in pids or not units.keeps_sockets(units.FASTDNS):
         return False
     others = [process for pid in pids - {1} if (process := read_process(pid)) is not None]
@@ -90,7 +90,7 @@ def _taken(claim: Claim, config: Config, port: Port, commands: Commands) -> Find
 
 
 def _neighbours(port: Port, wanted: Iterable[Address], daemon: int | None) -> Iterator[Finding]:
-    """Name those who have the same port at other addresses, which is no harm."""
+    """Name programs with the same port at other addresses, which is harmless."""
     clashing = {one for address in wanted for one in port.clashing(address)}
     beside: dict[Process, list[Address]] = {}
     for one in port.bound:

@@ -21,12 +21,12 @@ __all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_often", "ask_upstream", "r
 
 REFUSED = 5
 PROHIBITED = 18  # an Extended DNS Error, RFC 8914: the client may not ask
-VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns knows it by itself
+VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns answers it itself
 
 
 @attrs.frozen
 class Reply:
-    """What came back."""
+    """The reply."""
 
     rcode: int
     seconds: float
@@ -39,7 +39,7 @@ class Reply:
 
     @property
     def is_good(self) -> bool:
-        """Whether the server does its work; some deny the root itself, and resolve all else."""
+        """Whether the server resolves; some refuse the root itself, and resolve everything else."""
         return self.rcode in (0, 3)
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class Reply:
 
 
 def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply, bool]:
-    """Return the reply of an upstream, and whether it takes EDNS; else that to a query without.
+    """Return the reply of an upstream, and whether it supports EDNS; else its reply without EDNS.
 
     OSError: it answers neither.
     """
@@ -67,7 +67,7 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
     plain = once(has_opt=False)
     if not plain.is_good and failure is None:
         return reply, True  # it is not the OPT
-    try:  # once more: a packet may have been lost
+    try:  # again: a packet may have been lost
         return plain, once(has_opt=True).is_good
     except OSError:
         return plain, False
@@ -76,7 +76,7 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
 def ask(
     address: Address, question: bytes, *, tcp: bool, timeout: float, has_opt: bool = False
 ) -> Reply:
-    """Return the reply to the question; OSError: there is none, in time or at all."""
+    """Return the reply to the question; OSError: none came in time, or at all."""
     with dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
         begun = time.monotonic()
         reply = exchange(connection, question, timeout, is_framed=tcp, has_opt=has_opt)
@@ -86,9 +86,9 @@ def ask(
 def ask_often(
     address: Address, question: bytes, times: int, timeout: float
 ) -> list[Reply | OSError]:
-    """Ask over UDP from so many ports at once; return what came of each.
+    """Ask over UDP from so many ports at once; return the result of each.
 
-    By the port the kernel chooses which of several processes gets a query.
+    The kernel chooses by the port which of several processes gets a query.
     """
 
     def once(_number: int) -> Reply | OSError:
@@ -116,8 +116,8 @@ def said(error: OSError) -> str:
 
 
 def resolves(address: Address, timeout: float = 5.0) -> bool:
-    """Return True when the server is told by others what nobody can have in a cache."""
-    # A name of the root that does not exist: a resolver that has come to ask itself knows `. NS`.
+    """Return True if the server can get an answer that cannot be in its cache."""
+    # A name of the root that does not exist: a resolver that now asks itself has `. NS` cached.
     name = f"fastdns-doctor-{os.urandom(8).hex()}".encode()
     question = bytes([len(name)]) + name + b"\0" + struct.pack("!HH", 1, 1)
     try:

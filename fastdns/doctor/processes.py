@@ -1,4 +1,4 @@
-"""The daemon's own working parts: its run_dir, and the keeper, which saves what was learned."""
+"""The daemon's parts: its run_dir, its workers, and the keeper, which saves answers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .findings import Finding, hint, wrong
 from .running import Daemon
 
 ABOUT = "daemon"
-LIFE_SECONDS = 3.0  # a worker shows life once a second, however busy it is
+LIFE_SECONDS = 3.0  # a worker reports once a second, however busy it is
 PAUSE_SECONDS = 0.1
 SUPERVISOR_SECONDS = 3.0
 KEEPER_SECONDS = 2.0  # it may be writing
@@ -27,7 +27,7 @@ TRIES = 2
 
 
 def look(config: Config, running: Daemon) -> Iterator[Finding]:
-    """Say what of it is missing or hangs, as far as we may see."""
+    """Say which parts are missing or hang, as far as visible."""
     if running.run_dir is None:
         return  # not ours to see
     if running.run_dir != config.run_dir:
@@ -63,7 +63,7 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
 
 
 def _missing(places: Places) -> Path | None:
-    """Return what should be there and is not: the directory, or one of its files."""
+    """Return what is missing: the directory, or one of its files."""
     if not os.path.lexists(places.run_dir):
         return places.run_dir
     wanted = (places.counters, places.control, places.supervisor, places.keeper)
@@ -98,11 +98,11 @@ def _keeper_hangs(places: Places) -> bool:
 
 
 def _silent_workers(places: Places, running: Daemon) -> list[Silent]:
-    """Return those that show no life while they are watched."""
+    """Return those that do not respond while they are watched."""
     try:
         pages = Pages.attach(places.counters)
     except (OSError, ValueError):
-        return []  # told elsewhere
+        return []  # another check reports that
     if running.pid and pages.pid != running.pid:
         return []
     begun = time.monotonic()
@@ -136,7 +136,7 @@ def _silent_keeper(running: Daemon) -> Finding:
 
 
 def restart(running: Daemon) -> str:
-    """Return how this daemon is restarted."""
+    """Return the command that restarts this daemon."""
     if running.unit is not None and running.unit.endswith(".service"):
         return f"systemctl restart {running.unit}"
     return "restart it"

@@ -1,6 +1,6 @@
-"""The record of what was changed, in a file that only root can write.
+"""The record of changes, in a file that only root can write.
 
-Each change stands in it before it is made, so that one that was cut short can be taken back, too.
+Each change is recorded before it is made, so that an interrupted one can be undone as well.
 """
 
 from __future__ import annotations
@@ -25,15 +25,15 @@ KINDS: dict[str, type[Change]] = {"file": FileChange, "unit": UnitChange}
 
 
 class Record:
-    """The changes that are to be taken back one day, oldest first."""
+    """The changes that can be undone, oldest first."""
 
     def __init__(self, path: Path = RECORD) -> None:
-        """Read it. FastdnsError: what stands there is not a record of ours."""
+        """Read it. FastdnsError: the file is not a record of ours."""
         self._path = path
         self.changes: list[Change] = _read(path)
 
     def make(self, change: Change) -> None:
-        """Record a change and make it; FastdnsError: it did not work, and is recorded."""
+        """Record a change and make it; FastdnsError: it failed, and stays recorded."""
         self.changes.append(change)
         try:
             self._write()
@@ -46,7 +46,7 @@ class Record:
             raise FastdnsError(f"{change}: {error.strerror}") from None
 
     def take_back(self, change: Change) -> str:
-        """Undo a change and forget it; return what was done. FastdnsError: it stays recorded."""
+        """Undo a change and remove it; return what was done. FastdnsError: it stays recorded."""
         try:
             done = change.undo()
         except OSError as error:
@@ -57,11 +57,11 @@ class Record:
 
     @contextmanager
     def all_or_nothing(self) -> Iterator[None]:
-        """Take back what a block has changed when it does not come to its end."""
+        """Undo the changes of a block that does not reach its end."""
         before = len(self.changes)
         try:
             yield
-        except BaseException:  # somebody may have lost patience: Ctrl-C
+        except BaseException:  # including Ctrl-C
             for change in reversed(self.changes[before:]):
                 with suppress(FastdnsError):  # then it stays recorded
                     self.take_back(change)
@@ -88,8 +88,8 @@ class Record:
 
 @contextmanager
 def only_one(path: Path = RECORD) -> Iterator[Record]:
-    """Give the record to one process at a time; FastdnsError: another one has it."""
-    # On /etc: the file is replaced with each change, and its directory comes and goes.
+    """Lock the record; FastdnsError: another process has it."""
+    # On /etc: the file is replaced with each change, and its directory is created and removed.
     descriptor = os.open(path.parent.parent, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         try:
@@ -113,7 +113,7 @@ def _read(path: Path) -> list[Change]:
     try:
         with open(path, "rb") as stream:
             found = os.fstat(stream.fileno())
-            # It says what root is to write where: it has to be root's own.
+            # It tells root what to write where, so it must belong to root.
             if found.st_uid != os.geteuid() or found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
                 raise FastdnsError(
                     f"{path}: users other than root can write it; check it, then remove it"

@@ -1,4 +1,4 @@
-"""/etc/resolv.conf: whom the programs of this machine ask, and who writes it."""
+"""/etc/resolv.conf: the resolver of this machine's programs, and the program that writes it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ __all__ = ["RESOLV_CONF", "UPLINK_RESOLV_CONF", "manager", "names_stub", "namese
 
 UPLINK_RESOLV_CONF = STUB_RESOLV_CONF  # the real ones, behind the stub
 RESOLVED = "systemd-resolved"
-# What stands in the path that the file links to, or in its comments.
+# Words in the path that the file links to, or in its comments.
 _MANAGERS = {
     "/systemd/resolve": RESOLVED,
     "systemd-resolved": RESOLVED,
@@ -27,18 +27,18 @@ _MANAGERS = {
 
 
 def nameservers(path: Path = RESOLV_CONF) -> list[str]:
-    """Return the addresses that the file names, as they stand there."""
+    """Return the addresses in the file, as written there."""
     lines = (line.split() for line in _text(path).splitlines())
     return [words[1] for words in lines if len(words) > 1 and words[0] == "nameserver"]
 
 
 def names_stub(path: Path = RESOLV_CONF) -> bool:
-    """Return True when the file names systemd-resolved's stub."""
+    """Return True if the file names systemd-resolved's stub."""
     return not STUBS.isdisjoint(nameservers(path))
 
 
 def manager(path: Path = RESOLV_CONF) -> str | None:
-    """Return which program writes the file; None: whoever administers this machine."""
+    """Return which program writes the file; None: the administrator."""
     target = os.path.realpath(path)
     comments = "\n".join(re.findall(r"^\s*[#;].*", _text(path), re.M))
     for where in (target if path.is_symlink() else "", comments):
@@ -53,7 +53,7 @@ def manager(path: Path = RESOLV_CONF) -> str | None:
 
 
 def pointed(text: str, host: str, others: Sequence[str]) -> str:
-    """Return the text with these nameservers in place of all that it names."""
+    """Return the text with these nameservers instead of its own."""
     lines = text.splitlines()
     kept = [line for line in lines if line.split()[:1] != ["nameserver"]]
     at = next((n for n, line in enumerate(lines) if line not in kept), len(kept))
@@ -69,7 +69,7 @@ def _text(path: Path) -> str:
 
 
 def _dhcp_client() -> str | None:
-    """Return a DHCP client that runs here and writes the file without a word about it."""
+    """Return a running DHCP client that writes the file without a comment in it."""
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue

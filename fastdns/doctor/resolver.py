@@ -1,7 +1,7 @@
-"""Having this machine's own programs ask fastdns, and never so that fastdns asks itself.
+"""Points this machine's own programs at fastdns, and never so that fastdns asks itself.
 
-fastdns without configured upstreams reads the nameservers of resolv.conf. They stay there, behind
-fastdns's own address, which it leaves out: the upstreams remain known and followed, and the C
+fastdns without configured upstreams reads the nameservers of resolv.conf. They stay there, after
+fastdns's own address, which it leaves out: so the upstreams remain known and followed, and the C
 library falls back on them.
 """
 
@@ -25,7 +25,7 @@ ABOUT = "resolver"
 DROP_IN = Path("/etc/systemd/resolved.conf.d/fastdns-resolver.conf")
 RESOLVED_SECONDS = 5.0
 ANSWER_SECONDS = 2.0
-TAKEN_IN_SECONDS = 1.0  # until others have read resolv.conf again
+TAKEN_IN_SECONDS = 1.0  # until other programs have read resolv.conf again
 STUB = Address("127.0.0.53", 53)
 POINT = "doctor --fix --resolver"
 _HOW = {
@@ -40,7 +40,7 @@ _HOW = {
 
 
 def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Finding]:
-    """Say whom this machine's own programs ask; `daemon`: the pid of fastdns."""
+    """Say which resolver this machine's own programs use; `daemon`: the pid of fastdns."""
     yield _look(config, daemon, commands)
 
 
@@ -67,12 +67,12 @@ def _look(config: Config, daemon: int | None, commands: Commands) -> Finding:
 
 
 def is_pointed(config: Config) -> bool:
-    """Return True when this machine's own programs ask where fastdns is to be."""
+    """Return True if this machine's own programs use fastdns's address."""
     return _host_in_use(config) is not None
 
 
 def pointing(config: Config) -> Remedy:
-    """Return how they are made to; FastdnsError says why they cannot be, and what can be done."""
+    """Return the remedy; FastdnsError says why it is impossible, and what the user can do."""
     host = _own_host(config)
     if not probe.resolves(Address(host, 53)):
         raise FastdnsError(
@@ -122,7 +122,7 @@ def _by_resolved(config: Config, host: str) -> Remedy:
     keep = _keep_upstreams(config)
 
     def apply(record: Record) -> str:
-        # The empty one takes back what other files set; servers of links stay known.
+        # The empty line removes what other files set; servers of links stay known.
         text = f"{MARK}[Resolve]\nDNS=\nDNS={host}\nDomains=~.\n"
         with record.all_or_nothing():
             record.make(FileChange.of(DROP_IN, Content(text), reader=RESOLVED))
@@ -138,9 +138,9 @@ def _by_resolved(config: Config, host: str) -> Remedy:
 
 
 def _check_upstreams(config: Config, keep: str) -> None:
-    """Make sure that fastdns still finds whom to ask, at its next start as well.
+    """Check that fastdns still finds its upstreams, at its next start as well.
 
-    FastdnsError ends with what keeps them.
+    FastdnsError ends with the setting that keeps them.
     """
     if config.upstream.servers:
         return
@@ -150,7 +150,7 @@ def _check_upstreams(config: Config, keep: str) -> None:
 
 
 def _check_for_loop(host: str) -> None:
-    """Make sure that fastdns still gets answers: an upstream of its may ask this machine itself."""
+    """Check that fastdns still gets answers: one of its upstreams may ask this machine."""
     time.sleep(TAKEN_IN_SECONDS)
     if not probe.resolves(Address(host, 53)):
         raise FastdnsError(

@@ -20,7 +20,7 @@ WORKER = "fastdns-worker"
 
 @attrs.frozen
 class Daemon:
-    """A supervisor. None: not ours to see."""
+    """A supervisor. None: not visible to this user."""
 
     pid: int
     state_dir: Path | None = None
@@ -32,7 +32,7 @@ class Daemon:
 
     @classmethod
     def of(cls, pid: int) -> Daemon:
-        """Return what can be seen of it."""
+        """Return what is visible of it."""
         process = read_process(pid)
         return cls(
             pid,
@@ -75,7 +75,7 @@ class Daemon:
         return path is not None and os.path.abspath(path) == os.path.normpath(file)
 
     def _given(self, option: str) -> list[str]:
-        """Return the values that its command line has for an option."""
+        """Return the values of an option on its command line."""
         if "serve" not in self.command:
             return []
         words = self.command[self.command.index("serve") :]
@@ -87,19 +87,19 @@ class Daemon:
 
     @property
     def keeper(self) -> int | None:
-        """The process that writes the cache on disk; None: there is none, or it cannot be seen."""
+        """The process that writes the cache on disk; None: there is none, or it is not visible."""
         keepers = (pid for pid, name, above in _ours() if above == self.pid and name == KEEPER)
         return next(keepers, None)
 
 
 def daemons() -> list[Daemon]:
-    """Return all that run in this network: whoever is the parent of a worker or a keeper."""
+    """Return all daemons in this network: the parents of workers and keepers."""
     pids = dict.fromkeys(above for _, _, above in _ours())
     return [Daemon.of(pid) for pid in pids if pid > 1 and _is_of_this_network(pid)]
 
 
 def meant(found: Iterable[Daemon], path: Path | None) -> Daemon | None:
-    """Return the daemon that this configuration is for, the one of fastdns.service first."""
+    """Return the daemon for this configuration, that of fastdns.service first."""
     chosen = [one for one in found if one.is_configured_by(path)]
     return next((one for one in chosen if one.unit == FASTDNS), next(iter(chosen), None))
 

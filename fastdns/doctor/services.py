@@ -1,4 +1,4 @@
-"""Programs that are found on port 53: which they are, and how each one leaves it."""
+"""Programs on port 53: which they are, and how each one frees it."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ DNSMASQ_FILES = (Path("/etc/dnsmasq.conf"), Path("/etc/dnsmasq.d"))
 DHCP_PORTS = (67, 547)
 ELSEWHERE = "or name other addresses in listen.dns"
 MARK = "# Written by `fastdns doctor --fix`; `fastdns doctor --undo` removes it.\n"
-# Resolvers and servers that have no other work than DNS, by their units in Debian.
+# Resolvers and servers that only do DNS, by their units in Debian.
 STOPPABLE = re.compile(
     r"(named|bind9|unbound|pdns-recursor|pdns|dnsdist|kresd@\w+|knot-resolver|smartdns"
     r"|nsd|knot|stubby)\.service"
@@ -41,7 +41,7 @@ _DNS_OPTION = re.compile(r"^\s*dhcp-option\S*=\S*(option:dns-server|(?<![:\w.])6
 
 @attrs.frozen
 class Way:
-    """How a program leaves the port."""
+    """How a program frees the port."""
 
     do: str
     remedy: Remedy | None = None
@@ -54,9 +54,9 @@ def way_out(
     served: Sequence[Address] = (),
     commands: Commands = USUAL,
 ) -> Way:
-    """Return how the process gives up these addresses of its, for those that we want.
+    """Return how the process gives up the addresses that we want.
 
-    `served` has all at which it can be asked: other machines may do so.
+    `served` has all its addresses: other machines may use them.
     """
     lost = uncovered(served, wanted)
     if process.name.startswith(RESOLVED_NAME):
@@ -84,7 +84,7 @@ def _any(process: Process, lost: Sequence[Address] = ()) -> Way:
 
 
 def _cut_off(lost: Sequence[Address]) -> str:
-    """Return what is said of other machines, "" when none is concerned; before and after."""
+    """Return the warning about other machines, "" if there are none; before and after."""
     if not lost:
         return ""
     where = " and ".join(map(str, lost))
@@ -138,7 +138,7 @@ def _resolved(addresses: Sequence[Address], lost: Sequence[Address]) -> Way:
 
 
 def _has_left(addresses: Sequence[Address]) -> bool:
-    """Return True when systemd-resolved is at none of these addresses."""
+    """Return True if systemd-resolved listens on none of these addresses."""
     port = Port.look(addresses[0].port)
     pids = port.pids(one for one in port.bound if one.address in addresses)
     return not any(one.name.startswith(RESOLVED_NAME) for one in map(read_process, pids) if one)
@@ -148,7 +148,7 @@ def _has_left(addresses: Sequence[Address]) -> bool:
 
 
 def _dnsmasq_of_others(process: Process) -> Way | None:
-    """Return how to do without a dnsmasq that another program has started."""
+    """Return how to handle a dnsmasq that another program has started."""
     unit, command = process.unit or "", process.command
     if unit == DNSMASQ:
         return None
@@ -205,7 +205,7 @@ def _dnsmasq(
 def _dns_off(configuration: str) -> list[str]:
     """Return the settings for it.
 
-    Without DNS, dnsmasq no longer names itself to its clients as a server, unless told to.
+    Without DNS, dnsmasq no longer announces itself to its clients as a server, unless told to.
     """
     if _DNS_OPTION.search(configuration):
         return ["port=0"]
@@ -217,7 +217,7 @@ def _dns_off(configuration: str) -> list[str]:
 
 
 def _dnsmasq_configuration() -> str:
-    """Return all that is configured, as far as it can be read."""
+    """Return its whole configuration, as far as readable."""
     main, directory = DNSMASQ_FILES
     files = [main, *(sorted(directory.iterdir()) if directory.is_dir() else ())]
     texts = []
@@ -230,6 +230,6 @@ def _dnsmasq_configuration() -> str:
 
 
 def _serves_dhcp(process: Process) -> bool:
-    """Return True when it listens where DHCP clients ask."""
+    """Return True if it listens where DHCP clients ask."""
     ports = map(Port.look, DHCP_PORTS)
     return any(process.pid in port.pids(port.bound) for port in ports)

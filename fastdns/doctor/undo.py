@@ -1,4 +1,4 @@
-"""Taking back what was changed, the last change first."""
+"""Undoing the changes, the last one first."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from .record import Record
 
 
 def undo(record: Record, daemon: int | None, say: Callable[[str], None]) -> bool:
-    """Take back all that is recorded, saying line by line what was done; True: nothing is left.
+    """Undo all recorded changes and say what was done; True: nothing is left.
 
-    Whoever is to have the port again can only start when fastdns does not run: it is stopped for
-    that, if it is systemd's to stop. `daemon`: the pid of the one that runs.
+    A server that takes the port again can only start while fastdns does not run, so fastdns is
+    stopped first if systemd runs it. `daemon`: the pid of the running one.
     """
     changes = list(reversed(record.changes))
     first = next((one for one in changes if daemon is not None and one.wants_port()), None)
     if first is not None and not units.is_active(units.FASTDNS):
-        # Nothing at all then: what is taken back in part may name a resolver that cannot start.
+        # All or nothing: a partial undo may name a resolver that cannot start.
         say(
             f"not undone: {first}: fastdns (pid {daemon}) still holds the port; "
             "stop it, then run --undo again"
@@ -51,9 +51,9 @@ def _stop() -> str:
 
 
 def _disable(say: Callable[[str], None]) -> None:
-    """Keep fastdns from being in the way of who has got the port back, from the next boot on."""
-    # A package that is being removed does that itself, and a later installation knows it was on.
+    """Keep fastdns from taking the port at the next boot."""
+    # A package that is being removed does that itself, and remembers it for a later installation.
     if os.environ.get("DPKG_MAINTSCRIPT_PACKAGE") or not units.is_enabled(units.FASTDNS):
         return
-    units.change("disable", "--now", units.FASTDNS)  # it may try again and again to start
+    units.change("disable", "--now", units.FASTDNS)  # it may repeatedly try to start
     say(f"{units.FASTDNS} no longer starts with the system (again: fastdns doctor --fix)")

@@ -1,4 +1,4 @@
-"""Units of systemd, by systemctl, which is never waited for longer than a while."""
+"""Units of systemd, through systemctl, with a timeout."""
 
 from __future__ import annotations
 
@@ -10,37 +10,37 @@ from ..errors import FastdnsError
 
 FASTDNS = "fastdns.service"
 SECONDS = 60.0
-ASK_SECONDS = 10.0  # nothing is changed meanwhile
+ASK_SECONDS = 10.0  # nothing changes meanwhile
 
 
 def systemd_runs() -> bool:
-    """Return True when there is a systemd to ask: sd_booted(3)."""
+    """Return True if systemd runs: sd_booted(3)."""
     return Path("/run/systemd/system").is_dir()
 
 
 def is_active(unit: str) -> bool:
-    """Return True when the unit runs, or is about to."""
+    """Return True if the unit runs, or is about to."""
     return _ask("is-active", unit) in ("active", "activating", "reloading")
 
 
 def is_enabled(unit: str) -> bool:
-    """Return True when the unit starts with the system."""
+    """Return True if the unit starts with the system."""
     return _ask("is-enabled", unit) in ("enabled", "enabled-runtime")
 
 
 def is_known(unit: str) -> bool:
-    """Return True when systemd has the unit and may start it."""
+    """Return True if systemd has the unit and may start it."""
     return _ask("show", "--property=LoadState", "--value", unit) == "loaded"
 
 
 def keeps_sockets(unit: str) -> bool:
-    """Return True when systemd keeps sockets of the unit, for its next start."""
+    """Return True if systemd keeps sockets of the unit, for its next start."""
     kept = _ask("show", "--property=NFileDescriptorStore", "--value", unit)
     return kept.isdigit() and int(kept) > 0
 
 
 def change(*arguments: str) -> None:
-    """Have systemctl do it; FastdnsError says why it did not."""
+    """Run systemctl; FastdnsError says why it failed."""
     done = _run(*arguments)
     if done.returncode != 0:
         lines = (done.stderr.strip() or f"exit status {done.returncode}").splitlines()
@@ -48,13 +48,13 @@ def change(*arguments: str) -> None:
 
 
 def forgive(unit: str) -> None:
-    """Have systemd start it again that has started too often, if systemd remembers that."""
+    """Let systemd start a unit again that has started too often."""
     with suppress(FastdnsError):  # it knows nothing of a unit that is not loaded
         change("reset-failed", unit)
 
 
 def _ask(*arguments: str) -> str:
-    """Return systemctl's one word; none when systemd does not run."""
+    """Return systemctl's one word; "" if systemd does not run."""
     return _run(*arguments, seconds=ASK_SECONDS).stdout.strip() if systemd_runs() else ""
 
 

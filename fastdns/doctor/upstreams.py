@@ -1,4 +1,4 @@
-"""The upstreams that the daemon really asks: who are they, who has named them, do they answer?"""
+"""The upstreams that the daemon really asks: who has named them, and do they answer?"""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from .running import Daemon
 ABOUT = "upstream"
 TRIES = 2
 ASKED_MAX = 20
-FOLLOWS_SECONDS = 2.5  # within which workers follow a file that names upstreams, and show that
+FOLLOWS_SECONDS = 2.5  # within which workers follow a file of upstreams, and publish that
 PAUSE_SECONDS = 0.1
 TCP_SECONDS = 2.0
 SHOWN_MAX, NAME_OCTETS = UPSTREAM_TABLE
@@ -39,13 +39,13 @@ class Asked:
 
     servers: Sequence[Server]
     source: str
-    change: str  # what names others
+    change: str  # how to name others
 
 
 def look(config: Config, running: Daemon | None, commands: Commands) -> Iterator[Finding]:
     """Say which upstreams answer a question that every resolver can answer.
 
-    Those are judged that the daemon asks now, as its counters show them; without a daemon, those
+    These are the upstreams that the daemon asks now, as its counters show; without a daemon, those
     that one would ask.
     """
     asked, finding = _asked(config, running, commands)
@@ -59,9 +59,9 @@ def look(config: Config, running: Daemon | None, commands: Commands) -> Iterator
         refusals = list(over_tcp)
     some_answer = any(one.state == "ok" for one in told)
     for one in told:
-        # With another one that answers, a dead one costs little.
+        # If another one answers, a dead one costs little.
         yield hint(one.about, one.text, one.do) if some_answer and one.state == "wrong" else one
-    # One that is silent altogether has been told of.
+    # A silent one was reported already.
     answering = [i for i, one in enumerate(told) if one.state == "ok"]
     without = [(servers[i], why) for i in answering if (why := refusals[i]) is not None]
     yield from _without_tcp(without, some_take_it=len(without) < len(answering))
@@ -95,7 +95,7 @@ def _without_tcp(found: Sequence[tuple[Server, str]], *, some_take_it: bool) -> 
 def _asked(
     config: Config, running: Daemon | None, commands: Commands
 ) -> tuple[Asked, Finding | None]:
-    """Return whom to judge, and what to say when the configuration names others."""
+    """Return the upstreams to judge, and the finding if the configuration names others."""
     source = "from the configuration" if config.upstream.servers else f"from {RESOLV_CONF}"
     change = "name another one in upstream.servers"
     named = Asked(Sources(config).servers, source, change)
@@ -125,7 +125,7 @@ def _asked(
 def _shown(
     config: Config, running: Daemon | None, named: Iterable[Server]
 ) -> tuple[Server, ...] | None:
-    """Return the upstreams that the daemon's workers ask; None: that cannot be seen."""
+    """Return the upstreams that the daemon's workers ask; None: not visible."""
     if running is None:
         return None
     places = Places(config.state_dir, running.run_dir or config.run_dir)

@@ -1,4 +1,4 @@
-"""What clients find at a listen address: a service is a line here, and a key of [listen]."""
+"""The services at a listen address: each is a line here, and a key of [listen]."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StreamServer(Protocol):
-    """Serves the connections that come to some TCP sockets, from its creation on.
+    """Serves the connections of some TCP sockets, from its creation on.
 
     Each socket comes with the number of its listener.
     """
@@ -32,16 +32,16 @@ class StreamServer(Protocol):
         """Whether no query of a connection is being answered."""
 
     def stop(self) -> None:
-        """Take no more connections."""
+        """Accept no more connections."""
 
 
 @attrs.frozen
 class Service:
-    """Which sockets a listener of it has, and who serves them; UDP is the fast path's."""
+    """The sockets of a listener, and the class that serves them; UDP is the fast path's."""
 
     name: str
-    has_udp: bool  # each worker has a socket of its own
-    streams: str | None  # "module:Class", which serves its TCP socket; None: it has none
+    has_udp: bool  # each worker has its own socket
+    streams: str | None  # "module:Class", which serves its TCP socket; None: there is none
 
     @property
     def kinds(self) -> list[socket.SocketKind]:

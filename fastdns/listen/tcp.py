@@ -1,7 +1,7 @@
 """DNS over TCP for clients: pipelined, answered out of order, bounded everywhere (RFC 7766).
 
-What a connection brings and takes goes by `_stream` and `_fastpath`, without a greenlet. Here are
-the door, the bounds, and the watchers that say when there is something to do.
+`_stream` and `_fastpath` carry the data of a connection, without a greenlet. This module accepts
+connections, limits them, and watches for readable and writable ones.
 """
 
 from __future__ import annotations
@@ -24,30 +24,30 @@ from ..defects import guarded
 __all__ = ["CONNECTIONS_A_CLIENT", "FRAME_SECONDS", "IDLE_SECONDS", "PIPELINE_MAX", "TcpListener"]
 
 IDLE_SECONDS = 10.0  # without a query: RFC 7766 section 6.2.3 asks for a few seconds
-FRAME_SECONDS = 5.0  # from the first octet of a message to its last
-WRITE_SECONDS = 5.0  # for a client to take what is sent
+FRAME_SECONDS = 5.0  # from the first byte of a message to its last
+WRITE_SECONDS = 5.0  # for a client to read its answers
 LAST_ANSWERS_SECONDS = 5.0  # after a client has said that it sends no more
-LOOK_SECONDS = 0.5  # between two looks at whose time is over
+LOOK_SECONDS = 0.5  # between two checks for time-outs
 CONNECTIONS_MAX = 256
 CONNECTIONS_A_CLIENT = 32
-# Of clients that may not ask: they are told so, but get no share of anything above.
+# Of clients that may not ask: they get that answer, but no share of the limits above.
 STRANGERS_MAX = 16
 STRANGER_SECONDS = 2.0  # in all
 STRANGER_QUERIES = 8
-STRANGER_OCTETS = 4096  # that are read of what one has sent
+STRANGER_OCTETS = 4096  # of what one client has sent, read at once
 
 _READ, _WRITE = 1, 2
 
 
 class _Server(StreamServer):  # type: ignore[misc]
-    """Gives each connection to its handler, which keeps it."""
+    """Passes each connection to its handler, which keeps it."""
 
     def do_handle(self, accepted: GeventSocket, address: tuple[Any, ...]) -> None:
         self._handle(accepted, address)
 
 
 class TcpListener:
-    """The listening sockets of a worker, and the connections of them all."""
+    """The listening sockets of a worker, and all their connections."""
 
     def __init__(
         self, listening: Iterable[tuple[int, socket.socket]], fastpath: FastPath, counters: Counters
@@ -58,7 +58,9 @@ class TcpListener:
         self._counters = counters
         self._clients: Counter[str] = Counter()
         self._connections: set[Connection] = set()
-        self._strangers: set[Connection] = set()  # who are being told that they may not ask
+        self._strangers: set[Connection] = (
+            set()
+        )  # clients that are being told that they may not ask
         self._counters.set("tcp_connections", 0)
         self._clock = gevent.get_hub().loop.timer(LOOK_SECONDS, LOOK_SECONDS)
         self._servers = []
@@ -82,12 +84,12 @@ class TcpListener:
         return self.debts.unwritten == 0
 
     def relieve(self) -> None:
-        """Let who has not taken most go while that is too much in all."""
+        """Disconnect the clients that have taken least while there is too much in all."""
         while self.debts.unwritten > UNWRITTEN_MAX_IN_ALL:
             max(self._connections | self._strangers, key=lambda one: one.unwritten).end()
 
     def forget(self, connection: Connection) -> None:
-        """Take the end of a connection into account."""
+        """Count the end of a connection."""
         if connection in self._strangers:
             self._strangers.discard(connection)
         else:
@@ -124,7 +126,9 @@ class TcpListener:
         connection.begin()
 
     def _has_room(self) -> bool:
-        """Make room for one more: whoever has been idle longest goes (RFC 7766 section 6.2.3)."""
+        """Make room for one more: close the connection that was idle longest (RFC 7766 section
+        6.2.3).
+        """
         if len(self._connections) < CONNECTIONS_MAX:
             return True
         idle = [one for one in self._connections if not one.is_busy]
@@ -143,7 +147,7 @@ class TcpListener:
 
 
 class Connection(Stream):
-    """One client's connection, and the watchers that say when it can be read or written."""
+    """One client's connection, and the watchers for reading and writing."""
 
     def __init__(
         self, listener: TcpListener, accepted: GeventSocket, address: tuple[Any, ...], number: int
@@ -167,7 +171,7 @@ class Connection(Stream):
         self._readable.start(self._serve)
 
     def changed(self) -> None:
-        """Look at the connection soon: who says so is in the middle of something."""
+        """Look at the connection soon: the caller is in the middle of something."""
         self._loop.run_callback(self._look_soon)
 
     def _read(self) -> None:

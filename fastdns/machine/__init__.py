@@ -1,1 +1,1 @@
-"""What commands, doctor and server all need to know of the machine that they run on."""
+"""What commands, doctor and server all need to know about the machine."""

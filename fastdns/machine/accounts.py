@@ -38,10 +38,10 @@ def own_account() -> Account | None:
 
 
 def obstacle(account: Account) -> str | None:
-    """Return why root cannot become this account, None when it can.
+    """Return why root cannot become this account, None if it can.
 
     A root in a container may have no capabilities, or no other user may exist in its namespace. A
-    child tries it: half of it done in this process could not be taken back.
+    child tries it, because this process could not undo half of it.
     """
     if not _may_give_files_away():
         return "it lacks CAP_CHOWN"
@@ -58,7 +58,7 @@ def obstacle(account: Account) -> str | None:
     os.close(writer)
     with open(reader, "rb") as stream:
         said = stream.read()
-    with suppress(ChildProcessError):  # whoever has started us ignores its children, and so do we
+    with suppress(ChildProcessError):  # our parent process ignores its children, and so do we
         os.waitpid(child, 0)
     if said == b"0":
         return None
@@ -75,7 +75,7 @@ def _may_give_files_away() -> bool:
 
 
 def become(account: Account) -> None:
-    """Give up root for good. What is loaded by now can be used; nothing else need be readable."""
+    """Drop root for good. Loaded modules still work; nothing else must be readable."""
     preload.import_late()
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
@@ -83,7 +83,7 @@ def become(account: Account) -> None:
 
 
 def owner(directory: Path) -> Account | None:
-    """Return whose directory it is; None when it is root's or not there."""
+    """Return the owner of the directory; None if that is root, or it does not exist."""
     try:
         found = directory.stat()
     except OSError:

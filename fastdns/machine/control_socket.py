@@ -1,8 +1,8 @@
-"""A daemon's control sockets, in run_dir: a line asks for something, lines are the answer.
+"""A daemon's control sockets, in run_dir: a request is one line, the answer is lines.
 
 Each line of the supervisor's answers begins with a word: `ok`, `wrong` (a line about the
-configuration) or `error`. Then the daemon hangs up. What is asked of the keeper is in
-keeper_requests.
+configuration) or `error`. Then the daemon closes the connection. keeper_requests has the requests
+to the keeper.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from pathlib import Path
 OK = "ok"
 WRONG = "wrong"
 ERROR = "error"
-LINE_MAX = 256  # octets of a request
+LINE_MAX = 256  # bytes of a request
 ANSWER_MAX = 1024 * 1024
 BACKLOG = 64
 
 
 @contextmanager
 def short_path(path: Path) -> Iterator[str]:
-    """Yield a name for a socket's path that fits into its address, however long the path is."""
+    """Yield a name for a socket's path that fits into an address, however long the path is."""
     descriptor = os.open(path.parent, os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
     try:
         yield f"/proc/self/fd/{descriptor}/{path.name}"
@@ -33,7 +33,7 @@ def short_path(path: Path) -> Iterator[str]:
 
 
 def listen_at(path: Path) -> socket.socket:
-    """Return a socket that listens there for processes of our user (OSError: it cannot be)."""
+    """Return a socket that listens there for processes of our user (OSError: impossible)."""
     with suppress(FileNotFoundError):
         path.unlink()  # a predecessor's
     listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
@@ -52,7 +52,7 @@ def listen_at(path: Path) -> socket.socket:
 
 @contextmanager
 def connected(path: Path, request: str, seconds: float) -> Iterator[socket.socket]:
-    """Send a request to the daemon whose socket lies there (OSError: nobody is there)."""
+    """Send a request to the daemon with this socket. OSError: no daemon listens there."""
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(seconds)
         with short_path(path) as name:
@@ -62,9 +62,9 @@ def connected(path: Path, request: str, seconds: float) -> Iterator[socket.socke
 
 
 def answer_to(path: Path, request: str, seconds: float) -> str:
-    """Return what a daemon's socket answers, without the last line's end.
+    """Return the answer of a daemon's socket, without the end of the last line.
 
-    OSError: nobody is there, or it has not hung up after so long.
+    OSError: no daemon listens there, or it did not finish in time.
     """
     until = time.monotonic() + seconds
     answer = b""
@@ -78,7 +78,7 @@ def answer_to(path: Path, request: str, seconds: float) -> str:
 def ask(path: Path, request: str, seconds: float) -> list[tuple[str, str]]:
     """Return the lines of the supervisor's answer, each as its word and its text.
 
-    OSError: nobody is there, or it hung up or took too long before it had answered.
+    OSError: no daemon listens there, or it closed the connection or was too slow to answer.
     """
     lines = answer_to(path, request, seconds).splitlines()
     if not lines:

@@ -1,4 +1,4 @@
-"""The directories of a daemon: made, handed to its account, fit to be used."""
+"""The directories of a daemon: created, owned by its account, and usable."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ log = logging.getLogger(__name__)
 
 
 def prepare(places: Places) -> Account | None:
-    """Make the directories; return the account to become, None to stay who we are.
+    """Create the directories; return the account to become, None to stay as we are.
 
-    Root becomes the owner of state_dir, or, where that is root's own, the account of fastdns. A
-    root that may not, in a container without capabilities, stays root, and a warning says so.
+    Root becomes the owner of state_dir or, if that is root, the account of fastdns. A root that
+    cannot, in a container without capabilities, stays root and logs a warning.
     """
     account = None
     if os.geteuid() == 0:
@@ -42,9 +42,9 @@ def prepare(places: Places) -> Account | None:
 
 
 def check(places: Places) -> None:
-    """Make sure that whoever we are now can use the directories; StartError when not.
+    """Check that the current user can use the directories; StartError if not.
 
-    A user that root has become may be stopped by a directory above them.
+    A directory above them may stop the user that root has become.
     """
     for directory in (places.state_dir, places.run_dir):
         if not os.access(directory, os.W_OK | os.X_OK):
@@ -55,8 +55,8 @@ def check(places: Places) -> None:
 
 
 def _hand_over(directory: Path, account: Account) -> None:
-    """Make the account the owner of a directory of ours; never of one that holds other things."""
-    # By descriptor and no link followed: who owns the directory above may exchange what is there.
+    """Make the account the owner of a directory of ours; never of one with other files."""
+    # By descriptor and without following links: the owner of the directory above may exchange it.
     descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
     try:
         uid = os.fstat(descriptor).st_uid

@@ -22,17 +22,17 @@ BUSIEST = "busiest"
 
 
 def take_in(path: Path, timeout: float = 0.1) -> bool:
-    """Have the keeper write what it knows; False: it did not answer in time that it has."""
+    """Make the keeper write what it knows; False: it did not confirm that in time."""
     return _ask(path, TAKE_IN, timeout).startswith(OK)
 
 
 def wake_workers(path: Path, timeout: float = 0.1) -> bool:
-    """Have the workers look at the control page now; False: no keeper answered in time."""
+    """Make the workers read the control page now; False: no keeper answered in time."""
     return _ask(path, WAKE, timeout).startswith(OK)
 
 
 def busiest(path: Path, limit: int, timeout: float = 0.1) -> list[tuple[bytes, float]]:
-    """Return the keys that are asked for most, with hits a second; [] without a keeper."""
+    """Return the keys that are asked for most, with hits per second; [] without a keeper."""
     try:
         found = json.loads(_ask(path, f"{BUSIEST} {limit}", timeout))
         return [(bytes.fromhex(key), float(rate)) for key, rate in found]
@@ -41,7 +41,7 @@ def busiest(path: Path, limit: int, timeout: float = 0.1) -> list[tuple[bytes, f
 
 
 def _ask(path: Path, request: str, timeout: float) -> str:
-    """Return the answer, or "" when there is none."""
+    """Return the answer, or "" if there is none."""
     try:
         return answer_to(path, request, timeout)
     except OSError:

@@ -1,12 +1,13 @@
-"""What "lan" in [access] is: the prefixes to which this machine is directly connected.
+"""What "lan" in [access] means: the prefixes to which this machine is directly connected.
 
-Not all of them. An interface that a default route leads to may be the Internet itself: of a server
-in a data centre, or a router's other side, where the neighbours are strangers. A private IPv4
-address (RFC 1918) tells it from the only interface of a box at home: then its IPv6 prefixes are the
-LAN's as well. Shared addresses of providers (100.64.0.0/10, RFC 6598) are no such sign, nor are
-link-local ones. With a public IPv4 address beside the private one, only the private prefix counts.
+Not all of them. An interface with a default route may lead to the Internet itself: that of a server
+in a data centre, or the outer side of a router, whose neighbours are strangers. A private IPv4
+address (RFC 1918) shows that it is the only interface of a box at home instead: then its IPv6
+prefixes also belong to the LAN. Shared addresses of providers (100.64.0.0/10, RFC 6598) and
+link-local ones do not show that. With a public IPv4 address beside the private one, only the
+private prefix counts.
 
-This machine's own addresses count in any case, and no prefix that is wider than any LAN.
+This machine's own addresses always count, and prefixes wider than any LAN never.
 """
 
 from __future__ import annotations
@@ -24,12 +25,12 @@ WIDEST = {4: 8, 6: 32}  # the length of the widest prefix that may be a LAN, by 
 
 
 def read_lan() -> Lan:
-    """Return what it is now. OSError: the kernel does not tell us."""
+    """Return the LAN now. OSError: the kernel does not tell."""
     return lan_of(read_network())
 
 
 def lan_of(network: Network) -> Lan:
-    """Return what of all this is the LAN."""
+    """Return the part of a network that is the LAN."""
     by_link: dict[int, list[InterfaceAddress]] = {}
     for address in network.addresses:
         if address.link in network.links:
@@ -57,7 +58,7 @@ def _of_lan(addresses: list[InterfaceAddress], *, is_uplink: bool) -> Iterator[s
             continue
         if address.local in LINK_LOCAL:
             yield LINK_LOCAL
-        # A line whose other end is one address: the provider's, or somebody who dials in.
+        # A line with a single address at its other end: a provider's, or that of a dial-in user.
         elif WIDEST[address.peer.version] <= address.length < address.peer.max_prefixlen:
             yield ip_network((address.peer, address.length), strict=False)
 
@@ -69,9 +70,9 @@ def _is_private(address: Ip) -> bool:
 def _own(
     addresses: Iterable[InterfaceAddress], prefixes: Collection[schema.Network]
 ) -> Iterator[schema.Network]:
-    """Yield this machine's addresses that none of the prefixes hold.
+    """Yield this machine's addresses that are in none of the prefixes.
 
-    Nobody else can ask from there and get the answer.
+    No other machine can ask from there and get the answer.
     """
     for address in addresses:
         own = address.local

@@ -1,7 +1,6 @@
-"""What the kernel says of interfaces, addresses and routes (rtnetlink(7)).
+"""The kernel's information about interfaces, addresses and routes (rtnetlink(7)).
 
-Messages come from the kernel, and are read as if they did not: nothing is taken from beyond their
-end.
+Messages come from the kernel, but are read as carefully as any other: never beyond their end.
 """
 
 from __future__ import annotations
@@ -19,8 +18,8 @@ Ip = IPv4Address | IPv6Address
 DUMP_SECONDS = 2.0  # the kernel answers at once
 DUMP_TRIES = 3
 RECEIVE_OCTETS = 1 << 16
-NEWS_AT_ONCE = 256  # what is left has the descriptor readable again
-# Of the prefixes for which a default route, or what stands for one, is; by family.
+NEWS_AT_ONCE = 256  # the descriptor stays readable for the rest
+# Prefixes of default routes, and of routes that replace one; by family.
 DEFAULT_LENGTHS: dict[int, int] = {socket.AF_INET: 1, socket.AF_INET6: 3}
 
 # <linux/netlink.h>, <linux/rtnetlink.h>, <linux/if_addr.h>, <linux/if.h>
@@ -50,25 +49,25 @@ class InterfaceAddress:
 
     link: int  # the number of its interface
     local: Ip
-    peer: Ip  # the same, but on a line with another end: that one's
+    peer: Ip  # the same, but on a point-to-point line: that of the other end
     length: int  # of the prefix, which is the peer's
 
 
 @attrs.frozen
 class Network:
-    """What this machine is connected to."""
+    """The networks that this machine is connected to."""
 
-    links: frozenset[int]  # interfaces that are up, but for the loopback
+    links: frozenset[int]  # interfaces that are up, without the loopback
     addresses: tuple[InterfaceAddress, ...]
-    uplinks: frozenset[int]  # interfaces that a default route leads to
+    uplinks: frozenset[int]  # interfaces with a default route
 
 
 class Interrupted(OSError):
-    """What was being listed changed meanwhile."""
+    """The listed data changed meanwhile."""
 
 
 def read_network() -> Network:
-    """Return what there is now. OSError: the kernel does not tell us."""
+    """Return the networks now. OSError: the kernel does not tell."""
     for _ in range(DUMP_TRIES - 1):
         try:
             return _read_network()
@@ -78,7 +77,7 @@ def read_network() -> Network:
 
 
 class Changes:
-    """Notices when `read_network` may return something else. OSError: the kernel does not tell."""
+    """Notices when `read_network` may return something new. OSError: the kernel does not tell."""
 
     def __init__(self) -> None:
         self._socket = _open(_GROUPS)
@@ -86,18 +85,18 @@ class Changes:
 
     @property
     def descriptor(self) -> int:
-        """Can be read when there is news."""
+        """Readable when there is news."""
         return self._socket.fileno()
 
     def take(self) -> bool:
-        """Take the news; return whether any of them matters."""
+        """Read the news; return whether any of it matters."""
         matter = False
         for _ in range(NEWS_AT_ONCE):
             try:
                 octets, sender = self._socket.recvfrom(RECEIVE_OCTETS)
             except BlockingIOError:
                 break
-            except OSError:  # ENOBUFS: there was more than the socket holds
+            except OSError:  # ENOBUFS: there was more news than the socket holds
                 matter = True
             else:
                 is_kernel = sender[0] == 0
@@ -109,7 +108,7 @@ class Changes:
 
 
 def _matters(kind: int, _flags: int, body: bytes) -> bool:
-    """A router may get thousands of routes a minute, of which few are default ones."""
+    """A router may get thousands of routes a minute, few of which are default routes."""
     if kind in (_NEW_ROUTE, _DEL_ROUTE):
         return len(body) >= _ROUTE.size and body[1] <= DEFAULT_LENGTHS.get(body[0], -1)
     return kind in (_NEW_LINK, _DEL_LINK, _NEW_ADDRESS, _DEL_ADDRESS)
@@ -143,7 +142,7 @@ def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
     while True:
         octets, sender = kernel.recvfrom(RECEIVE_OCTETS)
         if sender[0] != 0:
-            continue  # another process's, which nobody has asked
+            continue  # meant for another process
         for found, flags, message in _messages(octets):
             if flags & _INTERRUPTED:
                 raise Interrupted("the network changes too fast to be read")
@@ -157,7 +156,7 @@ def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
 
 
 def _messages(octets: bytes) -> Iterator[tuple[int, int, bytes]]:
-    """Yield type, flags and body of each message that is whole."""
+    """Yield type, flags and body of each complete message."""
     at = 0
     while len(octets) - at >= _MESSAGE.size:
         length, kind, flags, _, _ = _MESSAGE.unpack_from(octets, at)
@@ -209,9 +208,9 @@ def _ip(octets: bytes | None) -> Ip | None:
 
 
 def _uplinks(bodies: Iterator[bytes]) -> Iterator[int]:
-    """Yield where default routes of any table lead, and those that stand for one.
+    """Yield the interfaces of default routes in any table, and of routes that replace one.
 
-    Such are the two halves of IPv4 that VPN clients set, and 2000::/3.
+    Namely the two halves of IPv4 that VPN clients set, and 2000::/3.
     """
     for body in bodies:
         if len(body) < _ROUTE.size:

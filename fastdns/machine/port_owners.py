@@ -1,4 +1,4 @@
-"""Who has bound a port: the kernel's tables of sockets, and whose descriptors those are.
+"""Which processes have bound a port: the kernel's tables of sockets, and their descriptors.
 
 Only root sees the descriptors of other users' processes.
 """
@@ -37,25 +37,25 @@ class Bound:
 
 @attrs.frozen
 class Process:
-    """Who holds a socket."""
+    """The process that holds a socket."""
 
     pid: int
     name: str
     command: str = ""
-    unit: str | None = None  # that systemd runs it in
+    unit: str | None = None  # the unit in which systemd runs it
 
     def __str__(self) -> str:
-        """What messages call it: "named (pid 412, named.service)"."""
+        """Its name in messages: "named (pid 412, named.service)"."""
         unit = "" if self.unit is None else f", {self.unit}"
         return f"{self.name} (pid {self.pid}{unit})"
 
 
 @attrs.frozen
 class Port:
-    """All that is bound to a port in this network namespace, and who holds it."""
+    """All sockets bound to a port in this network namespace, and their processes."""
 
     bound: tuple[Bound, ...]
-    holders: Mapping[int, Set[int]]  # by inode, the ids of all processes that we may see
+    holders: Mapping[int, Set[int]]  # by inode, the ids of all visible processes
 
     @classmethod
     def look(cls, number: int) -> Port:
@@ -64,10 +64,10 @@ class Port:
         return cls(bound, processes_of({one.inode for one in bound}))
 
     def clashing(self, wanted: Address) -> list[Bound]:
-        """Return the sockets beside which nobody can bind the address.
+        """Return the sockets that prevent binding the address.
 
-        The tables do not say which sockets for all of IPv6 take IPv4 as well: those whose holder
-        has none for IPv4 do.
+        The tables do not tell which sockets for all of IPv6 also take IPv4: those whose process has
+        none for IPv4 do.
         """
         found = []
         for one in self.bound:
@@ -81,13 +81,13 @@ class Port:
         return found
 
     def pids(self, bound: Iterable[Bound]) -> set[int]:
-        """Return the ids of all who hold one of the sockets."""
+        """Return the ids of all processes that hold one of the sockets."""
         return {pid for one in bound for pid in self.holders.get(one.inode, ())}
 
     def _has_ipv4(self, one: Bound) -> bool:
-        """Return True when all who hold the socket hold one for IPv4 beside it.
+        """Return True if all processes of the socket also hold one for IPv4.
 
-        Of processes that are not ours to look at nothing is known: then any other one counts.
+        Of processes that we may not inspect nothing is known: then any other one counts.
         """
         return any(
             other.address.family is AF_INET
@@ -98,7 +98,7 @@ class Port:
 
 
 def listens_on(pid: int) -> tuple[Address, ...] | None:
-    """Return where the process listens for TCP, in this network; None: that is not ours to see."""
+    """Return where the process listens for TCP, in this network; None: it is not visible."""
     try:
         descriptors = list(os.scandir(f"/proc/{pid}/fd"))
     except OSError:
@@ -113,13 +113,13 @@ def listens_on(pid: int) -> tuple[Address, ...] | None:
 
 
 def processes_of(inodes: Collection[int]) -> dict[int, set[int]]:
-    """Return, by socket, the ids of all processes that hold it, as far as we may see them."""
+    """Return, by socket, the ids of all visible processes that hold it."""
     found: dict[int, set[int]] = {}
     wanted = set(inodes)
     for entry in os.scandir("/proc"):
         if not entry.name.isdigit():
             continue
-        with suppress(OSError):  # it ended meanwhile, or is not ours to look at
+        with suppress(OSError):  # it ended meanwhile, or we may not inspect it
             for descriptor in os.scandir(f"/proc/{entry.name}/fd"):
                 with suppress(OSError):
                     target = _SOCKET.fullmatch(os.readlink(descriptor.path))
@@ -129,7 +129,7 @@ def processes_of(inodes: Collection[int]) -> dict[int, set[int]]:
 
 
 def leader(pids: Collection[int]) -> Process | None:
-    """Return the one of these that began it: the parent of the others, and not systemd's store."""
+    """Return the first of these processes: the parent of the others, and not systemd's store."""
     others = {pid for pid in pids if pid != _INIT} or set(pids)
     for pid in sorted(others):
         if _parent(pid) not in others and (process := read_process(pid)) is not None:
@@ -138,7 +138,7 @@ def leader(pids: Collection[int]) -> Process | None:
 
 
 def read_process(pid: int) -> Process | None:
-    """Return what the process is called and runs in; None: it has ended."""
+    """Return the name of the process and its unit; None: it has ended."""
     place = Path(f"/proc/{pid}")
     try:
         name = (place / "comm").read_text(encoding="utf-8", errors="replace").strip()
@@ -151,7 +151,7 @@ def read_process(pid: int) -> Process | None:
 
 
 def holder_of(wanted: Address) -> Process | None:
-    """Return who else is in the way of binding the address; None: it is not ours to see."""
+    """Return which other process prevents binding the address; None: it is not visible."""
     port = Port.look(wanted.port)
     others = [one for one in port.clashing(wanted) if os.getpid() not in port.pids([one])]
     return leader(port.pids(others))

@@ -1,7 +1,7 @@
-"""What libraries import only when it is used, imported before root is given up.
+"""Imports, before root is dropped, the modules that libraries import only when they are used.
 
-Who has given up root may not be able to read the interpreter's files any more: a checkout, a home
-or a Python below root's home is closed to others. An import fails then, whatever asks for it.
+A process that has dropped root may not be able to read the interpreter's files any more: a
+checkout, a home or a Python below root's home is closed to others. Every later import then fails.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pkgutil import resolve_name
 from ..config.transports import TRANSPORTS
 from ..listen.services import SERVICES
 
-# By the module that imports them late. Not every version has each.
+# By the module that imports them late. Not every version has all of them.
 LATE = {
     "gevent": (  # with its first hub, its first threads and the first exception in one
         *("pprint", "pickle", "concurrent.futures"),
@@ -26,7 +26,7 @@ LATE = {
 
 
 def import_late() -> None:
-    """Import now what the loaded modules would import later."""
+    """Import the modules now that the loaded ones would import later."""
     for module, late in LATE.items():
         if module in sys.modules:
             for name in late:

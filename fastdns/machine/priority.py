@@ -1,4 +1,4 @@
-"""Who works beside the workers lets them have the processor first."""
+"""Priorities of the processes that work beside the workers, which come first."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ NICENESS = 10
 
 
 def give_way() -> None:
-    """Run from now on behind those who serve; for who holds a lock that others wait for.
+    """Run behind the workers from now on; for a process with a lock that others wait for.
 
-    SCHED_BATCH: waking up never takes the processor from whoever runs. Nice 10: a tenth of it is
-    left to us where workers want all, and what is then written at once costs less an entry; with
-    less (SCHED_IDLE), the write lock would be held for seconds.
+    SCHED_BATCH: waking up never takes the processor from a running process. Nice 10: a tenth of it
+    is left to us if workers want all, and larger batches then cost less for each entry; with less
+    (SCHED_IDLE), the write lock would be held for seconds.
     """
     _step_back(os.SCHED_BATCH)
 
 
 def run_when_idle() -> None:
-    """Run from now on when nobody else wants the processor; for who holds nobody's lock.
+    """Run only if no other process wants the processor; for a process without a shared lock.
 
-    With nice alone a server that wakes up beside us would still wait for milliseconds.
+    With nice alone, a server that wakes up beside us would still wait for milliseconds.
     """
     _step_back(os.SCHED_IDLE)
 

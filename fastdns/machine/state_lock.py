@@ -1,4 +1,4 @@
-"""The lock on state_dir: one daemon works there at a time."""
+"""The lock on state_dir: only one daemon works there at a time."""
 
 from __future__ import annotations
 
@@ -16,21 +16,21 @@ from .accounts import Account
 LOCK_FLAGS = os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
 LOCK_SECONDS = 0.1
 LOCK_PAUSE_SECONDS = 0.02
-# A daemon that was killed leaves children that hold its lock until they end, as they do soon: with
-# rings and cache of theirs in use, another one must not begin.
+# A daemon that was killed leaves children that hold its lock until they end, which is soon: another
+# daemon must not begin while they use its rings and cache.
 ORPHANS_SECONDS = 6.0
 
 
 def lock(places: Places, account: Account | None) -> int:
-    """Take the lock on state_dir; return its descriptor. StartError names who holds it.
+    """Take the lock on state_dir; return its descriptor. StartError names its holder.
 
-    It is free again when all who have inherited the descriptor have ended.
+    It is free again when all processes that have inherited the descriptor have ended.
     """
     try:
         descriptor = os.open(places.lock, LOCK_FLAGS, 0o644)
     except OSError as error:
         raise StartError(f"{places.lock}: {error.strerror}") from error
-    # Whoever owns the directory may have put anything there, and we may still be root.
+    # The owner of the directory may have put anything there, and we may still be root.
     found = os.fstat(descriptor)
     if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1:
         os.close(descriptor)
@@ -51,7 +51,7 @@ def lock(places: Places, account: Account | None) -> int:
 
 
 def holder(lock: Path) -> int | None:
-    """Return the pid of who holds the lock, 0: it has not said, None: nobody; creates nothing."""
+    """Return the pid of the lock's holder, 0: unknown, None: it is free; creates nothing."""
     try:
         descriptor = os.open(lock, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError):
@@ -69,14 +69,14 @@ def holder(lock: Path) -> int | None:
 
 
 def sign(descriptor: int) -> None:
-    """Say in the locked file who holds the lock: we."""
-    with suppress(OSError):  # the lock holds without the pid, too: the disk may be full
+    """Write our pid into the locked file."""
+    with suppress(OSError):  # the lock also holds without the pid: the disk may be full
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
 
 
 def _try_lock(descriptor: int, seconds: float = LOCK_SECONDS) -> bool:
-    """Take the lock. A command that looks whether a daemon runs may hold it for a moment."""
+    """Take the lock. A command that checks whether a daemon runs may hold it for a moment."""
     until = time.monotonic() + seconds
     while True:
         try:
@@ -90,7 +90,7 @@ def _try_lock(descriptor: int, seconds: float = LOCK_SECONDS) -> bool:
 
 
 def _is_gone(pid: str) -> bool:
-    """Return True when there is no such process, or only what is left of it."""
+    """Return True if there is no such process, or only its zombie."""
     try:
         stat_line = Path(f"/proc/{int(pid)}/stat").read_text()
     except ValueError:

@@ -1,4 +1,4 @@
-"""Who may ask: prefixes become the sorted addresses at which the answer changes."""
+"""Who may ask: turns prefixes into sorted addresses at which the answer changes."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ from ..config.schema import Clients, Network
 
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 LINK_LOCAL = IPv6Network("fe80::/10")
-# Addresses that strangers do not reach.
+# Addresses that the Internet does not reach.
 PRIVATE: tuple[Network, ...] = (
     *(IPv4Network("10.0.0.0/8"), IPv4Network("172.16.0.0/12"), IPv4Network("192.168.0.0/16")),
     *(IPv4Network("100.64.0.0/10"), IPv4Network("169.254.0.0/16"), IPv4Network("127.0.0.0/8")),
     *(IPv6Network("fc00::/7"), IPv6Network("fe80::/10"), IPv6Network("::1")),
 )
-WIDE = {4: 8, 6: 16}  # bits: who admits a whole /8 of the Internet admits strangers
+WIDE = {4: 8, 6: 16}  # bits: a prefix as wide as /8 admits strangers
 
 
 @attrs.frozen
 class Lan:
-    """What is directly connected."""
+    """The networks that are directly connected."""
 
     prefixes: tuple[Network, ...] = ()
-    links: tuple[int, ...] = ()  # the interfaces whose link-local clients belong to it, rising
+    links: tuple[int, ...] = ()  # interfaces whose link-local clients belong to it, sorted
 
     def __str__(self) -> str:
         shown = [str(one) for one in (*self.prefixes, *([LINK_LOCAL] if self.links else []))]
@@ -35,9 +35,9 @@ class Lan:
 
 
 def compile_access(section: schema.Access, lan: Lan) -> Access:
-    """Return what the configuration says of clients while this is the LAN.
+    """Return the configured rules for clients, with this LAN.
 
-    The longest prefix decides, and at equal length `deny`.
+    The longest prefix decides; on a tie, `deny`.
     """
     verdicts: dict[Network, bool] = {}
     of_links: list[bool] = []
@@ -63,7 +63,7 @@ def compile_access(section: schema.Access, lan: Lan) -> Access:
 def rule_for(
     section: schema.Access, lan: Lan, client: IPv4Address | IPv6Address
 ) -> tuple[bool, str]:
-    """Return whether a client may ask, and the rule that says so, for a message."""
+    """Return whether a client may ask, and the rule that decides it, for a message."""
     longest, may_ask, rule = -1, False, "access.allow does not contain it"
     for key, entries in (("allow", section.allow), ("deny", section.deny)):
         for one in entries:
@@ -75,12 +75,12 @@ def rule_for(
 
 
 def spell_clients(clients: Clients) -> str:
-    """Return an entry of a list as its owner would write it: a single address without a length."""
+    """Return an entry of a list as an owner would write it: a single address without a length."""
     return str(clients).removesuffix("/32" if ":" not in str(clients) else "/128")
 
 
 def admitted_strangers(section: schema.Access) -> Iterator[Network]:
-    """Yield the prefixes that may ask and are wider than any network of one's own: /8, or /16."""
+    """Yield the admitted prefixes that are wider than any private network: /8, or /16."""
     for one in section.allow:
         if isinstance(one, str) or one in section.deny or one.prefixlen > WIDE[one.version]:
             continue
@@ -89,7 +89,7 @@ def admitted_strangers(section: schema.Access) -> Iterator[Network]:
 
 
 def open_addresses(config: schema.Config) -> Iterator[tuple[schema.Address, Network]]:
-    """Yield each address that strangers can reach, with the prefix that lets them ask there."""
+    """Yield each address that strangers can reach, with the prefix that admits them there."""
     for _, address in config.listen.addresses:
         host = ip_address(address.host.partition("%")[0])
         if any(host in private for private in PRIVATE):
@@ -105,14 +105,14 @@ def _is_inside(network: Network, other: Network) -> bool:
 
 
 def turning_points(verdicts: Mapping[Network, bool], family: type[Network]) -> list[int]:
-    """Return the addresses at which the verdict on a client changes; below the first one it is no.
+    """Return the addresses at which the verdict on a client changes; below the first it is "no".
 
-    Of the prefixes that hold a client the longest decides.
+    Of the prefixes that contain a client the longest decides.
     """
     points: list[int] = []
     former = False
     for at, may_ask in _verdicts_by_address(verdicts, family):
-        if points and points[-1] == at:  # what was said of this address so far does not count
+        if points and points[-1] == at:  # an earlier verdict on this address does not count
             points.pop()
             former = not former
         if may_ask != former:
@@ -124,8 +124,8 @@ def turning_points(verdicts: Mapping[Network, bool], family: type[Network]) -> l
 def _verdicts_by_address(
     verdicts: Mapping[Network, bool], family: type[Network]
 ) -> Iterator[tuple[int, bool]]:
-    """Yield rising addresses, each with the verdict from there on; of equal ones the last is it."""
-    inside: list[tuple[int, bool]] = []  # what is around: its end, its verdict
+    """Yield sorted addresses, each with the verdict from there on; of equals the last counts."""
+    inside: list[tuple[int, bool]] = []  # the surrounding prefixes: end and verdict
     wanted = [one for one in verdicts if isinstance(one, family)]
     for network in sorted(wanted, key=lambda one: (int(one.network_address), one.prefixlen)):
         first = int(network.network_address)
@@ -133,11 +133,11 @@ def _verdicts_by_address(
         yield first, verdicts[network]
         inside.append((first + network.num_addresses, verdicts[network]))
     end = 1 << max((one.max_prefixlen for one in wanted), default=0)
-    yield from _leave(inside, end - 1)  # what ends with all addresses changes none
+    yield from _leave(inside, end - 1)  # the end of all addresses changes nothing
 
 
 def _leave(inside: list[tuple[int, bool]], until: int) -> Iterator[tuple[int, bool]]:
-    """Yield where prefixes end that end there or before, with the verdict of what is around."""
+    """Yield the ends of prefixes up to there, with the verdict of the surrounding one."""
     while inside and inside[-1][0] <= until:
         end, _ = inside.pop()
         yield end, inside[-1][1] if inside else False

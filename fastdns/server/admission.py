@@ -1,4 +1,4 @@
-"""Who may ask a worker, and by which ways it asks: kept up to date with this machine's network."""
+"""Which clients may ask a worker, kept up to date with this machine's network."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from ..policy.access import Lan, compile_access
 
 log = logging.getLogger(__name__)
 
-SETTLE_SECONDS = 0.1  # changes come in swarms: an interface, its addresses, its routes
-REST_SECONDS = 0.4  # and however many there are, they are not all we do
+SETTLE_SECONDS = 0.1  # changes come in groups: an interface, its addresses, its routes
+REST_SECONDS = 0.4  # limits the share of time for them, however many there are
 TELL_SECONDS = 5.0  # between two lines in the log
 TOLD_MAX = 20  # prefixes in such a line
 
 
 class Admission:
-    """Compiles the rules of a configuration, anew whenever "lan" has become another one."""
+    """Compiles the access rules, and does so again whenever the "lan" changes."""
 
     def __init__(self, section: schema.Access, *, tells: bool) -> None:
-        """`tells`: whether this one logs what the LAN is; one of all workers does."""
+        """`tells`: whether this one logs the LAN; one of all workers does."""
         self._section = section
         self._tells = tells
         self._told: Lan | None = None
@@ -39,16 +39,16 @@ class Admission:
         self._changed = Event()
         self._changes: Changes | None = None
         self._lan = Lan()
-        self._changes = self._listen()  # first, so that no change is missed
+        self._changes = self._listen()  # first, so that it misses no change
         if section.knows_lan:
             self._lan = self._read()
         self.access = compile_access(section, self._lan)
         self._tell()
 
     def follow(self, loop: Any, use: Callable[[Access], None], moved: Callable[[], None]) -> None:
-        """Have other rules used whenever the LAN changes, and `moved` called for any change.
+        """Use new rules whenever the LAN changes, and call `moved` for any change.
 
-        Returns only when there never will be one.
+        Returns only if there will never be one.
         """
         if self._changes is None:
             return
@@ -85,7 +85,7 @@ class Admission:
             return None
 
     def _read(self) -> Lan:
-        """Return what the LAN is now, and what it was when that cannot be known."""
+        """Return the LAN now, or the last known one if it cannot be read."""
         try:
             return read_lan()
         except OSError as error:

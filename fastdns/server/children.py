@@ -1,4 +1,4 @@
-"""A process that the supervisor forks, and a post that is never to be without one."""
+"""A process that the supervisor forks, and a post, which must always have one."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ from .loop import Loop
 
 log = logging.getLogger(__name__)
 
-READY_SECONDS = 10.0  # who takes longer before it can do its work is given up
+READY_SECONDS = 10.0  # a child that takes longer to get ready has failed
 STOP_SECONDS = 5.0  # longer than a worker takes for its last answers
-KILL_SECONDS = 0.5  # that one may take to be gone after it has been killed
-SHORT_LIFE_SECONDS = 1.0  # who dies younger is replaced more slowly each time
+KILL_SECONDS = 0.5  # that a child may take to end after it was killed
+SHORT_LIFE_SECONDS = 1.0  # a child that dies younger is replaced more slowly each time
 PAUSE_SECONDS = 0.05
 PAUSE_MAX_SECONDS = 5.0
-CRASHES = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT}  # what damaged memory or files lead to
+CRASHES = {signal.SIGBUS, signal.SIGSEGV, signal.SIGABRT}  # the signals of damaged memory or files
 
 
 class Child:
-    """One process: how it is told what to do, what it answers, how it ends."""
+    """One process: the order it gets, what it answers, how it ends."""
 
     def __init__(self, name: str, work: Callable[[int, int], None], loop: Loop) -> None:
-        """Fork. OSError: this system lets us fork no more, or has no descriptors left.
+        """Fork. OSError: this system allows no more processes, or no descriptor is left.
 
-        `work` is done in the child, with two descriptors. The first one can be read when there is
-        an order, and ends when the child is to end: the supervisor wants it to, or is gone. To the
-        second one it writes an octet when it can do its work.
+        `work` runs in the child, with two descriptors. The first one becomes readable when there is
+        an order, and ends when the child must end, because the supervisor wants it or is gone. The
+        child writes a byte to the second one when it is ready to work.
         """
         self.name = name
         self.pid = 0
         self.began_at = time.monotonic()
         self.is_ready = False
-        self.is_stuck = False  # it has been killed and does not end
-        self.late_at = math.inf  # when it has taken too long to be ready, or to end
+        self.is_stuck = False  # it was killed and does not end
+        self.late_at = math.inf  # when it takes too long to be ready, or to end
         self.code: int | None = None  # how it ended (negative: by that signal), if it has
         self.settled: Callable[[], None] = _nothing  # called when it is ready, or never will be
         self._loop = loop
@@ -77,7 +77,7 @@ class Child:
         return self.is_ready or self.code is not None
 
     def await_ready(self, seconds: float) -> bool:
-        """Return whether it is ready, waiting so long for it, or until it never will be."""
+        """Return whether it is ready, after waiting at most so long, or until it has failed."""
         if self._answered >= 0:
             poll = select.poll()
             poll.register(self._answered, select.POLLIN)
@@ -86,7 +86,7 @@ class Child:
         return self.is_ready
 
     def release(self, seconds: float = STOP_SECONDS) -> None:
-        """Let it end in its own time, which is so long at the most."""
+        """Let it end by itself, within so many seconds."""
         if self._order >= 0:
             self._loop.forget(self._order)
             os.close(self._order)
@@ -94,15 +94,15 @@ class Child:
             self.late_at = time.monotonic() + seconds
 
     def kill(self) -> None:
-        """End it now."""
+        """Kill it."""
         if self.code is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def reap_killed(self) -> bool:
-        """End it now, and return whether it has ended.
+        """Kill it, and return whether it has ended.
 
-        One that waits for a device in the kernel ends when that answers, and not before: it is
-        reaped later, like any other.
+        A process that waits for a device in the kernel ends when the device answers, not before: it
+        is reaped later, like any other.
         """
         self.kill()
         until = time.monotonic() + KILL_SECONDS
@@ -123,15 +123,15 @@ class Child:
         if self._answered >= 0:
             self._hear()  # it may have been ready before it ended
         if self._answered >= 0:
-            self._settle()  # a child of its own holds the other end
+            self._settle()  # another child holds the other end
         self.code = os.waitstatus_to_exitcode(status)
         self.release()
         return True
 
     def await_end(self) -> None:
-        """Wait for its end after a release; end it when that takes too long.
+        """Wait for its end after a release; kill it if that takes too long.
 
-        One that cannot be ended is left to whoever reaps it after us.
+        One that cannot be killed is left to the process that reaps it after us.
         """
         with self._loop.signals_held():
             while self.code is None and not self.reap() and not self.is_stuck:
@@ -140,7 +140,9 @@ class Child:
                     self.reap_killed()
                     break
                 signal.sigtimedwait({signal.SIGCHLD}, 0.1)
-            signal.raise_signal(signal.SIGCHLD)  # one that we have taken may have been another's
+            signal.raise_signal(
+                signal.SIGCHLD
+            )  # one that we have taken may have been for another child
 
     def tell_end(self) -> None:
         """Log how it ended."""
@@ -150,7 +152,7 @@ class Child:
 
     @property
     def is_running(self) -> bool:
-        """Whether it has work for the processor now, and waits for nothing."""
+        """Whether it is runnable now, and waits for nothing."""
         try:
             status = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -159,7 +161,7 @@ class Child:
 
     @property
     def cpu_seconds(self) -> float:
-        """How long it has computed so far."""
+        """How much CPU time it has used."""
         try:
             status = Path(f"/proc/{self.pid}/stat").read_text(encoding="utf-8", errors="replace")
         except OSError:
@@ -169,11 +171,11 @@ class Child:
 
     @property
     def has_crashed(self) -> bool:
-        """Whether it ended in a way in which damaged memory or files end a process."""
+        """Whether it ended by a signal that damaged memory or files cause."""
         return self.code is not None and -self.code in CRASHES
 
     def _hear(self) -> None:
-        """Take note that it is ready, or of the silence of one that has given up."""
+        """Note that it is ready, or that it closed its pipe without being ready."""
         try:
             self.is_ready = bool(os.read(self._answered, 1))
         except BlockingIOError:
@@ -189,7 +191,7 @@ class Child:
         self.settled()
 
     def _live(self, work: Callable[[int, int], None], order: int, ready: int) -> NoReturn:
-        """Be the child, and end without what the supervisor would do at its end."""
+        """Run as the child, and end without what the supervisor does at its end."""
         status = 1
         try:
             name_process(self.name)
@@ -204,21 +206,21 @@ class Child:
 
 
 class Post:
-    """One kind of work, and the process that does it just now."""
+    """One kind of work, and the process that does it now."""
 
     def __init__(self) -> None:
         self.child: Child | None = None
-        self.successor: Child | None = None  # that is to take over from a child that still serves
-        self.due = math.inf  # when it has to be filled
-        self.basis: object = None  # what the process that does it was forked with
+        self.successor: Child | None = None  # that will replace a child which still serves
+        self.due = math.inf  # when a process must be started for it
+        self.basis: object = None  # the arguments that its process was forked with
         self._pause = 0.0
 
     def take(self, child: Child) -> None:
-        """Have this one do the work."""
+        """Let this child do the work."""
         self.child, self.due = child, math.inf
 
     def vacate(self, lived: float) -> None:
-        """It is due to be filled: at once, or later when they die young."""
+        """A process must be started: at once, or later if the last ones died young."""
         self.child = None
         if lived > SHORT_LIFE_SECONDS:
             self._pause = 0.0
@@ -231,8 +233,8 @@ def name_process(name: str, number: int | None = None) -> None:
     """Let `ps`, `top`, `htop` and `systemctl status` show which process is which."""
     os.environ["SPT_NOENV"] = "1"  # setproctitle: leave /proc/PID/environ as it is
     setproctitle(f"fastdns: {name}" if number is None else f"fastdns: {name} {number}")
-    # The name without arguments is for programs: ours find each other by it.
-    # Under this path, also who has given up root may write its own.
+    # The name without arguments is for programs: ours find each other by it. Under this path, a
+    # process that has dropped root can also write its own.
     with suppress(OSError):
         descriptor = os.open(f"/proc/self/task/{os.getpid()}/comm", os.O_WRONLY | os.O_CLOEXEC)
         try:
@@ -242,7 +244,7 @@ def name_process(name: str, number: int | None = None) -> None:
 
 
 def _pipe(failed: ExitStack) -> tuple[int, int]:
-    """Return both ends of a pipe that is closed again when what it is for fails."""
+    """Return both ends of a pipe, which is closed again if the block fails."""
     ends = os.pipe()
     for end in ends:
         failed.callback(os.close, end)
@@ -250,4 +252,4 @@ def _pipe(failed: ExitStack) -> tuple[int, int]:
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""

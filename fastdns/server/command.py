@@ -1,7 +1,7 @@
-"""`fastdns serve`, and how it is started without click.
+"""`fastdns serve`, and how it starts without click.
 
-What a daemon never uses again would stay in its memory for as long as it runs. So the usual words
-of a command line are read here; help, completion and mistakes are left to the command in cli.
+A daemon would keep modules that it never uses again in memory for as long as it runs. So this
+module reads the usual command lines; the command in cli does help, completion and mistakes.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from ..errors import ConfigErrors, FastdnsError
 from . import supervisor
 
 SHORT = {"-c": "--config"}
-INTERRUPTED = 130  # as a shell says it of SIGINT
+INTERRUPTED = 130  # as a shell reports SIGINT
 
 
 class Arguments(TypedDict):
-    """What `serve` may be given."""
+    """The options of `serve`."""
 
     path: Path | None
     listen: tuple[str, ...]
@@ -35,11 +35,11 @@ class Arguments(TypedDict):
 
 
 class _Unusual(Exception):
-    """Words for the command in cli."""
+    """A command line for the command in cli."""
 
 
 def main(words: Sequence[str]) -> int | None:
-    """Serve, and return the exit status; None: these words are for the command in cli."""
+    """Serve, and return the exit status; None: the command in cli must read these words."""
     try:
         arguments = read(words)
     except _Unusual:
@@ -67,7 +67,7 @@ def serve(
 ) -> int:
     """Serve until told to stop; return the exit status."""
     given = partial(load, path, listen=listen, upstream=upstream, state=state, workers=workers)
-    notes: list[str] = []  # there is no log yet
+    notes: list[str] = []  # the log does not exist yet
     config = given(say=notes.append)
     reread = partial(given, again=True, say=supervisor.log.info)
     greet = partial(_greet, [] if state is None else ["--state", state])
@@ -75,15 +75,15 @@ def serve(
 
 
 def _greet(where: Sequence[str], addresses: Sequence[Address]) -> None:
-    """Say how to ask it and how to look at it, to somebody who has started it on a terminal."""
+    """Tell a user who started it on a terminal how to ask it and how to look at it."""
     if not sys.stderr.isatty():
         return
-    # "python -m fastdns" is no command that can be told.
+    # "python -m fastdns" is not a command that can be shown.
     program = "fastdns" if sys.argv[0].endswith(".py") else sys.argv[0]
     address = addresses[0]
     host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(address.host, address.host)
     port = [] if address.port == 53 else ["-p", str(address.port)]
-    with suppress(OSError):  # the terminal is gone
+    with suppress(OSError):  # the terminal is closed
         for word, command in (
             ("Try:", ["dig", f"@{host}", *port, "example.com"]),
             ("And:", [program, "status", *where]),
@@ -93,7 +93,7 @@ def _greet(where: Sequence[str], addresses: Sequence[Address]) -> None:
 
 
 def read(words: Sequence[str]) -> Arguments:
-    """Return what these words say. _Unusual: click knows better."""
+    """Return the options in these words. _Unusual: leave them to click."""
     found = Arguments(path=None, listen=(), upstream=(), state=None, workers=None, takeover=False)
     for option, value in _options(iter(words)):
         match option:
@@ -127,7 +127,7 @@ def _options(words: Iterator[str]) -> Iterator[tuple[str, str]]:
             except StopIteration:
                 raise _Unusual from None
         elif word.startswith("-c"):
-            raise _Unusual  # to click that is a file named "=…"
+            raise _Unusual  # click takes that for a file named "=…"
         yield option, value
 
 

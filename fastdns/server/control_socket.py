@@ -1,6 +1,6 @@
-"""The supervisor's control socket, run_dir/supervisor: requests are taken there, and answered.
+"""The supervisor's control socket, run_dir/supervisor: it receives requests and answers them.
 
-It is never kept waiting: who says nothing for a while, or takes no answer, is hung up on.
+No client can make it wait: a client that is silent or does not read is disconnected.
 """
 
 from __future__ import annotations
@@ -22,12 +22,12 @@ log = logging.getLogger(__name__)
 
 CALLERS_MAX = 8
 SILENT_SECONDS = 2.0
-LOOK_SECONDS = 30.0  # at the socket's file, which somebody may have removed
+LOOK_SECONDS = 30.0  # between checks whether the socket's file was removed
 _CREDENTIALS = struct.Struct("@iII")  # pid, uid, gid
 
 
 class Caller:
-    """Somebody who has connected. Closing is up to whoever got the request."""
+    """A connected client. The function that handles its request closes it."""
 
     def __init__(self, connection: socket.socket, loop: Loop) -> None:
         self.socket = connection
@@ -39,39 +39,39 @@ class Caller:
         loop.keep(connection.fileno())
 
     def say(self, word: str, text: str = "") -> None:
-        """Send a line, or as much of it as the caller takes at once."""
-        with suppress(OSError):  # nobody waits for it any more
+        """Send a line, or as much of it as the client takes at once."""
+        with suppress(OSError):  # the client has gone
             self.socket.send(f"{word} {text}".rstrip().encode() + b"\n", socket.MSG_DONTWAIT)
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._loop.forget(self.socket.fileno())
         self.socket.close()
 
     def __del__(self) -> None:
-        # Whoever has it may fail: its number must not stay known as ours when another one has it.
+        # If its function raised: forget the number, which another socket may get.
         self.close()
 
 
 class ControlSocket:
-    """Admits root and the user whose daemon it is, and hands each request to whom it is for."""
+    """Admits root and the daemon's user, and passes each request to its function."""
 
     def __init__(
         self, path: Path, loop: Loop, requests: Mapping[str, Callable[[Caller], None]]
     ) -> None:
-        """A request's function may answer later, but answers and closes in the end."""
+        """A request's function may answer later, but it always answers and closes."""
         self._path = path
         self._loop = loop
         self._requests = requests
         self._listener: socket.socket | None = None
-        self._callers: list[Caller] = []  # who have not yet said what they want
+        self._callers: list[Caller] = []  # clients that have not sent a request yet
         self._look_at = math.inf
         self._has_complained = False
 
     def open(self) -> None:
-        """Listen, if it does not yet, or if its socket has been removed.
+        """Listen, if it does not yet, or if its socket was removed.
 
-        Without one the daemon serves all the same, and tries again now and then.
+        Without a socket the daemon still serves, and tries again later.
         """
         self._look_at = time.monotonic() + LOOK_SECONDS
         if self._listener is not None and self._path.is_socket():
@@ -87,7 +87,9 @@ class ControlSocket:
         self._loop.watch(self._listener.fileno(), self._admit)
 
     def close(self) -> None:
-        """Hang up; the name goes, too, so that nobody knocks at a door without a house."""
+        """Close everything and remove the name, so that no client connects to a socket without a
+        reader.
+        """
         self._look_at = math.inf
         for caller in list(self._callers):
             self._dismiss(caller)
@@ -98,11 +100,11 @@ class ControlSocket:
 
     @property
     def due(self) -> float:
-        """When `look` has to be called."""
+        """When `look` must be called."""
         return min((self._look_at, *(caller.until for caller in self._callers)))
 
     def look(self) -> None:
-        """Hang up on who has been silent for too long, and see to the socket."""
+        """Disconnect clients that were silent for too long, and check the socket."""
         now = time.monotonic()
         for caller in list(self._callers):
             if caller.until <= now:

@@ -1,4 +1,4 @@
-"""How this instance hands over to another one that asks for it. takeover.py has the protocol."""
+"""How this instance hands over to another one. takeover.py describes the protocol."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ log = logging.getLogger(__name__)
 
 ANSWER_SECONDS = 10.0  # from `stopped` to `ready`
 GIVE_SECONDS = 5.0
-ORPHANS_SECONDS = 6.0  # that children of a successor which has died take for their own end
+ORPHANS_SECONDS = 6.0  # for which children of a dead successor take their own end
 LINE_MAX = 64
 
 Named = Sequence[tuple[str, socket.socket]]
@@ -32,19 +32,19 @@ class Successor:
     """An instance that wants to take over from this one, at the other end of a connection."""
 
     def __init__(self, caller: Caller) -> None:
-        """The connection is its own from now on. OSError: whoever asked is gone."""
+        """It owns the connection from now on. OSError: the caller is gone."""
         self.pid = caller.pid
         self._caller = caller
         self._connection = caller.socket
         self._heard = b""
-        # A number may be another process's when it comes to the worst; this never is.
+        # In the worst case a pid is another process's by now; this descriptor never is.
         self._process = os.pidfd_open(self.pid)
 
     def fileno(self) -> int:
         return self._connection.fileno()
 
     def give(self, lock: int, sockets: Named, environment: Mapping[str, str]) -> None:
-        """Give it all that it needs to serve in our place; OSError: it does not take that."""
+        """Give it all that it needs to serve in our place. OSError: it does not take that."""
         told = {"names": [name for name, _ in sockets], "environment": dict(environment)}
         descriptors = [lock, *(one.fileno() for _, one in sockets)]
         self._connection.settimeout(GIVE_SECONDS)
@@ -54,7 +54,7 @@ class Successor:
             socket.send_fds(self._connection, [b"+"], batch)
 
     def says(self) -> str | None:
-        """Return what it has said, "" when it is gone, None when that is not whole yet."""
+        """Return what it has said, "" if it is gone, None if a line is not complete yet."""
         try:
             piece = self._connection.recv(LINE_MAX, socket.MSG_DONTWAIT)
         except BlockingIOError:
@@ -69,9 +69,9 @@ class Successor:
         return None if piece and len(self._heard) < LINE_MAX else ""
 
     def serves(self) -> bool:
-        """Say that nobody serves here any more; return whether it does, soon enough.
+        """Tell it that this instance has stopped serving; return whether it serves soon enough.
 
-        If not, it is gone, with all its processes, as far as that can be brought about.
+        If not, it is killed with all its processes, as far as possible.
         """
         try:
             self._connection.sendall(f"{STOPPED}\n".encode())
@@ -92,17 +92,17 @@ class Successor:
         return False
 
     def dismiss(self) -> None:
-        """Tell it that it is the only one from now on."""
+        """Tell it that it is now the only one."""
         with suppress(OSError):
             self._connection.sendall(f"{BYE}\n".encode())
 
     def close(self) -> None:
-        """Hang up."""
+        """Close the connection."""
         self._caller.close()
         os.close(self._process)
 
     def _wait(self, seconds: float) -> str | None:
-        """Return what it says, "" when it is gone, None: nothing came in time."""
+        """Return what it says, "" if it is gone, None if nothing came in time."""
         until = time.monotonic() + seconds
         poll = select.poll()
         poll.register(self._connection, select.POLLIN)
@@ -114,7 +114,7 @@ class Successor:
 
 
 class Handover:
-    """Whoever wants to take over just now: from the first request until it serves, or gives up."""
+    """The instance that wants to take over, from its first request until it serves or fails."""
 
     def __init__(
         self,
@@ -125,7 +125,7 @@ class Handover:
         give_up: Callable[[], None],
     ) -> None:
         """`lock` is the one on state_dir. `hand_over` is called when the successor wants us to stop
-        serving; closing it is up to whoever is called. `give_up`: it ended before that.
+        serving, and closes it. `give_up` is called if it ends before that.
         """
         self._loop = loop
         self._lock = lock
@@ -134,7 +134,7 @@ class Handover:
         self._successor: Successor | None = None
 
     def begin(self, caller: Caller, sockets: Named, environment: Mapping[str, str]) -> None:
-        """Answer a request; who has asked earlier and not gone on is forgotten."""
+        """Answer a request; an earlier caller that did not continue is forgotten."""
         self.end()
         if environment and not _is_in_our_unit(caller.pid):
             caller.say(ERROR, "its service manager would not accept it: restart the unit there")
@@ -172,14 +172,14 @@ class Handover:
         self._hand_over(successor)
 
     def end(self) -> None:
-        """Forget who has asked to take over and not gone on."""
+        """Forget a caller that has asked to take over and did not continue."""
         if self._successor is not None:
             self._successor.close()
             self._successor = None
 
 
 def _is_in_our_unit(pid: int) -> bool:
-    """Whether a service manager takes that process for one of ours: it goes by control groups."""
+    """Whether a service manager counts that process as ours: it goes by control groups."""
     try:
         theirs = Path(f"/proc/{pid}/cgroup").read_text()
         return theirs == Path("/proc/self/cgroup").read_text()

@@ -1,4 +1,4 @@
-"""What a start gets from before it: of a service manager, or of the instance that it succeeds."""
+"""What a start gets from before: from a service manager, or from the instance that it succeeds."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ log = logging.getLogger(__name__)
 
 
 class Inherited:
-    """The lock on state_dir, sockets that are there already, and who is to be told of us."""
+    """The lock on state_dir, sockets that are open already, and the service manager to notify."""
 
     def __init__(self, places: Places, account: Account | None, *, take_over: bool) -> None:
-        """Take what there is. StartError: the place is taken, or is not handed over."""
+        """Take it. StartError: the directory is in use, or its daemon does not hand over."""
         self.manager = Manager()
         self._places = places
         self._account = account
@@ -41,11 +41,11 @@ class Inherited:
         self._opened = self._pool.opened
 
     def with_opened(self, config: Config) -> Config:
-        """Return the configuration with the addresses at which others have opened our sockets."""
+        """Return the configuration with the addresses that other programs opened for us."""
         return attrs.evolve(config, listen=where_to_listen(config.listen, self._opened))
 
     def bind(self, config: Config) -> list[Listener]:
-        """Have all listen addresses bound, which some are already; StartError: that cannot be."""
+        """Bind all listen addresses that are not bound yet. StartError: impossible."""
         listeners = bind_all(config.listen, config.worker_count, self._pool)
         self._pool.close()
         if self._account is not None:
@@ -53,11 +53,13 @@ class Inherited:
         return listeners
 
     def stop_predecessor(self) -> None:
-        """Have nobody else serve; all that may fail has been done before. StartError: it does."""
+        """Stop the other instance; everything that may fail was done before. StartError: it still
+        serves.
+        """
         if self._predecessor is None or self._predecessor.stop():
             return
-        # It is gone, or hangs: as at any other start, the lock tells which, when its children have
-        # ended, too. While we hold what it gave us, the lock tells nothing.
+        # It is gone, or hangs: as at any other start, the lock shows which, once its children have
+        # ended as well. While we hold what it gave us, the lock shows nothing.
         os.close(self.lock)
         self._predecessor.forget()
         self._predecessor = None
@@ -72,7 +74,7 @@ class Inherited:
 
 
 def _joined(first: list[Handed], others: list[Handed]) -> list[Handed]:
-    """Return all of the first, and what is not the same socket of the others."""
+    """Return all of the first, and those of the others that are not the same sockets."""
     known = {os.fstat(one.bound.fileno()).st_ino for one in first}
     joined = list(first)
     for one in others:

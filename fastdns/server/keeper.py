@@ -1,7 +1,7 @@
-"""The keeper: the one process that writes the cache on disk while a daemon runs.
+"""The keeper: the only process that writes the cache on disk while a daemon runs.
 
-Workers tell it of new answers through rings, and it is never in their way: it runs when nobody else
-wants the processor, and when it is slow, hung or dead, rings fill and workers go on.
+Workers send it new answers through rings, and it never delays them: it has the lowest priority, and
+if it is slow, hung or dead, the rings fill up and workers continue without it.
 """
 
 from __future__ import annotations
@@ -42,29 +42,29 @@ from .sweep_schedule import SweepSchedule
 
 log = logging.getLogger(__name__)
 
-LOOK_SECONDS = 2.0  # at files that somebody may have removed
-RELEASE_SECONDS = 30.0  # between two times that pages of the file are given back
-TALLY_SECONDS = 0.05  # that workers have to tell their hit counts
-TALLY_PAUSE_SECONDS = 1.0  # between such questions while a ring presses
-REMOVAL_SECONDS = 1.0  # between commits that come early: what is over is not to be served
-FRESH_SECONDS = 0.5  # a tally of that age is not renewed for `busiest`
+LOOK_SECONDS = 2.0  # between checks whether the files were removed
+RELEASE_SECONDS = 30.0  # between two times that unused pages of the file are returned
+TALLY_SECONDS = 0.05  # for workers to report their hit counts
+TALLY_PAUSE_SECONDS = 1.0  # between such requests while a ring is nearly full
+REMOVAL_SECONDS = 1.0  # between early commits: an outdated answer must not be served
+FRESH_SECONDS = 0.5  # an older tally is not renewed for `busiest`
 BUSIEST_MAX = 1000
-WATCHED_SECONDS = 10.0  # after such a question misses are counted by their names, too
-# Who reads the environment at once: a worker by itself and by the threads of its pool (gevent has
-# 10), also one that is being replaced; and commands.
+WATCHED_SECONDS = 10.0  # after such a request misses are counted by name as well
+# Readers of the environment at the same time: each worker with the threads of its pool (gevent has
+# 10), also a worker that is being replaced; and commands.
 READERS_A_WORKER = 11
 READERS_BESIDE = 64
-EXAMINATION_SECONDS = 1.5  # that a start waits for it: clients do, too
+EXAMINATION_SECONDS = 1.5  # that a start waits for it, because clients wait too
 
-# How many hit counts a commit may write that no answer takes along.
+# The most hit counts in a commit that are written without an answer.
 COUNTS_REGULAR = 512
 COUNTS_TAKE_IN = 1_000
 COUNTS_AT_END = 10_000
 
 # As a role
-READY_SECONDS = 5.0  # commonly milliseconds
-STOP_SECONDS = 12.0  # for the last commit: disks of small boxes are slow
-CRASHES_SECONDS = 60.0  # of crashes, only those of the last minute count
+READY_SECONDS = 5.0  # usually milliseconds
+STOP_SECONDS = 12.0  # for the last commit: small boxes have slow disks
+CRASHES_SECONDS = 60.0  # of crashes: only those of the last minute count
 CRASHES_KEPT = 10
 
 
@@ -74,7 +74,7 @@ class KeeperInheritance:
 
     place: Path  # the directory of the LMDB environment
     size: int  # of its map, in octets
-    stale: int  # seconds past their TTL that answers are good for
+    stale: int  # seconds for which answers are usable past their TTL
     commit_interval: float
     socket: Path
     rings: Sequence[Ring]
@@ -82,12 +82,12 @@ class KeeperInheritance:
     counters: Counters
     wakeup: int
     worker_slots: Sequence[WorkerSlot]  # of the workers
-    lifeline: int  # ends when the supervisor is gone, or wants us to end
+    lifeline: int  # ends when the supervisor is gone, or tells us to stop
     most_workers: int = 1  # while this daemon runs
 
 
 class Keeper:
-    """Takes in what workers tell, commits it now and then, and makes room, until its end."""
+    """Reads what workers send, commits it at intervals, and makes room, until told to stop."""
 
     def __init__(self, inheritance: KeeperInheritance, crashes: int) -> None:
         now = time.monotonic()
@@ -118,11 +118,11 @@ class Keeper:
         self._watched_until = now
 
     def start(self) -> None:
-        """Write what is left of the last run."""
+        """Write what the last run left in its rings."""
         now = time.monotonic()
-        self._socket.open()  # who knocks from now on is heard afterwards
+        self._socket.open()  # connections from now on are answered later
         self._commit(now, CHOOSE_ALL)
-        # Workers do not read what is examined, and would ask upstreams for all of it.
+        # Workers do not read a database that is being examined, and would send everything upstream.
         until = now + EXAMINATION_SECONDS
         while self._disk.examination is not None and time.monotonic() < until:
             if self._listen(until):
@@ -130,7 +130,7 @@ class Keeper:
             self._tick(time.monotonic())
 
     def run(self) -> None:
-        """Work until the supervisor wants us to end or is gone; then write the rest."""
+        """Work until the supervisor tells us to stop or is gone; then write the rest."""
         while not self._listen():
             self._tick(time.monotonic())
         self._disk.hurry()
@@ -139,7 +139,7 @@ class Keeper:
         self._disk.close()
 
     def _listen(self, until: float = math.inf) -> bool:
-        """Wait for what is to be done, or until then; True: the end."""
+        """Wait for work, or until that time; True: stop."""
         self._counters.show_life()
         self._watch_examination()
         wait = max(0.0, min(self._next_at(), until) - time.monotonic())
@@ -178,12 +178,12 @@ class Keeper:
             self._use(store, now)
 
     def _use(self, store: Store, now: float) -> None:
-        """Do what is most urgent."""
+        """Do the most urgent work."""
         if self._sweeps.comes_first(store):
             self._sweeps.sweep(store, now)
         elif self._is_urgent or self._intake.presses or self._disk.wants_commit:
             if now - self._tallied_at > TALLY_PAUSE_SECONDS:
-                self._tally(now)  # what was asked for again is not to be passed over
+                self._tally(now)  # keep answers that were asked for again
             self._commit(now)
         elif now >= self._sweeps.next_at:
             self._sweeps.sweep(store, now)
@@ -196,7 +196,7 @@ class Keeper:
         *,
         only_doubled: bool = True,
     ) -> int | None:
-        """Write what is to be; return how many answers that were, None: it cannot be done now."""
+        """Write what is due; return the number of answers, or None if writing is impossible now."""
         self._commit_at = now + self._inheritance.commit_interval
         self._committed_at = now
         is_pressed = self._intake.presses
@@ -213,7 +213,7 @@ class Keeper:
             is_cut_short = self._intake.unwritten > 0
             self._sweeps.see(store, now, is_cut_short=is_cut_short)
             self._disk.succeeded()
-            if self._sweeps.is_idle and not is_pressed:  # there will be more of the same
+            if self._sweeps.is_idle and not is_pressed:  # more of the same will follow
                 self._disk.relieve(now)
         except MapFull as error:
             self._sweeps.make_room(store, error, now)
@@ -227,7 +227,7 @@ class Keeper:
         return written
 
     def _write(self, store: Store, choice: int, most_counts: int, *, only_doubled: bool) -> int:
-        """Write answers and counts, under the lock under which commands make changes."""
+        """Write answers and counts, under the lock that commands also take for changes."""
         intake, counters, disk = self._intake, self._counters, self._disk
         spared = intake.spared
         chosen = intake.choose(store, Moment.now(), choice)
@@ -236,7 +236,7 @@ class Keeper:
         if not (counts or chosen or intake.spoiled):
             return 0
         with disk.writing():
-            store.check_readers()  # a page that a dead reader saw last is free
+            store.check_readers()  # a page that only a dead reader uses is free
             disk.found_damaged(store.delete_spoiled(intake.spoiled), time.monotonic())
             sum_of_writes = record_of(disk.writes.since, disk.writes.octets)
             commits, refused = store.commits, store.refused
@@ -258,7 +258,7 @@ class Keeper:
             self._commit_at = min(self._commit_at, self._committed_at + REMOVAL_SECONDS)
 
     def _tally(self, now: float) -> None:
-        """Have workers tell their hit counts, and wait a moment for it."""
+        """Make workers report their hit counts, and wait a moment for them."""
         self._tallied_at = now
         self._control.ask_tally()
         left = self._wake_workers()
@@ -268,7 +268,7 @@ class Keeper:
         self._intake.take_in(now)
 
     def _wake_workers(self) -> int:
-        """Have all workers look at the control page; return how many there are."""
+        """Make all workers read the control page; return how many there are."""
         manned = [slot for slot in self._inheritance.worker_slots if slot.is_manned]
         for slot in manned:
             with suppress(BlockingIOError):
@@ -315,7 +315,9 @@ class Keeper:
 
 
 class KeeperRole(Role):
-    """It starts before the workers, which find on disk what the last ones told; it ends last."""
+    """The role: it starts before the workers, which then find the last run's answers on disk; it
+    ends last.
+    """
 
     name = "keeper"
     outlives_others = True
@@ -327,19 +329,19 @@ class KeeperRole(Role):
         super().__init__(context)
         self._places = places
         self._crashes: list[float] = []
-        self._shown = (0, 0.0)  # the keeper, and its last sign of life
-        self._spent = 0.0  # seconds that it had computed when that was seen
+        self._shown = (0, 0.0)  # the keeper, and the last time that it responded
+        self._spent = 0.0  # the seconds of CPU that it had used at that time
 
     @property
     def basis(self) -> object:
-        """What of the settings concerns it; and the rings that it empties."""
+        """The settings that concern it, and the rings that it empties."""
         config = self.context.settings.config
         cache = config.cache
         rings = len(self.context.shared.worker_slots)
         return cache.disk, cache.stale, cache.commit_interval, config.log_level, rings
 
     def work(self, order: int, ready: int) -> None:
-        """Be the keeper."""
+        """Run as the keeper."""
         context, shared = self.context, self.context.shared
         for listener in (*context.settings.listeners, *context.former.listeners):
             listener.close()
@@ -362,10 +364,10 @@ class KeeperRole(Role):
         main(inheritance, ready, sum(now - at < CRASHES_SECONDS for at in self._crashes))
 
     def alive_at(self, child: Child) -> float:
-        """Return when it has come round last; a disk it may wait for as long as that takes.
+        """Return when it last finished a round; it may wait for a disk for as long as it needs.
 
-        A processor, too: it has the lowest priority, and others may leave it next to nothing. So of
-        the time since then twice what it has computed counts.
+        It may also wait for a processor: it has the lowest priority, and others may leave it almost
+        none. So of the time since then only twice its CPU time counts.
         """
         now, spent = time.monotonic(), child.cpu_seconds
         shown_at = self.context.shared.pages.alive_at(KEEPER_SLOT)
@@ -376,29 +378,29 @@ class KeeperRole(Role):
         return max(shown_at, now - 2 * (spent - self._spent))
 
     def hangs(self, child: Child) -> None:
-        """The environment has a circle: nothing else takes it so long without waiting."""
+        """The environment has a loop: nothing else keeps it busy for so long without waiting."""
         self.context.shared.control.condemn()
 
     def replaced(self) -> None:
-        """Workers open the environment anew, with its new size."""
+        """Workers open the environment again, with its new size."""
         self.context.shared.control.advance_generation()
 
     def ended(self, child: Child) -> None:
-        """Nobody shows life any more."""
+        """It no longer responds."""
         self.context.shared.pages.counters(KEEPER_SLOT).retire()
 
     def died(self, child: Child) -> None:
-        """The environment may be what it died of."""
+        """A damaged environment may be the cause of its death."""
         if child.has_crashed:
             self.context.shared.control.suspect = True
             self._crashes = [*self._crashes, time.monotonic()][-CRASHES_KEPT:]
 
 
 def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
-    """Be the keeper; writes an octet to `ready` when the rings are taken in, if they can be.
+    """Run as the keeper; write a byte to `ready` when the rings are read, or cannot be read.
 
-    Signals that reach all processes of a daemon at once do not end it: the last answers of the
-    workers are still to come. It ends when its lifeline does.
+    Signals that reach all processes of a daemon at once do not end it, because the workers still
+    send their last answers. It ends when its lifeline does.
     """
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
@@ -407,14 +409,14 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     keeper = Keeper(inheritance, crashes)
     keeper.start()
     release_code()
-    with suppress(BrokenPipeError):  # nobody waited for it
+    with suppress(BrokenPipeError):  # the caller does not wait for it
         os.write(ready, b"1")
     os.close(ready)
     keeper.run()
 
 
 def _wakeups(wakeup: int) -> int:
-    """Return how often somebody has woken us since the last look."""
+    """Return how often we were woken since the last look."""
     try:
         return os.eventfd_read(wakeup)
     except BlockingIOError:

@@ -18,7 +18,7 @@ SEND_SECONDS = 0.2
 
 
 class KeeperSocket:
-    """Answers those who may connect: processes of the user whose daemon it is."""
+    """Answers the processes that may connect: those of the daemon's user."""
 
     def __init__(self, path: Path, poll: select.poll, answer: Callable[[str], str]) -> None:
         self._path = path
@@ -29,7 +29,7 @@ class KeeperSocket:
         self._has_complained = False
 
     def open(self) -> None:
-        """Listen, if it does not yet, or if its socket has been removed."""
+        """Listen, if it does not yet, or if its socket was removed."""
         if self._listener is not None:
             if self._path.is_socket():
                 return
@@ -44,7 +44,7 @@ class KeeperSocket:
         self._poll.register(self._listener, select.POLLIN)
 
     def close(self) -> None:
-        """Hang up; the name goes, too, so that nobody knocks at a door without a house."""
+        """Close everything and remove the name, so that no client connects to a dead socket."""
         for descriptor in list(self._callers):
             self._dismiss(descriptor)
         if self._listener is not None:
@@ -55,7 +55,7 @@ class KeeperSocket:
                 self._path.unlink()
 
     def serve(self, descriptor: int) -> bool:
-        """Do what a readable descriptor asks for; False: it is none of ours."""
+        """Handle a readable descriptor; False: it is not ours."""
         if descriptor in self._callers:
             self._hear(descriptor)
         elif self._listener is not None and descriptor == self._listener.fileno():
@@ -71,7 +71,7 @@ class KeeperSocket:
         except OSError:
             return
         if len(self._callers) >= CALLERS_MAX:
-            self._dismiss(next(iter(self._callers)))  # who has been silent for longest
+            self._dismiss(next(iter(self._callers)))  # the client that has been silent for longest
         caller.settimeout(SEND_SECONDS)
         self._callers[caller.fileno()] = (caller, b"")
         self._poll.register(caller, select.POLLIN)
@@ -99,7 +99,7 @@ class KeeperSocket:
             answer = self._answer(line.decode("ascii"))
         except UnicodeDecodeError:
             answer = f"{ERROR} not a request"
-        with suppress(OSError):  # nobody waits for it any more
+        with suppress(OSError):  # the client has gone
             caller.sendall(f"{answer}\n".encode())
 
     def _dismiss(self, descriptor: int) -> None:

@@ -1,4 +1,4 @@
-"""The keeper's hold on the environment: opened, found damaged, put aside, lost and got back."""
+"""The keeper's access to the environment: opens it, handles damage, loss and full disks."""
 
 from __future__ import annotations
 
@@ -19,29 +19,31 @@ from .writes import Writes
 log = logging.getLogger(__name__)
 
 LOCK_SECONDS = 0.5  # that a command may make us wait
-PAUSE_SECONDS = 1.0  # after the first failure; then twice as long each time
+PAUSE_SECONDS = 1.0  # after the first failure; doubled each time
 PAUSE_MAX_SECONDS = 5.0
 SAY_SECONDS = 60.0
-REWRITE_SECONDS = 3600.0  # between two times that a full file is written anew
-COPY_SECONDS = 3600.0  # that a copy of all of it may take, before the keeper counts as hung
+REWRITE_SECONDS = 3600.0  # between two rewrites of a full file
+COPY_SECONDS = 3600.0  # that a copy of the whole file may take, before the keeper counts as hung
 HUNG = "made a look-up run in a loop"
-KEPT_PAGES = 128  # that LMDB may keep in memory between two commits: a household's commit has fewer
-CRASHES = 2  # of the keeper, over an environment in which nothing is found
-# Errors of LMDB in a row, not of the system below it, after which the environment is examined, and
-# after which it is given up though nothing was found.
+KEPT_PAGES = (
+    128  # that LMDB may keep in memory between two commits: a small network's commit has fewer
+)
+CRASHES = 2  # of the keeper, with an environment in which no damage is found
+# Consecutive errors of LMDB itself, not of the system below it, after which the environment is
+# examined, and after which it is replaced even if no damage was found.
 ODDITIES_SUSPICIOUS = 3
 ODDITIES_BORNE = 6
-# Between two examinations, when one has found nothing, or could not look; then twice as long each
-# time, until there was quiet for a while.
+# Between two examinations, when one has found nothing, or could not look; doubled each time, until
+# no error came for a while.
 EXAMINE_PAUSE_SECONDS = 1.0
 EXAMINE_PAUSE_MAX_SECONDS = 60.0
 EXAMINE_QUIET_SECONDS = 300.0
-NO_ODDITIES = (MapFull, ReadersFull)  # they go by themselves
+NO_ODDITIES = (MapFull, ReadersFull)  # these errors end by themselves
 TROUBLE = (OSError, LmdbError, Damaged, LockHeld)
 
 
 class Trouble:
-    """How long to wait for the next attempt, and what to tell of it: a line a minute."""
+    """When to try again, and when to log it: one line a minute."""
 
     def __init__(self, place: Path) -> None:
         self._place = place
@@ -49,12 +51,12 @@ class Trouble:
         self._said_at = -SAY_SECONDS
         self._was_said = False
         self.is_on = False
-        self.retry_at = math.inf  # when another attempt is due, if one is
+        self.retry_at = math.inf  # when the next attempt is due, if one is
 
     def begin(self, error: Exception, now: float) -> None:
         self._pause = min(max(2 * self._pause, PAUSE_SECONDS), PAUSE_MAX_SECONDS)
         self.retry_at = now + self._pause
-        # For a moment, a command that changes many entries may hold the lock.
+        # A command that changes many entries may hold the lock for a moment.
         is_usual = isinstance(error, LockHeld) and not self.is_on
         self.is_on = True
         if not is_usual and now - self._said_at >= SAY_SECONDS:
@@ -72,14 +74,14 @@ class Trouble:
         return False
 
     def end(self) -> None:
-        """A commit of what waits has succeeded."""
+        """A commit of the waiting answers has succeeded."""
         if self._was_said:
             log.info("disk cache works again: %s", self._place)
         self._pause, self._was_said, self.is_on = 0.0, False, False
 
 
 class ExaminationPause:
-    """When the next examination may begin: each takes a process, and reads all there is."""
+    """When the next examination may begin: each takes a process and reads the whole file."""
 
     def __init__(self) -> None:
         self._pause = 0.0
@@ -94,10 +96,10 @@ class ExaminationPause:
 
 
 class KeeperStore:
-    """The environment while it can be used; what goes wrong with it is handled and told here.
+    """The environment while it is usable; this class handles and logs its failures.
 
-    A damaged one is put aside and a new one made. Without room or rights it is tried again. Either
-    way workers learn of another environment by the generation on the control page.
+    A damaged environment is moved away and a new one created. Without room or rights it tries
+    again. Workers learn of a new environment by the generation on the control page.
     """
 
     def __init__(
@@ -110,7 +112,7 @@ class KeeperStore:
         crashes: int,
         readers: int = 0,
     ) -> None:
-        """So many `readers` are to be able to look into it at once."""
+        """Let so many `readers` open it at once."""
         self._place = place
         self._size = size
         self._control = control
@@ -124,7 +126,7 @@ class KeeperStore:
         self._told_damage_at = -SAY_SECONDS
         self._rewritten_at = -REWRITE_SECONDS
         self.examination: Examination | None = None
-        self.wants_sweep = False  # damaged entries were found, and there may be others
+        self.wants_sweep = False  # damaged entries were found, and there may be more
         self.writes = Writes(counters)
 
     @property
@@ -133,12 +135,12 @@ class KeeperStore:
 
     @property
     def wants_commit(self) -> bool:
-        """Whether only a commit can tell that what went wrong is over."""
+        """Whether only a commit can show that the failure is over."""
         return self._store is not None and self._trouble.is_on
 
     @property
     def next_at(self) -> float:
-        """When `store` is worth being asked again; infinite when nothing has to be waited for."""
+        """When to try `store` again; infinite if nothing has to be waited for."""
         if self._control.suspect and self.examination is None:
             waits_until = self._trouble.retry_at
             pause_until = self._examinations.next_at
@@ -154,7 +156,7 @@ class KeeperStore:
         return writer_lock(self._place, LOCK_SECONDS)
 
     def store(self, now: float) -> Store | None:
-        """Return the open environment; None: there is none that could be used now."""
+        """Return the open environment; None: none is usable now."""
         if self.examination is not None or self._trouble.is_waiting(now):
             return None
         try:
@@ -169,7 +171,7 @@ class KeeperStore:
         return self._store
 
     def look(self, now: float) -> None:
-        """See whether the files under our hands are still the ones we opened, and sound."""
+        """Check that the files are still the ones that we opened, and intact."""
         try:
             if self._store is not None and not self._store.is_in_place():
                 self._close_store()
@@ -180,7 +182,7 @@ class KeeperStore:
             self.failed(error, now)
 
     def failed(self, error: Exception, now: float) -> None:
-        """Do what has to be done after an attempt to use the environment ended like this."""
+        """Handle an attempt to use the environment that ended with this error."""
         try:
             if isinstance(error, CutOff) or self._is_suspicious(error):
                 self._control.suspect = True
@@ -194,7 +196,7 @@ class KeeperStore:
         self._wait(error, now)
 
     def relieve(self, now: float) -> None:
-        """Open the environment anew after a large commit: LMDB would keep the memory of it."""
+        """Reopen the environment after a large commit, to free the memory that LMDB keeps."""
         if self._store is None or self._store.kept_pages <= KEPT_PAGES:
             return
         try:
@@ -204,25 +206,26 @@ class KeeperStore:
             self.failed(error, now)
 
     def grow(self, store: Store) -> bool:
-        """Let the map be larger, so that it can be swept; False: that has been done."""
+        """Enlarge the map, so that a sweep can run; False: it is already enlarged."""
         try:
             if not store.grow():
                 return False
         except LmdbError:
             return False
-        self._control.advance_generation()  # workers open it anew, with the new size
+        self._control.advance_generation()  # workers reopen it, with the new size
         log.info("%s was full; its size limit was raised a little", self._place)
         return True
 
     def shrink(self, store: Store, now: float) -> None:
-        """Have the file as small as its map is to be, once what it holds is."""
+        """Shrink the file to the size of its map, once its content fits."""
         if store.is_oversized() and self._write_anew(store, now):
             log.info("%s was shrunk to the size of cache.disk", self._place)
 
     def rewrite(self, store: Store, now: float) -> bool:
-        """Write a file anew in which nothing can be written any more; False: not again so soon.
+        """Rewrite a file that is so full that nothing can be written; False: it was rewritten
+        recently.
 
-        Its free pages belong to transactions that nobody can follow.
+        Its free pages belong to transactions that cannot be read back.
         """
         if now < self._rewritten_at + REWRITE_SECONDS:
             return False
@@ -247,7 +250,7 @@ class KeeperStore:
         return True
 
     def found_damaged(self, entries: int, now: float) -> None:
-        """Tell of so many entries that were removed, since they could not be used."""
+        """Log that so many entries were removed, because they were not usable."""
         if not entries:
             return
         self.wants_sweep = True
@@ -260,12 +263,12 @@ class KeeperStore:
             )
 
     def succeeded(self) -> None:
-        """Take note of a commit: what was in its way is gone."""
+        """Note that a commit has succeeded: its obstacle is gone."""
         self._oddities = 0
         self._trouble.end()
 
     def judge(self, now: float) -> None:
-        """Act on what the examination has found."""
+        """Act on the result of the examination."""
         assert self.examination is not None
         examination, self.examination = self.examination, None
         try:
@@ -282,7 +285,7 @@ class KeeperStore:
             self.failed(error, now)
 
     def close(self) -> None:
-        """Give all back; what was being examined stays suspect."""
+        """Close everything; an environment that was being examined stays suspect."""
         self._close_store()
         if self.examination is not None:
             self.examination.cancel()
@@ -322,7 +325,7 @@ class KeeperStore:
         self._control.suspect = False
 
     def _renew(self, reason: str) -> None:
-        """Put the environment aside, and begin with an empty one."""
+        """Move the environment away, and start with an empty one."""
         self._close_store()
         if self._place.is_dir():
             with self.writing():
@@ -335,12 +338,12 @@ class KeeperStore:
         )
         self._counters.add("disk_set_aside_total")
         self._crashes = self._oddities = 0
-        self._control.advance_generation()  # nobody may go on with the old one
+        self._control.advance_generation()  # no process may continue with the old one
         self._control.suspect = False
         self._open()
 
     def _is_suspicious(self, error: Exception) -> bool:
-        """Return True once, when LMDB has failed again and again for reasons of its own."""
+        """Return True once, when LMDB itself has failed several times in a row."""
         if not isinstance(error, LmdbError) or isinstance(error, NO_ODDITIES):
             return False
         self._oddities += 1
@@ -348,7 +351,8 @@ class KeeperStore:
 
     def _wait(self, error: Exception, now: float) -> None:
         self._counters.add("disk_errors_total")
-        # A full map and somebody else's lock go by themselves; all else may need a new beginning.
+        # A full map and another process's lock end by themselves; any other error may need a new
+        # environment.
         if not isinstance(error, (LockHeld, MapFull)):
             self._close_store()
         self._trouble.begin(error, now)

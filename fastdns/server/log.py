@@ -6,13 +6,13 @@ import logging
 import os
 import time
 
-# What these say every worker sees, since each reads the same files.
+# Every worker sees what these log, because each reads the same files.
 SEEN_BY_ALL = ("fastdns.upstream.sources", "fastdns.upstream.system")
-LINES_A_MINUTE = 10  # with the same wording; what clients and upstreams provoke stays readable
+LINES_A_MINUTE = 10  # with the same wording, so that clients and upstreams cannot flood the log
 
 
 class Brake(logging.Filter):
-    """Lets so many lines of the same wording through a minute and says how many it held back."""
+    """Passes a limited number of lines of the same wording in each minute, and says so."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -21,7 +21,7 @@ class Brake(logging.Filter):
 
     def filter(self, record: logging.LogRecord) -> bool:
         if record.levelno <= logging.DEBUG:
-            return True  # whoever asks for these wants them all
+            return True  # debug lines are never left out
         minute = int(time.monotonic() // 60)
         if minute != self._minute:
             self._minute = minute
@@ -34,7 +34,7 @@ class Brake(logging.Filter):
 
 
 def leave_to_first_worker() -> None:
-    """Log nothing of what every worker sees: the first one logs it."""
+    """Disable the loggers of what every worker sees: only the first one logs it."""
     for name in SEEN_BY_ALL:
         logging.getLogger(name).disabled = True
 
@@ -49,4 +49,4 @@ def start_log(level: str) -> None:
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())
     logger.propagate = False
-    logging.raiseExceptions = False  # a closed standard error is no reason to stop serving
+    logging.raiseExceptions = False  # a closed standard error must not stop the daemon

@@ -1,4 +1,4 @@
-"""What the supervisor waits for: signals, descriptors and time, in one poll."""
+"""The supervisor's event loop: signals, descriptors and time, in one poll."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ SIGNALS_AT_ONCE = 4096
 
 
 class Loop:
-    """Calls who has asked for it. No hub and no thread: it may be forked at any time.
+    """Calls the registered functions. It has no hub and no thread, so it may be forked at any time.
 
-    It also knows which descriptors are the supervisor's alone, so that no child keeps them.
+    It also knows which descriptors only the supervisor may have, so that children close them.
     """
 
     def __init__(self) -> None:
@@ -22,7 +22,7 @@ class Loop:
         self._actions: dict[int, Callable[[], None]] = {}
         self._on_signal: dict[int, Callable[[], None]] = {}
         self._own: set[int] = set()
-        # Python writes the number of each signal there that has a handler.
+        # Python writes the number of each signal with a handler there.
         signals, waker = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._signals = signals
         self.keep(waker)
@@ -33,26 +33,26 @@ class Loop:
         """Call this in the next turn after the signal came."""
         self._on_signal[number] = action
         signal.signal(number, _noted)
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])  # whatever the starter set
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [number])  # whatever the parent process set
 
     def watch(self, descriptor: int, action: Callable[[], None]) -> None:
-        """Call this when the descriptor can be read, or its other end is gone."""
+        """Call this when the descriptor is readable, or its other end is closed."""
         self._poll.register(descriptor, select.POLLIN)
         self._actions[descriptor] = action
         self.keep(descriptor)
 
     def keep(self, descriptor: int) -> None:
-        """Let this one be nobody's but ours: children close it."""
+        """Only the supervisor may have this one: children close it."""
         self._own.add(descriptor)
 
     def forget(self, descriptor: int) -> None:
-        """Watch and keep it no more; whoever has opened it closes it."""
+        """Stop watching and keeping it; its opener closes it."""
         self._own.discard(descriptor)
         if self._actions.pop(descriptor, None) is not None:
             self._poll.unregister(descriptor)
 
     def turn(self, seconds: float) -> None:
-        """Wait so long for anything to happen, and do what is to be done about it."""
+        """Wait up to so long for any event, and handle it."""
         for descriptor, _ in self._poll.poll(max(seconds, 0.0) * 1000):
             action = self._actions.get(descriptor)
             if action is not None:  # an earlier action may have ended it
@@ -60,7 +60,7 @@ class Loop:
 
     @contextmanager
     def signals_held(self) -> Iterator[None]:
-        """Let signals wait inside of the block; around a fork, so that a child takes none."""
+        """Hold signals back inside the block; around a fork, so that a child takes none."""
         held = signal.pthread_sigmask(signal.SIG_BLOCK, self._on_signal)
         try:
             yield
@@ -68,7 +68,7 @@ class Loop:
             signal.pthread_sigmask(signal.SIG_SETMASK, held)
 
     def leave(self) -> None:
-        """In a child: let go of all that is the supervisor's, the handlers of its signals too."""
+        """In a child: drop everything that is the supervisor's, including its signal handlers."""
         signal.set_wakeup_fd(-1)
         for number in self._on_signal:
             signal.signal(number, signal.SIG_DFL)
@@ -85,4 +85,4 @@ class Loop:
 
 
 def _noted(_number: int, _frame: object) -> None:
-    """Do nothing: that Python has written the number is enough."""
+    """Do nothing: Python has written the number, and that is enough."""

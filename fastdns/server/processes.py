@@ -18,20 +18,20 @@ from .shared_memory import Maker
 from .sockets import end_steering, steer
 from .workers import Standby, Worker
 
-STEERING_SECONDS = 0.02  # until nothing is under way any more to where it is steered away from
+STEERING_SECONDS = 0.02  # until the sockets from which queries are steered away are empty
 
-# Roles beside these, started after them: a line each.
+# Further roles, started after these: a line each.
 OTHERS: list[Callable[[Context], Role]] = []
 
 
 class Processes:
-    """The processes of a daemon, on the same sockets and pages, whoever does the work just now."""
+    """The processes of a daemon: always the same sockets and pages, whichever processes work."""
 
     def __init__(self, settings: Settings, places: Places, maker: Maker, loop: Loop) -> None:
         config = settings.config
         self._is_changing = False
-        self._serving: list[int] = []  # to whom queries are steered; none: to all
-        self.outdated = 0  # entries that the last change of upstreams concerns
+        self._serving: list[int] = []  # the workers that queries are steered to; none: to all
+        self.outdated = 0  # entries that the last change of upstreams affects
         self._maker = maker
         shared = maker.make(
             places.environment(config.cache.disk),
@@ -48,54 +48,54 @@ class Processes:
 
     @property
     def settings(self) -> Settings:
-        """What they work with."""
+        """The settings that they work with."""
         return self._context.settings
 
     @property
     def due(self) -> float:
-        """When `look` has to be called although nothing has happened."""
+        """When `look` must be called although no event has come."""
         return self._roles.due
 
     @property
     def most_workers(self) -> int:
-        """How many workers there may be while this daemon runs."""
+        """The most workers that are possible while this daemon runs."""
         return self._context.shared.most_workers
 
     @property
     def upstreams(self) -> list[UpstreamState]:
-        """How the upstreams are, by what all workers know."""
+        """The state of the upstreams, as all workers together know it."""
         return self._context.shared.pages.upstreams()
 
     def start(self) -> None:
-        """Start all; StartError when they cannot be."""
+        """Start all. StartError: impossible."""
         gc.collect()
         gc.freeze()  # what was imported stays shared with children, untouched by their collectors
         self._roles.start()
 
     def signs_of_life(self) -> dict[str, float]:
-        """Return when each process that shows life has last done so, by time.monotonic."""
+        """Return when each process that reports it last responded, by time.monotonic."""
         return {str(one): alive_at for one, alive_at in self._roles.signs_of_life().items()}
 
     def look(self) -> None:
-        """Take note of who has ended, and have their work done by others."""
+        """Handle processes that have ended, and start others for their work."""
         self._roles.look()
         if not self._is_changing:
             self._steer_to_serving()
 
     def stop(self) -> None:
-        """Let workers send what is under way, then the keeper write what they have told."""
+        """Let the workers send their last answers, then the keeper write these to disk."""
         self._roles.stop()
 
     def adopt(self, settings: Settings) -> Iterator[float]:
-        """Replace the workers one after another on the same sockets, then the others if need be.
+        """Replace the workers one after another on the same sockets, then the others if needed.
 
-        A step at a time: it yields until when it waits, and goes on after whatever happens.
-        OSError: some could not be replaced and go on as they are; if all of them, nothing changes.
+        A step at a time: it yields until when it waits, and continues after any event. OSError:
+        some could not be replaced and continue unchanged; if none could, nothing changes.
         """
         context = self._context
         former = context.former = context.settings
         totals = context.shared.pages.totals()
-        # What has not been written yet is in memory alone.
+        # Only memory has the answers that were not written yet.
         held = max(totals["disk_entries"], totals["cache_entries"])
         context.settings = settings
         self._is_changing = True
@@ -114,7 +114,7 @@ class Processes:
             yield from self._leave_what_is_too_much(former, settings)
         finally:
             self._is_changing = False
-        # Whichever worker has said it last: these are the upstreams whose answers count now.
+        # The worker that said it last is right: answers of these upstreams count now.
         now = context.settings
         origin = fingerprint(now.config.upstream, now.sources.servers)
         before = fingerprint(former.config.upstream, former.sources.servers)
@@ -128,7 +128,7 @@ class Processes:
             raise failure
 
     def _leave_what_is_too_much(self, *once: Settings) -> Iterator[float]:
-        """Send workers away for whom there is no work, and close the sockets that nobody reads."""
+        """Stop surplus workers, and close the sockets that no worker reads."""
         context = self._context
         count = self._worker.count
         for listener in context.settings.listeners:
@@ -143,7 +143,7 @@ class Processes:
         self.end_steering()
 
     def _steer_to_serving(self) -> None:
-        """Let queries reach workers that answer; what queued for another one waits for the next."""
+        """Steer queries to workers that answer; those queued for another one wait for the next."""
         workers = self._roles.children(self._worker)
         serving = [number for number, one in enumerate(workers) if one is not None and one.is_ready]
         if len(serving) in (0, len(workers)):
@@ -158,7 +158,7 @@ class Processes:
             self._serving = serving
 
     def end_steering(self) -> None:
-        """Let the kernel share out queries among all workers."""
+        """Let the kernel distribute queries among all workers."""
         self._serving = []
         for listener in self.settings.listeners:
             end_steering(listener)

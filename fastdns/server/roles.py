@@ -1,6 +1,7 @@
-"""What the supervisor's children are for, and how all of them are started, replaced and ended.
+"""The roles of the supervisor's children, and how all of them are started, replaced and ended.
 
-A role says what its processes do and what it wants of this module; the module knows none by name.
+A role says what its processes do and what it needs from this module; the module knows no role by
+name.
 """
 
 from __future__ import annotations
@@ -25,26 +26,28 @@ START_TRIES = 5
 
 
 class Context:
-    """What a process that is forked now works with."""
+    """What a new process works with."""
 
     def __init__(self, settings: Settings, shared: Shared, loop: Loop) -> None:
         self.settings = settings
-        self.former = settings  # until the sockets are closed that only these have
+        self.former = settings  # until the sockets that only these have are closed
         self.shared = shared
         self.loop = loop
         self.counters = shared.pages.counters(SUPERVISOR_SLOT)
 
 
 class Role:
-    """A kind of process. By default there is one, without which the daemon serves as well."""
+    """A kind of process. By default there is one, and the daemon also serves without it."""
 
     name: ClassVar[str]
-    is_required: ClassVar[bool] = False  # a start or a reload fails when it does not get ready
-    outlives_others: ClassVar[bool] = False  # it ends when all others have ended
-    overlaps: ClassVar[bool] = False  # when it is replaced, it goes on until its successor is ready
-    ready_seconds: ClassVar[float] = READY_SECONDS  # that a start or a reload waits; 0: it does not
+    is_required: ClassVar[bool] = False  # a start or a reload fails if it does not get ready
+    outlives_others: ClassVar[bool] = False  # it ends after all others
+    overlaps: ClassVar[bool] = False  # when replaced, it continues until its successor is ready
+    ready_seconds: ClassVar[float] = (
+        READY_SECONDS  # that a start or a reload waits for it; 0: it does not wait
+    )
     stop_seconds: ClassVar[float] = STOP_SECONDS
-    restarts: ClassVar[str | None] = None  # the counter of those that died
+    restarts: ClassVar[str | None] = None  # the counter of its deaths
 
     roles: Roles  # of which it is one
 
@@ -53,21 +56,21 @@ class Role:
 
     @property
     def count(self) -> int:
-        """How many processes of it there are to be, by the settings of now."""
+        """How many processes the current settings want."""
         return 1
 
     @property
     def basis(self) -> object:
-        """What a process of it is forked with: when that is another at a reload, it is replaced."""
+        """What its processes are forked with: if a reload changes that, they are replaced."""
         return object()
 
     @property
     def has_room(self) -> bool:
-        """Whether one more can be forked beside those that there are."""
+        """Whether one more can be forked in addition to the current ones."""
         return True
 
     def fork(self, number: int, *, after_death: bool) -> Child:
-        """Start the process of a number. OSError: this system lets us fork no more."""
+        """Start the process with this number. OSError: this system allows no more processes."""
         return Child(self.name, self.work, self.context.loop)
 
     def work(self, order: int, ready: int) -> None:
@@ -75,27 +78,27 @@ class Role:
         raise NotImplementedError
 
     def started(self) -> None:
-        """All that are to be there at the start are."""
+        """All processes of the start are there."""
 
     def replaced(self) -> None:
-        """Those that there are have the settings of now."""
+        """All current processes have the current settings."""
 
     def died(self, child: Child) -> None:
-        """One has ended as it should not."""
+        """One has ended unexpectedly."""
 
     def ended(self, child: Child) -> None:
-        """One has ended, in whatever way."""
+        """One has ended, in any way."""
 
     def hangs(self, child: Child) -> None:
-        """One shows no life any more, and is killed next."""
+        """One no longer responds, and is killed next."""
 
     def alive_at(self, child: Child) -> float | None:
-        """Return when one has last shown life, by time.monotonic; None: it does not show that."""
+        """Return when one last responded, by time.monotonic; None: it does not tell."""
         return None
 
 
 class Roles:
-    """The processes of all roles: one for each number of each role, and those that are leaving."""
+    """The processes of all roles: one for each number of each role, and those that are stopping."""
 
     def __init__(self, roles: Sequence[Role], context: Context) -> None:
         self._context = context
@@ -108,7 +111,7 @@ class Roles:
 
     @property
     def due(self) -> float:
-        """When `look` has to be called although nothing has happened."""
+        """When `look` must be called although no event has come."""
         return min(
             *(post.due for posts in self._posts.values() for post in posts),
             *(child.late_at for child in self._role_of),
@@ -117,11 +120,11 @@ class Roles:
         )
 
     def children(self, role: Role) -> list[Child | None]:
-        """Return who has each number of a role; None: nobody just now."""
+        """Return the process of each number of a role; None: there is none at the moment."""
         return [post.child for post in self._posts[role]]
 
     def signs_of_life(self) -> dict[Child, float]:
-        """Return when each of those that work has last shown life, if it is one that does."""
+        """Return when each working process last responded, if its role tells."""
         signs = {}
         for role in self._posts:
             for child in self.children(role):
@@ -134,10 +137,10 @@ class Roles:
         return signs
 
     def start(self) -> None:
-        """Start all that there are to be, in the order of the roles. StartError: that cannot be.
+        """Start all processes, in the order of the roles. StartError: impossible.
 
-        Those that nobody waits for come with the first look: what the supervisor still does for its
-        start, it does before they are forked, and shares the memory that it writes to with them.
+        Processes that need not be ready come with the first look: the supervisor finishes its start
+        before they are forked, so that it shares the memory that it writes to with them.
         """
         try:
             for role in self._posts:
@@ -158,7 +161,7 @@ class Roles:
             raise
 
     def look(self) -> None:
-        """Take note of who has ended or hangs, and fill the posts that are due."""
+        """Handle processes that have ended or hang, and start those that are due."""
         now = time.monotonic()
         for child in list(self._role_of):
             if now >= child.late_at:
@@ -177,7 +180,7 @@ class Roles:
                     self._refill(role, number)
 
     def stop(self) -> None:
-        """Let all end in their own time, and wait for it."""
+        """Let all end by themselves, and wait for it."""
         for is_last in (False, True):
             ending = [one for one, role in self._role_of.items() if role.outlives_others is is_last]
             for child in ending:
@@ -190,7 +193,7 @@ class Roles:
             posts.clear()
 
     def take(self, role: Role) -> Child | None:
-        """Return the first process of a role, which is another's from now on; None: there is none.
+        """Return the first process of a role and give it away; None: there is none.
 
         Another one is started in its place.
         """
@@ -201,12 +204,12 @@ class Roles:
             del self._role_of[child]
         return child
 
-    # A step at a time: each of these yields until when it waits, and goes on after whatever happens
+    # A step at a time: each of these yields until when it waits, and continues after any event
 
     def renew(self, role: Role) -> Iterator[float]:
-        """Have a role's processes be as the settings of now want them, one after another.
+        """Bring a role's processes to the current settings, one after another.
 
-        OSError: some could not be replaced and go on as they are. Those that are too many stay.
+        OSError: some could not be replaced and continue unchanged. Surplus processes stay.
         """
         failures = []
         is_replaced = False
@@ -259,7 +262,7 @@ class Roles:
             self._let_go(replaced)
 
     def let_go(self, role: Role, first: int = 0) -> None:
-        """Let those of a role from this number on end, and have nobody in their place."""
+        """Let the processes of a role from this number on end, without replacing them."""
         posts = self._posts[role]
         for post in posts[first:]:
             self._let_go(post.child)
@@ -267,7 +270,7 @@ class Roles:
         del posts[first:]
 
     def dismiss(self, role: Role, first: int) -> Iterator[float]:
-        """Do the same, and wait for the end of all that are leaving."""
+        """Do the same, and wait until all that are stopping have ended."""
         self.let_go(role, first)
         while any(not child.is_stuck for child in self._leaving):
             yield math.inf
@@ -286,7 +289,7 @@ class Roles:
         return child
 
     def _fill(self, role: Role, number: int, *, after_death: bool) -> Child | None:
-        """Have somebody do the work. OSError: nobody can, and there is no start without one."""
+        """Start a process for this number. OSError: impossible, and a start fails without it."""
         post = self._post(role, number)
         post.basis = role.basis
         try:
@@ -302,7 +305,7 @@ class Roles:
 
     def _refill(self, role: Role, number: int) -> None:
         child = self._fill(role, number, after_death=True)
-        # One that nobody waits for, as a standby, does not say when it is ready: nor is it told of.
+        # A process that need not be ready, like a standby, does not report it, and is not logged.
         if child is not None and role.ready_seconds:
             child.settled = lambda: _tell_ready(child)
 
@@ -318,18 +321,18 @@ class Roles:
                 self._leaving.append(child)
             if not child.has_crashed:
                 break
-            self._mourn(role, child)  # the next one leaves alone what this one died of
+            self._mourn(role, child)  # the next one does not touch the cause of this one's death
             self._fill(role, number, after_death=False)
         raise StartError(f"the {role.name} did not start; its last log lines above say why")
 
     def _let_go(self, child: Child | None) -> None:
         if child is not None:
-            child.settled = _nothing  # what is let go before it is ready has not failed
+            child.settled = _nothing  # a process that is stopped before it is ready has not failed
             child.release(self._role_of[child].stop_seconds)
             self._leaving.append(child)
 
     def _end(self, child: Child) -> None:
-        """End one now; another does its work, also while it cannot be ended."""
+        """End one now; another does its work, even while it cannot be ended."""
         if child.reap_killed():
             self._lose(child)
         elif child not in self._leaving:
@@ -337,7 +340,7 @@ class Roles:
             self._leaving.append(child)
 
     def _lose(self, child: Child) -> None:
-        """One has ended: clear up after it, and see who has to do its work."""
+        """Clean up after a process that has ended, and replace it if needed."""
         role = self._role_of[child]
         self._forget(child)
         if child in self._leaving:
@@ -352,7 +355,7 @@ class Roles:
         self._role_of.pop(child).ended(child)
 
     def _mourn(self, role: Role, child: Child) -> None:
-        """Tell of a death, unless the one that could not start has done so, and count it."""
+        """Log a death, unless the process that could not start has done so, and count it."""
         if not role.is_required or child.is_ready or child.has_crashed:
             child.tell_end()
         if role.restarts is not None:
@@ -360,7 +363,7 @@ class Roles:
         role.died(child)
 
     def _vacate_post(self, child: Child, role: Role | None = None) -> None:
-        """Have somebody else do what it has done."""
+        """Start another process for its work."""
         lived = time.monotonic() - child.began_at
         for post in self._posts[role or self._role_of[child]]:
             if post.successor is child:
@@ -372,7 +375,7 @@ class Roles:
 
 
 class NotReplaced(OSError):
-    """Some of a role's processes could not be replaced, and go on as they were."""
+    """Some of a role's processes could not be replaced, and continue unchanged."""
 
     def __init__(self, role: Role, failures: Sequence[OSError]) -> None:
         first = failures[0]
@@ -384,7 +387,7 @@ class NotReplaced(OSError):
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""
 
 
 def _tell_ready(child: Child) -> None:

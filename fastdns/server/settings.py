@@ -1,6 +1,6 @@
-"""What keeper and workers work with, and what another configuration makes of that.
+"""The settings that keeper and workers work with, and how another configuration changes them.
 
-Everything that a running daemon may have to refuse is tried before anything changes.
+Everything that may have to be refused is tried before anything changes.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ RESTART = "restart it, or start one that takes over (serve --takeover)"
 
 
 class Refused(FastdnsError):
-    """A running daemon cannot do this; the text says what, and what to do."""
+    """A running daemon cannot do this; the text says what it is and how to do it."""
 
 
 @attrs.frozen
 class Settings:
-    """What keeper and workers that are forked now work with."""
+    """The settings of a keeper and workers that are forked now."""
 
     config: Config
     sources: Sources
@@ -39,7 +39,7 @@ class Settings:
 
 
 def settings_for(former: Settings, config: Config, most_workers: int) -> Settings:
-    """Return what the daemon works with from now on; Refused: nothing has changed."""
+    """Return the new settings. Refused: nothing has changed."""
     _refuse_what_cannot_change(former.config, config, most_workers)
     sources = former.sources
     if (config.upstream.servers, config.listen) != (
@@ -56,7 +56,7 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
 
 
 def trimmed(settings: Settings) -> Settings:
-    """Return the settings without the UDP sockets for which there is no worker."""
+    """Return the settings without the UDP sockets that no worker reads."""
     count = settings.config.worker_count
     return attrs.evolve(
         settings,
@@ -68,7 +68,7 @@ def trimmed(settings: Settings) -> Settings:
 
 
 def without_former(settings: Settings) -> Settings:
-    """Close what workers of the last run read, in which somebody reads what is left."""
+    """Close the sockets of workers of the last run, once they are read empty."""
     for listener in settings.listeners:
         for one in listener.former:
             one.close()
@@ -77,7 +77,7 @@ def without_former(settings: Settings) -> Settings:
 
 
 def close_unused(former: Settings, settings: Settings) -> None:
-    """Close the sockets that these settings do not have any more; no child may hold them either."""
+    """Close the sockets that these settings no longer have; no child may hold them either."""
     used = {one for listener in settings.listeners for one in listener.sockets}
     for listener in former.listeners:
         for one in reversed(listener.sockets):
@@ -86,7 +86,7 @@ def close_unused(former: Settings, settings: Settings) -> None:
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:
-    """Say which addresses serve everybody who can reach them, if they did not before."""
+    """Log which addresses serve everybody who can reach them, if they did not before."""
     before = set(open_addresses(former)) if former else set()
     for address, everybody in open_addresses(config):
         if (address, everybody) not in before:
@@ -107,7 +107,7 @@ def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int
 
 
 def _listeners_for(former: Settings, config: Config) -> list[Listener]:
-    """Return the sockets for a configuration: those that are there, and new ones beside them."""
+    """Return the sockets for a configuration: the existing ones, and new ones beside them."""
     with ExitStack() as undo:
         listeners = list(_matched(former, config, undo))
         undo.pop_all()
@@ -129,7 +129,7 @@ def _matched(former: Settings, config: Config, undo: ExitStack) -> Iterator[List
         if known is not None:
             there.remove(known)
             yield _widened(known, config.worker_count, undo)
-        elif config.listen != former.config.listen:  # else it was left out at the start, too
+        elif config.listen != former.config.listen:  # else it was also left out at the start
             yield _bound(service, address, config.worker_count, given_up, undo)
 
 
@@ -145,9 +145,9 @@ def _bound(
 
 
 def _widened(known: Listener, workers: int, undo: ExitStack) -> Listener:
-    """Return the listener with as many UDP sockets as there are to be workers, or more.
+    """Return the listener with at least as many UDP sockets as there will be workers.
 
-    Nothing reaches those that are new before somebody reads them.
+    No query reaches the new ones before a worker reads them.
     """
     count = len(known.udp)
     if workers <= count or not known.is_divided or not known.udp:
@@ -164,5 +164,7 @@ def _widened(known: Listener, workers: int, undo: ExitStack) -> Listener:
     for one in added:
         undo.callback(one.close)
     widened = attrs.evolve(known, udp=[*known.udp, *added])
-    steer(widened, range(count))  # a single socket could not be told before there was another one
+    steer(
+        widened, range(count)
+    )  # a single socket got its options only now that there is another one
     return widened

@@ -22,23 +22,23 @@ from ..counters import WORKER_SLOT, Pages, is_of_another_version
 log = logging.getLogger(__name__)
 
 RING_SIZES = tuple(RING_OCTETS >> halvings for halvings in range(5))
-RINGS_TOGETHER = 4 * RING_OCTETS  # more of them are smaller, but not too small
+RINGS_TOGETHER = 4 * RING_OCTETS  # more rings are smaller, but not too small
 RING_MIN_OF_MANY = RING_OCTETS // 4
-RING_HEAD = 4096  # octets of the file that are not the ring's
-ROOM_SHARE = 4  # a ring takes at most one of so many octets that are free
-SPARE_SLOTS = 1  # of who is being replaced while its successor serves already
+RING_HEAD = 4096  # bytes of the file outside the ring
+ROOM_SHARE = 4  # a ring takes at most one in so many free bytes
+SPARE_SLOTS = 1  # for workers that are being replaced while their successors already serve
 T = TypeVar("T")
 
 
 @attrs.frozen
 class WorkerSlot:
-    """What one worker at a time tells others by, and how the keeper calls it."""
+    """The memory through which one worker at a time reports, and how the keeper wakes it."""
 
     number: int
     counters: Counters
     ring: Ring  # towards the keeper
     wakeup: int  # an eventfd that the keeper writes to
-    _manned: mmap.mmap  # an octet a slot, which all processes see
+    _manned: mmap.mmap  # a byte for each slot, which all processes see
 
     @property
     def is_manned(self) -> bool:
@@ -50,7 +50,7 @@ class WorkerSlot:
         self._manned[self.number] = 1
 
     def vacate(self) -> None:
-        """Take it back from a worker that is gone; what that one has told stays."""
+        """Take it from a worker that is gone; the data that one has reported stays."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.wakeup)
         self.counters.retire()
@@ -58,12 +58,12 @@ class WorkerSlot:
 
 
 class Shared:
-    """All of it, made before there is a child."""
+    """All shared memory, made before there is a child."""
 
     def __init__(
         self, pages: Pages, control: Control, rings: Sequence[Ring], old_rings: dict[Path, Ring]
     ) -> None:
-        """`old_rings`: what workers of an earlier run have told that nobody has taken in yet."""
+        """`old_rings`: rings of an earlier run that were not read yet."""
         self.pages = pages
         self.control = control
         self.keeper_wakeup = _wakeup()
@@ -80,12 +80,12 @@ class Shared:
 
     @property
     def most_workers(self) -> int:
-        """How many workers there may be while this daemon runs."""
+        """The most workers that are possible while this daemon runs."""
         return self.pages.slots - WORKER_SLOT - SPARE_SLOTS
 
     @property
     def rings(self) -> list[Ring]:
-        """All that the keeper is to empty, and workers find in what others have learned."""
+        """All rings that the keeper empties, and in which workers look for each other's answers."""
         return [*(slot.ring for slot in self.worker_slots), *self.old_rings.values()]
 
     @property
@@ -94,14 +94,14 @@ class Shared:
 
 
 class Maker:
-    """Makes files where it can, and memory without a file where there is no room; says so once."""
+    """Makes files, or memory without a file where there is no room; logs that once."""
 
     def __init__(self, places: Places) -> None:
         self._places = places
         self._has_warned = False
 
     def make(self, environment: Path, workers: int, most_workers: int) -> Shared:
-        """Make them for so many workers, and counters for as many as there may ever be."""
+        """Make the memory of so many workers, and counters for the most that there may ever be."""
         places = self._places
         if is_of_another_version(places.counters):
             log.info(
@@ -116,13 +116,13 @@ class Maker:
         count = workers + SPARE_SLOTS
         rings = [self._ring(number, count) for number in range(count)]
         old_rings = dict(_old_rings(places, count))
-        if control.is_new:  # what is in rings may have been overtaken by changes that it forgot
+        if control.is_new:  # answers in rings may be older than changes that the lost page held
             for ring in [*rings, *old_rings.values()]:
                 ring.empty()
         return Shared(pages, control, rings, old_rings)
 
     def extend(self, shared: Shared, workers: int) -> bool:
-        """Make what so many workers need beyond what there is; return True when it was anything."""
+        """Make what so many workers need in addition; return True if anything was needed."""
         count = workers + SPARE_SLOTS
         former = len(shared.worker_slots)
         for number in range(former, count):
@@ -150,7 +150,7 @@ class Maker:
 
 
 def _open_ring(path: Path | None, most: int) -> Ring:
-    """Return the ring that is there if it holds anything, else one for which there is room."""
+    """Return the existing ring if it has content, else a new one that fits."""
     sizes = [size for size in RING_SIZES if size <= most]
     if path is None:
         return Ring.open(None, sizes[0])
@@ -166,7 +166,7 @@ def _open_ring(path: Path | None, most: int) -> Ring:
 
 
 def _old_rings(places: Places, count: int) -> Iterator[tuple[Path, Ring]]:
-    """Yield the rings of a run with more workers that hold anything, and remove the others."""
+    """Yield the rings with content of a run that had more workers, and remove the others."""
     current = {places.ring(number) for number in range(count)}
     for path in sorted(places.run_dir.glob("ring.*")):
         if path in current or path.name.endswith(".new"):

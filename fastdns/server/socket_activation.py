@@ -1,7 +1,7 @@
-"""Bound sockets that we were handed: by a service manager, or by the instance that we succeed.
+"""Bound sockets passed to us by a service manager, or by the instance that we succeed.
 
-Those that an earlier fastdns has bound bear names of ours, which say what it used them for. Others
-were opened by somebody else (socket activation) and are served as they are.
+Those that an earlier fastdns has bound have our names, which tell what it used them for. Others
+were opened by another program (socket activation) and are served as they are.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _UNFIT = re.compile(r"[^!-9;-~]")  # of a name: systemd allows printable ASCII w
 
 @attrs.frozen(eq=False)
 class Handed:
-    """A bound socket, and the name under which it was handed over."""
+    """A bound socket, and the name under which we got it."""
 
     name: str
     bound: socket.socket
@@ -45,18 +45,18 @@ class Handed:
 
 
 class Pool:
-    """Sockets that we were handed and that nobody has taken into use yet."""
+    """Sockets that we were given and do not use yet."""
 
     def __init__(self, handed: Iterable[Handed] = ()) -> None:
         self._handed = list(handed)
 
     @property
     def opened(self) -> tuple[Address, ...]:
-        """Where somebody else has opened sockets that are here."""
+        """Where another program has opened sockets for us."""
         return tuple(dict.fromkeys(one.address for one in self._handed if not one.is_ours))
 
     def last(self, address: Address, listen: Listen) -> Address:
-        """Return the address with the port, for port 0, that it had for whoever had our sockets."""
+        """Return the address with the port, for port 0, that the last instance had."""
         if address.port:
             return address
         named = {one.port for _, one in listen.addresses}
@@ -67,13 +67,13 @@ class Pool:
         return address
 
     def take(self, address: Address, kind: socket.SocketKind) -> list[Handed]:
-        """Return those of an address, in the order of their numbers; they are not ours any more."""
+        """Return those of an address, in the order of their numbers, and give them away."""
         found = [one for one in self._handed if one.kind == kind and _same(one.address, address)]
         self._handed = [one for one in self._handed if one not in found]
         return sorted(found, key=lambda one: (not one.is_ours, _number(one.name)))
 
     def given_up(self, wanted: Sequence[tuple[Address, socket.SocketKind]]) -> list[socket.socket]:
-        """Return ours of which there are to be none any more at their addresses."""
+        """Return our own sockets that are surplus at their addresses."""
         return [
             one.bound
             for one in self._handed
@@ -82,7 +82,7 @@ class Pool:
         ]
 
     def close(self) -> None:
-        """Close what nobody has taken: no configuration asks for it any more."""
+        """Close the unused ones: the configuration does not name their addresses."""
         for one in self._handed:
             log.info("%s is closed: the configuration does not name it any more", one)
             one.bound.close()
@@ -90,9 +90,9 @@ class Pool:
 
 
 def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
-    """Return where to listen when somebody else has opened sockets at these addresses.
+    """Return where to listen if another program has opened sockets at these addresses.
 
-    The default addresses are meant for who has said nothing, and such a socket says something.
+    The default addresses are for a configuration that names none, and such a socket names one.
     """
     if opened and listen == Listen():
         return Listen(dns=opened)
@@ -102,7 +102,7 @@ def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
 
 
 def handed(name: str, descriptor: int) -> Handed | None:
-    """Return what is behind a descriptor; None, with a line in the log: nothing for us.
+    """Return the socket behind a descriptor; None, and a log line: it is not usable.
 
     The descriptor belongs to the result, or is closed.
     """
@@ -122,7 +122,7 @@ def handed(name: str, descriptor: int) -> Handed | None:
 
 
 def bound_address(bound: socket.socket) -> Address:
-    """Return where it is bound, spelled as in a configuration."""
+    """Return where it is bound, written as in a configuration."""
     host, port, *rest = bound.getsockname()
     scope = rest[1] if rest else 0
     text = str(ip_address(host.partition("%")[0]))
@@ -130,7 +130,7 @@ def bound_address(bound: socket.socket) -> Address:
 
 
 def store_name(address: Address, kind: socket.SocketKind, number: int) -> str:
-    """Return the name under which a socket of ours is handed over."""
+    """Return the name under which a socket of ours is passed on."""
     return _UNFIT.sub("-", f"{OURS}{_KINDS[kind]}/{address.host}/{address.port}/{number}")
 
 
@@ -147,7 +147,7 @@ def _problem(found: socket.socket) -> str:
 
 
 def _same(one: Address, other: Address) -> bool:
-    """Whether both are the same place; an interface that is not there is no place."""
+    """Whether both are the same place; an interface that does not exist is none."""
     try:
         return (one.family, _packed(one)) == (other.family, _packed(other))
     except OSError:

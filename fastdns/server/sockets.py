@@ -1,8 +1,8 @@
-"""The listening sockets: bound once, by the supervisor, and served by whoever it forks.
+"""The listening sockets: the supervisor binds them once, and its children serve them.
 
-Each worker has a UDP socket of its own for each address, among which the kernel shares out what
-comes (SO_REUSEPORT). They are numbered as the workers are, and only ever closed from the last one
-on, so that the kernel's numbers of them are ours. A TCP socket is every worker's.
+Each worker has its own UDP socket for each address, and the kernel distributes queries among them
+(SO_REUSEPORT). They have the numbers of the workers, and only the last ones are ever closed, so
+that the kernel's numbers of them are ours. All workers share a TCP socket.
 """
 
 from __future__ import annotations
@@ -37,27 +37,30 @@ _IP_MTU_DISCOVER = 10
 _IPV6_MTU_DISCOVER = 23
 _SO_ATTACH_REUSEPORT_CBPF = 51
 _SO_DETACH_REUSEPORT_BPF = 68
-_PMTUDISC_OMIT = 5  # no path MTU learned from forged ICMP: RFC 9715 section 3.1
+_PMTUDISC_OMIT = 5  # ignore a path MTU from forged ICMP: RFC 9715 section 3.1
 _INSTRUCTION = struct.Struct("@HBBI")  # code, two jumps, operand
 _BPF_LOAD_WORD = 0x20
 _BPF_MODULO = 0x94
-_BPF_UNLESS = 0x15  # is equal: else so many instructions are left out
+_BPF_UNLESS = 0x15  # if equal; else skip so many instructions
 _BPF_RETURN = 0x06
 _BPF_RANDOM = 0xFFFFF000 + 56  # SKF_AD_OFF + SKF_AD_RANDOM
 
 
 @attrs.frozen
 class Listener:
-    """One service at one listen address, and its sockets: it may have no UDP or no TCP socket."""
+    """One service at one listen address, and its sockets: UDP or TCP may be missing."""
 
     service: Service
-    asked: Address  # as it was asked for: with port 0 the kernel chooses one
+    asked: Address  # as configured: with port 0 the kernel chooses a port
     address: Address
-    udp: Sequence[socket.socket]  # of a worker each; those that others made are all's
+    udp: Sequence[
+        socket.socket
+    ]  # one for each worker; sockets that another program made belong to all workers
     tcp: socket.socket | None
-    # Of workers that the last run had and this one has not: what waits there is to be answered.
+    # Of workers of the last run that this one does not have: queries that wait there must be
+    # answered.
     former: Sequence[socket.socket] = ()
-    made_as: str | None = None  # the name that others, who made them, have for them
+    made_as: str | None = None  # the name that the program which made them gave them
 
     def __str__(self) -> str:
         return str(self.address) if self.service is DNS else f"{self.service.name}://{self.address}"
@@ -69,17 +72,17 @@ class Listener:
 
     @property
     def is_divided(self) -> bool:
-        """Whether each worker has a UDP socket of its own."""
+        """Whether each worker has its own UDP socket."""
         return self.made_as is None
 
     def udp_of(self, worker: int) -> list[socket.socket]:
-        """Return the sockets from which this worker is to read."""
+        """Return the sockets from which this worker reads."""
         if not self.is_divided:
             return list(self.udp)
         return [*self.udp[worker : worker + 1], *(self.former if worker == 0 else ())]
 
     def close_others(self, worker: int) -> None:
-        """In a worker: close what others read, or it would stay open when those are gone."""
+        """In a worker: close the sockets of others, which would otherwise outlive those."""
         for other in {*self.udp, *self.former}.difference(self.udp_of(worker)):
             other.close()
 
@@ -89,10 +92,10 @@ class Listener:
 
 
 def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listener]:
-    """Have every listen address bound, UDP for so many workers, as the pool has it or anew.
+    """Bind every listen address, with UDP sockets for so many workers, from the pool or new.
 
-    StartError names what is in the way and the remedy. A machine without IPv6 is no reason not to
-    start with the default addresses.
+    StartError names the obstacle and the remedy. A machine without IPv6 still starts with the
+    default addresses.
     """
     bound: list[Listener] = []
     given_up = pool.given_up(wanted_sockets(listen))
@@ -111,16 +114,16 @@ def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listener]:
 
 
 def wanted_sockets(listen: Listen) -> list[tuple[Address, socket.SocketKind]]:
-    """Return where there are to be sockets, and of which kind."""
+    """Return where to open sockets, and of which kind."""
     return [(one, kind) for name, one in listen.addresses for kind in SERVICES[name].kinds]
 
 
 def _adopt(
     pool: Pool, listen: Listen, service: Service, asked: Address, workers: int
 ) -> Listener | None:
-    """Return an address with what the pool has of it; None: nothing.
+    """Return an address with its sockets from the pool; None: there are none.
 
-    OSError: what it lacks cannot be bound.
+    OSError: a missing socket cannot be bound.
     """
     address = pool.last(asked, listen)
     taken = {kind: pool.take(address, kind) for kind in service.kinds}
@@ -141,12 +144,12 @@ def _adopt(
         listening = tcp[0].bound if tcp else None
         return Listener(service, asked, address, bound, listening, (), strange[0])
     listening = tcp[0].bound if tcp else _listen(address) if service.streams else None
-    read = len(bound)  # so many are read now, if by anybody
+    read = len(bound)  # so many have a reader now, if any do
     if service.has_udp:
         bound = bound or [_bind_first(address)]
         bound += bind_more(address, bound[0], workers - len(bound))
     listener = Listener(service, asked, address, bound, listening)
-    if read and read != workers:  # until all workers serve, the others need not get anything
+    if read and read != workers:  # until all workers serve, the others need no queries
         steer(listener, range(min(read, workers)))
     return attrs.evolve(listener, udp=bound[:workers], former=bound[workers:])
 
@@ -154,9 +157,9 @@ def _adopt(
 def bind(
     service: Service, address: Address, workers: int, given_up: Sequence[socket.socket] = ()
 ) -> Listener:
-    """Bind what a service needs at an address. OSError: it cannot be; `why_not` says it in words.
+    """Bind the sockets of a service at an address. OSError: impossible; `why_not` explains it.
 
-    Sockets of ours that are `given_up`, but open still, are not in the way.
+    Our own sockets that are `given_up` but still open are not an obstacle.
     """
     beside = _overlapping(address, given_up)
     tries = PORT_TRIES if address.port == 0 else 1
@@ -186,9 +189,10 @@ def bind(
 def _overlapping(
     address: Address, given_up: Sequence[socket.socket]
 ) -> dict[socket.SocketKind, socket.socket]:
-    """Return, of each kind, one that has this port here, at all addresses, or at one of these.
+    """Return, of each kind, a socket with this port here, at all addresses, or at one of these.
 
-    Somebody who opens fastdns to the network, or closes it, names the one in place of the other.
+    An administrator who opens fastdns to the network, or closes it, replaces one address by the
+    other.
     """
     found = {}
     for one in given_up:
@@ -210,15 +214,15 @@ def _listen(address: Address, beside: socket.socket | None = None) -> socket.soc
 
 
 def _bind_first(address: Address, beside: socket.socket | None = None) -> socket.socket:
-    """Bind the first UDP socket of an address, beside which there may be others then."""
-    # Alone at first: whoever else is there, also with SO_REUSEPORT, is found by that.
+    """Bind the first UDP socket of an address, so that others can be bound beside it."""
+    # Exclusively at first: that finds any other program there, even one with SO_REUSEPORT.
     first = _open(address, socket.SOCK_DGRAM, beside=beside)
     first.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
     return first
 
 
 def bind_more(address: Address, first: socket.socket, count: int) -> list[socket.socket]:
-    """Bind so many more UDP sockets beside the first one. OSError: that cannot be."""
+    """Bind so many more UDP sockets beside the first one. OSError: impossible."""
     bound: list[socket.socket] = []
     try:
         for _ in range(count):
@@ -231,7 +235,7 @@ def bind_more(address: Address, first: socket.socket, count: int) -> list[socket
 
 
 def steer(listener: Listener, workers: Sequence[int]) -> None:
-    """Let new queries reach the sockets of these workers only, by chance."""
+    """Let new queries reach the sockets of these workers only, at random."""
     if len(listener.udp) > 1 and listener.is_divided:
         program = _one_of(workers)
         address, octets = program.buffer_info()
@@ -239,22 +243,24 @@ def steer(listener: Listener, workers: Sequence[int]) -> None:
         attached = struct.pack("@HP", length, address)
         try:
             listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_ATTACH_REUSEPORT_CBPF, attached)
-        except OSError as error:  # then what others are sent waits until somebody reads it
+        except (
+            OSError
+        ) as error:  # queries to the other sockets then wait until a process reads them
             log.warning(
                 "%s: cannot balance queries between workers: %s", listener.address, error.strerror
             )
 
 
 def end_steering(listener: Listener) -> None:
-    """Let the kernel share out queries as it does by itself: a client's by its address and port."""
+    """Let the kernel distribute queries by the client's address and port, as it does by default."""
     if not listener.is_divided or not listener.udp:
         return
-    with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which does no harm
+    with suppress(OSError):  # there may be no program; Linux 5.2 keeps it, which is harmless
         listener.udp[0].setsockopt(socket.SOL_SOCKET, _SO_DETACH_REUSEPORT_BPF, 0)
 
 
 def to_hand_over(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket]]:
-    """Return all sockets, under the names by which whoever gets them knows what they are."""
+    """Return all sockets by name; the name tells the receiver what each one is."""
     named: list[tuple[str, socket.socket]] = []
     for listener in listeners:
         if listener.made_as is not None:
@@ -268,16 +274,16 @@ def to_hand_over(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket
 
 
 def _one_of(numbers: Sequence[int]) -> array[int]:
-    """Return a classic BPF program that returns any of these numbers."""
+    """Return a classic BPF program that returns one of these numbers at random."""
     instructions = [(_BPF_LOAD_WORD, 0, 0, _BPF_RANDOM), (_BPF_MODULO, 0, 0, len(numbers))]
     for place, number in enumerate(numbers):
         instructions += [(_BPF_UNLESS, 0, 1, place), (_BPF_RETURN, 0, 0, number)]
-    instructions.append((_BPF_RETURN, 0, 0, numbers[0]))  # a program has to end with one
+    instructions.append((_BPF_RETURN, 0, 0, numbers[0]))  # a program must end with a return
     return array("B", b"".join(_INSTRUCTION.pack(*one) for one in instructions))
 
 
 def give_away(listeners: Sequence[Listener], uid: int) -> None:
-    """Let that user bind others beside our sockets, which only their owner may."""
+    """Let that user bind more sockets beside ours, which only their owner may do."""
     for listener in filter(lambda listener: listener.is_divided, listeners):
         for one in listener.sockets:
             os.fchown(one.fileno(), uid, -1)
@@ -295,7 +301,7 @@ def _open(
         else:
             _prepare_udp(opened, address)
         if beside is not None:
-            for one in (beside, opened):  # a TCP socket that was alone has not got it yet
+            for one in (beside, opened):  # a TCP socket that was alone does not have it yet
                 one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             _own_like(opened, beside)
         opened.bind(address.sockaddr)
@@ -306,10 +312,10 @@ def _open(
 
 
 def _own_like(opened: socket.socket, beside: socket.socket) -> None:
-    """Make the owner of a socket that of another one: SO_REUSEPORT works among one user's only."""
+    """Give a socket the owner of another one: SO_REUSEPORT works only among sockets of one user."""
     owner = os.fstat(beside.fileno()).st_uid
     if owner != os.fstat(opened.fileno()).st_uid:
-        with suppress(PermissionError):  # then it cannot be bound, which is told
+        with suppress(PermissionError):  # binding then fails, and that is reported
             os.fchown(opened.fileno(), owner, -1)
 
 
@@ -325,7 +331,7 @@ def _prepare_udp(opened: socket.socket, address: Address) -> None:
 
 
 def why_not(address: Address, error: OSError) -> str:
-    """Return what is in the way of listening there, and the remedy."""
+    """Return why fastdns cannot listen there, and the remedy."""
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(address)
         who = holder or "another process (root can see which: run this as root, or `ss -lunp`)"

@@ -1,6 +1,6 @@
-"""The supervisor: owns the sockets, forks keeper and workers, replaces who dies, gives up root.
+"""The supervisor: owns the sockets, forks keeper and workers, replaces dead ones, drops root.
 
-It has no hub, no thread and opens no database: what it forks must not share them.
+It has no hub and no thread and opens no database, because its children must not share them.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from .takeover import TAKEOVER
 
 log = logging.getLogger(__name__)
 
-UPSTREAMS_SECONDS = 5.0  # between looks at them; the processes are looked after as often
+UPSTREAMS_SECONDS = 5.0  # between looks at them and at the processes
 LONGEST_WAIT_SECONDS = 3600.0
 
 
@@ -54,11 +54,11 @@ def run(
     notes: Sequence[str] = (),
     greet: Callable[[Sequence[Address]], None] = lambda addresses: None,
 ) -> int:
-    """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot begin.
+    """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot start.
 
-    `reread` returns the configuration as it is when a reload is asked for. With `take_over`, the
-    instance that runs hands over to this one, if one does. `notes` are logged. `greet` is called
-    once, when it serves, with the addresses where it can be asked over DNS.
+    `reread` returns the configuration at the time of a reload. With `take_over`, a running instance
+    hands over to this one. `notes` are logged. `greet` is called once, when it serves, with the
+    addresses where it answers DNS.
     """
     _fill_standard_descriptors()
     start_log(config.log_level)
@@ -76,7 +76,7 @@ def run(
             raise StartError(no_upstream(config))
         log.warning("%s; until then fastdns answers from its cache only", no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
-        signal.signal(unused, signal.SIG_IGN)  # stray ones do no harm
+        signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late()  # here, so that all processes share it
     if account is not None:
         become(account)
@@ -88,12 +88,12 @@ def run(
         return Supervisor(settings, places, inherited, reread).run(greet)
     finally:
         with suppress(OSError, ValueError):
-            if Pages.attach(places.counters).pid == os.getpid():  # not a successor's
+            if Pages.attach(places.counters).pid == os.getpid():  # not those of a successor
                 places.counters.unlink()
 
 
 class Supervisor:
-    """Waits for signals, children and callers, and has done what they are about."""
+    """Waits for signals, children and callers, and handles them."""
 
     def __init__(
         self,
@@ -121,14 +121,14 @@ class Supervisor:
             hand_over=self._want_hand_over,
             give_up=self._share_out,
         )
-        self._reload_callers: list[Caller] = []  # who wait for the next reload
+        self._reload_callers: list[Caller] = []  # callers that wait for the next reload
         self._is_reload_due = False
         self._reloaded_at: float | None = None  # when a reload ended, by the wall clock
-        self._reload_problem = ""  # why it has changed nothing
-        self._serving = self._trouble = ""  # what the service manager shows of us
+        self._reload_problem = ""  # why it was refused
+        self._serving = self._trouble = ""  # what the service manager shows
         self._upstreams_due = 0.0
-        # What takes several steps, of which only the first one is under way: each says until when
-        # it waits, and goes on after whatever happens.
+        # Tasks with several steps, of which only the first one runs: each yields until when it
+        # waits, and continues after any event.
         self._procedures: deque[Iterator[float]] = deque()
         self._procedure_due = math.inf
         self._is_to_end = False
@@ -181,7 +181,7 @@ class Supervisor:
         return f"{addresses} (fastdns {__version__}, upstreams {upstreams})"
 
     def _tell_manager(self, problem: str = "") -> None:
-        """Tell the service manager that we serve, and have it keep our sockets."""
+        """Tell the service manager that we serve, and let it keep our sockets."""
         listeners = self._processes.settings.listeners
         self._manager.keep(dict(to_hand_over([one for one in listeners if one.made_as is None])))
         addresses = ", ".join(map(str, listeners))
@@ -190,7 +190,7 @@ class Supervisor:
         self._manager.ready(self._serving + self._trouble)
 
     def _tell_of_upstreams(self) -> None:
-        """Have the service manager show when no upstream answers, and when one does again."""
+        """Let the service manager show when no upstream answers, and when one does again."""
         now = time.monotonic()
         if not self._manager.is_there or now < self._upstreams_due:
             return
@@ -207,14 +207,14 @@ class Supervisor:
         self._is_to_end = True
 
     def _go_on(self) -> None:
-        """Do the next step of what is under way."""
+        """Do the next step of the current task."""
         while self._procedures:
             try:
                 self._procedure_due = next(self._procedures[0])
             except StopIteration:
                 self._procedures.popleft()
             except StartError:
-                raise  # nobody serves any more
+                raise  # no process serves any more
             except Exception as error:  # a defect of ours must not end a daemon that serves
                 log.error("defect: %s: %s", type(error).__name__, error)
                 self._procedures.popleft()
@@ -223,7 +223,7 @@ class Supervisor:
         self._procedure_due = math.inf
 
     def _tell_status(self, caller: Caller) -> None:
-        """Say what only this process knows, as a line of JSON."""
+        """Send what only this process knows, as a line of JSON."""
         settings = self._processes.settings
         told = {
             "version": __version__,
@@ -237,7 +237,7 @@ class Supervisor:
         caller.say(OK, json.dumps(told))
         caller.close()
 
-    # Another configuration
+    # A new configuration
 
     def _ask_reload(self, caller: Caller) -> None:
         self._reload_callers.append(caller)
@@ -249,9 +249,9 @@ class Supervisor:
             self._procedures.append(self._reload())
 
     def _reload(self) -> Iterator[float]:
-        """Read the configuration again, have it used, and tell whoever has asked for that."""
-        self._is_reload_due = False  # who asks from now on wants what is read after that
-        self._handover.end()  # the sockets that it was given may not be all any more
+        """Read the configuration, apply it, and answer all callers that asked for that."""
+        self._is_reload_due = False  # later callers want a configuration that is read later
+        self._handover.end()  # some of the sockets that we were given may be closed now
         self._manager.reloading()
         callers, self._reload_callers = self._reload_callers, []
         try:
@@ -288,22 +288,24 @@ class Supervisor:
             start_log(self._processes.settings.config.log_level)
         self._tell_ready()
 
-    # Another instance in our place
+    # Another instance that replaces us
 
     def _meet_successor(self, caller: Caller) -> None:
         sockets = to_hand_over(self._processes.settings.listeners)
         self._handover.begin(caller, sockets, self._manager.environment)
 
     def _want_hand_over(self, successor: Successor) -> None:
-        self._procedures.append(self._hand_over(successor))  # a reload under way is ended first
+        self._procedures.append(
+            self._hand_over(successor)
+        )  # a reload that runs now is finished first
 
     def _share_out(self) -> None:
-        self._processes.end_steering()  # who gave up may have begun to steer
+        self._processes.end_steering()  # a successor that failed may already have begun to steer
 
     def _hand_over(self, successor: Successor) -> Iterator[float]:
         """Let another instance serve; if it does not, serve again."""
         log.info("pid %d takes over", successor.pid)
-        self._manager.alive()  # each of the two waits that follow may take its time
+        self._manager.alive()  # each of the two waits below may take long
         self._control_socket.close()
         self._processes.stop()
         self._manager.alive()
@@ -319,7 +321,7 @@ class Supervisor:
         yield from ()
 
     def _serve_again(self) -> None:
-        """Be as after a start: what lies in run_dir is another's work now."""
+        """Be as after a start: the files in run_dir now have the other's content."""
         sign(self._inherited.lock)
         settings = self._processes.settings
         self._processes = Processes(settings, self._places, Maker(self._places), self._loop)
@@ -335,20 +337,22 @@ def _outdated(entries: int) -> str:
 
 
 def trouble(upstreams: Sequence[UpstreamState]) -> str:
-    """Return what to add to the status when none of the upstreams is of use."""
+    """Return what to add to the status when no upstream is usable."""
     if not upstreams or any(one.alive and not one.rcode for one in upstreams):
         return ""
     return "; no upstream answers" + (" well" if any(one.alive for one in upstreams) else "")
 
 
 def _look() -> None:
-    """Wake up: after each turn the children are looked after."""
+    """Wake up: children are checked after each turn."""
 
 
 def _fill_standard_descriptors() -> None:
-    """Open what the starter left closed: else a socket would get the number and the log's lines."""
+    """Open standard streams that are closed: else a socket would get the number and the log's
+    lines.
+    """
     for descriptor in range(3):
         try:
             os.fstat(descriptor)
         except OSError:
-            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free: this one
+            os.open(os.devnull, os.O_RDWR)  # open() takes the lowest free number: this one

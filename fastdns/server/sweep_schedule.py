@@ -1,4 +1,4 @@
-"""When the keeper sweeps: in slices, between other work; now and then, or because it must."""
+"""When the keeper sweeps: in slices between other work, on a schedule or when it must."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from .keeper_store import TROUBLE, KeeperStore
 
 EXPIRE_SECONDS = 3600.0
 FIRST_EXPIRE_SECONDS = 2.0  # the start of the workers comes first
-# After a sweep, until the next one that damaged entries make necessary: at least so long, and so
-# many times as long as that one took.
+# After a sweep, until the next one for damaged entries: at least so long, and so many times as long
+# as that sweep took.
 DAMAGE_PAUSE_SECONDS = 5.0
 DAMAGE_PAUSE_TIMES = 10
-PAUSE_SECONDS = 0.01  # between two slices of what is in no hurry
-IN_VAIN_SECONDS = 5.0  # until the next try, when there was no room to be made
+PAUSE_SECONDS = 0.01  # between two slices of a sweep that is not urgent
+IN_VAIN_SECONDS = 5.0  # until the next try, if no room could be made
 
 
 class SweepSchedule:
-    """Does one slice of a sweep when it is time for it."""
+    """Does one slice of a sweep when it is due."""
 
     def __init__(self, disk: KeeperStore, stale: int, counters: Counters, now: float) -> None:
         self._disk = disk
@@ -39,11 +39,11 @@ class SweepSchedule:
 
     @property
     def is_idle(self) -> bool:
-        """Whether none is under way: one goes on where it is in the open environment."""
+        """Whether no sweep is running: one continues where it is in the open environment."""
         return self._sweep is None
 
     def look(self, now: float) -> None:
-        """Begin soon when damaged entries were found: there may be others."""
+        """Begin soon, because damaged entries were found: there may be more."""
         if self._disk.wants_sweep:
             self._disk.wants_sweep = False
             self._expire_at = min(self._expire_at, max(now, self._not_before))
@@ -51,23 +51,23 @@ class SweepSchedule:
                 self.next_at = min(self.next_at, self._expire_at)
 
     def comes_first(self, store: Store) -> bool:
-        """Whether a commit would be in vain until there is more room."""
+        """Whether a commit would fail until there is more room."""
         waits = self._map_was_full or self._commit_waits
         return store is self._store and waits and self._makes_room
 
     def see(self, store: Store, now: float, *, is_cut_short: bool) -> None:
-        """After a commit: show how full it is; begin to make room when it is too full.
+        """After a commit: report how full the environment is; begin to make room if it is too full.
 
-        One that was cut short goes on when there is room.
+        An interrupted sweep continues when there is room.
         """
         self._map_was_full, self._commit_waits = False, is_cut_short
         if self._show(store) >= FULL:
             self._begin(store, now, makes_room=True)
 
     def make_room(self, store: Store, error: Exception, now: float) -> None:
-        """After a commit for which the map had no room: sweep. In vain: it is the disk's trouble.
+        """After a commit for which the map had no room: sweep. If that fails, the disk is to blame.
 
-        That is so while a reader that was stopped keeps old pages alive.
+        That is so while a stopped reader keeps old pages alive.
         """
         if self._map_was_full and not self._disk.grow(store):
             self._map_was_full = False
@@ -118,7 +118,7 @@ class SweepSchedule:
             self._not_before = now + max(pause, DAMAGE_PAUSE_SECONDS)
             self._counters.add("disk_damaged_total", damaged)
             self._disk.found_damaged(damaged, now)
-            self._disk.wants_sweep = False  # it was just done
+            self._disk.wants_sweep = False  # a sweep has just ended
         if self._show(store) < FULL:
             self._disk.shrink(store, now)
         elif made_room:

@@ -1,7 +1,7 @@
-"""The service manager that has started us, if one has: what it hands us, what we tell it.
+"""The service manager that started us, if any: what it passes to us and what we tell it.
 
 See sd_notify(3), sd_listen_fds(3) and, about the sockets that it keeps for us over a restart,
-FileDescriptorStoreMax= in systemd.service(5). Without NOTIFY_SOCKET nobody is told anything.
+FileDescriptorStoreMax= in systemd.service(5). Without NOTIFY_SOCKET there is no one to tell.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from .watchdog import Silence
 log = logging.getLogger(__name__)
 
 FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
-SEND_SECONDS = 1.0  # a manager that does not listen must not hold up answers for longer
-SILENT_SECONDS = 5.0  # workers show each second how the upstreams are
+SEND_SECONDS = 1.0  # a manager that does not read must not delay answers for longer
+SILENT_SECONDS = 5.0  # workers publish the state of the upstreams each second
 FORGOTTEN = -1
 
 
@@ -29,27 +29,27 @@ class Manager:
     """The service manager of this process."""
 
     def __init__(self, environment: MutableMapping[str, str] | None = None) -> None:
-        """Take what it has to say out of the environment: our children are not its business."""
+        """Take its variables out of the environment, because our children must not use them."""
         environment = os.environ if environment is None else environment
         self.handed: Sequence[Handed] = _take_handed(environment)
-        self.watchdog_seconds = _take_watchdog(environment)  # it wants to hear from us as often
+        self.watchdog_seconds = _take_watchdog(environment)  # how often it wants to hear from us
         self._address = _take_address(environment)
         self._socket: socket.socket | None = None
-        self._is_deaf = False  # it did not take what it was told last
-        self._kept: dict[str, int] = {}  # what it keeps, by name: which socket that is
+        self._is_deaf = False  # it did not receive the last message
+        self._kept: dict[str, int] = {}  # the sockets that it keeps, by name
         self.remember(self.handed)
         if self._address:
-            with suppress(OSError):  # which is told with the first message
-                self._connect()  # as long as we may: who has given up root may not reach it
+            with suppress(OSError):  # sent with the first message
+                self._connect()  # now, because a user without root's rights may not reach it
 
     @property
     def is_there(self) -> bool:
-        """Whether it wants to be told anything."""
+        """Whether it wants messages."""
         return bool(self._address)
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes another process talk to it as we do."""
+        """The variables that let another process talk to it as we do."""
         if not self._address:
             return {}
         told = {"NOTIFY_SOCKET": self._address.replace("\0", "@", 1)}
@@ -58,9 +58,9 @@ class Manager:
         return told
 
     def remember(self, handed_over: Sequence[Handed]) -> None:
-        """Take note that it keeps those of ours among these."""
+        """Note that it keeps those of ours among these."""
         for one in handed_over:
-            if one.is_ours:  # of two under one name only that is known: they have to go
+            if one.is_ours:  # of two with one name only the name is known: both must go
                 is_first = one.name not in self._kept
                 self._kept[one.name] = _identity(one.bound) if is_first else FORGOTTEN
 
@@ -69,7 +69,7 @@ class Manager:
         self._tell("READY=1", f"STATUS={status}")
 
     def status(self, text: str) -> None:
-        """What `systemctl status` shows of us."""
+        """What `systemctl status` shows."""
         self._tell(f"STATUS={text}")
 
     def reloading(self) -> None:
@@ -77,11 +77,11 @@ class Manager:
         self._tell("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
 
     def stopping(self) -> None:
-        """We have been told to stop."""
+        """We are stopping."""
         self._tell("STOPPING=1", "STATUS=stopping: sending the last answers")
 
     def alive(self) -> None:
-        """The watchdog's: we serve still."""
+        """For the watchdog: we still serve."""
         self._tell("WATCHDOG=1")
 
     def succeeded_by(self, pid: int) -> None:
@@ -89,19 +89,19 @@ class Manager:
         self._tell(f"MAINPID={pid}")
 
     def keep(self, sockets: Mapping[str, socket.socket]) -> None:
-        """Have it keep these by name, and no others of ours: the next start gets them back."""
+        """Let it keep these by name, and no others of ours: the next start gets them back."""
         wanted = {name: _identity(one) for name, one in sockets.items()}
         for name, identity in list(self._kept.items()):
             if wanted.get(name) != identity and self._tell("FDSTOREREMOVE=1", f"FDNAME={name}"):
                 del self._kept[name]
         for name, identity in wanted.items():
-            # It would let go of one with an error pending, as a UDP socket may have.
+            # It would drop a socket with an error pending, as a UDP socket may have.
             store = ("FDSTORE=1", f"FDNAME={name}", "FDPOLL=0")
             if name not in self._kept and self._tell(*store, descriptor=sockets[name].fileno()):
                 self._kept[name] = identity
 
     def _tell(self, *lines: str, descriptor: int | None = None) -> bool:
-        """Return whether it was told, or nobody wants to be."""
+        """Return whether it received the message, or wants none."""
         if not self._address:
             return True
         message = ["\n".join(lines).encode("utf-8", "replace")]
@@ -109,7 +109,7 @@ class Manager:
         try:
             try:
                 socket.send_fds(self._connect(), message, descriptors)
-            except (ConnectionRefusedError, ConnectionResetError):  # it has made itself anew
+            except (ConnectionRefusedError, ConnectionResetError):  # it has opened its socket again
                 self._forget()
                 socket.send_fds(self._connect(), message, descriptors)
         except OSError as error:
@@ -134,13 +134,13 @@ class Manager:
 
 
 class ServiceWatchdog:
-    """Lets the manager hear of us in half its time, as long as every worker shows signs of life.
+    """Notifies the watchdog at half its interval, as long as every worker responds.
 
-    A hung one keeps answers from some of the clients for ever; the manager then starts us anew.
+    A hung worker keeps answers from some clients for ever; the manager then restarts us.
     """
 
     def __init__(self, manager: Manager, signs: Callable[[], Mapping[str, float]]) -> None:
-        """`signs`: when each of the workers that serve has last shown one, by time.monotonic."""
+        """`signs`: when each serving worker last responded, by time.monotonic."""
         self._manager = manager
         self._signs = signs
         self._half = manager.watchdog_seconds / 2
@@ -149,7 +149,7 @@ class ServiceWatchdog:
         self.due = -math.inf if manager.is_there and self._half < math.inf else math.inf
 
     def look(self) -> None:
-        """Tell the manager if that is due, and if we serve."""
+        """Notify the manager if that is due, and if we serve."""
         now = time.monotonic()
         if now < self.due:
             return
@@ -158,7 +158,7 @@ class ServiceWatchdog:
         if signs and not silent:
             self._manager.alive()
             self.due = now + self._half
-        else:  # look again soon: it may have been very busy
+        else:  # look again soon: the worker may have been very busy
             self.due = now + min(self._half, 1.0)
         if silent and not self._is_waiting:
             log.error(
@@ -180,7 +180,7 @@ def _take_address(environment: MutableMapping[str, str]) -> str:
 
 
 def _take_watchdog(environment: MutableMapping[str, str]) -> float:
-    """Return how often it wants to hear from us, in seconds; infinity: not at all."""
+    """Return how often it wants to hear from us, in seconds; infinity: never."""
     microseconds = environment.pop("WATCHDOG_USEC", "")
     pid = environment.pop("WATCHDOG_PID", "") or str(os.getpid())
     if pid != str(os.getpid()) or not microseconds.isdecimal() or not int(microseconds):
@@ -192,9 +192,9 @@ def _take_handed(environment: MutableMapping[str, str]) -> list[Handed]:
     count = environment.pop("LISTEN_FDS", "")
     pid = environment.pop("LISTEN_PID", "")
     names = environment.pop("LISTEN_FDNAMES", "").split(":")
-    environment.pop("LISTEN_PIDFDID", None)  # systemd 258: that same process, in another way
+    environment.pop("LISTEN_PIDFDID", None)  # systemd 258: the same process, named in another way
     if pid != str(os.getpid()) or not count.isdecimal():
-        return []  # meant for somebody else, whose environment we got
+        return []  # meant for another process, whose environment we inherited
     found = []
     for number in range(int(count)):
         name = names[number] if number < len(names) else "unknown"

@@ -47,25 +47,25 @@ PEER = struct.Struct("@iII")  # pid, uid, gid: SO_PEERCRED, unix(7)
 
 @attrs.define(eq=False)
 class Predecessor:
-    """The instance that runs, at the other end of a connection; what it has given us."""
+    """The running instance, at the other end of a connection, and what it has given us."""
 
     pid: int
-    lock: int  # the lock on state_dir, which is ours as soon as it ends
+    lock: int  # the lock on state_dir, which is ours as soon as that instance ends
     handed: list[Handed]
-    environment: Mapping[str, str]  # what its service manager had told it
+    environment: Mapping[str, str]  # the environment that its service manager gave it
     _connection: socket.socket
 
     def stop(self) -> bool:
-        """Have it stop keeper and workers; False: it does not say that it did, and may be gone."""
+        """Make it stop keeper and workers; False: it does not confirm that, and may be gone."""
         self._connection.settimeout(STOP_SECONDS)
         return _ask(self._connection, STOP) == STOPPED
 
     def forget(self) -> None:
-        """Hang up, which it takes for our end."""
+        """Close the connection, which it takes for our end."""
         self._connection.close()
 
     def dismiss(self) -> None:
-        """Say that we serve; it ends."""
+        """Tell it that we serve, so that it ends."""
         self._connection.settimeout(BYE_SECONDS)
         if _ask(self._connection, READY) != BYE:
             log.warning("pid %d ended before it learned that this process serves", self.pid)
@@ -73,10 +73,10 @@ class Predecessor:
 
 
 def find(places: Places) -> Predecessor | None:
-    """Return the instance that runs, which has given us what it holds; None: there is none.
+    """Return the running instance, which has given us its sockets; None: there is none.
 
-    None, too, when it hangs or ends meanwhile: whoever takes the lock then finds out which.
-    StartError: it does not hand anything over.
+    Also None if it hangs or ends meanwhile: taking the lock then shows which. StartError: it
+    refuses to hand over.
     """
     connection = socket.socket(socket.AF_UNIX)
     connection.settimeout(GIVE_SECONDS)
@@ -106,7 +106,7 @@ def find(places: Places) -> Predecessor | None:
 
 
 def _accept(places: Places, pid: int, text: str, connection: socket.socket) -> Predecessor:
-    """Return it with what it gives; it may be of another version, or not what it seems."""
+    """Return it with what it gives; it may be another version, or another program."""
     try:
         told = json.loads(text)
         names = [str(name) for name in told["names"]]
@@ -141,7 +141,7 @@ def _peer(connection: socket.socket) -> tuple[int, int, int]:
 
 
 def _ask(connection: socket.socket, request: str) -> str:
-    """Return the answer, a line; "": there is none."""
+    """Return the answer, a line; "" if there is none."""
     try:
         connection.sendall(f"{request}\n".encode())
         return _read_line(connection)
@@ -150,7 +150,7 @@ def _ask(connection: socket.socket, request: str) -> str:
 
 
 def _read_line(connection: socket.socket) -> str:
-    """Read a line and not what follows: descriptors are lost when their octet is just read."""
+    """Read a line and no more: a plain read of their byte would lose the descriptors."""
     heard = b""
     while not heard.endswith(b"\n"):
         seen = connection.recv(LINE_MAX, socket.MSG_PEEK)
@@ -161,12 +161,12 @@ def _read_line(connection: socket.socket) -> str:
 
 
 def _receive_descriptors(connection: socket.socket, count: int) -> list[int]:
-    """Return so many; OSError: they do not come, and none is left open."""
+    """Return so many descriptors. OSError: they do not come; none is left open."""
     received: list[int] = []
     while len(received) < count:
         octet, descriptors, flags, _ = socket.recv_fds(connection, 1, DESCRIPTORS_AT_ONCE)
         received += descriptors
-        # MSG_CTRUNC: this process may not have so many.
+        # MSG_CTRUNC: this process may not have that many.
         if not octet or not descriptors or flags & socket.MSG_CTRUNC:
             for one in received:
                 os.close(one)

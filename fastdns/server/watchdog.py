@@ -1,4 +1,4 @@
-"""Workers that hang: they have not died, and answer nobody."""
+"""Workers that hang: they have not died, but answer no query."""
 
 from __future__ import annotations
 
@@ -7,19 +7,19 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 LOOK_SECONDS = 5.0
-SILENT_SECONDS = 15.0  # a worker shows a sign of life each second, however busy it is
+SILENT_SECONDS = 15.0  # a worker reports each second, however busy it is
 T = TypeVar("T")
 
 
 class Silence:
-    """Judges who has shown no sign of life for so many seconds."""
+    """Finds those that have not responded for so many seconds."""
 
     def __init__(self, seconds: float) -> None:
         self._seconds = seconds
-        self._since: dict[object, float] = {}  # who is new has to come round to it first
+        self._since: dict[object, float] = {}  # a new one must first get to it
 
     def of(self, signs: Mapping[T, float], now: float) -> list[T]:
-        """Return those whose last sign, by time.monotonic, is too old."""
+        """Return those whose last report, by time.monotonic, is too old."""
         self._since = {one: self._since.get(one, now) for one in signs}
         return [
             one
@@ -28,22 +28,22 @@ class Silence:
         ]
 
     def forget(self) -> None:
-        """Take all for new."""
+        """Treat all as new."""
         self._since.clear()
 
 
 class WorkerWatchdog:
-    """Tells, every few seconds, who has shown no sign of life for long."""
+    """Reports, every few seconds, who has not responded for long."""
 
     def __init__(self) -> None:
         self._silence = Silence(SILENT_SECONDS)
         self.due = time.monotonic() + LOOK_SECONDS
 
     def silent(self, signs: Mapping[T, float], now: float) -> list[T]:
-        """Return those; none before it is due."""
+        """Return those; an empty list before it is due."""
         if now < self.due:
             return []
-        if now > self.due + LOOK_SECONDS:  # we have been held up ourselves, and they perhaps, too
+        if now > self.due + LOOK_SECONDS:  # we were delayed ourselves, and perhaps they as well
             self._silence.forget()
         self.due = now + LOOK_SECONDS
         return self._silence.of(signs, now)

@@ -44,39 +44,39 @@ from .sockets import Listener
 
 log = logging.getLogger(__name__)
 
-LAST_ANSWERS_SECONDS = 4.5  # for what is under way when we are to stop
+LAST_ANSWERS_SECONDS = 4.5  # for the last answers when we must stop
 LOOK_AROUND_SECONDS = 1.0
 SHOW_LIFE_SECONDS = 1.0
-RELEASE_SECONDS = 30.0  # misses under load look at some MiB of the file meanwhile
-HITS_AT_ONCE = 2048  # entries whose hits are reported before others get their turn
+RELEASE_SECONDS = 30.0  # misses under load read some MiB of the file meanwhile
+HITS_AT_ONCE = 2048  # entries whose hits are reported before other work gets its turn
 WARMED_AT_ONCE = 64
-SWITCH_SECONDS = 0.0005  # that threads of ours may keep the interpreter's lock while queries wait
-OCTETS_A_WARMED_ENTRY = 512  # what an entry takes in memory, about: how many are worth choosing
+SWITCH_SECONDS = 0.0005  # for which our threads may keep the interpreter's lock while queries wait
+OCTETS_A_WARMED_ENTRY = 512  # about the memory of an entry, to know how many are worth choosing
 
 
 @attrs.frozen
 class Inheritance:
     """What a worker gets from the supervisor that forks it."""
 
-    number: int  # among the workers: which of the sockets are its
+    number: int  # its number, which tells which of the sockets it reads
     config: Config
-    memory: int  # octets of cache.memory that are its share
+    memory: int  # bytes of cache.memory that are its share
     sources: Sources
     listeners: Sequence[Listener]
     counters: Counters
     pages: Pages  # of all processes
-    lifeline: int  # ends when the supervisor is gone, or wants us to end
+    lifeline: int  # ends when the supervisor is gone, or tells us to stop
     ring: Ring  # towards the keeper
-    rings: Sequence[Ring]  # of all workers, to be looked up
+    rings: Sequence[Ring]  # of all workers, to look answers up
     control: Control
-    wakeup: int  # an eventfd: the keeper wants us to look at the control pages
+    wakeup: int  # an eventfd: the keeper asks us to read the control pages
     keeper_wakeup: int
     cache: Path  # the LMDB environment
-    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
+    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
 
 
 class Worker:
-    """Serves until the supervisor says stop or goes away."""
+    """Serves until the supervisor tells it to stop, or is gone."""
 
     def __init__(self, inheritance: Inheritance) -> None:
         config, counters = inheritance.config, inheritance.counters
@@ -105,7 +105,7 @@ class Worker:
             CacheSettings.of(config.cache),
         )
         self._refusals = RefusalCheck()
-        self._is_first = inheritance.number == 0  # it says in the log what all workers see
+        self._is_first = inheritance.number == 0  # it logs what all workers see
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._endpoints.shown = lambda: health_log.look(pages.upstreams())
@@ -135,19 +135,19 @@ class Worker:
             if (serve := service.stream_server) is not None
         ]
         self._term = loop.signal(signal.SIGTERM)
-        # The supervisor holds the other end: when it lets go or dies, this one can be read.
+        # The supervisor holds the other end: when it closes it or dies, this one becomes readable.
         self._orphaned = loop.io(inheritance.lifeline, 1)
         self._wakeup = inheritance.wakeup
         self._called = loop.io(self._wakeup, 1)
         self._tallied = inheritance.control.tally
-        # Not part of looking around, which may take its time: the supervisor ends a worker whose
-        # hub does not come round to this one word.
+        # Separate from the periodic look, which may take long: the supervisor kills a worker whose
+        # hub does not get to this one word.
         self._life = loop.timer(0.0, SHOW_LIFE_SECONDS)
 
     def run(self) -> None:
-        """Serve until told to stop; then send what is under way."""
+        """Serve until told to stop; then send the last answers."""
         self._term.start(self._stop.set)
-        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # one that came before waits until here
+        signal.pthread_sigmask(signal.SIG_SETMASK, [])  # an earlier one waits until here
         self._orphaned.start(self._stop.set)
         for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor, place)
@@ -179,7 +179,7 @@ class Worker:
         return self._resolver.idle and all(stream.idle for stream in self._streams)
 
     def _look_around(self) -> None:
-        """Follow the files that name upstreams, and show how the upstreams are."""
+        """Follow the files that name upstreams, and publish the state of the upstreams."""
         release_at = 0.0
         while True:
             self._endpoints.show()
@@ -200,17 +200,17 @@ class Worker:
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
     def _leave_circle(self) -> None:
-        """Have the disk cache put aside, and another worker take over: no thread can be ended."""
+        """Have the disk cache replaced and another worker take over: a thread cannot be ended."""
         log.error("a look-up in the disk cache runs in a loop")
-        if self._tiers.disk.is_in_place():  # else somebody has found that before
+        if self._tiers.disk.is_in_place():  # else another worker has found that before
             self._control.condemn()
             self._tiers.disk_is_damaged()
         self._life.stop()
 
     def _answer_keeper(self) -> None:
-        """Do what the keeper has woken us for: look at the control pages, report the hits.
+        """Do what the keeper woke us for: read the control pages, report the hits.
 
-        A command may be about to read how the upstreams are: what it is shown is of now.
+        A command may be about to read the state of the upstreams, which is therefore published now.
         """
         with suppress(BlockingIOError):
             os.read(self._wakeup, 8)
@@ -230,30 +230,30 @@ class Worker:
         self._tiers.keeper_is_due()
 
     def _warm_up(self) -> None:
-        """Bring what was used most from disk into memory, in the background, most used first."""
+        """Load the most used entries from disk into memory, in the background."""
         disk = self._tiers.disk
-        while not disk.is_open:  # the keeper may have to make or mend it first
+        while not disk.is_open:  # the keeper may have to create or repair it first
             gevent.sleep(LOOK_AROUND_SECONDS)
         limit = self._memory // OCTETS_A_WARMED_ENTRY
-        # Reading the whole file may take its time: another thread's, in which the lock of the
-        # interpreter is not held.
+        # Reading the whole file may take long, so a thread does it that does not hold the
+        # interpreter's lock.
         chosen = self._hub.threadpool.apply(most_used, (disk, limit))
         if chosen is None:
             self._tiers.disk_is_damaged()
             return
         keys = iter(chosen)
         while chunk := list(islice(keys, WARMED_AT_ONCE)):
-            # Of a file larger than the machine's memory these are gone from there again.
+            # If the file is larger than the machine's memory, they have left that memory again.
             self._hub.threadpool.apply(disk.touch, (chunk,))
             if not self._tiers.warm(chunk):
                 break
             gevent.sleep(0)
-        release_code()  # that of the start, which ends here
+        release_code()  # the reference of the start, which ends here
 
 
 def main(inheritance: Inheritance, ready: int) -> None:
-    """Run one worker in this process; writes an octet to `ready` when it serves."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal's Ctrl-C goes to everybody
+    """Run one worker in this process; write a byte to `ready` when it serves."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # a terminal sends Ctrl-C to all processes
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     sys.setswitchinterval(SWITCH_SECONDS)
     _allow_many_descriptors()
@@ -275,17 +275,17 @@ def _limits(config: Config) -> Limits:
 
 
 def _allow_many_descriptors() -> None:
-    """Connections and ports take one each; the usual 1,024 are for programs with select."""
+    """Raise the limit: connections and ports take one each; the usual 1,024 are for select()."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     wanted = 8192 if hard == resource.RLIM_INFINITY else min(8192, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _log_error(context: Any, kind: Any, value: Any, _traceback: Any) -> None:
-    """A defect of ours in one greenlet or callback: one line, and the others go on."""
+    """Log a defect of ours in one greenlet or callback as one line; the others continue."""
     if kind is None or issubclass(kind, gevent.GreenletExit):
         return
-    if issubclass(kind, OSError):  # descriptors or memory are short: accept says so here
+    if issubclass(kind, OSError):  # descriptors or memory are short: accept reports it here
         log.warning("%s", value)
     else:
         log.error(

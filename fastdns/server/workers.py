@@ -1,4 +1,4 @@
-"""The workers as roles: who serves which number, and the one that stands by for the next death."""
+"""The workers as roles: which process has which number, and the standby for the next death."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from .sockets import end_steering
 log = logging.getLogger(__name__)
 
 ORDER_MAX = 64  # octets
-NEW_SECONDS = 5.0  # workers show every second how the upstreams are
+NEW_SECONDS = 5.0  # workers publish the state of the upstreams every second
 
 
 class Standby(Role):
-    """A process that can be any worker at once, by an order that names its number and its slot."""
+    """A process that can become any worker at once, by an order with its number and its slot."""
 
     name = "standby"
     ready_seconds = 0.0  # it is ready when it has become a worker
@@ -33,7 +33,7 @@ class Standby(Role):
         self._places = places
 
     def work(self, order: int, ready: int) -> None:
-        """Wait for the order to be a worker, and be it."""
+        """Wait for the order to be a worker, and run as it."""
         told = _await_order(order)
         if told is None:
             return
@@ -69,7 +69,7 @@ class Standby(Role):
 
 
 class Worker(Role):
-    """One that answers queries. It is a standby, or else a new process, that was told to."""
+    """Processes that answer queries. Each was a standby before, or was forked for it."""
 
     name = "worker"
     is_required = True
@@ -83,16 +83,16 @@ class Worker(Role):
 
     @property
     def count(self) -> int:
-        """As many as the settings of now say."""
+        """As many as the current settings say."""
         return self.context.settings.config.worker_count
 
     @property
     def has_room(self) -> bool:
-        """Whether there is a slot that nobody has."""
+        """Whether a slot is free."""
         return self.context.shared.free_slot is not None
 
     def fork(self, number: int, *, after_death: bool) -> Child:
-        """Have whoever stands by, else a new process, be this worker. OSError: that cannot be."""
+        """Let the standby, or else a new process, be this worker. OSError: impossible."""
         slot = self.context.shared.free_slot
         if slot is None:
             raise OSError("others that are stopping still occupy its slot")
@@ -106,7 +106,7 @@ class Worker(Role):
         return child
 
     def _told(self, order: str) -> Child | None:
-        """Return the standby that could be told; None: there is none."""
+        """Return the standby that took the order; None: there is none."""
         child = next(iter(self.roles.children(self._standby)), None)
         if child is None:
             return None
@@ -119,21 +119,21 @@ class Worker(Role):
         return child
 
     def started(self) -> None:
-        """Let queries reach all of them, and leave what only workers of the last run had read."""
+        """Steer queries to all of them, and drop sockets that only workers of the last run read."""
         for listener in self.context.settings.listeners:
-            if not listener.former:  # else nothing new is to come there
+            if not listener.former:  # else new queries must not reach it
                 end_steering(listener)
         self.context.settings = without_former(self.context.settings)
 
     def died(self, child: Child) -> None:
-        """The disk may be what it has died of."""
+        """The disk may be the cause of its death."""
         if child.has_crashed:
             self.context.shared.control.suspect = True
 
     def hangs(self, child: Child) -> None:
-        """Its successor must not hang, too: the disk is left alone if it is where this one does.
+        """Its successor must not hang as well: it avoids the disk if this one hangs there.
 
-        One that runs there goes round in a circle; one that waits does so for a device.
+        One that is running there is in a loop; one that waits does so for a device.
         """
         shared = self.context.shared
         if not shared.pages.is_in_disk(WORKER_SLOT + self._slots[child].number):
@@ -148,12 +148,12 @@ class Worker(Role):
         self._slots.pop(child).vacate()
 
     def alive_at(self, child: Child) -> float:
-        """Return what its clock has written last."""
+        """Return what its clock wrote last."""
         return self.context.shared.pages.alive_at(WORKER_SLOT + self._slots[child].number)
 
 
 def _await_order(descriptor: int) -> tuple[int, int] | None:
-    """In a child: wait for an order; number and slot. None: there is nothing to do any more."""
+    """In a child: wait for an order; number and slot. None: there will be none."""
     words = os.read(descriptor, ORDER_MAX).split()
     if not words:
         return None

@@ -1,4 +1,4 @@
-"""How many octets the keeper has written to disk."""
+"""How many bytes the keeper has written to disk."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from contextlib import contextmanager
 
 from .._counters import Counters
 
-BLOCK = 512  # octets, the unit of getrusage
+BLOCK = 512  # bytes, the unit of getrusage
 
 
 class Writes:
-    """Octets written, since when: the sum outlives the process, in the environment itself."""
+    """The bytes written and since when; the environment keeps the sum over restarts."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
@@ -29,7 +29,7 @@ class Writes:
 
     @contextmanager
     def counted(self) -> Iterator[None]:
-        """Add what is written inside of the block, also if it fails."""
+        """Add what the block writes, even if it fails."""
         before = octets_written()
         try:
             yield
@@ -40,11 +40,11 @@ class Writes:
 
 
 def octets_written() -> int:
-    """Return what this process has written so far."""
+    """Return the bytes that this process has written."""
     try:
         with open("/proc/self/io", encoding="ascii") as io:
             found = re.search(r"^wchar: (\d+)", io.read(), re.M)
-    except OSError:  # who has given up root is not shown it
+    except OSError:  # a process that has dropped root cannot read it
         found = None
     if found:
         return int(found[1])

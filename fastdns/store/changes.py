@@ -1,4 +1,4 @@
-"""Which answers on their way to the disk were overtaken by a change that a command has made."""
+"""Which answers on their way to the disk are outdated by a change that a command has made."""
 
 from __future__ import annotations
 
@@ -10,12 +10,14 @@ from .._key import name_of
 
 
 class Changes:
-    """The changes since an epoch, sorted by name, so that many answers can be held against many."""
+    """The changes since an epoch, sorted by name, to compare many answers with many of them."""
 
     def __init__(self, control: Control, since: int) -> None:
         self.newest = control.epoch
         found = control.since(since) if since < self.newest else []
-        self._of_all = 0 if found is not None else self.newest  # an overrun: anything may be meant
+        self._of_all = (
+            0 if found is not None else self.newest
+        )  # an overrun: any entry may be affected
         self._by_name: dict[bytes, list[tuple[int, int, bytes, int]]] = defaultdict(list)
         for change in found or ():
             kind, _, name, counter = change
@@ -38,7 +40,7 @@ class Changes:
 
 
 def _names_above(name: bytes) -> Iterator[bytes]:
-    """Yield a name in wire form and all that it lies under, up to the root."""
+    """Yield a name in wire form and its parents, up to the root."""
     at = 0
     while at < len(name):
         yield name[at:]

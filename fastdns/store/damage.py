@@ -1,4 +1,4 @@
-"""Which entries on disk cannot be used, and when that is more than a matter of each."""
+"""Which entries on disk are unusable, and when that condemns the whole environment."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from .._entry import DiskEntry
 from .._key import cache_key
 from ..errors import Damaged
 
-# Damaged entries are removed one by one. The whole is given up when there are more than so many,
-# and more than one of so many.
+# Damaged entries are removed one by one. The whole environment is replaced if there are more than
+# so many, and more than one in so many.
 DAMAGED_BORNE = 16
 DAMAGED_SHARE = 100
 
 
-# What python-lmdb says of a file that cannot be used, or no longer.
+# How python-lmdb names a file that is not usable, or no longer.
 DAMAGE = (
-    lmdb.BadTxnError,  # what a transaction says once it has met a damaged page
+    lmdb.BadTxnError,  # the error of a transaction after it has met a damaged page
     lmdb.CorruptedError,
     lmdb.CursorFullError,
     lmdb.IncompatibleError,
@@ -28,7 +28,7 @@ DAMAGE = (
 
 
 def is_sound(disk_key: bytes | memoryview, value: bytes | memoryview) -> bool:
-    """Return False when key or value cannot be read, or do not belong together."""
+    """Return False if key or value cannot be read, or do not belong together."""
     try:
         return DiskEntry.parse(value).answers(cache_key(bytes(disk_key)))
     except ValueError:
@@ -36,6 +36,6 @@ def is_sound(disk_key: bytes | memoryview, value: bytes | memoryview) -> bool:
 
 
 def check_share(damaged: int, entries: int) -> None:
-    """Damaged: so many entries of so many are that nothing else there can be relied on."""
+    """Damaged: so many of these entries are unusable that the rest cannot be trusted."""
     if damaged > max(DAMAGED_BORNE, entries // DAMAGED_SHARE):
         raise Damaged(f"holds {damaged} damaged entries, or more, of {entries}")

@@ -1,6 +1,6 @@
-"""Reads a whole environment that may be damaged, in a process of its own, which may die of it.
+"""Reads a whole environment that may be damaged, in a separate process, which may die of it.
 
-LMDB trusts its file: on a page of garbage it reads where nothing is mapped, or ends the process.
+LMDB trusts its file: on a damaged page it reads unmapped memory, or aborts the process.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ ENTRIES = b"entries"
 ABOUT = b"about"
 LIMIT_SECONDS = 300
 TEXT_MAX = 1024
-NO_FINDING = 2  # exit status: something else was in the way
+NO_FINDING = 2  # exit status: another error occurred
 LOOK_AT_PARENT = 10_000  # entries
 
 
 class Examination:
-    """A child that reads all; `descriptor` can be read when it has ended, however it did.
+    """A child that reads everything; `descriptor` becomes readable when it has ended, in any way.
 
-    `spoiled` entries it has found when it is finished, too few to give up the rest.
+    When it is finished, `spoiled` is the number of damaged entries, if they are too few to condemn
+    the rest.
     """
 
     spoiled = 0
@@ -49,7 +50,7 @@ class Examination:
         os.close(told)
 
     def finish(self) -> str | None:
-        """Return what is the matter with the environment; None: it is whole. OSError: unknown."""
+        """Return what is wrong with the environment; None: it is intact. OSError: unknown."""
         finding = os.read(self.descriptor, TEXT_MAX).decode("utf-8", "replace")
         os.close(self.descriptor)
         status = os.waitstatus_to_exitcode(os.waitpid(self._pid, 0)[1])
@@ -65,19 +66,19 @@ class Examination:
         return finding or f"cannot be read: reading it ends with status {status}"
 
     def cancel(self) -> None:
-        """End it without a finding."""
+        """End it without a result."""
         with suppress(ProcessLookupError):
             os.kill(self._pid, signal.SIGKILL)
         self.finish()
 
 
 def _examine(place: Path, told: int, parent: int) -> None:
-    """Be that child; never returns."""
+    """Run as that child; never returns."""
     status = 1
     try:
         faulthandler.disable()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB says there what it dies of
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # LMDB prints the cause of its death there
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.alarm(LIMIT_SECONDS)
         os.write(told, str(read_all(place, parent)).encode())
@@ -92,14 +93,14 @@ def _examine(place: Path, told: int, parent: int) -> None:
 
 
 def read_all(place: Path, parent: int = 0) -> int:
-    """Read every entry and return how many of them are damaged; Damaged: too many, or all of it is.
+    """Read every entry and return how many are damaged; Damaged: too many, or the whole file is.
 
     May end this process if the file is damaged.
     """
     if not (place / DATA).exists():
         return 0
     if (place / DATA).stat().st_size == 0:
-        raise Damaged("is empty")  # LMDB, to which it may be new, would make it one to write in
+        raise Damaged("is empty")  # LMDB would make it writable, although it may be new
     check_head(place)
     with (
         lmdb.open(
@@ -109,7 +110,7 @@ def read_all(place: Path, parent: int = 0) -> int:
     ):
         try:
             return _read_databases(env, transaction, parent)
-        except lmdb.Error as error:  # it could be opened: whatever this is, it lies in the file
+        except lmdb.Error as error:  # it could be opened, so the cause is in the file
             raise Damaged(f"cannot be read by LMDB: {error}") from error
 
 
@@ -128,13 +129,13 @@ def _read(transaction: Any, database: Any, holds_entries: bool, parent: int) -> 
     with transaction.cursor(db=database) as cursor:
         for key, value in cursor:
             if bytes(key) <= last:
-                raise Damaged("has keys out of order")  # or in a circle
+                raise Damaged("has keys out of order")  # or in a loop
             if holds_entries and not is_sound(key, value):
                 spoiled += 1
             last = bytes(key)
             count += 1
             if parent and count % LOOK_AT_PARENT == 0 and os.getppid() != parent:
-                os._exit(1)  # nobody waits for the finding
+                os._exit(1)  # the parent is gone
     counted = transaction.stat(database)["entries"]
     if count != counted:
         raise Damaged(f"holds {count} entries of {counted}")

@@ -1,6 +1,6 @@
-"""The files of the LMDB environment: are they what they should be, and out of the way when not.
+"""The files of the LMDB environment: checks, replaces and moves them away.
 
-Looks at files only. What is wrong further inside is found by whoever reads it.
+Looks at the outside of the files only. Readers find damage further inside.
 """
 
 from __future__ import annotations
@@ -23,34 +23,35 @@ PROBE = "data.mdb.probe"
 PROBE_OCTETS = 1 << 20  # about as much as a commit writes
 NOT_TO_BE_WRITTEN = {errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 LOCK_OCTETS = 16 * 1024  # at least: 254 reader slots
-SLOT_OCTETS = 64  # of LMDB's lock file a reader; the head takes less than three
+SLOT_OCTETS = 64  # bytes of LMDB's lock file for each reader; the head takes less than three
 PAGE = 4096
-COMMIT_SECONDS = 1.0  # that another process may take for the end of a commit
+COMMIT_SECONDS = 1.0  # for which another process may see the end of a commit
 COMMIT_LOOK_SECONDS = 0.01
 # The head of each of LMDB's first two pages, in the machine's own sizes: page number, two shorts,
 # bounds; magic, version, address, size of the map, size of a page.
 META = struct.Struct("@NHHIIIPNI")
 META_PAGES = 2
-GAP_PAGES = 8  # that LMDB may have given out and taken back at the end of the file, without a doubt
+GAP_PAGES = 8  # that LMDB may have allocated and freed at the end of the file, at most
 META_MAGIC = 0xBEEFC0DE
 META_VERSION = 1
 PAGE_SIZES = {512 << shift for shift in range(8)}
 
 
 def put_aside(place: Path) -> Path:
-    """Rename the files of the environment, which nobody of ours may write now; return the new name.
+    """Rename the files of the environment, which no process of ours may write now; return the new
+    name.
 
-    What was put aside before goes: a disk must not fill with it.
+    Removes an older damaged file, so that they do not fill the disk.
     """
     if not place.is_dir():
         return _rename(place)
-    aside = _rename(place / DATA)  # first: without it, nobody opens the other
+    aside = _rename(place / DATA)  # first: no process opens the other one without it
     _rename(place / LOCK)
     return aside
 
 
 def put_in_place(place: Path) -> None:
-    """Put the fresh copy in place of the file; under the writer lock, nothing of it open here."""
+    """Put the fresh copy in place of the file; under the writer lock, with none of it open here."""
     (place / LOCK).unlink(missing_ok=True)  # it counts the old file's transactions
     (place / FRESH).replace(place / DATA)
 
@@ -67,10 +68,10 @@ def _rename(path: Path) -> Path:
 
 
 def _remove_tree(top: Path) -> None:
-    """Remove a directory that somebody has put there, without following links out of it.
+    """Remove a directory that was put there, without following links out of it.
 
-    Not shutil.rmtree: a daemon does not load shutil (with bz2 and lzma), and one that has given up
-    root may not be able to when it is needed. os.fwalk, too, is safe from links that are exchanged.
+    Not shutil.rmtree: a daemon does not load shutil (with bz2 and lzma), and after it has dropped
+    root it may be unable to load it. os.fwalk is also safe from links that are exchanged.
     """
     for _, folders, names, folder in os.fwalk(top, topdown=False):
         for name in names:
@@ -84,9 +85,9 @@ def _remove_tree(top: Path) -> None:
 
 
 def cause_of(error: Exception, place: Path) -> Exception:
-    """Return why nothing can be written there: LMDB says EIO also when a disk is full.
+    """Return why nothing can be written there: LMDB also reports EIO when a disk is full.
 
-    Where the last page fits in part, write(2) tells no error but a short length.
+    If the last page fits in part, write(2) returns a short length, not an error.
     """
     if not isinstance(error, OSError) or error.errno != errno.EIO:
         return error
@@ -105,16 +106,16 @@ def cause_of(error: Exception, place: Path) -> Exception:
 
 
 def check_length(env: Database, place: Path) -> None:
-    """CutOff: the file does not reach as far as LMDB has given out pages."""
+    """CutOff: the file is shorter than the pages that LMDB has allocated."""
     length = (place / DATA).stat().st_size
     if length < env.wanted_length:
         raise CutOff(f"is truncated: it has {length} bytes of {env.wanted_length}")
 
 
 def close_gap(env: Database, place: Path) -> None:
-    """Fill up a file that lacks a few pages: whoever wrote it was killed before (see CutOff).
+    """Extend a file that lacks a few pages, because its writer was killed earlier (see CutOff).
 
-    Should they have held something after all, the first look at them finds damage.
+    If they did hold data, the first look at them finds damage.
     """
     missing = env.wanted_length - (place / DATA).stat().st_size
     if 0 < missing <= GAP_PAGES * env.page_octets:
@@ -122,7 +123,7 @@ def close_gap(env: Database, place: Path) -> None:
 
 
 def check_head(place: Path) -> None:
-    """Damaged: what LMDB would refuse or stumble over, as far as its first pages tell."""
+    """Damaged: LMDB would refuse the file or fail, as far as its first pages show."""
     path = place / DATA
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
@@ -133,7 +134,7 @@ def check_head(place: Path) -> None:
         if not stat.S_ISREG(found.st_mode):
             raise Damaged("is not a file")
         if found.st_size == 0:
-            return  # what LMDB had made when it was killed: it begins there
+            return  # LMDB was killed right after it created the file: it starts again there
         page_size = 0
         for number in range(META_PAGES):
             head = os.pread(descriptor, META.size, number * page_size)
@@ -153,10 +154,10 @@ def check_head(place: Path) -> None:
 
 
 def allocate_lock(path: Path, readers: int = 0) -> None:
-    """Have the octets of LMDB's lock file on disk: a hole in it is a SIGBUS once that is full.
+    """Allocate LMDB's lock file on disk: a hole in it is a SIGBUS once the disk is full.
 
-    Its length decides how many may read at once, for all who open it. It is made longer for so many
-    `readers` while nobody has it open: whoever has would not map the new end, but look there.
+    Its length decides how many processes may read at once. It is extended for so many `readers`
+    while no process has it open, because such a process would not map the new end but read there.
     """
     if path.is_dir():
         _rename(path)
@@ -172,7 +173,7 @@ def allocate_lock(path: Path, readers: int = 0) -> None:
 
 
 def _take_alone(descriptor: int) -> bool:
-    """Lock the octet by which LMDB knows whether others have its lock file open."""
+    """Lock the byte by which LMDB knows whether other processes have its lock file open."""
     try:
         fcntl.lockf(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB, 1)
     except OSError:
@@ -181,10 +182,10 @@ def _take_alone(descriptor: int) -> bool:
 
 
 def counts_for_another(env: Database) -> bool:
-    """Return True when the lock file counts the transactions of another data file.
+    """Return True if the lock file counts the transactions of another data file.
 
-    Somebody has exchanged one of them while others had both open. By the lock's count LMDB chooses
-    which of the two states to read, and to write on, that a file has: it may be the older one.
+    One of them was exchanged while other processes had both open. By the lock's count LMDB chooses
+    which of a file's two states to read and to continue, which may be the older one.
     """
     until = time.monotonic() + COMMIT_SECONDS
     while True:
@@ -197,6 +198,6 @@ def counts_for_another(env: Database) -> bool:
 
 
 def identity(place: Path) -> list[tuple[int, int]]:
-    """Which files these are: another one under the same name is another environment."""
+    """The identity of the files: another file under the same name is another environment."""
     files = [(place / name).stat() for name in (DATA, LOCK)]
     return [(found.st_dev, found.st_ino) for found in files]

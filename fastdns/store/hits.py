@@ -1,7 +1,7 @@
-"""Hit counts between the workers, who count, and the disk, where they outlive everybody.
+"""Hit counts between the workers, who count, and the disk, where they survive restarts.
 
-Writing a count costs a page. So a count goes to disk with an answer that is written anyhow, or
-when it has doubled: an entry that is asked for a million times is written twenty times for it.
+Writing a count costs a page. So a count is written together with an answer, or when it has doubled:
+an entry that is asked for a million times is written twenty times for it.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ DECAY_SECONDS = 30.0
 
 
 class Hits:
-    """Answers served of which the disk does not know yet, by cache key; bounded."""
+    """Answers served that the disk does not count yet, by cache key; bounded."""
 
     def __init__(self) -> None:
         self._pending: dict[bytes, int] = {}
-        self._on_disk: dict[bytes, int] = {}  # what is known of the counts there
+        self._on_disk: dict[bytes, int] = {}  # the counts on disk, as far as known
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -39,7 +39,7 @@ class Hits:
         return self._pending.get(key, 0)
 
     def doubled(self, limit: int) -> list[tuple[bytes, int]]:
-        """Return the greatest counts that are at least what the disk has, as far as is known."""
+        """Return the greatest counts that are at least those on disk, as far as known."""
         known = self._on_disk
         items = (item for item in self._pending.items() if item[1] >= known.get(item[0], 0))
         return nlargest(limit, items, key=itemgetter(1))
@@ -48,7 +48,7 @@ class Hits:
         return nlargest(limit, self._pending.items(), key=itemgetter(1))
 
     def settle(self, key: bytes, count: int) -> None:
-        """Take off what has reached the disk."""
+        """Subtract what was written to disk."""
         if key in self._pending:
             self._pending[key] -= count
             if self._pending[key] <= 0:
@@ -56,7 +56,7 @@ class Hits:
         self._on_disk.pop(key, None)
 
     def learn(self, key: bytes, on_disk: int | None) -> None:
-        """Take note of the count on disk; None: there is no such entry."""
+        """Note the count on disk; None: there is no such entry."""
         if on_disk is None:
             self._pending.pop(key, None)
             self._on_disk.pop(key, None)
@@ -69,20 +69,20 @@ class Hits:
 
 
 class Rates:
-    """How often keys are asked for, lately: older counts weigh less and less."""
+    """How often keys were asked for recently: older counts weigh less and less."""
 
     def __init__(self, now: float) -> None:
         self._counts: dict[bytes, float] = {}
         self._start = self._last = now
 
     def add_all(self, counts: Iterable[tuple[bytes, int]], now: float) -> None:
-        """Take in what was counted since the last call."""
+        """Add what was counted since the last call."""
         passed = max(now - self._last, 0.001)
         self._last = now
         faded = math.exp(-passed / DECAY_SECONDS)
         for key in self._counts:
             self._counts[key] *= faded
-        # They came in evenly, as far as we know, and not all of them now.
+        # As far as we know they were spread evenly, and did not all come now.
         weight = DECAY_SECONDS * (1 - faded) / passed
         for key, count in counts:
             self._counts[key] = self._counts.get(key, 0.0) + count * weight
@@ -91,7 +91,7 @@ class Rates:
 
     def busiest(self, limit: int) -> list[tuple[bytes, float]]:
         """Return the keys asked for most, with hits a second."""
-        # What came in before we began to count was nothing, and must not count as such.
+        # Time before we began to count must not count as time without hits.
         seconds = DECAY_SECONDS * (1 - math.exp(-(self._last - self._start) / DECAY_SECONDS))
         return [(key, count / max(seconds, 0.001)) for key, count in self._most(limit)]
 

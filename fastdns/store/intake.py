@@ -1,4 +1,4 @@
-"""What workers tell the keeper: answers, which `_intake` chooses from, and hit counts."""
+"""What workers send to the keeper: answers, from which `_intake` chooses, and hit counts."""
 
 from __future__ import annotations
 
@@ -17,30 +17,30 @@ from .store import Store
 
 log = logging.getLogger(__name__)
 
-LOOKED_AT = 4  # counts of which the disk's are looked up, for each that may be written
+LOOKED_AT = 4  # counts that are compared with those on disk, for each that may be written
 SPOILED_LIMIT = 4096  # keys; a sweep finds the others
 
 
 class Intake(_intake.Intake):
-    """What is in the rings, and the hit counts of the keys.
+    """The content of the rings, and the hit counts of the keys.
 
-    An answer that must not be kept is one with a TTL of 0: it ends what the disk has of its key.
+    An answer that must not be cached has a TTL of 0: it replaces the entry on disk by nothing.
     """
 
     def __init__(self, rings: Sequence[Ring], control: Control, now: float) -> None:
         self._control = control
-        self._spoiled: set[bytes] = set()  # keys of entries that a worker could not use
+        self._spoiled: set[bytes] = set()  # keys of entries that a worker found unusable
         self.hits = Hits()
         self.rates = Rates(now)
 
     @property
     def has_ended(self) -> bool:
-        """Whether something that the disk may have is over."""
+        """Whether an entry that the disk may have is outdated."""
         return self.removals > 0
 
     @property
     def spoiled(self) -> set[bytes]:
-        """Disk keys of entries that a worker could not use."""
+        """Disk keys of entries that a worker found unusable."""
         return set(map(disk_key, self._spoiled))
 
     def take_in(self, now: float) -> None:
@@ -63,7 +63,7 @@ class Intake(_intake.Intake):
             self.rates.add_all(counts.items(), now)
 
     def counts(self, store: Store, limit: int, *, only_doubled: bool) -> list[tuple[bytes, int]]:
-        """Return the greatest hit counts to be written on top of what the disk has."""
+        """Return the greatest hit counts to be added to those on disk."""
         if only_doubled:
             candidates = self.hits.doubled(limit * LOOKED_AT)
         else:
@@ -80,7 +80,7 @@ class Intake(_intake.Intake):
     def commit(
         self, store: Store, now: Moment, record: bytes | None, counts: list[tuple[bytes, int]]
     ) -> int:
-        """Write what was chosen, and these counts; return how many answers were written."""
+        """Write the chosen answers and these counts; return how many answers were written."""
         written = self.write(store, now, record, counts, self.hits)
         self._spoiled.clear()
         return written

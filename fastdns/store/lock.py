@@ -1,7 +1,7 @@
-"""The lock that every writer of the cache takes first: it can be waited for, and names its holder.
+"""The lock that every writer of the cache takes first: it has a timeout and names its holder.
 
-LMDB's own write lock can do neither. Who waits for that one waits for ever when its holder was
-stopped (SIGSTOP, a debugger). With this one before it, nobody of ours ever waits there.
+LMDB's own write lock has neither: a process waits for ever if the holder was stopped (SIGSTOP, a
+debugger). With this lock before it, none of our processes ever waits there.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ WHOLE = (os.SEEK_SET, 0, 0, 0)
 
 
 class LockHeld(FastdnsError):
-    """Another process writes, and did not end in time; `pid` is 0 when it is not known."""
+    """Another process writes, and did not end in time; `pid` is 0 if it is unknown."""
 
     def __init__(self, path: Path, pid: int) -> None:
         super().__init__(f"the write lock of {path.parent} is held by pid {pid} (stopped?)")
@@ -34,11 +34,11 @@ class LockHeld(FastdnsError):
 def writer_lock(place: Path, timeout: float) -> Iterator[None]:
     """Hold the lock of the environment in this directory.
 
-    LockHeld: not to be had in time; OSError: no file for it can be made there.
+    LockHeld: it was not free in time. OSError: its file cannot be created there.
     """
     path = place / "writer"
     # A POSIX lock, because the kernel names its holder. It ends when this process closes any
-    # descriptor of the file: so there is one only, and no process takes the lock twice.
+    # descriptor of the file, so there is only one descriptor, and no process takes the lock twice.
     descriptor = os.open(path, FLAGS, 0o600)
     try:
         until = time.monotonic() + timeout

@@ -1,8 +1,8 @@
-"""The LMDB environment as its writers have it: keeper and commands change the cache through this.
+"""The LMDB environment for writers: keeper and commands change the cache through this.
 
-Who writes holds the writer lock (lock.py) around it. LMDB's rules shape the rest: an environment
-is opened once a process and never over a fork, and a changed page is copied first, so that a
-transaction needs as many free pages as it touches.
+A writer holds the writer lock (lock.py). The rest follows from LMDB's rules: an environment is
+opened once in a process and never across a fork, and a changed page is copied first, so that a
+transaction needs as many free pages as it changes.
 """
 
 from __future__ import annotations
@@ -33,14 +33,14 @@ from .files import (
     identity,
 )
 
-FORMAT = b"1"  # of keys and values; another one is another version's cache
-SMALL_MAP = 8 * 1024 * 1024  # of the environment that stands in for one on disk
+FORMAT = b"1"  # of keys and values; another format is another version's cache
+SMALL_MAP = 8 * 1024 * 1024  # of the environment that replaces one on disk
 STEP_LIMIT = (
-    2_000  # entries a transaction: LMDB keeps the memory of the most pages that one has changed
+    2_000  # entries in a transaction: LMDB keeps the memory of the most pages that one has changed
 )
-OVERSIZE = 1.25  # times the size of the map: `grow` makes less of it
+OVERSIZE = 1.25  # times the size of the map: `grow` leaves less of it
 LIMIT = b"limit"  # kept beside the entries: cache.disk in octets
-SLICE = 1_000  # entries that are read in one go, fewer of large ones
+SLICE = 1_000  # entries that are read at once, fewer if they are large
 Item = tuple[bytes, bytes]
 
 
@@ -53,9 +53,9 @@ class Usage(NamedTuple):
 
 
 class Update(NamedTuple):
-    """What is to become of an entry: a new value (None: it keeps its own), and more hits.
+    """The change of an entry: a new value (None: it stays), and more hits.
 
-    A value with a TTL of 0 must not be kept: it ends an older one.
+    A value with a TTL of 0 must not be cached: it removes an older one.
     """
 
     disk_key: bytes
@@ -65,7 +65,7 @@ class Update(NamedTuple):
 
 
 class Store(Writer):
-    """An open environment. FastdnsError and OSError tell what is wrong with it."""
+    """An open environment. FastdnsError and OSError say what is wrong with it."""
 
     def __init__(self, place: Path, size: int) -> None:
         self.place = place
@@ -76,12 +76,12 @@ class Store(Writer):
 
     @classmethod
     def open(cls, place: Path, size: int, *, examined: bool = False, readers: int = 0) -> Store:
-        """Open the environment of this directory to write it, made where there is none.
+        """Open the environment of this directory for writing, or create it.
 
-        So many `readers` are to be able to look into it at once.
+        So many `readers` must be able to open it at once.
 
-        Damaged: there is one that cannot be used; CutOff: that has to be examined first. OSError,
-        LmdbError: the disk does not let us.
+        Damaged: it is unusable; CutOff: it must be examined first. OSError, LmdbError: the disk
+        does not allow it.
         """
         try:
             place.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -94,7 +94,7 @@ class Store(Writer):
         try:
             store = cls._open(place, size, create=True, examined=examined)
         except BaseException:
-            if is_new:  # a full disk leaves half a file, which would pass for a damaged one
+            if is_new:  # a full disk leaves half a file, which would look damaged
                 with suppress(OSError):
                     (place / DATA).unlink()
             raise
@@ -103,7 +103,7 @@ class Store(Writer):
 
     @classmethod
     def open_existing(cls, place: Path) -> Store:
-        """Open the environment of a daemon, with the size that it has there, to write it."""
+        """Open a daemon's environment for writing, with the size that it has there."""
         if not (place / DATA).exists():
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(place))
         check_head(place)
@@ -138,7 +138,7 @@ class Store(Writer):
         self.step = min(STEP_LIMIT, max(16, size // self.page_octets // 16))
 
     def _agree_on_limit(self, size: int) -> None:
-        """Note how large the map is to be, for commands; LMDB tells how large it ever was."""
+        """Note the wanted size of the map, for commands; LMDB only tells the largest one."""
         noted = self.get_about(LIMIT) or b""
         if not size:
             self._set_size(int(noted) if noted.isdigit() and int(noted) else self.size)
@@ -147,7 +147,7 @@ class Store(Writer):
                 self.put_about(LIMIT, b"%d" % size)
 
     def is_in_place(self) -> bool:
-        """False: other files are there now, or none. Damaged: ours were overwritten. Cheap."""
+        """False: the files were exchanged or removed. Damaged: they were overwritten. Cheap."""
         try:
             if identity(self.place) != self._identity:
                 return False
@@ -155,7 +155,7 @@ class Store(Writer):
             return False
         check_head(self.place)
         length = (self.place / DATA).stat().st_size
-        if length < self.length:  # it never gets shorter by itself
+        if length < self.length:  # it never gets shorter otherwise
             raise CutOff(f"is truncated: it has {length} bytes of {self.length}")
         self.length = length
         return True
@@ -166,10 +166,10 @@ class Store(Writer):
         return Usage(entries, octets, octets / self.size)
 
     def grow(self) -> bool:
-        """Let the map be a little larger than it should be; False: that was done before.
+        """Make the map slightly larger than it should be; False: that was done before.
 
-        A page that is freed can be used by the next but one transaction. So an environment whose
-        last page went to a transaction stays full for ever: no other will succeed.
+        A freed page is usable from the next but one transaction on. So an environment whose last
+        page went to a transaction stays full for ever: no further one can succeed.
         """
         if self._has_grown:
             return False
@@ -179,7 +179,7 @@ class Store(Writer):
         return True
 
     def is_oversized(self) -> bool:
-        """Whether the file is of a time when the map was to be larger."""
+        """Whether the file is from a time when the map was larger."""
         return (self.place / DATA).stat().st_size > self.size * OVERSIZE
 
     def write_compact(self) -> None:
@@ -196,7 +196,7 @@ class Store(Writer):
     # Reading
 
     def slices(self, start: bytes = b"", limit: int = SLICE) -> Iterator[list[Item]]:
-        """Yield all entries from a key on, so many at a time, between which others may write."""
+        """Yield all entries from a key on, so many at a time; others may write in between."""
         while found := self.read_slice(start, limit):
             yield found
             start = found[-1][0] + b"\0"
@@ -210,10 +210,10 @@ class Store(Writer):
     def apply(
         self, updates: Sequence[Update], now: Moment, written: tuple[float, int] | None = None
     ) -> Iterator[list[Update]]:
-        """Write these, which are in order of their keys; yield after each commit what it wrote.
+        """Write these, sorted by key; yield after each commit what it wrote.
 
-        A newer entry is never replaced; hits of the older one are carried over. `written` is
-        stored on the way, see `written()`.
+        A newer entry is never replaced; hits of the older one are carried over. `written` is stored
+        with them, see `written()`.
         """
         record = record_of(*written) if written else None
         for first in range(0, len(updates), self.step):
@@ -231,7 +231,7 @@ class Store(Writer):
         return self.remove(sorted(keys))
 
     def delete_spoiled(self, keys: Iterable[bytes]) -> int:
-        """Remove those of these entries that cannot be used; return how many there were."""
+        """Remove the unusable ones of these entries; return how many there were."""
         return self.remove(sorted(keys), spoiled=True)
 
     def delete_unchanged(self, entries: Sequence[Item]) -> int:
@@ -240,7 +240,9 @@ class Store(Writer):
         return self.remove(keys, values=values)
 
     def delete_range(self, prefix: bytes, wanted: Callable[[bytes], bool]) -> int:
-        """Remove what a predicate wants of the disk keys with this prefix; return how many."""
+        """Remove the entries that a predicate selects among the disk keys with this prefix; return
+        how many.
+        """
         deleted = 0
         for found in self.slices(prefix):
             keys = [key for key, _ in found if key.startswith(prefix)]
@@ -252,7 +254,7 @@ class Store(Writer):
     # The record of what was written
 
     def written(self) -> tuple[float, int]:
-        """Return since when (Unix) octets written are counted, and how many; (0.0, 0): not."""
+        """Return since when (Unix time) written bytes are counted, and how many; (0.0, 0): not."""
         try:
             found = json.loads(self.get_about(b"written") or b"{}")
             return float(found["since"]), int(found["octets"])
@@ -260,12 +262,12 @@ class Store(Writer):
             return 0.0, 0
 
     def try_to_write(self, since: float, octets: int) -> None:
-        """Commit as little as can be, the record of what was written: does the disk let us?"""
+        """Commit as little as possible, the record of what was written, to test the disk."""
         self.put_about(b"written", record_of(since, octets))
 
 
 def is_removal(value: bytes) -> bool:
-    """Return whether it is an answer that must not be kept."""
+    """Return whether it is an answer that must not be cached."""
     return bool(peek(value)[3] == 0)
 
 

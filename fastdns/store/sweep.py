@@ -1,9 +1,9 @@
-"""What makes room: expired entries first, then those used least.
+"""Makes room: removes expired entries first, then those used least.
 
-A sweep is a generator that reads a slice, deletes what has to go of it, and yields, so that who
-runs it can do more urgent things between two slices. LMDB joins pages only when they are nearly
-empty. So going from 80 % of the pages down to 70 % takes about half of the entries; then they are
-good for as many new ones before a page has to be split again.
+A sweep is a generator that reads a slice, deletes entries of it, and yields, so that its caller can
+do urgent work between two slices. LMDB joins pages only when they are nearly empty. So going from
+80 % of the pages down to 70 % removes about half of the entries; then as many new ones fit before a
+page has to be split again.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from .damage import check_share, is_sound
 from .lock import LockHeld
 from .store import Item, Store
 
-PART = 3  # a round removes the least used: one of so many octets
-AGE_STEP_MS = 600_000  # entries this close in age are equal
+PART = 3  # a round removes the least used entries: one in so many bytes
+AGE_STEP_MS = 600_000  # entries this close in age count as equal
 AGES = 1 << 16
 EXPIRED = -1
 Writing = Callable[[], AbstractContextManager[None]]
@@ -34,10 +34,10 @@ class Sweeper:
         self._stale_ms = stale * 1000
         self._writing = writing
         self._position = b""
-        self.spoiled = 0  # entries that the last sweep has found damaged, and removed
+        self.spoiled = 0  # damaged entries that the last sweep has found and removed
 
     def expire(self) -> Iterator[int]:
-        """Remove expired entries and damaged ones; Damaged: there are too many of these."""
+        """Remove expired and damaged entries; Damaged: there are too many damaged ones."""
         self.spoiled = 0
         entries = self._store.usage().entries
         for found in self._store.slices():
@@ -49,7 +49,7 @@ class Sweeper:
             yield self._remove(item for item in found if self._rank(item[1], now) == EXPIRED)
 
     def make_room(self) -> Iterator[int]:
-        """Remove expired entries, then the least used, until there is room enough."""
+        """Remove expired entries, then the least used, until there is enough room."""
         ranks, limit = Counter[int](), EXPIRED
         while True:
             for found in self._slices_around():
@@ -61,7 +61,7 @@ class Sweeper:
             ranks, limit = Counter(), _limit_of(ranks)
 
     def _sweep(self, found: list[Item], limit: int) -> Generator[int, None, Counter[int]]:
-        """Remove what ranks up to the limit; return the octets of what stays, by rank."""
+        """Remove the entries up to this rank; return the bytes of the others, by rank."""
         now = Moment.now()
         victims, ranks = [], Counter[int]()
         for item in found:
@@ -77,9 +77,10 @@ class Sweeper:
         return ranks
 
     def _remove_until_roomy(self, victims: list[Item]) -> Iterator[int]:
-        """Remove these in order, no more than it takes: a slice may be all that a small map holds.
+        """Remove these in order, no more than needed: a slice may be the whole content of a small
+        map.
 
-        What goes may free twice its octets, since a page is half full at times.
+        Removing an entry may free twice its size, because a page is half full at times.
         """
         first = 0
         while True:
@@ -96,13 +97,13 @@ class Sweeper:
             first = end
 
     def _excess(self) -> int:
-        """Octets of live pages that are too many."""
+        """Surplus bytes of live pages."""
         return self._store.usage().octets - int(self._store.size * ROOMY)
 
     def _slices_around(self) -> Iterator[list[Item]]:
-        """Yield all entries once, from where the last sweep was satisfied on.
+        """Yield all entries once, from where the last sweep stopped.
 
-        Else those at the beginning would always be the ones to go, where all rank the same.
+        Else the first entries would always be removed where all have the same rank.
         """
         start = self._position
         for found in self._store.slices(start):
@@ -119,10 +120,10 @@ class Sweeper:
         """Return the place in the order of removal: expired, fewest hits, oldest."""
         try:
             wall, boot_clock, boot, ttl, hits, _ = peek(value)
-        except ValueError:  # of no use to anybody
+        except ValueError:  # usable by no one
             return EXPIRED
         age = age_of(wall, boot_clock, boot, now)
-        if age is None:  # can be no judge of it; counts as old
+        if age is None:  # cannot be judged; counts as old
             return hits * AGES
         if age >= ttl * 1000 + self._stale_ms:
             return EXPIRED
@@ -140,7 +141,7 @@ class Sweeper:
 
 
 def _limit_of(ranks: Counter[int]) -> int:
-    """Return the rank up to which lies one part of the octets."""
+    """Return the rank that separates one part of the bytes."""
     wanted = ranks.total() / PART
     for rank in sorted(ranks):
         wanted -= ranks[rank]

@@ -1,4 +1,4 @@
-"""Which answers on disk are worth being brought into memory after a start."""
+"""Which answers on disk are worth loading into memory after a start."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ import heapq
 
 from .._disk import Disk
 
-ENTRIES_AT_ONCE = 16384  # in one snapshot: a long one would keep the file from reusing its pages
+ENTRIES_AT_ONCE = 16384  # in one snapshot: a long one would stop the file from reusing its pages
 
 
 def most_used(disk: Disk, limit: int) -> list[bytes] | None:
     """Return the disk keys of at most so many entries, those with the most hits first.
 
-    Reads the whole file: for a thread that may wait for the disk. What nobody has asked for again
-    since it was stored is left out. None: the file is damaged.
+    Reads the whole file, so it is for a thread that may wait for the disk. Entries that were never
+    asked for again are left out. None: the file is damaged.
     """
     best: list[tuple[int, bytes]] = []
     after: bytes | None = b""
@@ -28,7 +28,7 @@ def most_used(disk: Disk, limit: int) -> list[bytes] | None:
                 heapq.heappush(best, entry)
             else:
                 heapq.heappushpop(best, entry)
-    # Not sorted(), which does not let go of the interpreter's lock for a tenth of a second.
+    # Not sorted(), which holds the interpreter's lock for a tenth of a second.
     chosen = [heapq.heappop(best)[1] for _ in range(len(best))]
     chosen.reverse()
     return chosen

@@ -1,4 +1,4 @@
-"""One upstream: whether it is alive, what it can do, and what others are shown of that."""
+"""One upstream: whether it is alive, its abilities, and what other processes see of that."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from .transports import channel_class
 
 PROBE_FIRST = 1.0
 PROBE_MAX = 30.0
-PROBE_SECONDS = 4.0  # that an answer to a probe has
+PROBE_SECONDS = 4.0  # for the answer to a probe
 EDNS_PROBE_FIRST = 1.0
 EDNS_PROBE_MAX = 86400.0
 PROBE_KEY = make_key(b"\0", 2)  # ". IN NS": every resolver knows it
@@ -28,7 +28,7 @@ PROBE_KEY = make_key(b"\0", 2)  # ". IN NS": every resolver knows it
 class Endpoint:
     """One upstream; `turned` is called when something changes about it.
 
-    `known` is what C knows of it: its health, whatever the transport, and its ports.
+    `known` is C's record of it: its health, whatever the transport, and its ports.
     """
 
     def __init__(
@@ -59,7 +59,7 @@ class Endpoint:
 
     @property
     def state(self) -> UpstreamState:
-        """What others are shown of it."""
+        """Its state for other processes."""
         known = self.known
         return UpstreamState(
             str(self.server),
@@ -109,12 +109,12 @@ class Endpoint:
             self.known.forget_edns()
             self._prober = gevent.spawn(self._learn_edns)
         elif self._is_taking_over:
-            self._prober = gevent.spawn(self._probe, 0.0)  # that may have changed meanwhile
+            self._prober = gevent.spawn(self._probe, 0.0)  # it may have changed meanwhile
         else:
             self._prober = gevent.spawn(self._probe, PROBE_FIRST)
 
     def close(self) -> None:
-        """Stop asking it: it is no upstream of ours any more."""
+        """Stop asking it: it is not an upstream of ours any more."""
         self._closed = True
         for prober in (self._prober, self._edns_prober):
             if prober is not None:
@@ -123,9 +123,9 @@ class Endpoint:
         self._channel.close()
 
     def _probe(self, pause: float) -> None:
-        """Ask a dead upstream rarely, until it answers: in turn with OPT and without.
+        """Ask a dead upstream at long intervals until it answers, alternately with OPT and without.
 
-        What it does with an OPT is learned when it is alive: before, silence says nothing of it.
+        How it handles an OPT is learned when it is alive: before, silence tells nothing about that.
         """
         has_opt = True
         while not self.known.alive:
@@ -142,9 +142,9 @@ class Endpoint:
             self._flights.probe(self.known, PROBE_KEY, TRIAL)
 
     def _probe_edns(self) -> None:
-        """Ask an upstream without EDNS now and then with an OPT, until that is answered.
+        """Ask an upstream without EDNS at intervals with an OPT, until that is answered.
 
-        What was taken for that may have been a lost packet, so the first time comes soon.
+        The cause may have been a lost packet, so the first time comes soon.
         """
         pause = EDNS_PROBE_FIRST
         while not self.known.has_edns:

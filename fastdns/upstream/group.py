@@ -1,4 +1,4 @@
-"""The upstreams of a group: made from the configuration, kept while they stay, shown to others."""
+"""The upstreams of a group: made from the configuration, kept while they stay, published."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ class Endpoints:
         self._flights = flights
         self._counters = counters
         self._endpoints: list[Endpoint] = []
-        self.shown: Callable[[], None] = _nothing  # called when it is shown how they are
-        # What the worker before us has counted: totals go on when a worker is replaced.
+        self.shown: Callable[[], None] = _nothing  # called when it is published
+        # The totals of the former worker continue when a worker is replaced.
         self._earlier = {state.name: state for state in counters.shown_upstreams()}
         self.group = Group(
             limits,
@@ -41,14 +41,14 @@ class Endpoints:
         self.replace(servers)
 
     def take_over(self, states: Iterable[UpstreamState]) -> None:
-        """Begin with what another process knows of those that are upstreams here, too."""
+        """Begin with what another process knows about the upstreams that are the same here."""
         known = {state.name: state for state in states}
         for endpoint in self._endpoints:
             if (state := known.get(endpoint.state.name)) is not None:
                 endpoint.take_over(state)
 
     def replace(self, servers: Sequence[Server]) -> None:
-        """Use these servers from now on; what is known of those that stay is kept."""
+        """Use these servers from now on; what is known about the remaining ones is kept."""
         known = {endpoint.server: endpoint for endpoint in self._endpoints}
         self._endpoints = [
             known.pop(server) if server in known else self._new_endpoint(server)
@@ -64,7 +64,7 @@ class Endpoints:
         return iter(self._endpoints)
 
     def show(self) -> None:
-        """Show how the upstreams are in the shared pages; to be called about once a second."""
+        """Publish the state of the upstreams in shared pages; to be called about once a second."""
         self._counters.show_upstreams(endpoint.state for endpoint in self._endpoints)
         self.shown()
 
@@ -77,10 +77,10 @@ class Endpoints:
         return endpoint
 
     def _turned(self) -> None:
-        """Show and use what is known of the upstreams now."""
+        """Publish and use what is known about the upstreams now."""
         self.group.turned()
         self.show()
 
 
 def _nothing() -> None:
-    """Nobody wants to know."""
+    """Do nothing."""

@@ -1,6 +1,6 @@
-"""What the log says of upstreams: once, by what all workers together know of them.
+"""Log lines about upstreams: each event once, as all workers together know it.
 
-One process says it, from the pages that `stats`, `top` and `status` read: all say the same.
+One process logs, from the pages that `stats`, `top` and `status` read, so all agree.
 """
 
 from __future__ import annotations
@@ -18,18 +18,18 @@ WELL = UpstreamState("", True, None, 0, 0)
 
 
 class HealthLog:
-    """Tells of each upstream what has changed about it."""
+    """Logs what has changed about each upstream."""
 
     def __init__(self, told: Iterable[UpstreamState] = ()) -> None:
-        """`told`: what whoever did this before has told of them."""
+        """`told`: the last state that the former process has logged."""
         self._told = {one.name: one for one in told}
 
     def look(self, upstreams: Iterable[UpstreamState]) -> None:
-        """Take note of how they are now."""
+        """Compare with the current state."""
         told = {}
         for one in upstreams:
             before = self._told.get(one.name, WELL)
-            # A dead one answers nothing, neither well nor with errors.
+            # A dead one answers nothing, so its RCODE stays.
             now = one if one.alive else one._replace(rcode=before.rcode)
             told[one.name] = now
             _tell(before, now)

@@ -1,4 +1,4 @@
-"""One question to one upstream over a socket of its own, for whoever may wait for the reply."""
+"""One question to one upstream over a separate socket, for callers that may wait."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _QR = 0x8000
 
 
 def ask_server(server: Server, question: bytes, timeout: float, *, has_opt: bool) -> int:
-    """Return the RCODE of its reply; OSError: there is none, in time or at all. Blocks."""
+    """Return the RCODE of its reply; OSError: none came in time, or at all. Blocks."""
     is_stream = server.kind.is_stream
     dial = channel_class(server).dial if is_stream else dial_udp
     with dial(server.address, timeout) as connection:
@@ -33,7 +33,7 @@ def ask_once(
     is_framed: bool,
     has_opt: bool = False,
 ) -> int:
-    """Return the RCODE of the reply to a question; OSError: there is none, in time or at all."""
+    """Return the RCODE of the reply to a question; OSError: none came in time, or at all."""
     reply = exchange(connection, question, timeout, is_framed=is_framed, has_opt=has_opt)
     return reply[3] & 0xF
 
@@ -46,7 +46,7 @@ def exchange(
     is_framed: bool,
     has_opt: bool = False,
 ) -> bytes:
-    """Return the reply to a question, its header at least; OSError: there is none."""
+    """Return the reply to a question, at least its header; OSError: there is none."""
     number = int.from_bytes(os.urandom(2), "big")
     query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
     begun = time.monotonic()
@@ -59,7 +59,7 @@ def exchange(
 
 
 def dial(address: Address, timeout: float, kind: socket.SocketKind) -> socket.socket:
-    """Return a connected socket. OSError: there is none, in time or at all."""
+    """Return a connected socket. OSError: impossible, or not in time."""
     connection = socket.socket(address.family, kind)
     try:
         connection.settimeout(timeout)
@@ -85,7 +85,7 @@ def _frame(connection: socket.socket) -> bytes:
 
 
 def _answers(reply: bytes, number: int, question: bytes) -> bool:
-    """Return True for a reply to what was asked."""
+    """Return True for a reply to this question."""
     if len(reply) < _HEADER.size:
         return False
     found, flags, questions, *_ = _HEADER.unpack_from(reply)

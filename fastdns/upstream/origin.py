@@ -1,4 +1,4 @@
-"""The fingerprint of a group of upstreams: answers of another group are none of ours."""
+"""The fingerprint of a group of upstreams: answers of another group are not used."""
 
 from __future__ import annotations
 
@@ -8,14 +8,16 @@ from .._siphash import siphash
 from ..config.schema import Config, Server, Upstream
 from .sources import Sources
 
-KEY = bytes(16)  # nobody is to be kept from finding collisions: whoever could, configures fastdns
+KEY = bytes(
+    16
+)  # collisions need no protection: an attacker would have to be able to configure fastdns
 
 
 def fingerprint(settings: Upstream, servers: Iterable[Server]) -> int:
-    """Return 64 bits that stand for these servers, in whatever order, and for what we believe them.
+    """Return 64 bits for these servers, in any order, and for what we believe them.
 
-    Those that the system names are one origin, whoever they are: another network is no other
-    choice of the owner. Never 0, which stands for an origin that is not known.
+    The servers of the system are one origin, whichever they are: another network is not another
+    choice of the owner. Never 0, which means an unknown origin.
     """
     names = ["system"] if not settings.servers else sorted({str(one) for one in servers})
     text = "\n".join([f"trust_ad={settings.trust_ad}", *names])

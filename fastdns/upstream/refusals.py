@@ -1,7 +1,7 @@
-"""Which upstreams answer REFUSED or SERVFAIL to everything.
+"""Finds upstreams that answer REFUSED or SERVFAIL to everything.
 
-Such an upstream is alive, and the others answer in its place or nobody does; unless the log and the
-commands say so, its owner has nothing to go by.
+Such an upstream is alive, and the others answer instead or none does; only the log and the commands
+can tell its owner why.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ..defects import report
 from .endpoint import Endpoint
 from .once import ROOT_NS, ask_server
 
-ERRORS_MIN = 5  # in a row; fewer say nothing
+ERRORS_MIN = 5  # in a row; fewer prove nothing
 ASK_SECONDS = 2.0
 PAUSE_SECONDS = 10.0  # until upstreams are asked again, longer each time
 PAUSE_MAX_SECONDS = 600.0
@@ -25,7 +25,7 @@ AGAIN_MAX_SECONDS = 60.0
 
 
 class Meaning(NamedTuple):
-    """What an upstream says by an RCODE when it says nothing else."""
+    """What an upstream means by an RCODE that is its only answer."""
 
     rcode: str
     what: str
@@ -39,7 +39,7 @@ MEANINGS = {
 
 
 class RefusalCheck:
-    """Sees who says nothing but errors, and asks it itself before it believes that."""
+    """Finds upstreams that answer only with errors, and asks them before it believes that."""
 
     def __init__(self) -> None:
         self._pause = PAUSE_SECONDS
@@ -48,11 +48,11 @@ class RefusalCheck:
         self._check: gevent.Greenlet | None = None
 
     def look(self, upstreams: Iterable[Endpoint]) -> None:
-        """Take note of what has come since; to be called about once a second."""
+        """Look at the new replies; to be called about once a second."""
         endpoints = list(upstreams)
         for one in endpoints:
             if one.known.errors_in_a_row == 0:
-                one.refusal = 0  # it has answered something well
+                one.refusal = 0  # it has answered a question well
         wanted = [one for one in endpoints if one.known.errors_in_a_row >= ERRORS_MIN]
         if not wanted:
             self._pause = PAUSE_SECONDS
@@ -72,10 +72,10 @@ class RefusalCheck:
                 rcode = pool.apply(ask_server, arguments, {"has_opt": one.known.has_edns})
             except OSError:
                 continue
-            except Exception as defect:  # of ours: the next one is asked all the same
+            except Exception as defect:  # a defect of ours: the next one is asked nevertheless
                 report(defect)
                 continue
-            if one.known.errors_in_a_row >= ERRORS_MIN:  # still, while it was asked
+            if one.known.errors_in_a_row >= ERRORS_MIN:  # still the same after the question
                 one.refusal = rcode if rcode in MEANINGS else 0
         if any(one.refusal for one in wanted):
             self._due = time.monotonic() + self._again

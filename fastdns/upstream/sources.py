@@ -1,4 +1,4 @@
-"""Which upstreams there are: the configured ones, those of a file, those that the system uses."""
+"""The list of upstreams: configured ones, those of a file, those of the system."""
 
 from __future__ import annotations
 
@@ -32,9 +32,9 @@ class Sources:
         self.refresh()
 
     def refresh(self) -> bool:
-        """Look whether a file has changed; return True when `servers` is another list now.
+        """Check whether a file has changed; return True if `servers` is a new list.
 
-        A file that has vanished, cannot be read or names no upstream leaves its former ones in use.
+        If a file has vanished, cannot be read or names no upstream, its former ones stay in use.
         """
         seen = [_signature(path) for path in self._files]
         if seen == self._seen:
@@ -47,7 +47,7 @@ class Sources:
         return True
 
     def warn_of_closed_files(self) -> None:
-        """Say which files whoever we are now could not read again."""
+        """Log which files the current user could not read again."""
         for path in self._files:
             if path.exists() and not os.access(path, os.R_OK):
                 log.warning(
@@ -89,12 +89,12 @@ def _signature(path: Path) -> tuple[int, ...] | None:
         status = os.stat(path)
     except OSError:
         return None
-    # The change time as well: chmod makes a file readable and leaves the others alone.
+    # The change time as well: chmod makes a file readable without changing the other fields.
     return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def no_upstream(config: Config) -> str:
-    """Return why there is nobody to ask, and the remedy."""
+    """Return why there is no upstream, and the remedy."""
     if config.upstream.servers:
         return "no upstream is left; name another resolver with --upstream ADDRESS"
     return (

@@ -1,4 +1,4 @@
-"""The resolvers that this machine uses already, found where its owner or its network wrote them."""
+"""The resolvers that this machine already uses, from the files of its owner or its network."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ STUBS = {"127.0.0.53", "127.0.0.54"}  # where systemd-resolved listens
 def system_servers(
     resolv_conf: Path, stub_resolv_conf: Path, own: Collection[Address]
 ) -> tuple[Server, ...]:
-    """Return the nameservers that the system uses, but for those that are ourselves.
+    """Return the nameservers of the system, without ourselves.
 
-    `own` are the addresses that we listen on. Behind systemd-resolved's stub stand the real ones,
-    in a file of its own. A file that cannot be read names none.
+    `own` are the addresses that we listen on. If systemd-resolved's stub is named, the real ones
+    come from its other file. A file that cannot be read names none.
     """
     servers: list[Server] = []
     for server in _nameservers(resolv_conf):
@@ -36,7 +36,7 @@ def system_servers(
 
 
 def is_ourselves(address: Address, own: Collection[Address]) -> bool:
-    """Return True when a query sent there would come back: a loop that only time-outs would end."""
+    """Return True if a query sent there would come back: a loop that only time-outs would end."""
     return address in own or (address.wildcard in own and is_local(address))
 
 
@@ -70,7 +70,7 @@ def _without_useless_scope(text: str) -> str:
 
 
 def is_local(address: Address) -> bool:
-    """Return True when an interface of this machine has the address: it can be bound to."""
+    """Return True if an interface of this machine has the address, so that it can be bound."""
     try:
         with socket.socket(address.family, socket.SOCK_DGRAM) as probe:
             probe.bind(attrs.evolve(address, port=0).sockaddr)

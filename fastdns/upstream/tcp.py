@@ -18,12 +18,12 @@ log = logging.getLogger(__name__)
 
 IDLE_SECONDS = 10.0
 CONNECT_SECONDS = 3.0
-BAD_FRAMES_MAX = 16  # a connection that brings more of them is out of step
+BAD_FRAMES_MAX = 16  # a connection with more of them is out of step
 PENDING_MAX = 4096
 
 
 class _Query:
-    """One query on a connection; sent again on another one when that is lost."""
+    """One query on a connection; sent again on another one if that is lost."""
 
     __slots__ = ("attempt", "connection", "query_id", "sent_at", "was_resent")
 
@@ -36,23 +36,23 @@ class _Query:
 
 
 class TcpChannel:
-    """The connection to one upstream: opened when needed, closed when idle, reopened when lost.
+    """The connection to one upstream: opened on demand, closed when idle, reopened when lost.
 
-    One on which nothing comes is left for a new one, and still listened to.
+    One without any reply is replaced by a new one, and still read.
     """
 
     def __init__(self, server: Server) -> None:
         self.address = server.address
         self._pending: dict[int, _Query] = {}
         self._connections: set[_Connection] = set()
-        self._connection: _Connection | None = None  # that takes new queries
+        self._connection: _Connection | None = None  # the one for new queries
         self._last_reply = 0.0
         self._closed = False
 
     def send(self, attempt: Attempt) -> None:
-        """Send it, or once more: in another form."""
+        """Send it, or send it again in another form."""
         query = _Query(attempt)
-        # What was sent before may still be answered.
+        # The earlier query may still be answered.
         attempt.query = [*(attempt.query or ()), query]
         self._send(query)
 
@@ -73,7 +73,7 @@ class TcpChannel:
         self._connection.write(len(message).to_bytes(2, "big") + message)
 
     def forget(self, attempt: Attempt) -> None:
-        """Nobody waits for it any more."""
+        """No client waits for it any more."""
         for query in attempt.query or ():
             if self._leave(query) and query.connection is not None:
                 query.connection.unheard += 1
@@ -85,7 +85,7 @@ class TcpChannel:
         return True
 
     def late(self, attempt: Attempt) -> None:
-        """It ran out of time: a connection on which nothing came since it was sent is dead."""
+        """It timed out: a connection without a byte since it was sent is dead."""
         query: _Query = attempt.query[-1]
         connection = query.connection
         if connection is None or connection.last_reply >= query.sent_at:
@@ -95,7 +95,7 @@ class TcpChannel:
             return
         if connection is self._connection:
             self._connection = None
-        self.send(attempt)  # by another one; this one is still listened to
+        self.send(attempt)  # over another one; this one is still read
 
     def close(self) -> None:
         self._closed = True
@@ -104,7 +104,7 @@ class TcpChannel:
 
     @staticmethod
     def dial(address: Address, timeout: float) -> socket.socket:
-        """Return a blocking connection. OSError: there is none, in time or at all."""
+        """Return a blocking connection. OSError: impossible, or not in time."""
         opened = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             opened.settimeout(timeout)
@@ -115,11 +115,11 @@ class TcpChannel:
         return opened
 
     def is_busy(self, connection: _Connection) -> bool:
-        """Whether something is waited for there."""
+        """Whether a reply is expected there."""
         return any(one.connection is connection for one in self._pending.values())
 
     def received(self, connection: _Connection, frame: bytes) -> bool:
-        """Bring a reply to the query that it belongs to; False when there is none."""
+        """Give a reply to its query; False if there is none."""
         query_id = int.from_bytes(frame[:2], "big")
         query = self._pending.get(query_id)
         if query is None or query.connection is not connection:
@@ -131,10 +131,10 @@ class TcpChannel:
         return True
 
     def lost(self, connection: _Connection, number: int) -> None:
-        """The connection is gone; what was under way is asked again or has failed.
+        """The connection is gone; its queries are asked again or have failed.
 
-        It is asked again for as long as each connection brings an answer: some servers close after
-        each, and a kept connection may be closed in the moment in which it is used again.
+        They are asked again as long as each connection brings an answer: some servers close after
+        each, and a kept connection may close just when it is used again.
         """
         if connection not in self._connections:
             return
@@ -147,7 +147,7 @@ class TcpChannel:
         for query in unanswered:
             may_resend = connection.replies > 0
             if not may_resend and not query.was_resent:
-                # Others have got answers since: this connection has had bad luck.
+                # Others have got answers since: this was bad luck.
                 query.was_resent = may_resend = self._last_reply >= query.sent_at
             if may_resend and not self._closed:
                 self._send(query)
@@ -156,11 +156,11 @@ class TcpChannel:
 
 
 class _Connection:
-    """One TCP connection with a greenlet that reads and one that writes."""
+    """One TCP connection with a greenlet for reading and one for writing."""
 
     def __init__(self, channel: TcpChannel) -> None:
         self.replies = 0
-        self.unheard = 0  # queries that are answered to nobody any more
+        self.unheard = 0  # queries that no client waits for any more
         self.last_reply = 0.0
         self._channel = channel
         self._outbox = bytearray()
@@ -174,7 +174,7 @@ class _Connection:
 
     @property
     def is_open(self) -> bool:
-        """Whether the upstream has taken it."""
+        """Whether the upstream has accepted it."""
         return self._socket is not None
 
     def abandon(self, number: int) -> None:
@@ -217,7 +217,7 @@ class _Connection:
         return opened
 
     def _read(self, opened: socket.socket) -> None:
-        """Read frames until the upstream closes, talks nonsense, or nothing is to be done."""
+        """Read frames until the upstream closes, sends nonsense, or no reply is expected."""
         inbox = bytearray()
         bad = 0
         while bad < BAD_FRAMES_MAX:
@@ -256,7 +256,7 @@ class _Connection:
                 else:
                     del self._outbox[:sent]
         except OSError as error:
-            # The answers that came before are still to be read; what follows them is the end.
+            # Read the earlier answers first; then comes the end.
             log.debug("%s over TCP: %s", self._channel.address, error)
             self._outbox.clear()
         finally:

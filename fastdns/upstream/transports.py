@@ -1,4 +1,4 @@
-"""What a transport's class does. config/transports.py has the list of them."""
+"""What a transport's class must do. config/transports.py lists them."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ if TYPE_CHECKING:
 
 
 class Channel(Protocol):
-    """Asks one upstream by a stream, for C, to which it says `received` or `failed` of an attempt.
+    """Asks one upstream over a stream, and tells C `received` or `failed` for each attempt.
 
-    `dial` is for commands, which ask one question with frames of two octets and wait for it.
+    `dial` is for commands, which ask one question with frames of two bytes and wait for it.
     """
 
     def __init__(self, server: Server) -> None: ...
 
     def send(self, attempt: Attempt) -> None:
-        """Send it, or once more: in another form."""
+        """Send it, or send it again in another form."""
 
     def forget(self, attempt: Attempt) -> None:
-        """Nobody waits for it any more."""
+        """No client waits for it any more."""
 
     def late(self, attempt: Attempt) -> None:
-        """It ran out of time."""
+        """It timed out."""
 
     def close(self) -> None:
-        """This upstream is asked no more: what is under way fails."""
+        """This upstream is not used any more: its queries fail."""
 
     @staticmethod
     def dial(address: Address, timeout: float) -> socket.socket:
-        """Return a blocking connection. OSError: there is none, in time or at all."""
+        """Return a blocking connection. OSError: impossible, or not in time."""
 
 
 def channel_class(server: Server) -> type[Channel]:
-    """Return the class by which this upstream is asked."""
+    """Return the class that asks this upstream."""
     return cast("type[Channel]", resolve_name(server.kind.channel))

@@ -1,4 +1,4 @@
-"""`fastdns cache`: every entry on disk, shown and changed from its files. A file a command."""
+"""`fastdns cache`: shows and changes every entry on disk. A file for each command."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ..lazy import LazyGroup
 from .survivor import go_on_in_child
 
 _LONG = {"ls", "stats", "verify", "export"}
-# What unbound-control calls it.
+# The words of unbound-control.
 UNBOUND: dict[str, tuple[str, ...]] = {
     "lookup": ("get",),
     "flush_type": ("rm",),
@@ -48,7 +48,7 @@ class _CacheCommands(LazyGroup):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        # By now: what these commands import takes a tenth of a second.
+        # Now: importing these commands takes a tenth of a second.
         command = self.aliases.get(args[0], (args[0],))[0]
         if command in _LONG:
             run_when_idle()

@@ -1,4 +1,4 @@
-"""May this user use the files of a daemon? If not, whose are they?"""
+"""Checks whether this user may read a daemon's files, and otherwise names their owner."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from ...errors import FastdnsError
 
 
 def check_access(path: Path, mode: int) -> None:
-    """FastdnsError, with the user to try it as, when this is another user's and closed to ours.
+    """FastdnsError, with the user to use instead, if another user owns this and it is closed to us.
 
-    Nothing is said of what is not there, or is closed to its own owner.
+    No error if it does not exist, or is closed to its own owner.
     """
     for place in (path, *path.parents):
         try:

@@ -16,13 +16,13 @@ Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
 
 
 def _parsed(parse: Callable[[str], Any]) -> Callback:
-    """Return what makes a value of the text; a ValueError is what the user is told."""
+    """Return a function that parses a value; the user sees the text of its ValueError."""
 
     def convert(ctx: click.Context, param: click.Parameter, text: str | None) -> Any:
         try:
             return None if text is None else parse(text)
         except ValueError as error:
-            # As it was typed: in a TOML string a backslash would be two.
+            # As typed: in a TOML string a backslash would be two.
             problem = str(error).replace(describe(text), f'"{path_text(shorten(text or ""))}"', 1)
             raise click.BadParameter(problem, ctx, param) from None
 

@@ -1,7 +1,7 @@
 """How commands change the cache: on disk first, then in the running daemon, under the writer lock.
 
-In this order nothing comes back: who reads the disk after the daemon was told finds it changed, and
-the keeper, which needs the lock to write, hears of the change before it takes in what is older.
+In this order nothing returns: a reader of the disk after the daemon was told finds it changed, and
+the keeper, which needs the lock to write, learns of the change before it reads older answers.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ from ...store.store import Store
 from .site import KEEPER_SECONDS, Site
 
 LOCK_SECONDS = 2.0
-CHANGES_MAX = 500  # of the 1,024 that the daemon can be told of before it has looked
+CHANGES_MAX = 500  # of the 1,024 changes that the daemon can be sent before it has read them
 
 
 class Change(NamedTuple):
-    """What the daemon is to forget."""
+    """What the daemon must remove from memory."""
 
     kind: int
     name: bytes = b""
@@ -33,7 +33,7 @@ class Change(NamedTuple):
 
 
 def remove_found(site: Site, wanted: Wanted) -> int:
-    """Remove all entries that are wanted; return how many there were."""
+    """Remove all matching entries; return how many there were."""
     keys: list[bytes] = []
     names: set[tuple[bytes, int]] = set()
     with site.reading() as reader:
@@ -42,12 +42,12 @@ def remove_found(site: Site, wanted: Wanted) -> int:
             names |= {(item.key.name, item.key.qtype) for item in items}
     changes = [Change(CHANGE_NAME, name, qtype) for name, qtype in sorted(names)]
     if len(changes) > CHANGES_MAX:
-        changes = [Change(CHANGE_ALL)]  # memory forgets the others, too, and finds them on disk
+        changes = [Change(CHANGE_ALL)]  # memory also drops the others, and finds them on disk
     return remove(site, lambda store: store.delete(keys), *changes) if keys else 0
 
 
 def remove(site: Site, delete: Callable[[Store], int], *changes: Change) -> int:
-    """Delete on disk and have the daemon forget the same; return how many entries the disk had."""
+    """Delete on disk and in the daemon; return how many entries the disk had."""
     if site.daemon is not None and site.control is None:
         raise site.cannot_tell()
     removed = 0
@@ -56,7 +56,7 @@ def remove(site: Site, delete: Callable[[Store], int], *changes: Change) -> int:
             if not is_bare(site.path):
                 with writing(site.path) as store:
                     removed = delete(store)
-        finally:  # memory must forget it, too, where the disk could not
+        finally:  # memory must drop it as well, even if the disk could not
             if site.control is not None:
                 for change in changes:
                     site.control.post(*change)
@@ -93,7 +93,7 @@ def locked(place: Path) -> Iterator[None]:
 
 @contextmanager
 def writing(place: Path) -> Iterator[Store]:
-    """Open the environment that is there to change it; what goes wrong is one line."""
+    """Open an existing environment for changes; errors become one line."""
     with told(place):
         store = Store.open_existing(place)
         try:
@@ -104,7 +104,7 @@ def writing(place: Path) -> Iterator[Store]:
 
 @contextmanager
 def told(place: Path) -> Iterator[None]:
-    """Turn what goes wrong with the environment into one line."""
+    """Turn errors of the environment into one line."""
     try:
         yield
     except Damaged as damage:

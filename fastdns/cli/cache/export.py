@@ -1,4 +1,4 @@
-"""`fastdns cache export`: every entry as a line of JSON, for `import` here or elsewhere."""
+"""`fastdns cache export`: every entry as a JSON line, for `import` here or elsewhere."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def export(file: str, path: Path | None, state: str | None) -> None:
     owner can read it.
     """
     wanted = Wanted()
-    with _writing(file) as write:  # before all else: root may write where the cache's owner may not
+    with _writing(file) as write:  # first: root may write where the cache's owner may not
         site = find_site(path, state, shows_records=True)
         with site.reading() as reader:
             entries = reader.facts().entries
@@ -45,7 +45,7 @@ def export(file: str, path: Path | None, state: str | None) -> None:
 
 @contextmanager
 def _writing(file: str) -> Iterator[Callable[[str], None]]:
-    """Give what writes text to the place, where all of it is when the block ends."""
+    """Return a function that writes text to the file, which is complete when the block ends."""
     if file == "-":
         yield emit
         return

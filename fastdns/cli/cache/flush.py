@@ -1,4 +1,4 @@
-"""`fastdns cache flush`: a domain, or everything, is forgotten."""
+"""`fastdns cache flush`: removes a domain, or everything."""
 
 from __future__ import annotations
 

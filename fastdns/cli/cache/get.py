@@ -1,4 +1,4 @@
-"""`fastdns cache get`: the records of a name as dig shows them, and the story of each entry."""
+"""`fastdns cache get`: the records of a name as in dig, and the details of each entry."""
 
 from __future__ import annotations
 
@@ -56,12 +56,12 @@ def read_all(reader: Reader, name: bytes, qtype: int | None, judge: Judge) -> li
 
 
 def no_entry(name: bytes, qtype: int | None) -> str:
-    """Say that there is nothing."""
+    """Say that there is no entry."""
     return f"no entry for {spell_name(name)}" + ("" if qtype is None else f" {spell_type(qtype)}")
 
 
 def not_on_disk(site: Site, name: bytes, qtype: int | None) -> str:
-    """Say that the disk has nothing: what nobody has asked for again may not be written."""
+    """Say that the disk has none: an answer that nobody asked for again may not be written."""
     told = no_entry(name, qtype)
     return told if site.daemon is None else f"{told} on disk; the daemon may have it in memory"
 
@@ -103,5 +103,5 @@ def _life(item: Item) -> str:
 def _clock(seconds: float) -> str:
     try:
         return time.strftime("%Y-%m-%d %H:%M:%S%z", time.localtime(seconds))
-    except (OverflowError, ValueError, OSError):  # what a broken clock may have said
+    except (OverflowError, ValueError, OSError):  # a broken clock may have set this
         return f"{seconds:g} s after 1970"

@@ -1,4 +1,4 @@
-"""`fastdns cache import`: takes in what `export` wrote, or unbound's dump_cache."""
+"""`fastdns cache import`: imports the output of `export`, or of unbound's dump_cache."""
 
 from __future__ import annotations
 
@@ -36,19 +36,19 @@ from .progress import progress
 from .site import Site, find_site
 
 AT_ONCE = 1_000  # entries for which the writer lock is held
-SHOWN = 20  # bad lines told one by one
+SHOWN = 20  # bad lines that are listed
 
 
 @attrs.define
 class Tally:
-    """What became of the lines."""
+    """The results of the lines."""
 
-    into: Path | None = None  # a cache that was made for them
+    into: Path | None = None  # a cache that was created for them
     taken: int = 0
     older: int = 0  # than what the cache has
-    useless: int = 0  # expired, or not to be kept
+    useless: int = 0  # expired, or must not be cached
     bad: int = 0
-    ends_early: int | None = None  # the number of the last line of what is cut
+    ends_early: int | None = None  # the number of the last line of a truncated file
 
     def __str__(self) -> str:
         into = "" if self.into is None else f" into a new cache at {path_text(self.into)}"
@@ -122,9 +122,9 @@ def _limits(config: Config) -> Limits:
 
 
 def _make_cache(site: Site, config: Config) -> Path | None:
-    """Make a cache where there is none, as the daemon would, and return where; None: there is one.
+    """Create a cache if there is none, as the daemon would, and return where; None: there is one.
 
-    A daemon must not run without one now.
+    A running daemon must have one.
     """
     if not is_bare(site.path):
         return None
@@ -144,7 +144,7 @@ def _make_cache(site: Site, config: Config) -> Path | None:
 
 
 def _read(stream: BinaryIO, terms: Terms, advance: Callable[[int], None]) -> Iterator[Imported]:
-    """Yield what the lines come to; the first that is not empty says which kind they are."""
+    """Yield the results of the lines; the first that is not empty shows which kind they are."""
     lines = _numbered(stream, advance)
     first = next((one for one in lines if one[1].strip()), (0, b""))
     if first[1].strip() == DUMP_BEGINS:
@@ -153,7 +153,7 @@ def _read(stream: BinaryIO, terms: Terms, advance: Callable[[int], None]) -> Ite
 
 
 def _numbered(stream: BinaryIO, advance: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:
-    """Yield the lines with their numbers; of one that is too long its beginning."""
+    """Yield the lines with their numbers; of an overlong line its beginning."""
     number = 0
     while line := stream.readline(LINE_MAX + 2):
         number += 1
@@ -164,7 +164,7 @@ def _numbered(stream: BinaryIO, advance: Callable[[int], None]) -> Iterator[tupl
 
 
 def _dumped(stream: BinaryIO, now: Moment) -> Moment:
-    """Return when a dump was made, which is not in it: a file says when it was last written."""
+    """Return when a dump was made, which it does not say: a file's time of change tells."""
     found = os.fstat(stream.fileno())
     if not stat.S_ISREG(found.st_mode):
         return now

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 Columns = tuple[tuple[str, int], ...]  # a title, a width; a negative one: figures
-# The name is the last, so that columns stand straight without knowing what is still to come.
+# The name is the last column, so that the columns align without knowing the later rows.
 COLUMNS = (
     ("STATE", 7),
     ("TTL", -6),
@@ -36,7 +36,7 @@ COLUMNS = (
     ("FLAGS", 5),
     ("NAME", 0),
 )
-# On a terminal without --long: what fits in a line, and the name in the rest of it.
+# On a terminal without --long: the columns that fit in a line, and the name in the rest of it.
 SHORT = (("STATE", 7), ("TTL", -3), ("HITS", -5), ("TYPE", 5), ("ANSWER", 8), ("NAME", 0))
 NARROWEST = 20  # characters of a name
 COLORS = {"stale": "yellow", "expired": "red"}
@@ -128,13 +128,15 @@ def _print(
 
 
 def _shown_as(as_json: bool, *, in_full: bool) -> Callable[[list[Item]], None]:
-    """Return what prints a batch: lines of JSON, a table on a terminal, else plain columns."""
+    """Return the function that prints a batch: JSON lines, a table on a terminal, else plain
+    columns.
+    """
     if as_json:
         return lambda items: emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     if sys.stdout is not None and sys.stdout.isatty():
         from rich.console import Console  # noqa: PLC0415 - a pipe does not pay for it
 
-        # Plain text only: emoji would be imported when we may no longer read where rich lies.
+        # Plain text only: emoji would be imported when the files of rich may not be readable.
         console = Console(emoji=False, markup=False, highlight=False)
         return _Lines(console, in_full=in_full).show
     return _Columns().show
@@ -153,9 +155,9 @@ class _Columns:
 
 
 class _Lines:
-    """A line an entry, which a terminal shows whole: a long name is cut in its middle.
+    """A line for each entry that fits the terminal: a long name is shortened in the middle.
 
-    In full: all columns, and the name goes on in the next line.
+    In full: all columns, and the name continues in the next line.
     """
 
     def __init__(self, console: Console, *, in_full: bool) -> None:
@@ -178,7 +180,7 @@ class _Lines:
         room = max(self._console.width - len(before) - 2, NARROWEST)
         if len(name) > room and not self._in_full:
             half = (room - 1) // 2
-            name = f"{name[: room - 1 - half]}…{name[-half:]}"  # whose it is stands at its end
+            name = f"{name[: room - 1 - half]}…{name[-half:]}"  # the end of a name shows its owner
         self._console.print(f"{before}  {name}", style=style, soft_wrap=True)
 
 

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from typing import TextIO
 
-SHORT = 0.5  # seconds of work that need none
+SHORT = 0.5  # seconds of work without progress
 
 
 def on_terminal() -> bool:
-    """Return True when anything is drawn: output or progress."""
+    """Return True if anything is drawn: output or progress."""
     return _is_terminal(sys.stdout) or _is_terminal(sys.stderr)
 
 
@@ -24,7 +24,7 @@ def _is_terminal(stream: TextIO | None) -> bool:
 def progress(
     title: str, total: int | None, *, beside_output: bool = False
 ) -> Iterator[Callable[[int], None]]:
-    """Give a function that hears of each step, and draws while standard error is a terminal.
+    """Return a function that is called with each step, and draws if standard error is a terminal.
 
     `beside_output`: lines go to standard output meanwhile; on the same terminal they are enough.
     """
@@ -59,9 +59,9 @@ def _bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 
 def import_all() -> None:
-    """Import now what drawing needs: later we may no longer read where it lies."""
+    """Import now what drawing needs: later its files may not be readable."""
     from rich.cells import cell_len  # noqa: PLC0415
     from rich.progress import Progress  # noqa: F401, PLC0415
     from rich.table import Table  # noqa: F401, PLC0415
 
-    cell_len("\u2501")  # has rich import its tables of characters
+    cell_len("\u2501")  # makes rich import its tables of characters

@@ -1,6 +1,6 @@
 """`fastdns cache refresh`: the daemon asks upstream again; until then the old entry stays.
 
-One of its workers asks. When the new answer is on disk, the others forget what they hold in memory.
+One of its workers asks. When the new answer is on disk, the others drop their copies in memory.
 """
 
 from __future__ import annotations
@@ -27,18 +27,18 @@ from .change import locked
 from .get import not_on_disk
 from .site import KEEPER_SECONDS, Site, find_site
 
-PATIENCE = 5.0  # seconds; what asks upstream gives up after 3.5
+PATIENCE = 5.0  # seconds; a question to upstream fails after 3.5
 PAUSE = 0.05
 BEGIN_SECONDS = 0.3  # within which a worker has begun to ask
 ASKED, SILENT = "upstream_queries_total", "upstream_timeouts_total"
 FAILED = "upstream_errors_total"
-OTHERS_SECONDS = 0.5  # that other variants of what has come are waited for
+OTHERS_SECONDS = 0.5  # for which other variants of an answer are waited for
 
 
 class Asking:
     """Whether the daemon still asks its upstreams, as far as its counters tell.
 
-    While it asks for others as well it is not known, and the answer is waited for in vain.
+    While it also asks for other names, that is unknown, and the answer is waited for in vain.
     """
 
     def __init__(self, site: Site, pages: Pages | None) -> None:
@@ -50,14 +50,14 @@ class Asking:
 
     @classmethod
     def of(cls, site: Site) -> Asking:
-        """Return it as it begins."""
+        """Return the initial state."""
         try:
             return cls(site, Pages.attach(site.places.counters))
         except (OSError, ValueError):
             return cls(site, None)
 
     def is_over(self) -> bool:
-        """Return True when upstreams have been asked, and nothing is under way any more."""
+        """Return True if upstreams were asked, and nothing is in flight any more."""
         if self._pages is None or time.monotonic() < self._begun + BEGIN_SECONDS:
             return False
         now = self._pages.totals()
@@ -110,7 +110,7 @@ def refresh(name: bytes, qtype: int | None, path: Path | None, state: str | None
 
 
 def _ask(site: Site, name: bytes, types: list[int], before: dict[bytes, bytes]) -> None:
-    """Have every variant renewed that there is: with DO or without, with CD or without."""
+    """Have every existing variant refreshed: with DO or without, with CD or without."""
     assert site.control is not None
     variants = dict.fromkeys(types, 0)
     for disk_key in before:
@@ -122,7 +122,7 @@ def _ask(site: Site, name: bytes, types: list[int], before: dict[bytes, bytes]) 
 
 
 def _tell_others(site: Site, name: bytes, types: list[int]) -> None:
-    """Have all workers take from disk what one of them has asked for."""
+    """Make all workers read from disk what one of them has asked for."""
     if site.control is None or not types:
         return
     with locked(site.path):
@@ -143,7 +143,7 @@ def _wait(
     old = dict(before)
     while old and time.monotonic() < until:
         time.sleep(PAUSE)
-        is_over = asking.is_over()  # before what has come until then is looked at
+        is_over = asking.is_over()  # before looking at the answers that came until then
         keeper_requests.take_in(asking.site.places.keeper, KEEPER_SECONDS)
         for batch in reader.values(list(old)):
             for disk_key, value in batch:

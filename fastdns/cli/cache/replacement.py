@@ -1,4 +1,4 @@
-"""A file that is replaced when all of the new one is there, or stays as it is."""
+"""A file that is replaced when the new one is complete, or stays as it is."""
 
 from __future__ import annotations
 
@@ -12,15 +12,15 @@ from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 _ALL_IS_THERE = b"1"
-# The terminal sends them to all who write; only ours acts on one, and tells the other.
+# The terminal sends them to all processes; only ours acts on one, and tells the other.
 _ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)
 
 
 class InPlace:
-    """A device or a pipe, written as it is; what was written stays, whatever happens."""
+    """A device or a pipe, written directly; written data stays in any case."""
 
     def __init__(self, file: str) -> None:
-        # Appended: what is standard output may be a file that holds something.
+        # Appended: standard output may be a file with content.
         self.stream: BinaryIO = open(file, "ab")  # noqa: SIM115 - `close` does
 
     def finish(self) -> None:
@@ -32,10 +32,10 @@ class InPlace:
 
 
 class Replacement:
-    """A new file beside the one that it replaces when it is finished; else it goes.
+    """A new file that replaces the old one when it is complete; else it is removed.
 
-    A process of its own does both. It outlives ours, should a damaged cache kill that, and it may
-    still rename where we gave up root meanwhile.
+    A separate process does both. It survives ours if a damaged cache kills that, and it can still
+    rename the file after we have dropped root.
     """
 
     def __init__(self, file: str) -> None:
@@ -45,7 +45,7 @@ class Replacement:
         target = os.path.realpath(file)
         if os.path.exists(target) and not os.access(target, os.W_OK, effective_ids=True):
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        # A signal waits until there is somebody who removes the file.
+        # A signal waits until the process that removes the file runs.
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
         try:
             descriptor, temporary = tempfile.mkstemp(
@@ -61,7 +61,7 @@ class Replacement:
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
 
     def finish(self) -> None:
-        """Have the file on disk and under its name; OSError: it is not."""
+        """Sync the file and rename it; OSError: that failed."""
         self.stream.flush()
         os.fsync(self.stream.fileno())
         os.write(self._pipe, _ALL_IS_THERE)
@@ -69,10 +69,10 @@ class Replacement:
             raise OSError(failed, os.strerror(failed))
 
     def close(self) -> None:
-        """Leave nothing of it, unless it was finished."""
+        """Remove the new file, unless it was completed."""
         if self._child:
             self._end()
-        with suppress(OSError):  # what does not fit any more
+        with suppress(OSError):  # the rest, which no longer fits
             self.stream.close()
 
     def _end(self) -> int:
@@ -82,7 +82,7 @@ class Replacement:
 
 
 def is_written_in_place(file: str) -> bool:
-    """Return True for what cannot be replaced: devices, pipes, what a descriptor stands for."""
+    """Return True for what cannot be replaced: devices, pipes, names of descriptors."""
     try:
         found = os.stat(file)
     except OSError:
@@ -98,7 +98,7 @@ def is_written_in_place(file: str) -> bool:
 
 
 def _start(temporary: str, target: str) -> tuple[int, int]:
-    """Start the process that renames when it hears that all is there; return pipe and pid."""
+    """Start the process that renames the file once it is complete; return pipe and pid."""
     reading, writing = os.pipe()
     try:
         child = os.fork()

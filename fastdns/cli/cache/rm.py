@@ -1,4 +1,4 @@
-"""`fastdns cache rm`: a name is forgotten, on disk and in the running daemon."""
+"""`fastdns cache rm`: removes a name, on disk and in the running daemon."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the cache of a configuration lies, who serves from it, and how it is looked at."""
+"""The cache of a configuration: its directory, its daemon, and how to read it."""
 
 from __future__ import annotations
 
@@ -37,21 +37,21 @@ class Site:
     places: Places
     path: Path
     stale: int
-    daemon: int | None  # its pid, 0 when it has not said; None: none runs
+    daemon: int | None  # its pid, 0 if unknown; None: none runs
     control: Control | None
 
     def judge(self) -> Judge:
-        """Return what entries are judged by, at this very moment."""
+        """Return the settings and the moment for judging entries."""
         return Judge(Moment.now(), self.stale, self.origin)
 
     @property
     def origin(self) -> int:
-        """The fingerprint of the running daemon's upstreams; 0: none runs, or it does not tell."""
+        """The fingerprint of the running daemon's upstreams; 0: none runs, or it is unknown."""
         return self.control.origin if self.daemon is not None and self.control else 0
 
     @contextmanager
     def reading(self) -> Iterator[Reader]:
-        """Have the keeper take in what is new, say so if it does not, and open the cache."""
+        """Make the keeper write new answers, warn if it does not, and open the cache."""
         self.take_in()
         try:
             reader = Reader(self.path)
@@ -61,17 +61,17 @@ class Site:
             yield reader
 
     def absent(self) -> CacheAbsent:
-        """Return what is to be raised where there is no cache."""
+        """Return the error for a missing cache."""
         return CacheAbsent(f"there is no disk cache at {self.path} {which_one(self.places)}")
 
     def cannot_tell(self) -> FastdnsError:
-        """Return what is to be raised when the daemon that runs has no control page for us."""
+        """Return the error for a running daemon whose control page is not usable."""
         return FastdnsError(
             f"cannot notify the running daemon: {self.places.control} is missing or not readable"
         )
 
     def take_in(self) -> bool:
-        """Return True when everything that was answered until now is on disk; warn when not."""
+        """Return True if all answers until now are on disk; warn if not."""
         if self.daemon is not None:
             if keeper_requests.take_in(self.places.keeper, KEEPER_SECONDS):
                 return True
@@ -91,8 +91,8 @@ class Site:
 def find_site(path: Path | None, state: str | None, *, shows_records: bool = False) -> Site:
     """Return the cache of this configuration; as root, become its owner.
 
-    FastdnsError says whose it is when this user may not look into it.
-    Whatever is imported later has to be imported by now, when root can still read where it lies.
+    FastdnsError names its owner if this user may not read it. Everything that is imported later
+    must be imported by now, while root can still read its files.
     """
     places, stale = _settings(path, state)
     if os.geteuid() == 0:
@@ -116,7 +116,7 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
 
 
 def _settings(path: Path | None, state: str | None) -> tuple[Places, int]:
-    """Return places and cache.stale, of a configuration that is being edited as far as it goes."""
+    """Return places and cache.stale, also of a configuration that is just being edited."""
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:

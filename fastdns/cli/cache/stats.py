@@ -80,7 +80,7 @@ def _show_words(told: dict[str, Any]) -> None:
 
 
 def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
-    """Name and text of what there is to say."""
+    """Return the names and texts of the lines."""
     entries = told["entries"]
     states = ", ".join(f"{told[name]:,} {name}" for name in ("fresh", "stale", "expired"))
     oldest, written = told["oldest_seconds"], told["written_bytes_per_day"]

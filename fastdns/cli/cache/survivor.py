@@ -1,4 +1,4 @@
-"""A damaged data.mdb may kill who reads it (SIGBUS, SIGSEGV, abort): somebody has to say so."""
+"""A damaged data.mdb may kill its reader (SIGBUS, SIGSEGV, abort); its parent then says so."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _note: mmap.mmap | None = None  # shared with the child
 
 
 def leave_note(text: str) -> None:
-    """Have the line that tells of a death end with this: how far the work had come."""
+    """End the line about a death with this: how far the work had come."""
     if _note is not None:
         written = text.encode()[: len(_note) - 1]
         _note[: len(written) + 1] = written + b"\0"
@@ -29,16 +29,16 @@ def leave_note(text: str) -> None:
 def go_on_in_child() -> None:
     """Return in a child process; this one waits for it and ends as it ends, with a line if killed.
 
-    Nothing that must not be shared by a fork may be open yet: LMDB is not.
+    Nothing may be open yet that a fork must not share, such as LMDB.
     """
     global _note  # noqa: PLW0603 - the child and we share it, and nothing else
     try:
         _note = mmap.mmap(-1, mmap.PAGESIZE)
         child = os.fork()
     except OSError:
-        return  # no process to be had: then nobody will say so
+        return  # no more processes: then no line will be printed
     if child == 0:
-        # What is left of a damaged file should not be left a second time as a core file.
+        # The content of a damaged file should not be saved again in a core file.
         resource.setrlimit(resource.RLIMIT_CORE, (0, resource.getrlimit(resource.RLIMIT_CORE)[1]))
         return
 
@@ -47,7 +47,7 @@ def go_on_in_child() -> None:
 
     for number in _PASSED_ON:
         signal.signal(number, pass_on)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the child has it from the terminal
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal sends it to the child as well
     _, status = os.waitpid(child, 0)
     if not os.WIFSIGNALED(status):
         sys.exit(os.waitstatus_to_exitcode(status))

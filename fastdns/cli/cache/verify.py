@@ -1,4 +1,4 @@
-"""`fastdns cache verify`: is all that lies on disk as it should be?"""
+"""`fastdns cache verify`: checks everything on disk."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from .progress import progress
 from .site import find_site
 from .survivor import leave_note
 
-SHOWN = 100  # damaged entries told one by one
+SHOWN = 100  # damaged entries that are listed
 
 
 @click.command()

@@ -43,9 +43,9 @@ def test_damaged_file_is_put_aside_at_the_start(
     [
         ("directory", "is not a file"),
         ("text", "not"),
-        ("few octets", "cut off"),
+        ("few octets", "truncated"),
         ("another format", "another format"),
-        ("another program's", "another program's"),
+        ("another program's", "belongs to another program"),
     ],
 )
 def test_what_is_no_cache_of_ours_is_put_aside_at_the_start(

@@ -80,7 +80,7 @@ def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
         first = again.worker
         # By a sweep of the keeper's:
         again.wait_for_log("run in a loop; moved to", HANG_SECONDS)
-        again.wait_for_log("goes round in a circle", HANG_SECONDS)
+        again.wait_for_log("runs in a loop", HANG_SECONDS)
         assert data(ask(again, upstream.new_name())) == ["192.0.2.1"]
         again.wait_for_log(rf"worker \(pid {first}\) hangs")
         eventually(lambda: is_gone(first), bool)

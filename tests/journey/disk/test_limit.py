@@ -126,7 +126,7 @@ def test_map_that_a_stopped_reader_keeps_full_is_written_anew_and_used_again(
     daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     disk.put(*names(500))
     assert disk.take_in()
-    fill_while_somebody_reads(daemon, disk, "first.test", "written anew")
+    fill_while_somebody_reads(daemon, disk, "first.test", "was rewritten")
     assert_works(daemon, disk, upstream)
     # Not twice within an hour: that would wear the disk.
     fill_while_somebody_reads(daemon, disk, "again.test", "MAP_FULL")
