@@ -33,8 +33,8 @@ from itertools import chain
 from fastdns._control import CHANGE_NAME
 from fastdns.cli.cache.change import locked, writing
 from fastdns.cli.cache.site import find_site
-from fastdns.machine.priority import give_way
-give_way()
+from fastdns.machine.priority import lower_priority
+lower_priority()
 state, *names = sys.argv[1:]
 wire = [b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\\0"
         for name in names]

@@ -6,7 +6,7 @@ PIPELINE_MAX: int
 """Queries of a connection that wait for an answer; more, and nothing is read."""
 UNWRITTEN_MAX_IN_ALL: int
 
-class Debts:
+class Backlog:
     """What the clients of a process have not taken yet."""
 
     @property
@@ -16,7 +16,7 @@ class Stream:
     """One connection, for subclasses; `changed()` is called when its owner should look at it."""
 
     def open(
-        self, fd: int, address: tuple[Any, ...], debts: Debts, *, listener: int = 0
+        self, fd: int, address: tuple[Any, ...], backlog: Backlog, *, listener: int = 0
     ) -> None: ...
     def bound(self, *, queries: int, octets: int) -> None: ...
     def close(self) -> None: ...

@@ -56,7 +56,7 @@ cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored*
 # ^ 0, or -1: damaged or of another version. out points into value; its ttl_at may be unaligned: only for memcpy.
 #   At most RECORDS_MAX TTL offsets, each inside the message.
 cdef int hits_in(const uint8_t* value, size_t length, uint32_t* out) noexcept nogil     # 0, or -1: not a value
-cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil    # of an intact value; updates its checksum
+cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil  # of an intact value, with its checksum
 cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil
 # ^ the message's own question is that of the key
 

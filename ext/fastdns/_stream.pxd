@@ -10,7 +10,7 @@ cdef enum:
     UNWRITTEN_IN_ALL = 8 * 1024 * 1024
     READ_AT_ONCE = 16384
 
-cdef class Debts:           # of all connections of a process
+cdef class Backlog:           # of all connections of a process
     cdef readonly size_t unwritten
 
 cdef class Stream:
@@ -18,7 +18,7 @@ cdef class Stream:
     cdef int fd             # -1: closed
     cdef readonly int waiting       # queries without an answer yet
     cdef readonly size_t unwritten  # octets
-    cdef Debts debts
+    cdef Backlog backlog
     cdef uint8_t* inbox     # unread data, `held` bytes
     cdef size_t held
     cdef uint8_t* outbox

@@ -20,7 +20,7 @@ PIPELINE_MAX = PIPELINED
 UNWRITTEN_MAX_IN_ALL = UNWRITTEN_IN_ALL
 
 
-cdef class Debts:
+cdef class Backlog:
     """The answers that the clients of a process have not taken yet."""
 
 
@@ -35,13 +35,13 @@ cdef class Stream:
         self.fd = -1
         self.queries_left = self.octets_left = -1
 
-    def open(self, int fd, tuple address not None, Debts debts not None, *, int listener=0):
+    def open(self, int fd, tuple address not None, Backlog backlog not None, *, int listener=0):
         """Serve the connection of this descriptor, which still belongs to its owner, with the client at that address.
         """
         name_asker(address, &self.asker)
         self.asker.listener = listener
         self.asker.transport = OVER_TCP
-        self.debts = debts
+        self.backlog = backlog
         self.fd = fd
         self.heard_ns = read_clock_ns()
 
@@ -57,8 +57,8 @@ cdef class Stream:
     def close(self):
         """Read and send nothing more; the owner closes the descriptor."""
         self.fd = -1
-        if self.debts is not None:
-            self.debts.unwritten -= self.unwritten
+        if self.backlog is not None:
+            self.backlog.unwritten -= self.unwritten
         self.unwritten = self.written = self.room = self.held = 0
         free(self.inbox)
         free(self.outbox)
@@ -117,7 +117,7 @@ cdef class Stream:
 
     cdef bint is_full(self) noexcept:
         return self.waiting >= PIPELINED or self.unwritten >= UNWRITTEN or (
-            self.unwritten > 0 and self.debts.unwritten > UNWRITTEN_IN_ALL
+            self.unwritten > 0 and self.backlog.unwritten > UNWRITTEN_IN_ALL
         )
 
     cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) noexcept:
@@ -197,7 +197,7 @@ cdef class Stream:
             self.blocked_ns = now_ns
             self.due = length + 2
         self.unwritten += length + 2
-        self.debts.unwritten += length + 2
+        self.backlog.unwritten += length + 2
 
     cdef void send(self, uint64_t now_ns) noexcept:
         cdef ssize_t sent
@@ -212,7 +212,7 @@ cdef class Stream:
             return
         self.written += <size_t>sent
         self.unwritten -= <size_t>sent
-        self.debts.unwritten -= <size_t>sent
+        self.backlog.unwritten -= <size_t>sent
         if <size_t>sent >= self.due:
             self.blocked_ns = now_ns
             self.due = self.unwritten

@@ -20,7 +20,7 @@ ASKED_NOW = ("asked", True, None, 1, 0)
 @pytest.fixture
 def pages() -> Pages:
     pages = Pages.create(None, 3, time.time())
-    pages.counters(KEEPER_SLOT).show_life()
+    pages.counters(KEEPER_SLOT).heartbeat()
     return pages
 
 

@@ -18,7 +18,7 @@ from fastdns.server.keeper import KeeperRole
 @pytest.fixture
 def pages() -> Pages:
     pages = Pages.create(None, 2, 0.0)
-    pages.counters(KEEPER_SLOT).show_life()
+    pages.counters(KEEPER_SLOT).heartbeat()
     return pages
 
 

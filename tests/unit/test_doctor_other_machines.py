@@ -9,8 +9,8 @@ import pytest
 from fastdns.config.clients import parse_clients
 from fastdns.config.schema import Access, Address
 from fastdns.doctor import units
-from fastdns.doctor.aside import uncovered
 from fastdns.doctor.changes import UnitChange
+from fastdns.doctor.other_machines import uncovered
 from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out
 from fastdns.doctor.undo import undo
