@@ -1,9 +1,9 @@
 """The longest wait of a hit while the cache is changed: `rm`, `flush`, other upstreams.
 
-With many entries in the cache and hits at a fixed rate a thousand names are removed in one go, then
+With many entries in the cache and hits at a fixed rate a thousand names are removed at once, then
 half of the names by `flush --under`, then the configuration gets another upstream and is reloaded,
-then the file that names the upstreams is edited. Every question has to be answered. After a change
-of the upstreams a name is asked for again, once: then a hit is as slow as a miss.
+then the file that names the upstreams is edited. Every question must be answered. After a change of
+the upstreams a name is asked for again, once: that hit is as slow as a miss.
 """
 
 import argparse

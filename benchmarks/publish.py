@@ -1,8 +1,7 @@
 """Put the figures of runs into docs/benchmarks.md: publish.py RESULT.json …
 
-The runs are those of run.py and restart_under_load.py. What stands between the two marks there is
-written anew, with command, machine and date; the plots that run.py has drawn beside a result are
-shown.
+The runs are those of run.py and restart_under_load.py. The text between the two marks there is
+replaced, with command, machine and date; the plots that run.py has drawn beside a result are shown.
 """
 
 import json

@@ -1,9 +1,9 @@
-"""What hits at a fixed rate notice of a reload, a restart, a takeover and a killed worker.
+"""The effect of a reload, a restart, a takeover and a killed worker on hits at a fixed rate.
 
-Each happens some times, in the middle of a load of its own that ends later. A query is lost when
-no answer came within five seconds; the worst answer counts from when its query was due. Restarts
-are those of a service manager: the daemon is stopped, then started with the sockets that it had
-stored; what comes meanwhile waits in them. The exit status is 1 when a query was lost that should
+Each event happens several times, in the middle of a separate load that ends later. A query is lost
+if no answer came within five seconds; the slowest answer counts from when its query was due.
+Restarts are those of a service manager: the daemon is stopped, then started with the sockets that
+it had stored; queries wait in them meanwhile. The exit status is 1 if a query was lost that should
 not be, or an answer took too long.
 """
 

@@ -1,4 +1,4 @@
-"""One server under test, running and about to be measured: what every scenario is given."""
+"""One running server under test: the argument of every scenario."""
 
 import time
 from dataclasses import dataclass

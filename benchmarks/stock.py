@@ -1,4 +1,4 @@
-"""A daemon's disk cache that holds as many entries as wanted, and the daemon when it is to run."""
+"""A daemon's disk cache with any number of entries, and the daemon if it should run."""
 
 import subprocess
 import time

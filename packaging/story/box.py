@@ -1,4 +1,4 @@
-"""A box: a tree whose systemd runs as PID 1 of namespaces of its own. Nothing of it stays."""
+"""A box: a tree whose systemd runs as PID 1 in separate namespaces. Nothing of it stays."""
 
 import json
 import os

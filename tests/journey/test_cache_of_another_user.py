@@ -1,4 +1,4 @@
-"""`fastdns cache` on what belongs to somebody else: as a stranger, and as root."""
+"""`fastdns cache` on the cache of another user: as a stranger, and as root."""
 
 from __future__ import annotations
 

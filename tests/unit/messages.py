@@ -1,4 +1,4 @@
-"""DNS messages put together by hand, and a fast path to put them to."""
+"""DNS messages made by hand, and a fast path for them."""
 
 from __future__ import annotations
 

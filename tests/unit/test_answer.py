@@ -1,4 +1,4 @@
-"""How an upstream's reply becomes an answer that is kept: for how long, and with what in it."""
+"""How an upstream's reply becomes a cached answer: for how long, and with which content."""
 
 from __future__ import annotations
 

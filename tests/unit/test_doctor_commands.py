@@ -1,4 +1,4 @@
-"""The commands that the doctor advises are about what it was asked about itself."""
+"""The commands that the doctor suggests are about the daemon that it was asked about."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--fix` takes from other machines is said; what `--undo` leaves to the next boot."""
+"""The doctor warns of what `--fix` takes from other machines; `--undo` and the next boot."""
 
 from __future__ import annotations
 

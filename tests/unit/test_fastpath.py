@@ -1,4 +1,4 @@
-"""The way of a query through the fast path, over UDP with real sockets and over a stream."""
+"""The path of a query through the fast path, over UDP with real sockets and over a stream."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How a daemon is in one line, and what is wrong with it."""
+"""The health of a daemon in one line, and its problems."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the supervisor takes a keeper for one that hangs: by its sign of life, and its work."""
+"""When the supervisor counts a keeper as hung: by its heartbeat and its work."""
 
 from __future__ import annotations
 
