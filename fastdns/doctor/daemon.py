@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 from ..config.places import Places
@@ -24,6 +25,7 @@ from .running import Daemon
 
 ABOUT = "daemon"
 OWN_SECONDS = 2.0
+ADDRESSES_AT_ONCE = 8
 PORTS = 16  # to ask from: so each of a few workers gets a query
 WHOLE_SECONDS = 5.0  # to an upstream and back, with all attempts
 
@@ -39,11 +41,10 @@ def look(
     over_both: list[Address] = []
     problems = 0
     some_are_lost = False
-    for address in config.listen.dns:
-        if address.port == 0:
-            continue
-        near = _near(address)
-        replies, errors = _sorted(probe.ask_often(near, probe.VERSION, PORTS, OWN_SECONDS))
+    addresses = [_near(address) for address in config.listen.dns if address.port]
+    with ThreadPoolExecutor(ADDRESSES_AT_ONCE) as pool:
+        told = list(pool.map(_ask_often, addresses))
+    for near, (replies, errors) in zip(addresses, told, strict=True):
         if not replies and errors[0].errno == errno.EADDRNOTAVAIL and running.addresses is None:
             continue  # no IPv6 here, which is fine
         denial = _denial(config, near, replies, commands)
@@ -167,6 +168,10 @@ def _silent(
     if running.addresses is None:
         do = f"{commands.line('reload')}, if listen.dns has changed, or {do}"
     return wrong(ABOUT, text, do)
+
+
+def _ask_often(address: Address) -> tuple[list[Reply], list[OSError]]:
+    return _sorted(probe.ask_often(address, probe.VERSION, PORTS, OWN_SECONDS))
 
 
 def _sorted(told: Iterable[Reply | OSError]) -> tuple[list[Reply], list[OSError]]:

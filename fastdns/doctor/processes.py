@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from ..config.places import Places
@@ -45,13 +46,15 @@ def look(config: Config, running: Daemon) -> Iterator[Finding]:
             "are lost when it stops",
             restart(running),
         )
-    elif os.access(places.keeper, os.W_OK) and not any(
-        wake_workers(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
-    ):
+    with ThreadPoolExecutor(3) as pool:  # each takes its seconds only when something hangs
+        keeper = pool.submit(_keeper_hangs, places)
+        workers = pool.submit(_silent_workers, places, running)
+        supervisor = pool.submit(_supervisor_hangs, places)
+    if gone is None and keeper.result():
         yield _silent_keeper(running)
-    yield from map(_silent_worker, _silent_workers(places, running))
-    if gone is None and os.access(places.supervisor, os.W_OK):
-        yield from _silent_supervisor(running, places)
+    yield from map(_silent_worker, workers.result())
+    if gone is None and supervisor.result():
+        yield _silent_supervisor(running)
     if is_of_another_version(places.counters):
         text = (
             f"{running} is another version: this version's stats and top cannot read its counters"
@@ -67,17 +70,31 @@ def _missing(places: Places) -> Path | None:
     return next((one for one in wanted if not os.path.lexists(one)), None)
 
 
-def _silent_supervisor(running: Daemon, places: Places) -> Iterator[Finding]:
+def _supervisor_hangs(places: Places) -> bool:
+    """Return whether it does, as far as we may ask."""
+    if not os.access(places.supervisor, os.W_OK):
+        return False
     try:
         ask(places.supervisor, "status", SUPERVISOR_SECONDS)
     except OSError:
-        yield wrong(
-            ABOUT,
-            f"the supervisor (pid {running.pid}) hangs: queries are still answered, but it cannot "
-            "reload "
-            "or replace a worker that dies",
-            restart(running),
-        )
+        return True
+    return False
+
+
+def _silent_supervisor(running: Daemon) -> Finding:
+    return wrong(
+        ABOUT,
+        f"the supervisor (pid {running.pid}) hangs: queries are still answered, but it cannot "
+        "reload or replace a worker that dies",
+        restart(running),
+    )
+
+
+def _keeper_hangs(places: Places) -> bool:
+    """Return whether it does, as far as we may ask."""
+    return os.access(places.keeper, os.W_OK) and not any(
+        wake_workers(places.keeper, KEEPER_SECONDS) for _ in range(TRIES)
+    )
 
 
 def _silent_workers(places: Places, running: Daemon) -> list[Silent]:

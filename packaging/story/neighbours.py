@@ -1,4 +1,4 @@
-"""Boxes on which another program resolves names: the installation succeeds, and it keeps its port."""
+"""Boxes on which another program resolves names: installing works, and it keeps its port."""
 
 import json
 import re

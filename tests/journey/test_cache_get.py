@@ -19,7 +19,7 @@ def test_get_shows_records_as_dig_does_and_the_story_of_the_entry(state: Path) -
     lines = cache(state, "get", "WWW.example", "A").stdout.splitlines()
     assert lines[0] == ";; www.example. IN A, DO 0, CD 0"
     assert re.fullmatch(r";; NOERROR, fresh: TTL 300 s, (19\d|200) s left, age 10\d s", lines[1])
-    assert re.fullmatch(r";; stored 20[\d-]+ [\d:+]+, hits 7, size \d+ octets", lines[2])
+    assert re.fullmatch(r";; stored 20[\d-]+ [\d:+]+, hits 7, size \d+ bytes", lines[2])
     assert lines[3] == f";; upstream {stock.UPSTREAM}, round trip 1.5 ms"
     assert lines[4] == ";; ANSWER"
     assert sorted(line.split("\t")[::2] for line in lines[5:]) == [

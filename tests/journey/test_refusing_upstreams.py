@@ -69,7 +69,7 @@ def test_commands_say_so_whichever_worker_has_found_it(start_fastdns: Start) -> 
         name = f"127.0.0.1:{refusing.port}"
 
         seen = fastdns("status", *where).stdout
-        assert f"{name} answers REFUSED, " in seen
+        assert f"{name}  answers REFUSED, " in seen
         assert f"warnings     upstream {name} answers REFUSED to everything" in seen
         assert "none of 1 upstream answers well" in seen
         drawn = fastdns("top", "--interval", "0.1", *where).stdout
@@ -77,7 +77,7 @@ def test_commands_say_so_whichever_worker_has_found_it(start_fastdns: Start) -> 
 
         refusing.otherwise = answer_a
         daemon.wait_for_log("answers well again")
-        assert f"{name} alive, " in fastdns("status", *where).stdout
+        assert f"{name}  alive, " in fastdns("status", *where).stdout
         assert len(lines(daemon, "to everything")) == 1
         assert len(lines(daemon, "well again")) == 1
 

@@ -1,0 +1,63 @@
+"""What hangs is waited for once, however much of it there is."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.load import load
+from fastdns.config.places import Places
+from fastdns.doctor import daemon, probe, processes, units
+from fastdns.doctor.commands import USUAL
+from fastdns.doctor.running import Daemon
+
+TOGETHER_SECONDS = 10.0
+
+
+def test_all_addresses_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    together = threading.Barrier(2, timeout=TOGETHER_SECONDS)
+
+    def ask_often(*_: object) -> list[OSError]:
+        together.wait()
+        return [TimeoutError()]
+
+    monkeypatch.setattr(probe, "ask_often", ask_often)
+    monkeypatch.setattr(units, "is_known", lambda _: False)
+    config = load(None, state=str(tmp_path), listen=("127.0.0.1:5301", "127.0.0.2:5302"))
+    running = Daemon(1, addresses=config.listen.dns)
+    assert [one.text.partition(" over ")[0] for one in daemon.look(config, running, USUAL)] == [
+        "fastdns (pid 1) runs, but does not answer on 127.0.0.1:5301",
+        "fastdns (pid 1) runs, but does not answer on 127.0.0.2:5302",
+    ]
+
+
+def test_all_processes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    together = threading.Barrier(3, timeout=TOGETHER_SECONDS)
+    config = load(None, state=str(tmp_path))
+    places = Places(config.state_dir, config.run_dir)
+    places.run_dir.mkdir()
+    for path in (places.counters, places.control, places.supervisor, places.keeper):
+        path.touch()
+
+    tries: list[None] = []
+
+    def ask(*_: object) -> None:
+        together.wait()
+        raise TimeoutError
+
+    def wake_workers(*_: object) -> bool:
+        if not tries:  # it is tried twice
+            together.wait()
+        tries.append(None)
+        return False
+
+    monkeypatch.setattr(processes, "wake_workers", wake_workers)
+    monkeypatch.setattr(processes, "ask", ask)
+    monkeypatch.setattr(processes, "_silent_workers", lambda *_: [together.wait()][:0])
+    found = list(processes.look(config, Daemon(1, run_dir=places.run_dir)))
+    assert [one.text.partition(":")[0] for one in found] == [
+        "no keeper runs at the moment",
+        "the supervisor (pid 1) hangs",
+    ]
