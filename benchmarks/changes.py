@@ -114,9 +114,9 @@ def watch(
     half: int,
     change: Callable[[], None] | None = None,
 ) -> tuple[float, float, float]:
-    """Return what hits saw while the change went on, and a load longer.
+    """Return the effect on hits during the change, and a load longer.
 
-    That is how many were answered, in %, the longest wait in ms, and how many seconds it took.
+    That is: how many were answered, in %, the longest wait in ms, and how many seconds it took.
     """
     options = [*names(half, KEPT), "--rate", str(chosen.rate), *NAP]
     options += ["--timeout-ms", str(LOST_AFTER_MS)]

@@ -58,7 +58,7 @@ def name_of(number: int) -> bytes:
 
 @dataclass
 class Findings:
-    """What came of it; `wrong`, `gone` and `troubles` hold a line for each fault."""
+    """The results; `wrong`, `gone` and `troubles` have a line for each fault."""
 
     kills: int = 0
     kills_while_starting: int = 0

@@ -52,7 +52,7 @@ def row(cells: list[str]) -> str:
 
 
 def servers(result: Result) -> list[str]:
-    """Return the table of all servers: medians; of the ratio to the floor its spread, too."""
+    """Return the table of all servers: medians, and the spread of the ratio to the floor."""
     rounds, rate = result["rounds"], result["settings"]["rate"]
     columns: tuple[tuple[str, str, str, float], ...] = (
         ("CPU µs a hit", "hits/cpu_us", ".2f", 1),

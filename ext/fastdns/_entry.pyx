@@ -18,7 +18,7 @@ from fastdns.config.transports import TRANSPORTS, UDP, by_number
 
 
 cdef enum:
-    RCODE_MAX = 15          # what a header holds; Reading keeps no larger one
+    RCODE_MAX = 15          # the most that a header can state; Reading keeps no larger one
     CHECKED_FROM = 4        # after Header.checksum
 
 cdef enum:                  # indices of FAULTS

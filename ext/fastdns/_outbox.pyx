@@ -5,7 +5,7 @@ from fastdns._counters cimport DISK_DAMAGED, RING_SHED
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void* octets, size_t count)
 
-cdef uint64_t ONE = 1       # what is written to an eventfd
+cdef uint64_t ONE = 1       # the value that is written to an eventfd
 
 
 cdef class Outbox:

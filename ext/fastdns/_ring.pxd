@@ -55,7 +55,7 @@ cdef class Ring:
     # ^ for any process: the newest answer or removal of the key while it is in the ring, copied; return the octets of
     #   its payload, 0: there is none, or it has more than `room`
     # the consumer; what it has not given back stays where it is
-    cdef void take_up(self) noexcept nogil          # go on behind what was read, by this process or another
+    cdef void take_up(self) noexcept nogil          # continue after what was read, by this process or another
     cdef int read_next(self, uint64_t* at, RecordHead* record) noexcept nogil
     # ^ read the record at the cursor, and move the cursor past it; 1, 0: there is none, -1: damage; `drop` is needed
     cdef bint pass_over(self, uint64_t* position, RecordHead* record) noexcept nogil
@@ -64,7 +64,7 @@ cdef class Ring:
     cdef bint locate(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t* position, RecordHead* record
     ) noexcept nogil                                # the newest answer or removal of a key
-    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil     # what its producer has not
+    cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil     # if its producer has not indexed it
     cdef void mark(self, uint64_t position, int mark) noexcept nogil
     cdef void give_back(self) noexcept nogil        # the space of finished records, up to the first unfinished one
     cdef int drop(self, uint64_t head) except -1

@@ -26,7 +26,7 @@ class Examined:
 
     config: Config | None
     running: Daemon | None = None
-    findings: tuple[Finding, ...] = ()  # what was found on the way here
+    findings: tuple[Finding, ...] = ()  # findings so far
     commands: Commands = USUAL  # about this one
 
     @property

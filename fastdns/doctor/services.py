@@ -54,7 +54,7 @@ def way_out(
     served: Sequence[Address] = (),
     commands: Commands = USUAL,
 ) -> Way:
-    """Return how the process gives up the addresses that we want.
+    """Return how the process frees the addresses that we want.
 
     `served` has all its addresses: other machines may use them.
     """

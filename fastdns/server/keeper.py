@@ -275,7 +275,7 @@ class Keeper:
                 os.eventfd_write(slot.wakeup, 1)
         return len(taken)
 
-    # Whoever asks
+    # Requests
 
     def _answer(self, request: str) -> str:
         now = time.monotonic()

@@ -56,7 +56,7 @@ class Asker:
                 self.worst = max(self.worst, time.monotonic() - due)
 
     def wait(self, until: float) -> bool:
-        """Take in answers until then; return False when standard input has ended."""
+        """Read answers until then; return False if standard input has ended."""
         goes_on = True
         while True:
             remains = until - time.monotonic()
