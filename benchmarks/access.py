@@ -1,8 +1,8 @@
-"""Scenario "access": what it costs a hit that its client is one of those who may ask.
+"""Scenario "access": what the access rules cost a hit of an admitted client.
 
-The same program under three sets of rules: everybody may ask, for which one comparison is enough;
-the default ones; and ten thousand prefixes beside that of the clients, all over the addresses. They
-take turns, and of each the least counts: a difference below the spread of the turns is none.
+The same program with three sets of rules: everybody may ask, for which one comparison is enough;
+the default rules; and ten thousand more prefixes all over the address space. They take turns, and
+the least of each counts: a difference below the spread of the turns means none.
 """
 
 from pathlib import Path

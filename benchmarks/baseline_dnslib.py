@@ -1,7 +1,7 @@
-"""The plain forwarder: what one first writes with gevent and dnslib. fastdns is held against it.
+"""The plain forwarder: a first version with gevent and dnslib, to compare fastdns with.
 
-A greenlet a query; a dict as cache; queries for a name that is being asked wait on one Event; the
-upstreams of a file take turns. UDP only. Neither tuned nor hindered.
+A greenlet for each query; a dict as cache; queries for a name that is being asked wait on one
+Event; the upstreams of a file take turns. UDP only. Neither tuned nor slowed down.
 """
 
 import argparse

@@ -34,9 +34,9 @@ def _idler() -> Iterator[None]:
 
 
 def measure(stocks: Stocks, scratch: Path) -> dict[str, Any]:
-    """A look at ten entries, the daemon stopped and running; then at all of them, under load.
+    """A list of ten entries, with the daemon stopped and running; then of all, under load.
 
-    Commits go on each second, as the hits are counted on disk.
+    Commits continue each second, because the hits are counted on disk.
     """
     stock = stocks.many.copy(scratch / "copy")
     settings = stock.settings

@@ -1,9 +1,9 @@
 """The longest wait of a hit while the cache is changed: `rm`, `flush`, other upstreams.
 
-With many entries in the cache and hits at a fixed rate a thousand names are removed in one go, then
+With many entries in the cache and hits at a fixed rate a thousand names are removed at once, then
 half of the names by `flush --under`, then the configuration gets another upstream and is reloaded,
-then the file that names the upstreams is edited. Every question has to be answered. After a change
-of the upstreams a name is asked for again, once: then a hit is as slow as a miss.
+then the file that names the upstreams is edited. Every question must be answered. After a change of
+the upstreams a name is asked for again, once: that hit is as slow as a miss.
 """
 
 import argparse
@@ -33,8 +33,8 @@ from itertools import chain
 from fastdns._control import CHANGE_NAME
 from fastdns.cli.cache.change import locked, writing
 from fastdns.cli.cache.site import find_site
-from fastdns.machine.priority import give_way
-give_way()
+from fastdns.machine.priority import lower_priority
+lower_priority()
 state, *names = sys.argv[1:]
 wire = [b"".join(bytes([len(label)]) + label.encode() for label in name.split(".")) + b"\\0"
         for name in names]
@@ -114,9 +114,9 @@ def watch(
     half: int,
     change: Callable[[], None] | None = None,
 ) -> tuple[float, float, float]:
-    """Return what hits saw while the change went on, and a load longer.
+    """Return the effect on hits during the change, and a load longer.
 
-    That is how many were answered, in %, the longest wait in ms, and how many seconds it took.
+    That is: how many were answered, in %, the longest wait in ms, and how many seconds it took.
     """
     options = [*names(half, KEPT), "--rate", str(chosen.rate), *NAP]
     options += ["--timeout-ms", str(LOST_AFTER_MS)]

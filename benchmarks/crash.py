@@ -1,11 +1,12 @@
-"""Kill fastdns with -9, the whole process tree, at random moments under load: what is left?
+"""Kill fastdns with -9, the whole process tree, at random moments under load.
 
-`benchmarks/crash.py --times 200`. Between two kills the daemon has to start, to answer from its
-disk cache while its upstream is mute all that a client had received more than a second before a
-kill (of the last life every name, of those before a sample; none of a life in which answers came
-faster than the keeper took them, which fastdns counts and does not promise), with the true address
-and a TTL that took the time off into account, and to answer new names when its upstream speaks. At
-the end every entry is exported and compared. Exit status 0: nothing was gone, nothing wrong.
+`benchmarks/crash.py --times 200`. After each kill the daemon must start, and answer from its disk
+cache, while its upstream is silent, everything that a client had received more than a second before
+the kill: of the last run every name, of the earlier ones a sample; none of a run in which answers
+came faster than the keeper took them, which fastdns counts and does not promise. The answers must
+have the true address and a TTL reduced by the time between. Then it must answer new names when its
+upstream answers. At the end every entry is exported and compared. Exit status 0: nothing was lost
+or wrong.
 """
 
 import argparse
@@ -57,7 +58,7 @@ def name_of(number: int) -> bytes:
 
 @dataclass
 class Findings:
-    """What came of it; `wrong`, `gone` and `troubles` hold a line for each fault."""
+    """The results; `wrong`, `gone` and `troubles` have a line for each fault."""
 
     kills: int = 0
     kills_while_starting: int = 0

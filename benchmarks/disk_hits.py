@@ -1,4 +1,4 @@
-"""Scenario "disk hits": names that memory does not hold yet, then the same names from memory."""
+"""Scenario "disk hits": names that are not in memory yet, then the same names from memory."""
 
 import random
 from pathlib import Path

@@ -56,7 +56,7 @@ COUNTED = ("disk_commits_total", "disk_writes_total", "disk_written_bytes_total"
 
 @dataclass(frozen=True)
 class Device:
-    """A file system of its own, mounted on `place`; `name` in /sys/block, None: not seen."""
+    """A separate file system, mounted on `place`; `name` in /sys/block, None: not visible."""
 
     place: Path
     name: str | None
@@ -89,7 +89,7 @@ def device(directory: Path, is_plain: bool) -> Iterator[Device]:
         return
     image = directory / "image"
     call("truncate", "-s", IMAGE, str(image))
-    # Else the kernel goes on making the file system while it is measured.
+    # Else the kernel continues to make the file system while it is measured.
     call("mkfs.ext4", "-q", "-E", "lazy_itable_init=0,lazy_journal_init=0", str(image))
     call("mount", "-o", "loop,noatime", str(image), str(place))
     try:
@@ -216,7 +216,7 @@ def measure(
 def apart(
     directory: Path, card: Device, interval: float, disk: int, chosen: argparse.Namespace
 ) -> dict[str, Any]:
-    """Do it in a process of its own, with whose end all files are closed."""
+    """Do it in a separate process, whose end closes all files."""
     readable, writable = os.pipe()
     child = os.fork()
     if child == 0:

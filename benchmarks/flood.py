@@ -1,9 +1,9 @@
-"""One client floods a domain with new names: what do the others notice?
+"""One client floods a domain with new names: the effect on other clients.
 
-The flooded domain answers well, or slowly, or never, or SERVFAIL at once, or with records that do
-not belong; or every upstream is silent. Beside it other clients ask for names that are in the cache
-and for new names of another domain. No answer of theirs may be lost; where every upstream is silent
-their new names are answered by SERVFAIL.
+The flooded domain answers well, or slowly, or never, or SERVFAIL at once, or with unrelated
+records; or every upstream is silent. Meanwhile other clients ask for cached names and for new names
+of another domain. None of their answers may be lost; if every upstream is silent their new names
+get SERVFAIL.
 """
 
 import argparse

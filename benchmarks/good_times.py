@@ -1,7 +1,7 @@
-"""Hits and good misses as fast as they are answered: CPU a query beside another fastdns's.
+"""Hits and good misses as fast as possible: CPU for each query, compared with another fastdns.
 
-`--before PROGRAM --dnsdist --rounds 5` has the ratios that a change must keep. The names that are
-hit are 10,000, and a million with `--full`.
+`--before PROGRAM --dnsdist --rounds 5` gives the ratios that a change must keep. The names of the
+hits are 10,000, and a million with `--full`.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""A day of a household's queries, and what a forwarder asks upstream for them.
+"""A day of a household's queries, and the questions that a forwarder sends upstream for them.
 
-A model with assumptions, not a recording: how many queries, of which names, at which hours, with
-which TTLs stands in the declarations below. The same seed gives the same day.
+A model with assumptions, not a recording: the declarations below set how many queries, of which
+names, at which hours, with which TTLs. The same seed gives the same day.
 """
 
 import bisect

@@ -1,4 +1,4 @@
-"""A running fastdns by its run_dir: its counters, and a word with its keeper."""
+"""A running fastdns from its run_dir: its counters, and requests to its keeper."""
 
 import socket
 import time

@@ -1,4 +1,4 @@
-"""Scenario "keeper": what the one writer of the disk cache costs, and costs the hits beside it."""
+"""Scenario "keeper": the cost of the disk cache's one writer, for itself and for hits beside it."""
 
 import random
 import threading

@@ -1,7 +1,6 @@
-"""A new name while the first of two upstreams says SERVFAIL, or REFUSED, to everything.
+"""New names while the first of two upstreams answers SERVFAIL, or REFUSED, to everything.
 
-Every question has to be answered, by the second one's word. A good miss is one that two upstreams
-answer.
+Every question must be answered, by the second one. A good miss is one that two upstreams answer.
 """
 
 from trials import NAP, Bench, Figure, Outcome, Scenario, main

@@ -1,6 +1,6 @@
 """New names while 5 % of the packets to and from the upstream are lost, with one and with two.
 
-Every question has to be answered, 99 of 100 within three round trips and 50 ms. A good miss is one
+Every question must be answered, 99 of 100 within three round trips and 50 ms. A good miss is one
 over the same round trip without loss.
 """
 

@@ -1,9 +1,9 @@
-"""Scenario "memory": what a server takes that has all names in its cache and was never pressed.
+"""Scenario "memory": the memory of a server with all names in its cache, without load.
 
-PSS: a page that several processes have counts for each by its share, so that the sum over all of
-the server's is what goes when it ends. A library that other programs use as well, as another
-Python, counts for less: nothing else should run. What an answer takes on its way to the disk is in
-it; the page cache, which the kernel takes back as it likes, only as far as it is mapped.
+PSS: a page that several processes have counts for each by its share, so the sum over all of the
+server's processes is what its end frees. A library that other programs also use, like another
+Python, counts for less, so nothing else should run. Answers on their way to the disk are included;
+the page cache, which the kernel can drop, only as far as it is mapped.
 """
 
 from session import Session

@@ -1,4 +1,4 @@
-"""Scenario "million": hits again, with more names in the cache than any CPU's caches hold."""
+"""Scenario "million": hits again, with more names in the cache than fit in any CPU's caches."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Scenario "mixed": nine of ten queries are for names in the cache, as Zipf has it; one is new.
+"""Scenario "mixed": nine of ten queries are for names in the cache, by Zipf's law; one is new.
 
-A forwarder's day: few names are asked most, many now and then, and some for the first time.
+A forwarder's day: few names are asked most, many sometimes, and some for the first time.
 """
 
 from typing import Any

@@ -1,7 +1,7 @@
 """New names, stale names and hits while both upstreams are silent and known to be dead.
 
-Every question has to be answered: a new name by SERVFAIL with an extended error, a name whose TTL
-is over from the cache. Hits must not notice. A good miss is one of before the outage.
+Every question must be answered: a new name by SERVFAIL with an extended error, a stale name from
+the cache. Hits must not become slower. A good miss is one from before the outage.
 """
 
 import os

@@ -14,7 +14,7 @@ STOP_SECONDS = 5
 
 
 class BenchmarkError(Exception):
-    """The run cannot go on; the text says why in one or a few lines."""
+    """The run cannot continue; the text says why in one or a few lines."""
 
 
 @dataclass(frozen=True)

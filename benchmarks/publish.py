@@ -1,8 +1,7 @@
 """Put the figures of runs into docs/benchmarks.md: publish.py RESULT.json …
 
-The runs are those of run.py and restart_under_load.py. What stands between the two marks there is
-written anew, with command, machine and date; the plots that run.py has drawn beside a result are
-shown.
+The runs are those of run.py and restart_under_load.py. The text between the two marks there is
+replaced, with command, machine and date; the plots that run.py has drawn beside a result are shown.
 """
 
 import json
@@ -53,7 +52,7 @@ def row(cells: list[str]) -> str:
 
 
 def servers(result: Result) -> list[str]:
-    """Return the table of all servers: medians; of the ratio to the floor its spread, too."""
+    """Return the table of all servers: medians, and the spread of the ratio to the floor."""
     rounds, rate = result["rounds"], result["settings"]["rate"]
     columns: tuple[tuple[str, str, str, float], ...] = (
         ("CPU µs a hit", "hits/cpu_us", ".2f", 1),

@@ -1,4 +1,4 @@
-"""A limit on the CPU of single processes, by a cgroup of its own for each."""
+"""A CPU limit for single processes, with a separate cgroup for each."""
 
 import os
 from collections.abc import Iterable, Iterator

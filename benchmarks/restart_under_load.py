@@ -1,9 +1,9 @@
-"""What hits at a fixed rate notice of a reload, a restart, a takeover and a killed worker.
+"""The effect of a reload, a restart, a takeover and a killed worker on hits at a fixed rate.
 
-Each happens some times, in the middle of a load of its own that ends later. A query is lost when
-no answer came within five seconds; the worst answer counts from when its query was due. Restarts
-are those of a service manager: the daemon is stopped, then started with the sockets that it had
-stored; what comes meanwhile waits in them. The exit status is 1 when a query was lost that should
+Each event happens several times, in the middle of a separate load that ends later. A query is lost
+if no answer came within five seconds; the slowest answer counts from when its query was due.
+Restarts are those of a service manager: the daemon is stopped, then started with the sockets that
+it had stored; queries wait in them meanwhile. The exit status is 1 if a query was lost that should
 not be, or an answer took too long.
 """
 
@@ -46,7 +46,7 @@ WORKER = "fastdns-worker"
 
 
 class Daemon:
-    """fastdns, each start of it a process of its own, with the log of all in one file."""
+    """fastdns, each start of it a separate process, with all logs in one file."""
 
     def __init__(self, directory: Path, workers: int, cores: str, upstream_port: int) -> None:
         self.port = free_port()
@@ -176,7 +176,7 @@ def first_start(daemon: Daemon, event: str, directory: Path) -> None:
 
 
 def manager_in(directory: Path) -> Any:
-    """Return what plays systemd's part in the tests, too."""
+    """Return what stands in for systemd, in the tests as well."""
     sys.path.insert(0, str(TESTS))
     try:
         from journey.support.manager import ServiceManager  # noqa: PLC0415
@@ -217,7 +217,7 @@ def trial(
 
 
 def warm(daemon: Daemon, names: list[str], core: int) -> None:
-    """Have every worker hold every name, and the disk, too: from then on each is a hit."""
+    """Make every worker and the disk hold every name: from then on each is a hit."""
     result = tools.load(daemon.port, core, 60, *names, "--each-once", "--window", "32")
     if result["rcodes"].get("0", 0) < int(names[1]):
         raise BenchmarkError(f"fastdns did not get warm: {result}{daemon.tail()}")

@@ -148,7 +148,7 @@ def run_rounds(
     nsd: Server,
     stocks: Stocks | None,
 ) -> tuple[list[report.Round], list[str]]:
-    """Return what was measured, and in a line each what could not be: the others go on."""
+    """Return the measurements, and in a line each those that failed: the others continue."""
     wanted, rounds, failures = chosen.scenarios, [], []
     for number in range(chosen.rounds):
         shift = number % max(len(found), 1)

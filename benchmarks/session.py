@@ -1,4 +1,4 @@
-"""One server under test, running and about to be measured: what every scenario is given."""
+"""One running server under test: the argument of every scenario."""
 
 import time
 from dataclasses import dataclass
@@ -48,7 +48,7 @@ class Session:
     def load(
         self, seconds: float, *options: str, program: str = "load", most_bad: float = 0.0
     ) -> dict[str, Any]:
-        """Run load.c; raise when the server ended or more answers than `most_bad` were no good."""
+        """Run load.c; raise if the server ended or more than `most_bad` answers were not good."""
         core = self.settings.load_core
         result = tools.load(self.server.port, core, seconds, *options, program=program)
         self.server.check()
@@ -103,7 +103,7 @@ class Session:
         return result
 
     def wait_for_keeper(self) -> None:
-        """Wait until fastdns has written what was asked first: that is no part of a hit."""
+        """Wait until fastdns has written the earlier answers: that is not part of a hit."""
         if not self.peer.keeper:
             return
         Inside(self.directory / "state" / "run").take_in()

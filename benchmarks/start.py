@@ -1,4 +1,4 @@
-"""Scenario "start": from exec to the first answer that only the disk cache can have given."""
+"""Scenario "start": from exec to the first answer that can only come from the disk cache."""
 
 import os
 import random

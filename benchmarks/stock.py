@@ -1,4 +1,4 @@
-"""A daemon's disk cache that holds as many entries as wanted, and the daemon when it is to run."""
+"""A daemon's disk cache with any number of entries, and the daemon if it should run."""
 
 import subprocess
 import time
@@ -78,7 +78,7 @@ class Stock:
             return environment.info()["last_pgno"]
 
     def command(self, core: int | str, *arguments: str) -> subprocess.Popen[bytes]:
-        """Start a command of fastdns that looks at this daemon; what it prints is thrown away."""
+        """Start a command of fastdns that reads this daemon; its output is discarded."""
         command = [*own_command(), *arguments, "--state", str(self.state)]
         return subprocess.Popen(
             pinned(core, command),
@@ -134,7 +134,7 @@ class Daemon(Server):
         return {"keeper": seconds[KEEPER], "others": sum(seconds.values()) - seconds[KEEPER]}
 
     def wait_until_idle(self) -> None:
-        """Return when what goes on after a start has ended."""
+        """Return when the work after a start has ended."""
         deadline = time.monotonic() + 60
         spent = -1.0
         while (now_spent := self.cpu_seconds()) > spent:

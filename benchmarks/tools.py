@@ -26,7 +26,7 @@ def compile_command(name: str, program: Path) -> list[str]:
 
 
 def build(name: str) -> Path:
-    """Return the compiled program, compiled anew when it is older than a source or header."""
+    """Return the compiled program, after compiling it if a source or header is newer."""
     program = BUILD / name
     sources = [*(HERE / source for source in SOURCES[name]), *HERE.glob("*.h")]
     newest = max(source.stat().st_mtime for source in sources)

@@ -1,10 +1,10 @@
-"""What the scenarios of bad times have in common: servers, bad upstreams, loads side by side.
+"""What the scenarios of bad times share: servers, bad upstreams, loads side by side.
 
 A scenario is a file with a function that measures one server and returns its figures; `main` runs
 it for this fastdns, for another one (`--before PROGRAM`) and for dnsdist (`--dnsdist`) in turn and
 prints a table. The server has one core, the loads and the upstreams have another. The exit status
-is 1 when this fastdns left unanswered what has to be answered; a figure that misses its bar is
-told, and changes nothing.
+is 1 if this fastdns left questions unanswered that it must answer; a figure that misses its limit
+is reported, and changes nothing.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""An upstream whose answers are a function of the name, so that each can be judged later."""
+"""An upstream whose answers are a function of the name, so that each can be checked later."""
 
 import hashlib
 import socket

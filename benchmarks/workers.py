@@ -1,9 +1,9 @@
-"""Scenario "workers": hits answered by one worker and by two, and what each further one takes.
+"""Scenario "workers": hits answered by one worker and by two, and the memory of each further one.
 
-Servers and loads share all cores when there are fewer than four: two workers then cannot answer
-twice as much, as the loads take their part. So beside the ratio stands what the machine allows,
-from what a query costs either side; and, where cgroups can be had, the ratio once more with a
-quarter of a core granted to each worker, so that the loads have what they need.
+Servers and loads share all cores if there are fewer than four: two workers then cannot answer twice
+as much, because the loads take their part. So the machine's own limit, from the cost of a query on
+either side, is shown beside the ratio; and, if cgroups are available, the ratio again with a
+quarter of a core for each worker, so that the loads have enough.
 """
 
 import os

@@ -14,7 +14,7 @@ class Limits:
     ) -> None: ...
 
 class Answer:
-    """One answer, immutable; `ttl`: seconds that it may be kept, 0 for not at all."""
+    """One answer, immutable; `ttl`: seconds for which it may be cached, 0 for not at all."""
 
     @property
     def rcode(self) -> int: ...
@@ -32,7 +32,7 @@ class Answer:
     def edns_options(self) -> bytes: ...
 
 class Reading:
-    """A reply that has been read and matched."""
+    """A reply that was read and matched."""
 
     @property
     def is_spoiled(self) -> bool: ...

@@ -3,7 +3,7 @@ from ._groups import Group
 from ._questions import Questions
 
 class Attempts(Questions):
-    """Questions, and their ways through the upstreams of their groups."""
+    """Questions, and their way through the upstreams of their groups."""
 
     @property
     def flights(self) -> Flights: ...

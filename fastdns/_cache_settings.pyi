@@ -9,7 +9,7 @@ class _Table(Protocol):
     def prefetch(self) -> bool: ...
 
 class CacheSettings:
-    """What the configuration says of the cache and the path of a query needs to know."""
+    """The settings that the cache and the path of a query need."""
 
     def __init__(
         self, *, stale_wait: float = 1.8, stale_ttl: int = 30, prefetch: bool = True

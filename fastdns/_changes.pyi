@@ -2,10 +2,10 @@ from ._control import Control
 from ._policy import Policy
 
 class Ticket:
-    """How things stood when somebody was asked."""
+    """The state when an upstream was asked."""
 
 class Changes:
-    """What this process has seen of changes, and what they mean for answers of before."""
+    """The changes that this process has seen, and what they mean for older answers."""
 
     @property
     def policy(self) -> Policy: ...

@@ -1,7 +1,7 @@
 """Time, and how old something is."""
 
 PLAUSIBLE_MS: int
-"""A wall clock (Unix, milliseconds) before that was never set."""
+"""A wall clock (Unix time, milliseconds) before that was never set."""
 
 class Moment:
     """One point in time: Unix time, CLOCK_BOOTTIME, and which boot (0: unknown)."""

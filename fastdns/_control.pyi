@@ -1,4 +1,4 @@
-"""run_dir/control: what commands, keeper and workers tell each other."""
+"""run_dir/control: how commands, keeper and workers communicate."""
 
 from mmap import mmap
 from os import PathLike
@@ -15,7 +15,7 @@ CHANGE_ALL: int
 CHANGE_REFRESH: int
 
 class Control:
-    """The control page. `post` is for who holds the writer lock; the rest is anybody's."""
+    """The control page. `post` is for the holder of the writer lock; anyone may use the rest."""
 
     suspect: bool
     @property

@@ -9,30 +9,30 @@ LAYOUT: tuple[int, int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):
-    """What is known of an upstream; `rtt` in seconds, None: unknown."""
+    """What is known about an upstream; `rtt` in seconds, None: unknown."""
 
     name: str
     alive: bool
     rtt: float | None
     queries: int
     failures: int
-    edns: bool = True  # False: it is asked without, since it answers nothing else
-    since: float = 0.0  # when it has replied last, or, dead, been asked in vain; 0: never
-    error: int = 0  # errno of the last failure; 0: no reply in time
-    rcode: int = 0  # with which it answers everything; 0: it does not
+    edns: bool = True  # False: it is asked without, because it answers only that
+    since: float = 0.0  # when it last replied or, if dead, was last asked in vain; 0: never
+    error: int = 0  # errno of the last failure; 0: no timely reply
+    rcode: int = 0  # its answer to everything; 0: it also answers well
     recurses: bool = True
-    lacks_edns: bool = False  # it is sure by now that it takes none
+    lacks_edns: bool = False  # it is now certain that it does not support EDNS
     just_died: bool = False  # it was alive until it was asked in vain at `since`
 
 class Counters:
-    """The slot of one process, to write to."""
+    """The slot of one process, for writing."""
 
     def __init__(self, memory: mmap | bytes, octets: int) -> None: ...
     def add(self, name: str, amount: int = 1) -> None: ...
     def set(self, name: str, value: int) -> None: ...
     def observe_hit(self, seconds: float, count: int = 1) -> None: ...
     def observe_miss(self, seconds: float) -> None: ...
-    def show_life(self, ahead: float = 0) -> None: ...
+    def heartbeat(self, ahead: float = 0) -> None: ...
     def show_upstreams(
         self, states: Iterable[UpstreamState | tuple[str, bool, float | None, int, int]]
     ) -> None: ...

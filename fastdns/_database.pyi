@@ -7,9 +7,9 @@ from typing import Any
 DAMAGE: frozenset[int]
 
 class Database:
-    """An environment, open for writing: once in a process, and never over a fork.
+    """An environment, open for writing: once in a process, and never across a fork.
 
-    Whatever it does may raise MapFull, ReadersFull, Damaged, LmdbError, or OSError of the system.
+    Every method may raise MapFull, ReadersFull, Damaged, LmdbError, or OSError of the system.
     """
 
     length: int

@@ -1,10 +1,10 @@
 from os import PathLike
 
 class Environment:
-    """An open LMDB environment, closed when the last one who reads in it lets go of it."""
+    """An open LMDB environment, closed when its last reader releases it."""
 
 class Disk:
-    """What a worker reads of the disk cache. Never writes, never creates a file."""
+    """A worker's view of the disk cache. Never writes, never creates a file."""
 
     @property
     def path(self) -> str: ...

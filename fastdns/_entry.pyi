@@ -11,7 +11,7 @@ FAULTS: tuple[str, ...]
 UPSTREAM: Pattern[str]
 
 class DiskEntry:
-    """A value that has been read and found whole; it owns its octets."""
+    """A value that was read and found intact; it owns its bytes."""
 
     @staticmethod
     def parse(value: _Octets) -> DiskEntry: ...
@@ -49,7 +49,7 @@ class DiskEntry:
     def answer(self, age: int = 0) -> Answer: ...
 
 class Source:
-    """Where answers of one upstream come from, as it is kept beside them."""
+    """The source of an upstream's answers, as stored beside them."""
 
     def __init__(self, upstream: str) -> None: ...
 

@@ -7,7 +7,7 @@ from ._forward import Forward
 from ._stream import Stream
 
 class FastPath:
-    """Answers from the cache; has `forward` ask for what is missing."""
+    """Answers from the cache; lets `forward` ask for what is missing."""
 
     @property
     def access(self) -> Access: ...

@@ -5,16 +5,16 @@ from ._upstream import Upstream
 from ._wheel import Wheel
 
 class _Transport(Protocol):
-    """What carries queries to an upstream over a stream."""
+    """Carries queries to an upstream over a stream."""
 
     def send(self, attempt: Attempt) -> None:
-        """Send it, or send it once more: in another form."""
+        """Send it, or send it again in another form."""
 
     def late(self, attempt: Attempt) -> None:
-        """Nothing has come for it in time."""
+        """No reply came in time."""
 
     def forget(self, attempt: Attempt) -> None:
-        """Nobody waits for it any more."""
+        """No client waits for it any more."""
 
 class Attempt:
     """A query over a stream, as its transport sees it."""

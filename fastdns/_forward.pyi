@@ -6,7 +6,7 @@ from ._flights import Attempt, Flights
 from ._groups import Group
 
 class Forward(Attempts):
-    """The questions of one process that are under way, and their ways through the upstreams."""
+    """The questions of one process that are in flight, and their way through the upstreams."""
 
     def __init__(
         self,

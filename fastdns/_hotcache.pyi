@@ -1,7 +1,7 @@
 from ._answer import Answer
 
 class HotCache:
-    """A cache of at most `capacity` octets, its table and malloc's overhead included."""
+    """A cache of at most `capacity` bytes, its table and malloc's overhead included."""
 
     stamp: int
     @property

@@ -1,4 +1,4 @@
-"""What waits in the rings to be written, and which of it is."""
+"""The answers that wait in the rings, and which of them are written."""
 
 from collections.abc import Iterable
 from typing import Protocol

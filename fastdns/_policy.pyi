@@ -1,5 +1,5 @@
 class Policy:
-    """What the configuration makes of names."""
+    """The rules of the configuration for names."""
 
     generation: int
 

@@ -1,4 +1,4 @@
-"""What queries are counted by, in the order of their counters."""
+"""The outcomes by which queries are counted, in the order of their counters."""
 
 TRANSPORT_NAMES: tuple[str, ...]
 TIER_NAMES: tuple[str, ...]

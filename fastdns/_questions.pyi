@@ -5,7 +5,7 @@ from ._cache import Cache
 IN_FLIGHT_MAX: int
 
 class Questions:
-    """The questions of one process that are under way."""
+    """The questions of one process that are in flight."""
 
     def __init__(self, cache: Cache, *args: Any) -> None: ...
     @property

@@ -17,7 +17,7 @@ RECORD_REMOVAL: int
 RECORD_SPOILED: int
 
 class Ring:
-    """Records from one process to one other, across restarts of both."""
+    """Records from one process to another, across restarts of both."""
 
     @staticmethod
     def open(path: str | PathLike[str] | None, capacity: int = ...) -> Ring: ...

@@ -1,2 +1,2 @@
 class Shares:
-    """Things by whom they belong to."""
+    """Things by owner."""

@@ -1,4 +1,4 @@
 from ._answer import Answer
 
 def special_answer(key: bytes) -> Answer | None:
-    """Return what is answered here to the question of this key; None: it is an ordinary name."""
+    """Return the answer of fastdns to the question of this key; None: it is an ordinary name."""

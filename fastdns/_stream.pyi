@@ -3,20 +3,20 @@
 from typing import Any
 
 PIPELINE_MAX: int
-"""Queries of a connection that wait for an answer; more, and nothing is read."""
+"""Queries of a connection that wait for an answer; with more, reading stops."""
 UNWRITTEN_MAX_IN_ALL: int
 
-class Debts:
-    """What the clients of a process have not taken yet."""
+class Backlog:
+    """The answers that the clients of a process have not taken yet."""
 
     @property
     def unwritten(self) -> int: ...
 
 class Stream:
-    """One connection, for subclasses; `changed()` is called when its owner should look at it."""
+    """One connection, for subclasses; `changed()` is called if its owner has something to do."""
 
     def open(
-        self, fd: int, address: tuple[Any, ...], debts: Debts, *, listener: int = 0
+        self, fd: int, address: tuple[Any, ...], backlog: Backlog, *, listener: int = 0
     ) -> None: ...
     def bound(self, *, queries: int, octets: int) -> None: ...
     def close(self) -> None: ...

@@ -8,7 +8,7 @@ TRIAL: int
 PROBE: int
 
 class Upstream:
-    """One upstream: its round trip, what it can do, whether it is alive."""
+    """One upstream: its round trip, its abilities, whether it is alive."""
 
     queries: int
     failures: int

@@ -10,7 +10,7 @@ ROOMY: float
 _Update = TypeVar("_Update", bound=tuple[bytes, bytes | None, int, bytes])
 
 class Writer(Database):
-    """The environment, to be changed."""
+    """The environment, open for changes."""
 
     step: int
     size: int

@@ -1,4 +1,4 @@
-"""What answering needs from Python: reading a cold disk, timers, and the answers about fastdns."""
+"""The part of answering that needs Python: a cold disk, timers, and answers about fastdns."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Completions of the shells: click's own scripts, which ask the command what may come next."""
+"""Completions for the shells: click's own scripts, which ask the command for candidates."""
 
 import re
 

@@ -1,9 +1,9 @@
-"""Make what is documentation of the package from the commands and the schema themselves.
+"""Make the package's documentation from the commands and the schema.
 
 documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns.toml.5 and fastdns.bash, .zsh,
-.fish there, which no commit holds. documents.py --committed renews what commits hold:
-packaging/reference.toml and the table of keys in docs/configuration.md. Needs a fastdns that can be
-imported, and the same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
+.fish there, which are not committed. documents.py --committed updates the committed ones:
+packaging/reference.toml and the table of keys in docs/configuration.md. fastdns must be importable.
+The same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
 """
 
 import argparse

@@ -1,4 +1,4 @@
-"""Man pages: the text of man/*.in, in which commands, options and keys are filled in."""
+"""Man pages: the text of man/*.in, with commands, options and keys inserted."""
 
 import re
 from collections.abc import Iterator

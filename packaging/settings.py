@@ -60,7 +60,7 @@ def settings() -> Iterator[Setting]:
 
 
 def toml() -> str:
-    """Return reference.toml: every key commented out; taken in, they change nothing."""
+    """Return reference.toml: every key commented out; uncommented, they change nothing."""
     parts, table = [HEAD], ""
     for setting in settings():
         if setting.table != table:

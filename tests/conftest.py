@@ -1,4 +1,4 @@
-"""How the tests run: beside each other, with a last line that says what that took."""
+"""How the tests run: in parallel, with a last line that says how long it took."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""README and docs/ tell the truth: their samples run, their configuration is the one that there is.
+"""README and docs/ are true: their samples run, and their configuration is the real one.
 
-CONTRIBUTING.md, "Documents", says what of a sample is run and what is put in the place of what.
+CONTRIBUTING.md, "Documents", says which parts of a sample run and what is replaced in them.
 """
 
 from __future__ import annotations

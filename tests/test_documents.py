@@ -1,4 +1,4 @@
-"""What is made from the commands and the schema: reference.toml, man pages, completions."""
+"""The files made from the commands and the schema: reference.toml, man pages, completions."""
 
 from __future__ import annotations
 

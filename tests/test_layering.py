@@ -1,4 +1,4 @@
-"""The parts know each other in one direction only; nothing may import upwards."""
+"""The parts know each other in one direction only; no import goes upwards."""
 
 from __future__ import annotations
 

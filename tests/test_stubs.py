@@ -1,4 +1,4 @@
-"""A .pyi tells of its compiled module nothing but the truth, and all that is public."""
+"""A .pyi describes its compiled module truly, and all of its public part."""
 
 from __future__ import annotations
 

@@ -53,6 +53,8 @@ HABITS = {
         "and so, like that": r"\blike that\b",
     }.items()
 }
+# Those that neither a message nor a comment needs; the others have their place in a comment.
+WORST = ("whoever", "put aside", "taken back", "hang up", "sign of life", "somebody", "anew")
 # What stands in a .pyx: a docstring, a comment, or a string.
 QUOTED = re.compile(
     r'"""(?:.|\n)*?"""|#.*|(?P<prefix>\b[rfb]+|)"(?P<text>(?:[^"\\\n]|\\.)*)"', re.M
@@ -138,6 +140,16 @@ def test_page_or_file_that_people_read_is_plain(path: Path) -> None:
 def test_what_a_script_says_is_plain(path: Path) -> None:
     said = re.findall(r'\b(?:echo|say) "(.*)"', path.read_text())
     assert complaints(path.name, enumerate(said)) == []
+
+
+@pytest.mark.parametrize(
+    "path",
+    [*MODULES, *COMPILED, *COMPILED[0].parent.glob("*.pxd"), *(ROOT / "fastdns").glob("*.pyi")],
+    ids=lambda path: str(path.relative_to(ROOT)),
+)
+def test_docstrings_and_comments_are_free_of_the_worst(path: Path) -> None:
+    told = [one[0] for one in QUOTED.finditer(path.read_text()) if one["text"] is None]
+    assert [(text, name) for text in told for name in habits(text) if name in WORST] == []
 
 
 # ---- the test finds what it looks for

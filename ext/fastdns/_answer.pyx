@@ -1,7 +1,7 @@
-"""An answer in the form in which it is kept, and the rules by which an upstream's reply becomes one.
+"""An answer as it is cached, and the rules by which an upstream's reply becomes one.
 
-TTLs are clamped once, here; negative answers live by RFC 2308 section 5; of an upstream's OPT the Extended DNS Errors
-(RFC 8914) are kept beside the message.
+TTLs are clamped once, here; the TTL of a negative answer follows RFC 2308 section 5; of an upstream's OPT the Extended
+DNS Errors (RFC 8914) are stored beside the message.
 """
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
@@ -23,11 +23,11 @@ cdef enum:
     SERVFAIL = 2
     EDE_CODE = 2            # octets of INFO-CODE, before the text
     OPTION_HEAD = 4
-    UNSIGNED_TTL = 10       # of what may lack its signatures
+    UNSIGNED_TTL = 10       # of an answer that may lack its signatures
 
 
 cdef class Limits:
-    """How long answers may be kept, in seconds (docs/architecture.md, "Cache rules")."""
+    """How long answers may be cached, in seconds (docs/architecture.md, "Cache rules")."""
 
     def __init__(
         self, uint32_t min_ttl, uint32_t max_ttl, uint32_t negative_max_ttl, uint32_t failure_ttl, bint trust_ad
@@ -40,7 +40,7 @@ cdef class Limits:
 
 
 cdef class Answer:
-    """One answer, immutable; `ttl` is the number of seconds that it may be kept, 0 for not at all."""
+    """One answer, immutable; `ttl` is the number of seconds for which it may be cached, 0 for not at all."""
 
     @property
     def rcode(self):
@@ -56,12 +56,12 @@ cdef class Answer:
 
     @property
     def truncated(self):
-        """True when the upstream cut it (TC=1): to be asked again over TCP."""
+        """True if the upstream truncated it (TC=1): it must be asked again over TCP."""
         return (load16(self.stored.wire + 2) & FLAG_TC) != 0
 
     @property
     def message(self):
-        """The message without OPT, as kept."""
+        """The message without OPT, as cached."""
         return self.wire
 
     @property
@@ -88,7 +88,7 @@ cdef Answer make_answer(bytes wire, bytes offsets, bytes options, uint16_t rcode
 
 
 cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, Limits limits) noexcept nogil:
-    """Bring every TTL into [min_ttl, max_ttl]; return the smallest. A top bit means large (RFC 8767 section 4)."""
+    """Clamp every TTL to [min_ttl, max_ttl]; return the smallest. A top bit means large (RFC 8767 section 4)."""
     cdef uint32_t smallest = limits.max_ttl
     cdef uint32_t ttl
     cdef int i
@@ -100,18 +100,18 @@ cdef uint32_t clamp_ttls(uint8_t* wire, const uint16_t* ttl_at, uint16_t count, 
 
 
 cdef uint32_t negative_ttl(uint8_t* wire, const Reply* reply, Limits limits) noexcept nogil:
-    """Lower the SOA's TTL to min(SOA TTL, SOA MINIMUM), RFC 2308 section 5, between min_ttl and negative_max_ttl."""
+    """Reduce the SOA's TTL to min(SOA TTL, SOA MINIMUM), RFC 2308 section 5, between min_ttl and negative_max_ttl."""
     cdef uint32_t ttl
     if reply.soa_ttl_at == 0:
         return 0
-    # The TTL is clamped already; the MINIMUM is just as much a TTL.
+    # The TTL is clamped already; the MINIMUM is a TTL as well.
     ttl = min(max(min(load32(wire + reply.soa_ttl_at), reply.soa_minimum), limits.min_ttl), limits.negative_max_ttl)
     store32(wire + reply.soa_ttl_at, ttl)
     return ttl
 
 
 cdef uint16_t relay_options(const uint8_t* wire, const Reply* reply, uint8_t* out) noexcept nogil:
-    """Copy the first Extended DNS Error of the upstream's OPT, a whole option, without its text when that is long."""
+    """Copy the first Extended DNS Error of the upstream's OPT, a complete option, without its text if that is long."""
     cdef uint16_t value_at = 0
     cdef uint16_t length
     if reply.options_at == 0:
@@ -145,7 +145,7 @@ cdef void settle(
     out.length = reply.length
     out.ttl_at = ttl_at
     out.ttl_count = reply.ttl_count
-    # A code above 15 is a matter between us and the upstream (BADVERS, BADCOOKIE).
+    # A code above 15 only concerns us and the upstream (BADVERS, BADCOOKIE).
     out.rcode = reply.rcode if reply.rcode < 16 else SERVFAIL
     out.is_failure = is_failure_code(reply.rcode)
     out.is_authoritative = False
@@ -155,8 +155,8 @@ cdef void settle(
     elif is_negative:
         out.ttl = min(out.ttl, negative_ttl(wire, reply, limits))
     if reply.wants_dnssec and not reply.has_opt and not out.is_failure:
-        # Who has not seen DO sends no signatures. It may have been asked without OPT for a moment only, after a lost
-        # packet or an error of somebody else, and to who checks them the answer is worth nothing.
+        # An upstream that has not seen DO sends no signatures. It may have been asked without OPT for a moment only,
+        # after a lost packet or a stray error, and a validating client cannot use the answer.
         out.ttl = min(out.ttl, <uint32_t>UNSIGNED_TTL)
     if reply.flags & FLAG_TC:
         out.ttl = 0
@@ -172,38 +172,38 @@ cdef Answer copy_answer(const Stored* stored):
 
 
 cdef class Reading:
-    """A reply that has been read and matched: what the caller must know before it may become an answer."""
+    """A reply that was read and matched: what the caller must know before it may become an answer."""
 
     cdef Reply reply
     cdef uint16_t ttl_at[RECORDS_MAX]
     cdef Findings findings
     cdef int status
     cdef bytes wire         # the clean message; None: there is none
-    cdef bint is_mended     # it is not the one that was read
+    cdef bint is_mended     # it differs from the message that was read
 
     @property
     def is_spoiled(self):
-        """True when it is a reply to the question, but must not be used."""
+        """True if it is a reply to the question, but must not be used."""
         return self.status == WIRE_SPOILED_REPLY
 
     @property
     def is_whole(self):
-        """True when nothing of the message that was read had to be left out or put right."""
+        """True if nothing in the message had to be left out or corrected."""
         return self.wire is not None and not self.is_mended and not self.reply.left_out
 
     @property
     def has_opt(self):
-        """True when the upstream has sent an OPT where it belongs."""
+        """True if the upstream has sent an OPT in the right section."""
         return self.status == WIRE_OK and self.reply.has_opt
 
     @property
     def is_odd(self):
-        """True when it is our own query, or its OPT stands where none belongs: the upstream knows no OPT."""
+        """True if it is our own query, or its OPT is in a wrong section: the upstream does not know OPT."""
         return self.status != WIRE_BAD_REPLY and (self.reply.is_echo or self.reply.opt_misplaced)
 
     @property
     def rcode(self):
-        """The RCODE of what was read last."""
+        """The RCODE of the last reply."""
         return self.reply.rcode
 
     @property
@@ -214,7 +214,7 @@ cdef class Reading:
 
     @property
     def addresses(self):
-        """The addresses in the answer, 16 octets each: ADDRESSES_MAX at most."""
+        """The addresses in the answer, 16 bytes each: ADDRESSES_MAX at most."""
         cdef int count = min(self.findings.addresses, ADDRESSES_MAX)
         return [(<const char*>self.findings.address[i])[:16] for i in range(count)]
 
@@ -240,9 +240,9 @@ cdef class Reading:
         return True
 
     def answer(self, Limits limits not None):
-        """Return the Answer made of the message that was read last (ValueError: it was not good).
+        """Return the Answer made of the message that was read last. ValueError: it was not good.
 
-        An answer that must not be kept (truncated, TTL 0, negative without an SOA) has a ttl of 0.
+        An answer that must not be cached (truncated, TTL 0, negative without an SOA) has a ttl of 0.
         """
         cdef Stored stored
         cdef uint8_t options[OPTIONS_MAX]
@@ -296,7 +296,7 @@ cdef Stored* copy_stored(const Stored* stored) noexcept nogil:
 def failure(bytes key not None, int rcode, ede, uint32_t ttl):
     """Return an Answer without records to the question of this key.
 
-    It says an RCODE and, unless ede is None, an Extended DNS Error (RFC 8914), and may be kept for ttl seconds.
+    It has an RCODE and, unless ede is None, an Extended DNS Error (RFC 8914), and may be cached for ttl seconds.
     """
     cdef Failure made
     fail(&made, key, key_length_of(key), <uint16_t>(rcode & 15), -1 if ede is None else ede, ttl)
@@ -309,7 +309,7 @@ def extended_error(int ede):
 
 
 def text_answer(bytes key not None, bytes text not None):
-    """Return the Answer of one TXT record (at most 255 octets) with TTL 0: what fastdns says of itself, never kept."""
+    """Return the Answer of one TXT record (at most 255 bytes) with TTL 0: about fastdns itself, never cached."""
     cdef bytes name = key[:len(key) - KEY_TAIL]
     cdef bytes question = name + key[len(name):len(name) + 4]
     cdef bytes header = bytes((0, 0, 0x80, 0, 0, 1, 0, 1, 0, 0, 0, 0))

@@ -1,11 +1,11 @@
-"""What the configuration says of the cache and the path of a query needs to know.
+"""The settings that the cache and the path of a query need.
 
-The cache carries it, and every stage that has the cache reads it there: nothing in between passes a setting on.
+The cache carries them, and every stage that has the cache reads them there: no code in between passes a setting on.
 """
 
 
 cdef class CacheSettings:
-    """Settings under [cache] beside those of sizes and of TTLs; the defaults are the configuration's."""
+    """Settings under [cache] other than sizes and TTLs; the defaults are the configuration's."""
 
     def __cinit__(self, *, double stale_wait=1.8, uint32_t stale_ttl=30, bint prefetch=True):
         self.stale_wait_ms = <int64_t>(stale_wait * 1000)

@@ -1,4 +1,4 @@
-"""Who may ask: a client's address against sorted addresses at which the answer changes."""
+"""Who may ask: compares a client's address with sorted addresses at which the answer changes."""
 
 from libc.stdint cimport uint32_t, uint64_t
 
@@ -9,7 +9,7 @@ ctypedef struct Wide:           # an IPv6 address
     uint64_t low
 
 cdef class Access:
-    cdef readonly bint drops    # who may not ask gets no answer
+    cdef readonly bint drops    # refused clients get no answer
     cdef uint32_t* narrow       # of IPv4
     cdef Wide* wide             # of IPv6
     cdef Wide* near             # of IPv6, for link-local clients on one of `links`

@@ -1,7 +1,7 @@
-"""Who may ask: a client's address against sorted addresses at which the answer changes.
+"""Who may ask: compares a client's address with sorted addresses at which the answer changes.
 
-Below the first of them nobody may ask; from the first on everybody may, from the second on nobody, and so on. That the
-longest prefix wins is the work of whoever makes the lists; here it costs nothing.
+Below the first of them no client may ask; from the first on every client may, from the second on none, and so on. The
+code that makes the lists applies the rule of the longest prefix; here it costs nothing.
 """
 
 import socket
@@ -84,10 +84,10 @@ cdef void read_asker(const void* address, Asker* out) noexcept nogil:
 
 
 cdef class Access:
-    """Says of each client whether it may ask; never changes.
+    """Says for each client whether it may ask; never changes.
 
-    Each list rises from one to the next (ValueError): addresses of IPv4, of IPv6, of IPv6 for link-local clients on one
-    of the interfaces `links`. `drops`: who may not ask gets no answer, instead of REFUSED.
+    Each list is sorted (else ValueError): addresses of IPv4, of IPv6, of IPv6 for link-local clients on one of the
+    interfaces `links`. `drops`: refused clients get no answer, instead of REFUSED.
     """
 
     def __cinit__(self, narrow, wide, near=(), links=(), *, bint drops=False):

@@ -1,4 +1,4 @@
-"""Time: the one place where C reads a clock, and the one that says how old something is."""
+"""Time: only this module of C reads a clock, and decides how old something is."""
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
 
@@ -26,11 +26,11 @@ cdef int64_t age_since(const Instant* stored, const Instant* now) noexcept nogil
 cdef bint is_later(const Instant* one, const Instant* other) noexcept nogil
 
 cdef inline uint64_t read_clock_ns() noexcept nogil:
-    # Nanoseconds since boot: no step of the wall clock and no suspended hour makes an old answer young.
+    # Nanoseconds since boot: neither a step of the wall clock nor a suspended hour makes an old answer young.
     cdef timespec now
     clock_gettime(CLOCK_BOOTTIME, &now)
     return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
 
 cdef inline uint8_t coarse(int64_t now_ms) noexcept nogil:
-    # A time in one octet, never 0: steps of some 8 seconds, which come again after 35 minutes.
+    # A time in one byte, never 0: steps of about 8 seconds, which repeat after 35 minutes.
     return <uint8_t>(1 + (now_ms >> 13) % 255)

@@ -1,4 +1,4 @@
-"""Time: the one place where C reads a clock, and the one that says how old something is."""
+"""Time: only this module of C reads a clock, and decides how old something is."""
 
 from fastdns._siphash cimport SipKey, siphash13
 
@@ -9,7 +9,7 @@ NO_KEY.k0 = NO_KEY.k1 = 0
 
 
 cdef uint64_t hash_of_boot():
-    """A number for this boot; 0 where the kernel does not name it."""
+    """A number for this boot; 0 if the kernel does not name it."""
     cdef bytes boot_id
     try:
         with open("/proc/sys/kernel/random/boot_id", "rb") as file:
@@ -40,7 +40,7 @@ cdef inline bint same_boot(uint64_t one, uint64_t other) noexcept nogil:
 
 
 cdef int64_t age_since(const Instant* stored, const Instant* now) noexcept nogil:
-    # Compared before they are subtracted: a damaged number must not overflow.
+    # Compared before the subtraction: a damaged number must not overflow.
     if same_boot(stored.boot, now.boot):
         if 0 <= stored.boot_ms <= now.boot_ms:
             return now.boot_ms - stored.boot_ms
@@ -89,7 +89,7 @@ cdef class Moment:
 
 
 def age_of(int64_t wall_ms, int64_t boot_ms, uint64_t boot, Moment now not None):
-    """Return the age in milliseconds of what was stored then; None: nobody can know."""
+    """Return the age in milliseconds of a value that was stored then; None: unknown."""
     cdef Moment stored = Moment(wall_ms, boot_ms, boot)
     cdef int64_t age = age_since(&stored.at, &now.at)
     return None if age == AGE_UNKNOWN else age

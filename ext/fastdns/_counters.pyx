@@ -173,7 +173,7 @@ cdef class Counters:
         """Count an answer that came from an upstream, and that took so long."""
         observe(self.miss_latency, nanoseconds(seconds), 1)
 
-    def show_life(self, double ahead=0):
+    def heartbeat(self, double ahead=0):
         """Write a heartbeat; to be called about once a second, by code that cannot take long.
 
         `ahead`: the next step may take so many seconds.

@@ -1,6 +1,6 @@
-"""An answer outside of a process, on disk or in a ring: a value that says how old it is and whether it is whole.
+"""An answer outside of a process, on disk or in a ring: a value that states its age and has a checksum.
 
-A value is a Header, TTL offsets (16 bits each), the message and EDNS options, in the machine's octet order, at any
+A value is a Header, TTL offsets (16 bits each), the message and EDNS options, in the machine's byte order, at any
 address.
 """
 
@@ -15,7 +15,7 @@ cdef enum:
     HEADER_OCTETS = 80      # sizeof(Header)
     ENTRY_NEGATIVE = 1      # in Header.flags: NXDOMAIN, or no record in the answer section
 
-ctypedef struct AnswerSource:     # whom an answer came from
+ctypedef struct AnswerSource:     # the upstream that gave an answer
     uint64_t fingerprint
     uint32_t rtt_us
     uint8_t transport       # Transport.number; 0: unknown
@@ -24,7 +24,7 @@ ctypedef struct AnswerSource:     # whom an answer came from
     uint8_t address[16]
 
 ctypedef struct Header:
-    uint32_t checksum       # low 32 bits of SipHash-1-3 (key 0) over all that follows this field
+    uint32_t checksum       # low 32 bits of SipHash-1-3 (key 0) over everything after this field
     uint8_t version
     uint8_t flags
     uint16_t rcode
@@ -51,14 +51,14 @@ cdef int fill_source(AnswerSource* out, uint64_t fingerprint, upstream, uint32_t
 cdef size_t entry_octets(const Stored* answer) noexcept nogil
 cdef void write_entry(
     uint8_t* out, const Stored* answer, const Instant* stored, const AnswerSource* origin, uint32_t hits
-) noexcept nogil            # entry_octets(answer) octets; a failure must not be given
+) noexcept nogil            # entry_octets(answer) bytes; not for a failure
 cdef int read_entry(const uint8_t* value, size_t length, Header* header, Stored* out) noexcept nogil
 # ^ 0, or -1: damaged or of another version. out points into value; its ttl_at may be unaligned: only for memcpy.
 #   At most RECORDS_MAX TTL offsets, each inside the message.
-cdef int hits_in(const uint8_t* value, size_t length, uint32_t* out) noexcept nogil     # 0, or -1: no value
-cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil    # of a sound value, anew checksummed
+cdef int hits_in(const uint8_t* value, size_t length, uint32_t* out) noexcept nogil     # 0, or -1: not a value
+cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil  # of an intact value, with its checksum
 cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_length) noexcept nogil
-# ^ the message's own question is the one of the key
+# ^ the message's own question is that of the key
 
 cdef inline bint is_negative(const Stored* answer) noexcept nogil:
     return answer.rcode == 3 or load16(answer.wire + 6) == 0    # NXDOMAIN, or ANCOUNT 0

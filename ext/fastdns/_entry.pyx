@@ -18,7 +18,7 @@ from fastdns.config.transports import TRANSPORTS, UDP, by_number
 
 
 cdef enum:
-    RCODE_MAX = 15          # what a header holds; Reading keeps no larger one
+    RCODE_MAX = 15          # the most that a header can state; Reading keeps no larger one
     CHECKED_FROM = 4        # after Header.checksum
 
 cdef enum:                  # indices of FAULTS
@@ -45,14 +45,14 @@ if sizeof(Header) != HEADER_OCTETS:
     raise ImportError("Header in _entry.pxd has holes or another size than HEADER_OCTETS")
 
 
-# ---- whom it came from
+# ---- the upstream
 
-# The zone of a link-local address is this machine's affair and may have another name tomorrow.
+# The zone of a link-local address is local to this machine and may have another name tomorrow.
 UPSTREAM = re.compile(r"(?:([a-z][a-z0-9+.-]*)://)?(?:\[([0-9a-fA-F:.]+)(?:%[^]]*)?]|([0-9.]+)):([0-9]+)")
 
 
 cdef class Source:
-    """Where answers of one upstream come from, as it is kept beside them."""
+    """The source of an upstream's answers, as stored beside them."""
 
     def __init__(self, str upstream not None):
         fill_source(&self.origin, 0, upstream, 0)
@@ -79,7 +79,7 @@ cdef int fill_source(AnswerSource* out, uint64_t fingerprint, upstream, uint32_t
 
 
 cdef spell_upstream(const Header* header):
-    """The address as `Server` spells it, or None."""
+    """The address as `Server` writes it, or None."""
     cdef bytes address = (<const char*>header.address)[:16]
     if header.family == 4:
         host = socket.inet_ntop(socket.AF_INET, address[:4])
@@ -151,7 +151,7 @@ cdef void set_hits(uint8_t* value, size_t length, uint32_t hits) noexcept nogil:
 
 
 cdef bint content_is_possible(const Header* header, const Stored* answer) noexcept nogil:
-    """True when nobody who follows what the header says leaves the message or a table of RECORDS_MAX."""
+    """True if following the header's numbers never leaves the message or a table of RECORDS_MAX."""
     cdef const uint8_t* offsets = <const uint8_t*>answer.ttl_at
     cdef uint16_t at
     cdef int i
@@ -206,7 +206,7 @@ cdef bint entry_answers(const Stored* answer, const uint8_t* key, uint16_t key_l
 # ---- values, in Python
 
 cdef class DiskEntry:
-    """A value that has been read and found whole; it owns its octets."""
+    """A value that was read and found intact; it owns its bytes."""
 
     cdef Header header
     cdef Stored stored      # points into value
@@ -214,7 +214,7 @@ cdef class DiskEntry:
 
     @staticmethod
     def parse(value not None):
-        """Return the DiskEntry of a value (ValueError: it is damaged, and how)."""
+        """Return the DiskEntry of a value. ValueError: it is damaged, and how."""
         cdef DiskEntry entry = DiskEntry.__new__(DiskEntry)
         cdef int fault
         entry.value = value if type(value) is bytes else bytes(memoryview(value))
@@ -280,7 +280,7 @@ cdef class DiskEntry:
         return tuple(memoryview(offsets_of(self)).cast("H"))
 
     def age(self, Moment now not None):
-        """Return the seconds since it was stored, or None when no clock tells."""
+        """Return the seconds since it was stored, or None if no clock can tell."""
         cdef int64_t age = age_since(&self.header.stored, &now.at)
         return None if age == AGE_UNKNOWN else age / 1000.0
 
@@ -295,11 +295,11 @@ cdef class DiskEntry:
         return "stale" if age < (ttl + stale) * 1000 else "expired"
 
     def answers(self, bytes key not None):
-        """Return True when the question in the message is the one of this cache key."""
+        """Return True if the question in the message is that of this cache key."""
         return key_is_sound(key, len(key)) and entry_answers(&self.stored, key, <uint16_t>len(key))
 
     def answer(self, uint32_t age=0):
-        """Return the Answer, its TTLs lowered by so many seconds."""
+        """Return the Answer, with its TTLs reduced by so many seconds."""
         cdef bytes message = self.message
         cdef bytes offsets = offsets_of(self)
         cdef uint8_t* wire = <uint8_t*>PyBytes_AS_STRING(message)
@@ -336,9 +336,9 @@ cdef int peek_header(value, Header* header) except -1:
 
 
 def peek(value not None):
-    """Return (stored_wall_ms, stored_boot_ms, boot, ttl, hits, origin) without looking at the rest of the value.
+    """Return (stored_wall_ms, stored_boot_ms, boot, ttl, hits, origin) without reading the rest of the value.
 
-    ValueError: it is too short or of another version. A checksum is not looked at either.
+    ValueError: it is too short or of another version. The checksum is not verified either.
     """
     cdef Header header
     peek_header(value, &header)
@@ -346,7 +346,7 @@ def peek(value not None):
 
 
 def pack(Answer answer not None, Moment stored not None, *, uint64_t origin=0, upstream=None, rtt_us=0, hits=0):
-    """Return the value of an answer (ValueError: a failure, which is not kept outside of memory)."""
+    """Return the value of an answer. ValueError: a failure, which is stored only in memory."""
     cdef AnswerSource source
     cdef bytes value
     if answer.stored.is_failure:
@@ -362,7 +362,7 @@ cdef uint32_t saturated(number) except? 0:
 
 
 def with_hits(bytes value not None, hits):
-    """Return the value with another number of hits, 2**32-1 at most (ValueError: it is damaged, and how)."""
+    """Return the value with another number of hits, 2**32-1 at most. ValueError: it is damaged, and how."""
     cdef bytes changed = PyBytes_FromStringAndSize(PyBytes_AS_STRING(value), len(value))
     DiskEntry.parse(value)
     set_hits(<uint8_t*>PyBytes_AS_STRING(changed), len(changed), saturated(hits))
@@ -370,9 +370,9 @@ def with_hits(bytes value not None, hits):
 
 
 def newer(value not None, old not None):
-    """Return True when `value` was stored after `old`, or when `old` cannot be read.
+    """Return True if `value` was stored after `old`, or if `old` cannot be read.
 
-    The clock of the boot decides if both are of one boot, else the wall clock. Where that was not set, what is of this
+    The clock of the boot decides if both are of one boot, else the wall clock. If that was not set, the value of this
     boot is newer.
     """
     cdef Header ours, theirs

@@ -87,7 +87,7 @@ cdef class Flights:
         uint64_t now_ns
     ) except? NULL
     # ^ over UDP it is queued, and `send` sends it; NULL with errno set: no room, or no port
-    cdef void send(self) noexcept               # what is queued
+    cdef void send(self) noexcept               # sends the queued queries
     cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
     # ^ the same question from the same port with the same id: a reply to either counts
     cdef void note_reply(self, Flight* flight, uint64_t now_ns) noexcept

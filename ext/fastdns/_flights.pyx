@@ -167,7 +167,7 @@ cdef class Flights:
             upstream.queries += 1
             try:
                 upstream.stream.send(attempt)
-            except Exception as defect:     # what it could not do is told by `failed`
+            except Exception as defect:     # `failed` reports an error
                 report(defect)
                 self.fail(flight, ENOBUFS)
             return flight
@@ -446,7 +446,7 @@ cdef class Flights:
         cdef const uint8_t* clean
         if length < HEADER_LENGTH or length > REPLY_OCTETS:
             return False
-        memcpy(self.rooms, wire, length)        # what is kept of it is made in place
+        memcpy(self.rooms, wire, length)        # its cached form is made in place
         clean = self.rooms
         out.flight = flight
         out.length = length

@@ -20,7 +20,7 @@ cdef class Forward(Attempts):
     # ^ in an outage: enough questions are asked already, so that the answer to another one is known
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil
     # ^ asking for it failed a moment ago: serve it past its TTL without another try
-    cdef void send(self) noexcept               # what has been taken
+    cdef void send(self) noexcept               # the questions and answers
     # private
     cdef Pending* open(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns,

@@ -1,14 +1,14 @@
-"""A group of upstreams: who is asked, in which order, how often, and how what they say is taken."""
+"""A group of upstreams: which is asked, in which order, how often, and how replies count."""
 
 from fastdns._clock cimport read_clock_ns
 
 cdef enum:
-    HOLD_STALE_SECONDS = 30     # until a question that has failed is tried again: RFC 8767 section 5
+    HOLD_STALE_SECONDS = 30     # until a failed question is tried again: RFC 8767 section 5
     POSITIONS = 0x3fffffff
 
 
 cdef class Group:
-    """The upstreams for some names. Those that are alive are asked; when none is, all are tried now and then.
+    """The upstreams for some names. Those that are alive are asked; if none is, all are tried at intervals.
 
     `in_turn`: each one in its turn, else the first that is alive. A question is sent `attempts` times at most and may
     take `budget` seconds.
@@ -27,7 +27,7 @@ cdef class Group:
         self.is_outage = True
 
     def use(self, upstreams):
-        """Ask these from now on, in this order; at most UPSTREAMS_MAX."""
+        """Use these from now on, in this order; at most UPSTREAMS_MAX."""
         cdef int i
         self.members = list(upstreams)[:UPSTREAMS_MAX]
         self.count = <int>len(self.members)
@@ -44,7 +44,7 @@ cdef class Group:
             self.alive += upstream.alive
         for upstream in self.members:
             upstream.has_others = self.alive > upstream.alive
-        if self.is_outage and self.alive and self.has_begun:    # what has failed because of it may be asked again
+        if self.is_outage and self.alive and self.has_begun:    # questions that failed because of it may be asked again
             self.held_from_s = <int64_t>(read_clock_ns() // 1000000000) + HOLD_STALE_SECONDS
         self.is_outage = self.alive == 0
         self.has_begun = True

@@ -57,7 +57,7 @@ cdef class HotCache:
     cdef size_t heap_end                    # how far large pages have been asked for; 0: the cache is small
     cdef Entry* first_hit                   # entries with hits to report, in no order that matters
 
-    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil     # the rings', too
+    cdef uint64_t hash_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil     # also the rings'
     cdef Entry* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length, int64_t now_ms) noexcept nogil
     # ^ a fresh entry, or NULL. Valid until the next put.
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil

@@ -9,7 +9,7 @@ from fastdns._put cimport Put
 from fastdns._ring cimport RecordHead, Ring
 from fastdns._writer cimport Writer
 
-cpdef enum:                 # choices: what a commit is to write
+cpdef enum:                 # choices: the answers of a commit
     CHOOSE_DUE              # those worth a write now
     CHOOSE_LAST             # those worth a write now or never: this machine may be switched off
     CHOOSE_ALL

@@ -37,7 +37,7 @@ cdef enum:
     ALLOWANCE_MAX = 4000
     PLACE_BITS = 16             # of a Put's mark: which ring; above them the position there
     PUTS_FIRST = 1024
-    PUTS_KEPT = 4096            # more are made anew
+    PUTS_KEPT = 4096            # more are allocated
     MISSED_MAX = 10000
 
 cdef uint64_t NO_PLACE = ~<uint64_t>0

@@ -1,7 +1,7 @@
-"""Cache keys: how they are laid out, in memory and on disk, and which names lie under which.
+"""Cache keys: their layout, in memory and on disk, and which names are under which.
 
-A cache key is a name in wire form and lower case, then KEY_TAIL octets. A disk key has the labels in reverse order,
-each ended by 0 and octets 0 and 1 in it escaped, then the same KEY_TAIL octets.
+A cache key is a name in wire form and lower case, then KEY_TAIL bytes. A disk key has the labels in reverse order, each
+ended by 0 and with bytes 0 and 1 in it escaped, then the same KEY_TAIL bytes.
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint64_t
@@ -25,7 +25,7 @@ ctypedef struct Key:        # of one question
     uint8_t octets[KEY_MAX]     # lower-cased QNAME, QTYPE, QCLASS, KeyFlags, view
 
 cdef inline uint8_t lower(uint8_t octet) noexcept nogil:
-    # Length octets are below 64 and so never taken for a letter.
+    # Length bytes are below 64, so they are never mistaken for a letter.
     return octet + 32 if 65 <= octet <= 90 else octet
 
 cdef inline uint16_t end_key(uint8_t* key, uint16_t question_length, bint do, bint cd, uint16_t view) noexcept nogil:
@@ -46,7 +46,8 @@ cdef inline void set_key_view(uint8_t* key, uint16_t key_length, uint16_t view) 
     key[key_length - 1] = <uint8_t>view
 
 cdef inline uint16_t key_length_of(bytes key) except 0:
-    """The length of a key; ValueError: it is none. What takes keys from Python has room for KEY_MAX octets."""
+    """The length of a key; ValueError: it is not one. Functions that take keys from Python have room for KEY_MAX bytes.
+    """
     if not KEY_TAIL < len(key) <= KEY_MAX:
         raise ValueError("not a key")
     return <uint16_t>len(key)
@@ -60,4 +61,4 @@ cdef size_t cache_key_of(const uint8_t* disk_key, size_t length, uint8_t* out) n
 # ^ octets written, KEY_MAX at most; 0: not a disk key
 cdef bint key_under(
     const uint8_t* key, uint16_t key_length, const uint8_t* name, uint16_t name_length
-) noexcept nogil            # the key's name is that name or lies under it
+) noexcept nogil            # the key's name is that name or under it

@@ -1,6 +1,6 @@
-"""Cache keys: how they are made and taken apart, in memory and on disk.
+"""Cache keys: made and split, in memory and on disk.
 
-On disk labels are reversed and escaped, so that a domain and all under it are one range of keys.
+On disk labels are reversed and escaped, so that a domain and all names under it are one range of keys.
 """
 
 import struct
@@ -39,7 +39,7 @@ cdef bint key_is_sound(const uint8_t* key, size_t key_length) noexcept nogil:
 
 
 cdef size_t reverse_labels(const uint8_t* name, uint8_t* out) noexcept nogil:
-    """Write the labels of a sound name last to first, each escaped and ended by 0; return how many octets."""
+    """Write the labels of a valid name from last to first, each escaped and ended by 0; return how many bytes."""
     cdef uint8_t starts[LABELS_MAX]
     cdef int count = 0
     cdef size_t at = 0
@@ -76,7 +76,7 @@ cdef size_t disk_key_of(const uint8_t* key, uint16_t key_length, uint8_t* out) n
 
 
 cdef int read_label(const uint8_t* at, const uint8_t* end, uint8_t* label, int* length) noexcept nogil:
-    """Undo the escapes of one label; return the octets that it took with its 0, or -1. label: LABEL_MAX octets."""
+    """Undo the escapes of one label; return the bytes that it took with its 0, or -1. label: LABEL_MAX bytes."""
     cdef const uint8_t* start = at
     cdef uint8_t octet
     length[0] = 0
@@ -98,7 +98,7 @@ cdef int read_label(const uint8_t* at, const uint8_t* end, uint8_t* label, int* 
 
 
 cdef size_t cache_key_of(const uint8_t* disk_key, size_t length, uint8_t* out) noexcept nogil:
-    cdef uint8_t name[NAME_MAX]     # filled from its end, since the first label is the last of the name
+    cdef uint8_t name[NAME_MAX]     # filled from its end, because the first label is the last of the name
     cdef uint8_t label[LABEL_MAX]
     cdef const uint8_t* at = disk_key
     cdef const uint8_t* end
@@ -159,7 +159,7 @@ def type_of(bytes key not None):
 
 
 def disk_key(bytes key not None):
-    """Return the key on disk of a cache key (ValueError: it is none)."""
+    """Return the key on disk of a cache key. ValueError: it is not one."""
     cdef uint8_t out[DISK_KEY_MAX]
     cdef size_t length = 0
     if len(key) <= KEY_MAX:
@@ -170,7 +170,7 @@ def disk_key(bytes key not None):
 
 
 def cache_key(bytes disk_key not None):
-    """Return the cache key of a key on disk (ValueError: it is none)."""
+    """Return the cache key of a key on disk. ValueError: it is not one."""
     cdef uint8_t out[KEY_MAX]
     cdef size_t length = cache_key_of(disk_key, len(disk_key), out)
     if length == 0:
@@ -179,9 +179,9 @@ def cache_key(bytes disk_key not None):
 
 
 def range_of(bytes name not None):
-    """Return what the disk keys of a domain and of all under it start with, and of few others: b"" for the root.
+    """Return the common beginning of the disk keys of a domain and all names under it: b"" for the root.
 
-    The others are keys whose type and class happen to read like a label: check with `is_under` where it matters.
+    A few other keys share it, those whose type and class look like a label: check with `is_under` where it matters.
     """
     cdef uint8_t out[DISK_KEY_MAX]
     if not name_is_sound(name, len(name)):
@@ -190,9 +190,9 @@ def range_of(bytes name not None):
 
 
 def prefix_of(bytes name not None, qtype=None):
-    """Return what the disk keys of exactly this name begin with (and of this type), and their length.
+    """Return the beginning of the disk keys of exactly this name (and of this type), and their length.
 
-    Between its types stand the names below it, whose keys are longer.
+    Between its types are the names below it, whose keys are longer.
     """
     prefix = range_of(name)
     length = len(prefix) + KEY_TAIL
@@ -200,7 +200,7 @@ def prefix_of(bytes name not None, qtype=None):
 
 
 def is_under(bytes key not None, bytes name not None):
-    """Return True when the name of a cache key is `name` (wire form, lower case) or lies under it."""
+    """Return True if the name of a cache key is `name` (wire form, lower case) or under it."""
     if not key_is_sound(key, len(key)) or not name_is_sound(name, len(name)):
         raise ValueError("not the key of an answer, or not a name in wire form and lower case")
     return key_under(key, <uint16_t>len(key), name, <uint16_t>len(name))

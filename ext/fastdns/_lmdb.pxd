@@ -1,4 +1,4 @@
-"""What we use of liblmdb. One process opens an environment by this or by python-lmdb, never by both at once."""
+"""The part of liblmdb that we use. A process opens an environment by this or by python-lmdb, never by both at once."""
 
 from libc.string cimport memcmp
 
@@ -86,6 +86,6 @@ cdef inline MDB_val val_of(const void* octets, size_t length) noexcept nogil:
 
 
 cdef inline bint comes_after(const MDB_val* key, const MDB_val* before) noexcept nogil:
-    # In a damaged file the next key may be any: who goes on from it may go round in a circle.
+    # In a damaged file the next key may be anything: a reader that continues from it may run in a loop.
     cdef int found = memcmp(key.mv_data, before.mv_data, min(key.mv_size, before.mv_size))
     return found > 0 or (found == 0 and key.mv_size > before.mv_size)

@@ -1,11 +1,11 @@
-"""What a worker sends to the keeper, by its ring, which the keeper reads when it is told to or finds the time."""
+"""What a worker sends to the keeper through its ring, which the keeper reads when woken or at intervals."""
 
 from fastdns._counters cimport DISK_DAMAGED, RING_SHED
 
 cdef extern from "<unistd.h>" nogil:
     ssize_t write(int descriptor, const void* octets, size_t count)
 
-cdef uint64_t ONE = 1       # what is written to an eventfd
+cdef uint64_t ONE = 1       # the value that is written to an eventfd
 
 
 cdef class Outbox:
@@ -24,7 +24,7 @@ cdef class Outbox:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
         const Instant* now, const AnswerSource* origin,
     ) noexcept nogil:
-        """Send an answer that was asked for at this epoch; when the ring gets half full, tell the keeper once."""
+        """Send an answer that was asked for at this epoch; when the ring becomes half full, wake the keeper once."""
         cdef bint half_full
         if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
@@ -37,7 +37,7 @@ cdef class Outbox:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint64_t epoch, const Stored* answer,
         const Instant* now, const AnswerSource* origin, bint is_urgent,
     ) noexcept nogil:
-        """Send word that what the disk has of this key is over; urgent: it has something."""
+        """Report that the entry on disk under this key is outdated; urgent: there is one."""
         if not self.ring.put_answer(hash, key, key_length, epoch, answer, now, origin):
             self.tally[RING_SHED] += 1
         elif is_urgent:
@@ -47,20 +47,20 @@ cdef class Outbox:
         return self.ring.put_hits(key, key_length, hits)
 
     cdef void report_spoiled(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil:
-        """Have the keeper remove what the disk has under a key: a miss costs one entry, and no more."""
+        """Have the keeper remove the entry on disk under a key: a miss costs one entry, and no more."""
         self.tally[DISK_DAMAGED] += 1
         if hash == self.spoiled:
-            return      # it is asked for again before the keeper, or an upstream, has done away with it
+            return      # it is asked for again before the keeper, or an upstream, has replaced it
         self.spoiled = hash
         if self.ring.put_spoiled(key, key_length):
             self.wake_keeper()
 
     cdef void report_damage(self) noexcept nogil:
-        """Have the keeper look at the file, which nobody reads until then."""
+        """Have the keeper examine the file; no process reads it until then."""
         self.tally[DISK_DAMAGED] += 1
         self.control.set_suspect(True)
         self.wake_keeper()
 
     cdef void wake_keeper(self) noexcept nogil:
         if self.keeper_wakeup >= 0 and write(self.keeper_wakeup, &ONE, sizeof(ONE)) < 0:
-            return  # its counter is full: so it was has_woken
+            return  # its counter is full, so the keeper was woken

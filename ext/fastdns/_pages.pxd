@@ -1,7 +1,7 @@
-"""Pages of files that this process has mapped, and needs no more: the kernel gets them back.
+"""Pages of files that this process has mapped and needs no more: returned to the kernel.
 
-They stay in the page cache, where the next look at one finds it at once. But they count no more as this process's, and
-go first when memory is short.
+They stay in the page cache, where the next access finds them at once. But they no longer count as this process's, and
+are freed first if memory is short.
 """
 
 cdef void release_file(int descriptor) noexcept nogil

@@ -1,4 +1,4 @@
-"""Pages of files that this process has mapped, and needs no more: the kernel gets them back."""
+"""Pages of files that this process has mapped and needs no more: returned to the kernel."""
 
 cdef extern from *:
     """
@@ -75,5 +75,5 @@ cdef void release_file(int descriptor) noexcept nogil:
 
 
 def release_code():
-    """Let go of the code and constants of libraries: most of what a start has read, nothing reads again."""
+    """Release the code and constants of libraries: most of what a start has read is never read again."""
     fastdns_release_code()

@@ -1,6 +1,6 @@
-"""What may be told of a name, and who is asked for it: decided before the asking, and looked at again with the reply.
+"""Decides which answer a name gets and which upstreams are asked, before asking and again with the reply.
 
-docs/architecture.md has the order of a decision ("The order of a decision"). So far there is one policy, the empty one.
+docs/architecture.md has the order of a decision ("The order of a decision"). So far there is only the empty policy.
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
@@ -22,17 +22,17 @@ cdef enum:
 ctypedef struct Decision:
     uint64_t policy         # generation of the policy that has decided
     uint32_t rule           # which rule of which list it was; 0: none
-    uint16_t group          # number of the group of upstreams, whose answer it is
+    uint16_t group          # the group of upstreams that gives the answer
     int16_t ede             # INFO-CODE that goes with the answer (RFC 8914), or NO_EDE
     uint8_t verdict
 
 cdef class Policy:
-    cdef public uint64_t generation         # grows with every change of what it would decide, groups' servers included
-    cdef readonly uint16_t group            # to which all is forwarded
+    cdef public uint64_t generation         # grows with every change of its decisions, including the servers of groups
+    cdef readonly uint16_t group            # to which everything is forwarded
     cdef readonly bint is_empty             # that is the default one, and nothing is ever wrong
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision
 ) noexcept nogil
 cdef bint inspect(Policy policy, Decision* decision, const Findings* findings) noexcept nogil
-# ^ True: what has been found may be told. False: decision says what is told in its place.
+# ^ True: the answer may be served. False: decision says what is served instead.

@@ -1,7 +1,7 @@
-"""The empty policy: every name is forwarded to one group, and every answer may be told."""
+"""The empty policy: every name is forwarded to one group, and every answer may be served."""
 
 cdef class Policy:
-    """What the configuration makes of names. `generation` tells one state of it from another."""
+    """The rules of the configuration for names. `generation` distinguishes its states."""
 
     def __cinit__(self, uint16_t group=DEFAULT_GROUP):
         self.generation = 1

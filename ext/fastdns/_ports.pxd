@@ -32,7 +32,7 @@ cdef struct Port:           # a connected socket
     int fd                  # -1: there is none
     uint32_t serial         # of this use of the index
     int uses                # queries that it sent
-    int waiting             # of them under way
+    int waiting             # of them in flight
     uint64_t opened_ns
     bint is_retired         # sends no more
 
@@ -47,7 +47,7 @@ cdef class Ports:
     cdef list owners                    # of the ports: Routes
     cdef int unused[PORTS_MAX]          # indices
     cdef int unused_count
-    cdef int for_pools                  # of them: what fresh ports leave
+    cdef int for_pools                  # of them: those that fresh ports leave free
     cdef uint16_t random[512]
     cdef int random_left
     cdef uint64_t fresh_from_ns         # the bucket of fresh ports: when it was empty, counted back

@@ -211,7 +211,7 @@ cdef class Ports:
             while number >= 65536 - PORT_MIN:
                 number = self.draw()
             number += PORT_MIN
-            (<sockaddr_in*>local).sin_port = <uint16_t>((number << 8) | (number >> 8))     # where sin6_port is, too
+            (<sockaddr_in*>local).sin_port = <uint16_t>((number << 8) | (number >> 8))     # sin6_port is there too
             if bind(fd, <const sockaddr*>local, route.peer_length) == 0 or errno != EADDRINUSE:
                 break
         # After BIND_TRIES ports in use the kernel chooses one.

@@ -1,4 +1,4 @@
-"""The record of a query, from the packet to its answer, the same for every transport, and its only exit."""
+"""The record of a query, from packet to answer, the same for every transport, and its only exit."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -13,25 +13,25 @@ cdef enum Transport:
     OVER_TCP
     TRANSPORTS
 
-cdef enum Tier:             # who has answered, or has sent the client away
-    TIER_NONE               # nobody could
-    TIER_ACCESS             # who may ask
-    TIER_WIRE               # the message is none that can be answered
+cdef enum Tier:             # the source of the answer, or what has refused the client
+    TIER_NONE               # none
+    TIER_ACCESS             # the access rules
+    TIER_WIRE               # the message cannot be answered
     TIER_MEMORY
-    TIER_STALE              # memory, past its TTL
-    TIER_LOCAL              # we: a name that no upstream is asked for, or about ourselves
+    TIER_STALE              # memory, stale
+    TIER_LOCAL              # fastdns itself: a name that is never asked upstream, or about fastdns
     TIER_DISK
     TIER_UPSTREAM
     TIERS
 
 cdef enum:
-    RCODES = 8              # that are counted apart: 0 to 5, any other, and no answer
+    RCODES = 8              # that are counted separately: 0 to 5, any other, and no answer
     RCODE_OTHER = 6
     NO_ANSWER = 7
 
-ctypedef struct Asker:      # who asks: of a packet, or of a connection for life
+ctypedef struct Asker:      # the client: of a packet, or of a connection
     uint8_t address[16]     # an IPv4 address as ::ffff:192.0.2.1
-    uint32_t link           # the interface that a link-local address is of
+    uint32_t link           # the interface of a link-local address
     uint32_t bucket         # whose limit counts
     uint16_t port
     uint16_t listener
@@ -49,10 +49,10 @@ ctypedef struct Query:
     size_t length           # of the packet
     int status              # of reading it: WireStatus
     int result              # of the last stage
-    const AnswerSource* upstream  # who has answered, where that is known
+    const AnswerSource* upstream  # the source of the answer, if known
     uint8_t tier
-    uint8_t has_waited      # its answer was not at hand
-    uint16_t limit          # octets that the answer may have
+    uint8_t has_waited      # its answer was not in memory
+    uint16_t limit          # bytes that the answer may have
     uint16_t told           # the flags of the response; 0: there is none
     uint16_t told_octets
 

@@ -53,14 +53,14 @@ cdef struct Pending:        # a question in flight
 
 cdef class Questions:
     cdef readonly Cache cache
-    cdef readonly int count             # questions under way
+    cdef readonly int count             # questions in flight
     cdef readonly int waiting           # clients
     cdef uint64_t* tally
     cdef Pending* shelves[SHELVES]
     cdef Shares of_clients
     cdef Shares of_domains
     cdef Shares of_parents
-    cdef Outgoing outgoing              # to who has waited
+    cdef Outgoing outgoing              # answers to the waiting clients
 
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef Pending* shelve(

@@ -12,15 +12,15 @@ cdef size_t write_answer(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t age,
     size_t limit,
 ) noexcept nogil
-# ^ octets written, at most limit, for which out must have room. What does not fit is left out, section by section from
-#   the end; with TC=1 and the question alone when not even what answers fits (`fitting_length`). spelling is the
-#   question as the client spelled it, asked.length octets. The TTLs fall by age, to 0 at least.
+# ^ bytes written, at most limit, for which out must have room. Sections that do not fit are left out from the end; with
+# TC=1 and only the question if not even the essential part fits (`fitting_length`). spelling is the question as the
+# client wrote it, asked.length bytes. The TTLs are reduced by age, to 0 at least.
 
 cdef size_t write_stale(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t ttl,
     size_t limit,
 ) noexcept nogil
-# ^ the same for an answer past its TTL: every record says ttl, OPT says Stale Answer (RFC 8767, RFC 8914)
+# ^ the same for a stale answer: every record has ttl, OPT says Stale Answer (RFC 8767, RFC 8914)
 
 cdef enum:
     EDE_STALE_ANSWER = 3
@@ -34,4 +34,5 @@ cdef enum:
 cdef size_t write_error(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t rcode, int ede=*
 ) noexcept nogil
-# ^ octets written, at most ERROR_MAX: an RCODE and no records; with an Extended DNS Error to who sent OPT (-1: none)
+# ^ bytes written, at most ERROR_MAX: an RCODE without records; with an Extended DNS Error to clients that sent OPT (-1:
+# none)

@@ -18,7 +18,7 @@ cdef enum:
 cdef size_t write_opt(
     uint8_t* out, const Asked* asked, uint16_t rcode, const uint8_t* options, uint16_t options_length
 ) noexcept nogil:
-    """Write our OPT: our UDP size, the upper octet of the RCODE, DO as the client set it (RFC 3225 section 3)."""
+    """Write our OPT: our UDP size, the upper byte of the RCODE, DO as the client set it (RFC 3225 section 3)."""
     memset(out, 0, OPT_LENGTH)
     store16(out + 1, TYPE_OPT)
     store16(out + 3, UDP_SIZE_MAX)
@@ -44,7 +44,7 @@ cdef inline uint16_t response_flags(const Asked* asked, uint16_t rcode) noexcept
 cdef size_t write_head(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t flags
 ) noexcept nogil:
-    """Write a header that counts the question alone, and the question."""
+    """Write a header that counts only the question, and the question."""
     memset(out, 0, HEADER_LENGTH)
     store16(out, asked.id)
     store16(out + 2, flags)
@@ -57,13 +57,13 @@ cdef size_t write_head(
 cdef size_t write_body(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, size_t limit
 ) noexcept nogil:
-    """Write the message without OPT, as much of it as fits beside one; return its length. Its TTLs are as kept."""
+    """Write the message without OPT, as much as fits beside one; return its length. Its TTLs are as cached."""
     cdef uint16_t flags = response_flags(asked, answer.rcode)
     cdef size_t opt_length = OPT_LENGTH if asked.has_opt else 0
     cdef size_t length = answer.length
     cdef uint16_t authorities = 0
     if length + opt_length > limit:
-        # What is only said beside the answer is left out without a word: RFC 2181 section 9.
+        # Data beside the answer is left out without TC: RFC 2181 section 9.
         length = fitting_length(answer.wire, length, limit - opt_length, &authorities)
         if length == 0:
             return write_head(out, spelling, asked, flags | FLAG_TC)
@@ -72,7 +72,8 @@ cdef size_t write_body(
         store16(out + 8, authorities)
         store16(out + 10, 0)
     store16(out, asked.id)
-    # AD is in the kept message only when the upstream is trusted with it; RFC 6840 section 5.7 says who is told.
+    # AD is in the cached message only if the upstream is trusted with it; RFC 6840 section 5.7 says which clients get
+    # it.
     if asked.dnssec_ok or asked.flags & FLAG_AD:
         flags |= load16(answer.wire + 2) & FLAG_AD
     if answer.is_authoritative:
@@ -85,7 +86,7 @@ cdef size_t write_body(
 cdef size_t add_opt(
     uint8_t* out, size_t length, const Asked* asked, const Stored* answer, size_t limit
 ) noexcept nogil:
-    """Write our OPT behind a message, without its options when they do not fit; return the new length."""
+    """Write our OPT after a message, without its options if they do not fit; return the new length."""
     cdef uint16_t options_length = answer.options_length
     if not asked.has_opt:
         return length

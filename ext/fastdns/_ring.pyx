@@ -43,14 +43,14 @@ cdef inline uint64_t aligned(uint64_t octets) noexcept nogil:
 
 
 cdef inline uint64_t published(const uint64_t* head) noexcept nogil:
-    # Aligned, since a page that was damaged must not lead outside.
+    # Aligned, so that a damaged page cannot lead outside.
     return aligned(__atomic_load_n(head, __ATOMIC_ACQUIRE))
 
 
 cdef bint record_is_sound(const RecordHead* record, const uint8_t* at, bint is_whole) noexcept nogil:
-    """True when key and payload are what the kind demands; `size` octets are known to be there.
+    """True if key and payload are as the kind requires; `size` bytes are known to be there.
 
-    Of a value only its length is looked at unless it is to be whole.
+    Only the length of a value is checked, unless it must be complete.
     """
     cdef const uint8_t* key = at + sizeof(RecordHead)
     cdef size_t payload
@@ -69,14 +69,14 @@ cdef bint record_is_sound(const RecordHead* record, const uint8_t* at, bint is_w
 
 
 cdef class Ring:
-    """Records from one process to one other, in the order in which they were put, across restarts of both.
+    """Records from one process to another, in the order in which they were put, across restarts of both.
 
-    A consumer that dies before `consume` leaves them for the next one: a record may come twice.
+    If a consumer dies before `consume`, the next one gets them: a record may come twice.
     """
 
     @staticmethod
     def open(path, size_t capacity=RING_OCTETS):
-        """Return the ring in the file at path with what it holds, or a new one (None: without a file).
+        """Return the ring in the file at path with its content, or a new one (None: without a file).
 
         OSError: there is no room for it.
         """
@@ -116,7 +116,7 @@ cdef class Ring:
         return 0
 
     def index_again(self):
-        """Have all that is here found by its key; while nobody puts anything."""
+        """Index all records by key; while no process puts any."""
         cdef uint64_t head = published(self.head)
         cdef uint64_t tail = self.tail[0]
         cdef uint64_t at = tail
@@ -132,7 +132,7 @@ cdef class Ring:
     # ---- the producer
 
     cdef uint8_t* reserve(self, RecordHead* record, const uint8_t* key, uint64_t* end) noexcept nogil:
-        """Write head and key of a record; return where its payload goes, or NULL: no room. end: the next `head`."""
+        """Write head and key of a record; return the place of its payload, or NULL: no room. end: the next `head`."""
         cdef uint64_t head = published(self.head)
         cdef uint64_t used = head - __atomic_load_n(self.tail, __ATOMIC_ACQUIRE)
         cdef size_t at = head & (self.capacity - 1)
@@ -145,7 +145,7 @@ cdef class Ring:
             pad.size = <uint32_t>(self.capacity - at)
             if pad.size + room > self.capacity - used:
                 return NULL
-            memcpy(self.data + at, &pad, ALIGNMENT)     # its epoch may lie outside
+            memcpy(self.data + at, &pad, ALIGNMENT)     # its epoch may be outside the range
             head += pad.size
             at = 0
         memcpy(self.data + at, record, sizeof(RecordHead))
@@ -218,14 +218,14 @@ cdef class Ring:
 
     @property
     def used(self):
-        """Octets that wait for the consumer."""
+        """Bytes that wait for the consumer."""
         return self.octets_used()
 
     def put(
         self, bytes key not None, Answer answer not None, uint64_t epoch, Moment stored not None, *,
         uint64_t origin=0, upstream=None, uint32_t rtt_us=0,
     ):
-        """Hand an answer over; return False when it was shed (ValueError: not a key)."""
+        """Put an answer; return False if it was shed. ValueError: not a key."""
         cdef AnswerSource source
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
@@ -235,18 +235,18 @@ cdef class Ring:
         )
 
     def put_hits_of(self, bytes key not None, uint32_t delta):
-        """Hand a count of hits over; return False when it has to wait (ValueError: not a key)."""
+        """Put a count of hits; return False if it must wait. ValueError: not a key."""
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         return self.put_hits(key, <uint16_t>len(key), delta)
 
     def put_spoiled_key(self, bytes key not None):
-        """Have what the disk has under this key looked at; return False when that was shed (ValueError: not a key)."""
+        """Report the entry on disk under this key as unusable; return False if that was shed. ValueError: not a key."""
         if not key_is_sound(key, len(key)):
             raise ValueError("not the key of an answer")
         return self.put_spoiled(key, <uint16_t>len(key))
 
-    # ---- whoever looks something up
+    # ---- look-ups
 
     cdef size_t copy_newest(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, RecordHead* record, uint8_t* payload, size_t room
@@ -255,7 +255,7 @@ cdef class Ring:
         cdef const uint8_t* at
         cdef size_t start, octets
         if published(self.head) == __atomic_load_n(self.tail, __ATOMIC_ACQUIRE):
-            return 0        # so that nobody pays for the rings of workers that there are not
+            return 0        # so that rings of missing workers cost nothing
         if not self.index.find(hash, self.head, &position):
             return 0
         head = published(self.head)
@@ -275,15 +275,16 @@ cdef class Ring:
             return 0
         memcpy(payload, at + sizeof(RecordHead) + key_length, octets)
         __atomic_thread_fence(__ATOMIC_ACQUIRE)
-        # Had its space been given back meanwhile, another record might have come over it.
+        # If its space was released meanwhile, another record may have overwritten it.
         return octets if head - position <= head - __atomic_load_n(self.tail, __ATOMIC_ACQUIRE) else 0
 
     # ---- the consumer
 
     def records(self, size_t limit_octets):
-        """Return the next records as (kind, epoch, key, payload), until they have so many octets.
+        """Return the next records as (kind, epoch, key, payload), up to so many bytes.
 
-        Their space is given back by `consume`. ValueError: the next record cannot be; everything in the ring is gone.
+        `consume` releases their space. ValueError: the next record is impossible; the whole content of the ring is
+        lost.
         """
         cdef uint64_t head = published(self.head)
         cdef uint64_t tail = self.tail[0]
@@ -293,11 +294,11 @@ cdef class Ring:
         if head - tail > self.capacity or tail != aligned(tail):
             self.drop(head)
         if self.cursor - tail > head - tail:
-            self.cursor = tail      # since this process forked, another one was the consumer
+            self.cursor = tail      # another process was the consumer since this one forked
         while self.cursor != head and octets < limit_octets:
             if not self.step(head, &self.cursor, &record, True):
                 if found:
-                    break           # these are good; the next call says what comes after them
+                    break           # these are good; the next call reports what follows them
                 self.drop(head)
             if record.kind != RECORD_PAD:
                 found.append(self.record_before(&record))
@@ -305,19 +306,19 @@ cdef class Ring:
         return found
 
     def consume(self):
-        """Give back the space of all that `records` has returned."""
+        """Release the space of everything that `records` has returned."""
         cdef uint64_t tail = self.tail[0]
         if self.cursor - tail <= published(self.head) - tail:
             __atomic_store_n(self.tail, self.cursor, __ATOMIC_RELEASE)
 
     def rewind(self):
-        """Let `records` start again with the first record that was not given back."""
+        """Let `records` start again with the first record that was not released."""
         self.cursor = self.tail[0]
 
     cdef void take_up(self) noexcept nogil:
         cdef uint64_t tail = self.tail[0]
         if self.cursor - tail > published(self.head) - tail:
-            self.cursor = tail      # since this process forked, another one was the consumer
+            self.cursor = tail      # another process was the consumer since this one forked
 
     cdef int read_next(self, uint64_t* at, RecordHead* record) noexcept nogil:
         cdef uint64_t head = published(self.head)
@@ -335,7 +336,7 @@ cdef class Ring:
             return False
         memcpy(record, self.place_of(position[0]), ALIGNMENT)
         position[0] += aligned(record.size)
-        # What was sound when it was read may have been damaged since.
+        # A record that was intact when it was read may be damaged now.
         if record.size == 0 or aligned(record.size) > rest or self.cursor - position[0] > self.capacity:
             return False
         return (
@@ -368,7 +369,7 @@ cdef class Ring:
         )
 
     cdef void index_one(self, uint64_t hash, uint64_t position) noexcept nogil:
-        # Should the producer take the same slot just now, one of the two is not found until it is on disk.
+        # If the producer takes the same slot at this moment, one of the two is not found until it is on disk.
         self.index.put(hash, position, self.tail[0], published(self.head))
 
     cdef void mark(self, uint64_t position, int mark) noexcept nogil:
@@ -386,12 +387,12 @@ cdef class Ring:
         __atomic_store_n(self.tail, tail, __ATOMIC_RELEASE)
 
     def empty(self):
-        """Forget all that is here."""
+        """Drop the whole content."""
         self.cursor = published(self.head)
         __atomic_store_n(self.tail, self.cursor, __ATOMIC_RELEASE)
 
     cdef bint step(self, uint64_t head, uint64_t* cursor, RecordHead* record, bint is_whole) noexcept nogil:
-        """Move a cursor over one record, which has to be sound and to end at `head` or before."""
+        """Move a cursor past one record, which must be intact and end at `head` or before."""
         cdef size_t at = cursor[0] & (self.capacity - 1)
         cdef size_t rest = self.capacity - at
         cdef size_t left = min(<uint64_t>rest, head - cursor[0])

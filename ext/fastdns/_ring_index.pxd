@@ -1,4 +1,4 @@
-"""Where in a ring the newest record of a key stands, for every process: written by the ring's producer alone."""
+"""Finds the newest record of a key in a ring, for every process: only the ring's producer writes it."""
 
 from libc.stdint cimport uint64_t
 
@@ -14,5 +14,5 @@ cdef class RingIndex:
     cdef void put(self, uint64_t hash, uint64_t position, uint64_t tail, uint64_t head) noexcept nogil
     # ^ for the producer, after the record at this position was published
     cdef bint find(self, uint64_t hash, const uint64_t* head, uint64_t* position) noexcept nogil
-    # ^ for anybody: where a record of this hash may stand; whether it does, and still does, the caller has to see
-    cdef void expect(self, uint64_t hash) noexcept nogil    # announce a find: its slots are fetched from memory
+    # ^ for any process: where a record of this hash may be; the caller checks whether it is, and still is
+    cdef void expect(self, uint64_t hash) noexcept nogil    # prefetch the slots of a find

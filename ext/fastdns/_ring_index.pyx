@@ -1,7 +1,7 @@
 """The index of a ring, in memory that the processes of a daemon share.
 
-One process writes, and each slot is one word, so that nobody waits for anybody. A slot may be out of date: who reads
-the ring there sees it.
+One process writes, and each slot is one word, so that no process waits. A slot may be out of date: a reader of the ring
+notices that.
 """
 
 from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -18,18 +18,18 @@ cdef extern from * nogil:
     void __builtin_prefetch(const void* at)
 
 cdef enum:
-    UNIT = 8                # octets: records start at multiples
+    UNIT = 8                # bytes: records start at multiples
     OCTETS_A_SLOT = 128     # of the ring; a small answer takes about 200
 
 cdef uint64_t LOW = 0xffffffff
 
 cdef inline uint64_t distance_of(uint64_t slot, uint64_t head) noexcept nogil:
-    """Octets between the record of a slot and the head; of one that is long gone it may be anything."""
+    """Bytes between the record of a slot and the head; for an old record it may be any number."""
     return UNIT * ((head // UNIT - slot) & LOW)
 
 
 cdef class RingIndex:
-    """The index of a ring of so many octets, a power of two."""
+    """The index of a ring of so many bytes, a power of two."""
 
     def __cinit__(self, size_t capacity):
         cdef Py_buffer view

@@ -1,6 +1,6 @@
-"""The rings of all workers, read by each of them: what one has learned is known to the others at once.
+"""The rings of all workers, read by each of them: an answer that one has learned is known to the others at once.
 
-A record is copied before it is believed: its space may be given back, and written again, at any time.
+A record is copied before it is trusted: its space may be released, and written again, at any time.
 """
 
 from libc.stdlib cimport free, malloc
@@ -18,13 +18,13 @@ cdef enum:
 
 
 cdef class Rings:
-    """Looks in all of these rings; none of them is taken from."""
+    """Looks in all of these rings, without removing anything."""
 
     def __cinit__(self, rings not None):
         cdef int i
         self.rings = tuple(rings)
         self.ring = <void**>malloc(max(len(self.rings), 1) * sizeof(void*))
-        for i in range(2):      # what is never written there takes no memory
+        for i in range(2):      # unwritten parts take no memory
             self.rooms[i] = <uint8_t*>malloc(VALUE_MAX)
         if self.ring == NULL or self.rooms[0] == NULL or self.rooms[1] == NULL:
             raise MemoryError
@@ -65,7 +65,7 @@ cdef class Rings:
         return self.length != 0
 
     def look(self, bytes key not None):
-        """Return (epoch, value) of the newest answer or removal under a key on disk's terms, or None."""
+        """Return (epoch, value) of the newest answer or removal under a disk key, or None."""
         if not self.find(keyed_hash(key, len(key)), <const uint8_t*><const char*>key, key_length_of(key)):
             return None
         return self.epoch, (<const char*>self.value)[:self.length]

@@ -1,7 +1,7 @@
-"""A reply as it should have been sent: its chain in order, without what does not belong to the question.
+"""A reply as it should have been sent: its chain in order, only with records that belong to the question.
 
-Records are written anew, and octets that need no touch stay: names keep their letters, and a name that was not
-compressed is not compressed (RFC 3597 section 4). Time grows with the number of records, whatever they are.
+Records are written again, unchanged where possible: names keep their case, and a name that was not compressed is not
+compressed (RFC 3597 section 4). Time grows with the number of records, whatever they are.
 """
 
 from libc.stdint cimport uint64_t
@@ -24,7 +24,7 @@ cdef enum:
     TYPE_NSEC = 47
     TYPE_NSEC3 = 50
     DNAMES_MAX = 64         # and their signatures: a chain has one or two
-    READS_MAX = 2 * RECORDS_MAX     # of records, to find those of a chain: hashes tell nearly all apart
+    READS_MAX = 2 * RECORDS_MAX     # of records, to find those of a chain: hashes distinguish nearly all
 
 ctypedef struct Note:       # a record of the answer section
     uint64_t owner          # hash
@@ -42,7 +42,7 @@ ctypedef struct Writer:
     size_t room
     Suffix suffixes[SUFFIXES]
 
-# For one message at a time: whoever calls holds the GIL.
+# For one message at a time: the caller holds the GIL.
 cdef uint8_t cleaned[MESSAGE_MAX]
 cdef Note notes[RECORDS_MAX]
 cdef Writer writer
@@ -61,7 +61,7 @@ cdef bint write_octets(Writer* w, const uint8_t* octets, size_t count) noexcept 
 
 
 cdef bint stands_at(Writer* w, uint16_t at, const uint8_t* suffix, uint16_t length) noexcept nogil:
-    """True when the name that has been written there is this one, in the same letters."""
+    """True if the name that was written there is this one, with the same case."""
     cdef Reader r
     cdef Name written
     r.start = w.start
@@ -73,7 +73,7 @@ cdef bint stands_at(Writer* w, uint16_t at, const uint8_t* suffix, uint16_t leng
 
 
 cdef bint write_name(Writer* w, const Name* name, bint compress) noexcept nogil:
-    """Write a name, as a pointer from where it has been written before on."""
+    """Write a name, as a pointer from the part on that was written before."""
     cdef uint16_t labels[LABELS_MAX]
     cdef uint64_t hashes[LABELS_MAX]
     cdef uint8_t pointer[2]
@@ -81,14 +81,14 @@ cdef bint write_name(Writer* w, const Name* name, bint compress) noexcept nogil:
     cdef uint64_t hash = 0xcbf29ce484222325
     cdef size_t began = w.at
     cdef int count = 0
-    cdef int known = -1     # the label from which on it has been written
+    cdef int known = -1     # the label from which on it was written
     cdef int at = 0
     cdef int i
     while name.octets[at]:
         labels[count] = <uint16_t>at
         count += 1
         at += name.octets[at] + 1
-    # From its end on, so that the hash of each suffix is one that it passes.
+    # From its end, so that the hash of each suffix is computed on the way.
     i = count - 1
     while at > 0:
         at -= 1
@@ -120,7 +120,7 @@ cdef bint write_name(Writer* w, const Name* name, bint compress) noexcept nogil:
 
 
 cdef bint write_rdata(Writer* w, const Reader* message, const Record* record) noexcept nogil:
-    """Write RDATA that has been found sound: its names lead nowhere but into the new message."""
+    """Write RDATA that was found valid: its names only point into the new message."""
     cdef Layout layout
     cdef Reader r
     cdef Name name
@@ -145,7 +145,7 @@ cdef bint write_rdata(Writer* w, const Reader* message, const Record* record) no
 
 
 cdef bint write_record(Writer* w, const Reader* message, const uint8_t* at, const Record* record) noexcept nogil:
-    """Write one record; False: there is no room, and nothing has been written."""
+    """Write one record; False: there is no room, and nothing was written."""
     cdef Reader r
     cdef Name owner
     cdef size_t began = w.at
@@ -159,7 +159,7 @@ cdef bint write_record(Writer* w, const Reader* message, const uint8_t* at, cons
             if write_rdata(w, message, record):
                 store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
                 return True
-    # Names of it that others could point to are gone with it.
+    # Its names are gone, so that others cannot point to them.
     w.at = began
     forget_from(w, began)
     return False
@@ -173,7 +173,7 @@ cdef void forget_from(Writer* w, size_t at) noexcept nogil:
 
 
 cdef void begin(Writer* w, Reader* r, const uint8_t* packet, size_t length) noexcept nogil:
-    """Read this message from its question on, and write another behind its header."""
+    """Read this message from its question on, and write another after its header."""
     r.start = packet
     r.at = packet + HEADER_LENGTH
     r.end = packet + length
@@ -213,7 +213,7 @@ cdef int note_answers(Reader* r, int count, uint16_t qclass) noexcept nogil:
 
 
 cdef int take(Writer* w, Reader* r, Note* note, Record* record) noexcept nogil:
-    """Write a record of the answer section, and note whither it leads; 0, or -1."""
+    """Write a record of the answer section, and note where it leads; 0, or -1."""
     cdef Name last
     cdef int i
     note.used = True
@@ -251,7 +251,7 @@ cdef int write_answers(Writer* w, Reader* message, int noted) noexcept nogil:
                     continue
                 r.at = r.start + notes[i].at
                 reads += 1
-                # Many names with one hash, or many DNAMEs that are none of ours, are made to cost time.
+                # Many names with one hash, or many DNAMEs that are not ours, are an attack on our time.
                 if reads > READS_MAX or read_record(&r, &record) < 0:
                     return -1
                 if turn < 3 and not is_under(&chain.names[k], record.owner.octets, record.owner.length):
@@ -268,7 +268,8 @@ cdef int write_answers(Writer* w, Reader* message, int noted) noexcept nogil:
 # ---- the whole
 
 cdef int write_rest(Writer* w, Reader* r, int section, uint16_t qclass, const uint8_t** opt) noexcept nogil:
-    """Write what belongs of authority or additional section; return how many records. opt: where the first OPT is."""
+    """Write the useful records of authority or additional section; return how many. opt: the position of the first OPT.
+    """
     cdef Record record
     cdef Name last
     cdef const uint8_t* at
@@ -298,7 +299,7 @@ cdef int write_rest(Writer* w, Reader* r, int section, uint16_t qclass, const ui
 
 
 cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint16_t key_length, bint is_bare) noexcept:
-    """Write the clean message into `cleaned` and return its length; 0: it cannot be made."""
+    """Write the clean message into `cleaned` and return its length; 0: impossible."""
     cdef Reader r
     cdef Record record
     cdef Name name
@@ -331,7 +332,7 @@ cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint
     if opt != NULL:
         r.at = opt
         read_record(&r, &record)
-        # Its owner is the root, however that was written.
+        # Its owner is the root, however it was written.
         if writer.room - writer.at > <size_t>(1 + RECORD_HEAD + record.length):
             write_octets(&writer, b"\0", 1)
             write_octets(&writer, record.data - RECORD_HEAD, RECORD_HEAD + record.length)
@@ -366,7 +367,7 @@ cdef int read_clean_reply(
     return WIRE_OK
 
 
-# ---- for who did not set DO
+# ---- for clients that did not set DO
 
 cdef size_t cleaned_length
 

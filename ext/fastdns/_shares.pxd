@@ -1,4 +1,4 @@
-"""Who has how much of what there is: so that who takes the most gives way, and nobody else."""
+"""The share of each owner in a limited resource: the largest share gives way, and no other."""
 
 from libc.stdint cimport uint64_t
 
@@ -23,4 +23,4 @@ cdef class Shares:
     cdef void join(self, Place* place, uint64_t whose, int weight) noexcept nogil
     cdef void grow(self, Place* place, int weight) noexcept nogil
     cdef void leave(self, Place* place) noexcept nogil
-    cdef Share* largest(self) noexcept nogil           # the share that weighs most
+    cdef Share* largest(self) noexcept nogil           # the largest share

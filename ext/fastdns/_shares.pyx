@@ -1,11 +1,11 @@
-"""Who has how much of what there is: so that who takes the most gives way, and nobody else.
+"""The share of each owner in a limited resource: the largest share gives way, and no other.
 
-Whose something is, is a hash; a few that share a number share a fate.
+An owner is a hash; owners that share a number are one.
 """
 
 
 cdef class Shares:
-    """Things by whom they belong to, the oldest of each at hand."""
+    """Things by owner, with the oldest of each at hand."""
 
     cdef void join(self, Place* place, uint64_t whose, int weight) noexcept nogil:
         cdef Share* share

@@ -1,4 +1,4 @@
-"""SipHash-1-3: a keyed hash, so that nobody who does not know the key can choose names that collide."""
+"""SipHash-1-3: a keyed hash, so that names that collide cannot be chosen without the key."""
 
 from libc.stdint cimport uint8_t, uint64_t
 
@@ -8,4 +8,4 @@ ctypedef struct SipKey:
 
 cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) noexcept nogil
 cdef uint64_t keyed_hash(const uint8_t* data, size_t length) noexcept nogil
-# ^ under a key that was drawn at random when the daemon started: all its processes, forks, have the same
+# ^ with a random key from the start of the daemon: all its processes, being forks, have the same one

@@ -68,7 +68,7 @@ cdef uint64_t keyed_hash(const uint8_t* data, size_t length) noexcept nogil:
 
 
 def siphash(bytes key, bytes data):
-    """Return SipHash-1-3 of data under a key of 16 octets, as an integer of 64 bits (ValueError for another length)."""
+    """Return SipHash-1-3 of data with a key of 16 bytes, as a 64-bit integer. ValueError: another length."""
     cdef SipKey sip_key
     if len(key) != 16:
         raise ValueError("a SipHash key has 16 bytes")

@@ -33,14 +33,14 @@ cdef enum:
 cdef enum Kind:
     ORDINARY
     LOCALHOST
-    NO_NAME                 # nothing exists, the name itself included
+    NO_NAME                 # nothing exists, not even the name itself
     EMPTY_ZONE              # its top exists and nothing else
     LOOPBACK                # an empty zone but for PTR records
     NO_DATA                 # every name exists, without records
 
 cdef struct Found:
     Kind kind
-    uint16_t zone_at        # where in the name the zone begins
+    uint16_t zone_at        # the position of the zone in the name
     int below               # labels of the name below the top of the zone
     bint is_loopback        # an address that has a PTR record
     bint has_names_below    # an empty non-terminal (RFC 8020)
@@ -54,7 +54,7 @@ cdef inline bint is_label(const uint8_t* at, const char* text, uint8_t length) n
 
 
 cdef inline int decimal(const uint8_t* at) noexcept nogil:
-    """The number that a label of a reversed IPv4 address writes, without leading zeros; -1: none."""
+    """The number in a label of a reversed IPv4 address, without leading zeros; -1: it is not one."""
     cdef int value = 0
     cdef int i
     if at[0] > 3 or (at[0] > 1 and at[1] == c'0'):
@@ -75,7 +75,7 @@ cdef inline int nibble(const uint8_t* at) noexcept nogil:
 
 
 cdef int reverse_zone_v4(const int* octets, int count) noexcept nogil:
-    """How many octets the zone of this address has that is served here; 0: there is none."""
+    """The length in bytes of the zone for this address that is served here; 0: there is none."""
     cdef int first = octets[0]
     cdef int second = octets[1] if count > 1 else -1
     cdef int third = octets[2] if count > 2 else -1
@@ -116,7 +116,7 @@ cdef int reverse_zone_v6(const int* nibbles, int count) noexcept nogil:
 
 
 cdef void find_reverse(const uint8_t* name, const uint16_t* starts, int labels, Found* out) noexcept nogil:
-    """Look at a name of `labels` labels below in-addr.arpa (or ip6.arpa), the last of them first in the address."""
+    """Check a name of `labels` labels below in-addr.arpa (or ip6.arpa), whose last label comes first in the address."""
     cdef int parts[NIBBLES_V6]
     cdef bint is_v4 = is_label(name + starts[labels], b"in-addr", 7)
     cdef int most = OCTETS_V4 if is_v4 else NIBBLES_V6
@@ -149,11 +149,11 @@ cdef void find_reverse(const uint8_t* name, const uint16_t* starts, int labels, 
 cdef void find(const uint8_t* key, uint16_t key_length, Found* out) noexcept nogil:
     cdef uint16_t starts[LABELS_MAX]
     cdef uint16_t length, at
-    cdef const uint8_t* end     # the zero octet of the root
+    cdef const uint8_t* end     # the zero byte of the root
     cdef uint8_t last
     cdef int labels = 0
     out.kind = ORDINARY
-    # An ordinary name costs no more than this: its last letter, or its last label, is another.
+    # An ordinary name costs no more than this: its last letter, or its last label, differs.
     if key_length < KEY_TAIL + 7 or key_length > KEY_MAX:
         return
     length = key_length - KEY_TAIL
@@ -198,7 +198,7 @@ cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil:
     return found.kind != ORDINARY
 
 
-# --- what is answered ---------------------------------------------------------------------------------------
+# --- the answers ----------------------------------------------------------------------------------------------
 
 
 cdef void add_record(
@@ -220,7 +220,7 @@ cdef void add_soa(SpecialAnswer* out, uint16_t zone_at) noexcept nogil:
     """`@ 10800 IN SOA @ nobody.invalid. 1 3600 1200 604800 10800`: RFC 6303 section 3."""
     cdef uint8_t data[38]
     store16(data, POINTER | zone_at)
-    memcpy(data + 2, b"\x06nobody\x07invalid", 16)      # with the zero octet that ends both name and string
+    memcpy(data + 2, b"\x06nobody\x07invalid", 16)      # with the zero byte that ends both name and string
     store32(data + 18, 1)
     store32(data + 22, 3600)
     store32(data + 26, 1200)
@@ -286,7 +286,7 @@ cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_leng
 
 
 def special_answer(bytes key not None):
-    """Return what is answered here to the question of this key; None: it is an ordinary name."""
+    """Return the answer of fastdns to the question of this key; None: it is an ordinary name."""
     cdef SpecialAnswer answer
     if not make_special(&answer, key, <uint16_t>len(key)):
         return None

@@ -5,41 +5,41 @@ from libc.stdint cimport uint8_t, uint64_t
 from fastdns._query cimport Asker
 
 cdef enum:
-    PIPELINED = 64          # queries of a connection that wait for an answer; more, and nothing is read
-    UNWRITTEN = 256 * 1024  # octets of a connection; more, and no further query is read
+    PIPELINED = 64          # queries of a connection that wait for an answer; with more, reading stops
+    UNWRITTEN = 256 * 1024  # bytes of a connection; with more, no further query is read
     UNWRITTEN_IN_ALL = 8 * 1024 * 1024
     READ_AT_ONCE = 16384
 
-cdef class Debts:           # of all connections of a process
+cdef class Backlog:           # of all connections of a process
     cdef readonly size_t unwritten
 
 cdef class Stream:
     cdef Asker asker
     cdef int fd             # -1: closed
-    cdef readonly int waiting       # queries whose answer is still to come
+    cdef readonly int waiting       # queries without an answer yet
     cdef readonly size_t unwritten  # octets
-    cdef Debts debts
-    cdef uint8_t* inbox     # what has come and is not read, `held` octets
+    cdef Backlog backlog
+    cdef uint8_t* inbox     # unread data, `held` bytes
     cdef size_t held
     cdef uint8_t* outbox
-    cdef size_t written     # octets of the outbox that have been sent
+    cdef size_t written     # bytes of the outbox that were sent
     cdef size_t room
-    cdef bint is_queued     # in somebody's list of those that have something to send
-    cdef bint is_told       # the owner knows that there is something to look at
+    cdef bint is_queued     # in a list of connections with something to send
+    cdef bint is_told       # the owner knows that there is something to do
     cdef bint is_watched    # the owner waits for a change
-    cdef readonly bint is_broken    # or out of step, or sent away: it is to be closed
-    cdef readonly bint has_ended    # the client sends no more
+    cdef readonly bint is_broken    # or out of step, or refused: it must be closed
+    cdef readonly bint has_ended    # the client sends nothing more
     cdef long queries_left  # -1: any number
     cdef long octets_left
     cdef uint64_t heard_ns, begun_ns, blocked_ns, full_ns, ended_ns
-    cdef size_t due         # octets that have to be taken before the time to write begins anew
+    cdef size_t due         # bytes that must be taken before the write timer starts again
 
     cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) noexcept
-    # ^ what is at hand: in room, which has READ_AT_ONCE octets, or in the inbox
+    # ^ the data that is available: in room, which has READ_AT_ONCE bytes, or in the inbox
     cdef void hold(self, const uint8_t* octets, size_t read, size_t length, uint64_t now_ns) noexcept
-    # ^ of what was at hand, the part that has not been read
-    cdef void end(self, uint64_t now_ns) noexcept       # take no more messages
-    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) noexcept     # leaves with `send`
+    # ^ the unread part of that data
+    cdef void end(self, uint64_t now_ns) noexcept       # read no more messages
+    cdef void put(self, const uint8_t* response, size_t length, uint64_t now_ns) noexcept     # `send` sends it
     cdef void send(self, uint64_t now_ns) noexcept
     cdef bint is_full(self) noexcept
     cdef void wait_more(self) noexcept

@@ -20,32 +20,33 @@ PIPELINE_MAX = PIPELINED
 UNWRITTEN_MAX_IN_ALL = UNWRITTEN_IN_ALL
 
 
-cdef class Debts:
-    """What the clients of a process have not taken yet."""
+cdef class Backlog:
+    """The answers that the clients of a process have not taken yet."""
 
 
 cdef class Stream:
-    """One connection. `changed()` is called when there is something to look at that only its owner can do.
+    """One connection. `changed()` is called if there is something that only its owner can do.
 
-    It is for subclasses, and must not call back at once. After `watch()` it is also called when an answer has come
-    or octets have been taken.
+    Subclasses implement it, and it must not call back at once. After `watch()` it is also called when an answer has
+    come or bytes were taken.
     """
 
     def __cinit__(self, *_arguments, **_keywords):
         self.fd = -1
         self.queries_left = self.octets_left = -1
 
-    def open(self, int fd, tuple address not None, Debts debts not None, *, int listener=0):
-        """Serve the connection of this descriptor, which stays its owner's, with the client at that address."""
+    def open(self, int fd, tuple address not None, Backlog backlog not None, *, int listener=0):
+        """Serve the connection of this descriptor, which still belongs to its owner, with the client at that address.
+        """
         name_asker(address, &self.asker)
         self.asker.listener = listener
         self.asker.transport = OVER_TCP
-        self.debts = debts
+        self.backlog = backlog
         self.fd = fd
         self.heard_ns = read_clock_ns()
 
     def bound(self, *, long queries, long octets):
-        """Take no more than that from this client."""
+        """Read no more than that from this client."""
         self.queries_left = queries
         self.octets_left = octets
 
@@ -54,26 +55,26 @@ cdef class Stream:
         free(self.outbox)
 
     def close(self):
-        """Take and send nothing any more; the descriptor is its owner's to close."""
+        """Read and send nothing more; the owner closes the descriptor."""
         self.fd = -1
-        if self.debts is not None:
-            self.debts.unwritten -= self.unwritten
+        if self.backlog is not None:
+            self.backlog.unwritten -= self.unwritten
         self.unwritten = self.written = self.room = self.held = 0
         free(self.inbox)
         free(self.outbox)
         self.inbox = self.outbox = NULL
 
     def changed(self):
-        """There is something to look at."""
+        """There is something to do."""
 
     def look(self):
-        """Call `changed` again when there is something new; return True while the client may send."""
+        """Call `changed` again for anything new; return True while the client may send."""
         self.is_told = False
         self.is_watched = False
         return not (self.is_broken or self.has_ended or self.is_full())
 
     def watch(self):
-        """Call `changed` for every answer that comes and whatever the client takes."""
+        """Call `changed` for every answer, and for all that the client takes."""
         self.is_watched = True
 
     @property
@@ -82,12 +83,12 @@ cdef class Stream:
 
     @property
     def is_busy(self):
-        """True while an answer is to come or to be taken."""
+        """True while an answer is missing or not taken yet."""
         return self.waiting > 0 or self.unwritten > 0
 
     @property
     def has_more(self):
-        """True when a whole message is at hand."""
+        """True if a complete message is available."""
         return frame_is_whole(self.inbox, self.held)
 
     @property
@@ -96,7 +97,7 @@ cdef class Stream:
         return self.heard_ns
 
     def is_overdue(self, double idle, double frame, double write, double last):
-        """Return True when the client has taken more seconds than it has: for each thing that it may do."""
+        """Return True if the client has used more than its time: for each thing that it may do."""
         cdef uint64_t now_ns = read_clock_ns()
         if self.unwritten:
             return now_ns > self.blocked_ns + <uint64_t>(write * 1e9)
@@ -109,14 +110,14 @@ cdef class Stream:
         return self.waiting == 0 and now_ns > self.heard_ns + <uint64_t>(idle * 1e9)
 
     def send_more(self):
-        """Send what waits; never raises an OSError."""
+        """Send the waiting answers; never raises an OSError."""
         self.send(read_clock_ns())
 
     # --- what the stages use ------------------------------------------------------------------------------
 
     cdef bint is_full(self) noexcept:
         return self.waiting >= PIPELINED or self.unwritten >= UNWRITTEN or (
-            self.unwritten > 0 and self.debts.unwritten > UNWRITTEN_IN_ALL
+            self.unwritten > 0 and self.backlog.unwritten > UNWRITTEN_IN_ALL
         )
 
     cdef const uint8_t* receive(self, uint8_t* room, size_t* length, uint64_t now_ns) noexcept:
@@ -196,7 +197,7 @@ cdef class Stream:
             self.blocked_ns = now_ns
             self.due = length + 2
         self.unwritten += length + 2
-        self.debts.unwritten += length + 2
+        self.backlog.unwritten += length + 2
 
     cdef void send(self, uint64_t now_ns) noexcept:
         cdef ssize_t sent
@@ -211,7 +212,7 @@ cdef class Stream:
             return
         self.written += <size_t>sent
         self.unwritten -= <size_t>sent
-        self.debts.unwritten -= <size_t>sent
+        self.backlog.unwritten -= <size_t>sent
         if <size_t>sent >= self.due:
             self.blocked_ns = now_ns
             self.due = self.unwritten
@@ -221,7 +222,7 @@ cdef class Stream:
             self.tell_owner()
             return
         self.written = 0
-        if self.room > READ_AT_ONCE:    # who waits for the next query shall take little
+        if self.room > READ_AT_ONCE:    # an idle connection must take little memory
             free(self.outbox)
             self.outbox = NULL
             self.room = 0

@@ -39,13 +39,13 @@ cdef extern from *:
 cdef enum:
     BATCH = 64
     TRIES = 3               # to send: a device queue may be full again at once (ENOBUFS)
-    # Odd multiples of a cache line: at a power of two all packets of a batch would want the same few lines.
-    QUERY_OCTETS = 2112     # of a query that are read; whatever a client appends beyond is cut off
+    # Odd multiples of a cache line: at a power of two all packets of a batch would use the same few lines.
+    QUERY_OCTETS = 2112     # of a query that are read; data that a client appends beyond is cut off
     ANSWER_OCTETS = 1344    # room for an answer over UDP
     CONTROL_OCTETS = 40     # IPV6_PKTINFO; of a Sender
-    RECEIVED_CONTROL_OCTETS = 256       # a socket that somebody handed to us may be set to tell more, as timestamps
+    RECEIVED_CONTROL_OCTETS = 256       # a socket that another program opened may report more, like timestamps
 
-ctypedef struct Sender:     # where a packet came from, and the local address that it came to
+ctypedef struct Sender:     # the source of a packet, and the local address that it came to
     uint64_t control[5]     # CONTROL_OCTETS: cmsghdr wants this alignment
     sockaddr_in6 address    # or a sockaddr_in
     socklen_t address_length
@@ -67,8 +67,8 @@ cdef class Batch:
     cdef const uint8_t* packet(self, int i, size_t* length) noexcept nogil
     cdef uint8_t* room(self) noexcept nogil                         # ANSWER_OCTETS for the next answer
     cdef void queue(self, int i, size_t length) noexcept nogil      # the answer in room goes to the sender of packet i
-    cdef void queue_to(self, Sender* to, size_t length) noexcept nogil  # the same for a sender of another time
+    cdef void queue_to(self, Sender* to, size_t length) noexcept nogil  # the same for a sender from another time
     cdef int send(self, int fd) noexcept nogil                      # how many answers could not be sent
 
-cdef bint kernel_is_busy() noexcept nogil           # errno says so: what was to be sent may be tried again
+cdef bint kernel_is_busy() noexcept nogil           # depends on errno: sending may be tried again
 cdef void wait_for_room(int fd) noexcept nogil      # a few milliseconds at most

@@ -149,7 +149,7 @@ cdef class Batch:
             if count > 0:
                 sent += count
             elif not kernel_is_busy():
-                # This one cannot be sent (its network is gone, a filter forbids it); those behind it may.
+                # This one cannot be sent (its network is gone, a filter forbids it); those after it may be sent.
                 sent += 1
                 lost += 1
             elif tries < TRIES:

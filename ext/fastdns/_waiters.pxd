@@ -1,4 +1,4 @@
-"""Clients whose answer is not at hand: what a later answer needs of each, and the way to it."""
+"""Clients that wait for an answer: what a later answer needs of each, and how to send it."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -13,7 +13,7 @@ from fastdns._wire cimport Asked
 cdef struct Waiter:         # its spelling of the question follows
     Waiter* next
     uint64_t received_ns
-    void* stream            # a Stream, which is kept for it; NULL: it came over UDP, by fd from sender
+    void* stream            # a Stream, which is kept for it; NULL: it came over UDP, on fd from sender
     Asked asked
     Asker asker
     int fd
@@ -25,21 +25,21 @@ cdef void free_waiters(Waiter* first) noexcept
 cdef void describe(
     Query* out, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision
 ) noexcept nogil
-# ^ the query that waiters of one question have in common
+# ^ the query that all waiters of one question share
 
-cdef class Outgoing:        # answers to waiters on their way, sent in batches
+cdef class Outgoing:        # answers to waiters, sent in batches
     cdef Counters counters
     cdef Batch batch
     cdef int fd             # that the batch is for
-    cdef Waiter* told       # to be freed when their answers have left
+    cdef Waiter* told       # freed after their answers were sent
     cdef list streams       # with something to send
     cdef uint8_t* room
 
     cdef void tell(
         self, Query* query, Waiter* waiter, const Stored* stored, uint32_t age, uint32_t stale_ttl, uint64_t now_ns
     ) noexcept
-    # ^ query: as `describe` says, with the tier. The waiter is over; its answer leaves with `flush`. With a stale_ttl
-    #   it is one past its TTL.
+    # ^ query: from `describe`, with the tier. The waiter is done; `flush` sends its answer. With a stale_ttl it is a
+    # stale answer.
     cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) noexcept    # without an answer
     cdef void flush(self) noexcept
     # private

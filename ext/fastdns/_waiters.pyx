@@ -1,4 +1,4 @@
-"""Clients whose answer is not at hand, and the ways to answer them later."""
+"""Clients that wait for an answer, and how to answer them later."""
 
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdlib cimport free, malloc
@@ -58,7 +58,7 @@ cdef void describe(
 
 
 cdef class Outgoing:
-    """Answers to clients that have waited, on their way."""
+    """Answers to clients that have waited, not sent yet."""
 
     def __cinit__(self, Counters counters not None):
         self.counters = counters
@@ -118,7 +118,7 @@ cdef class Outgoing:
         free_waiters(waiter)
 
     cdef void flush(self) noexcept:
-        """Send what is queued: to each client of a stream all in one go."""
+        """Send the queued answers: to each client of a stream all at once."""
         cdef Waiter* told = self.told
         cdef uint64_t now_ns
         if self.batch.queued:

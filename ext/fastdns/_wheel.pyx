@@ -1,10 +1,10 @@
-"""A timer wheel: what is to be done at which millisecond, set and cancelled in constant time."""
+"""A timer wheel: timers in milliseconds, set and cancelled in constant time."""
 
 TICK_SECONDS = 0.001 * TICK_MS
 
 
 cdef class Wheel:
-    """Timers of one process. Somebody calls for what is due every TICK_SECONDS, as long as `count` is not 0.
+    """Timers of one process. The caller fetches the due ones every TICK_SECONDS, as long as `count` is not 0.
 
     `on_busy` is called when that begins.
     """
@@ -16,7 +16,7 @@ cdef class Wheel:
     cdef void set(self, Timer* timer, int64_t due_ms) noexcept nogil:
         cdef Timer** slot
         self.cancel(timer)
-        # A whole tick later than due, never earlier; and never in a slot that has been passed.
+        # A whole tick later than due, never earlier; and never in a slot that was passed already.
         timer.tick = max(due_ms // TICK_MS + 1, self.tick)
         slot = &self.slots[timer.tick % WHEEL_SLOTS]
         timer.previous = NULL

@@ -1,4 +1,4 @@
-"""Bounds-checked reading of DNS messages (RFC 1035 section 4): nothing else moves a pointer over packet octets."""
+"""Bounds-checked reading of DNS messages (RFC 1035 section 4): only this module moves a pointer over packet bytes."""
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
@@ -6,19 +6,19 @@ from fastdns._key cimport NAME_MAX, Key
 
 cdef enum WireStatus:
     WIRE_OK = 0
-    WIRE_DROP = -1          # nothing that could be answered
+    WIRE_DROP = -1          # cannot be answered
     WIRE_FORMERR = -2       # answer FORMERR
     WIRE_NOTIMP = -3        # answer NOTIMP: an opcode other than QUERY
     WIRE_BADVERS = -4       # answer BADVERS: an EDNS version other than 0 (RFC 6891 section 6.1.3)
     WIRE_REFUSED = -5       # answer REFUSED: a transfer, a meta type, class NONE or ANY
-    WIRE_BAD_REPLY = -6     # no reply to this question: the true one may still come
+    WIRE_BAD_REPLY = -6     # not a reply to this question: the true one may still come
     WIRE_SPOILED_REPLY = -7     # a reply to this question whose content must not be used
 
 cdef enum:
     HEADER_LENGTH = 12
     RECORDS_MAX = 5957      # records of 11 octets that 65,535 octets can hold
-    CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or a bad joke
-    ADDRESSES_MAX = 128     # that are noted of an answer
+    CHAIN_MAX = 64          # names on a CNAME chain; a longer one is a loop or an attack
+    ADDRESSES_MAX = 128     # that are noted for an answer
     TARGETS_MAX = 128       # names to which records in the additional section may belong
     UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
     UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
@@ -53,7 +53,7 @@ cdef enum RecordClass:
     CLASS_IN = 1
     CLASS_CHAOS = 3
 
-ctypedef struct Asked:      # of a question, what its answer has to fit
+ctypedef struct Asked:      # of a question, and the limits of its answer
     uint16_t id
     uint16_t flags          # of the header, as received
     uint16_t length         # octets of the question after the header; 0: it could not be read
@@ -66,29 +66,29 @@ ctypedef struct Reply:
     uint16_t rcode          # with the upper octet that OPT carries (RFC 6891 section 6.1.3)
     uint16_t length         # octets up to the end of the last record that is kept
     uint16_t ttl_count
-    uint16_t answers        # records that are kept, by section; OPT is none of them
+    uint16_t answers        # records that are kept, by section, without OPT
     uint16_t authorities
     uint16_t additional
-    uint16_t soa_ttl_at     # where the TTL of the first SOA in the authority section stands; 0: there is none
+    uint16_t soa_ttl_at     # the position of the TTL of the first SOA in the authority section; 0: none
     uint32_t soa_minimum    # its MINIMUM (RFC 2308 section 4)
     uint16_t options_at     # the RDATA of OPT
     uint16_t options_length
-    bint has_opt            # in the additional section, where it belongs
+    bint has_opt            # in the additional section, where it must be
     bint wants_dnssec       # the question has DO
-    bint opt_misplaced      # in another one: the upstream does not know what an OPT is
+    bint opt_misplaced      # in another one: the upstream does not know OPT
     bint has_data           # a record of the type that was asked for
-    bint has_gap            # something has been left out so far, be it the OPT
-    bint left_out           # something beside one OPT has
+    bint has_gap            # something was left out so far, perhaps only the OPT
+    bint left_out           # something other than one OPT was
     bint must_rewrite       # something before the end is left out, or the answer is not in the order of its chain
-    bint is_bare            # an error whose sender has not repeated the question
+    bint is_bare            # an error that does not repeat the question
     bint is_echo            # our own query
 
 ctypedef struct Reader:
-    const uint8_t* start    # of the message: what compression pointers count from
+    const uint8_t* start    # of the message: the base of compression pointers
     const uint8_t* at
     const uint8_t* end
 
-ctypedef struct Name:       # in lower case where nothing else is said
+ctypedef struct Name:       # in lower case unless stated otherwise
     uint16_t length
     uint8_t octets[NAME_MAX + 1]
 
@@ -110,11 +110,11 @@ ctypedef struct Findings:   # what policy looks at in an answer
     int addresses           # in A and AAAA records of the chain: more than ADDRESSES_MAX have not all been noted
     uint8_t address[ADDRESSES_MAX][16]      # IPv4 as ::ffff:a.b.c.d
 
-ctypedef struct Targets:    # names in RDATA: who owns records in the additional section
+ctypedef struct Targets:    # names in RDATA: owners of records in the additional section
     int count
     uint64_t hashes[TARGETS_MAX]
 
-ctypedef struct Layout:     # where names stand in the RDATA of a type
+ctypedef struct Layout:     # the positions of names in the RDATA of a type
     int before              # octets before the names
     int strings             # character-strings after those
     int names
@@ -123,35 +123,35 @@ ctypedef struct Layout:     # where names stand in the RDATA of a type
 
 cdef int read_query(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil     # 0 or a WireStatus
 cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil
-# ^ the same by header and question alone, whose key it does not make; has_opt when an OPT follows at once
+# ^ the same from header and question alone, without making the key; has_opt if an OPT follows directly
 cdef int read_reply(
     const uint8_t* packet, size_t length, uint16_t expected_id, const uint8_t* key, uint16_t key_length,
     Reply* out, uint16_t* ttl_at, Findings* findings,
 ) noexcept nogil            # 0, WIRE_BAD_REPLY or WIRE_SPOILED_REPLY; ttl_at has room for RECORDS_MAX
 cdef bint find_in_answer(
     const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length, Findings* findings
-) noexcept nogil            # the same of an answer that is kept; False: it cannot be read
+) noexcept nogil            # the same of a cached answer; False: it cannot be read
 cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil
-# ^ how much of a message of ours fits: without the additional section, else without authority, too; 0: not even what
-#   answers does, which is the answer section, and a denial and its proof in authority (RFC 4035 section 3.1.3).
-#   authorities: how many records of that section are in it
+# ^ how much of a message of ours fits: without the additional section, else also without authority; 0: not even the
+# essential part, which is the answer section, and a denial with its proof in authority (RFC 4035 section 3.1.3).
+# authorities: how many records of that section are in it
 cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent
 
 # for _scrub
 cdef int read_name(Reader* r, Name* out) noexcept nogil             # 0, or -1
-cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil     # the same, in the letters that it is written in
-cdef int read_record(Reader* r, Record* out) noexcept nogil         # 0, or -1: it does not lie inside the message
-cdef bint layout_of(uint16_t rtype, Layout* out) noexcept nogil     # False: no names in it that are known here
+cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil     # the same, without changing the case of letters
+cdef int read_record(Reader* r, Record* out) noexcept nogil         # 0, or -1: it is not completely inside the message
+cdef bint layout_of(uint16_t rtype, Layout* out) noexcept nogil     # False: this type has no names that are known here
 cdef bint rdata_is_sound(const Reader* message, const Record* record, Name* last) noexcept nogil
-# ^ last: the last name in it; of length 0 when there is none
-cdef bint is_meta(uint16_t rtype) noexcept nogil                    # no data: OPT, TSIG and their like
+# ^ last: the last name in it; of length 0 if there is none
+cdef bint is_meta(uint16_t rtype) noexcept nogil                    # not data: OPT, TSIG and the like
 cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noexcept nogil
 cdef bint same_name(const Name* one, const Name* other) noexcept nogil
 cdef uint64_t hash_name(const Name* name) noexcept nogil
 cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexcept nogil
-# ^ a record of the authority section that has to do with a name of the chain
+# ^ a record of the authority section that concerns a name of the chain
 cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* owner) noexcept nogil
 cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil
 

@@ -1,4 +1,4 @@
-"""Bounds-checked reading of DNS messages: a query's header, question and OPT; a reply whole, record by record."""
+"""Bounds-checked reading of DNS messages: a query's header, question and OPT; all records of a reply."""
 
 from libc.string cimport memcmp, memcpy, memset
 
@@ -8,7 +8,7 @@ from fastdns._key cimport KEY_DO, KEY_TAIL, end_key, key_flags, lower
 cdef enum:
     POINTER = 0xc0          # the two upper bits of a compression pointer (RFC 1035 section 4.1.4)
     HOPS_MAX = 127          # pointers in one name: it has at most that many labels (RFC 1035 section 3.1)
-    ADDITIONAL_MAX = 8      # records in the additional section of a query: OPT and TSIG are all that anybody sends
+    ADDITIONAL_MAX = 8      # records in the additional section of a query: usual ones are OPT and TSIG
     OPT_OCTETS = 11
 
 
@@ -37,8 +37,8 @@ cdef int read_plain_name(Reader* r, uint8_t* canonical) noexcept nogil:
 cdef inline int copy_name(Reader* r, Name* out, bint fold) noexcept nogil:
     """Copy a name, compressed or not, in lower case if fold says so; return 0, or -1.
 
-    Every pointer must lead to an earlier place than the one before it, and none into the header: no loop ever. Their
-    number is bounded as well, since many records may each start at the top of a long ladder.
+    Every pointer must lead to an earlier place than the one before it, and never into the header: no loops. Their
+    number is bounded as well, because many records may each start at the top of a long chain of pointers.
     """
     cdef const uint8_t* at = r.at
     cdef const uint8_t* lowest = r.at
@@ -82,7 +82,7 @@ cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil:
 
 
 cdef int read_record(Reader* r, Record* out) noexcept nogil:
-    """Read one resource record and step over it; return 0, or -1 when it does not lie inside the message."""
+    """Read one resource record and step over it; return 0, or -1 if it is not completely inside the message."""
     if read_name(r, &out.owner) < 0 or not has_octets(r, 10):
         return -1
     out.rtype = load16(r.at)
@@ -98,7 +98,7 @@ cdef int read_record(Reader* r, Record* out) noexcept nogil:
 
 
 cdef bint options_are_whole(const uint8_t* options, uint16_t length) noexcept nogil:
-    """True when the RDATA of an OPT is a run of complete options (RFC 6891 section 6.1.2)."""
+    """True if the RDATA of an OPT is a sequence of complete options (RFC 6891 section 6.1.2)."""
     cdef int left = length
     while left > 0:
         if left < 4 or left < 4 + load16(options + 2):
@@ -127,10 +127,10 @@ cdef uint16_t find_option(
 # ---- queries
 
 cdef int read_query_opt(Reader* r, int count, Asked* out) noexcept nogil:
-    """Read the additional section of a query, of which only OPT matters here."""
+    """Read the additional section of a query, in which only OPT matters here."""
     cdef Record record
     cdef int version = 0
-    # Each owner may be a ladder of pointers: nobody needs more than a few, and many are an attack.
+    # Each owner may be a long chain of pointers: a few are enough, and many are an attack.
     if count > ADDITIONAL_MAX:
         return WIRE_FORMERR
     while count > 0:
@@ -217,7 +217,7 @@ cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* ke
 # ---- replies
 
 cdef bint strings_fill(Reader* r, int at_least, int at_most) noexcept nogil:
-    """True when the rest of the reader is so many character-strings (RFC 1035 section 3.3); at_most 0: any number."""
+    """True if the rest of the reader is so many character-strings (RFC 1035 section 3.3); at_most 0: any number."""
     cdef int count = 0
     while r.at < r.end:
         if not has_octets(r, 1 + r.at[0]):
@@ -269,7 +269,7 @@ cdef bint layout_of(uint16_t rtype, Layout* out) noexcept nogil:
 
 
 cdef bint layout_fills(Reader* r, const Layout* layout, Name* last) noexcept nogil:
-    """True when the rest of the reader is what the layout says; last becomes the last name in it."""
+    """True if the rest of the reader matches the layout; last becomes the last name in it."""
     cdef int _i
     if not has_octets(r, layout.before):
         return False
@@ -285,7 +285,7 @@ cdef bint layout_fills(Reader* r, const Layout* layout, Name* last) noexcept nog
 
 
 cdef bint rdata_is_sound(const Reader* message, const Record* record, Name* last) noexcept nogil:
-    """True when the RDATA has the length and the names that its type demands; unknown types are opaque (RFC 3597)."""
+    """True if the RDATA has the length and the names that its type requires; unknown types are opaque (RFC 3597)."""
     cdef Reader r
     cdef Layout layout
     cdef int rtype = record.rtype
@@ -299,7 +299,7 @@ cdef bint rdata_is_sound(const Reader* message, const Record* record, Name* last
     r.end = record.data + record.length
     if layout_of(record.rtype, &layout):
         return layout_fills(&r, &layout, last)
-    if rtype in (16, 99):                                           # TXT SPF; an empty one is seen and means no harm
+    if rtype in (16, 99):                                           # TXT SPF; an empty one occurs and is harmless
         return strings_fill(&r, 0, 0)
     if rtype == 13:                                                 # HINFO
         return strings_fill(&r, 2, 2)
@@ -323,7 +323,7 @@ cdef bint same_name(const Name* one, const Name* other) noexcept nogil:
 
 
 cdef uint64_t hash_name(const Name* name) noexcept nogil:
-    """FNV-1a. Whoever finds two names with one hash is only believed what he could have said anyway."""
+    """FNV-1a. Two names with one hash gain an attacker only records that it could have sent anyway."""
     cdef uint64_t hash = 0xcbf29ce484222325
     cdef int i
     for i in range(name.length):
@@ -332,7 +332,7 @@ cdef uint64_t hash_name(const Name* name) noexcept nogil:
 
 
 cdef bint is_under(const Name* name, const uint8_t* suffix, uint16_t length) noexcept nogil:
-    """True when name lies strictly below suffix. Both are canonical and whole."""
+    """True if name is strictly below suffix. Both are canonical and complete."""
     cdef int at = 0
     while name.length - at > length:
         at += name.octets[at] + 1
@@ -349,7 +349,7 @@ cdef int belongs(Chain* chain, const Record* record, const Reader* message) noex
             if chain.is_dname[i] and record.rtype != TYPE_DNAME and record.rtype != TYPE_RRSIG:
                 continue
             if record.rtype == TYPE_CNAME:
-                # Whoever got only the first part of a chain would take it for the whole.
+                # A client with only the first part of a chain would take it for the whole.
                 if chain.count == CHAIN_MAX:
                     return -1
                 r.start = message.start
@@ -375,7 +375,7 @@ cdef int belongs(Chain* chain, const Record* record, const Reader* message) noex
 cdef bint is_of_chain_authority(const Chain* chain, const Record* record) noexcept nogil:
     cdef const Name* owner = &record.owner
     cdef int i
-    # Proofs are of neighbours of the name, and say nothing to who does not check their signatures.
+    # Proofs concern neighbours of the name, and tell nothing to a client that does not validate.
     if record.rtype == TYPE_RRSIG or record.rtype == TYPE_NSEC or record.rtype == TYPE_NSEC3:
         return True
     for i in range(chain.count):
@@ -398,7 +398,7 @@ cdef bint is_targeted(const Targets* targets, const Chain* chain, const Name* ow
 
 
 cdef void note_target(Targets* targets, const Record* record, const Name* last) noexcept nogil:
-    """Note that addresses of the name in this record belong into the additional section (RFC 1035, 2782, 9460 …)."""
+    """Note that addresses of the name in this record belong in the additional section (RFC 1035, 2782, 9460 …)."""
     cdef uint16_t rtype = record.rtype
     if last.length == 0 or targets.count == TARGETS_MAX or rtype in (TYPE_SOA, 24, TYPE_RRSIG, 30, 47):
         return
@@ -411,7 +411,7 @@ cdef void note_target(Targets* targets, const Record* record, const Name* last) 
 
 
 cdef bint read_reply_opt(Reader* r, const Record* record, Reply* out) noexcept nogil:
-    """Take what the first OPT says; False: there is something wrong with this one."""
+    """Read the first OPT; False: something is wrong with it."""
     if out.has_opt or record.owner.length != 1:
         return False
     out.has_opt = True
@@ -431,7 +431,7 @@ ctypedef struct Section:    # what the reading of one depends on
 
 
 cdef void note_address(Findings* findings, const Record* record) noexcept nogil:
-    """Note the address in an A or AAAA record that is sound."""
+    """Note the address in a valid A or AAAA record."""
     cdef uint8_t* room
     if findings.addresses < ADDRESSES_MAX:
         room = findings.address[findings.addresses]
@@ -445,7 +445,7 @@ cdef void note_address(Findings* findings, const Record* record) noexcept nogil:
 cdef int read_section(
     Reader* r, Section* section, Findings* findings, Targets* targets, Reply* out, uint16_t* ttl_at
 ) noexcept nogil:
-    """0; 1: the rest of the message cannot be read and is left out; -1: the answer section has a bad record."""
+    """0; 1: the rest of the message is unreadable and left out; -1: the answer section has a bad record."""
     cdef Chain* chain = &findings.chain
     cdef Record record
     cdef Name last
@@ -509,14 +509,14 @@ cdef int read_section(
 cdef int read_reply_question(
     Reader* r, const uint8_t* key, uint16_t key_length, Name* asked, Reply* out
 ) noexcept nogil:
-    """Read the question of a reply, which must be the one of the key; 0 or a WireStatus."""
+    """Read the question of a reply, which must be that of the key; 0 or a WireStatus."""
     cdef uint16_t name_length = key_length - KEY_TAIL
     cdef uint16_t questions = load16(r.start + 4)
     r.at = r.start + HEADER_LENGTH
     asked.length = name_length
     if questions == 0:
-        # Some servers say what is wrong, or that it does not fit, in a header alone. Address, port and id must do;
-        # so it may end the wait, and say nothing of the name.
+        # Some servers report an error, or truncation, in a header alone. Address, port and id must suffice; so it may
+        # end the wait, but tells nothing about the name.
         if not out.flags & FLAG_QR or not (out.flags & FLAG_TC or out.rcode not in (0, 3, 6)):
             return WIRE_BAD_REPLY
         memcpy(asked.octets, key, name_length)
@@ -524,7 +524,7 @@ cdef int read_reply_question(
         return WIRE_OK
     if questions != 1:
         return WIRE_BAD_REPLY
-    # Plain, since what is kept repeats the client's own spelling over these octets.
+    # In plain form, because the cached answer repeats the client's own spelling over these bytes.
     if read_plain_name(r, asked.octets) != name_length or not has_octets(r, 4):
         return WIRE_BAD_REPLY
     if memcmp(asked.octets, key, name_length) != 0 or memcmp(r.at, key + name_length, 4) != 0:
@@ -560,7 +560,7 @@ cdef int read_reply(
     if out.flags & FLAG_OPCODE:
         return WIRE_SPOILED_REPLY
     if out.flags & FLAG_TC:
-        return WIRE_OK      # whatever it was cut to: all of it is got over TCP
+        return WIRE_OK      # wherever it was truncated: TCP gets all of it
     findings.chain.is_dname[0] = False
     findings.chain.count = 1
     targets.count = 0
@@ -613,7 +613,7 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
             if not skip_name(&r) or not has_octets(&r, 10) or not has_octets(&r, 10 + load16(r.at + 8)):
                 return fits
             rtype = load16(r.at)
-            # That there is no such thing is said by these alone.
+            # Only these say that the name or type does not exist.
             is_needed = is_needed or rtype == TYPE_SOA or rtype == TYPE_NSEC or rtype == TYPE_NSEC3
             r.at += 10 + load16(r.at + 8)
             if is_needed and <size_t>(r.at - message) > room:
@@ -628,7 +628,7 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
 
 
 cdef bint skip_name(Reader* r) noexcept nogil:
-    """Step over a name without following it."""
+    """Step over a name without following pointers."""
     while has_octets(r, 1):
         if r.at[0] >= POINTER:
             if not has_octets(r, 2):

@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from ..doctor import resolver
-from ..doctor.examine import Patient, admit, examine
+from ..doctor.examine import Examined, admit, examine
 from ..doctor.findings import Finding, Remedy
 from ..doctor.record import RECORD, Record, only_one
 from ..doctor.undo import undo
@@ -153,7 +153,7 @@ def _agreed(what: str, *, yes: bool) -> bool:
     return click.confirm(f"{what}?", err=True)
 
 
-def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool:
+def _point(record: Record, patient: Examined, *, wanted: bool, yes: bool) -> bool:
     """Point this machine's resolver at fastdns, if asked to; return whether all went well.
 
     --fix --yes alone does not ask for it.
@@ -172,7 +172,7 @@ def _point(record: Record, patient: Patient, *, wanted: bool, yes: bool) -> bool
     return _apply(record, remedy, yes=yes) or not wanted
 
 
-def _undo(record: Record, patient: Patient, *, yes: bool) -> int:
+def _undo(record: Record, patient: Examined, *, yes: bool) -> int:
     if not record.changes:
         emit(f"there is nothing to undo: {RECORD} does not exist\n")
         return 0

@@ -104,7 +104,7 @@ class Watch:
             self._ask_limits(pages.pid)
             reading = Reading.of(pages.at_one_moment(), time.time(), at, self._limits)
         except FastdnsError as error:
-            return self._bear_with(error, at)
+            return self._wait_for_restart(error, at)
         self._gone_at = None
         before = self._last if self._last and reading.follows(self._last) else None
         if before is None:
@@ -125,7 +125,7 @@ class Watch:
                 for tier, name in (("cache", "memory"), ("disk", "disk"))
             }
 
-    def _bear_with(self, error: FastdnsError, at: float) -> Picture:
+    def _wait_for_restart(self, error: FastdnsError, at: float) -> Picture:
         if self._last is None or self._picture is None:
             raise error
         if self._gone_at is None:

@@ -106,7 +106,7 @@ class Screen:
         """Wait until that moment of time.monotonic(), a key or a relevant signal."""
         while True:
             while self._caught:
-                wake = self._heed(self._caught.pop(0))
+                wake = self._handle_signal(self._caught.pop(0))
                 if wake is not Wake.TIME:
                     return wake
             left = until - time.monotonic()
@@ -129,7 +129,7 @@ class Screen:
             return True
         return b"q" in OTHER_KEYS.sub(b"", typed).lower()
 
-    def _heed(self, number: int) -> Wake:
+    def _handle_signal(self, number: int) -> Wake:
         if number == signal.SIGWINCH:
             return Wake.CHANGED
         if number == signal.SIGTSTP:

@@ -46,7 +46,7 @@ class Documents:
     source: str | None = None
     data: dict[str, Any] = attrs.Factory(dict)
     files: list[str] = attrs.Factory(list)  # the included ones, in their order
-    notes: list[str] = attrs.Factory(list)  # which key of which file replaces another one's
+    notes: list[str] = attrs.Factory(list)  # keys of one file that replace those of another
     _places: dict[str, Place] = attrs.Factory(dict)
 
     def file_of(self, key: str) -> str | None:

@@ -91,7 +91,7 @@ class FileChange:
 
     def _tell_reader(self) -> None:
         if self.reader is not None and units.systemd_runs():
-            units.forgive(self.reader)
+            units.reset_failed(self.reader)
             if units.is_active(self.reader) or units.is_enabled(self.reader):
                 units.change("restart", self.reader)
 

@@ -111,7 +111,7 @@ def _absent(commands: Commands, *, may_start: bool) -> Finding:
 
 
 def _start(_record: Record) -> str:
-    units.forgive(units.FASTDNS)
+    units.reset_failed(units.FASTDNS)
     units.change("start", units.FASTDNS)
     if units.is_enabled(units.FASTDNS):
         return f"started {units.FASTDNS}"

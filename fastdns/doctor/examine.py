@@ -14,19 +14,19 @@ from ..config.schema import Config, Listen
 from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
 from ..machine.state_lock import holder
-from . import aside, daemon, machine, ports, processes, resolver, upstreams
+from . import daemon, machine, other_machines, ports, processes, resolver, upstreams
 from .commands import USUAL, Commands
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
 
 
 @attrs.frozen
-class Patient:
+class Examined:
     """The configuration, None if it is wrong, and the daemon that runs with it."""
 
     config: Config | None
     running: Daemon | None = None
-    findings: tuple[Finding, ...] = ()  # what was found on the way here
+    findings: tuple[Finding, ...] = ()  # findings so far
     commands: Commands = USUAL  # about this one
 
     @property
@@ -41,18 +41,18 @@ class Patient:
         return attrs.evolve(self.config, listen=Listen(self.running.addresses))
 
 
-def admit(path: Path | None, state: str | None) -> Patient:
+def admit(path: Path | None, state: str | None) -> Examined:
     """Return the daemon and configuration for all other checks."""
     commands = Commands.of(path, state)
     return attrs.evolve(_admit(path, state, commands), commands=commands)
 
 
-def _admit(path: Path | None, state: str | None, commands: Commands) -> Patient:
+def _admit(path: Path | None, state: str | None, commands: Commands) -> Examined:
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
         running = meant(daemons(), path) if state is None else None
-        return Patient(None, running, _wrong_configuration(errors.lines, running, commands))
+        return Examined(None, running, _wrong_configuration(errors.lines, running, commands))
     source = path or (DEFAULT_FILE if os.path.exists(DEFAULT_FILE) else None)
     valid = ok(
         "configuration",
@@ -66,20 +66,20 @@ def _admit(path: Path | None, state: str | None, commands: Commands) -> Patient:
         running = Daemon.of(pid) if pid else Daemon(0)
         if path is None and running.config_file is not None and os.path.exists(running.config_file):
             return _with_its_own_file(running, running.config_file, state, commands)
-        return Patient(config, running, (valid,))
+        return Examined(config, running, (valid,))
     return _elsewhere(config, valid, path, is_named=state is not None)
 
 
 def _with_its_own_file(
     running: Daemon, path: Path, state: str | None, commands: Commands
-) -> Patient:
+) -> Examined:
     """No file was named: the one counts that the daemon reads at a reload."""
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
-        return Patient(None, running, _wrong_configuration(errors.lines, running, commands))
+        return Examined(None, running, _wrong_configuration(errors.lines, running, commands))
     text = f"{path_text(path)} is valid, which {running} was started with"
-    return Patient(config, running, (ok("configuration", text),))
+    return Examined(config, running, (ok("configuration", text),))
 
 
 def _wrong_configuration(
@@ -102,14 +102,14 @@ def _wrong_configuration(
 
 def _unseen(
     config: Config, valid: Finding, problem: str, path: Path | None, commands: Commands
-) -> Patient:
+) -> Examined:
     """Return what is visible without the lock, which only the daemon's user and root may read."""
     found = meant(daemons(), path)
     unseen = hint(daemon.ABOUT, problem, f"run this as root: {commands.as_root('doctor')}")
-    return Patient(config, found or Daemon(0), (valid, *(() if found else (unseen,))))
+    return Examined(config, found or Daemon(0), (valid, *(() if found else (unseen,))))
 
 
-def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: bool) -> Patient:
+def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: bool) -> Examined:
     """No process has the lock of this state_dir: is another daemon meant?"""
     others = daemons()
     known = meant(others, path)
@@ -117,7 +117,7 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
         if os.geteuid() != 0 and known.state_dir is None:
             # A user without a daemon means that of the system.
             config = attrs.evolve(config, state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN)
-            return Patient(config, known, (valid,))
+            return Examined(config, known, (valid,))
         if known.state_dir is not None:
             text = (
                 f"fastdns (pid {known.pid}) runs with state_dir {known.state_dir}, and the "
@@ -126,7 +126,7 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
             )
             changed = wrong(daemon.ABOUT, text, processes.restart(known))
             config = attrs.evolve(config, state_dir=known.state_dir)
-            return Patient(config, known, (valid, changed))
+            return Examined(config, known, (valid, changed))
     named = (
         hint(
             daemon.ABOUT,
@@ -136,10 +136,10 @@ def _elsewhere(config: Config, valid: Finding, path: Path | None, *, is_named: b
         for one in others
         if one.state_dir is not None and one.state_dir != config.state_dir
     )
-    return Patient(config, None, (valid, *named))
+    return Examined(config, None, (valid, *named))
 
 
-def examine(patient: Patient) -> Iterator[Finding]:
+def examine(patient: Examined) -> Iterator[Finding]:
     """Yield all findings; changes nothing."""
     yield from patient.findings
     config, judged, running = patient.config, patient.judged, patient.running
@@ -159,7 +159,7 @@ def examine(patient: Patient) -> Iterator[Finding]:
     yield from upstreams.look(judged if is_told else config, running, commands)
     yield from daemon.look_at_access(judged)
     yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon, commands))
-    yield from aside.look(judged, commands)
+    yield from other_machines.look(judged, commands)
     yield from machine.look(config)
     if os.geteuid() != 0:
         yield hint(

@@ -13,10 +13,10 @@ from ..config.schema import Address
 from ..errors import FastdnsError
 from ..machine.port_owners import Port, Process, read_process
 from . import units
-from .aside import SERVE_ALL, uncovered
 from .changes import Content, FileChange, UnitChange
 from .commands import USUAL, Commands
 from .findings import Remedy
+from .other_machines import SERVE_ALL, uncovered
 from .record import Record
 from .resolv import RESOLV_CONF, UPLINK_RESOLV_CONF, names_stub
 
@@ -54,7 +54,7 @@ def way_out(
     served: Sequence[Address] = (),
     commands: Commands = USUAL,
 ) -> Way:
-    """Return how the process gives up the addresses that we want.
+    """Return how the process frees the addresses that we want.
 
     `served` has all its addresses: other machines may use them.
     """

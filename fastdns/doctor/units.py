@@ -47,7 +47,7 @@ def change(*arguments: str) -> None:
         raise FastdnsError(f"systemctl {' '.join(arguments)}: {lines[0]}")
 
 
-def forgive(unit: str) -> None:
+def reset_failed(unit: str) -> None:
     """Let systemd start a unit again that has started too often."""
     with suppress(FastdnsError):  # it knows nothing of a unit that is not loaded
         change("reset-failed", unit)

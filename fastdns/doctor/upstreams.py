@@ -74,7 +74,7 @@ def look(config: Config, running: Daemon | None, commands: Commands) -> Iterator
 def _refuses_tcp(server: Server) -> str | None:
     """Return why an upstream that is asked over UDP cannot be asked over TCP; None: it can."""
     if server.kind.is_stream:
-        return None  # it is asked like that anyway
+        return None  # it is asked over TCP anyway
     try:
         probe.ask(server.address, probe.ROOT_NS, tcp=True, timeout=TCP_SECONDS)
     except OSError as error:

@@ -18,7 +18,7 @@ from gevent.socket import socket as GeventSocket
 
 from .._counters import Counters
 from .._fastpath import FastPath
-from .._stream import PIPELINE_MAX, UNWRITTEN_MAX_IN_ALL, Debts, Stream
+from .._stream import PIPELINE_MAX, UNWRITTEN_MAX_IN_ALL, Backlog, Stream
 from ..defects import guarded
 
 __all__ = ["CONNECTIONS_A_CLIENT", "FRAME_SECONDS", "IDLE_SECONDS", "PIPELINE_MAX", "TcpListener"]
@@ -31,7 +31,7 @@ LOOK_SECONDS = 0.5  # between two checks for time-outs
 CONNECTIONS_MAX = 256
 CONNECTIONS_A_CLIENT = 32
 # Of clients that may not ask: they get that answer, but no share of the limits above.
-STRANGERS_MAX = 16
+REFUSED_MAX = 16
 STRANGER_SECONDS = 2.0  # in all
 STRANGER_QUERIES = 8
 STRANGER_OCTETS = 4096  # of what one client has sent, read at once
@@ -54,13 +54,11 @@ class TcpListener:
     ) -> None:
         """`listening`: sockets, each with the number of its listener."""
         self.fastpath = fastpath
-        self.debts = Debts()
+        self.backlog = Backlog()
         self._counters = counters
         self._clients: Counter[str] = Counter()
         self._connections: set[Connection] = set()
-        self._strangers: set[Connection] = (
-            set()
-        )  # clients that are being told that they may not ask
+        self._refused: set[Connection] = set()  # clients that are being told that they may not ask
         self._counters.set("tcp_connections", 0)
         self._clock = gevent.get_hub().loop.timer(LOOK_SECONDS, LOOK_SECONDS)
         self._servers = []
@@ -81,17 +79,17 @@ class TcpListener:
 
     @property
     def idle(self) -> bool:
-        return self.debts.unwritten == 0
+        return self.backlog.unwritten == 0
 
-    def relieve(self) -> None:
+    def drop_largest(self) -> None:
         """Disconnect the clients that have taken least while there is too much in all."""
-        while self.debts.unwritten > UNWRITTEN_MAX_IN_ALL:
-            max(self._connections | self._strangers, key=lambda one: one.unwritten).end()
+        while self.backlog.unwritten > UNWRITTEN_MAX_IN_ALL:
+            max(self._connections | self._refused, key=lambda one: one.unwritten).end()
 
     def forget(self, connection: Connection) -> None:
         """Count the end of a connection."""
-        if connection in self._strangers:
-            self._strangers.discard(connection)
+        if connection in self._refused:
+            self._refused.discard(connection)
         else:
             self._connections.discard(connection)
             client = connection.client
@@ -99,19 +97,19 @@ class TcpListener:
             if not self._clients[client]:
                 del self._clients[client]
             self._counters.set("tcp_connections", len(self._connections))
-        if not (self._connections or self._strangers):
+        if not (self._connections or self._refused):
             self._clock.stop()
 
     def _serve(self, number: int, accepted: GeventSocket, address: tuple[Any, ...]) -> None:
         client = address[0]
         if not self.fastpath.access.admits_client(address):
             self._counters.add("tcp_refused_total")
-            if self.fastpath.access.drops or len(self._strangers) >= STRANGERS_MAX:
+            if self.fastpath.access.drops or len(self._refused) >= REFUSED_MAX:
                 accepted.close()
                 return
             connection = Connection(self, accepted, address, number)
             connection.bound(queries=STRANGER_QUERIES, octets=STRANGER_OCTETS)
-            self._strangers.add(connection)
+            self._refused.add(connection)
         elif self._clients[client] >= CONNECTIONS_A_CLIENT or not self._has_room():
             self._counters.add("tcp_rejected_total")
             accepted.close()
@@ -138,10 +136,10 @@ class TcpListener:
         return True
 
     def _look_at_clock(self) -> None:
-        for one in [*self._connections, *self._strangers]:
+        for one in [*self._connections, *self._refused]:
             if one.is_overdue(IDLE_SECONDS, FRAME_SECONDS, WRITE_SECONDS, LAST_ANSWERS_SECONDS):
                 one.end()
-        for one in list(self._strangers):
+        for one in list(self._refused):
             if one.age > STRANGER_SECONDS:
                 one.end()
 
@@ -157,7 +155,7 @@ class Connection(Stream):
         self._socket = accepted
         self._loop = gevent.get_hub().loop
         self._began = self._loop.now()
-        self.open(accepted.fileno(), address, listener.debts, listener=number)
+        self.open(accepted.fileno(), address, listener.backlog, listener=number)
         self._serve, self._look_soon = guarded(self._read), guarded(self._look)
         self._readable = self._loop.io(accepted.fileno(), _READ)
         self._writable = self._loop.io(accepted.fileno(), _WRITE)
@@ -190,7 +188,7 @@ class Connection(Stream):
             self.end()
             return
         if self.unwritten:
-            self._listener.relieve()
+            self._listener.drop_largest()
             if not self.is_open:
                 return
             if not self._writable.active:

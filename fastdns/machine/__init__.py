@@ -1,1 +1,1 @@
-"""What commands, doctor and server all need to know about the machine."""
+"""Knowledge about the machine that commands, doctor and server share."""

@@ -1,9 +1,9 @@
-"""What is asked of a running keeper, over its control socket: one line each way.
+"""The requests to a running keeper, over its control socket: one line each way.
 
 | line | answer |
 |---|---|
-| take-in | ok N: all that workers have told was taken in and committed, N entries written |
-| poke | ok: the workers look at the control page, and show how the upstreams are, now |
+| take-in | ok N: all answers of the workers were read and committed, N entries written |
+| poke | ok: the workers read the control page and publish the state of their upstreams now |
 | busiest N | [[cache key in hex, hits a second], …] |
 
 Anything that cannot be done is answered `error TEXT`.

@@ -8,14 +8,14 @@ from contextlib import suppress
 NICENESS = 10
 
 
-def give_way() -> None:
+def lower_priority() -> None:
     """Run behind the workers from now on; for a process with a lock that others wait for.
 
     SCHED_BATCH: waking up never takes the processor from a running process. Nice 10: a tenth of it
     is left to us if workers want all, and larger batches then cost less for each entry; with less
     (SCHED_IDLE), the write lock would be held for seconds.
     """
-    _step_back(os.SCHED_BATCH)
+    _set_priority(os.SCHED_BATCH)
 
 
 def run_when_idle() -> None:
@@ -23,10 +23,10 @@ def run_when_idle() -> None:
 
     With nice alone, a server that wakes up beside us would still wait for milliseconds.
     """
-    _step_back(os.SCHED_IDLE)
+    _set_priority(os.SCHED_IDLE)
 
 
-def _step_back(policy: int) -> None:
+def _set_priority(policy: int) -> None:
     os.nice(NICENESS)
     with suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))

@@ -70,11 +70,11 @@ def serve(
     notes: list[str] = []  # the log does not exist yet
     config = given(say=notes.append)
     reread = partial(given, again=True, say=supervisor.log.info)
-    greet = partial(_greet, [] if state is None else ["--state", state])
-    return supervisor.run(config, reread, take_over=takeover, notes=notes, greet=greet)
+    announce = partial(_announce, [] if state is None else ["--state", state])
+    return supervisor.run(config, reread, take_over=takeover, notes=notes, announce=announce)
 
 
-def _greet(where: Sequence[str], addresses: Sequence[Address]) -> None:
+def _announce(where: Sequence[str], addresses: Sequence[Address]) -> None:
     """Tell a user who started it on a terminal how to ask it and how to look at it."""
     if not sys.stderr.isatty():
         return

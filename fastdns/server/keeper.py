@@ -30,7 +30,7 @@ from ..counters import KEEPER_SLOT
 from ..errors import MapFull
 from ..machine.control_socket import ERROR, OK
 from ..machine.keeper_requests import BUSIEST, TAKE_IN, WAKE
-from ..machine.priority import give_way
+from ..machine.priority import lower_priority
 from ..store.intake import Intake
 from ..store.store import SMALL_MAP, Store, record_of
 from .children import Child
@@ -140,7 +140,7 @@ class Keeper:
 
     def _listen(self, until: float = math.inf) -> bool:
         """Wait for work, or until that time; True: stop."""
-        self._counters.show_life()
+        self._counters.heartbeat()
         self._watch_examination()
         wait = max(0.0, min(self._next_at(), until) - time.monotonic())
         is_end = False
@@ -269,13 +269,13 @@ class Keeper:
 
     def _wake_workers(self) -> int:
         """Make all workers read the control page; return how many there are."""
-        manned = [slot for slot in self._inheritance.worker_slots if slot.is_manned]
-        for slot in manned:
+        taken = [slot for slot in self._inheritance.worker_slots if slot.has_worker]
+        for slot in taken:
             with suppress(BlockingIOError):
                 os.eventfd_write(slot.wakeup, 1)
-        return len(manned)
+        return len(taken)
 
-    # Whoever asks
+    # Requests
 
     def _answer(self, request: str) -> str:
         now = time.monotonic()
@@ -405,7 +405,7 @@ def main(inheritance: KeeperInheritance, ready: int, crashes: int) -> None:
     for ignored in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(ignored, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, [])
-    give_way()
+    lower_priority()
     keeper = Keeper(inheritance, crashes)
     keeper.start()
     release_code()

@@ -237,7 +237,7 @@ class KeeperStore:
 
     def _write_anew(self, store: Store, now: float) -> bool:
         try:
-            self._counters.show_life(ahead=COPY_SECONDS)
+            self._counters.heartbeat(ahead=COPY_SECONDS)
             with self.writing(), self.writes.counted():
                 store.write_compact()
                 self._close_store()
@@ -280,7 +280,7 @@ class KeeperStore:
             if reason is not None:
                 self._renew(reason)
             else:
-                self._acquit(examination.spoiled, now)
+                self._clear_suspicion(examination.spoiled, now)
         except TROUBLE as error:
             self.failed(error, now)
 
@@ -311,7 +311,7 @@ class KeeperStore:
             self._examinations.begin(now)
             self.examination = Examination(self._place)
 
-    def _acquit(self, damaged: int, now: float) -> None:
+    def _clear_suspicion(self, damaged: int, now: float) -> None:
         if damaged:
             self.wants_sweep = True
             log.warning("%s has %d damaged entries; they are removed", self._place, damaged)

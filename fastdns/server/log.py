@@ -11,7 +11,7 @@ SEEN_BY_ALL = ("fastdns.upstream.sources", "fastdns.upstream.system")
 LINES_A_MINUTE = 10  # with the same wording, so that clients and upstreams cannot flood the log
 
 
-class Brake(logging.Filter):
+class RateLimit(logging.Filter):
     """Passes a limited number of lines of the same wording in each minute, and says so."""
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ def start_log(level: str) -> None:
     handler = logging.StreamHandler()
     time_of_day = "" if "JOURNAL_STREAM" in os.environ else "%(asctime)s "  # journald has its own
     handler.setFormatter(logging.Formatter(f"{time_of_day}%(levelname)s: %(message)s"))
-    handler.addFilter(Brake())
+    handler.addFilter(RateLimit())
     logger = logging.getLogger("fastdns")
     logger.handlers[:] = [handler]
     logger.setLevel(level.upper())

@@ -72,9 +72,9 @@ class Processes:
         gc.freeze()  # what was imported stays shared with children, untouched by their collectors
         self._roles.start()
 
-    def signs_of_life(self) -> dict[str, float]:
+    def heartbeats(self) -> dict[str, float]:
         """Return when each process that reports it last responded, by time.monotonic."""
-        return {str(one): alive_at for one, alive_at in self._roles.signs_of_life().items()}
+        return {str(one): alive_at for one, alive_at in self._roles.heartbeats().items()}
 
     def look(self) -> None:
         """Handle processes that have ended, and start others for their work."""
@@ -111,7 +111,7 @@ class Processes:
                 failure = error
                 if error.are_all:
                     context.settings = former
-            yield from self._leave_what_is_too_much(former, settings)
+            yield from self._stop_surplus(former, settings)
         finally:
             self._is_changing = False
         # The worker that said it last is right: answers of these upstreams count now.
@@ -127,7 +127,7 @@ class Processes:
         if failure is not None:
             raise failure
 
-    def _leave_what_is_too_much(self, *once: Settings) -> Iterator[float]:
+    def _stop_surplus(self, *once: Settings) -> Iterator[float]:
         """Stop surplus workers, and close the sockets that no worker reads."""
         context = self._context
         count = self._worker.count

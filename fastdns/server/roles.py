@@ -123,7 +123,7 @@ class Roles:
         """Return the process of each number of a role; None: there is none at the moment."""
         return [post.child for post in self._posts[role]]
 
-    def signs_of_life(self) -> dict[Child, float]:
+    def heartbeats(self) -> dict[Child, float]:
         """Return when each working process last responded, if its role tells."""
         signs = {}
         for role in self._posts:
@@ -170,7 +170,7 @@ class Roles:
             elif child.reap():
                 self._lose(child)
         if now >= self._liveness.due:
-            for hung in self._liveness.silent(self.signs_of_life(), now):
+            for hung in self._liveness.silent(self.heartbeats(), now):
                 log.error("the %s hangs for %d s and is killed", hung, SILENT_SECONDS)
                 self._role_of[hung].hangs(hung)
                 self._end(hung)
@@ -321,7 +321,9 @@ class Roles:
                 self._leaving.append(child)
             if not child.has_crashed:
                 break
-            self._mourn(role, child)  # the next one does not touch the cause of this one's death
+            self._report_death(
+                role, child
+            )  # the next one does not touch the cause of this one's death
             self._fill(role, number, after_death=False)
         raise StartError(f"the {role.name} did not start; its last log lines above say why")
 
@@ -346,15 +348,15 @@ class Roles:
         if child in self._leaving:
             self._leaving.remove(child)
             if child.code != 0:
-                self._mourn(role, child)
+                self._report_death(role, child)
             return
-        self._mourn(role, child)
+        self._report_death(role, child)
         self._vacate_post(child, role)
 
     def _forget(self, child: Child) -> None:
         self._role_of.pop(child).ended(child)
 
-    def _mourn(self, role: Role, child: Child) -> None:
+    def _report_death(self, role: Role, child: Child) -> None:
         """Log a death, unless the process that could not start has done so, and count it."""
         if not role.is_required or child.is_ready or child.has_crashed:
             child.tell_end()

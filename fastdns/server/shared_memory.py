@@ -41,15 +41,15 @@ class WorkerSlot:
     _manned: mmap.mmap  # a byte for each slot, which all processes see
 
     @property
-    def is_manned(self) -> bool:
+    def has_worker(self) -> bool:
         """Whether a worker has it."""
         return self._manned[self.number] != 0
 
-    def man(self) -> None:
+    def assign(self) -> None:
         """Give it to a worker."""
         self._manned[self.number] = 1
 
-    def vacate(self) -> None:
+    def release(self) -> None:
         """Take it from a worker that is gone; the data that one has reported stays."""
         with suppress(BlockingIOError):
             os.eventfd_read(self.wakeup)
@@ -90,7 +90,7 @@ class Shared:
 
     @property
     def free_slot(self) -> WorkerSlot | None:
-        return next((slot for slot in self.worker_slots if not slot.is_manned), None)
+        return next((slot for slot in self.worker_slots if not slot.has_worker), None)
 
 
 class Maker:

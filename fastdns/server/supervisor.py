@@ -52,12 +52,12 @@ def run(
     *,
     take_over: bool = False,
     notes: Sequence[str] = (),
-    greet: Callable[[Sequence[Address]], None] = lambda addresses: None,
+    announce: Callable[[Sequence[Address]], None] = lambda addresses: None,
 ) -> int:
     """Serve until SIGTERM or SIGINT; return the exit status. StartError: it cannot start.
 
     `reread` returns the configuration at the time of a reload. With `take_over`, a running instance
-    hands over to this one. `notes` are logged. `greet` is called once, when it serves, with the
+    hands over to this one. `notes` are logged. `announce` is called once, when it serves, with the
     addresses where it answers DNS.
     """
     _fill_standard_descriptors()
@@ -85,7 +85,7 @@ def run(
     inherited.stop_predecessor()
     try:
         settings = Settings(config, sources, listeners)
-        return Supervisor(settings, places, inherited, reread).run(greet)
+        return Supervisor(settings, places, inherited, reread).run(announce)
     finally:
         with suppress(OSError, ValueError):
             if Pages.attach(places.counters).pid == os.getpid():  # not those of a successor
@@ -108,7 +108,7 @@ class Supervisor:
         self._reread = reread
         self._loop = Loop()
         self._processes = Processes(settings, places, Maker(places), self._loop)
-        self._watchdog = ServiceWatchdog(self._manager, self._signs_of_life)
+        self._watchdog = ServiceWatchdog(self._manager, self._heartbeats)
         requests = {
             "reload": self._ask_reload,
             "status": self._tell_status,
@@ -138,14 +138,14 @@ class Supervisor:
         self._loop.on_signal(signal.SIGCHLD, _look)
         self._loop.on_signal(signal.SIGHUP, self._want_reload)
 
-    def run(self, greet: Callable[[Sequence[Address]], None]) -> int:
+    def run(self, announce: Callable[[Sequence[Address]], None]) -> int:
         """Serve until told to stop."""
         self._processes.start()
         self._inherited.release_predecessor()
         self._control_socket.open()
         self._tell_manager()
         self._tell_ready()
-        greet([one.address for one in self._processes.settings.listeners])
+        announce([one.address for one in self._processes.settings.listeners])
         release_code()
         while not self._is_to_end:
             due = min(
@@ -200,8 +200,8 @@ class Supervisor:
             self._trouble = found
             self._manager.status(self._serving + found)
 
-    def _signs_of_life(self) -> dict[str, float]:
-        return self._processes.signs_of_life()
+    def _heartbeats(self) -> dict[str, float]:
+        return self._processes.heartbeats()
 
     def _end(self) -> None:
         self._is_to_end = True

@@ -35,7 +35,7 @@ class Manager:
         self.watchdog_seconds = _take_watchdog(environment)  # how often it wants to hear from us
         self._address = _take_address(environment)
         self._socket: socket.socket | None = None
-        self._is_deaf = False  # it did not receive the last message
+        self._is_unreachable = False  # it did not receive the last message
         self._kept: dict[str, int] = {}  # the sockets that it keeps, by name
         self.remember(self.handed)
         if self._address:
@@ -113,18 +113,18 @@ class Manager:
                 self._forget()
                 socket.send_fds(self._connect(), message, descriptors)
         except OSError as error:
-            if not self._is_deaf:
+            if not self._is_unreachable:
                 log.warning("cannot notify the service manager: %s", error.strerror or error)
-            self._is_deaf = True
+            self._is_unreachable = True
             return False
-        self._is_deaf = False
+        self._is_unreachable = False
         return True
 
     def _connect(self) -> socket.socket:
         if self._socket is None:
             self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
             self._socket.connect(self._address)
-        self._socket.settimeout(0.0 if self._is_deaf else SEND_SECONDS)
+        self._socket.settimeout(0.0 if self._is_unreachable else SEND_SECONDS)
         return self._socket
 
     def _forget(self) -> None:

@@ -46,7 +46,7 @@ log = logging.getLogger(__name__)
 
 LAST_ANSWERS_SECONDS = 4.5  # for the last answers when we must stop
 LOOK_AROUND_SECONDS = 1.0
-SHOW_LIFE_SECONDS = 1.0
+HEARTBEAT_SECONDS = 1.0
 RELEASE_SECONDS = 30.0  # misses under load read some MiB of the file meanwhile
 HITS_AT_ONCE = 2048  # entries whose hits are reported before other work gets its turn
 WARMED_AT_ONCE = 64
@@ -142,7 +142,7 @@ class Worker:
         self._tallied = inheritance.control.tally
         # Separate from the periodic look, which may take long: the supervisor kills a worker whose
         # hub does not get to this one word.
-        self._life = loop.timer(0.0, SHOW_LIFE_SECONDS)
+        self._heartbeat = loop.timer(0.0, HEARTBEAT_SECONDS)
 
     def run(self) -> None:
         """Serve until told to stop; then send the last answers."""
@@ -152,7 +152,7 @@ class Worker:
         for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.start(self._fastpath.drain, descriptor, place)
         self._called.start(guarded(self._answer_keeper))
-        self._life.start(self._counters.show_life)
+        self._heartbeat.start(self._counters.heartbeat)
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
@@ -188,8 +188,8 @@ class Worker:
                 release_at = time.monotonic() + RELEASE_SECONDS
                 self._tiers.disk.release_pages()
             self._flights.close_idle_ports()
-            if self._life.active and self._tiers.disk.loops():
-                self._leave_circle()
+            if self._heartbeat.active and self._tiers.disk.loops():
+                self._leave_loop()
             self._refusals.look(self._endpoints)
             self._renew_wanted()
             if self._sources.refresh():
@@ -199,13 +199,13 @@ class Worker:
                 self._endpoints.replace(servers)
                 self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
 
-    def _leave_circle(self) -> None:
+    def _leave_loop(self) -> None:
         """Have the disk cache replaced and another worker take over: a thread cannot be ended."""
         log.error("a look-up in the disk cache runs in a loop")
         if self._tiers.disk.is_in_place():  # else another worker has found that before
             self._control.condemn()
             self._tiers.disk_is_damaged()
-        self._life.stop()
+        self._heartbeat.stop()
 
     def _answer_keeper(self) -> None:
         """Do what the keeper woke us for: read the control pages, report the hits.

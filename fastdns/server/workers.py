@@ -101,7 +101,7 @@ class Worker(Role):
         if child is None:
             child = Child(self.name, self._standby.work, self.context.loop)
             child.tell(order)
-        slot.man()
+        slot.assign()
         self._slots[child] = slot
         return child
 
@@ -145,7 +145,7 @@ class Worker(Role):
 
     def ended(self, child: Child) -> None:
         """Take its slot back."""
-        self._slots.pop(child).vacate()
+        self._slots.pop(child).release()
 
     def alive_at(self, child: Child) -> float:
         """Return what its clock wrote last."""

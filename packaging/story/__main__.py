@@ -1,6 +1,6 @@
 """The package, tried from install to purge in a bare Debian with a real systemd: `make test-deb`.
 
-Nothing of this machine is changed: boxes are trees in build/story, in namespaces of their own.
+Nothing on this machine changes: boxes are trees in build/story, in separate namespaces.
 """
 
 import argparse

@@ -1,7 +1,7 @@
-"""Asks at a steady rate until its standard input ends; then prints in JSON what became of it.
+"""Asks at a steady rate until its standard input ends; then prints the results as JSON.
 
 asker.py RATE NAMES: nine in ten ask for h0.example … of that many, the tenth for a new name. Each
-query is sent once and lost when no answer came within five seconds.
+query is sent once and is lost if no answer came within five seconds.
 """
 
 import contextlib
@@ -56,7 +56,7 @@ class Asker:
                 self.worst = max(self.worst, time.monotonic() - due)
 
     def wait(self, until: float) -> bool:
-        """Take in answers until then; return False when standard input has ended."""
+        """Read answers until then; return False if standard input has ended."""
         goes_on = True
         while True:
             remains = until - time.monotonic()

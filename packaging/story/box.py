@@ -1,4 +1,4 @@
-"""A box: a tree whose systemd runs as PID 1 of namespaces of its own. Nothing of it stays."""
+"""A box: a tree whose systemd runs as PID 1 in separate namespaces. Nothing of it stays."""
 
 import json
 import os
@@ -59,7 +59,7 @@ class Box:
         self._end()
 
     def power_cycle(self) -> None:
-        """Switch it off without a warning, and on again; its network has to be connected anew."""
+        """Switch it off without a warning, and on again; its network must be connected again."""
         self._end()
         self._start()
 
@@ -137,7 +137,7 @@ class Box:
         return sorted(found)
 
     def listens(self, port: int) -> bool:
-        """Return whether somebody has this port, over UDP or TCP."""
+        """Return whether a process has this port, over UDP or TCP."""
         wanted = re.compile(rf"^ *\d+: [0-9A-F]+:{port:04X} [0-9A-F]+:0000 ", re.M)
         tables = (Path(f"/proc/{self.pid}/net/{name}") for name in ("udp", "udp6", "tcp", "tcp6"))
         return any(wanted.search(table.read_text()) for table in tables)

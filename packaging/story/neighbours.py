@@ -1,4 +1,4 @@
-"""Boxes on which somebody else resolves names already: dpkg goes on, and nobody is pushed aside."""
+"""Boxes on which another program resolves names: installing works, and it keeps its port."""
 
 import json
 import re

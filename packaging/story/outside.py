@@ -1,4 +1,4 @@
-"""What the box reaches over its one interface: a resolver, nsd with names of ours, and no more."""
+"""The network of the box, over its one interface: a resolver, nsd with our names, and no more."""
 
 import re
 import signal

@@ -1,4 +1,4 @@
-"""`fastdns cache get`: the entries of one name, odd ones too, with records and story."""
+"""`fastdns cache get`: the entries of one name, including odd ones, with records and details."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fastdns cache import`: what an export or a dump brings in, and what is told of bad lines."""
+"""`fastdns cache import`: the result of an export or a dump, and the messages about bad lines."""
 
 from __future__ import annotations
 

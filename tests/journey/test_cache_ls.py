@@ -1,4 +1,4 @@
-"""`fastdns cache ls`: what it lists, in which order, as columns, a table or JSON, streamed."""
+"""`fastdns cache ls`: its entries, their order, as columns, a table or JSON, streamed."""
 
 from __future__ import annotations
 

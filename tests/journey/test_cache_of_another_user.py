@@ -1,4 +1,4 @@
-"""`fastdns cache` on what belongs to somebody else: as a stranger, and as root."""
+"""`fastdns cache` on the cache of another user: as a stranger, and as root."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ AS_STRANGER = """
 import importlib, os, sys
 from fastdns.cli import main
 from fastdns.machine import priority
-priority._step_back = lambda policy: None  # as in support/eager.py
+priority._set_priority = lambda policy: None  # as in support/eager.py
 for command in ("ls", "get", "rm", "refresh", "flush", "stats", "verify", "export"):
     importlib.import_module(f"fastdns.cli.cache.{command}")
 os.setgroups([])

@@ -1,4 +1,4 @@
-"""What is remembered, under which key, for how long, and what never is."""
+"""What is cached, under which key, for how long, and what never is."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fastdns cache stats`: a cache summed up, as JSON, as lines and as tables."""
+"""`fastdns cache stats`: the sums of a cache, as JSON, as lines and as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Words that people type: patterns for `rm`, filters for `flush`, those of unbound-control."""
+"""Words that people type: patterns for `rm`, filters for `flush`, words of unbound-control."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fastdns check` and `fastdns stats`, as their users meet them: output, errors, exit status."""
+"""`fastdns check` and `fastdns stats` for their users: output, errors, exit status."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""fastdns below a directory of root's that is closed to others: a checkout in /root, on every VPS.
+"""fastdns below a directory that only root can enter: a checkout in /root, as on every VPS.
 
-Root becomes another user then, who cannot import anything any more. Whatever is imported after that
-is told by an audit hook as well, wherever it lies.
+Root becomes another user then, who cannot import anything any more. An audit hook also reports
+every later import, wherever its file is.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What kill -9 of the whole tree leaves: all that clients had, and nothing that is wrong."""
+"""After kill -9 of the whole tree: the cache has all answers that clients had, and no wrong one."""
 
 import json
 import subprocess

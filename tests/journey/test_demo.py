@@ -1,4 +1,4 @@
-"""`fastdns demo` tells its story, and leaves no process and no file behind, however it ends."""
+"""`fastdns demo` shows its figures, and leaves no process and no file behind, however it ends."""
 
 from __future__ import annotations
 

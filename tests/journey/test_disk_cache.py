@@ -1,4 +1,4 @@
-"""What was learned outlives the daemon: a stop, a kill, other upstreams, changes by commands."""
+"""The cache survives the daemon: a stop, a kill, other upstreams, changes by commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upstreams that are dead, slow or unwilling, and what clients notice of it: little."""
+"""Upstreams that are dead, slow or unwilling, and their small effect on clients."""
 
 from __future__ import annotations
 

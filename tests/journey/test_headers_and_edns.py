@@ -1,4 +1,4 @@
-"""The header's flags, EDNS (RFC 6891), extended errors (RFC 8914), what the upstream is asked."""
+"""The header's flags, EDNS (RFC 6891), extended errors (RFC 8914), the queries to upstreams."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Queries that are broken, odd or forbidden: answered as they deserve, and no harm to others."""
+"""Queries that are broken, odd or forbidden: each gets its answer, and others are not harmed."""
 
 from __future__ import annotations
 

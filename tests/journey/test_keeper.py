@@ -1,6 +1,6 @@
-"""The keeper: what workers tell reaches the disk, once, in time, and whoever dies in between.
+"""The keeper: answers of workers reach the disk, once, in time, and whichever process dies.
 
-The tests hand it answers as a worker does, through the ring, and read the disk as a command does.
+The tests give it answers as a worker does, through the ring, and read the disk as a command does.
 """
 
 from __future__ import annotations

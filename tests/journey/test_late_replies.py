@@ -1,4 +1,4 @@
-"""Replies that come late or not at all: a slow line is no dead one, what is lost is sent again."""
+"""Late and missing replies: a slow line is not a dead one, and lost packets are sent again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How much memory a daemon takes: all its processes together, what they share counted once."""
+"""The memory of a daemon: all its processes together, shared pages counted once."""
 
 from __future__ import annotations
 

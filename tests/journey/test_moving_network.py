@@ -1,4 +1,4 @@
-"""A network whose ways change under a daemon that has sockets bound to the former ones."""
+"""A network whose routes change under a daemon with sockets bound to the former ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No upstream answers: what is held is told at once, and names resolve when one is back."""
+"""No upstream answers: cached answers are served at once, and names resolve when one is back."""
 
 from __future__ import annotations
 

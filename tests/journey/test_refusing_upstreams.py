@@ -1,4 +1,4 @@
-"""Upstreams that answer REFUSED or SERVFAIL to everything: the log says it, and says it once."""
+"""Upstreams that answer REFUSED or SERVFAIL to everything: the log says so, once."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Forged, broken and stuffed replies: the client gets the true answer, and nothing else stays."""
+"""Forged, broken and stuffed replies: the client gets the true answer, and only that is cached."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers past their TTL (RFC 8767) and answers that are renewed before it."""
+"""Stale answers (RFC 8767), and answers that are refreshed before the end of their TTL."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`fastdns status`: how a daemon is, on one screen, whatever is wrong with it."""
+"""`fastdns status`: the state of a daemon on one screen, whatever is wrong with it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The supervisor: workers that die, signals, a second daemon, ports in use, rights given up."""
+"""The supervisor: workers that die, signals, a second daemon, ports in use, dropping root."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Under a service manager: what it is told, what it keeps over a restart, what it has opened."""
+"""With a service manager: what it is told, what it keeps over a restart, sockets it has opened."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`serve --takeover`: another instance comes in the place of one, and no query is lost."""
+"""`serve --takeover`: another instance replaces the running one, and no query is lost."""
 
 from __future__ import annotations
 

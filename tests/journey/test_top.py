@@ -1,4 +1,4 @@
-"""`fastdns top`, as somebody in front of a terminal meets it, and in a pipe."""
+"""`fastdns top`, for a user at a terminal, and in a pipe."""
 
 from __future__ import annotations
 

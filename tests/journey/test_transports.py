@@ -1,4 +1,4 @@
-"""A way to ask upstreams that is a class and a line: configured, asked, shown and cached."""
+"""A transport to upstreams that is a class and a line: configured, asked, shown and cached."""
 
 from __future__ import annotations
 

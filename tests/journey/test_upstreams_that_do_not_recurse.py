@@ -1,4 +1,4 @@
-"""Upstreams that answer with a referral, or with nothing: they do not recurse for us."""
+"""Upstreams that answer with a referral, or an empty answer: they do not recurse for us."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Upstreams that do not take an OPT (RFC 6891 section 7): asked again without, and remembered."""
+"""Upstreams that do not support OPT (RFC 6891 section 7): asked again without, and remembered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""On a wildcard address, answers come from the very address that was asked."""
+"""On a wildcard address, answers come from the address that was asked."""
 
 from __future__ import annotations
 

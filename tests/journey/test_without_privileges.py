@@ -1,4 +1,4 @@
-"""Root without root's powers, as in a container: it serves and looks as what it is, and says so."""
+"""Root without root's powers, as in a container: it serves and reads as root, and says so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Several workers: who gets which query, who stands by, what of a dead one goes on."""
+"""Several workers: which one gets a query, the standby, and the work of a dead one."""
 
 from __future__ import annotations
 

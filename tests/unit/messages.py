@@ -1,4 +1,4 @@
-"""DNS messages put together by hand, and a fast path to put them to."""
+"""DNS messages made by hand, and a fast path for them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from fastdns._forward import Forward
 from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
-from fastdns._stream import PIPELINE_MAX, Debts, Stream
+from fastdns._stream import PIPELINE_MAX, Backlog, Stream
 from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
 from fastdns.config.schema import Address
@@ -165,10 +165,10 @@ class StreamClient(Stream):
     def __init__(self, host: str = "127.0.0.1") -> None:
         self.ours, self.theirs = socket.socketpair()
         self.ours.setblocking(False)
-        self.debts = Debts()
+        self.backlog = Backlog()
         self.changes = 0
         self.rest = b""
-        self.open(self.theirs.fileno(), (host, 5353), self.debts)
+        self.open(self.theirs.fileno(), (host, 5353), self.backlog)
 
     def changed(self) -> None:
         self.changes += 1

@@ -1,4 +1,4 @@
-"""The forwarder between a client and upstreams that a test plays, over real sockets."""
+"""The forwarder between a client and upstreams that the test plays, over real sockets."""
 
 from __future__ import annotations
 

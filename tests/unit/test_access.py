@@ -1,4 +1,4 @@
-"""Who may ask: prefixes, and what becomes of the packets of those who may not."""
+"""Who may ask: prefixes, and what happens to the packets of other clients."""
 
 from __future__ import annotations
 

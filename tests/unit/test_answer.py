@@ -1,4 +1,4 @@
-"""How an upstream's reply becomes an answer that is kept: for how long, and with what in it."""
+"""How an upstream's reply becomes a cached answer: for how long, and with which content."""
 
 from __future__ import annotations
 
@@ -317,7 +317,7 @@ def test_text_of_our_own_is_one_txt_record_never_kept(length: int) -> None:
 
 
 def test_answer_of_nothing_read_is_refused() -> None:
-    with pytest.raises(ValueError, match="no message that was read"):
+    with pytest.raises(ValueError, match="no message was read"):
         Reading().answer(LIMITS)
 
 
@@ -325,5 +325,5 @@ def test_answer_of_a_reply_that_did_not_count_is_refused() -> None:
     reading = Reading()
     assert reading.read(reply(address()), ID, key())
     assert not reading.read(reply(address()), ID + 1, key())
-    with pytest.raises(ValueError, match="no message that was read"):
+    with pytest.raises(ValueError, match="no message was read"):
         reading.answer(LIMITS)

@@ -1,4 +1,4 @@
-"""How a question makes its way through the upstreams: errors, silence, loss, slow ones."""
+"""The way of a question through the upstreams: errors, silence, loss, slow ones."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Memory and disk as one cache: what is found where, what is learned, what a start warms up."""
+"""Memory and disk as one cache: where answers are found and stored, and what a start warms up."""
 
 from __future__ import annotations
 

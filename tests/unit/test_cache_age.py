@@ -1,4 +1,4 @@
-"""What age does to the answers of memory and disk: stale ones, clocks that lie, renewal in time."""
+"""The effect of age on answers in memory and on disk: stale ones, wrong clocks, refresh in time."""
 
 from __future__ import annotations
 

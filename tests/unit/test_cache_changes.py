@@ -1,4 +1,4 @@
-"""What others do to the cache meanwhile: commands take away, files are damaged, cut, exchanged."""
+"""Changes to the cache by others: commands remove entries, files are damaged, cut, exchanged."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is held while no upstream answers, and what an answer that must not be kept leaves."""
+"""Cached answers while no upstream answers, and the mark of an answer that must not be cached."""
 
 from __future__ import annotations
 

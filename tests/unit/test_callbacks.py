@@ -1,4 +1,4 @@
-"""What the event loop calls never raises: gevent would not call it again (see defects.py)."""
+"""Callbacks of the event loop never raise: gevent would not call them again (see defects.py)."""
 
 from __future__ import annotations
 

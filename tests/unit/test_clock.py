@@ -1,4 +1,4 @@
-"""How old something is: the clock of this boot tells it, else the wall clock, else nobody."""
+"""How old an entry is: by the clock of this boot, else by the wall clock, else unknown."""
 
 from __future__ import annotations
 

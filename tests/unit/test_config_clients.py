@@ -1,4 +1,4 @@
-"""Whom [access] names: what is written, what it means, what is refused."""
+"""The clients in [access]: what is written, what it means, what is refused."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`include`: several files that are one configuration, and messages that name the right one."""
+"""`include`: several files make one configuration, and messages name the right one."""
 
 from __future__ import annotations
 

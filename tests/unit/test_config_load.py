@@ -1,4 +1,4 @@
-"""Files and flags to a configuration: every key, and the line for everything that is wrong."""
+"""Files and flags to a configuration: every key, and the message for every error."""
 
 from __future__ import annotations
 

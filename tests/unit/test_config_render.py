@@ -1,4 +1,4 @@
-"""A configuration as TOML: what `check` prints, `load` reads."""
+"""A configuration as TOML: `load` reads what `check` prints."""
 
 from __future__ import annotations
 

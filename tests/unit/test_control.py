@@ -1,4 +1,4 @@
-"""The control page: what processes tell each other, and what a writer that dies leaves."""
+"""The control page: communication between processes, and the traces of a writer that dies."""
 
 from __future__ import annotations
 

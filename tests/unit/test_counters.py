@@ -396,12 +396,12 @@ def test_sign_of_life_is_a_word_of_its_own() -> None:
     pages.counters(1).show_upstreams([("u", True, None, 1, 0)])
     assert (pages.alive_at(0), pages.alive_at(1)) == (0.0, 0.0)
     start = time.monotonic()
-    pages.counters(1).show_life()
+    pages.counters(1).heartbeat()
     never, at = pages.alive_at(0), pages.alive_at(1)
     assert never == 0.0
     assert start - 1e-6 <= at <= time.monotonic()
     assert pages.totals() == dict.fromkeys((name for name, *_ in COUNTERS), 0)
-    pages.counters(1).show_life(ahead=100)
+    pages.counters(1).heartbeat(ahead=100)
     assert pages.alive_at(1) >= start + 100
     pages.counters(1).retire()
     assert pages.alive_at(1) == 0.0

@@ -1,4 +1,4 @@
-"""What the doctor changes, how that is recorded, and that all of it can be taken back."""
+"""The doctor's changes, how they are recorded, and that all can be undone."""
 
 from __future__ import annotations
 

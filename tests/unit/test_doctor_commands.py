@@ -1,4 +1,4 @@
-"""The commands that the doctor advises are about what it was asked about itself."""
+"""The commands that the doctor suggests are about the daemon that it was asked about."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from fastdns.config.load import load
 from fastdns.config.schema import Address
-from fastdns.doctor import aside, daemon, resolver, units
+from fastdns.doctor import daemon, other_machines, resolver, units
 from fastdns.doctor.commands import USUAL, Commands
 from fastdns.doctor.examine import admit, examine
 from fastdns.doctor.findings import Finding
@@ -59,7 +59,7 @@ def test_every_command_about_the_resolver_and_what_was_stopped_names_the_same_fi
     monkeypatch.setattr(resolver.resolv, "nameservers", lambda *_: [])
     monkeypatch.setattr(units, "systemd_runs", lambda: False)
     found = [*resolver.look(config, None, NAMED), *daemon.look(config, None, NAMED)]
-    found += aside.look(config, NAMED)
+    found += other_machines.look(config, NAMED)
     assert_named(found, NAMED.options)
 
 

@@ -14,6 +14,7 @@ from fastdns.doctor.commands import USUAL
 from fastdns.doctor.running import Daemon
 
 TOGETHER_SECONDS = 10.0
+NOBODY = 2**22 - 1  # a pid that no process has, nor has had children
 
 
 def test_all_addresses_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -56,8 +57,8 @@ def test_all_processes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(processes, "wake_workers", wake_workers)
     monkeypatch.setattr(processes, "ask", ask)
     monkeypatch.setattr(processes, "_silent_workers", lambda *_: [together.wait()][:0])
-    found = list(processes.look(config, Daemon(1, run_dir=places.run_dir)))
+    found = list(processes.look(config, Daemon(NOBODY, run_dir=places.run_dir)))
     assert [one.text.partition(":")[0] for one in found] == [
         "no keeper runs at the moment",
-        "the supervisor (pid 1) hangs",
+        f"the supervisor (pid {NOBODY}) hangs",
     ]

@@ -1,4 +1,4 @@
-"""What is said of the listen addresses, and when nobody is made to leave them."""
+"""Findings about the listen addresses, and when no program has to free them."""
 
 from __future__ import annotations
 

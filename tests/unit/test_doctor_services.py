@@ -1,4 +1,4 @@
-"""How each program that is found on port 53 can be made to leave it."""
+"""How each program on port 53 can be made to free it."""
 
 from __future__ import annotations
 

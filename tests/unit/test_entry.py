@@ -1,4 +1,4 @@
-"""Answers outside of a process: what a value says, how old it is; no damage goes unseen."""
+"""Answers outside of a process: what a value states, how old it is; all damage is noticed."""
 
 from __future__ import annotations
 

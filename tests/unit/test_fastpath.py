@@ -1,4 +1,4 @@
-"""The way of a query through the fast path, over UDP with real sockets and over a stream."""
+"""The path of a query through the fast path, over UDP with real sockets and over a stream."""
 
 from __future__ import annotations
 
@@ -391,7 +391,7 @@ def test_stream_whose_client_reads_nothing_is_not_read_either(front: Front) -> N
     for _ in range(64):
         assert front.fastpath.serve_stream(client)
     assert client.changes > 0
-    assert 256 * 1024 <= client.unwritten == client.debts.unwritten < 400_000
+    assert 256 * 1024 <= client.unwritten == client.backlog.unwritten < 400_000
     assert client.has_more
     assert client.is_overdue(idle=9, frame=9, write=0, last=9)
     assert not client.is_overdue(idle=0, frame=0, write=9, last=0)
@@ -403,7 +403,7 @@ def test_stream_whose_client_reads_nothing_is_not_read_either(front: Front) -> N
     assert told + len(client.heard()) == 64
     assert front.count("queries_tcp_total") == sum(front.pages.outcomes().values()) == 64
     client.hang_up()
-    assert client.debts.unwritten == 0
+    assert client.backlog.unwritten == 0
 
 
 def test_client_of_a_stream_that_has_left_harms_nobody(front: Front) -> None:

@@ -1,4 +1,4 @@
-"""What policy may look at in a reply: the names of its chain, the addresses in it."""
+"""The data of a reply for policy: the names of its chain, and its addresses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Defects of ours, and what is no key: neither ends what the event loop calls."""
+"""Defects of ours and invalid keys: neither stops the callbacks of the event loop."""
 
 from __future__ import annotations
 

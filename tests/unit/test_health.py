@@ -1,4 +1,4 @@
-"""How a daemon is in one line, and what is wrong with it."""
+"""The health of a daemon in one line, and its problems."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ ASKED_NOW = ("asked", True, None, 1, 0)
 @pytest.fixture
 def pages() -> Pages:
     pages = Pages.create(None, 3, time.time())
-    pages.counters(KEEPER_SLOT).show_life()
+    pages.counters(KEEPER_SLOT).heartbeat()
     return pages
 
 

@@ -1,4 +1,4 @@
-"""What the log says of upstreams, and how often."""
+"""Log lines about upstreams, and how often they come."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The memory cache: what it finds, for how long, and what it gives up to make room."""
+"""The memory cache: what it finds, for how long, and what it evicts."""
 
 from __future__ import annotations
 

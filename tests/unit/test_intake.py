@@ -1,4 +1,4 @@
-"""What the keeper makes of rings: what it writes and when, what a change overtook, hit counts."""
+"""How the keeper handles rings: what it writes and when, outdated answers, hit counts."""
 
 from __future__ import annotations
 

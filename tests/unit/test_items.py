@@ -1,4 +1,4 @@
-"""Which entries are wanted, in which order, and what is said of them."""
+"""Which entries match, in which order, and their fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Lines of an export: out, and in again from whoever wrote them."""
+"""Lines of an export: written, and read again, whoever has edited them."""
 
 from __future__ import annotations
 

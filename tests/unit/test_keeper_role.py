@@ -1,4 +1,4 @@
-"""When the supervisor takes a keeper for one that hangs: by its sign of life, and its work."""
+"""When the supervisor counts a keeper as hung: by its heartbeat and its work."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from fastdns.server.keeper import KeeperRole
 @pytest.fixture
 def pages() -> Pages:
     pages = Pages.create(None, 2, 0.0)
-    pages.counters(KEEPER_SLOT).show_life()
+    pages.counters(KEEPER_SLOT).heartbeat()
     return pages
 
 

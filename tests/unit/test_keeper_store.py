@@ -1,4 +1,4 @@
-"""What the keeper makes of errors: wait, examine, or begin anew; and when it says so."""
+"""How the keeper handles errors: wait, examine, or start empty; and when it logs that."""
 
 from __future__ import annotations
 

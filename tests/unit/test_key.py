@@ -1,4 +1,4 @@
-"""Keys on disk: a domain and all under it are one range, no two questions share a key."""
+"""Keys on disk: a domain and all names under it are one range, and no two questions share a key."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The Debian package agrees with the program that it holds, and its unit with what we promise."""
+"""The Debian package matches its program, and its unit what we promise."""
 
 from __future__ import annotations
 

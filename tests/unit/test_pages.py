@@ -1,4 +1,4 @@
-"""Mapped pages that are given back: of libraries here, of the database in test_store."""
+"""Mapped pages that are released: of libraries here, of the database in test_store."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where a daemon's directories lie, by who asks and what is configured."""
+"""A daemon's directories, by user and configuration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who is in the way of an address: what the kernel's tables say is what bind says."""
+"""What prevents binding an address: the kernel's tables and bind agree."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which ports queries to upstreams leave by: nobody can guess them, and none is used for ever."""
+"""The ports of queries to upstreams: unpredictable, and none is used for ever."""
 
 from __future__ import annotations
 

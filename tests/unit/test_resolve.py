@@ -1,4 +1,4 @@
-"""A disk that takes its time, and what is said of ourselves."""
+"""A slow disk, and the answers about fastdns itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one client gets of an answer: its own id and spelling, aged TTLs, an OPT if it sent one."""
+"""An answer for one client: its own id and spelling, aged TTLs, an OPT if it sent one."""
 
 from __future__ import annotations
 

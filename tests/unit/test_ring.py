@@ -1,4 +1,4 @@
-"""Answers on their way to the keeper: in order, whole, and across the death of either side."""
+"""Answers on their way to the keeper: in order, complete, and across the death of either side."""
 
 from __future__ import annotations
 

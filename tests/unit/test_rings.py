@@ -1,4 +1,4 @@
-"""What one worker has learned is known to all, before the keeper has written it."""
+"""An answer that one worker has learned is known to all, before the keeper has written it."""
 
 from __future__ import annotations
 

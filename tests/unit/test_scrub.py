@@ -1,4 +1,4 @@
-"""Replies that are put right: read back by dnspython, an independent reader."""
+"""Corrected replies: read back by dnspython, an independent reader."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `make` runs before there is a fastdns: what is missing, the libraries, the compilation."""
+"""`make` before fastdns is built: missing packages, the libraries, the compilation."""
 
 from __future__ import annotations
 

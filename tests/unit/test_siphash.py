@@ -54,5 +54,5 @@ def test_every_octet_of_the_key_counts() -> None:
 
 @pytest.mark.parametrize("length", [0, 15, 17])
 def test_key_of_another_length_is_refused(length: int) -> None:
-    with pytest.raises(ValueError, match="16 octets"):
+    with pytest.raises(ValueError, match="16 bytes"):
         siphash(bytes(length), b"")

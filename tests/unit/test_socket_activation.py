@@ -1,4 +1,4 @@
-"""Sockets that were handed over: which belongs to which listen address."""
+"""Sockets that we were given: which belongs to which listen address."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which names are answered here and with what: RFC 6761, RFC 6303, RFC 7686, RFC 7793, RFC 9462."""
+"""Names that fastdns answers itself: RFC 6761, RFC 6303, RFC 7686, RFC 7793, RFC 9462."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What becomes of an entry when rules, upstreams or commands have changed since."""
+"""Entries after changes of rules or upstreams, or by commands."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What keeper and commands do to the LMDB environment: which value, whose hits, how much."""
+"""How keeper and commands change the LMDB environment: which value, whose hits, how much."""
 
 from __future__ import annotations
 

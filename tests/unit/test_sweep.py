@@ -1,4 +1,4 @@
-"""Who has to go when the disk cache is full or entries have expired, and who stays."""
+"""Which entries are removed when the disk cache is full or they have expired, and which stay."""
 
 from __future__ import annotations
 

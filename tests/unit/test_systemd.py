@@ -1,4 +1,4 @@
-"""What a service manager is told and hands over: sd_notify, LISTEN_FDS, the store of sockets."""
+"""Messages to and from a service manager: sd_notify, LISTEN_FDS, the store of sockets."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `fastdns top` makes of two readings, and how that lies on terminals of all sizes."""
+"""What `fastdns top` shows after two readings, on terminals of all sizes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a dump of unbound's cache comes to."""
+"""Entries from a dump of unbound's cache."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who hangs, by the signs of life that each shows."""
+"""Which processes hang, by their heartbeats."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Reading messages from anywhere: every file of tests/wire_corpus, and what mutation makes of them.
+"""Reading messages from anywhere: every file of tests/wire_corpus, and its mutations.
 
-A file is one message, named after what is odd about it; its name begins with what must come of it.
-Queries: query_ and dropped, formerr, notimp, badvers, refused or answered (memory is empty, so it
-is passed on). Replies, to www.example IN A with id 0x1a2b: reply_ and refused (it is no reply to
-the question), spoiled (it is, and must not be used), accepted, or mended (accepted, but something
-in it is left out or put right).
+A file is one message, named after its oddity; its name begins with the expected result. Queries:
+query_ and dropped, formerr, notimp, badvers, refused or answered (memory is empty, so it is
+forwarded). Replies, to www.example IN A with id 0x1a2b: reply_ and refused (not a reply to the
+question), spoiled (a reply that must not be used), accepted, or mended (accepted, but something in
+it is left out or corrected).
 """
 
 from __future__ import annotations

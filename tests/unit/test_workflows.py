@@ -1,4 +1,4 @@
-"""The workflows of a forge run what people run at home: targets of the Makefile, which exist."""
+"""The workflows of a forge run the same commands as people: existing targets of the Makefile."""
 
 from __future__ import annotations
 

@@ -6,9 +6,9 @@ from typing import Any
 
 import click
 
-from ...machine.priority import give_way, run_when_idle
+from ...machine.priority import lower_priority, run_when_idle
 from ..lazy import LazyGroup
-from .survivor import go_on_in_child
+from .isolation import go_on_in_child
 
 _LONG = {"ls", "stats", "verify", "export"}
 # The words of unbound-control.
@@ -53,7 +53,7 @@ class _CacheCommands(LazyGroup):
         if command in _LONG:
             run_when_idle()
         elif command in self.summaries:
-            give_way()
+            lower_priority()
         return super().resolve_command(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:

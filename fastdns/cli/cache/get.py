@@ -39,7 +39,7 @@ def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state:
     if as_json:
         emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     else:
-        emit("\n".join(map(_story, items)))
+        emit("\n".join(map(_details, items)))
     return 0
 
 
@@ -66,7 +66,7 @@ def not_on_disk(site: Site, name: bytes, qtype: int | None) -> str:
     return told if site.daemon is None else f"{told} on disk; the daemon may have it in memory"
 
 
-def _story(item: Item) -> str:
+def _details(item: Item) -> str:
     key, entry = item.key, item.entry
     variant = f"DO {int(key.do)}, CD {int(key.cd)}" + (f", view {key.view}" if key.view else "")
     came_from = entry.upstream or "unknown"

@@ -137,7 +137,7 @@ def _wait(
     types: list[int],
     report: Callable[[Item], None],
 ) -> list[int]:
-    """Report the first newer entry of each type; return the types of which none came in time."""
+    """Report the first newer entry of each type; return the types without one in time."""
     until = time.monotonic() + PATIENCE
     missing = list(types)
     old = dict(before)

@@ -1,4 +1,4 @@
-"""`fastdns cache stats`: what the cache on disk holds, summed up."""
+"""`fastdns cache stats`: the sums of the cache on disk."""
 
 from __future__ import annotations
 

@@ -9,9 +9,9 @@ import click
 from ...browse.verify import find_damage
 from .. import options
 from ..output import counted, emit, fail
+from .isolation import leave_note
 from .progress import progress
 from .site import find_site
-from .survivor import leave_note
 
 SHOWN = 100  # damaged entries that are listed
 

@@ -1,4 +1,4 @@
-"""A daemon and its disk, for all that may happen to that."""
+"""A daemon and its disk, for all failures of the disk."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What may happen to the files of the cache, and what has to work afterwards."""
+"""Kinds of damage to the files of the cache, and what must work afterwards."""
 
 from __future__ import annotations
 

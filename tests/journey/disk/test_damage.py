@@ -1,4 +1,4 @@
-"""Garbage in the files of the cache, and crashes over it. Answers go on, and it comes back."""
+"""Garbage in the files of the cache, and crashes by it: answers continue, the cache recovers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files that are gone, exchanged or forbidden. Answers go on, and the cache comes back."""
+"""Files that are removed, exchanged or forbidden: answers continue, and the cache recovers."""
 
 from __future__ import annotations
 

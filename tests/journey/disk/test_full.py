@@ -1,7 +1,6 @@
-"""A file system without room, on which no answer depends.
+"""A full file system, which no answer depends on.
 
-The daemon runs in a mount namespace with a tmpfs of 2 MiB, for which the kernel has to grant
-namespaces.
+The daemon runs in a mount namespace with a tmpfs of 2 MiB, so the kernel must allow namespaces.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Files over which a process would hang: it is noticed, and the files go."""
+"""Files on which a process would hang: it is noticed, and the files are replaced."""
 
 from __future__ import annotations
 

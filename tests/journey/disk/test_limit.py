@@ -1,4 +1,4 @@
-"""The cache at its limit (`cache.disk`): what is used most stays, and there is always room."""
+"""The cache at its limit (`cache.disk`): the most used entries stay, and there is always room."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A machine of its own, without systemd, which these machines do not run."""
+"""A machine for a test, without systemd, which the test machines do not run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `--fix` takes from other machines is said; what `--undo` leaves to the next boot."""
+"""The doctor warns of what `--fix` takes from other machines; `--undo` and the next boot."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from fastdns.config.clients import parse_clients
 from fastdns.config.schema import Access, Address
 from fastdns.doctor import units
-from fastdns.doctor.aside import uncovered
 from fastdns.doctor.changes import UnitChange
+from fastdns.doctor.other_machines import uncovered
 from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out
 from fastdns.doctor.undo import undo

@@ -32,7 +32,7 @@ def look(config: Config, commands: Commands) -> Iterator[Finding]:
     try:
         changes = Record().changes
     except FastdnsError:
-        return  # not ours to read; who makes or undoes changes is told
+        return  # not readable for this user; a user who makes or undoes changes is told
     for change in changes:
         if not isinstance(change, UnitChange):
             continue
