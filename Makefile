@@ -51,6 +51,7 @@ help:
 	@echo "make test-deb   install, use and remove the package in a bare Debian with systemd; needs root"
 	@echo "make documents   regenerate reference.toml and docs/configuration.md after a change of the schema"
 	@echo
+	@echo "LISTEN=127.0.0.1:53530 chooses where make run listens."
 	@echo "PYTHON=python3.12 chooses the Python that .venv is made with (3.11 or newer)."
 	@echo "SYSTEM=1 uses Debian's Python and libraries: nothing is downloaded from PyPI."
 

@@ -118,10 +118,10 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
 }
 
 # fastdns as Debian compiles and runs it: its Python, its Cython, its libraries.
-need_system() {
+need_system() { # need_system [MODULE:PACKAGE …]
     python=${PYTHON:-/usr/bin/python3}
     pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
-        pytest:pytest xdist:pytest-xdist rich:rich setproctitle:setproctitle setuptools:setuptools"
+        rich:rich setproctitle:setproctitle setuptools:setuptools $*"
     if ! need_interpreter "$python"; then
         missing python3-dev && missing cython3
         for pair in $pairs; do missing "python3-${pair#*:}"; done
@@ -146,6 +146,7 @@ look() {
         python) need_interpreter "${PYTHON:-python3}" || : ;;
         dev) need_compiler && need_python ;;
         test)
+            [ -z "$is_system" ] || need_system pytest:pytest xdist:pytest-xdist
             look repository
             need_command dnsmasq dnsmasq-base # the program without the service
             need_command nsd nsd
@@ -200,6 +201,7 @@ look() {
     done
 }
 
+case " $* " in *" system "*) is_system=1 ;; *) is_system= ;; esac
 look "$@"
 [ -n "$packages" ] || exit 0
 
@@ -219,10 +221,12 @@ else
     if [ "$packages" != "$here" ]; then
         say "or, including the packages for make test and make deb:"
         echo "    sudo apt install $packages" >&2
-        case " $packages " in
-        *" nsd "* | *" unbound "*)
-            echo "    sudo systemctl disable --now nsd unbound   # only their programs are used" >&2 ;;
-        esac
+        services=
+        for package in $packages; do
+            case $package in nsd | unbound) services="$services $package" ;; esac
+        done
+        [ -z "$services" ] ||
+            echo "    sudo systemctl disable --now$services   # only the programs are used" >&2
     fi
 fi
 exit 1

@@ -107,9 +107,11 @@ done
 # --- how to install from it -----------------------------------------------------------------------
 
 sources=/etc/apt/sources.list.d/fastdns.sources
-install=". /etc/os-release && sudo wget -qO $sources $url/\$VERSION_CODENAME.sources && sudo apt update && sudo apt install fastdns"
+install=". /etc/os-release && sudo wget -nv -O $sources $url/\$VERSION_CODENAME.sources && sudo apt update && sudo apt install fastdns"
 cat >"$new/README.txt" <<END
 Packages of fastdns, a caching DNS forwarder, for Debian: $(echo $suites)
+
+These packages are for: $(echo $suites). Other Debians need packages of their own.
 
 Install with one line (wget fetches the address and the key; apt checks every package with it):
 

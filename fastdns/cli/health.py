@@ -15,7 +15,7 @@ SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they report every second, or 
 TROUBLE = tuple((name, meaning) for name, group, meaning in COUNTERS if group == "trouble")
 
 
-def summary(pages: Pages, totals: Mapping[str, int]) -> str:
+def summary(pages: Pages, totals: Mapping[str, int], *, others: int = 0) -> str:
     """Return the summary: "2,857 queries, 82 % from the cache, p50 12 µs, 1 upstream alive …"."""
     parts = [
         in_number(totals["queries_udp_total"] + totals["queries_tcp_total"], "query", "queries")
@@ -34,7 +34,7 @@ def summary(pages: Pages, totals: Mapping[str, int]) -> str:
     elif upstreams:
         state = "answers well" if any(one.rcode for one in upstreams) else "alive"
         parts.append(f"{alive or 'none'} of {in_number(len(upstreams), 'upstream')} {state}")
-    wrong = sum(1 for _ in warnings(pages, totals))
+    wrong = others + sum(1 for _ in warnings(pages, totals))
     told = len(upstreams) - alive  # a warning for each
     if not wrong:
         parts.append("nothing wrong")

@@ -40,17 +40,18 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
         about = {
             "pid": pages.pid,
             "start_time_seconds": pages.started_at,
-            "summary": summary(pages, totals),
+            "summary": summary(pages, totals, others=bool(problem)),
             "upstreams": [{"name": one.name, "alive": one.alive} for one in pages.upstreams()],
             "warnings": wrong,
         }
         emit(json.dumps(about | told) + "\n")
         return
-    emit("".join(f"{line}\n" for line in _lines(pages, totals, told, wrong)))
+    first = summary(pages, totals, others=bool(problem))
+    emit("".join(f"{line}\n" for line in _lines(pages, totals, told, first, wrong)))
 
 
 def _lines(
-    pages: Pages, totals: dict[str, int], told: dict[str, Any], wrong: list[str]
+    pages: Pages, totals: dict[str, int], told: dict[str, Any], first: str, wrong: list[str]
 ) -> list[str]:
     now = time.time()
     up = in_days(now - pages.started_at)
@@ -58,7 +59,7 @@ def _lines(
     workers = f", {in_number(told['workers'], 'worker')}" if told else ""
     lines = [
         f"fastdns {version}, pid {pages.pid}, up {up}{workers}",
-        wrapped(summary(pages, totals)),
+        wrapped(first),
         "",
     ]
     if told:

@@ -139,7 +139,9 @@ def _bound(
     try:
         listener = bind(service, address, workers, given_up)
     except OSError as error:
-        raise Refused(f"listen.{service.name}: {why_not(address, error)}") from error
+        raise Refused(
+            f"listen.{service.name}: {why_not(address, error, is_reload=True)}"
+        ) from error
     undo.callback(listener.close)
     return listener
 

@@ -330,7 +330,7 @@ def _prepare_udp(opened: socket.socket, address: Address) -> None:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, int(wildcard))
 
 
-def why_not(address: Address, error: OSError) -> str:
+def why_not(address: Address, error: OSError, *, is_reload: bool = False) -> str:
     """Return why fastdns cannot listen there, and the remedy."""
     if error.errno == errno.EADDRINUSE:
         holder = holder_of(address)
@@ -340,6 +340,11 @@ def why_not(address: Address, error: OSError) -> str:
             f"or choose another address in listen.dns or with --listen {address.host}:PORT"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
+        if is_reload:
+            return (
+                f"{address}: a port below 1024 needs root, and this daemon is another user by now; "
+                "restart it, or start one that takes over (serve --takeover)"
+            )
         return (
             f"{address}: a port below 1024 needs root or CAP_NET_BIND_SERVICE; "
             f"start fastdns with it, or choose another port in listen.dns or with --listen"

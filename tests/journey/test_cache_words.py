@@ -117,6 +117,7 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
         (["dump_requestlist"], "fastdns stats counts them (in_flight)"),
         (["restart"], "systemctl restart fastdns"),
         (["rm", "*.example"], "fastdns cache rm"),
+        (["cache", "rm", "*"], "this would remove every entry: run fastdns cache flush"),
         (["upstreams"], "fastdns status"),
         (["statsu"], "did you mean stats?"),
         (["cache", "lsit"], "did you mean ls?"),

@@ -70,6 +70,7 @@ def test_status_tells_of_a_reload_that_was_refused(
     seen = status(daemon)
     assert re.fullmatch(r"\S+ [\d:]+ \(\d+ s ago\), refused", seen["last reload"])
     assert re.fullmatch("not reloaded: .*: cache: .*", seen["warnings"])
+    assert "nothing wrong" not in seen["2"]
 
 
 def test_status_names_processes_that_hang(

@@ -94,7 +94,8 @@ def ls(
     if shown or wanted.damaged:
         return 0
     if wanted.everything:
-        click.echo(f"the cache {site.path} is empty", err=True)
+        memory = "" if site.daemon is None else "; answers that are only in memory are not listed"
+        click.echo(f"the cache {site.path} is empty{memory}", err=True)
         return 0
     return fail("no entry matches")
 

@@ -42,6 +42,9 @@ def rm(
     NAME may be a pattern (*, ?, [a-z]), as for ls. Works with the daemon running, hung or stopped.
     Exit status 1: there was no such entry.
     """
+    everything = isinstance(name, str) and not name.strip("*")
+    if everything and (qtype, state_is, rcode, negative) == (None, None, None, False):
+        raise click.UsageError("this would remove every entry: run fastdns cache flush")
     site = find_site(path, state)
     if site.daemon is None and site.control is None and not site.path.exists():
         raise site.absent()
