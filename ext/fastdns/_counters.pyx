@@ -69,8 +69,8 @@ COUNTERS = (
     ("disk_swept_total", "disk", "entries removed to make room"),
     ("warmed_total", "memory", "entries loaded from disk after a start"),
     ("keeper_restarts_total", "trouble", "keepers replaced after they died"),
-    ("queries_refused_total", "asked", "queries from clients that may not ask"),
-    ("tcp_refused_total", "asked", "connections from clients that may not ask"),
+    ("queries_refused_total", "asked", "queries from clients not allowed"),
+    ("tcp_refused_total", "asked", "connections from clients not allowed"),
     ("disk_refused_total", "disk", "answers too large for the disk cache"),
     ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
 )

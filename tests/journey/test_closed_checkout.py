@@ -53,7 +53,7 @@ COMMANDS = {
     "cache export": [["-"]],
     "cache import": [["-"], ["/dev/null"]],
     "cache refresh": [[NAME]],
-    "cache rm": [[NAME], ["*"]],
+    "cache rm": [[NAME], ["*.example"]],
     "cache flush": [["--yes"], ["--negative"]],
 }
 NO_STATE = {"demo", "doctor"}  # they take no --state
