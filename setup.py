@@ -18,6 +18,8 @@ MODULES = [
     "_wire",
     "_scrub",
     "_siphash",
+    "_domains",
+    "_domain_lists",
     "_pages",
     "_clock",
     "_answer",
@@ -53,6 +55,7 @@ MODULES = [
     "_shares",
     "_questions",
     "_attempts",
+    "_chains",
     "_forward",
     "_fastpath",
 ]

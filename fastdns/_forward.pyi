@@ -1,11 +1,11 @@
 from collections.abc import Callable
 
-from ._attempts import Attempts
 from ._cache import Cache
+from ._chains import Chains
 from ._flights import Attempt, Flights
 from ._groups import Group
 
-class Forward(Attempts):
+class Forward(Chains):
     """The questions of one process that are in flight, and their way through the upstreams."""
 
     def __init__(

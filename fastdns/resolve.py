@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from collections.abc import Sequence
 
 import gevent
 
@@ -27,8 +28,13 @@ _RCODE_REFUSED = 5
 class Resolver:
     """Connects the stages to the event loop, and looks up on a slow disk."""
 
-    def __init__(self, group: Group, cache: Cache, flights: Flights, *, access: Access) -> None:
-        self._forward = Forward(cache, flights, group, self._search_disk, self._keep_time)
+    def __init__(
+        self, groups: Sequence[Group], cache: Cache, flights: Flights, *, access: Access
+    ) -> None:
+        """`groups`: of upstreams, the default group first."""
+        self._forward = Forward(cache, flights, groups[0], self._search_disk, self._keep_time)
+        for group in groups[1:]:
+            self._forward.add_group(group)
         self.fastpath = FastPath(self._forward, access, _about_ourselves, self._forward.renew)
         self._cache = cache
         self._hub = gevent.get_hub()

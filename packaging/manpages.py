@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import click
-from settings import EXAMPLES, Setting, sentence, settings
+from settings import EXAMPLES, MANY, Setting, sentence, settings
 
 from fastdns.config.meanings import TABLES
 
@@ -117,7 +117,8 @@ def keys() -> Iterator[str]:
     for setting in settings():
         if setting.table != table:
             table = setting.table
-            yield f".SS [{table}]\n{prose(TABLES[table])}" if table else ".SS Outside of a table"
+            heading = f"[[{table}]]" if table in MANY else f"[{table}]"
+            yield f".SS {heading}\n{prose(TABLES[table])}" if table else ".SS Outside of a table"
         yield from _key(setting)
 
 

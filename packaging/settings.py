@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdns.config.domains import parse_domain
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import MEMORY_MOST, Cache, Config
+from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward
+from fastdns.config.servers import parse_server
 
 WIDTH = 100
 MEANINGS = "fastdns/config/meanings.py"
@@ -25,12 +27,19 @@ HEAD = """\
 EXAMPLES = {
     "listen.dns": 'dns = ["0.0.0.0:53", "[::]:53"]   # the whole LAN; [access] says who may ask'
 }
+# Of tables there may be none or many: what the keys say that have no default.
+GROUP = Forward(
+    name="corp",
+    domains=(parse_domain("corp.example"), parse_domain("10.in-addr.arpa")),
+    servers=(parse_server("10.0.0.53"),),
+)
+MANY = {"forward": ("name", "domains", "servers")}
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n(?:\|.*\n)+", re.M)
 
 
 @dataclass(frozen=True)
 class Setting:
-    """One key: its table ("" for none), its name there and its default as TOML."""
+    """One key: its table ("" for none), its name there and its default, or an example, as TOML."""
 
     table: str
     name: str
@@ -50,7 +59,12 @@ class Setting:
 def settings() -> Iterator[Setting]:
     """Yield all keys in the order of the schema, with the defaults of root on most machines."""
     table = ""
-    defaults = Config(state_dir=SYSTEM_STATE, run_dir=SYSTEM_RUN, cache=Cache(memory=MEMORY_MOST))
+    defaults = Config(
+        state_dir=SYSTEM_STATE,
+        run_dir=SYSTEM_RUN,
+        forward=(GROUP,),
+        cache=Cache(memory=MEMORY_MOST),
+    )
     for line in render(defaults).splitlines():
         if line.startswith("["):
             table = line.strip("[]")
@@ -60,12 +74,16 @@ def settings() -> Iterator[Setting]:
 
 
 def toml() -> str:
-    """Return reference.toml: every key commented out; uncommented, they change nothing."""
+    """Return reference.toml: every key commented out; taken in, they change nothing.
+
+    But for tables that there may be many of: of each there is then the one of the example.
+    """
     parts, table = [HEAD], ""
     for setting in settings():
         if setting.table != table:
             table = setting.table
-            parts.append(_comment(TABLES[table]) + f"[{table}]\n")
+            heading = f"#[[{table}]]\n" if table in MANY else f"[{table}]\n"
+            parts.append(_comment(TABLES[table]) + heading)
         text = _comment(sentence(setting.meaning)) + f"#{setting.name} = {setting.default}\n"
         if example := EXAMPLES.get(setting.path):
             text += f"# {example}\n"
@@ -86,8 +104,12 @@ def sentence(text: str) -> str:
 
 def key_table() -> str:
     """Return the table of keys for docs/configuration.md."""
-    rows = [f"| `{one.path}` | `{one.default}` | {one.meaning} |\n" for one in settings()]
+    rows = [f"| `{one.path}` | {_shown_default(one)} | {one.meaning} |\n" for one in settings()]
     return "| key | default | meaning |\n|---|---|---|\n" + "".join(rows)
+
+
+def _shown_default(setting: Setting) -> str:
+    return "" if setting.name in MANY.get(setting.table, ()) else f"`{setting.default}`"
 
 
 def with_key_table(document: str) -> str:

@@ -24,6 +24,7 @@ from fastdns.cli.cache import _CacheCommands
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.schema import Config, Section
+from fastdns.config.structure import table_in
 from journey.support import eager
 from journey.support.client import ask
 from journey.support.daemon import Fastdns
@@ -223,18 +224,20 @@ def test_a_configuration_sample_is_valid(place: Place, tmp_path: Path, sample: s
 def keys(section: type[Section], prefix: str = "") -> Iterator[str]:
     """Yield cache.memory, … of the schema."""
     for field in attrs.fields(section):
-        if isinstance(field.type, type) and issubclass(field.type, Section):
-            yield from keys(field.type, f"{field.name}.")
+        if table := table_in(field.type):
+            yield from keys(table, f"{field.name}.")
         else:
             yield prefix + field.name
 
 
 def flat(table: dict[str, Any]) -> dict[str, Any]:
-    """Return {"cache.memory": …} for TOML's tables."""
+    """Return {"cache.memory": …} for TOML's tables, lists of them included."""
     found = {}
     for key, value in table.items():
-        if isinstance(value, dict):
-            found |= {f"{key}.{below}": deep for below, deep in flat(value).items()}
+        tables = value if isinstance(value, list) else [value]
+        if tables and all(isinstance(one, dict) for one in tables):
+            for one in tables:
+                found |= {f"{key}.{below}": deep for below, deep in flat(one).items()}
         else:
             found[key] = value
     return found
@@ -255,12 +258,16 @@ def test_every_key_of_the_schema_is_documented_and_no_other() -> None:
 
 
 def test_the_defaults_in_the_documents_are_those_of_the_schema(tmp_path: Path) -> None:
-    empty = tmp_path / "fastdns.toml"
-    empty.touch()
-    true_ones = flat(tomllib.loads(render(load(empty))))
+    needed = '[[forward]]\nname = "a"\ndomains = ["b"]\nservers = ["192.0.2.1"]\n'
+    file = tmp_path / "fastdns.toml"
+    file.write_text(needed)
+    true_ones = flat(tomllib.loads(render(load(file))))
+    must_be_set = flat(tomllib.loads(needed))
 
     for key, text in documented_defaults().items():
-        if key not in ("state_dir", "run_dir"):  # these depend on who asks
+        if key in must_be_set:
+            assert not text, key
+        elif key not in ("state_dir", "run_dir"):  # these depend on who asks
             assert tomllib.loads(f"default = {text}")["default"] == true_ones[key], key
 
 

@@ -19,7 +19,8 @@ from fastdns.cli import _fastdns as command
 from fastdns.config import later
 from fastdns.config.load import load
 from fastdns.config.meanings import KEYS, TABLES
-from fastdns.config.schema import Config, Section
+from fastdns.config.schema import Config, Forward, Section
+from fastdns.config.structure import table_in
 
 ROOT = Path(__file__).parent.parent
 MAKER = ROOT / "packaging" / "documents.py"
@@ -63,9 +64,9 @@ def directory() -> Iterator[Path]:
 def paths(section: type[Section] = Config, prefix: str = "") -> Iterator[tuple[str, bool]]:
     """Yield each key and table of the schema by its path, and whether it is a table."""
     for field in attrs.fields(section):
-        if isinstance(field.type, type) and issubclass(field.type, Section):
+        if table := table_in(field.type):
             yield prefix + field.name, True
-            yield from paths(field.type, f"{prefix}{field.name}.")
+            yield from paths(table, f"{prefix}{field.name}.")
         else:
             yield prefix + field.name, False
 
@@ -103,13 +104,17 @@ def test_the_reference_as_it_is_changes_nothing(defaults: Config) -> None:
     assert load(REFERENCE) == defaults
 
 
-def test_the_reference_with_every_key_taken_in_changes_nothing(
+def test_the_reference_with_every_key_taken_in_changes_nothing_but_has_a_group(
     tmp_path: Path, defaults: Config
 ) -> None:
     taken_in = tmp_path / "fastdns.toml"
     taken_in.write_text(COMMENTED_OUT.sub("", REFERENCE.read_text()))
 
-    assert load(taken_in) == defaults
+    config = load(taken_in)
+    (group,) = config.forward
+    assert config == attrs.evolve(defaults, forward=(group,))
+    needed = {"name": group.name, "domains": group.domains, "servers": group.servers}
+    assert group == Forward(**needed)
 
 
 def test_every_key_stands_in_the_reference_once() -> None:
@@ -217,7 +222,8 @@ def test_every_key_is_in_the_manual_with_its_meaning(manual: dict[str, str]) -> 
     page = manual["fastdns.toml.5"]
     for key, is_table in paths():
         if is_table:
-            assert f"[{key}] {TABLES[key][:20]}" in page
+            heading = f"[[{key}]]" if key == "forward" else f"[{key}]"
+            assert f" {heading} {TABLES[key][:20]}" in page
         else:
             beginning = re.escape(KEYS[key].replace("`", "")[1:40])
             assert re.search(rf"{key.rpartition('.')[2]} = \S.*?{beginning}", page), key

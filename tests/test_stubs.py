@@ -309,7 +309,7 @@ def test_a_stub_says_what_its_module_offers(stub: Path) -> None:
         ("_groups", "number: int = 0", "number: int", "Group.__init__ has "),
         ("_groups", "        *,\n", "", "Group.__init__ has "),
         ("_groups", "def turned(self)", "def turned(self, by: int)", "Group.turned has ()"),
-        ("_groups", "upstreams: Iterable", "all: Iterable", "Group.use has (upstreams), not (all)"),
+        ("_groups", "upstreams: Iterable", "all: Iterable", "Group.use has (upstreams, "),
         ("_groups", "    def turned(self) -> None: ...\n", "", "Group.turned is not in the stub"),
         ("_writer", "Writer(Database)", "Writer(Disk)", "Writer is no Disk"),
         (

@@ -8,10 +8,7 @@ from fastdns._groups cimport Group
 from fastdns._questions cimport Pending, Questions
 from fastdns._upstream cimport Upstream
 
-cdef enum:
-    GROUPS_MAX = 1024
-
-cdef enum Cause:            # why no upstream has answered
+cdef enum Cause:            # why nobody has answered
     NOBODY_IN_TIME = 0
     UNUSABLE                # the reply must not be used
     LAME                    # a referral or an empty answer: the upstream does not recurse
@@ -23,8 +20,8 @@ cdef class Attempts(Questions):
     cdef readonly Flights flights
     cdef readonly Group group           # the default one
     cdef list groups                    # keeps them alive
-    cdef void* by_number[GROUPS_MAX]    # Groups
-    cdef Group nobody                   # stands for a group that does not exist
+    cdef void** by_number               # Groups; GROUPS_MAX of them
+    cdef Group nobody                   # in the place of a group that there is not
     cdef int lingering                  # flights without an owner
     cdef int64_t credit                 # to send queries again that may only be late, in quarters
     cdef int64_t credited_ms            # until when time has added some
@@ -34,6 +31,7 @@ cdef class Attempts(Questions):
     cdef void take_answer(self, Landing* landing, const Instant* now) noexcept
     cdef void take_late(self, Landing* landing, const Instant* now) noexcept    # no client waits for that one
     cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *       # an answer is slow
+    cdef void close(self, Pending* pending, bint keeps_late) noexcept           # a question that is over
     cdef void* group_at_number(self, uint16_t number) noexcept nogil
     cdef Group group_of(self, uint16_t number)
     cdef void next_attempt(self, Pending* pending, bint may_repeat, uint64_t now_ns) except *

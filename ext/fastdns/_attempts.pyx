@@ -9,13 +9,14 @@ from libc.errno cimport (
     EADDRNOTAVAIL, EAGAIN, EBADMSG, EHOSTUNREACH, EINVAL, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOBUFS, ENODEV,
     ENOMEM, ETIMEDOUT, errno,
 )
-from libc.stdlib cimport free
+from libc.stdlib cimport calloc, free
 
 from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, is_lame, settle
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._flights cimport LISTEN_MS
 from fastdns._groups cimport TRIES_MAX, TRY_MS, TRY_PAUSE_MS
+from fastdns._policy cimport GROUPS_MAX
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
 from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
 
@@ -67,17 +68,25 @@ cdef class Attempts(Questions):
     cdef void tell_late(self, Pending* pending, uint64_t now_ns) except *:
         pass
 
+    cdef void close(self, Pending* pending, bint keeps_late) noexcept:
+        pass
+
     # --- asking -----------------------------------------------------------------------------------------
 
+    def __dealloc__(self):
+        free(self.by_number)
+
     def add_group(self, Group group not None):
-        """Allow questions of this group, by its number. ValueError: there is no such number."""
-        if group.number >= GROUPS_MAX:
-            raise ValueError(f"there are {GROUPS_MAX} groups at most")
+        """Let questions be asked that are this group's, by its number."""
+        if self.by_number == NULL:      # most of it is never touched, and so takes no memory
+            self.by_number = <void**>calloc(GROUPS_MAX, sizeof(void*))
+            if self.by_number == NULL:
+                raise MemoryError
         self.groups = [one for one in self.groups if one.number != group.number] + [group]
         self.by_number[group.number] = <void*>group
 
     cdef void* group_at_number(self, uint16_t number) noexcept nogil:
-        if number < GROUPS_MAX and self.by_number[number] != NULL:
+        if self.by_number[number] != NULL:
             return self.by_number[number]
         return <void*>self.nobody
 
@@ -196,15 +205,18 @@ cdef class Attempts(Questions):
         """Send it to this one; False: impossible."""
         cdef uint64_t bit = <uint64_t>1 << max(pending.position, 0)
         cdef Form form = upstream.form()
+        cdef const uint8_t* key = pending.key
+        cdef uint16_t key_length = pending.key_length
         cdef Flight* flight
         cdef bint is_again = pending.asked & bit and by_stream == upstream.is_stream
         if is_again and form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
             form = FORM_TRIAL       # nothing came with OPT: the upstream may not accept it
         pending.asked |= bit
         self.credit += 1
+        if pending.rest != NULL:
+            key, key_length = pending.rest.key, pending.rest.key_length
         flight = self.flights.start(
-            upstream, pending.key, pending.key_length, form, self.group_of(pending.decision.group).limits.trust_ad,
-            by_stream, now_ns,
+            upstream, key, key_length, form, self.group_of(pending.decision.group).limits.trust_ad, by_stream, now_ns
         )
         if flight == NULL:
             pending.failure = cause_of(errno)

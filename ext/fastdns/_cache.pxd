@@ -10,6 +10,7 @@ from fastdns._control cimport Control
 from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport AnswerSource
 from fastdns._hotcache cimport Entry, HotCache, Standing
+from fastdns._key cimport Key
 from fastdns._policy cimport Decision
 from fastdns._outbox cimport Outbox
 from fastdns._rings cimport Rings
@@ -43,7 +44,8 @@ cdef class Cache:
     cdef bint passes(
         self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
     ) noexcept nogil
-    # ^ an upstream's answer may be served and cached; else `decision` says what is served instead
+    # ^ an upstream's answer may be served and cached; else `decision` says what is served instead. It is the decision
+    # about this key, or one of policy 0: then it is made here, as it is after a change of the policy
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef bint begin_disk(self) noexcept nogil
     # ^ True: look_up also reads the disk until end_disk, which may be called in any case. False: the disk would take
@@ -64,8 +66,11 @@ cdef class Cache:
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
         uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil
-    # ^ the answer that this group gave when epoch and origin were these goes to memory and, unless whence is NULL, to
-    # the disk; catch_up was called before
+    # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
+    #   NULL, on its way to the disk; catch_up has been called
+    cdef void keep_own(
+        self, const Key* key, const Stored* answer, const Decision* decision, const Instant* now
+    ) noexcept nogil
     # private
     cdef bint may_be_told(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision

@@ -30,7 +30,6 @@ from fastdns._counters cimport (
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._siphash cimport keyed_hash
-from fastdns._special_names cimport is_special
 from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store32
 
 from fastdns._answer import extended_error
@@ -216,7 +215,8 @@ cdef class Cache:
     cdef bint passes(
         self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
     ) noexcept nogil:
-        decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
+        if decision.policy != self.changes.policy.generation:   # else it is still the one about this name
+            decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
         return inspect(self.changes.policy, decision, findings)
 
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
@@ -561,6 +561,22 @@ cdef class Cache:
             &origin,
         )
 
+    cdef void keep_own(
+        self, const Key* key, const Stored* answer, const Decision* decision, const Instant* now
+    ) noexcept nogil:
+        """Keep an answer of the policy in memory, until its stamp is old: judging costs as much as making it."""
+        cdef size_t evictions = self.memory.evictions
+        cdef Standing standing
+        cdef Entry* old = self.look(key.hash, key.octets, key.length)
+        standing.stamp = self.memory.stamp
+        standing.stored_ms = now.boot_ms
+        standing.origin = 0
+        standing.group = decision.group
+        self.memory.put(key.hash, key.octets, key.length, answer, &standing, old, now.boot_ms)
+        self.tally[CACHE_INSERTS] += 1
+        self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
+        self.show_memory()
+
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
         const AnswerSource* whence, const Instant* now,
@@ -635,6 +651,7 @@ cdef class Cache:
         cdef const uint8_t* octets
         cdef uint16_t group
         cdef uint64_t hash
+        cdef Decision decision
         cdef list keys = self.sound_keys(disk_keys)
         read_moment(&now)
         if not self.begin_disk():
@@ -645,10 +662,9 @@ cdef class Cache:
             if group != 0:
                 key = key[:len(key) - 2] + bytes(2)
                 octets = <const uint8_t*>PyBytes_AS_STRING(key)
-            if group != self.group_of(octets, <uint16_t>len(key)):
-                continue    # the group has other upstreams now
-            if is_special(octets, <uint16_t>len(key)):
-                continue    # answers of others, an earlier version's upstream or an import, do not count
+            decide(self.changes.policy, 0, octets, <uint16_t>len(key), &decision)
+            if decision.group != group or decision.verdict != FORWARD:
+                continue    # others are asked for it now, or nobody
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.look(hash, octets, <uint16_t>len(key)) == NULL:
                 if self.look_up(

@@ -6,7 +6,6 @@ from fastdns._control cimport CHANGES_KEPT, Change, Control
 from fastdns._policy cimport Policy
 
 cdef enum:
-    GROUPS_MAX = 65536
     RECENT_SLOTS = 4096     # of the table of recent changes, which is half full at most
 
 cdef struct Recent:
@@ -25,10 +24,9 @@ cdef class Changes:
     cdef uint64_t stamp     # the current one: the policy's generation above EPOCH_BITS of epoch
     # private
     cdef list wanted        # keys that a command wants renewed
-    cdef uint64_t* origins  # of the groups, by number
-    cdef int groups
-    cdef uint64_t removed   # epoch of the last change that has removed anything
-    cdef uint64_t all_removed       # and of the last that has removed everything
+    cdef uint64_t* origins  # of the groups, by number; GROUPS_MAX of them
+    cdef uint64_t removed   # epoch of the last change that has taken anything away
+    cdef uint64_t all_removed       # and of the last that has taken everything
     cdef uint64_t hashes[CHANGES_KEPT]      # of the changes kept, by epoch
     cdef Recent* recent
     cdef int used           # slots of it

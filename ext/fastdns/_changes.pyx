@@ -6,14 +6,13 @@ for: did one of the later changes, in a small table, remove it? Would the same g
 upstreams still the same? So a command costs only what it touches, and each entry pays once.
 """
 
-from libc.stdlib cimport calloc, free, realloc
+from libc.stdlib cimport calloc, free
 from libc.string cimport memset
 
 from fastdns._control cimport CHANGE_ALL, CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._hotcache cimport EPOCH_BITS
 from fastdns._key cimport KEY_CD, KEY_DO, KEY_TAIL, key_of_question, key_view
-from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, decide
-from fastdns._special_names cimport is_special
+from fastdns._policy cimport DEFAULT_GROUP, FORWARD, GROUPS_MAX, Decision, decide
 from fastdns._wire cimport CLASS_IN, load16
 
 cdef enum:
@@ -60,11 +59,14 @@ cdef class Changes:
         self.policy = Policy()
         self.wanted = []
         self.recent = <Recent*>calloc(RECENT_SLOTS, sizeof(Recent))
-        if self.recent == NULL:
+        # Most of it is never touched, and so takes no memory.
+        self.origins = <uint64_t*>calloc(GROUPS_MAX, sizeof(uint64_t))
+        if self.recent == NULL or self.origins == NULL:
             raise MemoryError
         self.clock_offset = wall_ms - boot_ms
         self.epoch = control.epoch_now()
-        self.set_group(0, origin)
+        self.join_stamp()
+        self.set_group(DEFAULT_GROUP, origin)
 
     def __dealloc__(self):
         free(self.recent)
@@ -73,17 +75,9 @@ cdef class Changes:
     # --- the policy, the groups, the clock -----------------------------------------------------------------
 
     def set_group(self, uint16_t number, uint64_t origin):
-        """Set the fingerprint of a group's upstreams; return False if it is the same."""
-        cdef uint64_t* origins
-        if number < self.groups and self.origins[number] == origin:
+        """Let a group's upstreams have this fingerprint from now on; return False when they had it before."""
+        if self.origins[number] == origin:
             return False
-        if number >= self.groups:
-            origins = <uint64_t*>realloc(self.origins, (<size_t>number + 1) * sizeof(uint64_t))
-            if origins == NULL:
-                raise MemoryError
-            memset(origins + self.groups, 0, (<size_t>number + 1 - self.groups) * sizeof(uint64_t))
-            self.origins = origins
-            self.groups = number + 1
         self.origins[number] = origin
         if number == 0:
             self.control.origin = origin
@@ -106,7 +100,7 @@ cdef class Changes:
         self.stamp = (1 + self.policy.generation % GENERATIONS) << EPOCH_BITS | self.epoch
 
     cdef uint64_t origin_of(self, uint16_t group) noexcept nogil:
-        return self.origins[group] if group < self.groups else 0
+        return self.origins[group]
 
     cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil:
         if by_wall and origin == self.origin_of(group):
@@ -231,10 +225,12 @@ cdef class Changes:
         """Note what a command wants refreshed."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
         cdef uint16_t variants = change.variants if change.variants else 1
+        cdef Decision decision
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
             if variants >> <int>flags & 1:
                 key = key_of_question(name, change.qtype, CLASS_IN, flags)
-                if not is_special(key, <uint16_t>len(key)):     # no upstream is ever asked for those
+                decide(self.policy, 0, key, <uint16_t>len(key), &decision)
+                if decision.verdict == FORWARD:
                     self.wanted.append(key)
 
     def take_wanted(self):

@@ -45,7 +45,7 @@ cdef class FastPath:
     cdef void look_at(self, Query* query) noexcept nogil            # admit and read
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil
     cdef int from_memory(self, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
-    cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
+    cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     # ^ between begin_disk and end_disk
     cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil

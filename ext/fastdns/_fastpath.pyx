@@ -14,14 +14,14 @@ from fastdns._counters cimport (
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
-from fastdns._policy cimport decide
+from fastdns._policy cimport FORWARD, LOCAL, Decision, decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
-from fastdns._special_names cimport SpecialAnswer, is_special, make_special
+from fastdns._special_names cimport SpecialAnswer, make_no_name, make_special
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
@@ -36,8 +36,9 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
-    OUTAGE_TRY_MS = 1000    # between questions for names that are served stale meanwhile
-    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL refreshes the answer
+    OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
+    OWN_TTL = 60            # seconds, of what the configuration says
+    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
     RCODE_FORMERR = 1
     RCODE_SERVFAIL = 2
     RCODE_NOTIMP = 4
@@ -159,21 +160,14 @@ cdef class FastPath:
         self.cache.rings.expect(query.key.hash)
         return NEXT
 
-    cdef int from_special_names(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer names that are never asked upstream, and cache that. After memory, so that other queries do not pay
-        for it.
-        """
-        cdef SpecialAnswer special
-        cdef uint16_t group
-        if not make_special(&special, query.key.octets, query.key.length):
-            return NEXT
-        group = self.cache.group_of(query.key.octets, query.key.length)
-        self.cache.learn(
-            query.key.octets, query.key.length, &special.stored, self.cache.changes.epoch, group,
-            self.cache.changes.origin_of(group), NULL, 0, now,
-        )
+    cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
+        """Answer what no upstream is asked for, and have memory keep that. After memory: others must not pay."""
+        cdef SpecialAnswer own
+        if query.decision.verdict != LOCAL or not make_special(&own, query.key.octets, query.key.length):
+            make_no_name(&own, query.key.octets, query.key.length, query.decision.labels, OWN_TTL)
+        self.cache.keep_own(&query.key, &own.stored, &query.decision, now)
         return told(query, out, write_answer(
-            out, query.spelling, &query.asked, &special.stored, 0, query.limit
+            out, query.spelling, &query.asked, &own.stored, 0, query.limit
         ), TIER_LOCAL)
 
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
@@ -310,14 +304,14 @@ cdef class FastPath:
                 if query.key.qclass == CLASS_CHAOS:
                     query.result = self.about_ourselves(query, out)
                 else:
-                    query.result = self.from_special_names(query, out, &now)
-                if query.result == NEXT:
                     decide(
                         self.cache.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets,
                         query.key.length, &query.decision,
                     )
-                if query.result == NEXT:
-                    query.result = self.from_disk(query, out, &now)
+                    if query.decision.verdict == FORWARD:
+                        query.result = self.from_disk(query, out, &now)
+                    else:
+                        query.result = self.from_policy(query, out, &now)
                 if query.told == 0:
                     pass
                 elif stream is None:
@@ -373,7 +367,12 @@ cdef class FastPath:
             report(defect)
 
     cdef void renew(self, const Query* query) except *:
-        if is_special(query.key.octets, query.key.length):
+        cdef Decision decision
+        decide(
+            self.cache.changes.policy, key_view(query.key.octets, query.key.length), query.key.octets, query.key.length,
+            &decision,
+        )
+        if decision.verdict != FORWARD:
             return          # made again when its TTL is over
         try:
             if self.on_refresh(query.key.octets[:query.key.length]) is not False:

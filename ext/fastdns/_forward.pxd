@@ -2,7 +2,7 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._attempts cimport Attempts
+from fastdns._chains cimport Chains
 from fastdns._hotcache cimport Entry
 from fastdns._policy cimport Decision
 from fastdns._query cimport Query
@@ -10,7 +10,7 @@ from fastdns._questions cimport Pending
 from fastdns._cache cimport Cache
 from fastdns._waiters cimport Waiter
 
-cdef class Forward(Attempts):
+cdef class Forward(Chains):
     cdef object on_cold
     cdef int searching                  # questions for which another thread reads the disk
 
@@ -29,7 +29,6 @@ cdef class Forward(Attempts):
     cdef void begin(self, Pending* pending, bint is_new, bint wants_disk, uint64_t now_ns) except *
     cdef void ask_upstreams(self, Pending* pending, uint64_t now_ns) except *
     cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1
-    cdef void close(self, Pending* pending, bint keeps_late) noexcept
     cdef void make_room(self) except *
     cdef void give_up(self, Pending* pending, uint64_t now_ns) except *
     cdef void take_replies(self) except *

@@ -13,9 +13,9 @@ from fastdns._flights cimport Attempt, Flight, Flights, Landing
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport Key, key_length_of, key_view
-from fastdns._policy cimport Decision, decide
+from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport TIER_DISK, TIER_NONE, TIER_STALE, TIER_UPSTREAM, Query
-from fastdns._questions cimport WAITING_MAX
+from fastdns._questions cimport WAITING_MAX, Rest
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES
 from fastdns._upstream cimport Upstream
@@ -47,7 +47,7 @@ cdef int ede_of(int cause) noexcept nogil:
     return EDE_OTHER if cause == SHORTAGE else EDE_NO_REACHABLE_AUTHORITY
 
 
-cdef class Forward(Attempts):
+cdef class Forward(Chains):
     """The questions of one process that are in flight, and what becomes of them.
 
     `on_cold(key)` is called for what the disk may have but cannot give without waiting: another thread must look it up
@@ -145,6 +145,8 @@ cdef class Forward(Attempts):
         if self.count >= RENEWALS_BELOW or self.find(hash, octets, length) != NULL:
             return False
         decide(self.cache.changes.policy, key_view(octets, length), octets, length, &decision)
+        if decision.verdict != FORWARD:
+            return False
         pending = self.open(hash, octets, length, &decision, now_ns, &is_new)
         if pending == NULL:
             return False
@@ -317,27 +319,44 @@ cdef class Forward(Attempts):
         cdef Stored stored
         cdef Decision decision
         cdef Failure own
+        cdef Rest rest
+        cdef bint leads_out, is_part
+        cdef uint32_t rtt_us
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
             landing.reply.wants_dnssec = False      # no client waits for more than that
         settle(
             landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
         )
+        decision = pending.decision
         if not self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
             fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
             stored = own.stored
-        self.cache.learn(
-            flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
-            &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+        leads_out = (
+            not landing.reply.has_data and not stored.is_failure
+            and self.leads_out(flight, &self.flights.findings.chain, &rest)
         )
+        if not leads_out:
+            self.cache.learn(
+                flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+                &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
+            )
         self.flights.note_reply(flight, now_ns)
         upstream.errors_in_a_row = 0
-        self.answer(pending, TIER_UPSTREAM, &upstream.source.origin, &stored, 0, now_ns)
+        rtt_us = <uint32_t>((now_ns - flight.sent_ns) // 1000)
+        is_part = leads_out or pending.rest != NULL
+        if not is_part:
+            self.answer(pending, TIER_UPSTREAM, &upstream.source.origin, &stored, 0, now_ns)
         self.leave(pending, flight)
         self.flights.end(flight)
         flight = earlier
         while flight != NULL:       # the one asked before has had its time
             (<Upstream>flight.upstream).note_loss()
             flight = flight.next_of_owner
+        if is_part:
+            self.take_part(
+                pending, &stored, 0, &rest if leads_out else NULL, &upstream.source.origin, rtt_us, now
+            )
+            return
         self.close(pending, False)
 
     cdef void take_late(self, Landing* landing, const Instant* now) noexcept:
@@ -348,13 +367,17 @@ cdef class Forward(Attempts):
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
         cdef Decision decision
+        cdef Rest rest
         cdef Entry* entry
+        decision.policy = 0
         self.flights.note_reply(flight, now_ns)
         if flight.is_lingering and not flight.repeated_ns:
             upstream.note_lateness()
         if flight.keeps_late and not (
             landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode)
-        ) and self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
+        ) and self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision) and (
+            landing.reply.has_data or not self.leads_out(flight, &self.flights.findings.chain, &rest)
+        ):
             entry = self.cache.look(
                 self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
             )
@@ -377,10 +400,11 @@ cdef class Forward(Attempts):
     cdef void conclude(self, Pending* pending, uint64_t now_ns) except *:
         """No upstream has answered well: serve a stale answer, else the error, which is remembered for a while."""
         cdef Failure own
+        cdef bint is_known
+        cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a try in an outage
+        self.come_back(pending)
         cdef const Stored* error = pending.error
         cdef bint is_silence = error == NULL
-        cdef bint is_known
-        cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a trial in an outage
         cdef bint lasting = not is_silence or (is_lasting(pending.failure) and not knows_nothing)
         cdef Instant now
         cdef Entry* entry
@@ -421,11 +445,9 @@ cdef class Forward(Attempts):
         """It is over; listen for a while to its queries in flight."""
         cdef Flight* flight = pending.flights
         cdef Flight* after
-        cdef Group group = self.group_of(pending.decision.group)
         if pending.is_searching:
             self.searching -= 1
-        if pending.is_trial:
-            group.tries -= 1
+        self.end_trial(pending)
         self.flights.wheel.cancel(&pending.timer)
         while flight != NULL:
             after = flight.next_of_owner

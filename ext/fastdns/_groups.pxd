@@ -22,9 +22,11 @@ cdef class Group:
     cdef int tries                      # questions of clients that test whether a dead one answers again
     cdef int64_t tried_ms               # when a dead one was last asked because the others only answer with errors
     cdef int version                    # of the list: another one, other positions
-    cdef int64_t held_from_s            # holds of stale answers count if they end later: they began after the outage
-    cdef int count
-    cdef int alive
+    cdef int64_t held_from_s            # stale answers are held when they were after the last outage
+    cdef int count                      # of the members; own_count of them are not for the worst case alone
+    cdef int own_count
+    cdef int usable                     # so many, from the first, may be asked now
+    cdef int alive                      # of these
     cdef int turn
     cdef list members                   # keeps them alive
     cdef void* at[UPSTREAMS_MAX]        # Upstreams

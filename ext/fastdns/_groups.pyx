@@ -26,10 +26,15 @@ cdef class Group:
         self.turn = -1
         self.is_outage = True
 
-    def use(self, upstreams):
-        """Use these from now on, in this order; at most UPSTREAMS_MAX."""
+    def use(self, upstreams, fallback=()):
+        """Ask these from now on, in this order; those of `fallback` only while none of the others is alive.
+
+        Of more than UPSTREAMS_MAX the last are left out.
+        """
         cdef int i
-        self.members = list(upstreams)[:UPSTREAMS_MAX]
+        own = list(upstreams)[:UPSTREAMS_MAX]
+        self.members = (own + list(fallback))[:UPSTREAMS_MAX]
+        self.own_count = <int>len(own)
         self.count = <int>len(self.members)
         for i in range(self.count):
             self.at[i] = <void*><Upstream>self.members[i]
@@ -39,9 +44,11 @@ cdef class Group:
     def turned(self):
         """One of them has died, or answers again."""
         cdef Upstream upstream
-        self.alive = 0
-        for upstream in self.members:
-            self.alive += upstream.alive
+        self.alive = sum(upstream.alive for upstream in self.members[:self.own_count])
+        self.usable = self.own_count
+        if self.alive == 0:
+            self.alive = sum(upstream.alive for upstream in self.members)
+            self.usable = self.count
         for upstream in self.members:
             upstream.has_others = self.alive > upstream.alive
         if self.is_outage and self.alive and self.has_begun:    # questions that failed because of it may be asked again
@@ -62,16 +69,16 @@ cdef class Group:
 
     cdef int after(self, int position, uint64_t spent) noexcept nogil:
         cdef int i, at
-        for i in range(self.count):
-            at = (position + 1 + i) % self.count
+        for i in range(self.usable):
+            at = (position + 1 + i) % self.usable
             if not (spent >> at) & 1 and ((<Upstream>self.at[at]).alive or self.is_outage):
                 return at
         return -1
 
     cdef int dead_after(self, int position, uint64_t spent) noexcept nogil:
         cdef int i, at
-        for i in range(self.count):
-            at = (position + 1 + i) % self.count
+        for i in range(self.own_count):
+            at = (position + 1 + i) % self.own_count
             if not (spent >> at) & 1 and not (<Upstream>self.at[at]).alive:
                 return at
         return -1
@@ -81,7 +88,7 @@ cdef class Group:
 
     cdef bint has_others(self, const void* upstream, uint64_t spent) noexcept nogil:
         cdef int i
-        for i in range(self.count):
+        for i in range(self.usable):
             if self.at[i] != upstream and (<Upstream>self.at[i]).alive and not (spent >> i) & 1:
                 return True
         return False

@@ -1,15 +1,16 @@
 """Decides which answer a name gets and which upstreams are asked, before asking and again with the reply.
 
-docs/architecture.md has the order of a decision ("The order of a decision"). So far there is only the empty policy.
+docs/architecture.md has the order of a decision ("The order of a decision").
 """
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._domains cimport DomainSet
 from fastdns._wire cimport Findings
 
 cdef enum Verdict:
     FORWARD                 # ask the group's upstreams
-    LOCAL                   # a record of our own
+    LOCAL                   # one of the special names, which are answered here
     NULL_ADDRESS            # 0.0.0.0 or ::
     NXDOMAIN
     NODATA
@@ -18,6 +19,7 @@ cdef enum Verdict:
 cdef enum:
     NO_EDE = -1
     DEFAULT_GROUP = 0
+    GROUPS_MAX = 1 << 16    # numbers of groups
 
 ctypedef struct Decision:
     uint64_t policy         # generation of the policy that has decided
@@ -25,11 +27,13 @@ ctypedef struct Decision:
     uint16_t group          # the group of upstreams that gives the answer
     int16_t ede             # INFO-CODE that goes with the answer (RFC 8914), or NO_EDE
     uint8_t verdict
+    uint8_t labels          # of the domain by which the name was decided; 0: it was not by a domain, or by the root
 
 cdef class Policy:
-    cdef public uint64_t generation         # grows with every change of its decisions, including the servers of groups
-    cdef readonly uint16_t group            # to which everything is forwarded
-    cdef readonly bint is_empty             # that is the default one, and nothing is ever wrong
+    cdef public uint64_t generation         # grows with every change of what it would decide, groups' servers included
+    cdef readonly uint16_t group            # of all names that are in no domain
+    cdef readonly DomainSet domains         # whose names belong to other groups
+    cdef readonly bint is_empty             # all is the default group's, and nothing is ever wrong
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision

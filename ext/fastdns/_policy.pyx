@@ -1,22 +1,65 @@
-"""The empty policy: every name is forwarded to one group, and every answer may be served."""
+"""What the configuration makes of names: whom to ask, or what is answered here."""
+
+from fastdns._domains cimport Suffix, find_suffixes
+from fastdns._key cimport name_is_sound
+from fastdns._special_names cimport is_special
+
+cdef enum:
+    GROUP_BITS = 16         # of a domain's value; the verdict is above
+
+
+NXDOMAIN_VERDICT = <int>NXDOMAIN
+
+
+def value_of_domain(uint16_t group, int verdict=FORWARD):
+    """Return what a domain has in the set of a Policy: its group is asked, or that is answered to all under it.
+
+    ValueError: the default group, which needs no domain.
+    """
+    if group == DEFAULT_GROUP:
+        raise ValueError("a domain belongs to another group than the default one")
+    return <uint32_t>verdict << GROUP_BITS | group
+
 
 cdef class Policy:
-    """The rules of the configuration for names. `generation` distinguishes its states."""
+    """What the configuration makes of names. `generation` tells one state of it from another.
 
-    def __cinit__(self, uint16_t group=DEFAULT_GROUP):
+    A name belongs to the group of its longest suffix in `domains`, with all its types: those that a parent zone
+    answers (DS, RFC 4034 section 5) as well. Others belong to `group`.
+    """
+
+    def __cinit__(self, uint16_t group=DEFAULT_GROUP, DomainSet domains=None):
         self.generation = 1
         self.group = group
-        self.is_empty = group == DEFAULT_GROUP
+        self.domains = DomainSet() if domains is None else domains
+        self.is_empty = group == DEFAULT_GROUP and self.domains.count == 0
+
+    def group_of(self, bytes name not None):
+        """Return the number of the group that a name belongs to (in wire form and lower case, else ValueError)."""
+        cdef Suffix suffix
+        if not name_is_sound(name, len(name)):
+            raise ValueError("not a name in wire form and lower case")
+        return <uint16_t>suffix.value if find_suffixes(self.domains, name, &suffix, 1) else self.group
 
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision
 ) noexcept nogil:
+    cdef Suffix suffix
+    cdef bint is_found = policy.domains.lines != 0 and find_suffixes(policy.domains, key, &suffix, 1) != 0
     decision.policy = policy.generation
     decision.rule = 0
-    decision.group = policy.group
     decision.ede = NO_EDE
     decision.verdict = FORWARD
+    decision.group = policy.group
+    decision.labels = 0
+    # Who gives the root to a group means all that would be asked for, not what is answered here.
+    if (not is_found or suffix.labels == 0) and is_special(key, key_length):
+        decision.verdict = LOCAL
+    elif is_found:
+        decision.group = <uint16_t>suffix.value
+        decision.verdict = <uint8_t>(suffix.value >> GROUP_BITS)
+        decision.labels = suffix.labels
 
 
 cdef bint inspect(Policy policy, Decision* decision, const Findings* findings) noexcept nogil:

@@ -18,7 +18,15 @@ cdef enum:
     QUESTIONS_MAX = 4096    # in flight at once
     WAITING_MAX = 8192      # clients that wait for them
 
-cdef struct Pending:        # a question in flight
+cdef struct Rest:           # of an answer whose chain leads to a name of another group: that group is asked for it
+    Stored* parts           # what has come of it
+    Decision decision       # about the name that the clients have asked for
+    uint64_t origin
+    int count               # of names that were asked for so far
+    uint16_t key_length
+    uint8_t key[KEY_MAX]    # what is asked for now
+
+cdef struct Pending:        # a question under way
     Timer timer
     Pending* next_on_shelf
     Place of_client         # in the shares of the clients that asked first
@@ -27,7 +35,8 @@ cdef struct Pending:        # a question in flight
     Flight* flights         # queries to upstreams in flight for it, the last one first
     Waiter* first
     Waiter* last
-    Stored* error           # the last bad reply: served if no upstream does better
+    Rest* rest              # NULL but for the few whose chain leads out of their group
+    Stored* error           # the last one that an upstream has answered with: told when nobody does better
     uint64_t hash
     uint64_t began_ns
     int64_t next_ms         # when it is sent once more; 0: not again
@@ -82,4 +91,5 @@ cdef class Questions:
     cdef void note_leaving(self, Pending* pending) noexcept
     cdef void note_waiter(self, Pending* pending, uint64_t client) noexcept
 
+cdef void end_rest(Pending* pending) noexcept nogil
 cdef uint64_t client_of(const Asker* asker) noexcept nogil

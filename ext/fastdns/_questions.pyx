@@ -71,6 +71,13 @@ cdef void domains_of(const uint8_t* name, uint64_t* domain, uint64_t* parent) no
         parent[0] = hash_octets(name + at, last_two - at, domain[0])
 
 
+cdef void end_rest(Pending* pending) noexcept nogil:
+    if pending.rest != NULL:
+        free(pending.rest.parts)
+        free(pending.rest)
+        pending.rest = NULL
+
+
 cdef class Questions:
     """The questions of one process that are in flight."""
 
@@ -144,6 +151,7 @@ cdef class Questions:
         self.of_domains.leave(&pending.of_domain)
         self.of_parents.leave(&pending.of_parent)
         free(pending.error)
+        end_rest(pending)
         free(pending)
         self.count -= 1
         self.tally[IN_FLIGHT] = <unsigned int>self.count

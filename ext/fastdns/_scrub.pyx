@@ -11,8 +11,8 @@ from fastdns._key cimport KEY_TAIL
 from fastdns._wire cimport (
     CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, WIRE_OK,
     WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
-    is_of_chain_authority, is_targeted, is_under, layout_of, load16, note_target, rdata_is_sound, read_record,
-    read_reply, read_spelled_name, same_name, store16,
+    is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target, rdata_is_sound, read_record,
+    read_reply, read_spelled_name, same_name, store16, store32,
 )
 
 cdef enum:
@@ -417,6 +417,82 @@ cdef Py_ssize_t write_without_signatures(const uint8_t* packet, size_t length, u
         ttl_at[count] = record.ttl_at
         count += 1
     return count
+
+
+# ---- a chain from two upstreams
+
+cdef int copy_section(Writer* w, Reader* r, int count) noexcept nogil:
+    """Write so many records of a message; return how many, or -1."""
+    cdef Record record
+    cdef const uint8_t* at
+    cdef int _i
+    for _i in range(count):
+        at = r.at
+        if read_record(r, &record) < 0 or not write_record(w, r, at, &record):
+            return -1
+    return count
+
+
+cdef bint begin_reading(Reader* r, const uint8_t* packet, size_t length, Name* name) noexcept nogil:
+    """Read a message from behind its question on."""
+    r.start = packet
+    r.at = packet + HEADER_LENGTH
+    r.end = packet + length
+    if read_spelled_name(r, name) < 0 or r.end - r.at < 4:
+        return False
+    r.at += 4
+    return True
+
+
+cdef const uint8_t* write_joined(
+    const uint8_t* first, size_t first_length, const uint8_t* rest, size_t rest_length, uint32_t age,
+    uint16_t* ttl_at, uint16_t* ttl_count, uint16_t* length,
+) noexcept:
+    cdef Reader r
+    cdef Record record
+    cdef Name name
+    cdef int counts[4]
+    cdef int section
+    cdef size_t from_rest
+    cdef bint is_of_rest
+    cdef uint32_t ttl
+    cdef uint16_t flags = load16(first + 2)
+    begin(&writer, &r, first, first_length)
+    if not begin_reading(&r, first, first_length, &name):
+        return NULL
+    write_name(&writer, &name, False)
+    write_octets(&writer, r.at - 4, 4)
+    counts[1] = copy_section(&writer, &r, load16(first + 6))
+    from_rest = writer.at
+    if counts[1] < 0 or not begin_reading(&r, rest, rest_length, &name):
+        return NULL
+    for section in range(1, 4):
+        counts[0] = copy_section(&writer, &r, load16(rest + 4 + 2 * section))
+        if counts[0] < 0:
+            return NULL
+        counts[section] = counts[0] + (counts[1] if section == 1 else 0)
+    if counts[1] + counts[2] + counts[3] > RECORDS_MAX:
+        return NULL
+    if not load16(rest + 2) & FLAG_AD:
+        flags &= ~FLAG_AD
+    store16(cleaned + 2, flags & 0xfff0 | load16(rest + 2) & 0x000f)
+    store16(cleaned + 4, 1)
+    for section in range(1, 4):
+        store16(cleaned + 4 + 2 * section, <uint16_t>counts[section])
+    if not begin_reading(&r, cleaned, writer.at, &name):
+        return NULL
+    ttl_count[0] = 0
+    while r.at < r.end:
+        is_of_rest = r.at - r.start >= <Py_ssize_t>from_rest
+        if read_record(&r, &record) < 0:
+            return NULL
+        ttl = load32(cleaned + record.ttl_at)
+        if is_of_rest:
+            store32(cleaned + record.ttl_at, ttl - min(age, ttl))
+        ttl_at[ttl_count[0]] = record.ttl_at
+        ttl_count[0] += 1
+    length[0] = <uint16_t>writer.at
+    return cleaned
 
 
 cdef bytes cleaned_message():

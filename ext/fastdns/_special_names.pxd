@@ -3,7 +3,7 @@
 RFC 6761 (localhost, invalid), RFC 7686 (onion), RFC 6303 and RFC 7793 (reverse zones), RFC 9462 (resolver.arpa).
 """
 
-from libc.stdint cimport uint8_t, uint16_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t
 
 from fastdns._answer cimport Stored
 
@@ -19,3 +19,7 @@ cdef struct SpecialAnswer:
 cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
 cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
 # ^ False: an ordinary name, `out` is untouched
+cdef void make_no_name(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int zone_labels, uint32_t ttl
+) noexcept nogil
+# ^ that the name does not exist, by its parent of so many labels

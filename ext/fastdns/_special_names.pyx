@@ -201,6 +201,22 @@ cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil:
 # --- the answers ----------------------------------------------------------------------------------------------
 
 
+cdef void begin(SpecialAnswer* out, const uint8_t* key, uint16_t length, uint16_t rcode, uint32_t ttl) noexcept nogil:
+    """Write the header and the question, of a name of that length."""
+    memset(&out.stored, 0, sizeof(Stored))
+    memset(out.wire, 0, HEADER_LENGTH)
+    memcpy(out.wire + HEADER_LENGTH, key, length + 4)
+    out.stored.wire = out.wire
+    out.stored.ttl_at = out.ttl_at
+    out.stored.options = out.wire
+    out.stored.length = HEADER_LENGTH + length + 4
+    out.stored.rcode = rcode
+    out.stored.ttl = ttl
+    out.stored.is_authoritative = True
+    store16(out.wire + 2, FLAG_QR | rcode)
+    store16(out.wire + 4, 1)
+
+
 cdef void add_record(
     SpecialAnswer* out, uint16_t owner_at, uint16_t rtype, const uint8_t* data, uint16_t data_length
 ) noexcept nogil:
@@ -208,7 +224,7 @@ cdef void add_record(
     store16(at, POINTER | owner_at)
     store16(at + 2, rtype)
     store16(at + 4, CLASS_IN)
-    store32(at + 6, TTL)
+    store32(at + 6, out.stored.ttl)
     store16(at + 10, data_length)
     memcpy(at + 12, data, data_length)
     out.ttl_at[out.stored.ttl_count] = out.stored.length + 6
@@ -217,7 +233,7 @@ cdef void add_record(
 
 
 cdef void add_soa(SpecialAnswer* out, uint16_t zone_at) noexcept nogil:
-    """`@ 10800 IN SOA @ nobody.invalid. 1 3600 1200 604800 10800`: RFC 6303 section 3."""
+    """`@ 10800 IN SOA @ nobody.invalid. 1 3600 1200 604800 10800`: RFC 6303 section 3, or with another TTL."""
     cdef uint8_t data[38]
     store16(data, POINTER | zone_at)
     memcpy(data + 2, b"\x06nobody\x07invalid", 16)      # with the zero byte that ends both name and string
@@ -225,7 +241,7 @@ cdef void add_soa(SpecialAnswer* out, uint16_t zone_at) noexcept nogil:
     store32(data + 22, 3600)
     store32(data + 26, 1200)
     store32(data + 30, 604800)
-    store32(data + 34, TTL)
+    store32(data + 34, out.stored.ttl)
     add_record(out, zone_at, TYPE_SOA, data, 38)
 
 
@@ -266,23 +282,30 @@ cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_leng
     find(key, key_length, &found)
     if found.kind == ORDINARY:
         return False
-    memset(&out.stored, 0, sizeof(Stored))
-    memset(out.wire, 0, HEADER_LENGTH)
-    memcpy(out.wire + HEADER_LENGTH, key, length + 4)
-    out.stored.wire = out.wire
-    out.stored.ttl_at = out.ttl_at
-    out.stored.options = out.wire
-    out.stored.length = HEADER_LENGTH + length + 4
-    out.stored.rcode = NOERROR if exists(&found) else NXDOMAIN
-    out.stored.ttl = TTL
-    out.stored.is_authoritative = True
-    store16(out.wire + 2, FLAG_QR | out.stored.rcode)
-    store16(out.wire + 4, 1)
+    begin(out, key, length, NOERROR if exists(&found) else NXDOMAIN, TTL)
     store16(out.wire + 6, <uint16_t>add_answers(out, &found, load16(key + length)))
     if out.stored.ttl_count == 0:
         add_soa(out, HEADER_LENGTH + found.zone_at)
         store16(out.wire + 8, 1)
     return True
+
+
+cdef void make_no_name(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int zone_labels, uint32_t ttl
+) noexcept nogil:
+    cdef uint16_t length = key_length - KEY_TAIL
+    cdef int labels = 0
+    cdef uint16_t at = 0
+    while key[at] != 0:
+        at += key[at] + 1
+        labels += 1
+    at = 0
+    while labels > zone_labels:
+        at += key[at] + 1
+        labels -= 1
+    begin(out, key, length, NXDOMAIN, ttl)
+    add_soa(out, HEADER_LENGTH + at)
+    store16(out.wire + 8, 1)
 
 
 def special_answer(bytes key not None):

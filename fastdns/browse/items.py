@@ -14,12 +14,16 @@ import attrs
 from .._clock import Moment
 from .._entry import DiskEntry
 from .._key import cache_key, is_under, range_of, type_of
-from .names import Key, parse_name, spell_class, spell_name, spell_rcode, spell_type
+from ..config.names import parse_name
+from ..upstream.known_groups import Groups
+from .names import Key, spell_class, spell_name, spell_rcode, spell_type
 from .reader import Pair, Reader
 from .records import Record, read_records, relevant
 
 SORTS = ("ttl", "hits", "size", "age")
 STATES = ("fresh", "stale", "expired")
+
+DEFAULT_GROUP = 0
 
 _RANK = struct.Struct("!Q")
 _NO_SIGN = 1 << 63  # added, so that byte strings sort like the numbers
@@ -33,7 +37,15 @@ class Judge:
 
     now: Moment  # for which ages are calculated
     stale: int  # seconds past its TTL that an entry may be used
-    origin: int = 0  # the fingerprint of the current upstreams; 0: unknown
+    origin: int = 0  # the fingerprint of the default upstreams that count; 0: not known
+    groups: Groups = attrs.Factory(dict)  # the other groups
+    knows_all: bool = False  # a daemon runs, and has no other groups than these
+
+    def origin_of(self, group: int) -> int:
+        """Return the fingerprint of the upstreams that count in a group; 0: not known."""
+        if group == DEFAULT_GROUP:
+            return self.origin
+        return self.groups[group].origin if group in self.groups else 0
 
 
 @attrs.frozen(slots=True)
@@ -60,8 +72,20 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True if other upstreams gave it than the daemon's current ones: usable as stale only."""
-        return self.judge.origin not in (0, self.entry.origin)
+        """True when others gave it than the daemon asks now: good for stale answers only."""
+        return self.judge.origin_of(self.key.group) not in (0, self.entry.origin)
+
+    @property
+    def group(self) -> str | None:
+        """The name of the group of upstreams; None: the default one, or one that is not known."""
+        known = self.judge.groups.get(self.key.group)
+        return known.name if known else None
+
+    @property
+    def is_of_no_group(self) -> bool:
+        """True when the daemon has no group any more that would answer with it."""
+        group = self.key.group
+        return group != DEFAULT_GROUP and self.judge.knows_all and group not in self.judge.groups
 
     @property
     def ttl(self) -> int:
@@ -97,7 +121,8 @@ class Item:
             "class": spell_class(self.key.qclass),
             "do": self.key.do,
             "cd": self.key.cd,
-            "view": self.key.view,
+            "view": self.key.group,
+            "group": self.group,
             "rcode": spell_rcode(self.entry.rcode),
             "ttl": self.ttl,
             "age": None if age is None else round(age, 3),

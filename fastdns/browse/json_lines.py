@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import attrs
@@ -18,10 +18,13 @@ from .._answer import Answer, Limits, Reading
 from .._clock import Moment
 from .._entry import DiskEntry, pack
 from .._key import disk_key
+from ..config.names import parse_name
+from ..config.schema import GROUP_NAME, GROUPS_MAX, number_of_group
 from ..config.text import describe
 from ..config.units import spell_size
+from ..upstream.known_groups import Groups
 from .items import Item
-from .names import Key, parse_class, parse_name, parse_type, spell_rcode
+from .names import Key, parse_class, parse_type, spell_rcode
 from .reader import Pair
 
 LINE_MAX = 16 << 20  # bytes; the records of the largest message have fewer as text
@@ -37,9 +40,17 @@ class Terms:
     """The terms for imported answers: the limits of this configuration, and the upstreams."""
 
     limits: Limits
-    origin: int
+    origin: int  # of the default group
     stale: int
     now: Moment
+    groups: Groups = attrs.Factory(dict)  # the others
+    group_of: Callable[[bytes], int] = lambda _: 0  # of a name, where the file does not tell
+
+    def origin_of(self, group: int) -> int:
+        """Return what counts as their origin; 0: nobody asks them here."""
+        if group == 0:
+            return self.origin
+        return self.groups[group].origin if group in self.groups else 0
 
 
 @attrs.frozen
@@ -132,7 +143,14 @@ def make_entry(
 ) -> Pair:
     """Return key and value on disk; Outdated if it would be neither fresh nor stale."""
     on_disk = disk_key(key.join())
-    value = pack(answer, stored, origin=terms.origin, upstream=upstream, rtt_us=rtt_us, hits=hits)
+    value = pack(
+        answer,
+        stored,
+        origin=terms.origin_of(key.group),
+        upstream=upstream,
+        rtt_us=rtt_us,
+        hits=hits,
+    )
     if DiskEntry.parse(value).state(terms.now, terms.stale) == "expired":
         raise Outdated
     return on_disk, value
@@ -167,8 +185,18 @@ def _key(given: dict[str, Any]) -> Key:
         _named({"class": "IN"} | given, "class", parse_class),
         do=_flag(given, "do"),
         cd=_flag(given, "cd"),
-        view=_number(given, "view", 0, 65535),
+        group=_group(given),
     )
+
+
+def _group(given: dict[str, Any]) -> int:
+    """Return the number of the group that is named; without a name it is the number itself."""
+    name = given.get("group")
+    if name is None:
+        return _number(given, "view", 0, GROUPS_MAX - 1)
+    if not isinstance(name, str) or not GROUP_NAME.fullmatch(name):
+        raise ValueError(f"group: {describe(name)} is not a name of a group")
+    return number_of_group(name)
 
 
 def _named(given: dict[str, Any], field: str, parse: Any) -> Any:

@@ -12,13 +12,10 @@ from typing import NamedTuple
 from .._key import make_key, split_key
 from ..config.text import describe
 
-NAME_MAX = 255  # bytes in wire form, RFC 1035 section 2.3.4
-LABEL_MAX = 63
 RCODE_MAX = 4095  # with EDNS, RFC 6891 section 6.1.3
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_*/+-]*")  # printed as they are
 _SPECIAL = b'"().;\\@$'  # printed behind a backslash, as dig does
-_ESCAPED = re.compile(r"\\([0-9]{3}|[^0-9])|([^\\])", re.DOTALL)
 _NUMBERED = re.compile(r"(TYPE|CLASS)([0-9]{1,5})")
 
 TYPES = {
@@ -48,14 +45,17 @@ _CLASS_NAMES = {number: name for name, number in CLASSES.items()}
 
 
 class Key(NamedTuple):
-    """The parts of an entry's key; `name` is in wire form, lower case."""
+    """The key of an entry in its parts; `name` is in wire form, lower case.
+
+    `group` is the number of the group of upstreams, which a key on disk has in place of a view.
+    """
 
     name: bytes
     qtype: int
     qclass: int = 1
     do: bool = False
     cd: bool = False
-    view: int = 0
+    group: int = 0
 
     @classmethod
     def split(cls, key: bytes) -> Key:
@@ -68,60 +68,8 @@ class Key(NamedTuple):
         return self.do | self.cd << 1
 
     def join(self) -> bytes:
-        """Return the key as in the cache."""
-        return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.view)
-
-
-def parse_name(text: str) -> bytes:
-    """Return the name in wire form, lower case; ValueError with one phrase.
-
-    The final dot may be missing. A name beyond ASCII must be given as A-labels: they depend on the
-    version of IDNA, and that choice is the user's.
-    """
-    if not text:
-        raise ValueError('is empty (try "." for the root)')
-    labels = [] if text == "." else _labels(text)
-    wire = b"".join(bytes((len(label),)) + label for label in labels) + b"\0"
-    if len(wire) > NAME_MAX:
-        raise ValueError(f"{describe(text)} has {len(wire)} bytes; a name has at most {NAME_MAX}")
-    return wire
-
-
-def _labels(text: str) -> list[bytes]:
-    labels = [bytearray()]
-    at = 0
-    while at < len(text):
-        found = _ESCAPED.match(text, at)
-        if not found:
-            raise ValueError(f"{describe(text)} has a lone backslash (write a byte as \\DDD)")
-        at = found.end()
-        if found[0] == ".":
-            labels.append(bytearray())
-            continue
-        octet = _octet(found[1] or found[2], text)
-        labels[-1].append(octet + 32 if 65 <= octet <= 90 else octet)
-    if not labels[-1]:
-        labels.pop()  # after the final dot
-    for label in labels:
-        if not label:
-            raise ValueError(f"{describe(text)} has an empty label (two dots in a row)")
-        if len(label) > LABEL_MAX:
-            raise ValueError(
-                f"{describe(text)} has a label of {len(label)} bytes; a label has at most "
-                f"{LABEL_MAX}"
-            )
-    return [bytes(label) for label in labels]
-
-
-def _octet(written: str, text: str) -> int:
-    octet = int(written) if len(written) == 3 else ord(written)
-    if len(written) == 3 and octet > 255:
-        raise ValueError(f"{describe(text)}: \\{written} is not a byte (use \\000 to \\255)")
-    if len(written) == 1 and octet > 126:
-        raise ValueError(
-            f"{describe(text)} is not in ASCII; write its A-labels (xn--…), or bytes as \\DDD"
-        )
-    return octet
+        """Return the key as the cache has it."""
+        return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.group)
 
 
 def spell_name(wire: bytes) -> str:

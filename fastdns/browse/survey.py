@@ -29,12 +29,13 @@ class Survey:
     oldest: float | None = None  # seconds
     states: Counter[str] = attrs.Factory(Counter)
     ttls: Counter[int] = attrs.Factory(Counter)  # of fresh entries, by index in TTL_CLASSES
-    origins: Counter[int] = attrs.Factory(Counter)  # fingerprints of groups of upstreams
+    origins: Counter[tuple[int, int]] = attrs.Factory(Counter)  # group, fingerprint
+    groups: dict[int, str] = attrs.Factory(dict)  # names of those that are known
 
 
 def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
-    """Read every entry; `seen` is called with their number."""
-    sums = Survey()
+    """Look at every entry; `seen` hears how many were."""
+    sums = Survey(groups={number: one.name for number, one in judge.groups.items()})
     wanted = Wanted()
     for items in find(reader, wanted, judge):
         for item in items:
@@ -43,7 +44,7 @@ def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
             sums.octets += entry.size
             sums.negative += entry.negative
             sums.hits += entry.hits
-            sums.origins[entry.origin] += 1
+            sums.origins[item.key.group, entry.origin] += 1
             state = item.state
             sums.states[state] += 1
             if state == "fresh":
@@ -84,8 +85,13 @@ def as_json(sums: Survey, facts: Facts, path: str) -> dict[str, Any]:
             for number, (first, end) in enumerate(classes())
         ],
         "origins": [
-            {"origin": f"{origin:016x}", "entries": count}
-            for origin, count in sums.origins.most_common()
+            {
+                "origin": f"{origin:016x}",
+                "view": group,
+                "group": sums.groups.get(group),
+                "entries": count,
+            }
+            for (group, origin), count in sums.origins.most_common()
         ],
     }
 

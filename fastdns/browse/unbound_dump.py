@@ -22,9 +22,10 @@ import dns.rrset
 
 from .._answer import Answer
 from .._clock import Moment
+from ..config.names import parse_name
 from ..config.text import path_text
 from .json_lines import Imported, Malformed, Outdated, Terms, make_entry, read_answer
-from .names import Key, parse_name
+from .names import Key
 from .rdata import parse_rdata, type_of
 
 FIRST_LINE = b"START_RRSET_CACHE"
@@ -186,7 +187,8 @@ class _Dump:
         name, qclass, qtype = _question(message)
         sections = self._sections(message)
         for do in (False, True) if message.security in _VALIDATED else (False,):
-            key = Key(name, int(qtype), int(qclass), do=do)
+            group = self._terms.group_of(name)
+            key = Key(name, int(qtype), int(qclass), do=do, group=group)
             answer = self._answer(message, key, _of_dnssec_or_not(sections, key))
             pair = make_entry(key, answer, self._dumped, self._terms)
             yield Imported(message.number, pair)

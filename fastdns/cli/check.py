@@ -23,6 +23,7 @@ from ..config.units import spell_size
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
+from ..policy.compile import compile_domains
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
@@ -50,6 +51,9 @@ def check(
     if not config.upstream.servers:
         found = ", ".join(str(server) for server in Sources(config).servers)
         emit(f"# upstreams now: {found or 'none'}, from {RESOLV_CONF}\n")
+    domains = compile_domains(config)
+    for name, count in domains.counts.items():
+        emit(f"# {name}: {count:,} domain{'s' * (count != 1)}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
     for address, everybody in open_addresses(config):
@@ -59,6 +63,8 @@ def check(
         )
     _warn_of_workers(config)
     _warn_of_server_files(config)
+    for problem in domains.problems:
+        warn(problem)
     _warn_of_receive_buffer()
 
 
@@ -92,10 +98,15 @@ def _warn_of_workers(config: Config) -> None:
 
 
 def _warn_of_server_files(config: Config) -> None:
-    for entry in config.upstream.servers:
-        if isinstance(entry, ServerFile):
-            for line in read_server_file(entry.path)[1]:
-                warn(line)
+    files = {
+        entry.path: None
+        for _, group in config.groups
+        for entry in group.servers
+        if isinstance(entry, ServerFile)
+    }
+    for path in files:
+        for line in read_server_file(path)[1]:
+            warn(line)
 
 
 def _warn_of_receive_buffer() -> None:

@@ -30,10 +30,11 @@ _DNSMASQ = re.compile(r"\s*(?:[a-z-]+=(?![\s\"'\[{]|\d+$|true$|false$)|[a-z-]+\s
 
 @attrs.frozen
 class Place:
-    """A key in a file; line 0: unknown."""
+    """A key in a file; line 0: not known. `path`: that of a table in a list, as the file has it."""
 
     file: str
     line: int = 0
+    path: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}" if self.line else self.file
@@ -50,12 +51,20 @@ class Documents:
     _places: dict[str, Place] = attrs.Factory(dict)
 
     def file_of(self, key: str) -> str | None:
-        """Return which file sets a key, or the table around it; else the main file."""
-        while key:
-            if place := self._places.get(key):
-                return place.file
-            key = key.rpartition("[" if key.endswith("]") else ".")[0]
-        return self.source
+        """Return which file a key stands in, or the table around it; the main file else."""
+        return self.place_of(key)[0]
+
+    def place_of(self, key: str) -> tuple[str | None, str]:
+        """Return the file as well as what the key is called there.
+
+        That differs in a list of tables, to which several files add theirs.
+        """
+        around = key
+        while around:
+            if place := self._places.get(around):
+                return place.file, (place.path or around) + key[len(around) :]
+            around = around.rpartition("[" if around.endswith("]") else ".")[0]
+        return self.source, key
 
     def add(self, data: dict[str, Any], text: str, file: str) -> None:
         """Add the data of another file; existing keys win."""
@@ -74,14 +83,30 @@ class Documents:
             path = prefix + key_text(key)
             place = Place(file, lines.get(path, 0))
             both = isinstance(value, dict) and isinstance(into.get(key), dict)
+            if _are_tables(value) and _are_tables(into.get(key)):
+                self._append(into[key], value, path, file)
+                continue
             if key in into and not both:
                 self.notes.append(f"{path}: {place} replaces {self._places[path]}")
-            if isinstance(value, dict):
+            if _are_tables(value):
+                into[key] = []
+                self._append(into[key], value, path, file)
+            elif isinstance(value, dict):
                 into[key] = into[key] if both else {}
                 self._join(into[key], value, f"{path}.", file, lines)
             else:
                 into[key] = value
             self._places[path] = place
+
+    def _append(self, into: list[Any], tables: list[Any], path: str, file: str) -> None:
+        """Add the tables of another file behind those that are there."""
+        for number, table in enumerate(tables):
+            self._places[f"{path}[{len(into)}]"] = Place(file, path=f"{path}[{number}]")
+            into.append(table)
+
+
+def _are_tables(value: object) -> bool:
+    return bool(value) and isinstance(value, list) and all(isinstance(one, dict) for one in value)
 
 
 def read_documents(path: Path, *, regular: bool) -> Documents:

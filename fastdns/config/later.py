@@ -2,26 +2,21 @@
 
 from __future__ import annotations
 
-from .schema import Access, Cache, Config, Listen, Section, Upstream
+from .schema import Access, Cache, Config, Forward, Listen, Section, Upstream
 
 NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 
 KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
         {
-            *("forward", "rule", "local", "block", "protect", "view", "log", "admin", "fleet"),
-            *(
-                "client",
-                "records",
-                "hosts",
-                "log_queries",
-                "query_log",
-            ),  # the last ones are words of other servers
+            *("rule", "local", "block", "protect", "view", "log", "admin", "fleet"),
+            *("client", "records", "hosts", "log_queries", "query_log"),  # the last: others' words
         }
     ),
     Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
     Access: frozenset({"rate_limit", "rate_exempt", "rate_burst"}),
     Upstream: frozenset({"fallback", "ecs", "bootstrap"}),
+    Forward: frozenset({"fallback", "ecs", "bootstrap"}),
     Cache: frozenset({"redis"}),
 }
 

@@ -51,7 +51,7 @@ def key_lines(text: str) -> Iterator[Line]:
             if statement[0] == "[":
                 table = _path(statement)
                 if statement[1:2] == ["["]:
-                    many[table] = many.get(table, 0) + 1
+                    many[table] = many.get(table, -1) + 1
                 table = _numbered(table, many)
                 yield Line(".".join(table), first, is_table=True)
             elif "=" in statement:
@@ -77,7 +77,7 @@ def doubles(text: str) -> Iterator[str]:
 def _numbered(table: tuple[str, ...], many: dict[tuple[str, ...], int]) -> tuple[str, ...]:
     """Return the path with the number of each [[table]] in it: forward[2].name."""
     return tuple(
-        f"{name}[{number}]" if (number := many.get(table[: place + 1])) else name
+        name if (number := many.get(table[: place + 1])) is None else f"{name}[{number}]"
         for place, name in enumerate(table)
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,15 +121,21 @@ def _as_data(places: Places) -> dict[str, Any]:
 
 def _server_file_problems(config: Config) -> list[ConfigError]:
     problems: list[ConfigError] = []
-    for entry in config.upstream.servers:
-        if not isinstance(entry, ServerFile):
-            continue
-        servers, wrong = read_server_file(entry.path)
-        if not servers:
-            wrong = wrong or [f"{path_text(entry.path)}: contains no upstream (write one per line)"]
-            problems += (ConfigError("upstream.servers", line) for line in wrong)
-        problems += (own_address(s) for s in servers if config.listen.covers(s.address))
+    for key, group in config.groups:
+        for entry in group.servers:
+            if isinstance(entry, ServerFile):
+                problems += _problems_of_file(f"{key}.servers", entry.path, config)
     return problems
+
+
+def _problems_of_file(key: str, path: Path, config: Config) -> Iterator[ConfigError]:
+    servers, wrong = read_server_file(path)
+    if not servers:
+        for line in wrong or [f"{path_text(path)}: contains no upstream (write one per line)"]:
+            yield ConfigError(key, line)
+    for server in servers:
+        if config.listen.covers(server.address):
+            yield own_address(server, key)
 
 
 def _lines(
@@ -137,7 +143,7 @@ def _lines(
 ) -> ConfigErrors:
     lines = []
     for problem in problems:
-        source = documents.file_of(problem.key)
-        name = flags.get(problem.key) or (f"{source}: {problem.key}" if source else problem.key)
+        source, key = documents.place_of(problem.key)
+        name = flags.get(problem.key) or (f"{source}: {key}" if source else key)
         lines.append(f"{name}: {problem.problem}")
     return ConfigErrors(lines)

@@ -11,6 +11,9 @@ TABLES = {
     "access": "Who may ask. The longest prefix that contains the client decides; on a tie `deny` "
     "wins. A client that is in no prefix is refused.",
     "upstream": "The resolvers that fastdns asks when the cache has no answer.",
+    "forward": "Other upstreams for some domains: one table for each group of upstreams. A name "
+    "belongs to the group that has the longest domain above it, whatever the order, and no other "
+    "upstream is asked for it.",
     "cache": "How much is cached, and for how long. Sizes are written "
     '`"64MiB"` (or `"64MB"`, powers of 1000), durations `"200ms"`, `"30s"`, `"5m"`, `"1h"`, '
     '`"1d"`.',
@@ -27,7 +30,8 @@ KEYS = {
     "log_level": 'the lowest level that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`',
     "include": 'more files with settings: paths, or patterns like `"/etc/fastdns/conf.d/*.toml"`, '
     "relative to this file. They are read in the order of their names; a later file overrides an "
-    "earlier one, and all of them override this file. Only the main file may have this key",
+    "earlier one, and all of them override this file; their `[[forward]]` tables are added. Only "
+    "the main file may have this key",
     "listen.dns": 'addresses to listen on, over UDP and TCP; `"0.0.0.0:53"` means all IPv4 '
     'addresses, `"[::]:53"` all IPv6 addresses',
     "access.allow": 'clients that may ask: addresses, prefixes (`"192.0.2.0/24"`), `"loopback"`, '
@@ -45,6 +49,21 @@ KEYS = {
     "upstream.attempts": "the most queries that fastdns sends upstream for one question",
     "upstream.trust_ad": "pass on the AD bit of the upstream. Use it only with a resolver that "
     "validates DNSSEC, over a path that you trust",
+    "forward.name": "name of the group in the log and in commands: up to 32 of `a-z`, "
+    "`0-9`, `-` and `_`. Must be set",
+    "forward.domains": 'domains, each with all names under it: `"corp.example"`, '
+    '`"10.in-addr.arpa"` for the names of addresses, or `"file:/etc/fastdns/corp.domains"`, a list '
+    "with one domain a line, or as dnsmasq has it (`server=/corp.example/10.0.0.53`). Must be set",
+    "forward.answer": '`"nxdomain"`, in place of servers: fastdns itself answers that these names '
+    "do not exist",
+    "forward.fallback_to_default": "ask the servers of `[upstream]` while none of the group's "
+    "own is alive. They then see the names of the group",
+    "forward.servers": "resolvers to ask for these domains; entries as in `[upstream]`. Must be "
+    "set, or `answer`",
+    "forward.strategy": "as in `[upstream]`",
+    "forward.timeout": "as in `[upstream]`",
+    "forward.attempts": "as in `[upstream]`",
+    "forward.trust_ad": "as in `[upstream]`",
     "cache.memory": "memory for the cache, divided among the workers. If it is not set, it is a "
     "sixteenth of the memory of the machine, from 8 to 64 MiB; `fastdns check` shows it",
     "cache.disk": 'size of the cache on disk, in `state_dir/cache`. `"0"` writes nothing to '

@@ -14,7 +14,7 @@ from .schema import Section
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
-OWN_NAMES = {"lock", "run", "cache", "counters", "control", "keeper", "supervisor"}
+OWN_NAMES = {"lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"}
 
 
 @attrs.frozen
@@ -37,6 +37,11 @@ class Places(Section):
     def control(self) -> Path:
         """How commands, keeper and workers communicate; it names the environment in use."""
         return self.run_dir / "control"
+
+    @property
+    def groups(self) -> Path:
+        """The groups of upstreams that the running daemon has beside the default one."""
+        return self.run_dir / "groups"
 
     def ring(self, number: int) -> Path:
         """Answers on their way from a worker to the keeper."""

@@ -17,12 +17,15 @@ def render(config: Config) -> str:
 
 
 def _table(section: Section, heading: str) -> list[str]:
-    lines = [f"[{heading}]"] if heading else []
+    lines = [heading] if heading else []
     below: list[str] = []
     for field in attrs.fields(type(section)):
         value = getattr(section, field.name)
         if isinstance(value, Section):
-            below += ["", *_table(value, field.name)]
+            below += ["", *_table(value, f"[{field.name}]")]
+        elif field.name == "forward":
+            for group in value:
+                below += ["", *_table(group, f"[[{field.name}]]")]
         else:
             lines.append(f"{field.name} = {_value(value, field.type)}")
     return lines + below

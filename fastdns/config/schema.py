@@ -6,6 +6,7 @@ on them.
 """
 
 import os
+import re
 import socket
 import sys
 from collections import Counter
@@ -13,6 +14,7 @@ from collections.abc import Callable, Collection, Iterator
 from ipaddress import IPv4Network, IPv6Network, ip_address
 from pathlib import Path
 from typing import Any, Literal, NewType, TypeVar
+from zlib import crc32
 
 import attrs
 
@@ -22,11 +24,13 @@ from .units import in_seconds, spell_size
 
 Octets = NewType("Octets", int)
 Seconds = NewType("Seconds", float)
+GroupName = NewType("GroupName", str)
 Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Strategy = Literal["failover", "round-robin"]
 Refusal = Literal["refused", "drop"]
+OwnAnswer = Literal["", "nxdomain"]
 KnownClients = Literal["loopback", "lan"]
 Network = IPv4Network | IPv6Network
 Clients = KnownClients | Network
@@ -40,6 +44,8 @@ ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
 LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
+GROUPS_MAX = 1 << 16  # numbers of groups of upstreams; 0: the default group
+GROUP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 WORKER_MEMORY_MIN = 64 << 10  # bytes
 # The default of cache.memory: a share of the machine's memory, within limits.
 MEMORY_SHARE = 16
@@ -105,6 +111,30 @@ class ServerFile:
 
 
 AnyServer = Server | ServerFile
+
+
+@attrs.frozen
+class Domain:
+    """A domain: itself and every name under it. `wire`: in wire form and lower case."""
+
+    text: str
+    wire: bytes = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class DomainFile:
+    """A file that lists domains, one a line."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyDomain = Domain | DomainFile
 
 
 def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, Any, _T], None]:
@@ -226,6 +256,47 @@ class Upstream(Section):
     trust_ad: bool = False
 
 
+def _group_name(_instance: Any, _attribute: Any, value: GroupName) -> None:
+    if not GROUP_NAME.fullmatch(value):
+        raise ValueError(f'"{value}" is not a name of a group (use up to 32 of a-z, 0-9, "-", "_")')
+
+
+def _some_domain(_instance: Any, _attribute: Any, value: tuple[AnyDomain, ...]) -> None:
+    if not value:
+        raise ValueError('is empty (try ["corp.example"])')
+
+
+def _own_first(_table: type, fields: list[Any]) -> list[Any]:
+    return sorted(fields, key=lambda one: one.inherited)
+
+
+# The name first: so it is shown.
+@attrs.frozen(kw_only=True, field_transformer=_own_first)
+class Forward(Upstream):
+    """Names that other upstreams are asked for: these domains and all names under them."""
+
+    name: GroupName = attrs.field(validator=_group_name)
+    domains: tuple[AnyDomain, ...] = attrs.field(validator=_some_domain)
+    answer: OwnAnswer = ""
+    fallback_to_default: bool = False
+
+    @property
+    def number(self) -> int:
+        """Return its number in keys on disk."""
+        return number_of_group(self.name)
+
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        if self.answer and self.servers:
+            yield ConfigError("answer", "needs no servers: fastdns answers itself (leave one out)")
+        elif not self.answer and not self.servers and not {"servers", "answer"} & set(wrong):
+            yield ConfigError("servers", 'is missing (try ["10.0.0.53"], or answer = "nxdomain")')
+
+
+def number_of_group(name: str) -> int:
+    """Return the number of a group, which comes from its name alone; 0 is the default group's."""
+    return 1 + crc32(name.encode()) % (GROUPS_MAX - 1)
+
+
 def machine_memory() -> Octets:
     """Return the size of this machine's memory."""
     return Octets(os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"))
@@ -284,6 +355,7 @@ class Config(Section):
     listen: Listen = Listen()
     access: Access = Access()
     upstream: Upstream = Upstream()
+    forward: tuple[Forward, ...] = ()
     cache: Cache = attrs.field(factory=Cache)
 
     @property
@@ -296,15 +368,32 @@ class Config(Section):
         """The share of each worker in cache.memory."""
         return max(self.cache.memory // self.worker_count, WORKER_MEMORY_MIN)
 
+    @property
+    def groups(self) -> Iterator[tuple[str, Upstream]]:
+        """Yield the default group and the others, each with the key of its table."""
+        yield "upstream", self.upstream
+        for place, group in enumerate(self.forward):
+            yield f"forward[{place}]", group
+
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
-        if "listen" in wrong:
-            return
-        for server in self.upstream.servers:
-            if isinstance(server, Server) and self.listen.covers(server.address):
-                yield own_address(server)
+        if "listen" not in wrong:
+            for key, group in self.groups:
+                for server in group.servers:
+                    if isinstance(server, Server) and self.listen.covers(server.address):
+                        yield own_address(server, f"{key}.servers")
+        numbers: dict[int, Forward] = {}
+        for place, group in enumerate(self.forward):
+            other = numbers.setdefault(group.number, group)
+            if other is not group:
+                problem = (
+                    "is the name of another group as well (choose another one)"
+                    if other.name == group.name
+                    else f'stands for the same number as "{other.name}" (choose another one)'
+                )
+                yield ConfigError(f"forward[{place}].name", problem)
 
 
-def own_address(server: Server) -> ConfigError:
+def own_address(server: Server, key: str = "upstream.servers") -> ConfigError:
     """The problem of an upstream that is fastdns itself."""
     problem = f'"{server}" is an address fastdns itself listens on (name another resolver)'
-    return ConfigError("upstream.servers", problem)
+    return ConfigError(key, problem)

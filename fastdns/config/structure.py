@@ -16,8 +16,21 @@ import attrs
 from ..errors import ConfigError
 from . import later
 from .clients import parse_clients
+from .domains import parse_domain
 from .files import absolute_path
-from .schema import Address, AnyServer, Clients, Config, Octets, Seconds, Section, Strategy, Ttl
+from .schema import (
+    Address,
+    AnyDomain,
+    AnyServer,
+    Clients,
+    Config,
+    GroupName,
+    Octets,
+    Seconds,
+    Section,
+    Strategy,
+    Ttl,
+)
 from .servers import parse_listen, parse_server
 from .text import describe, key_text, nearest
 from .units import parse_duration, parse_size
@@ -67,7 +80,14 @@ def _structure_table(data: object, table: type[_Table]) -> _Table:
             wrong.add(key)
             problems += (_under(key, problem) for problem in refused.problems)
     values = {key: value for key, value in values.items() if key not in wrong}
+    missing = [
+        key for key, field in fields.items() if field.default is attrs.NOTHING and key not in data
+    ]
+    problems += (ConfigError(key, "is missing") for key in missing)
+    wrong |= set(missing)
     lacking = {key: None for key in wrong & fields.keys() if fields[key].default is attrs.NOTHING}
+    if any(fields[key].validator for key in lacking):
+        raise Refused(problems)
     section = table(**(lacking | values))
     problems += section.contradictions(wrong)
     if problems:
@@ -91,16 +111,23 @@ def _why_not(key: str, table: type[Section]) -> str:
     return f"is not a known key (known here: {', '.join(here)})"
 
 
+def table_in(kind: Any) -> type[Section] | None:
+    """Return what a key of this type has: the table, or each table of a list; None: a value."""
+    if get_origin(kind) is tuple:
+        kind = get_args(kind)[0]
+    return kind if _is_table(kind) else None
+
+
 def _is_table(kind: Any) -> bool:
     return isinstance(kind, type) and issubclass(kind, Section)
 
 
 def _paths(table: type[Section], prefix: str = "") -> dict[str, str]:
-    found = {}
+    found: dict[str, str] = {}
     for field in attrs.fields(table):
-        found[field.name] = prefix + field.name
-        if field.type and _is_table(field.type):
-            found |= _paths(field.type, f"{prefix}{field.name}.")
+        found.setdefault(field.name, prefix + field.name)
+        if below := table_in(field.type):
+            found = _paths(below, f"{prefix}{field.name}.") | found
     return found
 
 
@@ -108,15 +135,21 @@ _PATHS = _paths(Config)  # by the last part of the key, which a user may have pu
 
 
 def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
+    kind = get_args(kind)[0]
+    if isinstance(data, dict) and _is_table(kind):
+        name = kind.__name__.lower()
+        raise ValueError(f"is a single table (write [[{name}]], once for each)")
     if not isinstance(data, list):
         raise ValueError(f"{describe(data)} is not a list (put it in [ ])")
     items = []
     problems = []
-    kind = get_args(kind)[0]
     for number, item in enumerate(data):
         # A value identifies its item in the list; a table only has a number.
         place = f"[{number}]" if _is_table(kind) else ""
         try:
+            if place and not isinstance(item, dict):
+                name = kind.__name__.lower()
+                raise ValueError(f"{describe(item)} is not a table (try [[{name}]])")
             items.append(_structure_value(item, kind))
         except ValueError as error:
             problems.append(ConfigError(place, str(error)))
@@ -169,6 +202,12 @@ def _structure_text(value: object, _kind: Any) -> str:
     return value
 
 
+def _structure_group_name(value: object, _kind: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a name in quotes (try "corp")')
+    return value
+
+
 def _structure_address(value: object, _kind: Any) -> Address:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not an address in quotes (try "127.0.0.1:53")')
@@ -179,6 +218,12 @@ def _structure_server(value: object, _kind: Any) -> AnyServer:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not an upstream in quotes (try "9.9.9.9")')
     return parse_server(value)
+
+
+def _structure_domain(value: object, _kind: Any) -> AnyDomain:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a domain in quotes (try "corp.example")')
+    return parse_domain(value)
 
 
 def _structure_clients(value: object, _kind: Any) -> Clients:
@@ -198,6 +243,8 @@ def _structure_duration(value: object, _kind: Any) -> float:
 _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     Strategy: _structure_strategy,
     AnyServer: _structure_server,
+    AnyDomain: _structure_domain,
+    GroupName: _structure_group_name,
     Clients: _structure_clients,
     Octets: _structure_size,
     Seconds: _structure_duration,

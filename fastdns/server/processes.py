@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 
 from .._counters import UpstreamState
 from ..config.places import Places
+from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
 from .keeper import KeeperRole
 from .loop import Loop
@@ -33,6 +34,7 @@ class Processes:
         self._serving: list[int] = []  # the workers that queries are steered to; none: to all
         self.outdated = 0  # entries that the last change of upstreams affects
         self._maker = maker
+        self._places = places
         shared = maker.make(
             places.environment(config.cache.disk),
             config.worker_count,
@@ -70,7 +72,13 @@ class Processes:
         """Start all. StartError: impossible."""
         gc.collect()
         gc.freeze()  # what was imported stays shared with children, untouched by their collectors
+        self._show_groups()
         self._roles.start()
+
+    def _show_groups(self) -> None:
+        """Tell commands which groups there are; the first worker tells of changes."""
+        forward = self._context.settings.forward
+        write_groups(self._places.groups, groups_of(forward))
 
     def heartbeats(self) -> dict[str, float]:
         """Return when each process that reports it last responded, by time.monotonic."""
@@ -120,6 +128,7 @@ class Processes:
         before = fingerprint(former.config.upstream, former.sources.servers)
         self.outdated = held if origin != before else 0
         context.shared.control.origin = origin
+        self._show_groups()
         for role in self._beside_workers:
             yield from self._roles.renew(role)
             yield from self._roles.dismiss(role, role.count)

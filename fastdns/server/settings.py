@@ -16,7 +16,9 @@ from ..config.schema import Address, Config
 from ..errors import FastdnsError
 from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses
-from ..upstream.sources import Sources, no_upstream
+from ..policy.changes import changes, summary
+from ..policy.compile import Domains, compile_domains
+from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,8 @@ class Settings:
 
     config: Config
     sources: Sources
+    forward: Sequence[ForwardSources]
+    domains: Domains
     listeners: Sequence[Listener]
 
 
@@ -52,7 +56,17 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
         if config.upstream.servers:
             raise Refused(no_upstream(config))
         log.warning("%s; until then fastdns answers from its cache only", no_upstream(config))
-    return Settings(config, sources, _listeners_for(former, config))
+    own = former.forward if config.listen == former.config.listen else ()
+    forward = forward_sources(config, own)
+    for one in forward:
+        one.sources.refresh()
+    return Settings(
+        config,
+        sources,
+        forward,
+        compile_domains(config, former.domains),
+        _listeners_for(former, config),
+    )
 
 
 def trimmed(settings: Settings) -> Settings:
@@ -83,6 +97,24 @@ def close_unused(former: Settings, settings: Settings) -> None:
         for one in reversed(listener.sockets):
             if one not in used:
                 one.close()
+
+
+def changes_of_groups(former: Settings, now: Settings) -> list[str]:
+    """Return lines that say which groups of upstreams another configuration has changed."""
+    return changes((former.config, former.domains), (now.config, now.domains))
+
+
+def tell_domains(config: Config, domains: Domains) -> None:
+    """Say how many domains have a group of their own, and what is wrong with the lists."""
+    warn_of_lists(domains)
+    if config.forward:
+        log.info("forward: %s", summary(config, domains))
+
+
+def warn_of_lists(domains: Domains) -> None:
+    """Say what is wrong with the lists of domains."""
+    for problem in domains.problems:
+        log.warning("%s", problem)
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:

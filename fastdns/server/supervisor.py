@@ -27,14 +27,23 @@ from ..machine.accounts import become
 from ..machine.control_socket import ERROR, OK, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
-from ..upstream.sources import Sources, no_upstream
+from ..policy.compile import compile_domains
+from ..upstream.sources import Sources, forward_sources, no_upstream
 from .control_socket import Caller, ControlSocket
 from .handover import Handover, Successor
 from .inherited import Inherited
 from .log import start_log
 from .loop import Loop
 from .processes import Processes
-from .settings import Refused, Settings, settings_for, warn_of_open_addresses
+from .settings import (
+    Refused,
+    Settings,
+    changes_of_groups,
+    settings_for,
+    tell_domains,
+    warn_of_lists,
+    warn_of_open_addresses,
+)
 from .shared_memory import Maker
 from .sockets import to_hand_over
 from .systemd import ServiceWatchdog
@@ -81,10 +90,14 @@ def run(
     if account is not None:
         become(account)
     check(places)
-    sources.warn_of_closed_files()
+    forward = forward_sources(config)
+    for one in (sources, *(each.sources for each in forward)):
+        one.warn_of_closed_files()
+    domains = compile_domains(config)
+    tell_domains(config, domains)
     inherited.stop_predecessor()
     try:
-        settings = Settings(config, sources, listeners)
+        settings = Settings(config, sources, forward, domains, listeners)
         return Supervisor(settings, places, inherited, reread).run(announce)
     finally:
         with suppress(OSError, ValueError):
@@ -255,8 +268,10 @@ class Supervisor:
         self._manager.reloading()
         callers, self._reload_callers = self._reload_callers, []
         try:
+            former = self._processes.settings
             yield from self._adopt(self._inherited.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
+            lines += changes_of_groups(former, self._processes.settings)
             if self._processes.outdated:
                 lines.append(_outdated(self._processes.outdated))
         except ConfigErrors as errors:
@@ -281,6 +296,9 @@ class Supervisor:
         settings = settings_for(self._processes.settings, config, self._processes.most_workers)
         start_log(config.log_level)
         log.info("reloading")
+        warn_of_lists(settings.domains)
+        for line in changes_of_groups(self._processes.settings, settings):
+            log.info("%s", line)
         warn_of_open_addresses(config, self._processes.settings.config)
         try:
             yield from self._processes.adopt(settings)

@@ -28,17 +28,19 @@ from .._flights import Flights
 from .._hotcache import HotCache
 from .._pages import release_code
 from .._ring import Ring
-from ..config.schema import Config
+from ..config.schema import Config, Forward, Upstream
 from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
+from ..policy.compile import Domains
 from ..resolve import Resolver
 from ..store.warm import most_used
-from ..upstream.group import Endpoints
+from ..upstream.group import Endpoints, Upstreams
 from ..upstream.health_log import HealthLog
+from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
-from ..upstream.sources import Sources
+from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
 from .sockets import Listener
 
@@ -62,6 +64,8 @@ class Inheritance:
     config: Config
     memory: int  # bytes of cache.memory that are its share
     sources: Sources
+    forward: Sequence[ForwardSources]
+    domains: Domains
     listeners: Sequence[Listener]
     counters: Counters
     pages: Pages  # of all processes
@@ -72,7 +76,39 @@ class Inheritance:
     wakeup: int  # an eventfd: the keeper asks us to read the control pages
     keeper_wakeup: int
     cache: Path  # the LMDB environment
-    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
+    groups: Path  # where commands find the groups
+    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
+
+
+@attrs.frozen
+class _Group:
+    """A group of upstreams with what the configuration says of it."""
+
+    settings: Upstream
+    sources: Sources
+    endpoints: Endpoints
+
+    @property
+    def number(self) -> int:
+        return self.endpoints.group.number
+
+    @property
+    def origin(self) -> int:
+        return fingerprint(self.settings, self.sources.servers)
+
+    @property
+    def spelled(self) -> str:
+        """Of which group, in the log."""
+        return f" of {self.settings.name}" if isinstance(self.settings, Forward) else ""
+
+    @property
+    def falls_back(self) -> bool:
+        """Whether the default group's upstreams are asked while none of its own is alive."""
+        return isinstance(self.settings, Forward) and self.settings.fallback_to_default
+
+    @property
+    def servers(self) -> str:
+        return ", ".join(map(str, self.sources.servers))
 
 
 class Worker:
@@ -86,13 +122,26 @@ class Worker:
         self._config = config
         self._memory = inheritance.memory
         self._counters = counters
-        self._sources = inheritance.sources
         self._control = inheritance.control
         self._stop = Event()
+        self._groups_file = inheritance.groups
+        self._forward = inheritance.forward
         flights = self._flights = Flights(counters)
         servers = inheritance.sources.servers
-        self._endpoints = Endpoints(config.upstream, servers, _limits(config), flights, counters)
-        self._endpoints.take_over(inheritance.upstreams)
+        self._upstreams = Upstreams(counters)
+        self._groups = [
+            _Group(
+                settings,
+                sources,
+                self._upstreams.add(settings, sources.servers, _limits(config, settings), flights),
+            )
+            for settings, sources in (
+                (config.upstream, inheritance.sources),
+                *((one.group, one.sources) for one in inheritance.forward),
+            )
+        ]
+        self._use_servers()
+        self._upstreams.take_over(inheritance.upstreams)
         self._tiers = Cache(
             HotCache(inheritance.memory, int(config.cache.stale * 1000)),
             counters,
@@ -108,11 +157,13 @@ class Worker:
         self._is_first = inheritance.number == 0  # it logs what all workers see
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
-            self._endpoints.shown = lambda: health_log.look(pages.upstreams())
+            self._upstreams.shown = lambda: health_log.look(pages.upstreams())
         self._admission = Admission(config.access, tells=self._is_first)
-        self._resolver = Resolver(
-            self._endpoints.group, self._tiers, flights, access=self._admission.access
-        )
+        for one in self._groups[1:]:
+            self._tiers.set_group(one.number, one.origin)
+        self._tiers.use_policy(inheritance.domains.policy())
+        groups = [one.endpoints.group for one in self._groups]
+        self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [
@@ -182,7 +233,7 @@ class Worker:
         """Follow the files that name upstreams, and publish the state of the upstreams."""
         release_at = 0.0
         while True:
-            self._endpoints.show()
+            self._upstreams.show()
             gevent.sleep(LOOK_AROUND_SECONDS)
             if time.monotonic() >= release_at:
                 release_at = time.monotonic() + RELEASE_SECONDS
@@ -190,14 +241,23 @@ class Worker:
             self._flights.close_idle_ports()
             if self._heartbeat.active and self._tiers.disk.loops():
                 self._leave_loop()
-            self._refusals.look(self._endpoints)
+            self._refusals.look(self._upstreams)
             self._renew_wanted()
-            if self._sources.refresh():
-                servers = self._sources.servers
+            changed = [group for group in self._groups if group.sources.refresh()]
+            for group in changed:
                 if self._is_first:
-                    log.info("upstreams are now %s", ", ".join(map(str, servers)))
-                self._endpoints.replace(servers)
-                self._tiers.set_group(0, fingerprint(self._config.upstream, servers))
+                    log.info("upstreams%s are now %s", group.spelled, group.servers)
+                self._tiers.set_group(group.number, group.origin)
+            if changed:
+                self._use_servers()
+            if changed and self._is_first:
+                write_groups(self._groups_file, groups_of(self._forward))
+
+    def _use_servers(self) -> None:
+        """Have each group ask those that its sources name now."""
+        default = self._groups[0].sources.servers
+        for group in self._groups:
+            group.endpoints.replace(group.sources.servers, default if group.falls_back else ())
 
     def _leave_loop(self) -> None:
         """Have the disk cache replaced and another worker take over: a thread cannot be ended."""
@@ -214,7 +274,7 @@ class Worker:
         """
         with suppress(BlockingIOError):
             os.read(self._wakeup, 8)
-        self._endpoints.show()
+        self._upstreams.show()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally
@@ -263,14 +323,14 @@ def main(inheritance: Inheritance, ready: int) -> None:
     worker.run()
 
 
-def _limits(config: Config) -> Limits:
+def _limits(config: Config, group: Upstream) -> Limits:
     cache = config.cache
     return Limits(
         int(cache.min_ttl),
         int(cache.max_ttl),
         int(cache.negative_max_ttl),
         int(cache.failure_ttl),
-        config.upstream.trust_ad,
+        group.trust_ad,
     )
 
 

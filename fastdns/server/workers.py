@@ -44,7 +44,8 @@ class Standby(Role):
         settings = context.settings
         if number:
             leave_to_first_worker()
-        settings.sources.refresh()  # a successor must not begin with an old list
+        for one in (settings.sources, *(each.sources for each in settings.forward)):
+            one.refresh()  # a successor must not begin with an old list
         close_unused(context.former, settings)
         for listener in settings.listeners:
             listener.close_others(number)
@@ -53,6 +54,8 @@ class Standby(Role):
             config=settings.config,
             memory=settings.config.worker_memory,
             sources=settings.sources,
+            forward=settings.forward,
+            domains=settings.domains,
             listeners=settings.listeners,
             counters=slot.counters,
             pages=context.shared.pages,
@@ -62,6 +65,7 @@ class Standby(Role):
             control=context.shared.control,
             wakeup=slot.wakeup,
             keeper_wakeup=context.shared.keeper_wakeup,
+            groups=self._places.groups,
             cache=self._places.environment(settings.config.cache.disk),
             upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )

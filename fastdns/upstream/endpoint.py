@@ -26,15 +26,21 @@ PROBE_KEY = make_key(b"\0", 2)  # ". IN NS": every resolver knows it
 
 
 class Endpoint:
-    """One upstream; `turned` is called when something changes about it.
+    """One upstream; `turned` is called when something changes about it. `name`: as others see it.
 
     `known` is C's record of it: its health, whatever the transport, and its ports.
     """
 
     def __init__(
-        self, server: Server, timeout: float, flights: Flights, turned: Callable[[], None]
+        self,
+        server: Server,
+        name: str,
+        timeout: float,
+        flights: Flights,
+        turned: Callable[[], None],
     ) -> None:
         self.server = server
+        self._name = name
         self._flights = flights
         self._turned = turned
         self._channel = channel_class(server)(server)
@@ -62,7 +68,7 @@ class Endpoint:
         """Its state for other processes."""
         known = self.known
         return UpstreamState(
-            str(self.server),
+            self._name,
             known.alive,
             known.rtt,
             known.queries,

@@ -7,7 +7,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from ..config.schema import Config, Server, ServerFile
+import attrs
+
+from ..config.schema import Config, Forward, Server, ServerFile, Upstream
 from ..config.servers import read_server_file
 from .system import is_ourselves, system_servers
 
@@ -18,11 +20,14 @@ STUB_RESOLV_CONF = Path("/run/systemd/resolve/resolv.conf")
 
 
 class Sources:
-    """The upstreams of a configuration, kept up to date with the files that name them."""
+    """The upstreams of a group, kept up to date with the files that name them.
 
-    def __init__(self, config: Config) -> None:
+    Without `group` it is the default group of the configuration.
+    """
+
+    def __init__(self, config: Config, group: Upstream | None = None) -> None:
         self._own = config.listen.dns
-        self._configured = config.upstream.servers
+        self._configured = (config.upstream if group is None else group).servers
         self._files = [one.path for one in self._configured if isinstance(one, ServerFile)]
         if not self._configured:
             self._files = [RESOLV_CONF, STUB_RESOLV_CONF]
@@ -82,6 +87,26 @@ class Sources:
         if not servers and self.servers:
             log.warning("%s names no usable resolver; the previous ones stay in use", RESOLV_CONF)
         return servers
+
+
+@attrs.frozen
+class ForwardSources:
+    """A group of its own, and where its upstreams come from."""
+
+    group: Forward
+    sources: Sources
+
+
+def forward_sources(
+    config: Config, former: Sequence[ForwardSources] = ()
+) -> tuple[ForwardSources, ...]:
+    """Return the groups that have upstreams; unchanged ones are those of `former`."""
+    known = {one.group: one for one in former}
+    return tuple(
+        known.get(group) or ForwardSources(group, Sources(config, group))
+        for group in config.forward
+        if not group.answer
+    )
 
 
 def _signature(path: Path) -> tuple[int, ...] | None:

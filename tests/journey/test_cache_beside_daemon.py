@@ -13,7 +13,7 @@ from pathlib import Path
 import dns.message
 import pytest
 
-from fastdns.browse.names import parse_name
+from fastdns.config.names import parse_name
 from fastdns.store.lock import writer_lock
 from fastdns.store.store import Store
 

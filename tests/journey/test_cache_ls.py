@@ -169,6 +169,7 @@ def test_json_of_an_entry_has_the_documented_fields_in_their_order(state: Path) 
         "do": False,
         "cd": False,
         "view": 0,
+        "group": None,
         "rcode": "NOERROR",
         "hits": 7,
         "upstream": stock.UPSTREAM,

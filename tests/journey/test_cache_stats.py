@@ -26,7 +26,9 @@ def test_stats_sums_up_as_json(state: Path) -> None:
     assert 0 < found["live_bytes"] <= found["file_bytes"]
     histogram = {one["from"]: one["entries"] for one in found["ttl_histogram"]}
     assert histogram == {0: 1, 60: 2, 300: 1, 900: 1, 3600: 0, 21600: 0, 86400: 0}
-    assert found["origins"] == [{"origin": "0000000000000001", "entries": 7}]
+    assert found["origins"] == [
+        {"origin": "0000000000000001", "view": 0, "group": None, "entries": 7}
+    ]
 
 
 def test_stats_prints_a_name_and_a_value_a_line_into_a_pipe(state: Path) -> None:

@@ -242,8 +242,8 @@ def test_key_that_stands_twice_is_told_with_both_lines(
 def test_tables_of_a_list_are_told_apart() -> None:
     text = '[[forward]]\nname = "a"\n[[forward]]\nname = "b"\n[forward.x]\ny = 1\n'
     assert [line.path for line in key_lines(text)] == [
-        *("forward[1]", "forward[1].name", "forward[2]", "forward[2].name"),
-        *("forward[2].x", "forward[2].x.y"),
+        *("forward[0]", "forward[0].name", "forward[1]", "forward[1].name"),
+        *("forward[1].x", "forward[1].x.y"),
     ]
     assert list(doubles(text)) == []
 

@@ -295,7 +295,7 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
         *(
             "access.rate_limit",
             "access.rate_burst",
-            "forward",
+            "rule",
             "local",
             "block",
             "protect",
@@ -655,7 +655,7 @@ def test_what_is_wrong_in_a_list_of_tables_is_told_with_its_place() -> None:
         structure(data, _Outer)
     assert [str(problem) for problem in refused.value.problems] == [
         "group[1].prots: is not a known key (did you mean ports?)",
-        "group[2]: 5 is not a table (try [_inner])",
+        "group[2]: 5 is not a table (try [[_inner]])",
         'group[3].ports: "x" is not an integer (try 1)',
     ]
 

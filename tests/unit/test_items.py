@@ -14,8 +14,9 @@ from fastdns._clock import Moment
 from fastdns._entry import DiskEntry
 from fastdns._key import disk_key
 from fastdns.browse.items import SORTS, Item, Judge, Wanted, find, find_sorted, read_item
-from fastdns.browse.names import Key, parse_name
+from fastdns.browse.names import Key
 from fastdns.browse.reader import Reader
+from fastdns.config.names import parse_name
 
 LIMITS = Limits(0, 86400, 3600, 5, False)
 NAMES = [

@@ -9,13 +9,13 @@ import pytest
 from fastdns.browse.names import (
     Key,
     parse_class,
-    parse_name,
     parse_type,
     spell_class,
     spell_name,
     spell_rcode,
     spell_type,
 )
+from fastdns.config.names import parse_name
 
 
 @pytest.mark.parametrize(

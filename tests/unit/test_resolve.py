@@ -54,7 +54,7 @@ class Slow(Scene):
             settings=CacheSettings(stale_wait=5.0),
         )
         self.resolver = resolve.Resolver(
-            front.group, self.cache, Flights(self.cache.counters), access=EVERYBODY
+            [front.group], self.cache, Flights(self.cache.counters), access=EVERYBODY
         )
         self.stream = StreamClient()
 

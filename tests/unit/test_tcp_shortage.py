@@ -20,7 +20,7 @@ def test_upstream_is_not_to_blame_for_it(scene: Scene, monkeypatch: pytest.Monke
         raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
 
     at = Address(*scene.upstream.getsockname())
-    endpoint = Endpoint(Server("tcp", at), 0.4, scene.front.forward.flights, lambda: None)
+    endpoint = Endpoint(Server("tcp", at), "name", 0.4, scene.front.forward.flights, lambda: None)
     scene.use(endpoint.known)
     monkeypatch.setattr("fastdns.upstream.tcp.socket.socket", refuse)
     for number in range(3):

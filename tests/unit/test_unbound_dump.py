@@ -14,6 +14,7 @@ from fastdns.browse.items import Item, Judge
 from fastdns.browse.json_lines import Imported, Terms
 from fastdns.browse.names import Key, spell_name, spell_rcode, spell_type
 from fastdns.browse.unbound_dump import read_dump
+from fastdns.upstream.known_groups import KnownGroup
 
 NOW = Moment.now()
 LIMITS = Limits(0, 86400, 3600, 5, False)
@@ -52,9 +53,9 @@ EOF
 """
 
 
-def read(text: str, *, dumped: Moment = NOW) -> list[Imported]:
+def read(text: str, *, dumped: Moment = NOW, terms: Terms = TERMS) -> list[Imported]:
     lines: Sequence[bytes] = text.encode().split(b"\n")
-    return list(read_dump(enumerate(lines, 1), TERMS, dumped))
+    return list(read_dump(enumerate(lines, 1), terms, dumped))
 
 
 def items(found: Sequence[Imported]) -> list[Item]:
@@ -84,6 +85,18 @@ def test_each_message_becomes_an_answer() -> None:
         (r"odd\000\.label.example.test.", "TYPE65280", "NOERROR", False),
     ]
     assert {item.entry.origin for item in items(found)} == {42}
+
+
+def test_answer_belongs_to_the_group_that_its_name_has_here() -> None:
+    terms = Terms(
+        *(LIMITS, 42, 86400, NOW),
+        groups={7: KnownGroup("corp", 77)},
+        group_of=lambda name: 7 if name.startswith(b"\5alias") else 0,
+    )
+    found = items(read(DUMP, terms=terms))
+    assert [(item.key.group, item.entry.origin) for item in found] == [
+        *((0, 42), (7, 77), (0, 42), (0, 42), (0, 42))
+    ]
 
 
 def test_records_are_those_of_the_dump_in_their_order() -> None:

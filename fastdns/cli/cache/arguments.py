@@ -9,7 +9,8 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...browse.items import STATES, is_pattern
-from ...browse.names import TYPES, parse_name, parse_rcode, parse_type
+from ...browse.names import TYPES, parse_rcode, parse_type
+from ...config.names import parse_name
 from ...config.text import describe, path_text, shorten
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]

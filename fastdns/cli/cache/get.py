@@ -68,7 +68,9 @@ def not_on_disk(site: Site, name: bytes, qtype: int | None) -> str:
 
 def _details(item: Item) -> str:
     key, entry = item.key, item.entry
-    variant = f"DO {int(key.do)}, CD {int(key.cd)}" + (f", view {key.view}" if key.view else "")
+    variant = f"DO {int(key.do)}, CD {int(key.cd)}"
+    if key.group:
+        variant += f", group {item.group or f'number {key.group}'}"
     came_from = entry.upstream or "unknown"
     if entry.rtt_us:
         came_from += f", round trip {in_time(entry.rtt_us / 1e6)}"
@@ -78,7 +80,9 @@ def _details(item: Item) -> str:
         f";; stored {_clock(item.stored_at)}, hits {entry.hits}, size {entry.size} bytes",
         f";; upstream {came_from}",
     ]
-    if item.is_foreign:
+    if item.is_of_no_group:
+        lines.append(";; not served: the daemon has no such group of upstreams")
+    elif item.is_foreign:
         lines.append(
             ";; not served while an upstream answers: it came from other upstreams"
             " than the daemon has now (or with another trust_ad)"

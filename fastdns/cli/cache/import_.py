@@ -26,9 +26,12 @@ from ...config.text import path_text
 from ...errors import FastdnsError
 from ...machine.accounts import become
 from ...machine.directories import prepare
+from ...policy.compile import compile_domains
 from ...store.files import DATA
 from ...store.store import SMALL_MAP, Store, Update
+from ...upstream.known_groups import groups_of
 from ...upstream.origin import origin_of
+from ...upstream.sources import forward_sources
 from .. import options
 from ..output import counted, emit, fail
 from .change import is_bare, locked, told, writing
@@ -76,9 +79,17 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
     """
     stream = _opened(file)  # now: root may read what the owner of the cache may not
     config = load(path, state=state, upstream=upstream)
-    configured = origin_of(config)
+    configured, groups = origin_of(config), groups_of(forward_sources(config))
+    policy = compile_domains(config).policy()
     site = find_site(path, state, shows_records=True)
-    terms = Terms(_limits(config), site.origin or configured, site.stale, Moment.now())
+    terms = Terms(
+        _limits(config),
+        site.origin or configured,
+        site.stale,
+        Moment.now(),
+        groups=site.groups if site.daemon is not None else groups,
+        group_of=policy.group_of,
+    )
     tally = Tally(into=_make_cache(site, config))
     with progress("reading", _size(stream)) as advance:
         found = _read(stream, terms, advance)

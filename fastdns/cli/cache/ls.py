@@ -36,7 +36,8 @@ COLUMNS = (
     ("FLAGS", 5),
     ("NAME", 0),
 )
-# On a terminal without --long: the columns that fit in a line, and the name in the rest of it.
+GROUP = ("GROUP", 8)  # before the name, if there are groups of upstreams
+# On a terminal without --long: what fits in a line, and the name in the rest of it.
 SHORT = (("STATE", 7), ("TTL", -3), ("HITS", -5), ("TYPE", 5), ("ANSWER", 8), ("NAME", 0))
 NARROWEST = 20  # characters of a name
 COLORS = {"stale": "yellow", "expired": "red"}
@@ -81,11 +82,12 @@ def ls(
     PATTERN is a shell pattern (*, ?, [a-z]). It must match the whole name; upper case and the final
     dot do not matter. Exit status 1: no entry matches.
     """
-    show = _shown_as(as_json, in_full=in_full)
     wanted = Wanted(
         pattern=pattern, under=under, qtype=qtype, state=state_is, rcode=rcode, negative=negative
     )
     site = find_site(path, state, shows_records=as_json)
+    columns = (*COLUMNS[:-1], GROUP, COLUMNS[-1]) if site.groups else COLUMNS
+    show = _shown_as(as_json, columns, in_full=in_full)
     with site.reading() as reader:
         shown = _print(_found(reader, wanted, site.judge(), sort, limit), limit, show)
     if wanted.damaged:
@@ -128,10 +130,8 @@ def _print(
     return shown
 
 
-def _shown_as(as_json: bool, *, in_full: bool) -> Callable[[list[Item]], None]:
-    """Return the function that prints a batch: JSON lines, a table on a terminal, else plain
-    columns.
-    """
+def _shown_as(as_json: bool, columns: Columns, *, in_full: bool) -> Callable[[list[Item]], None]:
+    """Return what prints a batch: lines of JSON, a table on a terminal, else plain columns."""
     if as_json:
         return lambda items: emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     if sys.stdout is not None and sys.stdout.isatty():
@@ -139,20 +139,21 @@ def _shown_as(as_json: bool, *, in_full: bool) -> Callable[[list[Item]], None]:
 
         # Plain text only: emoji would be imported when the files of rich may not be readable.
         console = Console(emoji=False, markup=False, highlight=False)
-        return _Lines(console, in_full=in_full).show
-    return _Columns().show
+        return _Lines(console, columns, in_full=in_full).show
+    return _Columns(columns).show
 
 
 class _Columns:
     """Lines of aligned columns."""
 
-    def __init__(self) -> None:
-        self._heading = [tuple(title for title, _ in COLUMNS)]
+    def __init__(self, columns: Columns) -> None:
+        self._columns = columns
+        self._heading = [tuple(title for title, _ in columns)]
 
     def show(self, items: list[Item]) -> None:
-        rows = [*self._heading, *map(_cells, items)]
+        rows = [*self._heading, *(_cells(item, self._columns) for item in items)]
         self._heading = []
-        emit("".join(_aligned(row) + "\n" for row in rows))
+        emit("".join(_aligned(row, self._columns) + "\n" for row in rows))
 
 
 class _Lines:
@@ -161,10 +162,10 @@ class _Lines:
     In full: all columns, and the name continues in the next line.
     """
 
-    def __init__(self, console: Console, *, in_full: bool) -> None:
+    def __init__(self, console: Console, columns: Columns, *, in_full: bool) -> None:
         self._console = console
         self._in_full = in_full
-        self._columns = COLUMNS if in_full else SHORT
+        self._columns = columns if in_full else SHORT
         self._has_heading = False
 
     def show(self, items: list[Item]) -> None:
@@ -172,7 +173,7 @@ class _Lines:
             self._has_heading = True
             self._print(tuple(title for title, _ in self._columns), "bold")
         for item in items:
-            cells = _cells(item) if self._in_full else _short_cells(item)
+            cells = _cells(item, self._columns) if self._in_full else _short_cells(item)
             self._print(cells, COLORS.get(item.state, ""))
 
     def _print(self, cells: tuple[str, ...], style: str) -> None:
@@ -195,8 +196,9 @@ def _short_cells(item: Item) -> tuple[str, ...]:
     return item.state, ttl, hits, _type_of(item), answer, item.name
 
 
-def _cells(item: Item) -> tuple[str, ...]:
+def _cells(item: Item, columns: Columns) -> tuple[str, ...]:
     key, age = item.key, item.age
+    group = item.group or (str(key.group) if key.group else "-")
     flags = [word for word, is_set in (("DO", key.do), ("CD", key.cd)) if is_set]
     return (
         item.state,
@@ -207,6 +209,7 @@ def _cells(item: Item) -> tuple[str, ...]:
         spell_rcode(item.entry.rcode),
         _type_of(item),
         "+".join(flags) or "-",
+        *((group,) if GROUP in columns else ()),
         item.name,
     )
 
@@ -217,7 +220,7 @@ def _type_of(item: Item) -> str:
     return spelled if item.key.qclass == 1 else f"{spell_class(item.key.qclass)}/{spelled}"
 
 
-def _aligned(cells: tuple[str, ...], columns: Columns = COLUMNS) -> str:
+def _aligned(cells: tuple[str, ...], columns: Columns) -> str:
     return "  ".join(
         cell.rjust(-width) if width < 0 else cell.ljust(width)
         for cell, (_, width) in zip(cells, columns, strict=True)

@@ -22,6 +22,7 @@ from ...errors import ConfigErrors, FastdnsError
 from ...machine import keeper_requests
 from ...machine.state_lock import holder
 from ...store.files import DATA, LOCK
+from ...upstream.known_groups import Groups, KnownGroup, read_groups
 from ..output import counted, warn
 from ..owner import become_owner
 from . import progress
@@ -39,10 +40,12 @@ class Site:
     stale: int
     daemon: int | None  # its pid, 0 if unknown; None: none runs
     control: Control | None
+    groups: Groups  # of upstreams, beside the default one; of the running daemon, if one runs
 
     def judge(self) -> Judge:
-        """Return the settings and the moment for judging entries."""
-        return Judge(Moment.now(), self.stale, self.origin)
+        """Return what entries are judged by, at this very moment."""
+        knows_all = self.daemon is not None
+        return Judge(Moment.now(), self.stale, self.origin, self.groups, knows_all=knows_all)
 
     @property
     def origin(self) -> int:
@@ -94,7 +97,7 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
     FastdnsError names its owner if this user may not read it. Everything that is imported later
     must be imported by now, while root can still read its files.
     """
-    places, stale = _settings(path, state)
+    places, stale, configured = _settings(path, state)
     if os.geteuid() == 0:
         if shows_records:
             records.import_all()
@@ -106,25 +109,31 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
     cache = Path(control.cache_path) if control else places.cache
     check_access(cache / DATA, os.R_OK)
     check_access(cache / LOCK, os.R_OK | os.W_OK)
+    daemon = holder(places.lock)
     return Site(
         places=places,
         path=cache,
         stale=stale,
-        daemon=holder(places.lock),
+        daemon=daemon,
         control=control,
+        groups=read_groups(places.groups) if daemon is not None else configured,
     )
 
 
-def _settings(path: Path | None, state: str | None) -> tuple[Places, int]:
-    """Return places and cache.stale, also of a configuration that is just being edited."""
+def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups]:
+    """Return places, cache.stale and the names of groups.
+
+    Of a configuration that is being edited as far as it goes.
+    """
     try:
         config = load(path, state=state)
     except ConfigErrors as errors:
         places = load_places(path, state=state)
         stale = Cache().stale
         warn(f"{errors.lines[0]} (assuming cache.stale = {stale:.0f}s)")
-        return places, int(stale)
-    return Places(config.state_dir, config.run_dir), int(config.cache.stale)
+        return places, int(stale), {}
+    groups = {one.number: KnownGroup(one.name) for one in config.forward}
+    return Places(config.state_dir, config.run_dir), int(config.cache.stale), groups
 
 
 def _control(places: Places) -> Control | None:

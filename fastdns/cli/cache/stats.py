@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from .site import find_site
 
 BAR = 40  # characters
 NAMES = 14
+DEFAULT = "default"
 UNKNOWN_RATE = "known 10 min after"
 
 
@@ -52,7 +54,8 @@ def _show_lines(told: dict[str, Any]) -> None:
     for one in told["ttl_histogram"]:
         lines.append((f"ttl_from_{one['from']}", one["entries"]))
     for one in told["origins"]:
-        lines.append((f"origin_{one['origin']}", one["entries"]))
+        group = f"_of_{_group_of(one)}" if one["view"] else ""
+        lines.append((f"origin_{one['origin']}{group}", one["entries"]))
     width = max(len(name) for name, _ in lines)
     emit("".join(f"{name:<{width}} {_plain(value)}\n" for name, value in lines))
 
@@ -104,7 +107,18 @@ def _rows(told: dict[str, Any]) -> list[tuple[str, str]]:
         begun = in_date(since, time.time())
         rate = f"{in_octets(written)} at the rate since" if written is not None else UNKNOWN_RATE
         rows.append(("written per day", f"{rate} {begun}"))
-    if len(told["origins"]) > 1:
-        count = len(told["origins"])
-        rows.append(("upstreams", f"entries of {count} sets of upstreams; only one set is in use"))
+    groups = Counter[str]()
+    for one in told["origins"]:
+        groups[_group_of(one)] += one["entries"]
+    if groups.keys() - {DEFAULT}:
+        rows.append(("groups", ", ".join(f"{n:,} {name}" for name, n in groups.most_common())))
+    sets = Counter(_group_of(one) for one in told["origins"])
+    for group, count in sets.items():
+        if count > 1:
+            of = "" if group == DEFAULT else f" of group {group}"
+            rows.append(("upstreams", f"entries of {count} sets of upstreams{of}; one is in use"))
     return rows
+
+
+def _group_of(origin: dict[str, Any]) -> str:
+    return origin["group"] or (f"number {origin['view']}" if origin["view"] else DEFAULT)

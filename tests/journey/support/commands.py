@@ -24,7 +24,8 @@ COMMANDS = [
 ]
 # Of an entry as JSON, in their order.
 FIELDS = [
-    *("name", "type", "class", "do", "cd", "view", "rcode", "ttl", "age", "stored_at"),
+    *("name", "type", "class", "do", "cd", "view", "group", "rcode", "ttl", "age"),
+    "stored_at",
     *("expires_at", "hits", "size", "upstream", "rtt_ms", "state", "records"),
 ]
 

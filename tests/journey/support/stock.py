@@ -21,7 +21,8 @@ from fastdns._entry import DiskEntry as Stored
 from fastdns._entry import pack
 from fastdns._key import cache_key, disk_key
 from fastdns._ring import Ring
-from fastdns.browse.names import Key, parse_name
+from fastdns.browse.names import Key
+from fastdns.config.names import parse_name
 from fastdns.store.lock import writer_lock
 from fastdns.store.store import Store, Update
 

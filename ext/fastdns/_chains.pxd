@@ -1,0 +1,22 @@
+"""An answer that ends in a name of another group of upstreams: that group is asked for the rest."""
+
+from libc.stdint cimport uint32_t, uint64_t
+
+from fastdns._answer cimport Stored
+from fastdns._attempts cimport Attempts
+from fastdns._clock cimport Instant
+from fastdns._entry cimport AnswerSource
+from fastdns._flights cimport Flight
+from fastdns._questions cimport Pending, Rest
+from fastdns._wire cimport Chain
+
+cdef class Chains(Attempts):
+    cdef bint leads_out(self, const Flight* flight, const Chain* chain, Rest* out) noexcept nogil
+    cdef void take_part(
+        self, Pending* pending, const Stored* part, uint32_t age, const Rest* rest, const AnswerSource* whence,
+        uint32_t rtt_us, const Instant* now
+    ) except *
+    cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *
+    cdef bint is_asked_for(self, const Pending* pending, const Rest* rest) noexcept nogil
+    cdef void end_trial(self, Pending* pending) noexcept
+    cdef void come_back(self, Pending* pending) noexcept

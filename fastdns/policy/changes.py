@@ -1,0 +1,63 @@
+"""What a reload has changed of the groups of upstreams and their domains, in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import attrs
+
+from ..config.schema import Config, DomainFile, Forward
+from .compile import Domains
+
+TOLD_MAX = 10  # groups that are told one by one
+
+
+def summary(config: Config, domains: Domains) -> str:
+    """Return how many domains and groups there are."""
+    return f"{counted(len(domains.compiled), 'domain')} in {counted(len(config.forward), 'group')}"
+
+
+def counted(number: int, what: str) -> str:
+    """Return "1 domain", "2,000 domains"."""
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def changes(was: tuple[Config, Domains], now: tuple[Config, Domains]) -> list[str]:
+    """Return a line about all groups and one for each that has changed; nothing without groups."""
+    if not was[0].forward and not now[0].forward:
+        return []
+    told = list(_changes(was, now))
+    if len(told) > TOLD_MAX:
+        told[TOLD_MAX:] = [f"{len(told) - TOLD_MAX} more groups have changed"]
+    return [f"forward: {summary(*now)}{'' if told else ', as before'}", *told]
+
+
+def _changes(was: tuple[Config, Domains], now: tuple[Config, Domains]) -> Iterator[str]:
+    former = {group.name: group for group in was[0].forward}
+    for group in now[0].forward:
+        count = now[1].counts[group.name]
+        before = former.pop(group.name, None)
+        if before is None:
+            yield f"group {group.name}: new, {counted(count, 'domain')}"
+            continue
+        parts = []
+        count_before = was[1].counts[group.name]
+        if count != count_before:
+            parts.append(f"{counted(count, 'domain')} ({count_before:,} before)")
+        elif _has_other_domains(was[1], before, now[1], group):
+            parts.append(f"other domains, {count:,} as before")
+        if before.answer != group.answer or set(before.servers) != set(group.servers):
+            parts.append("other servers" if group.servers else "answered here, without servers")
+        elif attrs.evolve(before, domains=group.domains) != group:
+            parts.append("other settings")
+        if parts:
+            yield f"group {group.name}: {', '.join(parts)}"
+    for name in former:
+        yield f"group {name}: removed"
+
+
+def _has_other_domains(was: Domains, before: Forward, now: Domains, group: Forward) -> bool:
+    files = [one.path for one in group.domains if isinstance(one, DomainFile)]
+    return set(before.domains) != set(group.domains) or any(
+        was.lists.get(path) != now.lists.get(path) for path in files
+    )

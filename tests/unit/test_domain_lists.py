@@ -1,0 +1,152 @@
+"""Lists of domains: which a text names, and which of its lines name none."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from fastdns._domain_lists import read_domains
+from fastdns._domains import DomainHashes, DomainSet, DomainSetBuilder
+from fastdns.config.names import parse_name
+
+Read = tuple[DomainSet, int, list[tuple[int, str, str]]]
+
+
+def read(text: bytes, most: int = 10) -> Read:
+    """Return what a list comes to: the set, how many lines are wrong, and the first of them."""
+    builder = DomainSetBuilder()
+    domains, wrong, problems = read_domains(text, builder.key, most)
+    assert builder.add_all(domains, 1) == 0
+    return DomainSet(builder.compile()), wrong, problems
+
+
+def names(text: bytes, *expected: str) -> bool:
+    """Whether a list names these domains, no other and nothing else."""
+    domains, wrong, _ = read(text)
+    found = all((name.count(".") + 1, 1) in domains.find(parse_name(name)) for name in expected)
+    return found and len(domains) == len(expected) and wrong == 0
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"a.example\nb.example\n",
+        b"a.example\nb.example",
+        b"a.example\r\nb.example\r\n",
+        b"\xef\xbb\xbfa.example\nb.example\n",
+        b"\t a.example \t\n\n \t\n  b.example\t# why\n",
+        b"# comment\na.example # another\n#b\n\x0bb.example\x0c\n",
+        b"A.EXAMPLE.\n.b.example\n",
+        b"a.example\nb.example\na.example\n",
+        b"server=/a.example/192.0.2.1\nserver=/b.example/192.0.2.1#5353\n",
+        b"server=/a.example/b.example/192.0.2.1#53@eth0\n",
+        b"local=/a.example/\naddress=/b.example/\n",
+        b"ipset=/a.example/b.example/set1,set2\n",
+        b"nftset=/a.example/b.example/4#inet#table#set\r\n",
+        b"  server=/a.example/::1\n\tserver=/.b.example/2001:db8::1#53",
+    ],
+)
+def test_list_names_two_domains(text: bytes) -> None:
+    assert names(text, "a.example", "b.example")
+
+
+@pytest.mark.parametrize(
+    "text", [b"", b"\n", b"\n\n\r\n", b"#", b"# all\n# of it", b"\xef\xbb\xbf", b" ", b"\t\r"]
+)
+def test_list_that_names_nothing_is_no_mistake(text: bytes) -> None:
+    assert names(text)
+
+
+def test_digits_hyphens_and_underscores_are_part_of_a_domain() -> None:
+    assert names(
+        b"_dmarc.x-1.123\nxn--bcher-kva.example\n", "_dmarc.x-1.123", "xn--bcher-kva.example"
+    )
+
+
+LONG = "a" * 63
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [
+        (b"no domain", "is not a domain"),
+        (b"a.example,b.example", "is not a domain"),
+        (b"||a.example^", "is not a domain"),
+        (b"*.a.example", "is not a domain"),
+        (b"http://a.example/", "is not a domain"),
+        (b"a.example#why", "is not a domain"),
+        (b"a\0.example", "is not a domain"),
+        (b".", "is not a domain"),
+        (b"..", "is not a domain"),
+        (b"a..example", "has an empty label (two dots in a row)"),
+        (b"a.example..", "has an empty label (two dots in a row)"),
+        ("bücher.example".encode(), "is not in ASCII (write its A-labels, xn--…)"),
+        (b"\xff\xfe", "is not in ASCII (write its A-labels, xn--…)"),
+        (b"a" * 64, "has a label of more than 63 bytes"),
+        (f"{LONG}.{LONG}.{LONG}.{LONG}".encode(), "has more than 255 bytes"),
+        (b"server=192.0.2.1", "names no domain (server=/DOMAIN/ does)"),
+        (b"server=/a.example", "is not a domain"),
+        (b"server=//192.0.2.1", "is not a domain"),
+        (b"server=/#/192.0.2.1", "stands for all names (use upstream.servers for these)"),
+        (b"server=", "is not a domain"),
+        (b"conf-dir=/etc/dnsmasq.d", "is not a domain"),
+    ],
+)
+def test_line_that_names_no_domain_is_told_and_the_others_are_taken(
+    line: bytes, problem: str
+) -> None:
+    domains, wrong, problems = read(b"one.example\n" + line + b"\ntwo.example\n")
+    assert len(domains) == 2
+    assert (wrong, [(number, what) for number, _, what in problems]) == (1, [(2, problem)])
+
+
+def test_longest_name_and_label_are_taken() -> None:
+    longest = f"{LONG}.{LONG}.{LONG}.{'b' * 61}"
+    assert names(longest.encode(), longest)
+    assert names(longest.encode() + b".\n", longest)
+    _, wrong, _ = read(longest.encode() + b"b\n")
+    assert wrong == 1
+
+
+def test_wrong_domain_among_others_of_a_line_is_told_alone() -> None:
+    domains, wrong, problems = read(b"server=/a.example/b..example/c.example/192.0.2.1\n")
+    assert len(domains) == 2
+    assert (wrong, problems[0][:2]) == (1, (1, "b..example"))
+
+
+def test_only_the_first_wrong_lines_are_told_and_all_are_counted() -> None:
+    _, wrong, problems = read(b"?\n" * 1000, most=3)
+    assert wrong == 1000
+    assert [number for number, _, _ in problems] == [1, 2, 3]
+
+
+def test_line_of_a_mebibyte_is_told_by_its_beginning() -> None:
+    domains, wrong, problems = read(b"a.example\n" + b"x" * (1 << 20) + b"\nb.example")
+    assert (len(domains), wrong) == (2, 1)
+    assert problems == [(2, "x" * 100, "has a label of more than 63 bytes")]
+
+
+def test_rubbish_is_told_and_never_more() -> None:
+    chance = random.Random(14)
+    alphabets = [bytes(range(256)), b"server=/#.a\n\r \t", b"a.\n", b"\xef\xbb\xbf/=\n"]
+    for _ in range(2000):
+        alphabet = chance.choice(alphabets)
+        text = bytes(chance.choice(alphabet) for _ in range(chance.randrange(200)))
+        domains, wrong, problems = read(text)
+        assert len(problems) == min(wrong, 10)
+        assert len(domains) <= text.count(b".") + text.count(b"/") + text.count(b"\n") + 1
+
+
+def test_list_is_the_same_when_it_names_the_same_domains_and_only_then() -> None:
+    key = DomainSetBuilder().key
+
+    def listed(text: bytes, key: bytes = key) -> DomainHashes:
+        return read_domains(text, key, 9)[0]
+
+    one = listed(b"a.example\nb.example\n")
+    assert one == listed(b"# why\nA.example\r\nb.example.")
+    assert one != listed(b"a.example\n")
+    assert one != listed(b"a.example\nc.example\n")
+    assert one != listed(b"a.example\nb.example\n", DomainSetBuilder().key)
+    assert one != 7
