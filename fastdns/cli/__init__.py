@@ -48,8 +48,13 @@ HINTS = {word: f"it is a cache command: fastdns cache {word}" for word in OF_CAC
     "flush_bogus": "fastdns does not validate; to remove all failures: "
     "fastdns cache flush --rcode SERVFAIL",
     **dict.fromkeys(
-        ("forward_add", "forward_remove", "local_data", "local_zone"),
-        "this version of fastdns sends all names to the same upstreams (upstream.servers)",
+        ("forward_add", "forward_remove"),
+        "edit the [[forward]] tables of the configuration, then: fastdns reload",
+    ),
+    **dict.fromkeys(
+        ("local_data", "local_zone"),
+        "local names are not in this version; a [[forward]] table with "
+        'answer = "nxdomain" blocks a domain',
     ),
 }
 
