@@ -77,7 +77,7 @@ cdef class Attempts(Questions):
         free(self.by_number)
 
     def add_group(self, Group group not None):
-        """Let questions be asked that are this group's, by its number."""
+        """Allow questions of this group, by its number."""
         if self.by_number == NULL:      # most of it is never touched, and so takes no memory
             self.by_number = <void**>calloc(GROUPS_MAX, sizeof(void*))
             if self.by_number == NULL:

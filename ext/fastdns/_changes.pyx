@@ -75,7 +75,7 @@ cdef class Changes:
     # --- the policy, the groups, the clock -----------------------------------------------------------------
 
     def set_group(self, uint16_t number, uint64_t origin):
-        """Let a group's upstreams have this fingerprint from now on; return False when they had it before."""
+        """Set the fingerprint of a group's upstreams; return False if it is the same."""
         if self.origins[number] == origin:
             return False
         self.origins[number] = origin

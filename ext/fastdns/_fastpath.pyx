@@ -36,9 +36,9 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
-    OUTAGE_TRY_MS = 1000    # between questions for names that are told as stale meanwhile
-    OWN_TTL = 60            # seconds, of what the configuration says
-    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL has the answer renewed
+    OUTAGE_TRY_MS = 1000    # between questions for names that are served stale meanwhile
+    OWN_TTL = 60            # seconds, of answers that the configuration gives
+    PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL refreshes the answer
     RCODE_FORMERR = 1
     RCODE_SERVFAIL = 2
     RCODE_NOTIMP = 4
@@ -161,7 +161,7 @@ cdef class FastPath:
         return NEXT
 
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer what no upstream is asked for, and have memory keep that. After memory: others must not pay."""
+        """Answer names that no upstream is asked for, and cache that. After memory, so others do not pay."""
         cdef SpecialAnswer own
         if query.decision.verdict != LOCAL or not make_special(&own, query.key.octets, query.key.length):
             make_no_name(&own, query.key.octets, query.key.length, query.decision.labels, OWN_TTL)

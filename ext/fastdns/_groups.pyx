@@ -27,9 +27,9 @@ cdef class Group:
         self.is_outage = True
 
     def use(self, upstreams, fallback=()):
-        """Ask these from now on, in this order; those of `fallback` only while none of the others is alive.
+        """Use these from now on, in this order; those of `fallback` only while none of the others is alive.
 
-        Of more than UPSTREAMS_MAX the last are left out.
+        At most UPSTREAMS_MAX.
         """
         cdef int i
         own = list(upstreams)[:UPSTREAMS_MAX]

@@ -30,10 +30,10 @@ ctypedef struct Decision:
     uint8_t labels          # of the domain by which the name was decided; 0: it was not by a domain, or by the root
 
 cdef class Policy:
-    cdef public uint64_t generation         # grows with every change of what it would decide, groups' servers included
+    cdef public uint64_t generation         # grows with every change of its decisions, including the servers of groups
     cdef readonly uint16_t group            # of all names that are in no domain
     cdef readonly DomainSet domains         # whose names belong to other groups
-    cdef readonly bint is_empty             # all is the default group's, and nothing is ever wrong
+    cdef readonly bint is_empty             # every name belongs to the default group, and every answer may be served
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision

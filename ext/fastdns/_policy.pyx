@@ -1,4 +1,4 @@
-"""What the configuration makes of names: whom to ask, or what is answered here."""
+"""Decides by the configuration which group of upstreams a name belongs to, or which answer it gets here."""
 
 from fastdns._domains cimport Suffix, find_suffixes
 from fastdns._key cimport name_is_sound
@@ -22,7 +22,7 @@ def value_of_domain(uint16_t group, int verdict=FORWARD):
 
 
 cdef class Policy:
-    """What the configuration makes of names. `generation` tells one state of it from another.
+    """The rules of the configuration for names. `generation` distinguishes its states.
 
     A name belongs to the group of its longest suffix in `domains`, with all its types: those that a parent zone
     answers (DS, RFC 4034 section 5) as well. Others belong to `group`.

@@ -26,7 +26,7 @@ cdef struct Rest:           # of an answer whose chain leads to a name of anothe
     uint16_t key_length
     uint8_t key[KEY_MAX]    # what is asked for now
 
-cdef struct Pending:        # a question under way
+cdef struct Pending:        # a question in flight
     Timer timer
     Pending* next_on_shelf
     Place of_client         # in the shares of the clients that asked first
@@ -36,7 +36,7 @@ cdef struct Pending:        # a question under way
     Waiter* first
     Waiter* last
     Rest* rest              # NULL but for the few whose chain leads out of their group
-    Stored* error           # the last one that an upstream has answered with: told when nobody does better
+    Stored* error           # the last bad reply: served if no upstream does better
     uint64_t hash
     uint64_t began_ns
     int64_t next_ms         # when it is sent once more; 0: not again

@@ -1,4 +1,4 @@
-"""What the configuration makes of names, compiled: domains to groups of upstreams."""
+"""Compiles the domains of the configuration and its lists: which group each belongs to."""
 
 from __future__ import annotations
 
