@@ -37,12 +37,12 @@ class Judge:
 
     now: Moment  # for which ages are calculated
     stale: int  # seconds past its TTL that an entry may be used
-    origin: int = 0  # the fingerprint of the default upstreams that count; 0: not known
+    origin: int = 0  # the fingerprint of the current default upstreams; 0: unknown
     groups: Groups = attrs.Factory(dict)  # the other groups
     knows_all: bool = False  # a daemon runs, and has no other groups than these
 
     def origin_of(self, group: int) -> int:
-        """Return the fingerprint of the upstreams that count in a group; 0: not known."""
+        """Return the fingerprint of the current upstreams of a group; 0: unknown."""
         if group == DEFAULT_GROUP:
             return self.origin
         return self.groups[group].origin if group in self.groups else 0
@@ -72,18 +72,18 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True when others gave it than the daemon asks now: good for stale answers only."""
+        """True if other upstreams gave it than the daemon's current ones: usable as stale only."""
         return self.judge.origin_of(self.key.group) not in (0, self.entry.origin)
 
     @property
     def group(self) -> str | None:
-        """The name of the group of upstreams; None: the default one, or one that is not known."""
+        """The name of the group of upstreams; None: the default or an unknown group."""
         known = self.judge.groups.get(self.key.group)
         return known.name if known else None
 
     @property
     def is_of_no_group(self) -> bool:
-        """True when the daemon has no group any more that would answer with it."""
+        """True if the daemon does not have this group any more."""
         group = self.key.group
         return group != DEFAULT_GROUP and self.judge.knows_all and group not in self.judge.groups
 

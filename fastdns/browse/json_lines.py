@@ -47,7 +47,7 @@ class Terms:
     group_of: Callable[[bytes], int] = lambda _: 0  # of a name, where the file does not tell
 
     def origin_of(self, group: int) -> int:
-        """Return what counts as their origin; 0: nobody asks them here."""
+        """Return the origin of a group's entries; 0: there is no such group here."""
         if group == 0:
             return self.origin
         return self.groups[group].origin if group in self.groups else 0

@@ -45,7 +45,7 @@ _CLASS_NAMES = {number: name for name, number in CLASSES.items()}
 
 
 class Key(NamedTuple):
-    """The key of an entry in its parts; `name` is in wire form, lower case.
+    """The parts of an entry's key; `name` is in wire form, lower case.
 
     `group` is the number of the group of upstreams, which a key on disk has in place of a view.
     """
@@ -68,7 +68,7 @@ class Key(NamedTuple):
         return self.do | self.cd << 1
 
     def join(self) -> bytes:
-        """Return the key as the cache has it."""
+        """Return the key as in the cache."""
         return make_key(self.name, self.qtype, self.qclass, do=self.do, cd=self.cd, view=self.group)
 
 

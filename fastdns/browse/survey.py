@@ -34,7 +34,7 @@ class Survey:
 
 
 def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
-    """Look at every entry; `seen` hears how many were."""
+    """Read every entry; `seen` is called with their number."""
     sums = Survey(groups={number: one.name for number, one in judge.groups.items()})
     wanted = Wanted()
     for items in find(reader, wanted, judge):

@@ -30,7 +30,7 @@ _DNSMASQ = re.compile(r"\s*(?:[a-z-]+=(?![\s\"'\[{]|\d+$|true$|false$)|[a-z-]+\s
 
 @attrs.frozen
 class Place:
-    """A key in a file; line 0: not known. `path`: that of a table in a list, as the file has it."""
+    """A key in a file; line 0: unknown. `path`: of a table in a list, as in that file."""
 
     file: str
     line: int = 0
@@ -50,14 +50,11 @@ class Documents:
     notes: list[str] = attrs.Factory(list)  # keys of one file that replace those of another
     _places: dict[str, Place] = attrs.Factory(dict)
 
-    def file_of(self, key: str) -> str | None:
-        """Return which file a key stands in, or the table around it; the main file else."""
-        return self.place_of(key)[0]
-
     def place_of(self, key: str) -> tuple[str | None, str]:
-        """Return the file as well as what the key is called there.
+        """Return which file sets a key, or the table around it, and its name there.
 
-        That differs in a list of tables, to which several files add theirs.
+        The main file sets all others. The name differs in a list of tables to which several files
+        add theirs.
         """
         around = key
         while around:

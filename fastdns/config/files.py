@@ -8,6 +8,7 @@ import stat
 from pathlib import Path
 
 from .text import describe
+from .units import spell_size
 
 MAX_OCTETS = 1 << 20
 
@@ -32,6 +33,15 @@ def read_text(path: Path, *, regular: bool) -> str:
     and this never blocks: the daemon reads such files while it serves. Otherwise /dev/stdin and
     <(command) work.
     """
+    content = read_octets(path, regular=regular)
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"is not UTF-8 text (byte {error.start + 1})") from None
+
+
+def read_octets(path: Path, *, regular: bool, limit: int = MAX_OCTETS) -> bytes:
+    """Return the content of a file of at most `limit` bytes; all else is as in `read_text`."""
 
     def opener(name: str, flags: int) -> int:
         # O_NONBLOCK: opening a pipe without a writer would block.
@@ -39,21 +49,20 @@ def read_text(path: Path, *, regular: bool) -> str:
 
     try:
         with open(path, "rb", opener=opener) as stream:
-            if regular and not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            status = os.fstat(stream.fileno())
+            if regular and not stat.S_ISREG(status.st_mode):
                 raise ValueError("is not a regular file")
-            content = stream.read(MAX_OCTETS + 1)
+            # No more than the file has: a read takes the memory for all that it may return.
+            content = stream.read(min(limit, max(status.st_size, MAX_OCTETS)) + 1)
     except PermissionError:
         raise ValueError(
             f"cannot be read by user {own_name()}: Permission denied (let that user read it)"
         ) from None
     except OSError as error:
         raise ValueError(f"cannot be read: {error.strerror}") from None
-    if len(content) > MAX_OCTETS:
-        raise ValueError("is larger than 1MiB")
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise ValueError(f"is not UTF-8 text (byte {error.start + 1})") from None
+    if len(content) > limit:
+        raise ValueError(f"is larger than {spell_size(limit)}")
+    return content
 
 
 def own_name() -> str:

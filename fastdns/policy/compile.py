@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,7 +10,7 @@ import attrs
 from .._domain_lists import read_domains
 from .._domains import DomainHashes, DomainSet, DomainSetBuilder
 from .._policy import NXDOMAIN_VERDICT, Policy, value_of_domain
-from ..config.files import own_name
+from ..config.files import read_octets
 from ..config.schema import Config, DomainFile, Forward
 from ..config.text import describe, path_text
 
@@ -85,7 +83,7 @@ class _Compiler:
 
     def _read_list(self, path: Path, where: str) -> Iterator[str]:
         try:
-            text = _read(path)
+            text = read_octets(path, regular=True, limit=LIST_OCTETS_MAX)
         except ValueError as error:
             former = self._former.get(path)
             kept = "" if former is None else f"; its former {len(former):,} domains stay in use"
@@ -101,22 +99,3 @@ class _Compiler:
             yield f"{where}: {wrong - len(first)} more lines are not domains"
         if not len(domains):
             yield f"{where}: contains no domain (write one per line)"
-
-
-def _read(path: Path) -> bytes:
-    """Return what a list holds; ValueError with one phrase. Never waits."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb") as stream:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise ValueError("is not a regular file")
-            if status.st_size > LIST_OCTETS_MAX:
-                raise ValueError("is larger than 256MiB")
-            return stream.read(status.st_size)
-    except PermissionError:
-        raise ValueError(
-            f"cannot be read by user {own_name()}: Permission denied (let that user read it)"
-        ) from None
-    except OSError as error:
-        raise ValueError(f"cannot be read: {error.strerror}") from None

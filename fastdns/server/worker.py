@@ -77,7 +77,7 @@ class Inheritance:
     keeper_wakeup: int
     cache: Path  # the LMDB environment
     groups: Path  # where commands find the groups
-    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows of them
+    upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
 
 
 @attrs.frozen
@@ -133,7 +133,7 @@ class Worker:
             _Group(
                 settings,
                 sources,
-                self._upstreams.add(settings, sources.servers, _limits(config, settings), flights),
+                self._upstreams.add(settings, _limits(config, settings), flights),
             )
             for settings, sources in (
                 (config.upstream, inheritance.sources),

@@ -1,4 +1,4 @@
-"""The upstreams of all groups: made from the configuration, kept while they stay, shown."""
+"""The upstreams of all groups: made from the configuration, kept while they stay, published."""
 
 from __future__ import annotations
 
@@ -16,16 +16,15 @@ BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5
 
 
 class Endpoints:
-    """The upstreams behind one `Group`, which asks them.
+    """The upstreams behind one `Group`, which asks them; `replace` gives it the first ones.
 
-    `earlier`: what was counted of upstreams before, by name. `turned` is called when something
-    changes about one.
+    `earlier`: the counts of former upstreams, by name. `turned` is called when the state of one
+    changes.
     """
 
     def __init__(
         self,
         settings: Upstream,
-        servers: Sequence[Server],
         limits: Limits,
         flights: Flights,
         *,
@@ -45,16 +44,15 @@ class Endpoints:
             attempts=settings.attempts,
             budget=min(settings.timeout * settings.attempts, BUDGET),
         )
-        self.replace(servers)
 
     def take_over(self, known: dict[str, UpstreamState]) -> None:
-        """Begin with what another process knows of these upstreams, by name."""
+        """Begin with what another process knows about these upstreams, by name."""
         for endpoint in self._endpoints:
             if (state := known.get(endpoint.state.name)) is not None:
                 endpoint.take_over(state)
 
     def replace(self, servers: Sequence[Server], fallback: Sequence[Server] = ()) -> None:
-        """Use these servers from now on; what is known of those that stay is kept.
+        """Use these servers from now on; what is known about the remaining ones is kept.
 
         Those of `fallback` are asked only while none of the others is alive.
         """
@@ -84,7 +82,7 @@ class Endpoints:
         return endpoint
 
     def _turn(self) -> None:
-        """Use what is known of the upstreams now."""
+        """Use what is known about the upstreams now."""
         self.group.turned()
         self._turned()
 
@@ -95,22 +93,18 @@ class Upstreams:
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
         self._groups: list[Endpoints] = []
-        self.shown: Callable[[], None] = _nothing  # called when it is shown how they are
-        # What the worker before us has counted: totals go on when a worker is replaced.
+        self.shown: Callable[[], None] = _nothing  # called when it is published
+        # The totals of the former worker continue when a worker is replaced.
         self._earlier = {state.name: state for state in counters.shown_upstreams()}
 
-    def add(
-        self, settings: Upstream, servers: Sequence[Server], limits: Limits, flights: Flights
-    ) -> Endpoints:
-        """Make a group of these servers and return it."""
-        group = Endpoints(
-            settings, servers, limits, flights, earlier=self._earlier, turned=self.show
-        )
+    def add(self, settings: Upstream, limits: Limits, flights: Flights) -> Endpoints:
+        """Make a group, which has no servers yet, and return it."""
+        group = Endpoints(settings, limits, flights, earlier=self._earlier, turned=self.show)
         self._groups.append(group)
         return group
 
     def take_over(self, states: Iterable[UpstreamState]) -> None:
-        """Begin with what another process knows of those that are upstreams here, too."""
+        """Begin with what another process knows about the upstreams that are the same here."""
         known = {state.name: state for state in states}
         for group in self._groups:
             group.take_over(known)
@@ -119,7 +113,7 @@ class Upstreams:
         return chain.from_iterable(self._groups)
 
     def show(self) -> None:
-        """Show how the upstreams are in the shared pages; to be called about once a second."""
+        """Publish the state of the upstreams in shared pages; to be called about once a second."""
         self._counters.show_upstreams(endpoint.state for endpoint in self)
         self.shown()
 

@@ -143,9 +143,9 @@ def test_file_of_a_place_in_a_list_is_that_of_the_list(write: Write) -> None:
     main = write("main.toml", CONF_D + "[upstream]\nservers = []\n")
     write("conf.d/a.toml", 'upstream.strategy = "failover"\n')
     documents = read_documents(main, regular=True)
-    assert documents.file_of("upstream.servers[3].name") == str(main)
-    assert documents.file_of("upstream.strategy") == f"{main.parent}/conf.d/a.toml"
-    assert documents.file_of("nothing.at.all") == str(main)
+    assert documents.place_of("upstream.servers[3].name")[0] == str(main)
+    assert documents.place_of("upstream.strategy")[0] == f"{main.parent}/conf.d/a.toml"
+    assert documents.place_of("nothing.at.all")[0] == str(main)
 
 
 def test_wrong_value_that_another_file_replaces_is_not_looked_at(write: Write) -> None:

@@ -37,7 +37,7 @@ COLUMNS = (
     ("NAME", 0),
 )
 GROUP = ("GROUP", 8)  # before the name, if there are groups of upstreams
-# On a terminal without --long: what fits in a line, and the name in the rest of it.
+# On a terminal without --long: the columns that fit in a line, and the name in the rest of it.
 SHORT = (("STATE", 7), ("TTL", -3), ("HITS", -5), ("TYPE", 5), ("ANSWER", 8), ("NAME", 0))
 NARROWEST = 20  # characters of a name
 COLORS = {"stale": "yellow", "expired": "red"}
@@ -131,7 +131,7 @@ def _print(
 
 
 def _shown_as(as_json: bool, columns: Columns, *, in_full: bool) -> Callable[[list[Item]], None]:
-    """Return what prints a batch: lines of JSON, a table on a terminal, else plain columns."""
+    """Return the function that prints a batch: JSON lines, a table, or plain columns."""
     if as_json:
         return lambda items: emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     if sys.stdout is not None and sys.stdout.isatty():

@@ -10,17 +10,11 @@ import dns.rcode
 import dns.rrset
 import pytest
 
-from .support.client import ask
-from .support.daemon import Fastdns, address_of
-from .support.false_upstream import SOA, FalseUpstream, silence
+from ..support.client import ask
+from ..support.daemon import Fastdns, address_of
+from ..support.false_upstream import SOA, FalseUpstream, silence
 
 Start = Callable[..., Fastdns]
-
-
-@pytest.fixture
-def default() -> Iterator[FalseUpstream]:
-    with FalseUpstream() as upstream:
-        yield upstream
 
 
 @pytest.fixture

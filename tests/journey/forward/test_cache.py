@@ -3,33 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from .support.client import ask, data, eventually
-from .support.commands import fastdns
-from .support.daemon import Fastdns, address_of
-from .support.false_upstream import Asked, FalseUpstream
+from ..support.client import ask, data, eventually
+from ..support.commands import fastdns
+from ..support.daemon import Fastdns, address_of
+from ..support.false_upstream import FalseUpstream
 
 Start = Callable[..., Fastdns]
-
-
-@pytest.fixture
-def default() -> Iterator[FalseUpstream]:
-    with FalseUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def corp() -> Iterator[FalseUpstream]:
-    def answer_private(asked: Asked) -> None:
-        asked.answer("@ 300 IN A 10.0.0.7")
-
-    with FalseUpstream(answer_private) as upstream:
-        yield upstream
 
 
 def group(*servers: FalseUpstream, name: str = "corp", domain: str = "corp.test") -> str:

@@ -4,34 +4,19 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import dns.rcode
 import pytest
 
-from .support.client import ask, data, eventually
-from .support.commands import fastdns
-from .support.daemon import Fastdns, address_of
-from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
+from ..support.client import ask, data, eventually
+from ..support.commands import fastdns
+from ..support.daemon import Fastdns, address_of
+from ..support.false_upstream import FalseUpstream, answer_a, silence
+from .conftest import answer_private
 
 Start = Callable[..., Fastdns]
-
-
-def answer_private(asked: Asked) -> None:
-    asked.answer("@ 300 IN A 10.0.0.7")
-
-
-@pytest.fixture
-def default() -> Iterator[FalseUpstream]:
-    with FalseUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def corp() -> Iterator[FalseUpstream]:
-    with FalseUpstream(answer_private) as upstream:
-        yield upstream
 
 
 def group(corp: FalseUpstream, *domains: str, name: str = "corp", more: str = "") -> str:
