@@ -322,7 +322,7 @@ def test_key_of_a_later_version_is_refused_in_those_words(
         ("forward-zone:\n\tname: .\n", "unbound.conf"),
         ("# mine\n\nserver=9.9.9.9\n", "dnsmasq.conf"),
         ("domain-needed\nbogus-priv\n", "dnsmasq.conf"),
-        ("address=/x.test/192.0.2.1\n", "dnsmasq.conf"),
+        ("address=/x.demo/192.0.2.1\n", "dnsmasq.conf"),
     ],
 )
 def test_file_of_another_program_is_recognized(
