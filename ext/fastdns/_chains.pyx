@@ -113,7 +113,9 @@ cdef class Chains(Attempts):
         memcpy(rest.key, own.target, own.target_length)
         memcpy(rest.key + own.target_length, pending.key + pending.key_length - KEY_TAIL, KEY_TAIL)
         rest.key_length = own.target_length + KEY_TAIL
-        decide(self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision)
+        decide(
+            self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
+        )
         try:
             if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
                 self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())

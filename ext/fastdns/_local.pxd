@@ -33,7 +33,7 @@ cdef struct LocalAnswer:
     uint8_t wire[LOCAL_OCTETS_MAX]
 
 cdef class LocalRecords:
-    cdef readonly DomainSet names       # value: its place in `nodes`, from 1 on
+    cdef DomainSet names                # value: its place in `nodes`, from 1 on
     cdef readonly uint64_t count        # names with records
     cdef readonly uint64_t records
     cdef uint32_t* nodes                # two for each: where in `block` the records of the name, and of its wildcard
@@ -80,5 +80,5 @@ cdef LocalMatch find_local(LocalRecords local, const uint8_t* name) noexcept nog
 cdef void make_local(
     LocalRecords local, const uint8_t* key, uint16_t key_length, int zone_labels, LocalAnswer* out
 ) noexcept nogil
-# ^ the answer to a question about a name that has records: its records of that type, what a CNAME record of it leads to,
-# or no data, by its parent of so many labels
+# ^ the answer to a question about a name that has records: its records of that type, what a CNAME record of it leads
+# to, or no data, by its parent of so many labels

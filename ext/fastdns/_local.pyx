@@ -343,7 +343,7 @@ cdef void make_local(
     cdef const LocalRecord* record
     cdef const LocalRecord* alias
     cdef LocalMatch match
-    cdef int _followed, i
+    cdef int _followed, _i
     cdef bint has_data = False
     begin(out, key, length)
     for _followed in range(CHAIN_LOCAL_MAX):
@@ -354,7 +354,7 @@ cdef void make_local(
             memcpy(out.target, owner, out.target_length)
             break
         record = match.first
-        for i in range(match.count):
+        for _i in range(match.count):
             if record.rtype == qtype or qtype == TYPE_ANY:
                 add_record(out, owner, owner_at, record)
                 has_data = True

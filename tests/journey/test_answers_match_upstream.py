@@ -97,10 +97,10 @@ def test_dig_and_kdig_show_what_they_show_of_the_upstream(
 @pytest.mark.parametrize(
     ("name", "rdtype"),
     [
-        ("WWW.EXAMPLE.TEST.", "A"),
-        ("wWw.ExAmPlE.tEsT.", "A"),
+        ("WWW.EXAMPLE.DEMO.", "A"),
+        ("wWw.ExAmPlE.dEmO.", "A"),
         ("mixed.example.demo.", "A"),
-        ("CHAIN1.example.TEST.", "A"),
+        ("CHAIN1.example.DEMO.", "A"),
         ("NoWhere.Example.demo.", "A"),
         ("_SIP._udp.EXAMPLE.demo.", "SRV"),
     ],

@@ -37,7 +37,7 @@ negative_max_ttl = "50s"
 
 
 def soa(ttl: int, minimum: int) -> str:
-    return f"test. {ttl} IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 {minimum}"
+    return f"demo. {ttl} IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 {minimum}"
 
 
 def answering(*lines: str, **parts: object) -> Callable[[Asked], None]:
@@ -191,7 +191,7 @@ class TestTtl:
     def test_is_clamped_in_all_sections(self, clamping: Fastdns, upstream: FalseUpstream) -> None:
         behave = answering(
             "@ 5 IN A 192.0.2.1",
-            authority=["test. 86400 IN NS ns.demo."],
+            authority=["demo. 86400 IN NS ns.demo."],
             additional=["ns.demo. 4294967295 IN A 192.0.2.53"],
         )
         name = upstream.new_name(behave)
@@ -280,7 +280,7 @@ class TestNegative:
 
     @pytest.mark.parametrize(
         "authority",
-        [[], ["test. 300 IN NS ns.demo."], [soa(300, 0)], [soa(0, 300)]],
+        [[], ["demo. 300 IN NS ns.demo."], [soa(300, 0)], [soa(0, 300)]],
         ids=["nothing", "only NS", "SOA MINIMUM 0", "SOA TTL 0"],
     )
     def test_is_not_kept_without_a_soa_that_lets_it(

@@ -23,7 +23,7 @@ import dns.rrset
 from .ports import bind_pair
 
 WAIT_SECONDS = 8.0
-SOA = "test. 300 IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 300"
+SOA = "demo. 300 IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 300"
 
 
 @dataclass
