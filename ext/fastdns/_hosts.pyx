@@ -25,7 +25,7 @@ cdef enum:
 
 cdef enum Kind:                 # of an address
     HOST
-    ITSELF                      # the machine, whoever asks: it has no name in reverse
+    ITSELF                      # the machine itself, or none: it has no name in reverse
     NO_HOST                     # a group of hosts, or a placeholder: its line is left out
 
 # Names that are answered without any file, or mean only the machine that reads them.

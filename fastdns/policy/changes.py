@@ -8,6 +8,7 @@ import attrs
 
 from ..config.schema import Config, DomainFile, Forward
 from .compile import Domains
+from .words import counted
 
 TOLD_MAX = 10  # groups that are told one by one
 
@@ -15,11 +16,6 @@ TOLD_MAX = 10  # groups that are told one by one
 def summary(config: Config, domains: Domains) -> str:
     """Return how many domains and groups there are."""
     return f"{counted(len(domains.compiled), 'domain')} in {counted(len(config.forward), 'group')}"
-
-
-def counted(number: int, what: str) -> str:
-    """Return "1 domain", "2,000 domains"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def changes(was: tuple[Config, Domains], now: tuple[Config, Domains]) -> list[str]:

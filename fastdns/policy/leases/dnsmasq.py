@@ -15,13 +15,13 @@ _EARLIEST = 1_000_000_000  # a time before 2001 is none
 
 def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name."""
-    for number, line in enumerate(whole_lines(text), start=1):
+    for line in whole_lines(text):
         words = line.split()
         if len(words) < 4 or not words[0].isdecimal() or words[3] == "*":
             continue
         if address := packed(words[2]):
             expires = int(words[0])
-            yield Lease(words[3], address, expires if expires >= _EARLIEST else None, number)
+            yield Lease(words[3], address, expires if expires >= _EARLIEST else None)
 
 
 def is_it(text: str) -> bool:

@@ -28,17 +28,17 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name. An entry that is not whole is left out."""
     found: dict[bytes, Lease | None] = {}
     address: bytes | None = None
-    name, is_held, begun = "", True, 0
+    name, is_held = "", True
     expires: float | None = 0.0
-    for number, line in enumerate(whole_lines(text), start=1):
+    for line in whole_lines(text):
         if begin := _BEGIN.match(line):
             address = packed(begin[1])
-            name, expires, is_held, begun = "", 0.0, True, number
+            name, expires, is_held = "", 0.0, True
         elif address is None:
             continue
         elif "}" in line and '"' not in line:
             found.pop(address, None)
-            found[address] = Lease(name, address, expires, begun) if name and is_held else None
+            found[address] = Lease(name, address, expires) if name and is_held else None
             address = None
         else:
             words = line.strip()

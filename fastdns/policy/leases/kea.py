@@ -20,18 +20,18 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name. The last entry of an address counts."""
     found: dict[bytes, Lease | None] = {}
     columns: list[str] = []
-    for number, line in enumerate(whole_lines(text), start=1):
+    for line in whole_lines(text):
         words = line.rstrip("\r").split(",")
         if words[0] == "address":
             columns = words
         elif address := packed(words[0]):
             entry = dict(zip(columns, words, strict=False))
             found.pop(address, None)
-            found[address] = _lease(entry, address, number)
+            found[address] = _lease(entry, address)
     yield from (one for one in found.values() if one is not None)
 
 
-def _lease(entry: dict[str, str], address: bytes, line: int) -> Lease | None:
+def _lease(entry: dict[str, str], address: bytes) -> Lease | None:
     name = entry.get("hostname", "")
     if not name or entry.get("state", "") not in _HELD or entry.get("lease_type") == _PREFIX:
         return None
@@ -41,7 +41,7 @@ def _lease(entry: dict[str, str], address: bytes, line: int) -> Lease | None:
         return None
     if not lifetime:  # so Kea writes that the client has given it back
         return None
-    return Lease(name, address, None if lifetime == _ENDLESS else expires, line)
+    return Lease(name, address, None if lifetime == _ENDLESS else expires)
 
 
 def beside(path: Path) -> tuple[Path, ...]:

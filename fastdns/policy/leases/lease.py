@@ -27,13 +27,12 @@ _COUNTRY = 2  # letters of the top-level domain of a country
 class Lease:
     """An address that a client has until `expires` (Unix time); None: for ever.
 
-    `name` is what the client said. `line` is the place in its file, 0: unknown.
+    `name` is what the client said.
     """
 
     name: str
     address: bytes  # 4 or 16 octets
     expires: float | None
-    line: int = 0
 
     @property
     def label(self) -> str:

@@ -22,19 +22,19 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name."""
     hosts: dict[bytes, Lease] = {}
     state: set[bytes] = set()
-    for number, line in enumerate(whole_lines(text), start=1):
+    for line in whole_lines(text):
         words = line.split()
         if words[:1] == ["#"]:
-            for lease in _of_state(words, number):
+            for lease in _of_state(words):
                 state.add(lease.address)
                 if lease.name:
                     yield lease
         elif len(words) >= 2 and (address := packed(words[0])):
-            hosts.setdefault(address, Lease(words[1], address, None, number))
+            hosts.setdefault(address, Lease(words[1], address, None))
     yield from (lease for address, lease in hosts.items() if address not in state)
 
 
-def _of_state(words: list[str], line: int) -> Iterator[Lease]:
+def _of_state(words: list[str]) -> Iterator[Lease]:
     if len(words) < _FEWEST:
         return
     # A name that odhcpd itself found wrong begins with broken\x20.
@@ -47,7 +47,7 @@ def _of_state(words: list[str], line: int) -> Iterator[Lease]:
         text, _, length = word.partition("/")
         address = packed(text)
         if address and length == _WHOLE[len(address)]:
-            yield Lease(name, address, None if until == _ENDLESS else until, line)
+            yield Lease(name, address, None if until == _ENDLESS else until)
 
 
 def is_it(text: str) -> bool:
