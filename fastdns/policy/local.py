@@ -15,9 +15,8 @@ from .._local import LocalRecords
 from ..config.schema import Local
 from .leases import files_beside
 from .local_files import LocalFile, configured, found, is_pattern
-from .local_names import CONFIGURED, Given, Names, compile_names, given_by_leases
+from .local_names import Given, Names, compile_names, given_by_leases
 from .watch import Watch
-from .words import counted
 
 TOO_MANY = "local: more names than fastdns can hold; the former ones stay in use"
 CLOCK_SECONDS = 3600.0  # after which the clock is looked at again, should it be set
@@ -63,7 +62,7 @@ class LocalSources:
 
     def summary(self) -> str:
         """Return how many names there are, and in how many files."""
-        return summary(self.names)
+        return self.names.summary()
 
     def seconds_to_next_end(self, now: float | None = None) -> float | None:
         """Return when names change although no file does; None: never."""
@@ -124,13 +123,6 @@ class LocalSources:
         for one in self._files:
             yield one.place.path
             yield from files_beside(one.place.path, one.format)
-
-
-def summary(names: Names) -> str:
-    """Return how many names there are, and in how many files."""
-    count = sum(names.counts.values())
-    files = len(names.counts.keys() - {CONFIGURED})
-    return counted(count, "name") + (f" in {counted(files, 'file')}" if files else "")
 
 
 def _time(now: float | None) -> float:

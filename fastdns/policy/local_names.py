@@ -17,6 +17,7 @@ from ..config.schema import CNAME, Local, Record
 from ..config.text import describe
 from .leases.lease import Lease, is_top_level
 from .local_files import PROBLEMS_MAX, LocalFile, shortened, wrong_lines
+from .words import counted
 
 A, PTR, AAAA = 1, 12, 28
 LEASE_TTL = 60  # seconds
@@ -30,13 +31,21 @@ CONFIGURED = "local.records"
 class Names:
     """The compiled names, and what is to be told of them.
 
-    `sources`: by their number in the `origin` of a record. `counts`: names of each that has any.
+    `sources`: by their number in the `origin` of a record. `counts`: names of each that has any;
+    `digests`: what each has, to compare it with that of another time.
     """
 
     records: LocalRecords = attrs.Factory(LocalRecords)
     problems: tuple[str, ...] = ()
     sources: tuple[str, ...] = (CONFIGURED,)
     counts: dict[str, int] = attrs.Factory(dict)
+    digests: dict[str, int] = attrs.Factory(dict)
+
+    def summary(self) -> str:
+        """Return how many names there are, and in how many files."""
+        files = len(self.counts.keys() - {CONFIGURED})
+        count = counted(sum(self.counts.values()), "name")
+        return f"{count} in {counted(files, 'file')}" if files else count
 
     def place_of(self, origin: int) -> str:
         """Return where a record was written: "/etc/hosts:12", "local.records[2]"."""
@@ -90,6 +99,7 @@ def given_by_leases(files: Iterable[LocalFile], now: float) -> tuple[tuple[Given
 def compile_names(section: Local, files: Sequence[LocalFile], given: Iterable[Given]) -> Names:
     """Return all names. OverflowError: there are too many."""
     compiler = _Compiler(section.domain.wire)
+    compiler.digests[CONFIGURED] = hash(section.records)
     for place, one in enumerate(section.records):
         if isinstance(one, Record):
             compiler.add(one, CONFIGURED, place)
@@ -101,6 +111,7 @@ def compile_names(section: Local, files: Sequence[LocalFile], given: Iterable[Gi
         tuple(compiler.problems),
         tuple(compiler.sources),
         {name: count for name, count in compiler.counts.items() if count},
+        compiler.digests,
     )
 
 
@@ -109,6 +120,7 @@ class _Compiler:
         self.builder = LocalBuilder()
         self.sources = [CONFIGURED]
         self.counts: dict[str, int] = {}
+        self.digests: dict[str, int] = {}
         self.problems: list[str] = []
         self._domain = domain
         self._types: dict[bytes, set[int]] = {}  # of the names of records
@@ -118,6 +130,7 @@ class _Compiler:
         self.sources.append(file.name)
         self.problems += file.problems
         content = file.content
+        self.digests[file.name] = hash((self._domain, content.hosts, content.records))
         if file.place.kind == "hosts":
             names, wrong, first = read_hosts(
                 content.hosts, self.builder, self._number(file.name), self._domain, PROBLEMS_MAX
@@ -159,8 +172,13 @@ class _Compiler:
             reverse = reverse_of(one.address)
             if full and not self.builder.has(reverse):
                 self.builder.add(reverse, PTR, one.ttl, full[0], origin)
-        for source, label in {(one.source, one.label) for one, full in free if full}:
-            self.counts[source] = self.counts.get(source, 0) + bool(label)
+        of_source: dict[str, set[Given]] = {}
+        for one, full in free:
+            if full:
+                of_source.setdefault(one.source, set()).add(one)
+        for source, several in of_source.items():
+            self.counts[source] = len({one.label for one in several})
+            self.digests[source] = hash(frozenset((one.label, one.address) for one in several))
 
     def _names_of(self, label: str) -> Iterator[bytes]:
         """Yield the names of a client: under the domain, and alone."""
