@@ -31,6 +31,7 @@ class LocalSources:
         """Read all files. One that cannot be read has the names that it has in `former`."""
         self.section = section
         self.names = Names()
+        self.new_problems: list[str] = []  # that the last refresh has brought
         self._root = root
         self._files: list[LocalFile] = [copy.copy(one) for one in former._files] if former else []
         self._told: tuple[tuple[Given, ...], list[str]] = ((), [])
@@ -99,10 +100,12 @@ class LocalSources:
         if (leases_only and not was_stale) and (given, problems) == self._told:
             self._due, self._is_stale = due, False
             return False  # a client has only renewed its lease
+        former = self.names.problems
         try:
             self.names = compile_names(self.section, files, given)
         except OverflowError:
             self.names = attrs.evolve(self.names, problems=(TOO_MANY,))
+        self.new_problems = [line for line in self.names.problems if line not in former]
         self._told, self._due, self._is_stale = (given, problems), due, False
         return True
 

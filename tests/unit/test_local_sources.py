@@ -303,11 +303,13 @@ def test_file_that_is_gone_keeps_its_names_and_is_told_once(
     assert local.problems == (
         f"{hosts}: cannot be read: No such file or directory; its former names stay in use",
     )
+    assert local.new_problems == list(local.problems)
     assert not local.refresh()
 
     hosts.write_text("192.168.1.11 nas\n")
     assert local.refresh()
     assert (told(local, "nas"), local.problems) == (["192.168.1.11"], ())
+    assert local.new_problems == []
 
 
 def test_file_that_cannot_be_read_at_a_reload_keeps_its_names(
