@@ -14,7 +14,7 @@ TOLD_MAX = 10  # groups that are told one by one
 
 def summary(config: Config, domains: Domains) -> str:
     """Return how many domains and groups there are."""
-    return f"{counted(len(domains.compiled), 'domain')} in {counted(len(config.forward), 'group')}"
+    return f"{counted(sum(domains.counts.values()), 'domain')} in {counted(len(config.forward), 'group')}"
 
 
 def counted(number: int, what: str) -> str:
