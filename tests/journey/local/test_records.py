@@ -40,7 +40,7 @@ def test_records_are_answered_by_type_and_never_asked_upstream(
                 "nas.lan. AAAA fd00::10",
                 "www.lan. CNAME nas.lan.",
                 "*.dev.lan. 60 IN A 192.168.1.20",
-                "lan. TXT 'a text' \"and another\"",
+                'lan. TXT "a text" "and another"',
                 "_http._tcp.lan. SRV 0 0 80 nas.lan.",
                 "10.1.168.192.in-addr.arpa. PTR nas.lan.",
             ]
