@@ -271,14 +271,12 @@ class Worker:
             while True:
                 has_changed.wait(self._local.seconds_to_next_end())
                 has_changed.clear()
-                former = self._local.problems
                 if not self._hub.threadpool.apply(self._local.refresh):
                     continue
                 self._use_policy()
                 if self._is_first:
-                    for problem in self._local.problems:
-                        if problem not in former:
-                            log.warning("%s", problem)
+                    for problem in self._local.new_problems:
+                        log.warning("%s", problem)
                     log.info("local: %s", self._local.summary())
         finally:
             self._local.stop()
