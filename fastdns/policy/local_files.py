@@ -105,7 +105,7 @@ class LocalFile:
         beside = [_text(one) for one in files_beside(path, self.format) if one.exists()]
         try:
             return Content(leases=tuple(read_leases(self.format, text, beside))), ()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"is not a whole file of {self.format}") from None
 
 

@@ -406,6 +406,8 @@ def test_json_that_is_cut_off_keeps_the_names_until_it_is_whole(
     file.write_text(text)
     local = LocalSources(section('leases = ["DIR/br0"]'))
 
+    file.write_text("[" * 100_000)
+    local.refresh()
     file.write_text(text[:40])
     local.refresh()
 
@@ -488,6 +490,22 @@ def test_file_that_appears_where_a_pattern_looks_is_told(
         follower.until(lambda: told(local, "laptop") == ["192.168.1.1"])
 
         file.write_text(lease(0, "192.168.1.2", "laptop"))  # in place: the directory is the same
+        follower.until(lambda: told(local, "laptop") == ["192.168.1.2"])
+    finally:
+        local.stop()
+
+
+def test_name_of_a_file_may_be_any_octets(section: Callable[[str], Local], tmp_path: Path) -> None:
+    os.makedirs(tmp_path / "d")
+    path = os.fsencode(tmp_path / "d") + b"/\xff\n.leases"
+    with open(path, "w") as file:
+        file.write(lease(0, "192.168.1.1", "laptop"))
+    local = LocalSources(section('leases = ["DIR/d/*.leases"]'))
+    follower = Follower(local)
+    try:
+        assert local.sources[1] == f"{tmp_path}/d/\\udcff\\u000a.leases"
+        with open(path, "w") as file:
+            file.write(lease(0, "192.168.1.2", "laptop"))
         follower.until(lambda: told(local, "laptop") == ["192.168.1.2"])
     finally:
         local.stop()
