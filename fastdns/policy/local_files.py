@@ -183,8 +183,9 @@ def _matches(place: Place) -> Iterator[Place]:
     paths = glob.glob(f"{above}/{place.path.name}") if is_pattern(place.path) else [place.path]
     for path in sorted(map(Path, paths))[:FOUND_MAX]:
         try:
+            str(path).encode()  # gevent can only watch what is UTF-8
             is_file = stat.S_ISREG(os.stat(path).st_mode)
-        except OSError:
+        except (OSError, UnicodeEncodeError):
             continue
         if is_file:
             yield attrs.evolve(place, path=path)

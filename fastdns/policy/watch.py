@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
@@ -72,7 +71,7 @@ class Watch:
         for path in self._watchers.keys() - wanted:
             _end(self._watchers.pop(path))
         for path in wanted - self._watchers.keys():
-            watcher = self._watchers[path] = self._loop.stat(os.fsencode(path), POLLED)
+            watcher = self._watchers[path] = self._loop.stat(str(path), POLLED)
             watcher.start(guarded(self._touched))
 
 

@@ -495,18 +495,19 @@ def test_file_that_appears_where_a_pattern_looks_is_told(
         local.stop()
 
 
-def test_name_of_a_file_may_be_any_octets(section: Callable[[str], Local], tmp_path: Path) -> None:
-    os.makedirs(tmp_path / "d")
-    path = os.fsencode(tmp_path / "d") + b"/\xff\n.leases"
-    with open(path, "w") as file:
-        file.write(lease(0, "192.168.1.1", "laptop"))
-    local = LocalSources(section('leases = ["DIR/d/*.leases"]'))
+def test_found_file_may_have_a_strange_name_if_it_is_utf_8(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    for number, name in enumerate((b"\xff", b"a\nb")):
+        with open(os.fsencode(tmp_path) + b"/" + name + b".leases", "w") as file:
+            file.write(lease(0, f"192.168.1.{number}", f"host{number}"))
+    local = LocalSources(section('leases = ["DIR/*.leases"]'))
     follower = Follower(local)
     try:
-        assert local.sources[1] == f"{tmp_path}/d/\\udcff\\u000a.leases"
-        with open(path, "w") as file:
-            file.write(lease(0, "192.168.1.2", "laptop"))
-        follower.until(lambda: told(local, "laptop") == ["192.168.1.2"])
+        assert told(local, "host0") == []
+        assert local.sources[1:] == (f"{tmp_path}/a\\u000ab.leases",)
+        (tmp_path / "a\nb.leases").write_text(lease(0, "192.168.1.2", "host1"))
+        follower.until(lambda: told(local, "host1") == ["192.168.1.2"])
     finally:
         local.stop()
 
