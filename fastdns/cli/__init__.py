@@ -16,6 +16,7 @@ COMMANDS = {
     "serve": "Answer queries until stopped.",
     "reload": "Reload the configuration without losing a query.",
     "check": "Check a configuration and print all settings.",
+    "import-config": "Convert a configuration of unbound or dnsmasq.",
     "cache": "Show and change the cache on disk.",
     "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",
