@@ -1,6 +1,8 @@
 from ._domains import DomainSet
+from ._local import LocalRecords
 
 NXDOMAIN_VERDICT: int
+ZONE_VERDICT: int
 
 def value_of_domain(group: int, verdict: int = 0) -> int: ...
 
@@ -14,6 +16,13 @@ class Policy:
     @property
     def domains(self) -> DomainSet: ...
     @property
+    def local(self) -> LocalRecords: ...
+    @property
     def is_empty(self) -> bool: ...
-    def __init__(self, group: int = 0, domains: DomainSet | None = None) -> None: ...
+    def __init__(
+        self,
+        group: int = 0,
+        domains: DomainSet | None = None,
+        local: LocalRecords | None = None,
+    ) -> None: ...
     def group_of(self, name: bytes) -> int: ...

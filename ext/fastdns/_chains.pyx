@@ -5,7 +5,7 @@ was asked for. What the other group answers is cached under its own name as well
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Stored, copy_stored
@@ -16,8 +16,9 @@ from fastdns._flights cimport Flight
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
-from fastdns._policy cimport FORWARD, decide
-from fastdns._query cimport TIER_UPSTREAM
+from fastdns._local cimport LocalAnswer, make_local
+from fastdns._policy cimport FORWARD, OWN, Decision, decide
+from fastdns._query cimport TIER_LOCAL, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._scrub cimport write_joined
 from fastdns._wire cimport RECORDS_MAX, Chain, Name, load16, load32
@@ -76,14 +77,54 @@ cdef class Chains(Attempts):
             self.follow(pending, copy_stored(&whole), rest, now)
         else:
             self.come_back(pending)
-            self.cache.learn(
-                pending.key, pending.key_length, &whole, pending.epoch, pending.decision.group, pending.origin, whence,
-                rtt_us, now,
-            )
+            self.keep(pending, &whole, whence, rtt_us, now)
             self.answer(pending, TIER_UPSTREAM, whence, &whole, 0, read_clock_ns())
             self.flush()
             self.close(pending, False)
         free(copy)
+
+    cdef void keep(
+        self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
+    ) noexcept:
+        cdef Decision decision
+        if pending.decision.verdict == FORWARD:
+            self.cache.learn(
+                pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, whence,
+                rtt_us, now,
+            )
+            return
+        whole.is_authoritative = True       # for the name that was asked for: RFC 1035 section 4.1.1
+        decide(
+            self.cache.changes.policy, key_view(pending.key, pending.key_length), pending.key, pending.key_length,
+            &decision,
+        )
+        if decision.verdict == OWN and pending.epoch == self.cache.changes.epoch:
+            self.cache.keep_own(pending.hash, pending.key, pending.key_length, whole, &decision, now)
+
+    cdef void begin_own(self, Pending* pending, const Instant* now) except *:
+        """Begin with the owner's CNAME record, and ask for what it leads to; afterwards it may be over."""
+        cdef Rest rest
+        cdef LocalAnswer* own = <LocalAnswer*>malloc(sizeof(LocalAnswer))
+        if own == NULL:
+            raise MemoryError
+        make_local(
+            self.cache.changes.policy.local, pending.key, pending.key_length, pending.decision.labels, own
+        )
+        memcpy(rest.key, own.target, own.target_length)
+        memcpy(rest.key + own.target_length, pending.key + pending.key_length - KEY_TAIL, KEY_TAIL)
+        rest.key_length = own.target_length + KEY_TAIL
+        decide(
+            self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
+        )
+        try:
+            if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
+                self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())
+                self.flush()
+                self.close(pending, False)
+            else:
+                self.follow(pending, copy_stored(&own.stored), &rest, now)
+        finally:
+            free(own)
 
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *:
         """Ask the group of the name in which a chain ends; the parts are ours to keep. Afterwards it may be over."""

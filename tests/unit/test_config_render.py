@@ -70,6 +70,7 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
             "attempts": 3,
             "trust_ad": False,
         },
+        "local": {"domain": "", "hosts": [], "records": [], "leases": [], "ask_upstream": []},
         "cache": {
             "memory": "64MiB",
             "disk": "256MiB",
