@@ -8,6 +8,7 @@ from pathlib import Path
 
 import attrs
 
+from ..config.load import problems_in
 from ..config.text import path_text
 from ..errors import ConfigErrors
 from .dnsmasq_words import is_option
@@ -41,9 +42,11 @@ def convert(paths: list[Path], kind: str | None = None) -> Converted:
     draft = Draft(str(paths[0]))
     (read_unbound if kind == UNBOUND else read_dnsmasq)(paths, draft)
     draft.finish()
-    return Converted(
-        kind, toml(draft), list(draft.report.lines()), draft.report.left_out, draft.files
-    )
+    text = toml(draft)
+    # Values are looked at when they are read; what is left are contradictions between them.
+    wrong = [f"the result has to be corrected by hand: {one}" for one in problems_in(text)]
+    remarks = [*wrong, *draft.report.lines()]
+    return Converted(kind, text, remarks, draft.report.left_out, draft.files)
 
 
 def _kind_of(paths: list[Path]) -> str:

@@ -150,9 +150,7 @@ class Domains:
         for line in self.lines:
             lists.setdefault(line.option.origin.file, set()).add(line.server)
         for option, _, target in self.addresses:
-            lists.setdefault(option.origin.file, set()).add(
-                None if target in NULL else "address"
-            )
+            lists.setdefault(option.origin.file, set()).add(None if target in NULL else "address")
         named: dict[str, str | None] = {}
         for file, kinds in lists.items():
             if not MANY < self.in_file[file] == in_file[file] or len(kinds) > 1:

@@ -9,16 +9,23 @@ from ipaddress import IPv4Network, IPv6Network, ip_address
 
 import attrs
 
+from .._key import make_key
+from .._special_names import special_answer
 from ..config.domains import parse_domain
 from ..config.names import parse_name
-from ..config.schema import GROUPS_MAX, Domain, Server, number_of_group
+from ..config.records import parse_record
+from ..config.schema import CNAME, GROUPS_MAX, Domain, Server, number_of_group
 from ..config.servers import parse_listen, parse_server
+from ..config.text import quote
 from .report import Origin, Report
 
 Scalar = str | int | bool
 
+TYPE_A = 1
 NAME_LENGTH = 32  # of a group
-SHOWN_MAX = 2000  # values of one key: a file of domains is the place for more
+# A configuration has at most 1 MiB; files are the place for more.
+DOMAINS_MAX = 2000  # of one group
+RECORDS_MAX = 4000
 
 
 @attrs.frozen
@@ -59,9 +66,12 @@ def _comment(origin: Origin | None, note: str) -> str:
     return ": ".join(part for part in (str(origin or ""), note) if part)
 
 
-@attrs.define
+@attrs.define(eq=False)
 class Group:
-    """Domains and who answers for them; no servers: their names do not exist."""
+    """Domains and who answers for them; no servers: their names do not exist.
+
+    The name is "" until all domains are known.
+    """
 
     name: str
     servers: dict[str, str]  # with their comments
@@ -81,6 +91,7 @@ class Draft:
     files: int = 0
     _of: dict[bytes, Group] = attrs.Factory(dict)  # the group of each domain
     _records: dict[str, str] = attrs.Factory(dict)
+    _types: dict[bytes, tuple[bool, bool]] = attrs.Factory(dict)  # whether CNAME, others
     lowest: dict[str, int] = attrs.Factory(dict)  # limits that several lines set
 
     def table(self, name: str) -> Table:
@@ -102,9 +113,17 @@ class Draft:
         """A block that ends at a ValueError, whose phrase is the reason why a line is left out."""
         return _Told(self.report, setting, origin)
 
-    def record(self, line: str, origin: Origin | None, note: str = "") -> None:
-        """Add a line to local.records, once."""
-        self._records.setdefault(line, _comment(origin, note))
+    def record(self, line: str, origin: Origin, note: str = "") -> None:
+        """Add a line to local.records, once. ValueError if fastdns cannot read it."""
+        if line in self._records:
+            return
+        record = parse_record(line)
+        has_cname, has_others = self._types.get(record.name, (False, False))
+        if has_others if record.rtype == CNAME else has_cname:
+            raise ValueError(f"{line.split(maxsplit=1)[0]} has a CNAME record and others")
+        is_cname = record.rtype == CNAME
+        self._types[record.name] = (has_cname or is_cname, has_others or not is_cname)
+        self._records[line] = _comment(origin, note)
 
     # ---- groups
 
@@ -113,14 +132,17 @@ class Draft:
     ) -> Group | None:
         """Give a domain to the group with these servers; None: it is left out, and told."""
         with self.told(setting, origin):
-            return self._into(self._group(domain, servers), domain, setting, origin, note)
+            return self._into(self._group(servers), domain, setting, origin, note)
         return None
 
     def no_such_name(self, domain: str, name: str, setting: str, origin: Origin) -> None:
         """Give a domain to the group of that name, whose names do not exist."""
         with self.told(setting, origin):
+            if is_special(parse_name(domain)):
+                self.report.not_needed(origin, setting, "fastdns answers these names itself")
+                return
             group = next((one for one in self.groups if one.name == name), None)
-            self._into(group or self._group(name, {}), domain, setting, origin)
+            self._into(group or Group(name, {}), domain, setting, origin)
 
     def list_file(self, path: str, name: str, servers: dict[str, str], origin: Origin) -> None:
         """Give all domains of a list to a group of its own."""
@@ -143,12 +165,12 @@ class Draft:
             name = f"{base[: NAME_LENGTH - 1 - len(str(count))]}-{count}"
         return name
 
-    def _group(self, text: str, servers: dict[str, str]) -> Group:
+    def _group(self, servers: dict[str, str]) -> Group:
         """Return the group with the same servers, or a new one."""
         for group in self.groups:
             if servers and list(group.servers) == list(servers) and group.fallback is None:
                 return group
-        return Group(self.group_name(text), servers)
+        return Group("", servers)
 
     def _into(
         self, group: Group, domain: str, setting: str, origin: Origin, note: str = ""
@@ -161,7 +183,9 @@ class Draft:
             if other is group:
                 return group
             self.report.leave_out(
-                origin, setting, f"{parsed.text} is in the group {other.name} already"
+                origin,
+                setting,
+                f"{parsed.text} has {' and '.join(other.servers) or 'no server'} already",
             )
             return None
         if group not in self.groups:
@@ -175,7 +199,7 @@ class Draft:
         parsed = parse_domain(domain)
         assert isinstance(parsed, Domain)
         comment = group.domains.pop(parsed.text)
-        alone = Group(self.group_name(parsed.text), dict(group.servers), {parsed.text: comment})
+        alone = Group("", dict(group.servers), {parsed.text: comment})
         self.groups.append(alone)
         self._of[parsed.wire] = alone
         return alone
@@ -209,23 +233,31 @@ class Draft:
 
     def finish(self) -> None:
         """Write groups and records into their tables, as far as they can be used."""
-        if self._records:
-            self.table("local").extend("records", self._records)
         self._leave_out_itself()
         for group in self.groups:
-            if len(group.domains) > SHOWN_MAX:
-                self.report.leave_out(
-                    Origin(self.source, 0),
-                    f"the group {group.name}, with {len(group.domains):,} domains,",
-                    "is too long; write its domains into a file, one a line, and name that: "
-                    f"""[[forward]] with name = "{group.name}", domains = ["file:PATH"] and """
-                    + (
-                        f"servers = {list(group.servers)}"
-                        if group.servers
-                        else 'answer = "nxdomain"'
-                    ).replace("'", '"'),
+            if not group.name and group.domains:  # rather "corp.example" than "10.in-addr.arpa"
+                is_reverse = [(one.endswith(".arpa"), one) for one in group.domains]
+                group.name = self.group_name(min(is_reverse, key=lambda one: one[0])[1])
+        whole = Origin(self.source, 0)
+        if len(self._records) > RECORDS_MAX:
+            why = 'they are too many: write them into a file, and local.records = ["file:PATH"]'
+            self.report.leave_out(whole, f"{len(self._records):,} local records", why)
+        elif self._records:
+            self.table("local").extend("records", self._records)
+        for group in self.groups:
+            if len(group.domains) > DOMAINS_MAX:
+                answer = (
+                    f"servers = [{', '.join(map(quote, group.servers))}]"
+                    if group.servers
+                    else 'answer = "nxdomain"'
                 )
-        self.groups = [one for one in self.groups if 0 < len(one.domains) <= SHOWN_MAX]
+                self.report.leave_out(
+                    whole,
+                    f"{len(group.domains):,} domains of the group {group.name}",
+                    "they are too many: write them into a file, one a line, and [[forward]] with "
+                    f'name = "{group.name}", domains = ["file:PATH"] and {answer}',
+                )
+        self.groups = [one for one in self.groups if 0 < len(one.domains) <= DOMAINS_MAX]
 
     def _leave_out_itself(self) -> None:
         """Drop upstreams that are fastdns itself, which its own reader refuses."""
@@ -253,7 +285,9 @@ class Draft:
             for server in own:
                 comment = group.servers.pop(server)
                 self.report.differs(
-                    origin, "", f"upstream {server} ({comment}) of group {group.name} {why}"
+                    origin,
+                    "",
+                    f"upstream {server} ({comment}) for {next(iter(group.domains))} {why}",
                 )
             if own and not group.servers:
                 group.domains.clear()
@@ -286,6 +320,11 @@ def is_under(name: bytes, domains: Collection[bytes]) -> bool:
             return True
         at += 1 + name[at]
     return False
+
+
+def is_special(name: bytes) -> bool:
+    """Whether fastdns answers a name in wire form itself, like localhost."""
+    return special_answer(make_key(name, TYPE_A)) is not None
 
 
 def wire(text: str) -> bytes | None:

@@ -7,7 +7,7 @@ import re
 import attrs
 
 from ..config.names import parse_name
-from .draft import Draft, reverse_name, wire
+from .draft import Draft, is_special, reverse_name, wire
 from .report import Origin
 from .unbound_syntax import Setting
 
@@ -28,22 +28,11 @@ SHUT = {
 }
 REDIRECTS = {"redirect", "inform_redirect"}
 IGNORES_DATA = ("always_",)
+LOOPBACK = {
+    parse_name(one) for one in ("localhost", reverse_name("127.0.0.1"), reverse_name("::1"))
+}
 BLOCKED, LOCAL = "blocked", "local"  # groups
 
-# Zones that unbound answers itself, so that "nodefault" has them asked for; so does fastdns.
-SPECIAL = {
-    wire(text) or b""
-    for text in (
-        *("localhost", "test", "invalid", "onion", "home.arpa", "resolver.arpa", "service.arpa"),
-        *("127.in-addr.arpa", "0.in-addr.arpa", "10.in-addr.arpa", "168.192.in-addr.arpa"),
-        *(f"{second}.172.in-addr.arpa" for second in range(16, 32)),
-        *("254.169.in-addr.arpa", "2.0.192.in-addr.arpa", "100.51.198.in-addr.arpa"),
-        *("113.0.203.in-addr.arpa", "255.255.255.255.in-addr.arpa", "d.f.ip6.arpa"),
-        *(f"{second}.100.in-addr.arpa" for second in range(64, 128)),
-        *("8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa"),
-        "8.b.d.0.1.0.0.2.ip6.arpa",
-    )
-}
 LAN_ZONES = (
     *("10.in-addr.arpa", "168.192.in-addr.arpa"),
     *(f"{second}.172.in-addr.arpa" for second in range(16, 32)),
@@ -131,7 +120,7 @@ class LocalZones:
     def _ask_upstream(self, name: bytes, zone: str, origin: Origin) -> None:
         if self.draft.has_group(name):
             return  # a group wins anyway
-        if name in SPECIAL:
+        if is_special(name):
             self.draft.table("local").add("ask_upstream", zone.rstrip("."), origin)
         else:
             self.draft.report.not_needed(
@@ -142,6 +131,10 @@ class LocalZones:
         text = " ".join(setting.values)
         record = _pointer(text) if setting.keyword == "local-data-ptr" else _parse(text)
         name = parse_name(record.name)
+        if name in LOOPBACK:
+            what = f"{setting.keyword} of localhost"
+            self.draft.report.not_needed(setting.origin, what, "fastdns answers it itself")
+            return
         zone = self._zone_of(name)
         kind = zone.values[1].lower() if zone else ""
         if kind.startswith(IGNORES_DATA):

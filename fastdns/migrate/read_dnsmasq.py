@@ -19,7 +19,7 @@ from ..config.units import spell_duration, spell_size
 from .dnsmasq_domains import MANY, Domains
 from .dnsmasq_records import RECORDS
 from .dnsmasq_syntax import Option, options
-from .dnsmasq_words import DHCP, reason
+from .dnsmasq_words import DHCP, REASONS
 from .draft import Draft
 from .files import Files, addresses_of, beside
 from .report import Origin
@@ -61,7 +61,7 @@ class _Reader:
             self.found.setdefault("records", []).append(option)
 
     def _leave_out(self, option: Option) -> None:
-        is_needless, why = reason(option.word)
+        is_needless, why = REASONS.of(option.word)
         tell = self.draft.report.not_needed if is_needless else self.draft.report.leave_out
         tell(option.origin, option.word, why)
 
@@ -179,7 +179,7 @@ class _Reader:
                 )
         if "no-hosts" not in self.found:
             local.add("hosts", HOSTS, None, "dnsmasq reads it unless there is no-hosts")
-        for option in self.found.get("addn-hosts", []):
+        for option in self.found.get("addn-hosts", []) + self.found.get("hostsdir", []):
             self._hosts(option)
         for option in self.found.get("dhcp-leasefile", []):
             with self.draft.told(str(option), option.origin):
@@ -189,6 +189,10 @@ class _Reader:
     def _hosts(self, option: Option) -> None:
         path = beside(option.origin.file, option.value)
         paths = [path]
+        if option.word == "hostsdir" and not os.path.isdir(path):
+            why = "it is not a directory here; name its files in local.hosts"
+            self.draft.report.leave_out(option.origin, str(option), why)
+            return
         if os.path.isdir(path):
             names = sorted(one for one in os.listdir(path) if one[0] not in ".#" and one[-1] != "~")
             paths = [os.path.join(path, name) for name in names]
@@ -361,7 +365,15 @@ _AT_THE_END = frozenset(
     {
         *_SIMPLE,
         *("port", "listen-address", "interface", "local-ttl", "domain", "expand-hosts", "no-hosts"),
-        *("addn-hosts", "dhcp-leasefile", "dhcp-range", "no-resolv", "resolv-file", "strict-order"),
+        *(
+            "addn-hosts",
+            "hostsdir",
+            "dhcp-leasefile",
+            "dhcp-range",
+            "no-resolv",
+            "resolv-file",
+            "strict-order",
+        ),
         *("proxy-dnssec", "bogus-nxdomain", "ignore-address", "local-service"),
     }
 )

@@ -4,27 +4,36 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 
 import attrs
 
 from ..config.clients import parse_clients
 from ..config.schema import MAX_TTL, WORKERS_MAX
-from ..config.servers import parse_server
 from ..config.units import spell_duration, spell_size
 from .draft import Draft
 from .files import Files, addresses_of
 from .local_zones import LocalZones
+from .reasons import ENCRYPTED
 from .report import Origin
 from .unbound_syntax import CLAUSE_WORDS, Setting, settings
-from .unbound_words import CLAUSES, ENCRYPTED, UNKNOWN, reason
+from .unbound_words import CLAUSES, REASONS
+from .unbound_zones import UpstreamZones, Zone
 
 DEFAULT_CACHE = 4 << 20  # of unbound, for each of its two caches
+DEFAULTS = ("do-ip4", "do-udp", "do-tcp")
 ALLOWS = {"allow", "allow_snoop", "allow_setrd", "allow_cookie"}
 DENIES = {"deny", "deny_non_local", "refuse", "refuse_non_local"}
+# What protect.rebind covers.
+PRIVATE = tuple(
+    ip_network(one)
+    for one in (
+        *("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16"),
+        *("172.16.0.0/12", "192.168.0.0/16", "::/127", "fc00::/7", "fe80::/10", "::ffff:0:0/96"),
+    )
+)
 _SIZE = re.compile(r"([0-9]+) ?([kmg]?)b?", re.IGNORECASE)
-_SERVER = re.compile(r"([^@#]+)(?:@([0-9]+))?(?:#(.*))?")
 
 
 def read_unbound(paths: list[Path], draft: Draft) -> None:
@@ -39,31 +48,10 @@ def read_unbound(paths: list[Path], draft: Draft) -> None:
 
 
 @attrs.define
-class _Zone:
-    """A forward-zone or a stub-zone."""
-
-    kind: str
-    origin: Origin
-    settings: list[Setting] = attrs.Factory(list)
-
-    def get(self, word: str) -> Setting | None:
-        return next((one for one in self.settings if self._word(one) == word), None)
-
-    def is_yes(self, *words: str) -> Setting | None:
-        return next((one for one in self.settings if self._word(one) in words and one.is_yes), None)
-
-    def all(self, word: str) -> list[Setting]:
-        return [one for one in self.settings if self._word(one) == word]
-
-    def _word(self, setting: Setting) -> str:
-        return setting.keyword.removeprefix(f"{self.kind}-")
-
-
-@attrs.define
 class _Reader:
     draft: Draft
     clause: str = "server"
-    zones: list[_Zone] = attrs.Factory(list)
+    zones: list[Zone] = attrs.Factory(list)
     server: dict[str, Setting] = attrs.Factory(dict)  # the last of each keyword
     interfaces: list[Setting] = attrs.Factory(list)
     access: dict[str, Setting] = attrs.Factory(dict)  # by prefix; the first one counts
@@ -77,13 +65,13 @@ class _Reader:
         if keyword in CLAUSE_WORDS and not setting.values:
             self.clause = keyword
             if keyword in ("forward-zone", "stub-zone"):
-                self.zones.append(_Zone(keyword.removesuffix("-zone"), setting.origin))
+                self.zones.append(Zone(keyword.removesuffix("-zone"), setting.origin))
         elif self.clause in CLAUSES:
             is_needless, why = CLAUSES[self.clause]
             tell = self.draft.report.not_needed if is_needless else self.draft.report.leave_out
             tell(setting.origin, f"{self.clause}:", why)
         elif not setting.values:
-            self.draft.report.leave_out(setting.origin, str(setting), "has no value")
+            self.draft.report.leave_out(setting.origin, str(setting), "it has no value")
         elif self.zones and self.clause in ("forward-zone", "stub-zone"):
             self.zones[-1].settings.append(setting)
         else:
@@ -105,7 +93,13 @@ class _Reader:
             self._leave_out(setting)
 
     def _leave_out(self, setting: Setting) -> None:
-        is_needless, why = reason(setting.keyword)
+        is_needless, why = REASONS.of(setting.keyword)
+        if why == REASONS.unknown:
+            pass
+        elif setting.keyword in DEFAULTS and setting.is_yes:
+            is_needless, why = True, "fastdns does it anyway"
+        elif setting.value in ("no", "0") and not setting.keyword.startswith("do-"):
+            is_needless, why = True, "it is off"
         tell = self.draft.report.not_needed if is_needless else self.draft.report.leave_out
         tell(setting.origin, setting.keyword, why)
 
@@ -120,8 +114,15 @@ class _Reader:
                     write(self.draft, setting)
         self._stale()
         self._memory()
+        everywhere = UpstreamZones(
+            self.draft,
+            tls=self._is_yes("tls-upstream") or self._is_yes("ssl-upstream"),
+            tcp=self._is_yes("tcp-upstream"),
+        )
         for zone in self.zones:
-            self._zone(zone)
+            everywhere.write(zone)
+            for setting in zone.others:
+                self._leave_out(setting)
         if "servers" not in self.draft.table("upstream").keys:
             self.draft.report.differs(
                 start,
@@ -187,8 +188,9 @@ class _Reader:
         for setting in self.access.values():
             action = setting.values[1].lower() if len(setting.values) > 1 else ""
             with self.draft.told(str(setting), setting.origin):
-                prefix = str(ip_network(setting.value, strict=False))
-                clients = str(parse_clients(prefix))
+                network = ip_network(setting.value, strict=False)
+                is_own = network.is_loopback and action in ALLOWS
+                clients = "loopback" if is_own else str(parse_clients(str(network)))
                 if action in ALLOWS:
                     access.add("allow", clients, setting.origin)
                 elif action in DENIES:
@@ -255,94 +257,14 @@ class _Reader:
             mib = max(total >> 20, 1) << 20
             self.draft.table("cache").set("memory", spell_size(mib), None, ", ".join(notes))
 
-    def _zone(self, zone: _Zone) -> None:
-        report = self.draft.report
-        name = zone.get("name") or next((s for s in zone.settings if s.keyword == "name"), None)
-        if name is None:
-            report.leave_out(zone.origin, f"{zone.kind}-zone:", "has no name")
-            return
-        told = f"{zone.kind}-zone {name.value}"
-        tls = zone.is_yes("tls-upstream", "ssl-upstream") or self._is_yes("tls-upstream")
-        tls = tls or self._is_yes("ssl-upstream")
-        tcp = zone.is_yes("tcp-upstream") or self._is_yes("tcp-upstream")
-        is_default = name.value.strip(".") == ""
-        if tls:
-            rest = (
-                "other upstream.servers, else the resolvers of /etc/resolv.conf, in plain text"
-                if is_default
-                else "the default upstreams, in plain text"
-            )
-            report.leave_out(
-                tls.origin,
-                told,
-                f"{ENCRYPTED}: its names go to {rest}. To keep it encrypted, keep unbound on "
-                'another port for it, and name that: servers = ["127.0.0.1:5335"]',
-            )
-            return
-        servers = self._servers(zone, tcp is not None)
-        for setting in zone.settings:
-            self._rest_of_zone(zone, setting)
-        if not servers:
-            report.leave_out(name.origin, told, "has no address that fastdns could ask")
-            return
-        if zone.kind == "stub":
-            report.differs(
-                zone.origin,
-                told,
-                "fastdns asks its servers as resolvers; they recurse, or have all of the zone",
-            )
-        first = zone.is_yes("first")
-        if is_default:
-            for server, comment in servers.items():
-                self.draft.table("upstream").add("servers", server, None, comment)
-            if first:
-                report.leave_out(first.origin, str(first), "fastdns cannot ask without a resolver")
-            return
-        group = self.draft.forward(name.value, servers, told, name.origin)
-        if group is None:
-            return
-        if first:
-            self._fall_back(group.name, name, first)
-        if uncached := zone.is_yes("no-cache"):
-            self.draft.rule([name.value], "cache", False, uncached.origin)
-
-    def _fall_back(self, group_name: str, name: Setting, first: Setting) -> None:
-        group = next(one for one in self.draft.groups if one.name == group_name)
-        if len(group.domains) > 1:  # it shares servers with a group that does not fall back
-            group = self.draft.split(group, name.value)
-        group.fallback = str(first.origin)
-
-    def _servers(self, zone: _Zone, is_tcp: bool) -> dict[str, str]:
-        servers = {}
-        for setting in zone.all("addr"):
-            with self.draft.told(str(setting), setting.origin):
-                server = parse_server(_our_server(setting.value, is_tcp))
-                servers[str(server)] = str(setting.origin)
-        return servers
-
-    def _rest_of_zone(self, zone: _Zone, setting: Setting) -> None:
-        known = (
-            "addr",
-            "name",
-            "first",
-            "no-cache",
-            "tcp-upstream",
-            "tls-upstream",
-            "ssl-upstream",
-        )
-        if setting.keyword.removeprefix(f"{zone.kind}-") not in known:
-            self._leave_out(setting)
-
     def _private(self) -> None:
         protect = self.draft.table("protect")
         addresses = [one for one in self.private if one.keyword == "private-address"]
         for setting in addresses:
             with self.draft.told(str(setting), setting.origin):
                 network = ip_network(setting.value, strict=False)
-                if not network.is_private and not network.is_link_local:
-                    raise ValueError(
-                        "is not private; name it in protect.bogus_answers if it is forged"
-                    )
+                if not _is_private(network):
+                    raise ValueError("is not private, and protect.rebind covers only that")
                 if "rebind" not in protect.keys:
                     protect.set("rebind", True, setting.origin, "for all private addresses")
         for setting in self.private:
@@ -404,7 +326,7 @@ _OTHER_KEYS = frozenset(
 
 def is_setting(keyword: str) -> bool:
     """Whether unbound has such a keyword."""
-    return keyword in _SERVER_KEYS | _OTHER_KEYS or reason(keyword)[1] != UNKNOWN
+    return keyword in _SERVER_KEYS | _OTHER_KEYS or REASONS.knows(keyword)
 
 
 def _number(text: str) -> int:
@@ -420,16 +342,12 @@ def _size(text: str) -> int:
     return int(match[1]) << {"": 0, "k": 10, "m": 20, "g": 30}[match[2].lower()]
 
 
-def _our_server(text: str, is_tcp: bool) -> str:
-    """Return an address of unbound (192.0.2.1@53#name) as we write it."""
-    match = _SERVER.fullmatch(text)
-    if not match:
-        raise ValueError("is not an address")
-    host, port, name = match.groups()
-    if name or port == "853":
-        raise ValueError(ENCRYPTED)
-    host = f"[{host}]" if ":" in host else host
-    return ("tcp://" if is_tcp else "") + f"{host}:{port or 53}"
+def _is_private(network: IPv4Network | IPv6Network) -> bool:
+    return any(
+        one.supernet_of(network)  # type: ignore[arg-type]
+        for one in PRIVATE
+        if one.version == network.version
+    )
 
 
 def _is_address(text: str) -> bool:

@@ -84,7 +84,8 @@ def _line(kind: str, file: str, remark: _Remark) -> str:
     what = ", ".join(path_text(shorten(one)) for one in settings[:SETTINGS_MAX] if one)
     if len(settings) > SETTINGS_MAX:
         what += f" and {len(settings) - SETTINGS_MAX} more"
-    verb = kind if len(settings) == 1 else {DIFFERS: "differ"}.get(kind, kind.replace("is", "are"))
+    is_one = len(settings) == 1 and not what[:1].isdigit()
+    verb = kind if is_one else {DIFFERS: "differ"}.get(kind, kind.replace("is", "are"))
     return f"{where}: {what} {verb}: {remark.text}" if what else f"{where}: {remark.text}"
 
 

@@ -66,7 +66,11 @@ def _setting(
 ) -> Iterator[Setting]:
     if keyword in INCLUDES:
         for pattern in values:
-            for path in matching(origin.file, pattern):
+            paths = matching(origin.file, pattern)
+            if not paths:
+                told = f"{keyword}: {pattern}"
+                files.report.not_needed(origin, told, "no file is there")
+            for path in paths:
                 text = files.included(path, f"{keyword}: {pattern}", origin)
                 yield from settings(text, path, files) if text is not None else ()
     elif keyword is None:

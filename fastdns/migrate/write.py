@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import attrs
+
+from ..config.schema import Config
+from ..config.structure import table_in
 from ..config.text import path_text, quote
 from .draft import Draft, Group, Scalar, Table, Value
 
@@ -21,14 +25,18 @@ def toml(draft: Draft) -> str:
                 lines += ["", "[[forward]]", *_group(group)]
         elif name == "rule":
             for rule in draft.rules:
-                lines += ["", "[[rule]]", *_table(rule)]
+                lines += ["", "[[rule]]", *_table(rule, name)]
         elif (table := draft.tables.get(name)) and any(table.keys.values()):
-            lines += ["", *([f"[{name}]"] if name else []), *_table(table)]
+            lines += ["", *([f"[{name}]"] if name else []), *_table(table, name)]
     return "\n".join(lines) + "\n"
 
 
-def _table(table: Table) -> Iterator[str]:
-    for key, value in table.keys.items():
+def _table(table: Table, name: str) -> Iterator[str]:
+    fields = attrs.fields_dict(Config)
+    section = table_in(fields[name].type) if name in fields else Config
+    order = [field.name for field in attrs.fields(section)] if section else []
+    for key in sorted(table.keys, key=lambda one: order.index(one) if one in order else -1):
+        value = table.keys[key]
         if isinstance(value, Value):
             yield _commented(f"{key} = {_scalar(value.value)}", value.comment)
         elif value:
@@ -65,4 +73,8 @@ def _commented(text: str, comment: str) -> str:
 def _scalar(value: Scalar) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
-    return str(value) if isinstance(value, int) else quote(value)
+    if isinstance(value, int):
+        return str(value)
+    # A literal string has no escapes, which records with quotes would be full of.
+    is_literal = '"' in value and "'" not in value and value.isascii() and value.isprintable()
+    return f"'{value}'" if is_literal else quote(value)
