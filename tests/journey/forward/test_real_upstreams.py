@@ -15,7 +15,12 @@ from ..support.false_upstream import Asked, FalseUpstream
 from ..support.nsd import Nsd
 from ..support.unbound import Unbound
 
-HEAD = "$ORIGIN {origin}\n$TTL 300\n@ IN SOA ns.{origin} hostmaster.{origin} 1 7200 3600 1209600 300\n@ IN NS ns\n"
+HEAD = """\
+$ORIGIN {origin}
+$TTL 300
+@ IN SOA ns.{origin} hostmaster.{origin} 1 7200 3600 1209600 300
+@ IN NS ns
+"""
 PUBLIC = (
     HEAD.format(origin="public.demo.")
     + "ns IN A 192.0.2.53\nwww IN A 192.0.2.1\nintra IN CNAME www.corp.demo.\n"
@@ -34,7 +39,7 @@ LAB = HEAD.format(origin="lab.demo.") + "ns IN A 10.9.0.53\nwww IN A 10.9.0.1\n"
 BRANCH = """\
   log-queries: yes
   local-zone: "branch.demo." static
-  local-data: "branch.demo. 300 IN SOA ns.branch.demo. hostmaster.branch.demo. 1 7200 3600 1209600 300"
+  local-data: "branch.demo. 300 IN SOA ns.branch.demo. root.branch.demo. 1 7200 3600 9600 300"
   local-data: "nas.branch.demo. 300 IN A 10.8.0.1"
 """
 
@@ -82,7 +87,11 @@ class Network:
             ("branch", self.branch, '["branch.demo"]'),
         )
         return "".join(
-            f'[[forward]]\nname = "{name}"\ndomains = {domains}\nservers = ["{address_of(server)}"]\n'
+            f"""[[forward]]
+name = "{name}"
+domains = {domains}
+servers = ["{address_of(server)}"]
+"""
             for name, server, domains in groups
         )
 
@@ -105,13 +114,21 @@ def network(tmp_path: Path) -> Iterator[Network]:
 
 
 OF_CORP = [
-    ("corp.demo.", "SOA", 1), ("corp.demo.", "DS", 0), ("www.corp.demo.", "A", 1), ("WWW.corp.demo.", "AAAA", 0),
-    ("sub.corp.demo.", "DS", 1), ("no.such.corp.demo.", "A", 0), ("1.0.0.10.in-addr.arpa.", "PTR", 1),
-    ("10.in-addr.arpa.", "DS", 0), ("9.9.9.10.in-addr.arpa.", "PTR", 0),
-]  # fmt: skip
+    ("corp.demo.", "SOA", 1),
+    ("corp.demo.", "DS", 0),
+    ("www.corp.demo.", "A", 1),
+    ("WWW.corp.demo.", "AAAA", 0),
+    ("sub.corp.demo.", "DS", 1),
+    ("no.such.corp.demo.", "A", 0),
+    ("1.0.0.10.in-addr.arpa.", "PTR", 1),
+    ("10.in-addr.arpa.", "DS", 0),
+    ("9.9.9.10.in-addr.arpa.", "PTR", 0),
+]
 UNDER = {
-    "corp": ("corp.demo.", "10.in-addr.arpa."), "lab": ("lab.demo.",), "branch": ("branch.demo.",)
-}  # fmt: skip
+    "corp": ("corp.demo.", "10.in-addr.arpa."),
+    "lab": ("lab.demo.",),
+    "branch": ("branch.demo.",),
+}
 
 
 def leaked(asked: dict[str, set[tuple[str, str]]]) -> list[tuple[str, str]]:
