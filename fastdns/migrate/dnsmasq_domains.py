@@ -190,7 +190,7 @@ class Domains:
                     self.draft.report.leave_out(
                         line.option.origin,
                         str(line.option),
-                        "needs upstream.servers; name them for this domain in [[forward]]",
+                        "it needs upstream.servers; name them for this domain in [[forward]]",
                     )
         for domain, own in servers.items():
             if own:

@@ -24,12 +24,13 @@ class Files:
 
     report: Report
     seen: set[str] = attrs.Factory(set)
+    read: int = 0
 
     def main(self, path: Path) -> str:
         """Return the text of a file that the user has named; ConfigErrors if it cannot be read."""
         self.seen.add(os.path.realpath(path))
         try:
-            return _text(path, regular=False)
+            return self._text(path, regular=False)
         except ValueError as error:
             raise ConfigErrors([f"{path}: {error}"]) from None
 
@@ -44,16 +45,17 @@ class Files:
             return None
         self.seen.add(real)
         try:
-            return _text(Path(path), regular=True)
+            return self._text(Path(path), regular=True)
         except ValueError as error:
             self.report.leave_out(origin, setting, f"{path} {error}")
             return None
 
-
-def _text(path: Path, *, regular: bool) -> str:
-    if "\0" in str(path):
-        raise ValueError("contains a NUL byte")
-    return read_octets(path, regular=regular, limit=OCTETS_MAX).decode("utf-8-sig", "replace")
+    def _text(self, path: Path, *, regular: bool) -> str:
+        if "\0" in str(path):
+            raise ValueError("contains a NUL byte")
+        content = read_octets(path, regular=regular, limit=OCTETS_MAX)
+        self.read += 1
+        return content.decode("utf-8-sig", "replace")
 
 
 def beside(file: str, path: str) -> str:

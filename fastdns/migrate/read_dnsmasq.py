@@ -37,7 +37,7 @@ def read_dnsmasq(paths: list[Path], draft: Draft) -> None:
     for path in paths:
         for option in options(files.main(path), str(path), files):
             reader.take(option)
-    draft.files = len(files.seen)
+    draft.files = files.read
     reader.finish(Origin(str(paths[0]), 0))
 
 

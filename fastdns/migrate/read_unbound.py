@@ -43,7 +43,7 @@ def read_unbound(paths: list[Path], draft: Draft) -> None:
     for path in paths:
         for setting in settings(files.main(path), str(path), files):
             reader.take(setting)
-    draft.files = len(files.seen)
+    draft.files = files.read
     reader.finish(Origin(str(paths[0]), 0))
 
 

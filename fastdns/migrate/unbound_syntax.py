@@ -75,7 +75,7 @@ def _setting(
                 yield from settings(text, path, files) if text is not None else ()
     elif keyword is None:
         for word in values:
-            files.report.leave_out(origin, word, "is not a setting of unbound")
+            files.report.leave_out(origin, word, "it is not a setting of unbound")
     else:
         yield Setting(keyword, tuple(values), origin)
 
