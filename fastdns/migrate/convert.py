@@ -44,7 +44,7 @@ def convert(paths: list[Path], kind: str | None = None) -> Converted:
     draft.finish()
     text = toml(draft)
     # Values are looked at when they are read; what is left are contradictions between them.
-    wrong = [f"the result has to be corrected by hand: {one}" for one in problems_in(text)]
+    wrong = [f"correct this in the result: {one}" for one in problems_in(text)]
     remarks = [*wrong, *draft.report.lines()]
     return Converted(kind, text, remarks, draft.report.left_out, draft.files)
 

@@ -25,7 +25,7 @@ NOT_NEEDED = {
     SERVICE: """user group pid-file keep-in-foreground no-daemon log-facility log-async""",
     "fastdns listens on the addresses in listen.dns": "bind-interfaces bind-dynamic",
     "fastdns never asks upstream for reverse names of private addresses": "bogus-priv",
-    "fastdns works like that": """local-service clear-on-reload no-poll no-round-robin cache-rr
+    "fastdns does the same": """local-service clear-on-reload no-poll no-round-robin cache-rr
         strip-mac strip-subnet""",
     UDP_SIZE: "edns-packet-max",
     INSIDE: "dns-forward-max max-tcp-connections fast-dns-retry",
