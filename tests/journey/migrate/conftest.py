@@ -38,7 +38,10 @@ def answer(line: str) -> Callable[[Asked], None]:
 
 @dataclass
 class Upstreams:
-    """Those of the samples: the default one, that of corp.example, that of reverse names."""
+    """Those of the samples: the default one, that of corp.example, that of reverse names.
+
+    Their addresses are public: dnsmasq takes those for documentation for private ones.
+    """
 
     default: FalseUpstream
     corp: FalseUpstream
@@ -54,8 +57,8 @@ class Upstreams:
 @pytest.fixture
 def upstreams() -> Iterator[Upstreams]:
     with (
-        FalseUpstream(answer("@ 300 IN A 192.0.2.1")) as default,
-        FalseUpstream(answer("@ 300 IN A 192.0.2.2")) as corp,
+        FalseUpstream(answer("@ 300 IN A 93.184.216.1")) as default,
+        FalseUpstream(answer("@ 300 IN A 93.184.216.2")) as corp,
         FalseUpstream(answer("@ 300 IN PTR box.home.example.")) as reverse,
     ):
         yield Upstreams(default, corp, reverse)

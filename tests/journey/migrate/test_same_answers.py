@@ -14,7 +14,7 @@ from .conftest import Peer, Upstreams, converted, copy_of, gist, port_of_peer
 
 # No DHCP server is started, no bus is asked, no file of the machine is read.
 NOT_OF_DNS = re.compile(
-    r"^(?:dhcp|no-dhcp|enable-ubus|read-ethers|bind-dynamic|user|group|addn-hosts|hostsdir|dnssec"
+    r"^(?:dhcp|no-dhcp|enable-ubus|read-ethers|bind-dynamic|user|group|addn-hosts=/|hostsdir|dnssec"
     r"|trust-anchor|log-).*$",
     re.M,
 )
@@ -27,7 +27,8 @@ OPENWRT = [
     *("router.example A", "deep.in.router.example A", "tracker.example A", "a.tracker.example MX"),
     *("ads.example A", "a.ads.example A", "a.ads.example AAAA", "www.example A"),
     *("corp.example A", "www.corp.example A", "open.corp.example A", "a.open.corp.example A"),
-    *("bind A", "a.invalid A", "a.test A", "a.local A", "a.onion A", "localhost A"),
+    *("a.bind A", "a.invalid A", "a.test A", "a.local A", "a.onion A"),
+    *("tv A", "tv.lan A", "TV.lan AAAA", "30.1.168.192.in-addr.arpa PTR", "radio A", "radio.lan A"),
 ]
 PI_HOLE_5 = [
     *("www.example A", "files.home.example MX", "unknown.home.example A", "a.bind A", "a.test A"),
@@ -79,13 +80,15 @@ def test_dnsmasq(
 
     for_fastdns = copy_of(sample, tmp_path / "fastdns", here)
     for_dnsmasq = copy_of(sample, tmp_path / "dnsmasq", lambda text: NOT_OF_DNS.sub("", here(text)))
+    main = for_dnsmasq / "dnsmasq.conf"  # its program leaves the directory before it reads hosts
+    main.write_text(main.read_text().replace("addn-hosts=", f"addn-hosts={for_dnsmasq}/"))
     with open(for_fastdns / "dnsmasq.conf", "a") as file:
         file.write("no-hosts\n")
     daemon = start_fastdns(config=converted(for_fastdns / "dnsmasq.conf"))
     port = port_of_peer()
     peer = start_peer(
         "dnsmasq",
-        *("--keep-in-foreground", f"--conf-file={for_dnsmasq}/dnsmasq.conf", "--pid-file="),
+        *("--keep-in-foreground", f"--conf-file={main}", "--pid-file="),
         *("--user=", "--log-facility=-", "--no-hosts", f"--port={port}", "--bind-interfaces"),
         "--listen-address=127.0.0.1",
         port=port,
@@ -97,6 +100,16 @@ def test_dnsmasq(
 
     expected = all_of(peer, questions)
     assert differences(answers, expected) == {}
+
+
+def test_leases_of_dnsmasq_keep_their_names(
+    tmp_path: Path, upstreams: Upstreams, start_fastdns: Callable[..., Fastdns]
+) -> None:
+    sample = copy_of("openwrt", tmp_path, upstreams.put_into)
+    daemon = start_fastdns(config=converted(sample / "dnsmasq.conf"))
+
+    assert gist(ask(daemon, "laptop.lan")) == (0, ["laptop.lan. a 192.168.1.140"])
+    assert gist(ask(daemon, "laptop")) == (0, ["laptop. a 192.168.1.140"])
 
 
 def test_unbound(
