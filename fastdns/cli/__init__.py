@@ -17,6 +17,7 @@ COMMANDS = {
     "reload": "Reload the configuration without losing a query.",
     "check": "Check a configuration and print all settings.",
     "cache": "Show and change the cache on disk.",
+    "why": "Explain what is answered to a name, and why.",
     "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show rates, latencies, names and upstreams live.",
