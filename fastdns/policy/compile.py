@@ -1,4 +1,7 @@
-"""Compiles the domains of the configuration and its lists: which group each belongs to."""
+"""Compiles the domains of the configuration and its lists: which group each belongs to.
+
+Beside them: the owner's own domain, and special names that upstreams are asked about nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,14 @@ import attrs
 
 from .._domain_lists import read_domains
 from .._domains import DomainHashes, DomainSet, DomainSetBuilder
-from .._policy import NXDOMAIN_VERDICT, Policy, value_of_domain
+from .._local import LocalRecords
+from .._policy import NXDOMAIN_VERDICT, ZONE_VERDICT, Policy, value_of_domain
 from ..config.files import read_octets
 from ..config.schema import Config, DomainFile, Forward
 from ..config.text import describe, path_text
 
 LIST_OCTETS_MAX = 256 << 20
+DEFAULT_GROUP = 0
 PROBLEMS_MAX = 10  # lines told about one list; the first few say what is wrong with it
 
 
@@ -31,9 +36,9 @@ class Domains:
     lists: dict[Path, DomainHashes] = attrs.Factory(dict)
     key: bytes | None = None
 
-    def policy(self) -> Policy:
-        """Return a policy that decides by them."""
-        return Policy(domains=self.compiled)
+    def policy(self, local: LocalRecords | None = None) -> Policy:
+        """Return a policy that decides by them and, before them, by the owner's own names."""
+        return Policy(domains=self.compiled, local=local)
 
 
 def compile_domains(config: Config, former: Domains | None = None) -> Domains:
@@ -43,9 +48,14 @@ def compile_domains(config: Config, former: Domains | None = None) -> Domains:
     a domain, are left out and told; of a list that could be read before, as `former` has it, its
     domains stay.
     """
-    if not config.forward:
+    own = config.local
+    if not config.forward and not own.domain.text and not own.ask_upstream:
         return Domains(DomainSet())
     compiler = _Compiler(former or Domains(DomainSet()))
+    if own.domain.text:
+        compiler.builder.add(own.domain.wire, value_of_domain(DEFAULT_GROUP, ZONE_VERDICT))
+    for domain in own.ask_upstream:
+        compiler.builder.add(domain.wire, value_of_domain(DEFAULT_GROUP))
     problems: list[str] = []
     counts: dict[str, int] = {}
     for place, group in enumerate(config.forward):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import random
+
 import dns.flags
 import dns.message
 import dns.name
@@ -208,3 +210,25 @@ def test_empty_one_has_nothing() -> None:
     assert len(local) == 0
     assert local.find(b"\0") is None
     assert local == LocalRecords()
+
+
+def test_any_names_are_found_as_a_plain_search_finds_them() -> None:
+    rng = random.Random(14)
+    labels = ["a", "b", "lan", "*"]
+    for _ in range(60):
+        names = {
+            ".".join([rng.choice(labels), *rng.choices(labels[:3], k=rng.randrange(4))])
+            for _ in range(rng.randrange(1, 12))
+        }
+        local = built(*(f"{name} 60 A 192.0.2.1" for name in sorted(names)))
+        for _ in range(60):
+            asked = rng.choices(labels[:3], k=rng.randrange(1, 6))
+            above = [".".join(["*", *asked[cut:]]) for cut in range(1, len(asked) + 1)]
+            wanted = next((one for one in (".".join(asked), *above) if one in names), None)
+            found = local.find(parse_name(".".join(asked)))
+            if wanted is None:
+                assert found is None, (names, asked)
+            else:
+                assert found is not None, (names, asked)
+                count = wanted.count(".") + (0 if wanted[0] == "*" else 1)
+                assert found[:2] == (count, wanted[0] == "*"), (names, asked)

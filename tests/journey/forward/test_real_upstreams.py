@@ -87,7 +87,11 @@ class Network:
             ("branch", self.branch, '["branch.demo"]'),
         )
         return "".join(
-            f'[[forward]]\nname = "{name}"\ndomains = {domains}\nservers = ["{address_of(server)}"]\n'
+            f"""[[forward]]
+name = "{name}"
+domains = {domains}
+servers = ["{address_of(server)}"]
+"""
             for name, server, domains in groups
         )
 
