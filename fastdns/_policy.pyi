@@ -1,8 +1,21 @@
+from typing import NamedTuple
+
 from ._domains import DomainSet
 from ._local import LocalRecords
 
 NXDOMAIN_VERDICT: int
 ZONE_VERDICT: int
+
+VERDICTS: tuple[str, ...]
+
+class Decided(NamedTuple):
+    """A decision in words; `labels`: of the domain by which it was made, `rule`: 0 means none."""
+
+    verdict: str
+    group: int
+    labels: int
+    rule: int
+    ede: int | None
 
 def value_of_domain(group: int, verdict: int = 0) -> int: ...
 
@@ -26,3 +39,5 @@ class Policy:
         local: LocalRecords | None = None,
     ) -> None: ...
     def group_of(self, name: bytes) -> int: ...
+    def decide(self, key: bytes) -> Decided: ...
+    def inspect(self, key: bytes, message: bytes) -> Decided | None: ...

@@ -23,6 +23,8 @@ from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._scrub cimport write_joined
 from fastdns._wire cimport RECORDS_MAX, Chain, Name, load16, load32
 
+from fastdns._attempts import Event
+
 cdef enum:
     FOLLOWED_MAX = 8        # names of other groups in one chain
     FOLLOWED_MS = 4000      # for the whole chain
@@ -150,6 +152,8 @@ cdef class Chains(Attempts):
         pending.flights = NULL
         self.end_trial(pending)
         pending.decision = rest.decision
+        if self.trace is not None:
+            self.trace(Event("followed", None, rest.key[:rest.key_length], False, False, 0, rest.decision.group, 0.0))
         pending.origin = self.cache.changes.origin_of(rest.decision.group)
         if parts == NULL or pending.rest.count > FOLLOWED_MAX or self.is_asked_for(pending, rest):
             pending.failure = UNUSABLE

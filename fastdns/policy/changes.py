@@ -16,7 +16,8 @@ TOLD_MAX = 10  # groups, or sources of local names, that are told one by one
 
 def summary(config: Config, domains: Domains) -> str:
     """Return how many domains and groups there are."""
-    return f"{counted(sum(domains.counts.values()), 'domain')} in {counted(len(config.forward), 'group')}"
+    count = sum(domains.counts.values())
+    return f"{counted(count, 'domain')} in {counted(len(config.forward), 'group')}"
 
 
 def changes(was: tuple[Config, Domains], now: tuple[Config, Domains]) -> list[str]:

@@ -18,7 +18,6 @@ import attrs
 import gevent
 from gevent.event import Event
 
-from .._answer import Limits
 from .._cache import Cache
 from .._cache_settings import CacheSettings
 from .._control import Control
@@ -36,7 +35,7 @@ from ..policy.compile import Domains
 from ..policy.local import LocalSources
 from ..resolve import Resolver
 from ..store.warm import most_used
-from ..upstream.group import Endpoints, Upstreams
+from ..upstream.group import Endpoints, Upstreams, limits_of
 from ..upstream.health_log import HealthLog
 from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
@@ -135,7 +134,7 @@ class Worker:
             _Group(
                 settings,
                 sources,
-                self._upstreams.add(settings, _limits(config, settings), flights),
+                self._upstreams.add(settings, limits_of(config.cache, settings), flights),
             )
             for settings, sources in (
                 (config.upstream, inheritance.sources),
@@ -271,14 +270,12 @@ class Worker:
             while True:
                 has_changed.wait(self._local.seconds_to_next_end())
                 has_changed.clear()
-                former = self._local.problems
                 if not self._hub.threadpool.apply(self._local.refresh):
                     continue
                 self._use_policy()
                 if self._is_first:
-                    for problem in self._local.problems:
-                        if problem not in former:
-                            log.warning("%s", problem)
+                    for problem in self._local.new_problems:
+                        log.warning("%s", problem)
                     log.info("local: %s", self._local.summary())
         finally:
             self._local.stop()
@@ -351,17 +348,6 @@ def main(inheritance: Inheritance, ready: int) -> None:
     os.write(ready, b"1")
     os.close(ready)
     worker.run()
-
-
-def _limits(config: Config, group: Upstream) -> Limits:
-    cache = config.cache
-    return Limits(
-        int(cache.min_ttl),
-        int(cache.max_ttl),
-        int(cache.negative_max_ttl),
-        int(cache.failure_ttl),
-        group.trust_ad,
-    )
 
 
 def _allow_many_descriptors() -> None:
