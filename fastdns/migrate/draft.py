@@ -210,30 +210,26 @@ class Draft:
         self._of[parsed.wire] = alone
         return alone
 
-    def rule(self, names: list[str], key: str, value: Scalar, origin: Origin) -> None:
-        """Add a [[rule]] for the domains, with all names under them, that sets one key."""
-        table = next(
-            (one for one in self.rules if one.keys.get(key) == Value(value, str(origin))), None
-        )
-        if table is None:
-            table = Table()
-            self.rules.append(table)
-        for name in names:
-            plain = name.lower().rstrip(".")
-            for one in [plain, f"*.{plain}"] if plain else ["*"]:
-                table.add("names", one, origin)
-        table.set(key, value, origin)
+    def rule(self, domain: str, key: str, value: Scalar, origin: Origin) -> None:
+        """Set a key for all names of a domain; "": for all names."""
+        self._rule(domain).set(key, value, origin)
 
     def block_type(self, name: str, origin: Origin) -> None:
-        """Add a type to the one rule for all names that blocks some."""
+        """Block a type of records for all names."""
+        self._rule("").add("block_types", name, origin)
+
+    def _rule(self, domain: str) -> Table:
+        """Return the [[rule]] of a domain. It has only one, because only one concerns a name."""
+        text = domain_text(domain) if domain else ""
+        names = [text, f"*.{text}"] if text else ["*"]
         for rule in self.rules:
-            if "block_types" in rule.keys:
-                rule.add("block_types", name, origin)
-                return
+            if rule.values("names") == names:
+                return rule
         rule = Table()
-        rule.add("names", "*", origin)
-        rule.add("block_types", name, origin)
+        for one in names:
+            rule.add("names", one)
         self.rules.append(rule)
+        return rule
 
     # ---- at the end
 

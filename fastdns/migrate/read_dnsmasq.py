@@ -348,7 +348,7 @@ def _rebind_allow(draft: Draft, option: Option) -> None:
 
 
 def _no_ipv6(draft: Draft, option: Option) -> None:
-    draft.rule([""], "aaaa", "never", option.origin)
+    draft.rule("", "aaaa", "never", option.origin)
 
 
 def _types(draft: Draft, option: Option) -> None:

@@ -243,8 +243,7 @@ def test_all_ipv6_and_other_types_are_filtered_by_rules(tmp_path: Path) -> None:
     found = keys_of(converted(tmp_path, "filter-AAAA\nfilter-rr=HTTPS,65280\nfilter-rr=ANY\n"))
 
     assert found["rule"] == [
-        {"names": ["*"], "aaaa": "never"},
-        {"names": ["*"], "block_types": ["HTTPS", "TYPE65280"]},
+        {"names": ["*"], "aaaa": "never", "block_types": ["HTTPS", "TYPE65280"]}
     ]
 
 
