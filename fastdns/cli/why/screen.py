@@ -92,6 +92,8 @@ def sentence(story: Story) -> str:
 
 
 def _not_there(story: Story) -> str:
+    if story.site is None:
+        return "if the cache does not have it"
     return "not in the cache" if story.daemon is None else "not in the cache on disk"
 
 

@@ -312,6 +312,7 @@ def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
         (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
         (["www.demo", "A", "-t", "MX"], "two types are given"),
         (["a..demo"], "has an empty label"),
+        (["www.demo", "AXFR"], "queries of type AXFR are refused, whatever the name is"),
     ],
 )
 def test_bad_use_is_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
@@ -348,6 +349,8 @@ def test_user_who_may_not_see_the_cache_is_told_the_decision(tmp_path: Path) -> 
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("www.demo. A is asked from the default group")
+    assert done.stdout.startswith(
+        "www.demo. A is asked from the default group, if the cache does not have it\n"
+    )
     assert "daemon      not known" in done.stdout
     assert "Permission denied" in done.stdout
