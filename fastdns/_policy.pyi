@@ -1,4 +1,6 @@
 from ._domains import DomainSet
+from ._protection import Protection
+from ._rules import Rules
 
 NXDOMAIN_VERDICT: int
 
@@ -14,6 +16,19 @@ class Policy:
     @property
     def domains(self) -> DomainSet: ...
     @property
+    def rules(self) -> Rules: ...
+    @property
+    def protection(self) -> Protection: ...
+    @property
+    def inspects(self) -> bool: ...
+    @property
     def is_empty(self) -> bool: ...
-    def __init__(self, group: int = 0, domains: DomainSet | None = None) -> None: ...
+    def __init__(
+        self,
+        group: int = 0,
+        domains: DomainSet | None = None,
+        *,
+        rules: Rules | None = None,
+        protection: Protection | None = None,
+    ) -> None: ...
     def group_of(self, name: bytes) -> int: ...

@@ -41,6 +41,7 @@ LAYERS = (
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domain_lists", "_special_names"),
+        *("_rules", "_protection"),
     },
     {"_put", "_database", "_ring_index", "_domains"},
     {"_entry", "mapped"},

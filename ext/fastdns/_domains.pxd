@@ -39,6 +39,7 @@ cdef class DomainSetBuilder:
     cdef Pair* pairs            # an open hash table
     cdef uint64_t room, used
     cdef uint64_t depths[2]
+    cdef bint in_halves
 
     # private
     cdef uint32_t put(self, uint64_t hash, uint32_t value) except 0

@@ -14,14 +14,14 @@ from fastdns._counters cimport (
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
-from fastdns._policy cimport FORWARD, LOCAL, Decision, decide
+from fastdns._policy cimport FORWARD, LOCAL, MINIMAL_ANY, NODATA, Decision, decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
-from fastdns._special_names cimport SpecialAnswer, make_no_name, make_special
+from fastdns._special_names cimport SpecialAnswer, make_minimal_any, make_no_data, make_no_name, make_special
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
@@ -149,7 +149,7 @@ cdef class FastPath:
                     query.tier = TIER_MEMORY
                     return self.serve(entry, query, out, now_ms)
             # No upstream can be asked, or asking has just failed: RFC 8767 section 5, failure recheck timer.
-            if entry != NULL and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
+            if entry != NULL and self.cache.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
                 query.decision.group = self.cache.group_of(query.key.octets, query.key.length)
                 if self.forward.is_outage(query.decision.group) or self.forward.holds(
                     entry, query.decision.group, now_ms
@@ -163,7 +163,11 @@ cdef class FastPath:
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
         """Answer names that no upstream is asked for, and cache that. After memory, so others do not pay."""
         cdef SpecialAnswer own
-        if query.decision.verdict != LOCAL or not make_special(&own, query.key.octets, query.key.length):
+        if query.decision.verdict == NODATA:
+            make_no_data(&own, query.key.octets, query.key.length, query.decision.ede, OWN_TTL)
+        elif query.decision.verdict == MINIMAL_ANY:
+            make_minimal_any(&own, query.key.octets, query.key.length)
+        elif query.decision.verdict != LOCAL or not make_special(&own, query.key.octets, query.key.length):
             make_no_name(&own, query.key.octets, query.key.length, query.decision.labels, OWN_TTL)
         self.cache.keep_own(&query.key, &own.stored, &query.decision, now)
         return told(query, out, write_answer(
@@ -175,16 +179,18 @@ cdef class FastPath:
         cdef Entry* entry = NULL
         cdef Found found
         cdef bint is_cold = self.cache.disk.would_wait()
+        if query.decision.rule and not self.cache.is_cached(&query.decision):
+            return self.without_disk(query, out, False)
         if self.cache.look_up(
-            query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
+            query.key.hash, query.key.octets, query.key.length, &query.decision, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += self.cache.reads_disk and not is_cold
             if self.forward.is_outage(query.decision.group) and query.asked.flags & FLAG_RD:
                 entry = self.cache.look(query.key.hash, query.key.octets, query.key.length)
-                if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
+                if entry != NULL and self.cache.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
                 # Another DO or CD is better than nothing; the forwarder serves it.
-                self.cache.bring_others(query.key.octets, query.key.length, query.decision.group, now)
+                self.cache.bring_others(query.key.octets, query.key.length, &query.decision, now)
             return self.without_disk(query, out, is_cold)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK

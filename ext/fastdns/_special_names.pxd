@@ -15,6 +15,7 @@ cdef struct SpecialAnswer:
     Stored stored           # points into this very struct
     uint16_t ttl_at[SPECIAL_RECORDS]
     uint8_t wire[SPECIAL_MAX]
+    uint8_t options[6]
 
 cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
 cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
@@ -23,3 +24,8 @@ cdef void make_no_name(
     SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int zone_labels, uint32_t ttl
 ) noexcept nogil
 # ^ that the name does not exist, by its parent of so many labels
+cdef void make_no_data(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int ede, uint32_t ttl
+) noexcept nogil
+# ^ that the name has no record of this type; ede: an INFO-CODE (RFC 8914) that goes with it, or -1
+cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
