@@ -10,9 +10,9 @@ from libc.string cimport memcmp, memcpy, memset
 from fastdns._key cimport KEY_TAIL
 from fastdns._wire cimport (
     CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, HINT_V4, HINT_V6, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_HTTPS,
-    TYPE_OPT, TYPE_RRSIG, TYPE_SVCB, WIRE_OK, WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
-    is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target, rdata_is_sound, read_record,
-    read_reply, read_spelled_name, same_name, store16, store32,
+    TYPE_OPT, TYPE_RRSIG, TYPE_SVCB, WIRE_OK, WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record,
+    Targets, hash_name, is_meta, is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target,
+    rdata_is_sound, read_record, read_reply, read_spelled_name, same_name, store16, store32,
 )
 
 cdef enum:

@@ -111,8 +111,8 @@ ctypedef struct Chain:      # the names whose records belong to the answer
 
 ctypedef struct Findings:   # what policy looks at in an answer
     Chain chain             # from the queried name on
-    int addresses           # of A and AAAA records of the chain and of its SVCB and HTTPS records: more than
-                            # ADDRESSES_MAX have not all been noted
+    # of A and AAAA records of the chain, and in its SVCB and HTTPS records: more than ADDRESSES_MAX are not all noted
+    int addresses
     bint has_private        # one of them all, noted or not, is private or local
     bint has_bad_hints      # the parameters of an SVCB or HTTPS record cannot be read
     uint8_t address[ADDRESSES_MAX][16]      # IPv4 as ::ffff:a.b.c.d

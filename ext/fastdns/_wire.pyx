@@ -433,7 +433,7 @@ ctypedef struct Section:    # what the reading of one depends on
 
 
 cdef bint is_private_v4(const uint8_t* at) noexcept nogil:
-    """True for private, loopback, link-local and shared addresses and those of this network (RFC 6890 section 2.2.2)."""
+    """True for private, loopback, link-local and shared addresses, and those of "this network" (RFC 6890)."""
     return (
         at[0] == 10 or at[0] == 127 or at[0] == 0 or (at[0] == 192 and at[1] == 168)
         or (at[0] == 172 and at[1] & 0xf0 == 16) or (at[0] == 169 and at[1] == 254) or (at[0] == 100 and at[1] >> 6 == 1)
@@ -441,7 +441,7 @@ cdef bint is_private_v4(const uint8_t* at) noexcept nogil:
 
 
 cdef bint is_private_v6(const uint8_t* at) noexcept nogil:
-    """True for unique local, link-local and site-local addresses, :: and ::1, and for IPv4 addresses in another form."""
+    """True for unique local, link-local and site-local addresses, :: and ::1, and for private IPv4 in other forms."""
     cdef uint32_t prefix = load32(at)
     if at[0] & 0xfe == 0xfc or (at[0] == 0xfe and at[1] >= 0x80):
         return True
@@ -449,8 +449,7 @@ cdef bint is_private_v6(const uint8_t* at) noexcept nogil:
         return False
     if load16(at + 10) == 0xffff:
         return prefix == 0 and is_private_v4(at + 12)       # IPv4-mapped, RFC 4291 section 2.5.5.2
-    # ::, ::1 and the old form ::a.b.c.d; and 64:ff9b::/96, which must not stand for private addresses (RFC 6052
-    # section 3.1).
+    # ::, ::1, the old form ::a.b.c.d; and 64:ff9b::/96, which must not stand for private ones (RFC 6052 section 3.1).
     return load16(at + 10) == 0 and (prefix == 0 or prefix == NAT64_PREFIX) and is_private_v4(at + 12)
 
 

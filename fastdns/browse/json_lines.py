@@ -21,10 +21,11 @@ from .._key import disk_key
 from ..config.names import parse_name
 from ..config.schema import GROUP_NAME, GROUPS_MAX, number_of_group
 from ..config.text import describe
+from ..config.types import parse_type
 from ..config.units import spell_size
 from ..upstream.known_groups import Groups
 from .items import Item
-from .names import Key, parse_class, parse_type, spell_rcode
+from .names import Key, parse_class, spell_rcode
 from .reader import Pair
 
 LINE_MAX = 16 << 20  # bytes; the records of the largest message have fewer as text

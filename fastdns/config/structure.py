@@ -15,24 +15,30 @@ import attrs
 
 from ..errors import ConfigError
 from . import later
+from .addresses import parse_addresses
 from .clients import parse_clients
-from .domains import parse_domain
+from .domains import parse_domain, parse_pattern
 from .files import absolute_path
 from .schema import (
     Address,
+    AnyAddresses,
     AnyDomain,
+    AnyName,
     AnyServer,
     Clients,
     Config,
     GroupName,
+    MaybeTtl,
     Octets,
     Seconds,
     Section,
     Strategy,
     Ttl,
+    TypeName,
 )
 from .servers import parse_listen, parse_server
 from .text import describe, key_text, nearest
+from .types import parse_type
 from .units import parse_duration, parse_size
 
 _Table = TypeVar("_Table", bound=Section)
@@ -226,6 +232,25 @@ def _structure_domain(value: object, _kind: Any) -> AnyDomain:
     return parse_domain(value)
 
 
+def _structure_name(value: object, _kind: Any) -> AnyName:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a name in quotes (try "*.dyn.example")')
+    return parse_pattern(value)
+
+
+def _structure_addresses(value: object, _kind: Any) -> AnyAddresses:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not an address in quotes (try "192.0.2.1")')
+    return parse_addresses(value)
+
+
+def _structure_type(value: object, _kind: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a type in quotes (try "HTTPS")')
+    parse_type(value)
+    return value.upper()
+
+
 def _structure_clients(value: object, _kind: Any) -> Clients:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not a prefix in quotes (try "192.168.0.0/16")')
@@ -244,11 +269,15 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     Strategy: _structure_strategy,
     AnyServer: _structure_server,
     AnyDomain: _structure_domain,
+    AnyName: _structure_name,
+    AnyAddresses: _structure_addresses,
+    TypeName: _structure_type,
     GroupName: _structure_group_name,
     Clients: _structure_clients,
     Octets: _structure_size,
     Seconds: _structure_duration,
     Ttl: _structure_duration,
+    MaybeTtl: _structure_duration,
     Address: _structure_address,
     Path: _structure_path,
     str: _structure_text,
