@@ -24,6 +24,7 @@ MODULES = [
     "_clock",
     "_answer",
     "_special_names",
+    "_local",
     "_entry",
     "_hotcache",
     "_ring_index",

@@ -230,7 +230,7 @@ static void write_reply(struct reply *reply, const struct rule *rule, const uint
     if (!rule->rcode && type == TYPE_A) {
         head[7] = (uint8_t)put_answer(reply, rule);
         if (rule->strangers) {
-            put(reply, "\10stranger\4test", 15);
+            put(reply, "\10stranger\4demo", 15);
             put_address(reply, rule->ttl);
             head[7]++;
         }

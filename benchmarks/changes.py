@@ -25,7 +25,7 @@ MOST_SECONDS = 120.0
 LOST_AFTER_MS = 5000
 MORE_MS = 5.0  # than without a change
 PREFIX, DIGITS = "x", 8
-KEPT, FLUSHED = "kept.test", "flushed.test"
+KEPT, FLUSHED = "kept.demo", "flushed.demo"
 # What so many `fastdns cache rm` do one after the other, without the time between them.
 REMOVE = """\
 import sys

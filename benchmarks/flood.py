@@ -12,10 +12,10 @@ from trials import CLIENTS, NAP, Bench, Figure, Scenario, hit_names, hits, main
 
 KINDS = {  # the rules of every upstream
     "answered": "",
-    "slow": "flood.test=delay:200",
-    "silent": "flood.test=silent",
-    "servfail": "flood.test=servfail",
-    "strangers": "flood.test=strangers",
+    "slow": "flood.demo=delay:200",
+    "silent": "flood.demo=silent",
+    "servfail": "flood.demo=servfail",
+    "strangers": "flood.demo=strangers",
     "dead": "",
 }
 HITS, NEW = 2000, 500  # a second, of the other clients
@@ -48,8 +48,8 @@ def flooded(bench: Bench, kind: str, upstreams: int, workers: int) -> list[Figur
                 other.silence()
             seen = serving.run(
                 chosen.seconds,
-                flood=[*serving.new_names("flood.test"), *flood],
-                new=[*serving.new_names("new.test"), *others],
+                flood=[*serving.new_names("flood.demo"), *flood],
+                new=[*serving.new_names("new.demo"), *others],
                 hits=hits(HITS),
             )
     case = f"{kind}, {upstreams} upstream{'s' * (upstreams > 1)}, {workers} worker"

@@ -24,8 +24,8 @@ def measure(bench: Bench) -> list[Figure]:
     if bench.options.full:
         figures += hits(bench, MANY, "hit of a million")
     with bench.upstream() as upstream, bench.serve(upstream) as serving:
-        serving.run(1.0, new=[*serving.new_names("new.test")])
-        new = serving.run(bench.options.seconds, new=[*serving.new_names("new.test")])
+        serving.run(1.0, new=[*serving.new_names("new.demo")])
+        new = serving.run(bench.options.seconds, new=[*serving.new_names("new.demo")])
     workers = (new.cpu_seconds - new.keeper_seconds) * 1e6 / new.loads["new"]["answered"]
     return [
         *figures,

@@ -42,8 +42,8 @@ def new_names(bench: Bench, *rules: str) -> Outcome:
         bench.upstream() as second,
         bench.serve(first, second) as serving,
     ):
-        serving.run(FOUND_OUT_SECONDS, new=[*serving.new_names("new.test"), *rate])
-        return serving.run(chosen.seconds, new=[*serving.new_names("new.test"), *rate])
+        serving.run(FOUND_OUT_SECONDS, new=[*serving.new_names("new.demo"), *rate])
+        return serving.run(chosen.seconds, new=[*serving.new_names("new.demo"), *rate])
 
 
 if __name__ == "__main__":

@@ -42,8 +42,8 @@ def new_names(bench: Bench, count: int, rule: str) -> Outcome:
     with bench.upstream(rule) as one, bench.upstream(rule) as other:
         servers = (one, other)[:count]
         with bench.serve(*servers) as serving:
-            serving.run(FOUND_OUT_SECONDS, new=[*serving.new_names("new.test"), *rate])
-            return serving.run(chosen.seconds, new=[*serving.new_names("new.test"), *rate])
+            serving.run(FOUND_OUT_SECONDS, new=[*serving.new_names("new.demo"), *rate])
+            return serving.run(chosen.seconds, new=[*serving.new_names("new.demo"), *rate])
 
 
 def more(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from processes import query
 from trials import NAP, Bench, Figure, Scenario, Serving, hit_names, hits, main
 
 HITS_SHARE = 4  # one hit beside so many new names
-STALE_NAMES = ["--prefix", "s", "--names", "500", "--domain", "short.test"]
+STALE_NAMES = ["--prefix", "s", "--names", "500", "--domain", "short.demo"]
 STALE_TTL = 1
 FOUND_OUT_SECONDS = 10.0
 AT_ONCE_SECONDS = 0.5
@@ -25,7 +25,7 @@ def measure(bench: Bench) -> list[Figure]:
     hit_rate = max(chosen.rate // HITS_SHARE, 1)
     rate = ["--rate", str(chosen.rate), "--timeout-ms", "4500", *NAP]
     stale = [*STALE_NAMES, "--rate", "1000", "--timeout-ms", "2500", *NAP]
-    rule = f"short.test=ttl:{STALE_TTL}"
+    rule = f"short.demo=ttl:{STALE_TTL}"
     with (
         bench.upstream(rule) as first,
         bench.upstream(rule) as second,
@@ -35,7 +35,7 @@ def measure(bench: Bench) -> list[Figure]:
         quiet = serving.run(chosen.seconds, hits=hits(hit_rate))
         hit_us = quiet.cpu_us("hits")
         good = serving.run(
-            chosen.seconds, new=[*serving.new_names("new.test"), *rate], hits=hits(hit_rate)
+            chosen.seconds, new=[*serving.new_names("new.demo"), *rate], hits=hits(hit_rate)
         )
         serving.warm(*STALE_NAMES)
         first.silence()
@@ -43,10 +43,10 @@ def measure(bench: Bench) -> list[Figure]:
         time.sleep(STALE_TTL)
         found_out = wait_until_known_dead(serving)
         out = serving.run(
-            chosen.seconds, new=[*serving.new_names("new.test"), *rate], hits=hits(hit_rate)
+            chosen.seconds, new=[*serving.new_names("new.demo"), *rate], hits=hits(hit_rate)
         )
         old = serving.run(1.0, stale=stale)
-        told = extended_error(ask(serving, "unknown.test")) in ERROR_CODES
+        told = extended_error(ask(serving, "unknown.demo")) in ERROR_CODES
     quiet_p99 = quiet.latency_ms("hits", "p99")
     figures = [
         Figure("until known dead", found_out, "s"),
@@ -73,7 +73,7 @@ def wait_until_known_dead(serving: Serving) -> float:
     number = 0
     while (now := time.monotonic()) < began + FOUND_OUT_SECONDS:
         number += 1
-        if ask(serving, f"dead{number}.test") and time.monotonic() - now < AT_ONCE_SECONDS:
+        if ask(serving, f"dead{number}.demo") and time.monotonic() - now < AT_ONCE_SECONDS:
             return time.monotonic() - began
         serving.server.check()
     return FOUND_OUT_SECONDS

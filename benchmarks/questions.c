@@ -8,7 +8,7 @@
 #include <string.h>
 
 struct questions questions = {
-    .names = 10000, .prefix = "h", .domain = "bench.test", .digits = 5, .edns = true, .seed = 88172645463325252,
+    .names = 10000, .prefix = "h", .domain = "bench.demo", .digits = 5, .edns = true, .seed = 88172645463325252,
 };
 
 static uint8_t domain_wire[LONGEST_NAME];

@@ -29,7 +29,7 @@ extern struct questions {
         {"file", 1, 0, 'F'}, {"sequential", 0, 0, 'S'}, {"zipf", 1, 0, 'z'}, {"fresh", 1, 0, 'y'},               \
         {"no-edns", 0, 0, 'E'}, {"seed", 1, 0, 'x'}
 #define QUESTION_USAGE                                                     \
-    "  [--file NAMES | --prefix h --first N --names N --digits N --domain bench.test]\n" \
+    "  [--file NAMES | --prefix h --first N --names N --digits N --domain bench.demo]\n" \
     "  [--sequential | --zipf EXPONENT] [--fresh PERCENT] [--no-edns] [--seed N]"
 
 /* Take an option of QUESTION_OPTIONS; false: it is none. */

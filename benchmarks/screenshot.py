@@ -25,7 +25,7 @@ from fastdns.config.places import Places
 COLUMNS, ROWS = 88, 36
 SECONDS, INTERVAL = 30.0, 0.5
 HOSTS = ("www", "mail", "cdn", "api", "img", "static", "login", "time")
-SITES = ("example.com", "example.net", "example.org", "shop.example", "news.example", "wiki.test")
+SITES = ("example.com", "example.net", "example.org", "shop.example", "news.example", "wiki.demo")
 
 
 def names() -> list[str]:

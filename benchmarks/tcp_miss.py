@@ -21,15 +21,15 @@ def measure(bench: Bench) -> list[Figure]:
         raise BenchmarkError("it asks its upstream over TCP, too, and bad_upstream.c has UDP only")
     with bench.upstream() as upstream, bench.serve(upstream) as serving:
         udp = ["--rate", str(chosen.rate), *NAP]
-        good = serving.run(chosen.seconds, new=[*serving.new_names("new.test"), *udp])
-        alone = serving.run(chosen.seconds, new=[*serving.new_names("new.test"), "--window", "1"])
+        good = serving.run(chosen.seconds, new=[*serving.new_names("new.demo"), *udp])
+        alone = serving.run(chosen.seconds, new=[*serving.new_names("new.demo"), "--window", "1"])
         figures = [
             Figure("over UDP: CPU a query", good.cpu_us("new"), "µs"),
             Figure("over UDP, one by one: CPU a query", alone.cpu_us("new"), "µs"),
         ]
         for way, (connections, pipeline, most_us) in WAYS.items():
             tcp = ["--connections", connections, "--pipeline", pipeline]
-            names = serving.new_names("new.test")
+            names = serving.new_names("new.demo")
             new = serving.run(chosen.seconds, new=[*names, *tcp], program="load_tcp")
             figures += [
                 Figure(f"{way}: answered", new.answered("new", 0), "%", 100, True, must=True),

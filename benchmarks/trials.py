@@ -36,7 +36,7 @@ from session import KEEPER
 NAP = ("--nap-us", "100")  # several loads and the upstreams share a core
 NEW = ("--prefix", "m", "--digits", "9", "--names", "1000000000", "--sequential")
 NEW_PART = 10_000_000  # of those names, for each load of new ones
-TRUE_NAME = "h00000.hits.test"
+TRUE_NAME = "h00000.hits.demo"
 WARM_SECONDS = 120
 CONFIG = """\
 [upstream]
@@ -162,7 +162,7 @@ class Subject:
             ]
         config = directory / "dnsdist.conf"
         lines = (
-            f'newServer({{address="{server}", checkName="check.test."}})' for server in servers
+            f'newServer({{address="{server}", checkName="check.demo."}})' for server in servers
         )
         config.write_text(
             DNSDIST.format(port=port, servers="\n".join(lines), answers=max(answers, 1_000_000))
@@ -298,7 +298,7 @@ def hits(rate: int, names: int = 1000) -> list[str]:
 
 
 def hit_names(names: int = 1000) -> list[str]:
-    return ["--names", str(names), "--domain", "hits.test"]
+    return ["--names", str(names), "--domain", "hits.demo"]
 
 
 CLIENTS = ("--source", "127.0.1.1", "--sockets", "8")

@@ -5,7 +5,7 @@ import socket
 import threading
 from ipaddress import IPv4Address
 
-ZONE = "crash.test"
+ZONE = "crash.demo"
 TTL = 86400
 HEADER = 12
 TYPE_A_IN = b"\0\1\0\1"

@@ -1,4 +1,4 @@
-"""The upstream of all servers under test: nsd with the zone bench.test, for the run only."""
+"""The upstream of all servers under test: nsd with the zone bench.demo, for the run only."""
 
 import os
 import shutil
@@ -6,7 +6,7 @@ from pathlib import Path
 
 from processes import BenchmarkError, Server, free_port
 
-ZONE = "bench.test"
+ZONE = "bench.demo"
 MISS_ZONE = f"miss.{ZONE}"  # a wildcard: any name under it exists
 STORED_ZONE = f"stored.{ZONE}"  # another; what stock.py puts on disk is no answer of nsd's
 MOST_NAMES = 100_000

@@ -1,8 +1,10 @@
 from ._domains import DomainSet
+from ._local import LocalRecords
 from ._protection import Protection
 from ._rules import Rules
 
 NXDOMAIN_VERDICT: int
+ZONE_VERDICT: int
 
 def value_of_domain(group: int, verdict: int = 0) -> int: ...
 
@@ -16,6 +18,8 @@ class Policy:
     @property
     def domains(self) -> DomainSet: ...
     @property
+    def local(self) -> LocalRecords: ...
+    @property
     def rules(self) -> Rules: ...
     @property
     def protection(self) -> Protection: ...
@@ -27,6 +31,7 @@ class Policy:
         self,
         group: int = 0,
         domains: DomainSet | None = None,
+        local: LocalRecords | None = None,
         *,
         rules: Rules | None = None,
         protection: Protection | None = None,

@@ -10,7 +10,6 @@ from fastdns._control cimport Control
 from fastdns._disk cimport Disk, Found
 from fastdns._entry cimport AnswerSource
 from fastdns._hotcache cimport Entry, HotCache, Standing
-from fastdns._key cimport Key
 from fastdns._policy cimport Decision
 from fastdns._outbox cimport Outbox
 from fastdns._rings cimport Rings
@@ -72,7 +71,8 @@ cdef class Cache:
     # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
     #   NULL, on its way to the disk; catch_up has been called
     cdef void keep_own(
-        self, const Key* key, const Stored* answer, const Decision* decision, const Instant* now
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
+        const Instant* now,
     ) noexcept nogil
     cdef void keep_refusal(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,

@@ -190,7 +190,8 @@ cdef class Cache:
             return NULL
         entry.stamp = self.changes.epoch        # not served fresh, and no change up to this one has removed it
         decide(self.changes.policy, key_view(key, entry.key_length), key, entry.key_length, &decision)
-        if decision.verdict != FORWARD:
+        # An answer of our own is made anew: that costs no more than judging it.
+        if decision.verdict != FORWARD or entry.answer.is_authoritative:
             self.memory.remove(entry)
             self.show_memory()
             return NULL
@@ -605,17 +606,18 @@ cdef class Cache:
         return NULL
 
     cdef void keep_own(
-        self, const Key* key, const Stored* answer, const Decision* decision, const Instant* now
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
+        const Instant* now,
     ) noexcept nogil:
         """Keep an answer of the policy in memory, until its stamp is old: judging costs as much as making it."""
         cdef size_t evictions = self.memory.evictions
         cdef Standing standing
-        cdef Entry* old = self.look(key.hash, key.octets, key.length)
+        cdef Entry* old = self.look(hash, key, key_length)
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
         standing.origin = 0
         standing.group = decision.group
-        self.memory.put(key.hash, key.octets, key.length, answer, &standing, old, now.boot_ms)
+        self.memory.put(hash, key, key_length, answer, &standing, old, now.boot_ms)
         self.tally[CACHE_INSERTS] += 1
         self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
         self.show_memory()

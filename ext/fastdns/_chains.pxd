@@ -17,6 +17,10 @@ cdef class Chains(Attempts):
         self, Pending* pending, const Stored* part, uint32_t age, const Rest* rest, const AnswerSource* whence,
         uint32_t rtt_us, const Instant* now
     ) except *
+    cdef void begin_own(self, Pending* pending, const Instant* now) except *
+    cdef void keep(
+        self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
+    ) noexcept
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *
     cdef bint is_conditional(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil
     # ^ this answer is only given if the name has no IPv4 address

@@ -5,7 +5,7 @@ was asked for. What the other group answers is cached under its own name as well
 """
 
 from libc.stdint cimport int64_t, uint16_t, uint32_t
-from libc.stdlib cimport calloc, free
+from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
 from fastdns._answer cimport Stored, copy_stored
@@ -16,8 +16,9 @@ from fastdns._flights cimport Flight
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
-from fastdns._policy cimport EDE_BLOCKED, FORWARD, decide
-from fastdns._query cimport TIER_UPSTREAM
+from fastdns._local cimport LocalAnswer, make_local
+from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
+from fastdns._query cimport TIER_LOCAL, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
 from fastdns._scrub cimport strip_hints, write_joined
@@ -97,6 +98,7 @@ cdef class Chains(Attempts):
         cdef Rest next_one
         cdef Decision decision
         cdef Findings findings
+        cdef bint is_refused
         cdef int i
         if copy == NULL:
             raise MemoryError
@@ -110,6 +112,7 @@ cdef class Chains(Attempts):
             if has_data(copy.wire, copy.length, pending.rest.key, pending.rest.key_length):
                 make_no_data(&own, pending.key, pending.key_length, EDE_BLOCKED, min(copy.ttl, pending.rest.parts.ttl))
                 whole = own.stored
+                whole.is_authoritative = False      # it is cached like the upstream's
             else:
                 whole = pending.rest.parts[0]
                 whole.ttl = min(copy.ttl, whole.ttl)
@@ -132,24 +135,72 @@ cdef class Chains(Attempts):
             self.follow(pending, copy_stored(&whole), &next_one, now)
         else:
             decision = pending.rest.decision
-            if self.cache.changes.policy.inspects and find_in_answer(
-                whole.wire, whole.length, pending.key, pending.key_length, &findings
-            ) and not self.cache.passes(pending.key, pending.key_length, &findings, &decision):
-                make_no_data(&own, pending.key, pending.key_length, decision.ede, min(whole.ttl, <uint32_t>REFUSAL_TTL))
+            # Each part was found good for its own name, but they are told as records of this one.
+            is_refused = (
+                self.cache.changes.policy.inspects and decision.verdict == FORWARD
+                and find_in_answer(whole.wire, whole.length, pending.key, pending.key_length, &findings)
+                and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
+            )
+            if is_refused:
+                make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
                 whole = own.stored
-            if not self.cache.is_cached(&decision):
+            elif not self.cache.is_cached(&decision):
                 whole.ttl = 0
             parts, pending.rest.parts = pending.rest.parts, NULL        # `whole` may lie there
             self.come_back(pending)
-            self.cache.learn(
-                pending.key, pending.key_length, &whole, pending.epoch, pending.decision.group, pending.origin, whence,
-                rtt_us, now,
-            )
+            if is_refused:
+                self.cache.keep_refusal(pending.hash, pending.key, pending.key_length, &whole, &decision, now)
+            else:
+                self.keep(pending, &whole, whence, rtt_us, now)
             self.answer(pending, TIER_UPSTREAM, whence, &whole, 0, read_clock_ns())
             self.flush()
             self.close(pending, False)
         free(parts)
         free(copy)
+
+    cdef void keep(
+        self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
+    ) noexcept:
+        cdef Decision decision
+        if pending.decision.verdict == FORWARD:
+            self.cache.learn(
+                pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, whence,
+                rtt_us, now,
+            )
+            return
+        whole.is_authoritative = True       # for the name that was asked for: RFC 1035 section 4.1.1
+        decide(
+            self.cache.changes.policy, key_view(pending.key, pending.key_length), pending.key, pending.key_length,
+            &decision,
+        )
+        if decision.verdict == OWN and pending.epoch == self.cache.changes.epoch:
+            self.cache.keep_own(pending.hash, pending.key, pending.key_length, whole, &decision, now)
+
+    cdef void begin_own(self, Pending* pending, const Instant* now) except *:
+        """Begin with the owner's CNAME record, and ask for what it leads to; afterwards it may be over."""
+        cdef Rest rest
+        cdef LocalAnswer* own = <LocalAnswer*>malloc(sizeof(LocalAnswer))
+        if own == NULL:
+            raise MemoryError
+        make_local(
+            self.cache.changes.policy.local, pending.key, pending.key_length, pending.decision.labels, own
+        )
+        memcpy(rest.key, own.target, own.target_length)
+        memcpy(rest.key + own.target_length, pending.key + pending.key_length - KEY_TAIL, KEY_TAIL)
+        rest.key_length = own.target_length + KEY_TAIL
+        rest.is_alternative = False
+        decide(
+            self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
+        )
+        try:
+            if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
+                self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())
+                self.flush()
+                self.close(pending, False)
+            else:
+                self.follow(pending, copy_stored(&own.stored), &rest, now)
+        finally:
+            free(own)
 
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *:
         """Ask the group of the name in which a chain ends; the parts are ours to keep. Afterwards it may be over."""

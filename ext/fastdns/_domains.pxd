@@ -41,6 +41,8 @@ cdef class DomainSetBuilder:
     cdef uint64_t depths[2]
     cdef bint in_halves
 
+    cdef uint32_t add_name(self, const uint8_t* name, uint32_t value) except 0      # as `add`; name: sound, lower case
+    cdef uint32_t value_of_name(self, const uint8_t* name) noexcept nogil           # 0: it is not there
     # private
     cdef uint32_t put(self, uint64_t hash, uint32_t value) except 0
     cdef Pair* place_of(self, uint64_t hash) noexcept nogil

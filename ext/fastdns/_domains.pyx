@@ -252,15 +252,21 @@ cdef class DomainSetBuilder:
 
         ValueError: not such a name, or not such a value.
         """
-        cdef int labels
-        cdef uint64_t hash
         if not name_is_sound(name, len(name)):
             raise ValueError("not a name in wire form and lower case")
         if not 0 < value <= DOMAIN_VALUE_MAX:
             raise ValueError("a value of a domain is 1 to 16777215")
-        hash = hash_of(&self.key, name, &labels)
+        return self.add_name(name, value)
+
+    cdef uint32_t add_name(self, const uint8_t* name, uint32_t value) except 0:
+        cdef int labels
+        cdef uint64_t hash = hash_of(&self.key, name, &labels)
         self.depths[labels >> 6] |= <uint64_t>1 << (labels & 63)
         return self.put(hash, value)
+
+    cdef uint32_t value_of_name(self, const uint8_t* name) noexcept nogil:
+        cdef int labels
+        return self.place_of(hash_of(&self.key, name, &labels)).value
 
     def add_all(self, DomainHashes domains not None, uint32_t value):
         """Add the domains of a list; return how many of them have an earlier value and keep it.

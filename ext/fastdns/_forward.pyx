@@ -13,7 +13,7 @@ from fastdns._flights cimport Attempt, Flight, Flights, Landing
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport Key, key_length_of, key_view
-from fastdns._policy cimport FORWARD, Decision, decide
+from fastdns._policy cimport FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_DISK, TIER_NONE, TIER_STALE, TIER_UPSTREAM, Query
 from fastdns._questions cimport WAITING_MAX, Rest
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
@@ -196,10 +196,15 @@ cdef class Forward(Chains):
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
         cdef Entry* entry
         cdef Failure own
+        cdef Instant now
         pending.until_ms = now_ms + group.budget_ms
         pending.version = group.version
         self.flights.wheel.wake()       # before its timer is set: later no client of the clock would be started
         self.flights.wheel.set(&pending.timer, pending.until_ms)
+        if pending.decision.verdict == OWN:
+            read_moment(&now)
+            self.begin_own(pending, &now)
+            return
         if group.is_outage:
             if self.has_waiting(pending) and self.tell_known(pending, True, now_ns):
                 self.close(pending, False)

@@ -218,7 +218,8 @@ cdef class HotCache:
     cdef bint is_stale(self, const Entry* entry, int64_t now_ms, int64_t stale_ms) noexcept nogil:
         # One of another epoch was not judged yet: a command may have removed it.
         return (
-            not entry.answer.is_failure and now_ms < entry.expires_ms + stale_ms
+            not entry.answer.is_failure and not entry.answer.is_authoritative
+            and now_ms < entry.expires_ms + stale_ms
             and epoch_of(entry.stamp) == epoch_of(self.stamp) and not self.is_fresh(entry, now_ms)
         )
 

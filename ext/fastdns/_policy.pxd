@@ -6,6 +6,7 @@ docs/architecture.md has the order of a decision ("The order of a decision").
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._domains cimport DomainSet
+from fastdns._local cimport LocalRecords
 from fastdns._protection cimport Protection
 from fastdns._rules cimport Rules
 from fastdns._wire cimport Findings
@@ -13,6 +14,8 @@ from fastdns._wire cimport Findings
 cdef enum Verdict:
     FORWARD                 # ask the group's upstreams
     LOCAL                   # one of the special names, which are answered here
+    OWN                     # it has records of the owner
+    ZONE                    # in the owner's own domain, which never leaves fastdns
     NULL_ADDRESS            # 0.0.0.0 or ::
     NXDOMAIN
     NODATA
@@ -33,12 +36,13 @@ ctypedef struct Decision:
     uint16_t group          # the group of upstreams that gives the answer
     int16_t ede             # INFO-CODE that goes with the answer (RFC 8914), or NO_EDE
     uint8_t verdict
-    uint8_t labels          # of the domain by which the name was decided; 0: it was not by a domain, or by the root
+    uint8_t labels          # of the domain by which the name was decided, or whose SOA record denies it; 0: the root
 
 cdef class Policy:
     cdef public uint64_t generation         # grows with every change of its decisions, including the servers of groups
     cdef readonly uint16_t group            # of all names that are in no domain
     cdef readonly DomainSet domains         # whose names belong to other groups
+    cdef readonly LocalRecords local        # the owner's own names
     cdef readonly Rules rules               # exceptions for some names
     cdef readonly Protection protection
     cdef readonly bint inspects             # an answer may be refused for what is in it

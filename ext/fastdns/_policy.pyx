@@ -2,46 +2,48 @@
 
 from fastdns._domains cimport Suffix, find_suffixes
 from fastdns._key cimport KEY_TAIL, name_is_sound
+from fastdns._local cimport LocalMatch, find_local
 from fastdns._rules cimport Rule, leaves_out, mark_of_rule
 from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, TYPE_ANY, load16
 
 cdef enum:
-    GROUP_BITS = 16         # of a domain's value; the verdict is above
+    GROUP_BITS = 16         # of a domain's value; above them the verdict, and a bit that no value is without
+    VERDICT_MASK = 0x7f
+    VALUE_IS_SET = 1 << 23
 
 
 NXDOMAIN_VERDICT = <int>NXDOMAIN
+ZONE_VERDICT = <int>ZONE
 
 
 def value_of_domain(uint16_t group, int verdict=FORWARD):
-    """Return what a domain has in the set of a Policy: its group is asked, or that is answered to all under it.
-
-    ValueError: the default group, which needs no domain.
-    """
-    if group == DEFAULT_GROUP:
-        raise ValueError("a domain belongs to another group than the default one")
-    return <uint32_t>verdict << GROUP_BITS | group
+    """Return what a domain has in the set of a Policy: its group is asked, or that is answered to all under it."""
+    return <uint32_t>VALUE_IS_SET | <uint32_t>verdict << GROUP_BITS | group
 
 
 cdef class Policy:
     """The rules of the configuration for names. `generation` distinguishes its states.
 
     A name belongs to the group of its longest suffix in `domains`, with all its types: those that a parent zone
-    answers (DS, RFC 4034 section 5) as well. Others belong to `group`. `rules` are exceptions for some names,
-    `protection` says what may be asked and answered at all.
+    answers (DS, RFC 4034 section 5) as well. Others belong to `group`. Before that, `local` answers its own names.
+    `rules` are exceptions for some names; `protection` says what may be asked and answered at all.
     """
 
     def __cinit__(
-        self, uint16_t group=DEFAULT_GROUP, DomainSet domains=None, *, Rules rules=None, Protection protection=None
+        self, uint16_t group=DEFAULT_GROUP, DomainSet domains=None, LocalRecords local=None, *, Rules rules=None,
+        Protection protection=None,
     ):
         self.generation = 1
         self.group = group
         self.domains = DomainSet() if domains is None else domains
+        self.local = LocalRecords() if local is None else local
         self.rules = Rules() if rules is None else rules
         self.protection = Protection() if protection is None else protection
         self.inspects = self.protection.rebind or self.protection.bogus_count != 0
         self.is_empty = (
-            group == DEFAULT_GROUP and self.domains.count == 0 and self.rules.count == 0 and not self.inspects
+            group == DEFAULT_GROUP and self.domains.count == 0 and self.local.count == 0 and self.rules.count == 0
+            and not self.inspects
         )
 
     def group_of(self, bytes name not None):
@@ -56,6 +58,7 @@ cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision
 ) noexcept nogil:
     cdef Suffix suffix
+    cdef LocalMatch match
     cdef bint is_found = policy.domains.lines != 0 and find_suffixes(policy.domains, key, &suffix, 1) != 0
     decision.policy = policy.generation
     decision.mark = decision.rule = 0
@@ -63,12 +66,21 @@ cdef void decide(
     decision.verdict = FORWARD
     decision.group = policy.group
     decision.labels = 0
+    if policy.local.count != 0 and load16(key + key_length - KEY_TAIL + 2) == CLASS_IN:
+        match = find_local(policy.local, key)
+        if match.first != NULL:
+            decision.verdict = OWN
+            # The longest own domain above it denies what it lacks; else it does that itself.
+            decision.labels = match.labels
+            if is_found and (suffix.value >> GROUP_BITS & VERDICT_MASK) == ZONE:
+                decision.labels = suffix.labels
+            return
     # Who gives the root to a group means all that would be asked for, not what is answered here.
     if (not is_found or suffix.labels == 0) and is_special(key, key_length):
         decision.verdict = LOCAL
     elif is_found:
         decision.group = <uint16_t>suffix.value
-        decision.verdict = <uint8_t>(suffix.value >> GROUP_BITS)
+        decision.verdict = <uint8_t>(suffix.value >> GROUP_BITS & VERDICT_MASK)
         decision.labels = suffix.labels
     if decision.verdict == FORWARD:
         decide_type(policy, key, key_length, decision)

@@ -1,6 +1,7 @@
 """Names that are answered here and never asked upstream: localhost, private reverse zones, names that cannot exist.
 
-RFC 6761 (localhost, invalid), RFC 7686 (onion), RFC 6303 and RFC 7793 (reverse zones), RFC 9462 (resolver.arpa).
+RFC 6761 (localhost, invalid, test), RFC 7686 (onion), RFC 6762 (local), RFC 8375 (home.arpa), RFC 6303 and RFC 7793
+(reverse zones), RFC 9462 (resolver.arpa).
 """
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
@@ -10,6 +11,9 @@ from fastdns._answer cimport Stored
 cdef enum:
     SPECIAL_MAX = 512       # octets: header, a question of 259, four records of less than 60 each
     SPECIAL_RECORDS = 4
+    OWN_TTL = 60                # seconds, of answers that the configuration gives
+    SOA_OCTETS = 50             # of the record that write_soa writes
+    SOA_TTL_AT = 6              # in it
 
 cdef struct SpecialAnswer:
     Stored stored           # points into this very struct
@@ -18,14 +22,16 @@ cdef struct SpecialAnswer:
     uint8_t options[6]
 
 cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
-cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
-# ^ False: an ordinary name, `out` is untouched
-cdef void make_no_name(
-    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int zone_labels, uint32_t ttl
+cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names) noexcept nogil
+# ^ False: an ordinary name, `out` is untouched. has_names: others have names under this one, so that it exists
+cdef void make_negative(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint exists, int zone_labels, uint32_t ttl
 ) noexcept nogil
-# ^ that the name does not exist, by its parent of so many labels
+# ^ that the name does not exist, or has no such record: by its parent of so many labels
 cdef void make_no_data(
     SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int ede, uint32_t ttl
 ) noexcept nogil
 # ^ that the name has no record of this type; ede: an INFO-CODE (RFC 8914) that goes with it, or -1
 cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
+cdef uint16_t write_soa(uint8_t* out, uint16_t zone_at, uint32_t ttl) noexcept nogil    # SOA_OCTETS
+# ^ an SOA record of a zone whose name is at that place in the message

@@ -3,12 +3,14 @@
 | name | answer |
 |---|---|
 | localhost and all under it | A 127.0.0.1, AAAA ::1, no data of other types (RFC 6761 section 6.3) |
-| invalid, onion and all under them | no such name (RFC 6761 section 6.4, RFC 7686 section 2) |
+| invalid, test and all under them | no such name (RFC 6761 sections 6.2 and 6.4) |
+| onion, local and all under them | no such name (RFC 7686 section 2, RFC 6762 section 22.1) |
+| home.arpa | an empty zone (RFC 8375 section 4), but for its DS, which the world has |
 | private and reserved reverse zones | an empty zone with SOA and NS, as RFC 6303 section 3 has it (and RFC 7793) |
 | an address of 127.0.0.0/8 or ::1, reversed | PTR localhost |
 | resolver.arpa and all under it | no data: no designated resolver (RFC 9462 section 4) |
 
-`test`, `local` and `home.arpa` are not here: networks use them, and their names have to reach who knows them.
+Networks use some of these: the owner's records, local.domain, [[forward]] and local.ask_upstream come first.
 """
 
 from libc.string cimport memcmp, memcpy, memset
@@ -25,6 +27,7 @@ cdef enum:
     TYPE_HINFO = 13
     OPTION_EDE = 15
     ANY_TTL = 3789          # as in the example of RFC 8482 section 4.2
+    TYPE_DS = 43
     NOERROR = 0
     NXDOMAIN = 3
     TTL = 10800             # RFC 6303 section 3
@@ -157,7 +160,7 @@ cdef void find(const uint8_t* key, uint16_t key_length, Found* out) noexcept nog
     cdef int labels = 0
     out.kind = ORDINARY
     # An ordinary name costs no more than this: its last letter, or its last label, differs.
-    if key_length < KEY_TAIL + 7 or key_length > KEY_MAX:
+    if key_length < KEY_TAIL + 6 or key_length > KEY_MAX:
         return
     length = key_length - KEY_TAIL
     end = key + length - 1
@@ -165,8 +168,11 @@ cdef void find(const uint8_t* key, uint16_t key_length, Found* out) noexcept nog
     if not (
         (last == c'a' and is_label(end - 5, b"arpa", 4))
         or (last == c'd' and length > 8 and is_label(end - 8, b"invalid", 7))
-        or (last == c'n' and is_label(end - 6, b"onion", 5))
-        or (last == c't' and length > 10 and is_label(end - 10, b"localhost", 9))
+        or (last == c'n' and length > 6 and is_label(end - 6, b"onion", 5))
+        or (last == c't' and (
+            is_label(end - 5, b"test", 4) or length > 10 and is_label(end - 10, b"localhost", 9)
+        ))
+        or (last == c'l' and length > 6 and is_label(end - 6, b"local", 5))
     ) or load16(end + 3) != CLASS_IN:
         return
     at = 0
@@ -183,12 +189,20 @@ cdef void find(const uint8_t* key, uint16_t key_length, Found* out) noexcept nog
     out.has_names_below = False
     if is_label(key + starts[labels], b"localhost", 9):
         out.kind = LOCALHOST
-    elif is_label(key + starts[labels], b"invalid", 7) or is_label(key + starts[labels], b"onion", 5):
+    elif (
+        is_label(key + starts[labels], b"invalid", 7) or is_label(key + starts[labels], b"test", 4)
+        or is_label(key + starts[labels], b"onion", 5) or is_label(key + starts[labels], b"local", 5)
+    ):
         out.kind = NO_NAME
     elif is_label(key + starts[labels], b"arpa", 4) and labels > 0:
         labels -= 1
         if is_label(key + starts[labels], b"in-addr", 7) or is_label(key + starts[labels], b"ip6", 3):
             find_reverse(key, starts, labels, out)
+        # A validating client needs the proof that nothing below is signed, which only arpa has: RFC 8375 section 4.
+        elif is_label(key + starts[labels], b"home", 4) and not (labels == 0 and load16(end + 1) == TYPE_DS):
+            out.kind = EMPTY_ZONE
+            out.zone_at = starts[labels]
+            out.below = labels
         elif is_label(key + starts[labels], b"resolver", 8):
             out.kind = NO_DATA
             out.zone_at = starts[labels]
@@ -235,17 +249,27 @@ cdef void add_record(
     out.stored.length += 12 + data_length
 
 
+cdef uint16_t write_soa(uint8_t* out, uint16_t zone_at, uint32_t ttl) noexcept nogil:
+    """`@ TTL IN SOA @ nobody.invalid. 1 3600 1200 604800 TTL`: RFC 6303 section 3, or with another TTL."""
+    store16(out, POINTER | zone_at)
+    store16(out + 2, TYPE_SOA)
+    store16(out + 4, CLASS_IN)
+    store32(out + SOA_TTL_AT, ttl)
+    store16(out + 10, SOA_OCTETS - 12)
+    store16(out + 12, POINTER | zone_at)
+    memcpy(out + 14, b"\x06nobody\x07invalid", 16)     # with the zero byte that ends both name and string
+    store32(out + 30, 1)
+    store32(out + 34, 3600)
+    store32(out + 38, 1200)
+    store32(out + 42, 604800)
+    store32(out + 46, ttl)
+    return SOA_OCTETS
+
+
 cdef void add_soa(SpecialAnswer* out, uint16_t zone_at) noexcept nogil:
-    """`@ 10800 IN SOA @ nobody.invalid. 1 3600 1200 604800 10800`: RFC 6303 section 3, or with another TTL."""
-    cdef uint8_t data[38]
-    store16(data, POINTER | zone_at)
-    memcpy(data + 2, b"\x06nobody\x07invalid", 16)      # with the zero byte that ends both name and string
-    store32(data + 18, 1)
-    store32(data + 22, 3600)
-    store32(data + 26, 1200)
-    store32(data + 30, 604800)
-    store32(data + 34, out.stored.ttl)
-    add_record(out, zone_at, TYPE_SOA, data, 38)
+    out.ttl_at[out.stored.ttl_count] = out.stored.length + SOA_TTL_AT
+    out.stored.ttl_count += 1
+    out.stored.length += write_soa(out.wire + out.stored.length, zone_at, out.stored.ttl)
 
 
 cdef int add_answers(SpecialAnswer* out, const Found* found, uint16_t qtype) noexcept nogil:
@@ -279,13 +303,13 @@ cdef bint exists(const Found* found) noexcept nogil:
     )
 
 
-cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil:
+cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names) noexcept nogil:
     cdef uint16_t length = key_length - KEY_TAIL
     cdef Found found
     find(key, key_length, &found)
     if found.kind == ORDINARY:
         return False
-    begin(out, key, length, NOERROR if exists(&found) else NXDOMAIN, TTL)
+    begin(out, key, length, NOERROR if has_names or exists(&found) else NXDOMAIN, TTL)
     store16(out.wire + 6, <uint16_t>add_answers(out, &found, load16(key + length)))
     if out.stored.ttl_count == 0:
         add_soa(out, HEADER_LENGTH + found.zone_at)
@@ -293,8 +317,8 @@ cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_leng
     return True
 
 
-cdef void make_no_name(
-    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int zone_labels, uint32_t ttl
+cdef void make_negative(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint exists, int zone_labels, uint32_t ttl
 ) noexcept nogil:
     cdef uint16_t length = key_length - KEY_TAIL
     cdef int labels = 0
@@ -306,7 +330,7 @@ cdef void make_no_name(
     while labels > zone_labels:
         at += key[at] + 1
         labels -= 1
-    begin(out, key, length, NXDOMAIN, ttl)
+    begin(out, key, length, NOERROR if exists else NXDOMAIN, ttl)
     add_soa(out, HEADER_LENGTH + at)
     store16(out.wire + 8, 1)
 
@@ -334,6 +358,6 @@ cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_
 def special_answer(bytes key not None):
     """Return the answer of fastdns to the question of this key; None: it is an ordinary name."""
     cdef SpecialAnswer answer
-    if not make_special(&answer, key, <uint16_t>len(key)):
+    if not make_special(&answer, key, <uint16_t>len(key), False):
         return None
     return copy_answer(&answer.stored)

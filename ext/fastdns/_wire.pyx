@@ -441,7 +441,7 @@ cdef bint is_private_v4(const uint8_t* at) noexcept nogil:
 
 
 cdef bint is_private_v6(const uint8_t* at) noexcept nogil:
-    """True for unique local, link-local and site-local addresses, :: and ::1, and for private IPv4 in other forms."""
+    """True for unique local, link-local and site-local addresses, :: and ::1, and private IPv4 in other forms."""
     cdef uint32_t prefix = load32(at)
     if at[0] & 0xfe == 0xfc or (at[0] == 0xfe and at[1] >= 0x80):
         return True

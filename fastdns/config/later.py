@@ -9,8 +9,8 @@ NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
         {
-            *("local", "block", "view", "log", "admin", "fleet"),
-            *("client", "records", "hosts", "log_queries", "query_log"),  # the last: others' words
+            *("block", "view", "log", "admin", "fleet"),
+            *("client", "log_queries", "query_log"),  # the last: others' words
         }
     ),
     Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),

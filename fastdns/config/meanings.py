@@ -14,6 +14,8 @@ TABLES = {
     "forward": "Other upstreams for some domains: one table for each group of upstreams. A name "
     "belongs to the group that has the longest domain above it, whatever the order, and no other "
     "upstream is asked for it.",
+    "local": "Names that fastdns itself has the records of, and answers to all clients; see "
+    "docs/local-names.md. Without these keys it has none.",
     "cache": "How much is cached, and for how long. Sizes are written "
     '`"64MiB"` (or `"64MB"`, powers of 1000), durations `"200ms"`, `"30s"`, `"5m"`, `"1h"`, '
     '`"1d"`.',
@@ -67,6 +69,18 @@ KEYS = {
     "forward.timeout": "as in `[upstream]`",
     "forward.attempts": "as in `[upstream]`",
     "forward.trust_ad": "as in `[upstream]`",
+    "local.domain": 'the domain of this network, like `"lan"`: names under it that have no record '
+    "here do not exist, and are never asked upstream. A host of a hosts file or with a lease is "
+    'found as `nas` and as `nas.lan`. `""` means none',
+    "local.hosts": 'hosts files, like `["/etc/hosts"]`: A, AAAA and PTR records. They are read '
+    "again when they change",
+    "local.records": 'records as in zone files: `"nas.lan. 300 A 192.168.1.10"`, any type, '
+    '`"*.dev.lan. A 192.168.1.20"` for all names below; or `"file:/etc/fastdns/lan.zone"`, a file '
+    "with one record a line, which is read again when it changes",
+    "local.leases": 'names of DHCP clients: `"auto"` finds the leases of dnsmasq, Kea, ISC dhcpd, '
+    "odhcpd, systemd-networkd and libvirt at their usual places; or paths of such files",
+    "local.ask_upstream": "special zones that are asked upstream although fastdns would answer "
+    'them itself, like `"168.192.in-addr.arpa"`',
     "cache.memory": "memory for the cache, divided among the workers. If it is not set, it is a "
     "sixteenth of the memory of the machine, from 8 to 64 MiB; `fastdns check` shows it",
     "cache.disk": 'size of the cache on disk, in `state_dir/cache`. `"0"` writes nothing to '
@@ -106,8 +120,8 @@ KEYS = {
     'addresses nevertheless: `"plex.direct"`, or `"file:/etc/fastdns/private.domains"`',
     "protect.bogus_answers": "addresses that only forged answers have: "
     '`"192.0.2.1"`, `"198.51.100.0/24"`, or `"file:/etc/fastdns/bogus"`, a list with one a line, '
-    "or as dnsmasq has it (`bogus-nxdomain=192.0.2.1`). Such a reply is ignored, and the true one is "
-    "waited for",
+    "or as dnsmasq has it (`bogus-nxdomain=192.0.2.1`). Such a reply is ignored, and the true one "
+    "is waited for",
     "protect.minimal_any": "answer questions of type ANY with one HINFO record (RFC 8482); `false` "
     "sends them upstream",
 }

@@ -19,6 +19,7 @@ from zlib import crc32
 import attrs
 
 from ..errors import ConfigError
+from .text import quote, shorten
 from .transports import TRANSPORTS, Transport
 from .units import in_seconds, spell_size
 
@@ -49,6 +50,7 @@ MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
 RULES_MAX = 4095
 TYPES_MAX = 64  # of one rule
+CNAME = 5  # a type of records
 GROUPS_MAX = 1 << 16  # numbers of groups of upstreams; 0: the default group
 GROUP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 WORKER_MEMORY_MIN = 64 << 10  # bytes
@@ -140,6 +142,53 @@ class DomainFile:
 
 
 AnyDomain = Domain | DomainFile
+OwnDomain = NewType("OwnDomain", Domain)  # NO_DOMAIN: there is none
+NO_DOMAIN = OwnDomain(Domain("", b""))
+
+
+@attrs.frozen
+class Record:
+    """A resource record, as in a zone file. `name` is in wire form and lower case."""
+
+    text: str
+    name: bytes = attrs.field(eq=False, repr=False)
+    rtype: int = attrs.field(eq=False)
+    ttl: int = attrs.field(eq=False)
+    data: bytes = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class RecordFile:
+    """A file of resource records, as a zone file has them."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyRecord = Record | RecordFile
+
+
+@attrs.frozen
+class LeaseFile:
+    """A file in which a DHCP server keeps its leases. `format` "": its content tells.
+
+    The last part of the path may be a pattern.
+    """
+
+    path: Path
+    format: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.format}:{self.path}" if self.format else str(self.path)
+
+
+AnyLeases = Literal["auto"] | LeaseFile
+HostsFile = NewType("HostsFile", Path)
 
 
 @attrs.frozen
@@ -258,10 +307,10 @@ class Listen(Section):
         )
 
 
-def _once(_instance: Any, _attribute: Any, value: tuple[Clients, ...]) -> None:
-    for clients, count in Counter(value).items():
+def _once(_instance: Any, _attribute: Any, value: tuple[Any, ...]) -> None:
+    for one, count in Counter(value).items():
         if count > 1:
-            raise ValueError(f'"{clients}" is listed more than once (keep one)')
+            raise ValueError(f'"{one}" is listed more than once (keep one)')
 
 
 def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None:
@@ -385,6 +434,27 @@ class Cache(Section):
             yield ConfigError("max_ttl", problem)
 
 
+@attrs.frozen
+class Local(Section):
+    """Names that fastdns itself has records of."""
+
+    domain: OwnDomain = NO_DOMAIN
+    hosts: tuple[HostsFile, ...] = attrs.field(default=(), validator=_once)
+    records: tuple[AnyRecord, ...] = ()
+    leases: tuple[AnyLeases, ...] = attrs.field(default=(), validator=_once)
+    ask_upstream: tuple[Domain, ...] = attrs.field(default=(), validator=_once)
+
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        types: dict[bytes, set[int]] = {}
+        for place, record in enumerate(self.records):
+            if isinstance(record, Record):
+                there = types.setdefault(record.name, set())
+                there.add(record.rtype)
+                if CNAME in there and len(there) > 1:  # RFC 2181 section 10.1
+                    problem = f"{quote(shorten(record.text))}: a name with a CNAME record has no "
+                    yield ConfigError(f"records[{place}]", f"{problem}others (leave one out)")
+
+
 def _maybe_seconds(instance: Any, attribute: Any, value: Ttl | None) -> None:
     if value is not None:
         whole_seconds(0, MAX_TTL)(instance, attribute, value)
@@ -457,6 +527,7 @@ class Config(Section):
     access: Access = Access()
     upstream: Upstream = Upstream()
     forward: tuple[Forward, ...] = ()
+    local: Local = Local()
     cache: Cache = attrs.field(factory=Cache)
     rule: tuple[Rule, ...] = attrs.field(default=(), validator=_few_rules)
     protect: Protect = Protect()

@@ -19,17 +19,25 @@ from .addresses import parse_addresses
 from .clients import parse_clients
 from .domains import parse_domain, parse_pattern
 from .files import absolute_path
+from .leases import parse_leases
+from .records import parse_records
 from .schema import (
+    NO_DOMAIN,
     Address,
     AnyAddresses,
     AnyDomain,
+    AnyLeases,
     AnyName,
+    AnyRecord,
     AnyServer,
     Clients,
     Config,
+    Domain,
     GroupName,
+    HostsFile,
     MaybeTtl,
     Octets,
+    OwnDomain,
     Seconds,
     Section,
     Strategy,
@@ -150,10 +158,10 @@ def _structure_list(data: object, kind: Any) -> tuple[Any, ...]:
     items = []
     problems = []
     for number, item in enumerate(data):
-        # A value identifies its item in the list; a table only has a number.
-        place = f"[{number}]" if _is_table(kind) else ""
+        # A value identifies its item in the list; a table only has a number, and a record is long.
+        place = f"[{number}]" if _is_table(kind) or kind is AnyRecord else ""
         try:
-            if place and not isinstance(item, dict):
+            if _is_table(kind) and not isinstance(item, dict):
                 name = kind.__name__.lower()
                 raise ValueError(f"{describe(item)} is not a table (try [[{name}]])")
             items.append(_structure_value(item, kind))
@@ -251,6 +259,44 @@ def _structure_type(value: object, _kind: Any) -> str:
     return value.upper()
 
 
+def _structure_plain_domain(value: object, _kind: Any) -> Domain:
+    domain = parse_domain(value) if isinstance(value, str) else None
+    if not isinstance(domain, Domain):
+        raise ValueError(f'{describe(value)} is not a domain in quotes (try "home.arpa")')
+    return domain
+
+
+def _structure_own_domain(value: object, _kind: Any) -> OwnDomain:
+    if value == "":
+        return NO_DOMAIN
+    domain = parse_domain(value) if isinstance(value, str) else None
+    if not isinstance(domain, Domain):
+        raise ValueError(f'{describe(value)} is not a domain in quotes (try "lan")')
+    if domain.text == ".":
+        raise ValueError('"." would be all names (try "lan")')
+    return OwnDomain(domain)
+
+
+def _structure_record(value: object, _kind: Any) -> AnyRecord:
+    if not isinstance(value, str):
+        raise ValueError(
+            f'{describe(value)} is not a record in quotes (try "nas.lan. A 192.168.1.10")'
+        )
+    return parse_records(value)
+
+
+def _structure_hosts(value: object, _kind: Any) -> Path:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a path in quotes (try "/etc/hosts")')
+    return absolute_path(value.removeprefix("file:"))
+
+
+def _structure_leases(value: object, _kind: Any) -> AnyLeases:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a path in quotes (try "auto")')
+    return parse_leases(value)
+
+
 def _structure_clients(value: object, _kind: Any) -> Clients:
     if not isinstance(value, str):
         raise ValueError(f'{describe(value)} is not a prefix in quotes (try "192.168.0.0/16")')
@@ -272,6 +318,11 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     AnyName: _structure_name,
     AnyAddresses: _structure_addresses,
     TypeName: _structure_type,
+    Domain: _structure_plain_domain,
+    OwnDomain: _structure_own_domain,
+    AnyRecord: _structure_record,
+    AnyLeases: _structure_leases,
+    HostsFile: _structure_hosts,
     GroupName: _structure_group_name,
     Clients: _structure_clients,
     Octets: _structure_size,

@@ -34,7 +34,7 @@ def dropping(start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream) -> 
     return start_fastdns(upstream=[upstream], config=CONFIG + 'refuse = "drop"\n')
 
 
-def query(name: str = "www.false.test.", **knobs: object) -> bytes:
+def query(name: str = "www.false.demo.", **knobs: object) -> bytes:
     return make_query(name, **knobs).to_wire()
 
 
@@ -83,7 +83,7 @@ def test_stranger_does_not_learn_who_we_are(daemon: Fastdns, tcp: bool) -> None:
 
 
 def test_dig_says_why(daemon: Fastdns) -> None:
-    said = dig(daemon, "www.false.test", "-b", STRANGER)
+    said = dig(daemon, "www.false.demo", "-b", STRANGER)
     assert said.status == "REFUSED"
     assert "EDE: 18 (Prohibited)" in said.text
 

@@ -16,35 +16,35 @@ from .support.dig import dig
 from .support.nsd import Nsd
 
 QUESTIONS = {
-    "A": ("www.example.test.", "A"),
-    "AAAA": ("www.example.test.", "AAAA"),
-    "MX with an address": ("example.test.", "MX"),
-    "NS": ("example.test.", "NS"),
-    "SOA": ("example.test.", "SOA"),
-    "TXT": ("texts.example.test.", "TXT"),
-    "SRV": ("_sip._udp.example.test.", "SRV"),
-    "CAA": ("example.test.", "CAA"),
-    "HTTPS": ("example.test.", "HTTPS"),
-    "DNSKEY": ("example.test.", "DNSKEY"),
-    "unknown type": ("odd.example.test.", "TYPE65280"),
-    "NXDOMAIN": ("nowhere.example.test.", "A"),
-    "NODATA": ("www.example.test.", "MX"),
-    "NODATA of an unknown type": ("www.example.test.", "TYPE65280"),
-    "empty non-terminal": ("terminal.example.test.", "A"),
-    "CNAME": ("alias.example.test.", "A"),
-    "the CNAME itself": ("alias.example.test.", "CNAME"),
-    "chain of CNAMEs": ("chain1.example.test.", "AAAA"),
-    "CNAME without the type": ("alias.example.test.", "MX"),
-    "CNAME to nowhere": ("dangling.example.test.", "A"),
-    "CNAME to another zone": ("away.example.test.", "A"),
-    "CNAME loop": ("loop1.example.test.", "A"),
-    "DNAME": ("host.old.example.test.", "A"),
-    "wildcard": ("anything.at.all.wild.example.test.", "A"),
-    "wildcard NODATA": ("anything.wild.example.test.", "AAAA"),
-    "forty addresses": ("many.example.test.", "A"),
-    "larger than UDP": ("lots.example.test.", "AAAA"),
-    "dot in a label": (r"with\.dot.example.test.", "A"),
-    "NUL in a label": (r"nul\000oct.example.test.", "A"),
+    "A": ("www.example.demo.", "A"),
+    "AAAA": ("www.example.demo.", "AAAA"),
+    "MX with an address": ("example.demo.", "MX"),
+    "NS": ("example.demo.", "NS"),
+    "SOA": ("example.demo.", "SOA"),
+    "TXT": ("texts.example.demo.", "TXT"),
+    "SRV": ("_sip._udp.example.demo.", "SRV"),
+    "CAA": ("example.demo.", "CAA"),
+    "HTTPS": ("example.demo.", "HTTPS"),
+    "DNSKEY": ("example.demo.", "DNSKEY"),
+    "unknown type": ("odd.example.demo.", "TYPE65280"),
+    "NXDOMAIN": ("nowhere.example.demo.", "A"),
+    "NODATA": ("www.example.demo.", "MX"),
+    "NODATA of an unknown type": ("www.example.demo.", "TYPE65280"),
+    "empty non-terminal": ("terminal.example.demo.", "A"),
+    "CNAME": ("alias.example.demo.", "A"),
+    "the CNAME itself": ("alias.example.demo.", "CNAME"),
+    "chain of CNAMEs": ("chain1.example.demo.", "AAAA"),
+    "CNAME without the type": ("alias.example.demo.", "MX"),
+    "CNAME to nowhere": ("dangling.example.demo.", "A"),
+    "CNAME to another zone": ("away.example.demo.", "A"),
+    "CNAME loop": ("loop1.example.demo.", "A"),
+    "DNAME": ("host.old.example.demo.", "A"),
+    "wildcard": ("anything.at.all.wild.example.demo.", "A"),
+    "wildcard NODATA": ("anything.wild.example.demo.", "AAAA"),
+    "forty addresses": ("many.example.demo.", "A"),
+    "larger than UDP": ("lots.example.demo.", "AAAA"),
+    "dot in a label": (r"with\.dot.example.demo.", "A"),
+    "NUL in a label": (r"nul\000oct.example.demo.", "A"),
 }
 
 
@@ -97,12 +97,12 @@ def test_dig_and_kdig_show_what_they_show_of_the_upstream(
 @pytest.mark.parametrize(
     ("name", "rdtype"),
     [
-        ("WWW.EXAMPLE.TEST.", "A"),
-        ("wWw.ExAmPlE.tEsT.", "A"),
-        ("mixed.example.test.", "A"),
-        ("CHAIN1.example.TEST.", "A"),
-        ("NoWhere.Example.test.", "A"),
-        ("_SIP._udp.EXAMPLE.test.", "SRV"),
+        ("WWW.EXAMPLE.DEMO.", "A"),
+        ("wWw.ExAmPlE.dEmO.", "A"),
+        ("mixed.example.demo.", "A"),
+        ("CHAIN1.example.DEMO.", "A"),
+        ("NoWhere.Example.demo.", "A"),
+        ("_SIP._udp.EXAMPLE.demo.", "SRV"),
     ],
 )
 def test_any_spelling_gets_the_answer_and_its_own_spelling_back(
@@ -122,7 +122,7 @@ def in_lower_case(section: list[dns.rrset.RRset]) -> list[str]:
 
 def test_ttls_count_down(fastdns: Fastdns) -> None:
     def look() -> list[int]:
-        return ttls(ask(fastdns, "alias.example.test."))
+        return ttls(ask(fastdns, "alias.example.demo."))
 
     seen = [look()]
 
@@ -138,7 +138,7 @@ def test_ttls_count_down(fastdns: Fastdns) -> None:
 
 
 class TestFiveThousandOctets:
-    NAME = "large.example.test."
+    NAME = "large.example.demo."
 
     @pytest.mark.parametrize("size", [512, 1232, 4096, 65535])
     def test_udp_gets_tc_and_the_question_only(self, fastdns: Fastdns, size: int) -> None:

@@ -27,16 +27,16 @@ from .support.unbound import Unbound
 
 Start = Callable[..., Fastdns]
 ASKED = [
-    *[("example.test", one) for one in ("SOA", "NS", "MX", "TXT", "CAA", "HTTPS", "DNSKEY")],
-    *[("www.example.test", one) for one in ("A", "AAAA", "MX")],
-    *[(f"{one}.example.test", "A") for one in ("alias", "chain1", "nope", "dangling", "away")],
-    *[(f"{one}.example.test", "A") for one in ("host.old", "MiXeD", r"with\.dot", r"nul\000oct")],
-    ("odd.example.test", "TYPE65280"),
-    ("texts.example.test", "TXT"),
-    ("_sip._udp.example.test", "SRV"),
-    ("many.example.test", "A"),
-    ("empty.non.terminal.example.test", "A"),
-    ("non.terminal.example.test", "A"),
+    *[("example.demo", one) for one in ("SOA", "NS", "MX", "TXT", "CAA", "HTTPS", "DNSKEY")],
+    *[("www.example.demo", one) for one in ("A", "AAAA", "MX")],
+    *[(f"{one}.example.demo", "A") for one in ("alias", "chain1", "nope", "dangling", "away")],
+    *[(f"{one}.example.demo", "A") for one in ("host.old", "MiXeD", r"with\.dot", r"nul\000oct")],
+    ("odd.example.demo", "TYPE65280"),
+    ("texts.example.demo", "TXT"),
+    ("_sip._udp.example.demo", "SRV"),
+    ("many.example.demo", "A"),
+    ("empty.non.terminal.example.demo", "A"),
+    ("non.terminal.example.demo", "A"),
 ]
 
 

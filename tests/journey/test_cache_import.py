@@ -135,11 +135,11 @@ def test_bad_lines_without_end_are_told_twenty_times_and_then_counted(tmp_path: 
 DUMP = """\
 START_RRSET_CACHE
 ;rrset 600 1 0 8 0
-www.example.test.	600	IN	A	192.0.2.80
+www.example.demo.	600	IN	A	192.0.2.80
 END_RRSET_CACHE
 START_MSG_CACHE
-msg www.example.test. IN A 33152 1 600 0 1 0 0
-www.example.test. IN A 0
+msg www.example.demo. IN A 33152 1 600 0 1 0 0
+www.example.demo. IN A 0
 END_MSG_CACHE
 EOF
 """

@@ -37,7 +37,7 @@ negative_max_ttl = "50s"
 
 
 def soa(ttl: int, minimum: int) -> str:
-    return f"test. {ttl} IN SOA ns.test. hostmaster.test. 1 7200 3600 1209600 {minimum}"
+    return f"demo. {ttl} IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 {minimum}"
 
 
 def answering(*lines: str, **parts: object) -> Callable[[Asked], None]:
@@ -132,25 +132,25 @@ class TestKey:
     ) -> None:
         def behave(asked: Asked) -> None:
             caa = asked.rdtype == 257
-            asked.answer('@ 300 IN CAA 0 issue "ca.test"' if caa else "@ 300 IN A 192.0.2.1")
+            asked.answer('@ 300 IN CAA 0 issue "ca.demo"' if caa else "@ 300 IN A 192.0.2.1")
 
         name = upstream.new_name(behave)
         for _ in range(2):
-            assert data(ask(forwarder, name, "CAA")) == ['0 issue "ca.test"']
+            assert data(ask(forwarder, name, "CAA")) == ['0 issue "ca.demo"']
             assert data(ask(forwarder, name, "A")) == ["192.0.2.1"]
 
     @pytest.mark.parametrize(
         ("name", "other"),
         [
-            (r"one\.two.key.test.", "one.two.key.test."),
-            (r"nul\000.key.test.", "nul.key.test."),
-            (r"nul\000a.key.test.", r"nul\000b.key.test."),
-            ("ab.c.key.test.", "a.bc.key.test."),
-            ("ab.key.test.", r"ab\003key.test."),
-            ("bracket[.key.test.", "bracket{.key.test."),
-            ("at@.key.test.", "at`.key.test."),
-            (r"high\193.key.test.", r"high\225.key.test."),
-            ("www.key.test.", "www.key.test.test."),
+            (r"one\.two.key.demo.", "one.two.key.demo."),
+            (r"nul\000.key.demo.", "nul.key.demo."),
+            (r"nul\000a.key.demo.", r"nul\000b.key.demo."),
+            ("ab.c.key.demo.", "a.bc.key.demo."),
+            ("ab.key.demo.", r"ab\003key.demo."),
+            ("bracket[.key.demo.", "bracket{.key.demo."),
+            ("at@.key.demo.", "at`.key.demo."),
+            (r"high\193.key.demo.", r"high\225.key.demo."),
+            ("www.key.demo.", "www.key.demo.demo."),
         ],
     )
     def test_names_that_look_alike_are_different_names(
@@ -191,8 +191,8 @@ class TestTtl:
     def test_is_clamped_in_all_sections(self, clamping: Fastdns, upstream: FalseUpstream) -> None:
         behave = answering(
             "@ 5 IN A 192.0.2.1",
-            authority=["test. 86400 IN NS ns.test."],
-            additional=["ns.test. 4294967295 IN A 192.0.2.53"],
+            authority=["demo. 86400 IN NS ns.demo."],
+            additional=["ns.demo. 4294967295 IN A 192.0.2.53"],
         )
         name = upstream.new_name(behave)
         assert ttls(ask(clamping, name)) == [10, 100, 100]
@@ -228,7 +228,7 @@ class TestTtl:
     def test_zero_anywhere_in_the_answer_counts(
         self, forwarder: Fastdns, upstream: FalseUpstream
     ) -> None:
-        name = upstream.new_name(answering("@ 300 IN CNAME x.test.", "x.test. 0 IN A 192.0.2.1"))
+        name = upstream.new_name(answering("@ 300 IN CNAME x.demo.", "x.demo. 0 IN A 192.0.2.1"))
         for _ in range(2):
             assert ttls(ask(forwarder, name)) == [300, 0]
         assert len(upstream.asked(name)) == 2
@@ -280,7 +280,7 @@ class TestNegative:
 
     @pytest.mark.parametrize(
         "authority",
-        [[], ["test. 300 IN NS ns.test."], [soa(300, 0)], [soa(0, 300)]],
+        [[], ["demo. 300 IN NS ns.demo."], [soa(300, 0)], [soa(0, 300)]],
         ids=["nothing", "only NS", "SOA MINIMUM 0", "SOA TTL 0"],
     )
     def test_is_not_kept_without_a_soa_that_lets_it(
@@ -294,7 +294,7 @@ class TestNegative:
     def test_at_the_end_of_a_cname_lives_no_longer_than_the_cname(
         self, forwarder: Fastdns, upstream: FalseUpstream, rcode: str
     ) -> None:
-        behave = answering("@ 1 IN CNAME x.test.", authority=[soa(300, 300)], rcode=rcode)
+        behave = answering("@ 1 IN CNAME x.demo.", authority=[soa(300, 300)], rcode=rcode)
         name = upstream.new_name(behave)
         ask(forwarder, name)
         eventually(lambda: ask(forwarder, name), lambda _: len(upstream.asked(name)) == 2)
@@ -352,13 +352,13 @@ class TestFailure:
         config = '[cache]\nmemory = "1MiB"\nfailure_ttl = "1m"\n'
         daemon = start_fastdns(upstream=[upstream], config=config)
         upstream.otherwise = answering(rcode="SERVFAIL")
-        ask(daemon, "warm.failing.test.")
+        ask(daemon, "warm.failing.demo.")
         before = daemon.memory()
         with udp_socket(daemon) as sock:
             for batch in range(100):
                 for number in range(30):
                     label = f"{batch}-{number}-" + "x" * 50
-                    sock.send(make_query(f"{label}.{label}.failing.test.").to_wire())
+                    sock.send(make_query(f"{label}.{label}.failing.demo.").to_wire())
                 for _ in range(30):
                     sock.recv(65535)
         assert daemon.memory() - before < 6 * MIB

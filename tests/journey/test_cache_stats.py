@@ -104,7 +104,7 @@ def test_import_fills_a_cache_no_further_than_to_a_limit_that_was_lowered(
     daemon.stop()
     stock.fill(
         tmp_path / "other",
-        [stock.entry(f"n{number}.test", "A", "192.0.2.1") for number in range(9000)],
+        [stock.entry(f"n{number}.demo", "A", "192.0.2.1") for number in range(9000)],
     )
     lines = cache(tmp_path / "other", "export", "-").stdout
     done = cache(daemon.state_dir, "import", "-", text_in=lines, status=1)

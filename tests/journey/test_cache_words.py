@@ -39,7 +39,7 @@ def test_rm_of_one_state_leaves_the_others(state: Path) -> None:
         (["--rcode", "NXDOMAIN"], {"gone.example."}),
         (["--negative"], {"gone.example.", "nodata.example."}),
         (["--state-is", "expired"], {"mail.example."}),
-        (["--type", "TXT"], {"www.test."}),
+        (["--type", "TXT"], {"www.demo."}),
         (["--under", "test", "--negative"], set()),
     ],
 )
@@ -59,22 +59,22 @@ def test_what_a_pattern_removes_is_asked_for_again(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream, count: int
 ) -> None:
     daemon = start_fastdns(upstream=[upstream])
-    gone = [f"n{number}.gone{count}.test." for number in range(count)]
-    for name in [*gone, f"stays{count}.test."]:
+    gone = [f"n{number}.gone{count}.demo." for number in range(count)]
+    for name in [*gone, f"stays{count}.demo."]:
         ask(daemon, name)
     assert (
-        cache(daemon.state_dir, "rm", f"*.gone{count}.test").stdout == f"removed {count} entries\n"
+        cache(daemon.state_dir, "rm", f"*.gone{count}.demo").stdout == f"removed {count} entries\n"
     )
-    for name in [*gone[:3], f"stays{count}.test."]:
+    for name in [*gone[:3], f"stays{count}.demo."]:
         ask(daemon, name)
     assert [len(upstream.asked(name)) for name in gone[:3]] == [2, 2, 2]
-    assert len(upstream.asked(f"stays{count}.test.")) == 1
+    assert len(upstream.asked(f"stays{count}.demo.")) == 1
 
 
 @pytest.mark.parametrize(
     ("words", "left"),
     [
-        (["flush_zone", "example"], {"notexample.", "www.test."}),
+        (["flush_zone", "example"], {"notexample.", "www.demo."}),
         (["flush_type", "www.example", "A"], None),
         (["flush_negative"], None),
     ],
@@ -111,8 +111,8 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
         (["version"], "run fastdns --version"),
         (["reload_keep_cache"], "run fastdns reload, which keeps the cache"),
         (["flush_bogus"], "fastdns cache flush --rcode SERVFAIL"),
-        (["forward_add", "corp.test", "10.0.0.53"], "edit the [[forward]] tables"),
-        (["local_data", "x.test A 192.0.2.1"], "local names are not in this version"),
+        (["forward_add", "corp.demo", "10.0.0.53"], "edit the [[forward]] tables"),
+        (["local_data", "x.demo A 192.0.2.1"], "local names are not in this version"),
         (["flush", "h1.example"], "fastdns cache rm NAME"),
         (["cache", "flush", "h1.example"], "fastdns cache flush --under h1.example"),
         (["dump_requestlist"], "fastdns stats counts them (in_flight)"),

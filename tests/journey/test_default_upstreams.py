@@ -63,7 +63,7 @@ class Machine:
 def write(file: Path, *nameservers: str) -> None:
     """Write a new file and rename it over the old one, as resolvconf and its kind do."""
     fresh = file.with_suffix(".new")
-    lines = ["# made by a test", "search false.test", *(f"nameserver {one}" for one in nameservers)]
+    lines = ["# made by a test", "search false.demo", *(f"nameserver {one}" for one in nameservers)]
     fresh.write_text("".join(f"{line}\n" for line in lines))
     os.replace(fresh, file)
 

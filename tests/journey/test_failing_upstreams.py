@@ -104,7 +104,7 @@ def test_upstream_that_dies_later_costs_no_client_a_time_out(start_fastdns: Star
         daemon = start_fastdns(upstream=[first, second])
         assert data(ask(daemon, first.new_name())) == ["192.0.2.1"]
         first.otherwise = silence
-        answers = [timed(daemon, f"later{number}.false.test") for number in range(20)]
+        answers = [timed(daemon, f"later{number}.false.demo") for number in range(20)]
     assert [data(answer) for _, answer in answers] == [["192.0.2.2"]] * 20
     assert max(seconds for seconds, _ in answers) < TIMEOUT * 0.9
 
@@ -140,9 +140,9 @@ def test_with_all_upstreams_dead_clients_hear_so_in_time(
     with dead_place(kind) as one, dead_place(kind) as other, ThreadPoolExecutor() as clients:
         daemon = start_fastdns(upstream=[one, other], config=config)
         start = time.monotonic()
-        over_udp = clients.submit(ask, daemon, "udp.false.test")
-        over_tcp = clients.submit(ask, daemon, "tcp.false.test", tcp=True)
-        plain = clients.submit(ask, daemon, "plain.false.test", edns=False)
+        over_udp = clients.submit(ask, daemon, "udp.false.demo")
+        over_tcp = clients.submit(ask, daemon, "tcp.false.demo", tcp=True)
+        plain = clients.submit(ask, daemon, "plain.false.demo", edns=False)
         for answer in (over_udp.result(), over_tcp.result()):
             assert answer.rcode() == dns.rcode.SERVFAIL
             assert extended_errors(answer) in ([22], [23])
@@ -279,7 +279,7 @@ def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answere
         mute.settimeout(8)
         daemon = start_fastdns(upstream=[f"127.0.0.1:{mute.getsockname()[1]}"])
         with udp_socket(daemon) as client:
-            query = make_query("cached.test").to_wire()
+            query = make_query("cached.demo").to_wire()
             client.send(query)
             asked, address = mute.recvfrom(4096)
             mute.sendto(reply_to(asked, a_record("192.0.2.1")), address)
@@ -288,12 +288,12 @@ def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answere
         worst = 0.0
         with udp_socket(daemon) as flood:
             # Distinct names by patching a label: the client has to be faster than what it floods.
-            wire = make_query("x00000.flood.test").to_wire()
+            wire = make_query("x00000.flood.demo").to_wire()
             at = wire.index(b"00000")
             for number in range(20_000):
                 flood.send(wire[:at] + b"%05d" % number + wire[at + 5 :])
                 if number % 500 == 0:
-                    seconds, answer = timed(daemon, "cached.test")
+                    seconds, answer = timed(daemon, "cached.demo")
                     assert data(answer) == ["192.0.2.1"]
                     worst = max(worst, seconds)
             assert worst < 2

@@ -329,13 +329,13 @@ class TestSize:
     @staticmethod
     def new_text(upstream: FalseUpstream, octets: int) -> str:
         """A name whose TXT answer has so many octets altogether, without an OPT."""
-        length = octets - 12 - len("s0000.false.test.") - 1 - 4 - 12  # header, question, RR header
+        length = octets - 12 - len("s0000.false.demo.") - 1 - 4 - 12  # header, question, RR header
         strings = []
         while length > 0:
             strings.append("x" * min(255, length - 1))
             length -= 1 + len(strings[-1])
         assert length == 0, "a string has a length octet"
-        name = f"s{octets:04}.false.test."
+        name = f"s{octets:04}.false.demo."
         text = " ".join(f'"{string}"' for string in strings)
         upstream.on(name, lambda asked: asked.answer(f"@ 300 IN TXT {text}"))
         return name

@@ -28,7 +28,7 @@ from .support.false_upstream import FalseUpstream
 
 MIB = 1 << 20
 ID = 0x5E5E
-GOOD = raw.question("good.test")
+GOOD = raw.question("good.demo")
 
 
 def query(body: bytes, *counts: int, flags: int = raw.QUERY_RD) -> bytes:
@@ -38,10 +38,10 @@ def query(body: bytes, *counts: int, flags: int = raw.QUERY_RD) -> bytes:
 BROKEN = {
     "no question at all": query(b"", 0),
     "question announced, nothing there": query(b"", 1),
-    "question without type and class": query(raw.name("cut.test"), 1),
-    "question without class": query(raw.question("cut.test")[:-2], 1),
+    "question without type and class": query(raw.name("cut.demo"), 1),
+    "question without class": query(raw.question("cut.demo")[:-2], 1),
     "question without the last octet": query(GOOD[:-1], 1),
-    "name without its end": query(b"\x03cut\x04test", 1),
+    "name without its end": query(b"\x03cut\x04demo", 1),
     "label longer than the packet": query(b"\x03cut\x3ftest\0\0\1\0\1", 1),
     "label type 01": query(b"\x03bad\x41label\0\0\1\0\1", 1),
     "label type 10": query(b"\x03bad\x81label\0\0\1\0\1", 1),
@@ -52,7 +52,7 @@ BROKEN = {
     "name that points into the header": query(b"\x03ptr\xc0\x00\0\1\0\1", 1),
     "name that points past the end": query(b"\xff\xff\0\1\0\1", 1),
     "half a pointer": query(b"\x03ptr\xc0", 1),
-    "two questions": query(GOOD + raw.question("other.test"), 2),
+    "two questions": query(GOOD + raw.question("other.demo"), 2),
     "the same question twice": query(GOOD * 2, 2),
     "two questions announced, one there": query(GOOD, 2),
     "65,535 questions announced": query(GOOD, 65535),
@@ -254,9 +254,9 @@ class TestOddButLegalQuery:
         assert asked.wire[12:].startswith(question)
 
     def test_root_is_a_name(self, forwarder: Fastdns, upstream: FalseUpstream) -> None:
-        upstream.on(".", lambda asked: asked.answer(". 300 IN NS a.root-servers.test."))
+        upstream.on(".", lambda asked: asked.answer(". 300 IN NS a.root-servers.demo."))
         for _ in range(2):
-            assert data(ask(forwarder, ".", "NS")) == ["a.root-servers.test."]
+            assert data(ask(forwarder, ".", "NS")) == ["a.root-servers.demo."]
 
 
 class TestForbiddenQuery:
@@ -301,7 +301,7 @@ class TestForbiddenQuery:
         exchange: Callable[[Fastdns, bytes], bytes],
     ) -> None:
         asked = len(upstream.asked())
-        answer = exchange(forwarder, query(raw.question("zone.test", rdtype, rdclass), 1))
+        answer = exchange(forwarder, query(raw.question("zone.demo", rdtype, rdclass), 1))
         assert answer[3] & 0xF in (dns.rcode.REFUSED, dns.rcode.FORMERR)
         assert_error(answer, answer[3] & 0xF)
         assert len(upstream.asked()) == asked

@@ -53,7 +53,7 @@ def is_gone(pid: int) -> bool:
         return True
 
 
-def names(count: int, domain: str = "example.test") -> list[str]:
+def names(count: int, domain: str = "example.demo") -> list[str]:
     return [f"n{number}.{domain}" for number in range(count)]
 
 
@@ -79,7 +79,7 @@ def test_answer_that_was_asked_for_twice_is_on_disk_after_the_commit_interval(
 def test_keeper_that_is_asked_to_has_written_when_it_answers(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     disk.put(*names(50))
-    assert not disk.holds("n0.example.test")
+    assert not disk.holds("n0.example.demo")
     assert disk.take_in()
     assert disk.holds(*names(50))
 
@@ -87,9 +87,9 @@ def test_keeper_that_is_asked_to_has_written_when_it_answers(start_fastdns: Star
 def test_nothing_new_is_no_commit(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
-    disk.put("www.example.test")
+    disk.put("www.example.demo")
     assert disk.take_in()
-    assert disk.holds("www.example.test")
+    assert disk.holds("www.example.demo")
     before = disk.data.stat().st_mtime_ns, counter(daemon, "disk_commits_total")
     time.sleep(2.5)  # two intervals, in which nothing happens
     assert disk.take_in()
@@ -101,32 +101,32 @@ def test_last_answer_of_a_name_is_the_one_on_disk(start_fastdns: Start) -> None:
     disk = Disk(daemon)
     now = Moment.now()
     earlier = Moment(now.wall_ms - 1, now.boot_ms - 1, now.boot)
-    disk.put("www.example.test", address="192.0.2.1", stored=earlier)
-    disk.put("www.example.test", address="192.0.2.2", stored=now)
+    disk.put("www.example.demo", address="192.0.2.1", stored=earlier)
+    disk.put("www.example.demo", address="192.0.2.2", stored=now)
     assert disk.take_in()
-    assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
+    assert bytes((192, 0, 2, 2)) in disk.get("www.example.demo").message
 
 
 def test_older_answer_does_not_replace_a_newer_one(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     now = Moment.now()
     earlier = Moment(now.wall_ms - 5000, now.boot_ms - 5000, now.boot)
-    disk.put("www.example.test", address="192.0.2.2", stored=now)
+    disk.put("www.example.demo", address="192.0.2.2", stored=now)
     assert disk.take_in()
-    disk.put("www.example.test", address="192.0.2.1", stored=earlier)
+    disk.put("www.example.demo", address="192.0.2.1", stored=earlier)
     assert disk.take_in()
-    assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
+    assert bytes((192, 0, 2, 2)) in disk.get("www.example.demo").message
 
 
 def test_entry_from_the_future_is_replaced_by_one_of_now(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     now = Moment.now()
     wrong = Moment(now.wall_ms + 10**10, 1000, now.boot ^ 1)  # of a boot whose clock was wrong
-    disk.put("www.example.test", address="192.0.2.1", stored=wrong)
+    disk.put("www.example.demo", address="192.0.2.1", stored=wrong)
     assert disk.take_in()
-    disk.put("www.example.test", address="192.0.2.2")
+    disk.put("www.example.demo", address="192.0.2.2")
     assert disk.take_in()
-    assert bytes((192, 0, 2, 2)) in disk.get("www.example.test").message
+    assert bytes((192, 0, 2, 2)) in disk.get("www.example.demo").message
 
 
 def test_of_more_answers_than_a_ring_holds_none_is_lost_by_chance(start_fastdns: Start) -> None:
@@ -145,9 +145,9 @@ def test_of_more_answers_than_a_ring_holds_none_is_lost_by_chance(start_fastdns:
 def test_cache_without_a_disk_lies_in_the_run_directory(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config='[cache]\ndisk = "0"\n')
     disk = Disk(daemon, small=True)
-    disk.put("www.example.test")
+    disk.put("www.example.demo")
     assert disk.take_in()
-    assert disk.holds("www.example.test")
+    assert disk.holds("www.example.demo")
     assert not (daemon.state_dir / "cache").exists()
     assert disk.control().cache_path == disk.place
 
@@ -157,7 +157,7 @@ def test_cache_without_a_disk_lies_in_the_run_directory(start_fastdns: Start) ->
 
 def test_hits_are_added_up_and_kept_over_a_refresh(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
-    name, key = "www.example.test", cache_key("www.example.test")
+    name, key = "www.example.demo", cache_key("www.example.demo")
     disk.put(name)
     assert disk.ring().put_hits_of(key, 5)
     assert disk.take_in()
@@ -172,7 +172,7 @@ def test_hits_are_added_up_and_kept_over_a_refresh(start_fastdns: Start) -> None
 def test_hits_alone_are_written_when_they_have_doubled(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
-    name, key = "www.example.test", cache_key("www.example.test")
+    name, key = "www.example.demo", cache_key("www.example.demo")
     disk.put(name)
     assert disk.ring().put_hits_of(key, 8)
     assert disk.take_in()
@@ -189,7 +189,7 @@ def test_hits_alone_are_written_when_they_have_doubled(start_fastdns: Start) -> 
 def test_hits_of_a_name_that_is_not_on_disk_cost_nothing(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
-    assert disk.ring().put_hits_of(cache_key("www.example.test"), 8)
+    assert disk.ring().put_hits_of(cache_key("www.example.demo"), 8)
     eventually(lambda: disk.ring().used, lambda used: used == 0)
     assert disk.take_in()
     assert counter(daemon, "disk_commits_total") == 0
@@ -197,7 +197,7 @@ def test_hits_of_a_name_that_is_not_on_disk_cost_nothing(start_fastdns: Start) -
 
 def test_busiest_names_are_told_by_their_rate(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
-    ring, often, seldom = disk.ring(), cache_key("often.test"), cache_key("seldom.test")
+    ring, often, seldom = disk.ring(), cache_key("often.demo"), cache_key("seldom.demo")
     socket_path = disk.run_dir / "keeper"
     time.sleep(1)  # a rate takes time
     for _ in range(10):
@@ -215,29 +215,29 @@ def test_busiest_names_are_told_by_their_rate(start_fastdns: Start) -> None:
 def test_change_drops_what_was_asked_before_it_and_nothing_else(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     control = disk.control()
-    control.post(CHANGE_NAME, cache_key("removed.test")[:-7])
-    control.post(CHANGE_UNDER, cache_key("flushed.test")[:-7])
+    control.post(CHANGE_NAME, cache_key("removed.demo")[:-7])
+    control.post(CHANGE_UNDER, cache_key("flushed.demo")[:-7])
     before = 0
-    disk.put("removed.test", "a.flushed.test", "flushed.test", epoch=before)
-    disk.put("other.test", "notflushed.test", "sub.removed.test", epoch=before)
-    disk.put("again.removed.test", epoch=control.epoch)
+    disk.put("removed.demo", "a.flushed.demo", "flushed.demo", epoch=before)
+    disk.put("other.demo", "notflushed.demo", "sub.removed.demo", epoch=before)
+    disk.put("again.removed.demo", epoch=control.epoch)
     assert disk.take_in()
     assert set(disk.entries()) == {
         disk_key(cache_key(name))
-        for name in ("other.test", "notflushed.test", "sub.removed.test", "again.removed.test")
+        for name in ("other.demo", "notflushed.demo", "sub.removed.demo", "again.removed.demo")
     }
-    disk.put("removed.test", "a.flushed.test", epoch=control.epoch)
+    disk.put("removed.demo", "a.flushed.demo", epoch=control.epoch)
     assert disk.take_in()
-    assert disk.holds("removed.test", "a.flushed.test")
+    assert disk.holds("removed.demo", "a.flushed.demo")
 
 
 def test_flush_of_all_drops_all_that_was_under_way(start_fastdns: Start) -> None:
     disk = Disk(start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM))
     disk.put(*names(10))
     disk.control().post(CHANGE_ALL)
-    disk.put("new.test")
+    disk.put("new.demo")
     assert disk.take_in()
-    assert set(disk.entries()) == {disk_key(cache_key("new.test"))}
+    assert set(disk.entries()) == {disk_key(cache_key("new.demo"))}
 
 
 def test_more_changes_than_are_remembered_drop_all_that_was_under_way(
@@ -247,7 +247,7 @@ def test_more_changes_than_are_remembered_drop_all_that_was_under_way(
     disk.put(*names(10))
     control = disk.control()
     for number in range(1100):
-        control.post(CHANGE_NAME, cache_key(f"x{number}.test")[:-7])
+        control.post(CHANGE_NAME, cache_key(f"x{number}.demo")[:-7])
     assert disk.take_in()
     assert disk.entries() == {}
     assert disk.ring().used == 0
@@ -262,8 +262,8 @@ def test_killed_keeper_is_replaced_and_counted_and_the_worker_stays(
     daemon = start_fastdns(upstream=[upstream], config=OFTEN)
     disk, keeper, worker = Disk(daemon), daemon.keeper, daemon.worker
     os.kill(keeper, signal.SIGKILL)
-    disk.put("www.example.test")
-    eventually(lambda: disk.holds("www.example.test"), bool)
+    disk.put("www.example.demo")
+    eventually(lambda: disk.holds("www.example.demo"), bool)
     assert daemon.keeper != keeper
     assert daemon.worker == worker
     assert counter(daemon, "keeper_restarts_total") == 1
@@ -291,7 +291,7 @@ def test_kill_of_the_whole_tree_loses_nothing_that_was_in_a_ring(
     disk = Disk(daemon)
     disk.put(*names(1000))
     daemon.kill()
-    assert not disk.holds("n0.example.test")
+    assert not disk.holds("n0.example.demo")
     with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM) as fresh:
         # When it says that it is ready, not some time later.
         assert disk.holds(*names(1000))
@@ -318,12 +318,12 @@ def test_change_made_while_no_daemon_runs_holds_for_what_was_left_in_a_ring(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream], config=SELDOM)
     disk = Disk(daemon)
-    disk.put("removed.test", "kept.test")
+    disk.put("removed.demo", "kept.demo")
     daemon.kill()
-    disk.control().post(CHANGE_NAME, cache_key("removed.test")[:-7])
+    disk.control().post(CHANGE_NAME, cache_key("removed.demo")[:-7])
     with Fastdns(daemon.state_dir, upstream=[upstream], config=SELDOM):
-        assert disk.holds("kept.test")
-        assert not disk.holds("removed.test")
+        assert disk.holds("kept.demo")
+        assert not disk.holds("removed.demo")
 
 
 def test_damaged_ring_is_emptied_and_used_again(start_fastdns: Start) -> None:
@@ -335,9 +335,9 @@ def test_damaged_ring_is_emptied_and_used_again(start_fastdns: Start) -> None:
         ring.write(b"\xff" * 4096)
     disk.take_in()
     daemon.wait_for_log("ring")
-    disk.put("www.example.test")
+    disk.put("www.example.demo")
     assert disk.take_in()
-    assert disk.holds("www.example.test")
+    assert disk.holds("www.example.demo")
 
 
 # The end
@@ -347,10 +347,10 @@ def test_stop_writes_what_was_still_in_the_ring(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=SELDOM)
     disk = Disk(daemon)
     disk.put(*names(1000))
-    assert disk.ring().put_hits_of(cache_key("n7.example.test"), 3)
+    assert disk.ring().put_hits_of(cache_key("n7.example.demo"), 3)
     daemon.stop()
     assert disk.holds(*names(1000))
-    assert disk.get("n7.example.test").hits == 3
+    assert disk.get("n7.example.demo").hits == 3
     assert not (disk.run_dir / "keeper").exists()
 
 
@@ -392,13 +392,13 @@ def test_every_process_that_may_read_has_a_slot(start_fastdns: Start) -> None:
 def test_commit_waits_for_the_command_that_holds_the_lock(start_fastdns: Start) -> None:
     daemon = start_fastdns(upstream=["127.0.0.1:9"], config=OFTEN)
     disk = Disk(daemon)
-    disk.put("first.example.test")
+    disk.put("first.example.demo")
     assert disk.take_in()  # makes the file of the lock, which has to be the daemon's own
     with writer_lock(disk.place, 2.0):
-        disk.put("www.example.test")
+        disk.put("www.example.demo")
         assert not disk.take_in()
-        assert not disk.holds("www.example.test")
-    eventually(lambda: disk.take_in() and disk.holds("www.example.test"), bool, 10)
+        assert not disk.holds("www.example.demo")
+    eventually(lambda: disk.take_in() and disk.holds("www.example.demo"), bool, 10)
 
 
 def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
@@ -406,7 +406,7 @@ def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
     disk = Disk(daemon)
     start = time.time()
     for number in range(3):
-        disk.put(f"n{number}.test")
+        disk.put(f"n{number}.demo")
         assert disk.take_in()
     since, first = disk.written()
     assert start - 60 < since <= time.time()
@@ -414,7 +414,7 @@ def test_octets_written_are_counted_over_restarts(start_fastdns: Start) -> None:
     daemon.stop()
     with Fastdns(daemon.state_dir, upstream=["127.0.0.1:9"], config=SELDOM):
         for number in range(3, 6):
-            disk.put(f"n{number}.test")
+            disk.put(f"n{number}.demo")
             assert disk.take_in()
         assert disk.written()[0] == since
         assert disk.written()[1] > first

@@ -77,7 +77,7 @@ def test_many_names_that_are_not_held_hear_of_it_within_4_seconds(
 ) -> None:
     cut_off(daemon, upstream, line)
     host, port = daemon.host, daemon.port
-    queries = [dns.message.make_query(f"n{i}.outage.test", "A") for i in range(1500)]
+    queries = [dns.message.make_query(f"n{i}.outage.demo", "A") for i in range(1500)]
     heard = set()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)

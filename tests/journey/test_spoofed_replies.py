@@ -77,7 +77,7 @@ def cname_to(target: Callable[[Asked], bytes]) -> Forgery:
 
     def forge(asked: Asked) -> None:
         cname = raw.rr(raw.TO_QUESTION, raw.CNAME, target(asked))
-        asked.send(raw.reply_to(asked.wire, cname, raw.a_record(LIE, raw.name("evil.test"))))
+        asked.send(raw.reply_to(asked.wire, cname, raw.a_record(LIE, raw.name("evil.demo"))))
 
     return forge
 
@@ -106,7 +106,7 @@ FORGERIES: dict[str, Forgery] = {
     "another class": sent_with_question(lambda question: question[:-2] + b"\0\3"),
     "no question": sent_with_question(lambda _: b"", count=0),
     "the question twice": sent_with_question(lambda question: question * 2, count=2),
-    "a second question": sent_with_question(lambda q: q + raw.question("evil.test"), count=2),
+    "a second question": sent_with_question(lambda q: q + raw.question("evil.demo"), count=2),
     "QR=0": sent(FORGED, flags=raw.REPLY & ~0x8000),
     "opcode 2": sent(FORGED, flags=raw.REPLY | 2 << 11),
     "opcode 5": sent(FORGED, flags=raw.REPLY | 5 << 11),
@@ -248,71 +248,71 @@ class TestRecordsOffTheChain:
         ("lines", "kept"),
         [
             pytest.param(
-                ["@ 300 IN A 192.0.2.1", "victim.test. 300 IN A 203.0.113.66"],
+                ["@ 300 IN A 192.0.2.1", "victim.demo. 300 IN A 203.0.113.66"],
                 ["@ A 192.0.2.1"],
                 id="another name",
             ),
             pytest.param(
-                ["victim.test. 300 IN A 203.0.113.66", "@ 300 IN A 192.0.2.1"],
+                ["victim.demo. 300 IN A 203.0.113.66", "@ 300 IN A 192.0.2.1"],
                 ["@ A 192.0.2.1"],
                 id="another name first",
             ),
             pytest.param(
-                ["victim.test. 300 IN A 203.0.113.66"],
+                ["victim.demo. 300 IN A 203.0.113.66"],
                 [],
                 id="nothing but another name",
             ),
             pytest.param(
                 [
-                    "@ 300 IN CNAME one.test.",
-                    "one.test. 300 IN A 192.0.2.1",
-                    "victim.test. 300 IN A 203.0.113.66",
-                    "child.one.test. 300 IN A 203.0.113.66",
+                    "@ 300 IN CNAME one.demo.",
+                    "one.demo. 300 IN A 192.0.2.1",
+                    "victim.demo. 300 IN A 203.0.113.66",
+                    "child.one.demo. 300 IN A 203.0.113.66",
                 ],
-                ["@ CNAME one.test.", "one.test. A 192.0.2.1"],
+                ["@ CNAME one.demo.", "one.demo. A 192.0.2.1"],
                 id="beside a chain",
             ),
             pytest.param(
                 [
-                    "two.test. 300 IN A 192.0.2.1",
-                    "one.test. 300 IN CNAME two.test.",
-                    "@ 300 IN CNAME one.test.",
+                    "two.demo. 300 IN A 192.0.2.1",
+                    "one.demo. 300 IN CNAME two.demo.",
+                    "@ 300 IN CNAME one.demo.",
                 ],
-                ["@ CNAME one.test.", "one.test. CNAME two.test.", "two.test. A 192.0.2.1"],
+                ["@ CNAME one.demo.", "one.demo. CNAME two.demo.", "two.demo. A 192.0.2.1"],
                 id="chain in reverse",
             ),
             pytest.param(
                 [
-                    "one.test. 300 IN CNAME two.test.",
-                    "@ 300 IN CNAME one.test.",
-                    "victim.test. 300 IN CNAME two.test.",
-                    "two.test. 300 IN A 192.0.2.1",
+                    "one.demo. 300 IN CNAME two.demo.",
+                    "@ 300 IN CNAME one.demo.",
+                    "victim.demo. 300 IN CNAME two.demo.",
+                    "two.demo. 300 IN A 192.0.2.1",
                 ],
-                ["@ CNAME one.test.", "one.test. CNAME two.test.", "two.test. A 192.0.2.1"],
+                ["@ CNAME one.demo.", "one.demo. CNAME two.demo.", "two.demo. A 192.0.2.1"],
                 id="another name leads there, too",
             ),
             pytest.param(
-                ["@ 300 IN CNAME ONE.test.", "one.TEST. 300 IN A 192.0.2.1"],
-                ["@ CNAME ONE.test.", "one.test. A 192.0.2.1"],
+                ["@ 300 IN CNAME ONE.demo.", "one.DEMO. 300 IN A 192.0.2.1"],
+                ["@ CNAME ONE.demo.", "one.demo. A 192.0.2.1"],
                 id="chain in another case",
             ),
             pytest.param(
                 [
-                    "false.test. 300 IN DNAME new.test.",
-                    "@ 300 IN CNAME {label}.new.test.",
-                    "{label}.new.test. 300 IN A 192.0.2.1",
-                    "victim.test. 300 IN DNAME evil.test.",
+                    "false.demo. 300 IN DNAME new.demo.",
+                    "@ 300 IN CNAME {label}.new.demo.",
+                    "{label}.new.demo. 300 IN A 192.0.2.1",
+                    "victim.demo. 300 IN DNAME evil.demo.",
                 ],
                 [
-                    "false.test. DNAME new.test.",
-                    "@ CNAME {label}.new.test.",
-                    "{label}.new.test. A 192.0.2.1",
+                    "false.demo. DNAME new.demo.",
+                    "@ CNAME {label}.new.demo.",
+                    "{label}.new.demo. A 192.0.2.1",
                 ],
                 id="DNAME",
             ),
             pytest.param(
-                ["@ 300 IN CNAME one.test.", "one.test. 300 IN CNAME @"],
-                ["@ CNAME one.test.", "one.test. CNAME @"],
+                ["@ 300 IN CNAME one.demo.", "one.demo. 300 IN CNAME @"],
+                ["@ CNAME one.demo.", "one.demo. CNAME @"],
                 id="loop",
             ),
         ],
@@ -354,19 +354,19 @@ class TestRecordsOffTheChain:
         """The kept records point into the one that is left out: pointers must be made anew."""
 
         def behave(asked: Asked) -> None:
-            cut = raw.a_record(LIE, raw.name("x.victim.test"))
+            cut = raw.a_record(LIE, raw.name("x.victim.demo"))
             cname = raw.rr(raw.TO_QUESTION, raw.CNAME, b"\3one" + pointer(asked, 2))
             address = raw.a_record(TRUTH, pointer(asked, len(cut) + 12))
             asked.send(raw.reply_to(asked.wire, cut, cname, address))
 
         name = upstream.new_name(behave)
         for _ in range(2):
-            kept = [f"{name} cname one.victim.test.", f"one.victim.test. a {TRUTH}"]
+            kept = [f"{name} cname one.victim.demo.", f"one.victim.demo. a {TRUTH}"]
             assert shown(ask(forwarder, name)) == sorted(kept)
 
 
 def shown(message: dns.message.Message) -> list[str]:
-    """The answer section without TTLs: ["www.test. a 192.0.2.1"], in lower case."""
+    """The answer section without TTLs: ["www.demo. a 192.0.2.1"], in lower case."""
     return sorted(
         f"{rr.name} {dns.rdatatype.to_text(rr.rdtype)} {rr[0]}".lower() for rr in message.answer
     )
@@ -374,8 +374,8 @@ def shown(message: dns.message.Message) -> list[str]:
 
 def test_opt_that_is_not_last_is_no_obstacle(forwarder: Fastdns, upstream: FalseUpstream) -> None:
     def behave(asked: Asked) -> None:
-        server = raw.rr(raw.TO_QUESTION, raw.NS, raw.name("ns.glue.test"))
-        glue = raw.a_record("192.0.2.53", raw.name("ns.glue.test"))
+        server = raw.rr(raw.TO_QUESTION, raw.NS, raw.name("ns.glue.demo"))
+        glue = raw.a_record("192.0.2.53", raw.name("ns.glue.demo"))
         parts = (raw.a_record(TRUTH), server, raw.opt(), glue)
         asked.send(raw.reply_to(asked.wire, *parts, counts=(1, 1, 1, 2)))
 

@@ -19,7 +19,7 @@ from .support.false_upstream import Asked, FalseUpstream, in_turn, silence
 STALE_ANSWER, STALE_NXDOMAIN = 3, 19
 SHORT = "@ 1 IN A 192.0.2.1"
 RENEWED = "@ 300 IN A 192.0.2.2"
-GONE = "test. 1 IN SOA ns.test. hostmaster.test. 1 7200 3600 1209600 1"
+GONE = "demo. 1 IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 1"
 IMPATIENT = '[cache]\nstale_wait = "200ms"\n'
 
 Start = Callable[..., Fastdns]

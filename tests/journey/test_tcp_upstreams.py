@@ -269,8 +269,8 @@ def test_answer_in_pieces_is_put_together_and_a_broken_one_asked_again(
     with RawUpstream(script) as server:
         daemon = start_fastdns(upstream=[f"tcp://127.0.0.1:{server.port}"])
         start = time.monotonic()
-        assert data(ask(daemon, "first.false.test")) == ["192.0.2.1"]
-        assert data(ask(daemon, "second.false.test")) == ["192.0.2.1"]
+        assert data(ask(daemon, "first.false.demo")) == ["192.0.2.1"]
+        assert data(ask(daemon, "second.false.demo")) == ["192.0.2.1"]
         assert time.monotonic() - start < 1.4
 
 
@@ -299,7 +299,7 @@ def test_dead_tcp_upstream_alone_is_an_error_in_time(
         port = mute.port if port_is == "silent" else free_port()
         daemon = start_fastdns(upstream=[f"tcp://127.0.0.1:{port}"])
         start = time.monotonic()
-        answer = ask(daemon, "dead.false.test")
+        answer = ask(daemon, "dead.false.demo")
         assert time.monotonic() - start < 4
     assert answer.rcode() == dns.rcode.SERVFAIL
     assert extended_errors(answer) in ([22], [23])
@@ -334,9 +334,9 @@ def test_name_that_is_never_answered_does_not_cost_the_others_their_connection(
     with RawUpstream(silent_for_one) as server:
         daemon = start_fastdns(upstream=[f"tcp://{server.host}:{server.port}"])
         with udp_socket(daemon) as client:
-            client.send(make_query("silent.false.test").to_wire())
+            client.send(make_query("silent.false.demo").to_wire())
             for number in range(200):
-                assert data(ask(daemon, f"n{number}.false.test")) == ["192.0.2.1"]
+                assert data(ask(daemon, f"n{number}.false.demo")) == ["192.0.2.1"]
                 client.settimeout(0.03)
                 with contextlib.suppress(TimeoutError):
                     client.recv(4096)
@@ -373,7 +373,7 @@ def test_all_questions_are_answered_by_who_closes_after_some_answers(
         for round_ in range(2):
             with udp_socket(daemon) as client:
                 for number in range(20):
-                    client.send(make_query(f"r{round_}n{number}.false.test").to_wire())
+                    client.send(make_query(f"r{round_}n{number}.false.demo").to_wire())
                 rcodes = [dns.message.from_wire(client.recv(4096)).rcode() for _ in range(20)]
             assert rcodes == [dns.rcode.NOERROR] * 20
 
@@ -387,6 +387,6 @@ def test_server_that_closes_without_an_answer_is_not_asked_for_ever(
 
     with RawUpstream(hang_up) as server:
         daemon = start_fastdns(upstream=[f"tcp://{server.host}:{server.port}"])
-        answer = ask(daemon, "n.false.test")
+        answer = ask(daemon, "n.false.demo")
         assert answer.rcode() == dns.rcode.SERVFAIL
         assert len(server.accepted) <= 6

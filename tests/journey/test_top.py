@@ -29,7 +29,7 @@ from .support.terminal import Terminal
 Start = Callable[..., Fastdns]
 TOP = [sys.executable, "-m", "fastdns", "top"]
 GONE = r"fastdns: the daemon \(pid \d+\) has ended\n"
-HOST = b"\x04host\x04test\x00"
+HOST = b"\x04host\x04demo\x00"
 
 
 class Stage:
@@ -213,8 +213,8 @@ def test_busiest_names_stand_as_dig_prints_them_with_all_kinds_of_askers_added_u
     output, _ = in_a_pipe(stage)
     lines = output[output.index("busiest names") :].splitlines()[1:]
     assert [line.split() for line in lines] == [
-        ["host.test.", "A", "120"],
-        ["host.test.", "HTTPS", "110"],
+        ["host.demo.", "A", "120"],
+        ["host.demo.", "HTTPS", "110"],
         [r"a\027[2J\..t\000st.", "TYPE65280", "3.5"],
         ["version.bind.", "CH", "TXT", "2.0"],
         [".", "NS", "1.0"],

@@ -26,7 +26,7 @@ def say(*answer: str, authority: tuple[str, ...] = (), flags: int = 0) -> Behavi
     return behave
 
 
-REFERRAL = say(authority=("test. 300 IN NS ns.test.",))
+REFERRAL = say(authority=("demo. 300 IN NS ns.demo.",))
 NOTHING = say()
 
 

@@ -270,7 +270,7 @@ def test_ring_of_a_run_with_more_workers_is_taken_in(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream], workers=3)
     disk = Disk(daemon)
-    name = "learned.by.the.fourth.test"
+    name = "learned.by.the.fourth.demo"
     daemon.kill()
     path = disk.run_dir / "ring.3"
     ring = Ring.open(path, path.stat().st_size - 4096)

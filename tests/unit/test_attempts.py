@@ -248,7 +248,7 @@ def test_questions_go_to_the_next_upstream_when_the_first_one_falls_silent_whate
     pair: Scene,
 ) -> None:
     for number in range(0, 3000, 30):
-        pair.ask(*(query(f"n{one}.one.test") for one in range(number, number + 30)))
+        pair.ask(*(query(f"n{one}.one.demo") for one in range(number, number + 30)))
         while readable(0, pair.upstream):
             pair.asked()
     began = time.monotonic()

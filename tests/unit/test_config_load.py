@@ -295,15 +295,12 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
         *(
             "access.rate_limit",
             "access.rate_burst",
-            "rule",
-            "local",
             "block",
-            "protect",
             "log",
             "admin",
             "client",
         ),
-        *("records", "hosts", "log_queries", "query_log"),
+        *("log_queries", "query_log"),
         *("listen.tls", "listen.https", "listen.cert", "listen.key"),
         *("upstream.ecs", "upstream.bootstrap"),
         "cache.redis",
@@ -323,7 +320,7 @@ def test_key_of_a_later_version_is_refused_in_those_words(
         ("forward-zone:\n\tname: .\n", "unbound.conf"),
         ("# mine\n\nserver=9.9.9.9\n", "dnsmasq.conf"),
         ("domain-needed\nbogus-priv\n", "dnsmasq.conf"),
-        ("address=/x.test/192.0.2.1\n", "dnsmasq.conf"),
+        ("address=/x.demo/192.0.2.1\n", "dnsmasq.conf"),
     ],
 )
 def test_file_of_another_program_is_recognized(

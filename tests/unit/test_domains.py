@@ -49,8 +49,8 @@ def test_suffixes_of_a_name_are_found_the_longest_first(
 
 
 def test_root_is_a_suffix_of_every_name() -> None:
-    domains = compiled("", "test")
-    assert domains.find(wire("a.test")) == [(1, 2), (0, 1)]
+    domains = compiled("", "demo")
+    assert domains.find(wire("a.demo")) == [(1, 2), (0, 1)]
     assert domains.find(wire("")) == [(0, 1)]
 
 
@@ -62,15 +62,15 @@ def test_longest_name_is_found_with_all_its_suffixes() -> None:
 
 @pytest.mark.parametrize("domains", [DomainSet(), DomainSet(DomainSetBuilder().compile())])
 def test_empty_set_has_nothing(domains: DomainSet) -> None:
-    assert (len(domains), domains.find(wire("a.test"))) == (0, [])
+    assert (len(domains), domains.find(wire("a.demo"))) == (0, [])
 
 
 def test_domain_that_is_given_again_keeps_its_value() -> None:
     builder = DomainSetBuilder()
-    assert builder.add(wire("a.test"), 7) == 7
-    assert builder.add(wire("a.test"), 8) == 7
+    assert builder.add(wire("a.demo"), 7) == 7
+    assert builder.add(wire("a.demo"), 8) == 7
     assert len(builder) == 1
-    assert DomainSet(builder.compile()).find(wire("a.test")) == [(2, 7)]
+    assert DomainSet(builder.compile()).find(wire("a.demo")) == [(2, 7)]
 
 
 def test_every_one_of_many_domains_is_found_and_no_other_in_less_than_12_octets_each() -> None:
@@ -91,12 +91,12 @@ def test_every_one_of_many_domains_is_found_and_no_other_in_less_than_12_octets_
 
 def test_name_is_found_in_a_mapped_file_as_in_memory(tmp_path: Path) -> None:
     builder = DomainSetBuilder()
-    builder.add(wire("a.test"), 1)
+    builder.add(wire("a.demo"), 1)
     path = tmp_path / "domains"
     path.write_bytes(builder.compile())
     with path.open("rb") as file:
         domains = DomainSet(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
-    assert domains.find(wire("www.a.test")) == [(2, 1)]
+    assert domains.find(wire("www.a.demo")) == [(2, 1)]
 
 
 @pytest.mark.parametrize("name", [b"", b"\1a", b"\1A\0", b"\1a\0\0", b"\100" + b"a" * 64 + b"\0"])
@@ -110,7 +110,7 @@ def test_what_is_no_name_is_refused(name: bytes) -> None:
 @pytest.mark.parametrize("value", [0, 2**24])
 def test_value_that_does_not_fit_is_refused(value: int) -> None:
     with pytest.raises(ValueError, match="1 to 16777215"):
-        DomainSetBuilder().add(wire("a.test"), value)
+        DomainSetBuilder().add(wire("a.demo"), value)
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_value_that_does_not_fit_is_refused(value: int) -> None:
 )
 def test_damaged_block_is_refused(damage: object) -> None:
     builder = DomainSetBuilder()
-    builder.add(wire("a.test"), 1)
+    builder.add(wire("a.demo"), 1)
     block = bytes(builder.compile())
     assert callable(damage)
     with pytest.raises(ValueError, match="compiled set of domains"):
@@ -138,10 +138,10 @@ def test_damaged_block_is_refused(damage: object) -> None:
 def test_table_full_of_rubbish_ends_a_look_up(tmp_path: Path) -> None:
     builder = DomainSetBuilder()
     for number in range(100):
-        builder.add(wire(f"n{number}.test"), 1)
+        builder.add(wire(f"n{number}.demo"), 1)
     block = builder.compile()
     block[128:] = b"\xff" * (len(block) - 128)
-    assert DomainSet(block).find(wire("a.test")) == []
+    assert DomainSet(block).find(wire("a.demo")) == []
 
 
 # ---- lists
@@ -149,20 +149,20 @@ def test_table_full_of_rubbish_ends_a_look_up(tmp_path: Path) -> None:
 
 def test_list_is_put_into_another_set_without_its_names() -> None:
     first = DomainSetBuilder()
-    listed, _, _ = read_domains(b"a.test\nb.c.test\na.test\n", first.key, 9)
+    listed, _, _ = read_domains(b"a.demo\nb.c.demo\na.demo\n", first.key, 9)
     assert (len(listed), listed.count) == (3, 3)
     second = DomainSetBuilder(first.key)
-    second.add(wire("a.test"), 7)
+    second.add(wire("a.demo"), 7)
     assert second.add_all(listed, 1) == 2
     domains = DomainSet(second.compile())
     assert len(domains) == 2
-    assert domains.find(wire("x.a.test")) == [(2, 7)]
-    assert domains.find(wire("x.b.c.test")) == [(3, 1)]
+    assert domains.find(wire("x.a.demo")) == [(2, 7)]
+    assert domains.find(wire("x.b.c.demo")) == [(3, 1)]
 
 
 def test_list_with_another_key_or_an_impossible_value_is_refused() -> None:
     builder = DomainSetBuilder()
-    listed, _, _ = read_domains(b"a.test\n", builder.key, 9)
+    listed, _, _ = read_domains(b"a.demo\n", builder.key, 9)
     with pytest.raises(ValueError, match="another key"):
         DomainSetBuilder().add_all(listed, 1)
     with pytest.raises(ValueError, match="1 to 16777215"):

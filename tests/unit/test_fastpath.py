@@ -279,8 +279,8 @@ def test_cut_answer_keeps_its_rcode_and_its_extended_error(front: Front, wire: W
     assert response == header(REPLY | TC | 2, 1, 0, 0, 1) + question() + error
 
 
-SERVERS = tuple(record(NS, name(f"ns{number}.{'x' * 40}.test")) for number in range(15))
-GLUE = tuple(address(owner=name(f"ns{number}.{'x' * 40}.test")) for number in range(len(SERVERS)))
+SERVERS = tuple(record(NS, name(f"ns{number}.{'x' * 40}.demo")) for number in range(15))
+GLUE = tuple(address(owner=name(f"ns{number}.{'x' * 40}.demo")) for number in range(len(SERVERS)))
 
 
 @pytest.mark.parametrize("state", ["fresh", "stale"])

@@ -90,7 +90,7 @@ def test_addresses_of_both_families_are_found() -> None:
 
 def test_what_does_not_belong_is_not_found() -> None:
     reading = found(
-        reply(a("192.0.2.1"), a("10.0.0.1", name("else.test")), additional=(a("10.0.0.2"),))
+        reply(a("192.0.2.1"), a("10.0.0.1", name("else.demo")), additional=(a("10.0.0.2"),))
     )
     assert reading.chain == [name("www.example")]
     assert reading.addresses == mapped("192.0.2.1")

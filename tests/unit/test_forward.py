@@ -184,7 +184,7 @@ def test_denial_whose_proof_does_not_fit_is_cut(scene: Scene, which: str) -> Non
 
 
 def test_authority_that_proves_nothing_is_left_out_without_a_word(scene: Scene) -> None:
-    said = reply(address(), authority=(record(NS, name("ns.test")), SIGNATURE, SIGNATURE))
+    said = reply(address(), authority=(record(NS, name("ns.demo")), SIGNATURE, SIGNATURE))
     scene.ask(query(NAME, A, 1, opt(ttl=DO)))
     asked, peer = scene.asked()
     scene.say(asked[:2] + said[2:], peer)
@@ -388,7 +388,7 @@ def test_silent_upstream_is_known_to_be_dead_when_nobody_waits_to_the_end(scene:
         scene.ask(query(f"m{number}.example"))
         if number == 10:
             time.sleep(scene.second_known.patience)
-    scene.ask(*(query(f"m{number}.test") for number in range(10)))
+    scene.ask(*(query(f"m{number}.demo") for number in range(10)))
     assert scene.second_known.alive  # all that was at one moment
     time.sleep(0.02)
     scene.ask(query("later.example"))
@@ -409,7 +409,7 @@ def test_who_is_dropped_is_told_what_is_stale(scene: Scene) -> None:
 
 
 def test_flood_under_one_domain_ends_its_own_waits_only(scene: Scene) -> None:
-    others = [f"n{number}.d{number}.test" for number in range(20)]
+    others = [f"n{number}.d{number}.demo" for number in range(20)]
     asked: dict[bytes, tuple[bytes, Peer]] = {}
 
     def ask(*names: str) -> None:
@@ -421,7 +421,7 @@ def test_flood_under_one_domain_ends_its_own_waits_only(scene: Scene) -> None:
 
     ask(*others[:10])
     for number in range(0, 2 * IN_FLIGHT_MAX, 32):
-        ask(*(f"n{one}.flood.test" for one in range(number, number + 32)))
+        ask(*(f"n{one}.flood.demo" for one in range(number, number + 32)))
     ask(*others[10:])
     assert scene.front.count("shed_total") >= IN_FLIGHT_MAX
     for one in others:
@@ -434,12 +434,12 @@ def test_flood_of_one_client_ends_its_own_waits_only(scene: Scene) -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
         other.bind(("127.0.0.77", 0))
         other.connect(scene.server.getsockname())
-        other.send(query("waits.test"))
+        other.send(query("waits.demo"))
         scene.ask()
         wire, peer = scene.asked()
         for number in range(0, 2 * IN_FLIGHT_MAX, 32):
             scene.ask(*(query(f"n.d{one}.x{one}") for one in range(number, number + 32)))
-        scene.say(wire[:2] + reply(address(), qname="waits.test")[2:], peer)
+        scene.say(wire[:2] + reply(address(), qname="waits.demo")[2:], peer)
         assert readable(0, other)
 
 
@@ -448,7 +448,7 @@ def test_small_flood_that_nobody_answers_takes_no_repetition_from_others(tmp_pat
     for _ in range(30):
         scene.known.answered(0.005)
     for number in range(0, 1500, 30):
-        scene.ask(*(query(f"n{one}.flood.test") for one in range(number, number + 30)))
+        scene.ask(*(query(f"n{one}.flood.demo") for one in range(number, number + 30)))
         scene.front.forward.tick()
         while readable(0, scene.upstream):
             scene.asked()

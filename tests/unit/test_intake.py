@@ -99,27 +99,27 @@ def two(store: Store, control: Control) -> Keeper:
 
 
 def test_answer_that_was_asked_for_again_is_written_with_the_next_commit(keeper: Keeper) -> None:
-    keeper.put("again.test")
-    keeper.put("once.test")
-    keeper.hit("again.test", 3)
+    keeper.put("again.demo")
+    keeper.put("once.demo")
+    keeper.hit("again.demo", 3)
     assert keeper.commit(30) == 1
-    assert keeper.stored("again.test") == 0
-    assert keeper.stored("once.test") is None
-    assert hits(keeper.store, "again.test") == 3
+    assert keeper.stored("again.demo") == 0
+    assert keeper.stored("once.demo") is None
+    assert hits(keeper.store, "again.demo") == 3
 
 
 def test_answer_that_was_asked_for_once_waits_and_is_written_when_it_is_asked_for_again(
     keeper: Keeper,
 ) -> None:
-    keeper.put("a.test")
+    keeper.put("a.demo")
     assert keeper.commit(30) == keeper.commit(600) == 0
-    keeper.hit("a.test")
+    keeper.hit("a.demo")
     assert keeper.commit(630) == 1
 
 
 def test_answer_that_is_over_in_minutes_is_not_worth_a_page_of_its_own(keeper: Keeper) -> None:
-    keeper.put("a.test", SHORT)
-    keeper.hit("a.test")
+    keeper.put("a.demo", SHORT)
+    keeper.hit("a.demo")
     assert keeper.commit(30) == 0
     assert keeper.commit(WAIT) == 1  # good for a stale answer yet
 
@@ -127,72 +127,72 @@ def test_answer_that_is_over_in_minutes_is_not_worth_a_page_of_its_own(keeper: K
 def test_after_an_hour_what_nobody_asked_for_again_is_written_if_it_lives_long(
     keeper: Keeper,
 ) -> None:
-    keeper.put("long.test", LONG)
-    keeper.put("short.test")
-    keeper.put("later.test", LONG, WAIT * 0.8)
+    keeper.put("long.demo", LONG)
+    keeper.put("short.demo")
+    keeper.put("later.demo", LONG, WAIT * 0.8)
     assert keeper.commit(WAIT - 1) == 0
     assert keeper.commit(WAIT) == 1
-    assert keeper.stored("long.test") == 0
+    assert keeper.stored("long.demo") == 0
     assert keeper.intake.spared == 1
-    assert keeper.intake.waits(key("later.test"))
-    assert not keeper.intake.waits(key("short.test"))
+    assert keeper.intake.waits(key("later.demo"))
+    assert not keeper.intake.waits(key("short.demo"))
 
 
 def test_answer_that_is_spared_leaves_nothing_older_on_disk(keeper: Keeper) -> None:
     """What it has replaced must not come back."""
-    keeper.put("a.test", SHORT)
+    keeper.put("a.demo", SHORT)
     keeper.commit(0, CHOOSE_ALL)
-    keeper.put("a.test", SHORT, 100)
+    keeper.put("a.demo", SHORT, 100)
     assert keeper.commit(100 + WAIT) == 1
-    assert keeper.stored("a.test") == 100
+    assert keeper.stored("a.demo") == 100
 
 
 def test_at_a_stop_all_that_could_be_missed_is_written_and_the_rest_waits(keeper: Keeper) -> None:
-    for qname, ttl in (("a.test", WORTH), ("b.test", SHORT), ("c.test", SHORT)):
+    for qname, ttl in (("a.demo", WORTH), ("b.demo", SHORT), ("c.demo", SHORT)):
         keeper.put(qname, ttl)
-    keeper.hit("c.test")
+    keeper.hit("c.demo")
     assert keeper.commit(30, CHOOSE_LAST) == 2
-    assert keeper.intake.waits(key("b.test"))
+    assert keeper.intake.waits(key("b.demo"))
     assert Keeper(keeper.store, keeper.control, keeper.ring).commit(31, CHOOSE_ALL) == 1
 
 
 def test_all_is_written_for_who_wants_to_see_it(keeper: Keeper) -> None:
     for number in range(100):
-        keeper.put(f"n{number}.test", SHORT)
+        keeper.put(f"n{number}.demo", SHORT)
     assert keeper.commit(0, CHOOSE_ALL) == 100
     assert keeper.ring.used == 0
 
 
 def test_last_answer_of_a_name_is_the_one_that_is_written(keeper: Keeper) -> None:
     for at in range(5):
-        keeper.put("a.test", at=at)
+        keeper.put("a.demo", at=at)
     assert keeper.commit(9, CHOOSE_ALL) == 1
-    assert keeper.stored("a.test") == 4
+    assert keeper.stored("a.demo") == 4
 
 
 def test_answer_that_was_written_waits_no_more(keeper: Keeper) -> None:
-    keeper.put("first.test", SHORT)
-    keeper.put("a.test")
-    keeper.hit("a.test")
+    keeper.put("first.demo", SHORT)
+    keeper.put("a.demo")
+    keeper.hit("a.demo")
     assert keeper.commit(30) == 1
-    keeper.hit("a.test")
+    keeper.hit("a.demo")
     assert keeper.commit(60) == 0
-    assert Rings(keeper.rings).look(key("a.test")) is None  # it is on disk
-    assert Rings(keeper.rings).look(key("first.test")) is not None
+    assert Rings(keeper.rings).look(key("a.demo")) is None  # it is on disk
+    assert Rings(keeper.rings).look(key("first.demo")) is not None
 
 
 def test_mark_outlives_the_keeper(keeper: Keeper) -> None:
-    keeper.put("a.test")
-    keeper.hit("a.test")
+    keeper.put("a.demo")
+    keeper.hit("a.demo")
     keeper.intake.take_in(START)
     assert Keeper(keeper.store, keeper.control, keeper.ring).commit(1) == 1
 
 
 def test_answer_that_two_workers_have_asked_for_was_asked_for_twice(two: Keeper) -> None:
-    two.put("a.test")
-    two.put("a.test", at=5, ring=two.rings[1])
+    two.put("a.demo")
+    two.put("a.demo", at=5, ring=two.rings[1])
     assert two.commit(30) == 1
-    assert two.stored("a.test") == 5
+    assert two.stored("a.demo") == 5
     assert [ring.used for ring in two.rings] == [0, 0]
 
 
@@ -200,34 +200,34 @@ def test_answer_that_two_workers_have_asked_for_was_asked_for_twice(two: Keeper)
 def test_newest_of_two_workers_answers_counts_whichever_ring_it_came_through(
     two: Keeper, newer: int
 ) -> None:
-    two.put("a.test", at=9, ring=two.rings[newer])
-    two.put("a.test", at=1, ring=two.rings[1 - newer])
+    two.put("a.demo", at=9, ring=two.rings[newer])
+    two.put("a.demo", at=1, ring=two.rings[1 - newer])
     two.commit(30, CHOOSE_ALL)
-    assert two.stored("a.test") == 9
+    assert two.stored("a.demo") == 9
     assert two.ring.used == two.rings[1].used == 0
 
 
 @pytest.mark.parametrize("later", [0, 1])
 def test_of_an_answer_and_a_removal_in_two_rings_the_later_counts(two: Keeper, later: int) -> None:
-    two.put("a.test")
+    two.put("a.demo")
     two.commit(0, CHOOSE_ALL)
-    two.put("a.test", 0, 5, ring=two.rings[later])
-    two.put("a.test", WORTH, 9, ring=two.rings[1 - later])
-    two.put("b.test", WORTH, 5, ring=two.rings[later])
-    two.put("b.test", 0, 9, ring=two.rings[1 - later])
+    two.put("a.demo", 0, 5, ring=two.rings[later])
+    two.put("a.demo", WORTH, 9, ring=two.rings[1 - later])
+    two.put("b.demo", WORTH, 5, ring=two.rings[later])
+    two.put("b.demo", 0, 9, ring=two.rings[1 - later])
     two.commit(30, CHOOSE_ALL)
-    assert two.stored("a.test") == 9
-    assert two.stored("b.test") is None
+    assert two.stored("a.demo") == 9
+    assert two.stored("b.demo") is None
 
 
 def test_removal_does_not_wait(keeper: Keeper) -> None:
-    keeper.put("a.test")
+    keeper.put("a.demo")
     keeper.commit(0, CHOOSE_ALL)
-    keeper.put("a.test", 0, 5)
+    keeper.put("a.demo", 0, 5)
     keeper.intake.take_in(START)
     assert keeper.intake.has_ended
     assert keeper.commit(6) == 1
-    assert keeper.stored("a.test") is None
+    assert keeper.stored("a.demo") is None
     assert not keeper.intake.has_ended
 
 
@@ -238,10 +238,10 @@ def fill(keeper: Keeper, ttl: int, marked: int = 0, label: str = "n") -> int:
     """Put answers until the ring presses, and ask again for one of so many; return how many."""
     count = 0
     while not keeper.intake.presses:
-        assert keeper.put(f"{label}{count}.test", ttl)
+        assert keeper.put(f"{label}{count}.demo", ttl)
         count += 1
         if marked and count % marked == 0:
-            keeper.hit(f"{label}{count - 1}.test")
+            keeper.hit(f"{label}{count - 1}.demo")
     return count
 
 
@@ -252,11 +252,11 @@ def test_ring_that_presses_has_room_again_and_what_was_asked_for_again_is_writte
     count = fill(keeper, SHORT, 10)
     written = keeper.commit(1)
     assert 0 < written <= count // 10
-    assert keeper.stored("n9.test") == 0
-    assert keeper.stored("n8.test") is None
+    assert keeper.stored("n9.demo") == 0
+    assert keeper.stored("n8.demo") is None
     assert keeper.intake.spared > count // 3
     assert keeper.ring.used <= keeper.ring.capacity // 4
-    assert keeper.intake.waits(key(f"n{count - 1}.test"))
+    assert keeper.intake.waits(key(f"n{count - 1}.demo"))
 
 
 @pytest.mark.parametrize("ttl", [WORTH, 120])
@@ -275,48 +275,48 @@ def test_what_lives_a_while_is_written_from_a_ring_that_presses_as_fast_as_is_re
 
 
 def test_hit_counts_alone_do_not_stay_in_the_ring(keeper: Keeper) -> None:
-    keeper.hit("a.test", 3)
+    keeper.hit("a.demo", 3)
     keeper.intake.take_in(START)
     assert keeper.ring.used == 0
-    assert keeper.intake.hits.of(key("a.test")) == 3
+    assert keeper.intake.hits.of(key("a.demo")) == 3
 
 
 def test_hits_are_counted_once_though_their_ring_waits_for_a_commit(keeper: Keeper) -> None:
-    keeper.put("a.test")
-    keeper.hit("a.test", 3)
+    keeper.put("a.demo")
+    keeper.hit("a.demo", 3)
     keeper.intake.take_in(START)
     keeper.intake.take_in(START + 1)
     again = Keeper(keeper.store, keeper.control, keeper.ring)
     again.intake.take_in(START + 1)
-    assert (keeper.intake.hits.of(key("a.test")), again.intake.hits.of(key("a.test"))) == (3, 0)
+    assert (keeper.intake.hits.of(key("a.demo")), again.intake.hits.of(key("a.demo"))) == (3, 0)
 
 
 def test_hits_of_what_waits_are_not_forgotten(keeper: Keeper) -> None:
-    keeper.put("a.test", SHORT)
-    keeper.hit("a.test", 3)
+    keeper.put("a.demo", SHORT)
+    keeper.hit("a.demo", 3)
     keeper.intake.take_in(START)
     assert keeper.intake.counts(keeper.store, 100, only_doubled=False) == []
     keeper.commit(0, CHOOSE_ALL)
-    assert hits(keeper.store, "a.test") == 3
+    assert hits(keeper.store, "a.demo") == 3
 
 
 def test_ring_more_than_half_full_presses(control: Control) -> None:
     ring = Ring.open(None, 1 << 14)
     intake = Intake([ring], control, START)
-    answer = DiskEntry.parse(value_of("a.test")).answer()
+    answer = DiskEntry.parse(value_of("a.demo")).answer()
     for number in range(1000):
         was_full = ring.used > ring.capacity // 2
         assert intake.presses == was_full
         if was_full:
             break
-        assert ring.put(key(f"n{number}.test"), answer, 0, Moment.now())
+        assert ring.put(key(f"n{number}.demo"), answer, 0, Moment.now())
     assert intake.presses
 
 
 def test_key_of_an_entry_that_a_worker_could_not_use_is_told(keeper: Keeper) -> None:
-    assert keeper.ring.put_spoiled_key(key("a.test"))
+    assert keeper.ring.put_spoiled_key(key("a.demo"))
     keeper.intake.take_in(START)
-    assert keeper.intake.spoiled == {disk_key(key("a.test"))}
+    assert keeper.intake.spoiled == {disk_key(key("a.demo"))}
     keeper.commit()
     assert keeper.intake.spoiled == set()
 
@@ -326,15 +326,15 @@ def test_damaged_ring_loses_what_it_has_and_no_other(
 ) -> None:
     path = tmp_path / "ring"
     keeper = Keeper(store, control, Ring.open(path, 1 << 16), Ring.open(None, 1 << 16))
-    keeper.put("a.test")
-    keeper.put("b.test", ring=keeper.rings[1])
+    keeper.put("a.demo")
+    keeper.put("b.demo", ring=keeper.rings[1])
     with path.open("r+b") as file:
         file.seek(4096 + 4)
         file.write(b"\x09")  # no kind of record
     assert keeper.commit(0, CHOOSE_ALL) == 1
     assert "damaged" in caplog.text
-    assert keeper.stored("b.test") == 0
-    keeper.put("c.test")
+    assert keeper.stored("b.demo") == 0
+    keeper.put("c.demo")
     assert keeper.commit(0, CHOOSE_ALL) == 1
 
 
@@ -343,13 +343,13 @@ def test_value_that_is_damaged_is_not_written_and_costs_no_other(
 ) -> None:
     path = tmp_path / "ring"
     keeper = Keeper(store, control, Ring.open(path, 1 << 16))
-    keeper.put("a.test")
-    keeper.put("b.test")
+    keeper.put("a.demo")
+    keeper.put("b.demo")
     with path.open("r+b") as file:
         file.seek(4096 + keeper.ring.used // 2 - 20)
         file.write(b"\xff\xff")
     assert keeper.commit(0, CHOOSE_ALL) == 1
-    assert keeper.stored("b.test") == 0
+    assert keeper.stored("b.demo") == 0
     assert keeper.ring.used == 0
 
 
@@ -357,19 +357,19 @@ def test_value_that_is_damaged_is_not_written_and_costs_no_other(
 
 
 def test_answers_asked_for_before_a_change_are_dropped_by_name_and_type(keeper: Keeper) -> None:
-    keeper.put("a.test")
-    keeper.put("b.test")
-    keeper.control.post(CHANGE_NAME, name("a.test"), 28)  # AAAA: another entry
-    keeper.control.post(CHANGE_NAME, name("b.test"), 1)
+    keeper.put("a.demo")
+    keeper.put("b.demo")
+    keeper.control.post(CHANGE_NAME, name("a.demo"), 28)  # AAAA: another entry
+    keeper.control.post(CHANGE_NAME, name("b.demo"), 1)
     assert keeper.commit(0, CHOOSE_ALL) == 1
-    assert keeper.stored("a.test") == 0
-    assert keeper.stored("b.test") is None
+    assert keeper.stored("a.demo") == 0
+    assert keeper.stored("b.demo") is None
     assert keeper.ring.used == 0
 
 
 def test_request_for_a_refresh_overtakes_nothing(control: Control) -> None:
-    control.post(CHANGE_REFRESH, name("a.test"), 1)
-    assert not Changes(control, 0).overtook(key("a.test"), 0)
+    control.post(CHANGE_REFRESH, name("a.demo"), 1)
+    assert not Changes(control, 0).overtook(key("a.demo"), 0)
 
 
 def test_changes_sorted_by_name_say_the_same_as_one_by_one(control: Control) -> None:
@@ -398,15 +398,15 @@ def test_changes_sorted_by_name_say_the_same_as_one_by_one(control: Control) -> 
 
 def test_counts_are_written_on_top_of_what_the_disk_has(keeper: Keeper) -> None:
     store, intake = keeper.store, keeper.intake
-    list(store.apply([update("a.test", hits=10)], Moment.now()))
-    keeper.hit("a.test", 9)
-    keeper.hit("absent.test", 9)
+    list(store.apply([update("a.demo", hits=10)], Moment.now()))
+    keeper.hit("a.demo", 9)
+    keeper.hit("absent.demo", 9)
     intake.take_in(START)
     assert intake.counts(store, 100, only_doubled=True) == []
-    assert intake.hits.of(key("absent.test")) == 0  # nowhere to keep it
+    assert intake.hits.of(key("absent.demo")) == 0  # nowhere to keep it
     counts = intake.counts(store, 100, only_doubled=False)
     assert intake.commit(store, keeper.at(0), None, counts) == 0
-    assert hits(store, "a.test") == 19
+    assert hits(store, "a.demo") == 19
     assert intake.counts(store, 100, only_doubled=False) == []
 
 

@@ -36,7 +36,7 @@ def test_walk_yields_every_entry_once_and_in_order(place: Path) -> None:
 
 def test_walk_stays_in_its_range_and_may_begin_behind_a_key(place: Path) -> None:
     below = [disk_key(key(f"n{number}.example")) for number in range(inspect.BATCH)]
-    others = [disk_key(key(text)) for text in ("exampl", "example0", "a.exampld", "b.test")]
+    others = [disk_key(key(text)) for text in ("exampl", "example0", "a.exampld", "b.demo")]
     write_raw(place, dict.fromkeys([*below, *others], VALUE))
     prefix = range_of(wire(b"example"))
     with Reader(place) as reader:

@@ -106,8 +106,8 @@ def test_data_that_cannot_be_read_is_shown_as_octets() -> None:
 @pytest.mark.parametrize(
     ("rtype", "rdata", "shown"),
     [
-        (14, b"\xc0\x0c\x01e\xc0\x0c", "www.test. e.www.test."),
-        (7, b"\xc0\x0c", "www.test."),
+        (14, b"\xc0\x0c\x01e\xc0\x0c", "www.demo. e.www.demo."),
+        (7, b"\xc0\x0c", "www.demo."),
         (7, b"\xc0\x0c\0", r"\# 3 c00c00"),
         (14, b"", r"\# 0"),
         (42, b"", r"\# 0"),
@@ -117,7 +117,7 @@ def test_names_of_old_types_are_spelled_out_of_their_message(
     rtype: int, rdata: bytes, shown: str
 ) -> None:
     """They may be compressed, and would mean nothing as octets."""
-    name = b"\3www\4test\0"
+    name = b"\3www\4demo\0"
     head = bytes.fromhex("000081800001000100000000") + name + struct.pack("!HH", rtype, 1)
     message = head + b"\xc0\x0c" + struct.pack("!HHIH", rtype, 1, 60, len(rdata)) + rdata
     (record,) = read_records(message, [len(head) + 6], name, 0)

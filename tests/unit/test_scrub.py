@@ -38,27 +38,27 @@ from messages import (
 
 from fastdns._answer import Answer, Reading
 
-STRANGER = record(A, bytes(4), owner=name("stranger.test"))
+STRANGER = record(A, bytes(4), owner=name("stranger.demo"))
 # One record of each type that has names in its data, as dnspython reads it.
 WITH_NAMES = {
-    "NS": "ns.Other.test.",
-    "CNAME": "Target.test.",
-    "PTR": "host.Other.test.",
-    "DNAME": "d.Other.test.",
-    "SOA": "ns.Other.test. host.Other.test. 1 2 3 4 5",
-    "MX": "10 mail.Other.test.",
-    "AFSDB": "1 afs.Other.test.",
-    "RT": "1 rt.Other.test.",
-    "KX": "1 kx.Other.test.",
-    "LP": "1 lp.Other.test.",
-    "RP": "mbox.Other.test. txt.Other.test.",
-    "PX": "1 map.Other.test. x400.Other.test.",
-    "SRV": "0 5 5060 sip.Other.test.",
-    "NAPTR": '100 50 "s" "SIP+D2U" "" _sip._udp.Other.test.',
-    "SVCB": "1 svc.Other.test. alpn=h2",
+    "NS": "ns.Other.demo.",
+    "CNAME": "Target.demo.",
+    "PTR": "host.Other.demo.",
+    "DNAME": "d.Other.demo.",
+    "SOA": "ns.Other.demo. host.Other.demo. 1 2 3 4 5",
+    "MX": "10 mail.Other.demo.",
+    "AFSDB": "1 afs.Other.demo.",
+    "RT": "1 rt.Other.demo.",
+    "KX": "1 kx.Other.demo.",
+    "LP": "1 lp.Other.demo.",
+    "RP": "mbox.Other.demo. txt.Other.demo.",
+    "PX": "1 map.Other.demo. x400.Other.demo.",
+    "SRV": "0 5 5060 sip.Other.demo.",
+    "NAPTR": '100 50 "s" "SIP+D2U" "" _sip._udp.Other.demo.',
+    "SVCB": "1 svc.Other.demo. alpn=h2",
     "HTTPS": "1 . alpn=h3,h2",
-    "RRSIG": "A 8 2 300 20300101000000 20200101000000 1 Other.test. AAAA",
-    "NSEC": "next.Other.test. A RRSIG",
+    "RRSIG": "A 8 2 300 20300101000000 20200101000000 1 Other.demo. AAAA",
+    "NSEC": "next.Other.demo. A RRSIG",
     "TXT": '"a text" "and another"',
     "HINFO": '"cpu" "os"',
     "TYPE65280": r"\# 4 c00cc00c",
@@ -91,10 +91,10 @@ def test_record_of_any_type_is_told_as_it_was_when_a_stranger_is_left_out(
     message = dns.message.Message(ID)
     message.flags = REPLY
     message.question = [dns.rrset.RRset(owner, IN, dns.rdatatype.from_text(rtype))]
-    first = dns.rrset.from_text("stranger.Other.test.", 300, "IN", "A", "192.0.2.9")
+    first = dns.rrset.from_text("stranger.Other.demo.", 300, "IN", "A", "192.0.2.9")
     kept = dns.rrset.from_text(owner, 300, "IN", rtype, WITH_NAMES[rtype])
     message.answer = [first, kept]
-    message.authority = [dns.rrset.from_text("Example.", 300, "IN", "NS", "ns.Other.test.")]
+    message.authority = [dns.rrset.from_text("Example.", 300, "IN", "NS", "ns.Other.demo.")]
     wire = message.to_wire(max_size=65535) if compressed else plain_wire(message)
     of = key("www.example", dns.rdatatype.from_text(rtype))
     shown = dns.message.from_wire(mended(wire, of).message)
@@ -127,7 +127,7 @@ def test_octets_of_a_name_that_was_not_compressed_are_kept(rtype: int) -> None:
 @pytest.mark.parametrize("count", [1, 2, 30, 62])
 @pytest.mark.parametrize("order", ["reversed", "shuffled", "addresses first"])
 def test_chain_in_any_order_is_told_in_its_own(count: int, order: str) -> None:
-    names = [NAME, *(f"n{i}.test" for i in range(count))]
+    names = [NAME, *(f"n{i}.demo" for i in range(count))]
     links = [record(CNAME, name(after), owner=name(one)) for one, after in pairwise(names)]
     ends = [address(owner=name(names[-1])), record(AAAA, bytes(16), owner=name(names[-1]))]
     parts = [*links, ends[0]]
@@ -147,7 +147,7 @@ def test_chain_in_any_order_is_told_in_its_own(count: int, order: str) -> None:
 
 
 def test_chain_longer_than_is_followed_is_no_success_without_its_end() -> None:
-    names = [NAME, *(f"n{i}.test" for i in range(70))]
+    names = [NAME, *(f"n{i}.demo" for i in range(70))]
     links = [record(CNAME, name(after), owner=name(one)) for one, after in pairwise(names)]
     whole = [*links, address(owner=name(names[-1]))]
     assert spoiled(reply(*whole))
@@ -157,10 +157,10 @@ def test_chain_longer_than_is_followed_is_no_success_without_its_end() -> None:
 def test_dname_and_its_signature_come_before_what_was_made_of_them() -> None:
     signature = struct.pack("!HBBIIIH", DNAME, 8, 1, 300, 9, 1, 1) + name("example") + b"sig"
     parts = [
-        address(owner=name("www.other.test")),
+        address(owner=name("www.other.demo")),
         record(46, signature, owner=name("example")),
-        record(CNAME, name("www.other.test")),
-        record(DNAME, name("other.test"), owner=name("example")),
+        record(CNAME, name("www.other.demo")),
+        record(DNAME, name("other.demo"), owner=name("example")),
     ]
     shown = answers(mended(reply(*parts)))
     assert [line.split()[3] for line in shown] == ["DNAME", "RRSIG", "CNAME", "A"]
@@ -168,7 +168,7 @@ def test_dname_and_its_signature_come_before_what_was_made_of_them() -> None:
 
 def test_a_thousand_strangers_are_left_out_in_no_time() -> None:
     strangers = [
-        record(A, bytes(4), owner=name(f"s{i}.test") if i % 2 else b"\xc0\x0c") for i in range(2000)
+        record(A, bytes(4), owner=name(f"s{i}.demo") if i % 2 else b"\xc0\x0c") for i in range(2000)
     ]
     strangers = [one for i, one in enumerate(strangers) if i % 2]
     wire = reply(*strangers, address())
@@ -182,28 +182,28 @@ def test_foreign_records_of_authority_and_additional_section_are_left_out() -> N
     wire = reply(
         address(),
         authority=(
-            record(NS, name("ns.other.test"), owner=name("example")),
-            record(NS, name("evil.test"), owner=name("bank.test")),
+            record(NS, name("ns.other.demo"), owner=name("example")),
+            record(NS, name("evil.demo"), owner=name("bank.demo")),
         ),
         additional=(
-            record(A, bytes(4), owner=name("bank.test")),
-            record(A, b"\1\2\3\4", owner=name("ns.other.test")),
-            record(AAAA, bytes(16), owner=name("www.bank.test")),
+            record(A, bytes(4), owner=name("bank.demo")),
+            record(A, b"\1\2\3\4", owner=name("ns.other.demo")),
+            record(AAAA, bytes(16), owner=name("www.bank.demo")),
         ),
     )
     shown = dns.message.from_wire(mended(wire).message)
-    assert [str(rrset) for rrset in shown.authority] == ["example. 300 IN NS ns.other.test."]
-    assert [str(rrset) for rrset in shown.additional] == ["ns.other.test. 300 IN A 1.2.3.4"]
+    assert [str(rrset) for rrset in shown.authority] == ["example. 300 IN NS ns.other.demo."]
+    assert [str(rrset) for rrset in shown.additional] == ["ns.other.demo. 300 IN A 1.2.3.4"]
 
 
 @pytest.mark.parametrize(
     ("rtype", "data", "owner"),
     [
-        (15, b"\0\1" + name("mail.test"), "mail.test"),
-        (33, bytes(6) + name("sip.test"), "sip.test"),
+        (15, b"\0\1" + name("mail.demo"), "mail.demo"),
+        (33, bytes(6) + name("sip.demo"), "sip.demo"),
         (65, b"\0\1\0\0\1\0\3\2h2", NAME),
-        (65, b"\0\0" + name("svc.test"), "svc.test"),
-        (NS, name("ns.test"), "ns.test"),
+        (65, b"\0\0" + name("svc.demo"), "svc.demo"),
+        (NS, name("ns.demo"), "ns.demo"),
     ],
 )
 def test_addresses_of_what_the_answer_names_stay(rtype: int, data: bytes, owner: str) -> None:
@@ -226,7 +226,7 @@ def test_opt_in_front_of_glue_goes_without_the_glue() -> None:
     ede = b"\0\x0f\0\2\0\7"
     opt = b"\0" + struct.pack("!HHIH", 41, 1232, 0, len(ede)) + ede
     wire = reply(
-        record(NS, name("ns.test")), additional=(opt, address(owner=name("ns.test"))), qtype=NS
+        record(NS, name("ns.demo")), additional=(opt, address(owner=name("ns.demo"))), qtype=NS
     )
     answer = mended_or_whole(wire, key(qtype=NS))
     assert answer.edns_options == ede
@@ -277,15 +277,15 @@ def test_what_follows_the_last_record_is_left_out() -> None:
 @pytest.mark.parametrize("cut", range(1, 22))
 def test_authority_that_is_cut_costs_the_answer_nothing(cut: int) -> None:
     good = reply(address())
-    wire = reply(address(), authority=(record(NS, name("ns.test")),))
+    wire = reply(address(), authority=(record(NS, name("ns.demo")),))
     assert mended_or_whole(wire[:-cut], key()).message == good
 
 
 def test_bad_record_of_authority_is_left_out_and_the_next_one_kept() -> None:
     wire = reply(
         address(),
-        authority=(record(NS, b"\xc0"), record(NS, name("ns.test"))),
-        additional=(record(A, bytes(5), owner=name("ns.test")), address(owner=name("ns.test"))),
+        authority=(record(NS, b"\xc0"), record(NS, name("ns.demo"))),
+        additional=(record(A, bytes(5), owner=name("ns.demo")), address(owner=name("ns.demo"))),
     )
     shown = dns.message.from_wire(mended(wire).message)
     assert len(shown.answer) == len(shown.authority) == len(shown.additional) == 1
@@ -318,7 +318,7 @@ def test_message_made_of_the_largest_is_no_larger_than_any_may_be() -> None:
 
 def test_records_put_together_at_random_are_told_as_an_independent_reader_would() -> None:
     random_ = random.Random(2181)
-    owners = [NAME, "a.test", "b.test", "example", "Ns.Example", "stranger.test"]
+    owners = [NAME, "a.demo", "b.demo", "example", "Ns.Example", "stranger.demo"]
     for _ in range(3000):
         sections = [
             tuple(

@@ -47,7 +47,9 @@ def test_localhost_and_what_is_under_it_is_this_machine(qname: str) -> None:
         assert told(qname, qtype) == NODATA
 
 
-@pytest.mark.parametrize("qname", ["invalid", "a.invalid", "onion", "x.y.onion"])
+@pytest.mark.parametrize(
+    "qname", ["invalid", "a.invalid", "onion", "x.y.onion", "test", "a.TEST", "local", "x.local"]
+)
 @pytest.mark.parametrize("qtype", ["A", "AAAA", "SOA", "NS", "DS", "ANY", "TXT"])
 def test_names_that_cannot_exist_do_not_exist(qname: str, qtype: str) -> None:
     assert told(qname, qtype) == NXDOMAIN
@@ -59,7 +61,7 @@ PRIVATE = [
     *("2.0.192.in-addr.arpa", "100.51.198.in-addr.arpa", "113.0.203.in-addr.arpa"),
     *("64.100.in-addr.arpa", "127.100.in-addr.arpa", "d.f.ip6.arpa", ZERO),
     *("8.e.f.ip6.arpa", "9.e.f.ip6.arpa", "a.e.f.ip6.arpa", "b.e.f.ip6.arpa"),
-    "8.b.d.0.1.0.0.2.ip6.arpa",
+    *("8.b.d.0.1.0.0.2.ip6.arpa", "home.arpa"),
 ]
 
 
@@ -69,8 +71,9 @@ def test_private_reverse_zones_are_empty_zones(zone: str) -> None:
     assert told(zone, "SOA") == [soa]
     assert told(zone, "NS") == [f"{zone}."]
     assert told(zone, "ANY") == [soa, f"{zone}."]
-    for qtype in ("PTR", "A", "DS", "TXT"):
+    for qtype in ("PTR", "A", "DNSKEY", "TXT"):
         assert told(zone, qtype) == NODATA
+    assert told(zone, "DS") == (None if zone == "home.arpa" else NODATA)
     for below in ("1", "4.3", "no-number", "x.y.z.0.0.0.0.0"):
         for qtype in ("PTR", "SOA", "NS", "DS", "ANY", "A"):
             assert told(f"{below}.{zone}", qtype) == NXDOMAIN
@@ -108,8 +111,8 @@ def test_there_is_no_designated_resolver(qname: str) -> None:
 @pytest.mark.parametrize(
     "qname",
     [
-        *(".", "example.com", "test", "x1.test", "example", "local", "printer.local", "nas.lan"),
-        *("home.arpa", "nas.home.arpa", "arpa", "in-addr.arpa", "ip6.arpa", "uri.arpa"),
+        *(".", "example.com", "x1.testing", "example", "localdomain", "onion.example", "nas.lan"),
+        *("xtest", "tes", "locals", "xhome.arpa", "arpa", "in-addr.arpa", "ip6.arpa", "uri.arpa"),
         *("localhost.example", "localhost.localdomain", "xlocalhost", "myinvalid", "onions"),
         *("8.8.8.8.in-addr.arpa", "1.0.0.11.in-addr.arpa", "15.172.in-addr.arpa", "a.in-addr.arpa"),
         *("32.172.in-addr.arpa", "172.in-addr.arpa", "192.in-addr.arpa", "167.192.in-addr.arpa"),

@@ -55,7 +55,7 @@ def apply(store: Store, *updates: Update) -> list[Update]:
 
 
 def fill(store: Store, count: int, **knobs: object) -> None:
-    apply(store, *(update(f"n{number}.test", **knobs) for number in range(count)))
+    apply(store, *(update(f"n{number}.demo", **knobs) for number in range(count)))
 
 
 def put_raw(store: Store, disk_place: bytes, value: bytes) -> None:
@@ -89,54 +89,54 @@ def resident(path: Path) -> int:
 
 
 def test_newer_answer_replaces_and_keeps_the_hits(store: Store) -> None:
-    apply(store, update("a.test", earlier(10), hits=5))
-    assert apply(store, update("a.test", earlier(5), hits=2))
-    assert peek(store.get(place_of("a.test")))[:1] == (earlier(5).wall_ms,)
-    assert hits(store, "a.test") == 7
+    apply(store, update("a.demo", earlier(10), hits=5))
+    assert apply(store, update("a.demo", earlier(5), hits=2))
+    assert peek(store.get(place_of("a.demo")))[:1] == (earlier(5).wall_ms,)
+    assert hits(store, "a.demo") == 7
 
 
 @pytest.mark.parametrize("age", [10, 20])
 def test_answer_that_is_not_newer_changes_nothing(store: Store, age: int) -> None:
     """The same one comes twice when a keeper dies between its commit and the ring's release."""
-    apply(store, update("a.test", earlier(10), hits=5))
-    assert apply(store, update("a.test", earlier(age), hits=2)) == []
-    assert hits(store, "a.test") == 5
+    apply(store, update("a.demo", earlier(10), hits=5))
+    assert apply(store, update("a.demo", earlier(age), hits=2)) == []
+    assert hits(store, "a.demo") == 5
 
 
 def test_entry_of_unknown_age_is_replaced_by_any(store: Store) -> None:
-    apply(store, update("a.test", earlier(-1000, boot=1)))  # from the future
-    assert apply(store, update("a.test", earlier(10)))
-    assert peek(store.get(place_of("a.test")))[0] == earlier(10).wall_ms
+    apply(store, update("a.demo", earlier(-1000, boot=1)))  # from the future
+    assert apply(store, update("a.demo", earlier(10)))
+    assert peek(store.get(place_of("a.demo")))[0] == earlier(10).wall_ms
 
 
 def test_value_that_cannot_be_read_is_replaced(store: Store) -> None:
-    put_raw(store, place_of("a.test"), b"garbage")
-    assert hits(store, "a.test") is None
-    assert apply(store, update("a.test"))
-    assert DiskEntry.parse(store.get(place_of("a.test"))).hits == 0
+    put_raw(store, place_of("a.demo"), b"garbage")
+    assert hits(store, "a.demo") is None
+    assert apply(store, update("a.demo"))
+    assert DiskEntry.parse(store.get(place_of("a.demo"))).hits == 0
 
 
 def test_hits_alone_are_added_to_an_entry_and_make_none(store: Store) -> None:
-    apply(store, update("a.test", hits=1))
+    apply(store, update("a.demo", hits=1))
     done = apply(
         store,
-        Update(place_of("a.test"), None, 41, b"a"),
-        Update(place_of("b.test"), None, 1, b"b"),
+        Update(place_of("a.demo"), None, 41, b"a"),
+        Update(place_of("b.demo"), None, 1, b"b"),
     )
     assert [one.key for one in done] == [b"a"]
-    assert hits(store, "a.test") == 42
-    assert store.get(place_of("b.test")) is None
-    assert DiskEntry.parse(store.get(place_of("a.test"))).ttl == 300
+    assert hits(store, "a.demo") == 42
+    assert store.get(place_of("b.demo")) is None
+    assert DiskEntry.parse(store.get(place_of("a.demo"))).ttl == 300
 
 
 def test_damaged_entry_gets_no_new_checksum_with_its_hits(store: Store) -> None:
     """It would pass for a sound one from then on."""
-    apply(store, update("a.test", hits=1))
-    value = bytearray(store.get(place_of("a.test")))
+    apply(store, update("a.demo", hits=1))
+    value = bytearray(store.get(place_of("a.demo")))
     value[-1] ^= 1
-    put_raw(store, place_of("a.test"), bytes(value))
-    assert apply(store, Update(place_of("a.test"), None, 5)) == []
-    assert store.get(place_of("a.test")) == bytes(value)
+    put_raw(store, place_of("a.demo"), bytes(value))
+    assert apply(store, Update(place_of("a.demo"), None, 5)) == []
+    assert store.get(place_of("a.demo")) == bytes(value)
 
 
 def spoil(store: Store, qname: str, at: int = -1) -> None:
@@ -148,26 +148,26 @@ def spoil(store: Store, qname: str, at: int = -1) -> None:
 @pytest.mark.parametrize("at", range(0, 64, 3))
 def test_damaged_entry_gives_way_to_any_answer_and_lends_it_no_hits(store: Store, at: int) -> None:
     """Its header may say that it is newer, or was asked for a billion times."""
-    apply(store, update("a.test", hits=1))
-    spoil(store, "a.test", at)
-    fresh = update("a.test", stored=earlier(60), hits=3)
+    apply(store, update("a.demo", hits=1))
+    spoil(store, "a.demo", at)
+    fresh = update("a.demo", stored=earlier(60), hits=3)
     assert apply(store, fresh) == [fresh]
-    assert hits(store, "a.test") == 3
-    assert DiskEntry.parse(store.get(place_of("a.test"))).ttl == 300
+    assert hits(store, "a.demo") == 3
+    assert DiskEntry.parse(store.get(place_of("a.demo"))).ttl == 300
 
 
 def test_only_what_is_damaged_is_deleted_as_damaged(store: Store) -> None:
     """Another answer may have come since a worker has told of it."""
     fill(store, 3)
-    spoil(store, "n1.test")
-    places = [place_of(f"n{number}.test") for number in range(4)]
+    spoil(store, "n1.demo")
+    places = [place_of(f"n{number}.demo") for number in range(4)]
     assert store.delete_spoiled(places) == 1
     assert [store.get(place) is None for place in places] == [False, True, False, True]
 
 
 def test_hits_of_an_imported_value_count(store: Store) -> None:
-    apply(store, Update(place_of("a.test"), value_of("a.test", hits=9)))
-    assert hits(store, "a.test") == 9
+    apply(store, Update(place_of("a.demo"), value_of("a.demo", hits=9)))
+    assert hits(store, "a.demo") == 9
 
 
 # ---- how much at once
@@ -175,7 +175,7 @@ def test_hits_of_an_imported_value_count(store: Store) -> None:
 
 def test_many_updates_are_several_commits(tmp_path: Path) -> None:
     store = Store.open(tmp_path / "cache", 4 * MIB)
-    updates = sorted(update(f"n{number}.test") for number in range(store.step * 3))
+    updates = sorted(update(f"n{number}.demo") for number in range(store.step * 3))
     commits = list(store.apply(updates, NOW))
     assert [len(done) for done in commits] == [store.step] * 3
     assert store.usage().entries == store.step * 3
@@ -214,7 +214,7 @@ def test_full_map_is_an_error_of_its_own_and_room_can_be_made_in_it(tmp_path: Pa
 
 
 def giant(number: int, octets: int, stored: Moment = NOW) -> Update:
-    name = f"g{number}.test"
+    name = f"g{number}.demo"
     value = pack(answer_of_size(octets, qname=name), stored)
     return Update(disk_key(key(name, OPAQUE)), value, 0, key(name))
 
@@ -225,8 +225,8 @@ def test_value_over_a_share_of_the_map_is_not_written_and_ends_what_it_replaces(
     store = Store.open(tmp_path / "cache", 4 * MIB)
     before = [giant(number, 100, earlier(10)) for number in range(2)]
     apply(store, *before)
-    done = apply(store, giant(1, 60_000), giant(2, 60_000), update("a.test"))
-    assert [one.key for one in done] == [key("a.test")]
+    done = apply(store, giant(1, 60_000), giant(2, 60_000), update("a.demo"))
+    assert [one.key for one in done] == [key("a.demo")]
     assert store.refused == 2
     assert store.hits_of([one.disk_key for one in before]) == [0, None]
     store.close()
@@ -258,9 +258,9 @@ def test_cache_that_giants_have_filled_takes_in_others(
         for round_ in range(start * 100, start * 100 + 10):
             numbers = range(round_ * 200, round_ * 200 + 200)
             giants = [giant(number, octets - number * 997 % (octets // 2)) for number in numbers]
-            others = [update(f"n{round_}-{number}.test") for number in range(20)]
+            others = [update(f"n{round_}-{number}.demo") for number in range(20)]
             write_all(store, [*giants, *others])
-            assert hits(store, f"n{round_}-0.test") == 0, round_
+            assert hits(store, f"n{round_}-0.demo") == 0, round_
         store.close()
     assert examine(place) is None
 
@@ -274,9 +274,9 @@ def test_value_for_which_no_pages_follow_each_other_stops_no_other(tmp_path: Pat
     store.delete([one.disk_key for one in filling[::2]])
     assert store.usage().share < ROOMY
     large = [giant(number, 15_000) for number in range(1000, 1100)]
-    done = apply(store, *large, update("a.test"), update("n.test"))
+    done = apply(store, *large, update("a.demo"), update("n.demo"))
     assert store.refused > 50
-    assert [hits(store, name) for name in ("a.test", "n.test")] == [0, 0]
+    assert [hits(store, name) for name in ("a.demo", "n.demo")] == [0, 0]
     assert len(done) == 102 - store.refused
     store.close()
 
@@ -299,7 +299,7 @@ def test_slices_are_all_entries_once_in_order(store: Store) -> None:
     slices = list(store.slices(limit=1000))
     keys = [place for found in slices for place, _ in found]
     assert [len(found) for found in slices] == [1000, 1000, 500]
-    assert keys == sorted(place_of(f"n{number}.test") for number in range(2500))
+    assert keys == sorted(place_of(f"n{number}.demo") for number in range(2500))
 
 
 def test_keys_out_of_order_are_damage_and_no_circle(tmp_path: Path) -> None:
@@ -327,13 +327,13 @@ def test_keys_out_of_order_are_damage_and_no_circle(tmp_path: Path) -> None:
 
 
 def test_range_is_removed_and_nothing_beside_it(store: Store) -> None:
-    for name in ("a.test", "b.a.test", "c.b.a.test", "ab.test", "test", "a.testing"):
+    for name in ("a.demo", "b.a.demo", "c.b.a.demo", "ab.demo", "test", "a.testing"):
         apply(store, update(name))
-    prefix = place_of("a.test")[:-7]
+    prefix = place_of("a.demo")[:-7]
     assert store.delete_range(prefix, lambda _: True) == 3
     assert store.delete_range(prefix, lambda _: True) == 0
-    assert [name for name in ("ab.test", "test", "a.testing") if hits(store, name) == 0] == [
-        "ab.test",
+    assert [name for name in ("ab.demo", "test", "a.testing") if hits(store, name) == 0] == [
+        "ab.demo",
         "test",
         "a.testing",
     ]
@@ -341,17 +341,17 @@ def test_range_is_removed_and_nothing_beside_it(store: Store) -> None:
 
 def test_predicate_decides_within_a_range(store: Store) -> None:
     fill(store, 3000)
-    wanted = {place_of(f"n{number}.test") for number in range(0, 3000, 3)}
-    assert store.delete_range(b"test\0", wanted.__contains__) == 1000
+    wanted = {place_of(f"n{number}.demo") for number in range(0, 3000, 3)}
+    assert store.delete_range(b"demo\0", wanted.__contains__) == 1000
     assert store.usage().entries == 2000
 
 
 def test_entry_that_has_changed_is_not_the_one_to_be_removed(store: Store) -> None:
-    apply(store, update("a.test", earlier(10)), update("b.test", earlier(10)))
+    apply(store, update("a.demo", earlier(10)), update("b.demo", earlier(10)))
     found = store.read_slice(b"")
-    apply(store, update("a.test", earlier(5)))
+    apply(store, update("a.demo", earlier(5)))
     assert store.delete_unchanged(found) == 1
-    assert hits(store, "a.test") == 0
+    assert hits(store, "a.demo") == 0
 
 
 def test_clear_leaves_nothing(store: Store) -> None:
@@ -363,7 +363,7 @@ def test_clear_leaves_nothing(store: Store) -> None:
 
 def test_sum_of_what_was_written_is_kept(store: Store) -> None:
     assert store.written() == (0.0, 0)
-    list(store.apply([update("a.test")], NOW, (123.5, 4567)))
+    list(store.apply([update("a.demo")], NOW, (123.5, 4567)))
     assert store.written() == (123.5, 4567)
     fill(store, 10)
     assert store.written() == (123.5, 4567)
@@ -403,7 +403,7 @@ def test_file_in_the_place_of_one_that_others_have_open_is_read_from_its_last_co
     fill(store, 10)
     theirs = Store.open(tmp_path / "theirs", MIB)
     for number in range(commits):
-        apply(theirs, update(f"theirs{number}.test"))
+        apply(theirs, update(f"theirs{number}.demo"))
     theirs.close()
     with subprocess.Popen(
         [sys.executable, "-c", HOLD_OPEN, str(store.place)],
@@ -414,8 +414,8 @@ def test_file_in_the_place_of_one_that_others_have_open_is_read_from_its_last_co
         store.close()
         os.replace(theirs.place / "data.mdb", store.place / "data.mdb")
         opened = Store.open(store.place, MIB)
-        assert hits(opened, f"theirs{commits - 1}.test") == 0
-        apply(opened, update("new.test"))
+        assert hits(opened, f"theirs{commits - 1}.demo") == 0
+        apply(opened, update("new.demo"))
         assert opened.usage().entries == commits + 1
         opened.close()
         other.communicate()
@@ -501,9 +501,9 @@ def test_end_of_the_file_that_is_gone_is_seen(store: Store) -> None:
 def test_commit_leaves_the_file_as_long_as_its_pages(store: Store) -> None:
     """Also after large answers that came and went within one transaction."""
     for round_ in range(300):
-        large = answer_of_size(20_000 + round_ * 37, qname="large.test")
-        apply(store, *(Update(place_of(f"n{round_ % 5}.test"), pack(large, NOW)) for _ in "ab"))
-        store.delete([place_of(f"n{(round_ * 3) % 5}.test")])
+        large = answer_of_size(20_000 + round_ * 37, qname="large.demo")
+        apply(store, *(Update(place_of(f"n{round_ % 5}.demo"), pack(large, NOW)) for _ in "ab"))
+        store.delete([place_of(f"n{(round_ * 3) % 5}.demo")])
         fill(store, 1)
         check_length(store, store.place)
 
@@ -650,9 +650,9 @@ def test_examination_of_no_cache_finds_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("disk_place", "value"),
     [
-        (b"test\0www\0" + bytes(7), b"garbage"),
-        (b"not a key", value_of("a.test")),
-        (place_of("other.test"), value_of("a.test")),
+        (b"demo\0www\0" + bytes(7), b"garbage"),
+        (b"not a key", value_of("a.demo")),
+        (place_of("other.demo"), value_of("a.demo")),
     ],
     ids=["no entry", "no key", "of another name"],
 )
@@ -670,7 +670,7 @@ def test_examination_counts_an_entry_that_is_none(
 def test_examination_gives_up_what_has_many_of_those(store: Store) -> None:
     fill(store, 100)
     for number in range(20):
-        spoil(store, f"n{number}.test")
+        spoil(store, f"n{number}.demo")
     store.close()
     assert "20 damaged entries" in examine(store.place)
 
@@ -703,7 +703,7 @@ def test_pages_that_were_looked_at_are_given_back(store: Store) -> None:
     assert resident(store.place / files.DATA) > 100_000
     store.release_pages()
     assert resident(store.place / files.DATA) == 0
-    assert hits(store, "n4999.test") == 0  # it is read again
+    assert hits(store, "n4999.demo") == 0  # it is read again
 
 
 def test_worker_gives_pages_back_that_it_looked_at(tmp_path: Path) -> None:
@@ -723,7 +723,7 @@ fill(store, 5000)
     assert resident(place / files.DATA) > 100_000
     disk.release_pages()
     assert resident(place / files.DATA) == 0
-    assert disk.fetch(key("n4999.test")) is not None
+    assert disk.fetch(key("n4999.demo")) is not None
 
 
 def test_store_tells_how_many_pages_its_largest_commit_has_changed(store: Store) -> None:

@@ -63,12 +63,12 @@ def fill_up(store: Store, domain: str = "test", **knobs: object) -> int:
 
 
 def test_entry_goes_when_it_is_past_its_ttl_and_the_time_for_stale_answers(store: Store) -> None:
-    put(store, "fresh.test", stored=ago(299), ttl=300)
-    put(store, "stale.test", stored=ago(300 + STALE - 5), ttl=300)
-    put(store, "expired.test", stored=ago(300 + STALE + 5), ttl=300)
-    put(store, "used.test", stored=ago(300 + STALE + 5), ttl=300, hits=1000)
+    put(store, "fresh.demo", stored=ago(299), ttl=300)
+    put(store, "stale.demo", stored=ago(300 + STALE - 5), ttl=300)
+    put(store, "expired.demo", stored=ago(300 + STALE + 5), ttl=300)
+    put(store, "used.demo", stored=ago(300 + STALE + 5), ttl=300, hits=1000)
     assert sum(sweeper(store).expire()) == 2
-    assert left(store) == {place_of("fresh.test"), place_of("stale.test")}
+    assert left(store) == {place_of("fresh.demo"), place_of("stale.demo")}
 
 
 def test_age_over_a_boot_goes_by_the_wall_clock(store: Store) -> None:
@@ -77,12 +77,12 @@ def test_age_over_a_boot_goes_by_the_wall_clock(store: Store) -> None:
     def of_another_boot(seconds: int) -> Moment:
         return Moment(now.wall_ms - seconds * 1000, 5, now.boot ^ 1)
 
-    put(store, "stale.test", stored=of_another_boot(300 + STALE - 60))
-    put(store, "expired.test", stored=of_another_boot(300 + STALE + 60))
-    put(store, "future.test", stored=of_another_boot(-10_000_000))
-    put(store, "unset.test", stored=Moment(1000, 5, now.boot ^ 1))  # 1970
+    put(store, "stale.demo", stored=of_another_boot(300 + STALE - 60))
+    put(store, "expired.demo", stored=of_another_boot(300 + STALE + 60))
+    put(store, "future.demo", stored=of_another_boot(-10_000_000))
+    put(store, "unset.demo", stored=Moment(1000, 5, now.boot ^ 1))  # 1970
     sum(sweeper(store).expire())
-    assert left(store) == {place_of(f"{name}.test") for name in ("stale", "future", "unset")}
+    assert left(store) == {place_of(f"{name}.demo") for name in ("stale", "future", "unset")}
 
 
 def damage(store: Store, *names: str) -> None:
@@ -96,12 +96,12 @@ def damage(store: Store, *names: str) -> None:
 
 def test_damaged_entry_is_found_by_the_way_and_removed(store: Store) -> None:
     fill(store, 100)
-    damage(store, "n7.test")
+    damage(store, "n7.demo")
     write_raw(store.place, {b"no key": b"no value"}, map_octets=0)
     found = sweeper(store)
     sum(found.expire())
     assert found.spoiled == 2
-    assert left(store) == {place_of(f"n{number}.test") for number in range(100) if number != 7}
+    assert left(store) == {place_of(f"n{number}.demo") for number in range(100) if number != 7}
     sum(found.expire())
     assert found.spoiled == 0
 
@@ -114,7 +114,7 @@ def test_more_damage_than_in_a_hundredth_is_a_matter_of_the_whole(
     store: Store, entries: int, damaged: int, is_borne: bool
 ) -> None:
     fill(store, entries)
-    damage(store, *(f"n{number}.test" for number in range(damaged)))
+    damage(store, *(f"n{number}.demo" for number in range(damaged)))
     with nullcontext() if is_borne else pytest.raises(Damaged, match=f"of {entries}"):
         sum(sweeper(store).expire())
 
@@ -123,7 +123,7 @@ def test_sweep_ends_when_there_is_room(store: Store) -> None:
     rng = random.Random(1)
     while store.usage().share < FULL:  # in batches: each is a commit, which waits for the disk
         batch = [
-            update(f"{rng.randbytes(6).hex()}.test", stored=Moment.now(), hits=rng.randrange(10))
+            update(f"{rng.randbytes(6).hex()}.demo", stored=Moment.now(), hits=rng.randrange(10))
             for _ in range(20)
         ]
         list(store.apply(sorted(batch), Moment.now()))
@@ -147,7 +147,7 @@ def test_small_map_is_swept_no_further_than_a_large_one(
                 rng.randbytes(6): pack(answer, Moment.now(), hits=rng.choice([0, 0, 0, 1, 5]))
                 for _ in range(20)
             }
-            updates = [Update(place_of(f"{name.hex()}.test"), values[name]) for name in values]
+            updates = [Update(place_of(f"{name.hex()}.demo"), values[name]) for name in values]
             list(store.apply(sorted(updates), Moment.now()))
         sum(sweeps.make_room())
         assert ROOMY - 0.05 < store.usage().share <= ROOMY
@@ -175,9 +175,9 @@ def test_of_entries_used_alike_the_oldest_go_first(store: Store) -> None:
 def test_expired_entries_go_before_any_other(store: Store) -> None:
     fill_up(store, stored=ago(300 + STALE + 60), hits=50)
     for number in range(50):
-        put(store, f"fresh{number}.test")
+        put(store, f"fresh{number}.demo")
     sum(sweeper(store).make_room())
-    assert {place_of(f"fresh{number}.test") for number in range(50)} <= left(store)
+    assert {place_of(f"fresh{number}.demo") for number in range(50)} <= left(store)
 
 
 def test_sweeps_of_entries_that_rank_alike_go_around(store: Store) -> None:
@@ -195,9 +195,9 @@ def test_sweeps_of_entries_that_rank_alike_go_around(store: Store) -> None:
 
 def test_entry_that_cannot_be_read_makes_room_first(store: Store) -> None:
     fill_up(store, hits=5)
-    write_raw(store.place, {place_of("n7.test"): b"garbage"}, map_octets=0)
+    write_raw(store.place, {place_of("n7.demo"): b"garbage"}, map_octets=0)
     sum(sweeper(store).make_room())
-    assert place_of("n7.test") not in left(store)
+    assert place_of("n7.demo") not in left(store)
     assert store.usage().share <= ROOMY
 
 
@@ -210,22 +210,22 @@ def test_sweep_yields_after_every_slice_so_that_others_can_write(store: Store) -
 
 
 def test_entry_that_was_refreshed_meanwhile_stays(store: Store) -> None:
-    put(store, "a.test", stored=ago(300 + STALE + 60))
+    put(store, "a.demo", stored=ago(300 + STALE + 60))
 
     @contextmanager
     def writing() -> Iterator[None]:
-        put(store, "a.test")  # between the look at it and its removal
+        put(store, "a.demo")  # between the look at it and its removal
         yield
 
     assert sum(Sweeper(store, STALE, writing).expire()) == 0
-    assert left(store) == {place_of("a.test")}
+    assert left(store) == {place_of("a.demo")}
 
 
 def test_lock_held_by_a_command_puts_off_the_removal(store: Store) -> None:
-    put(store, "a.test", stored=ago(300 + STALE + 60))
+    put(store, "a.demo", stored=ago(300 + STALE + 60))
 
     def writing() -> AbstractContextManager[None]:
         raise LockHeld(store.place / "writer", 1)
 
     assert sum(Sweeper(store, STALE, writing).expire()) == 0
-    assert left(store) == {place_of("a.test")}
+    assert left(store) == {place_of("a.demo")}

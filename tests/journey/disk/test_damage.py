@@ -76,7 +76,7 @@ def test_damage_while_running_ends_in_a_new_cache(
     daemon, disk = start_filled(OFTEN)
     generation = disk.control().generation
     overwrite(disk.data, where)
-    for name in names(2000, "again.test"):  # touches every page
+    for name in names(2000, "again.demo"):  # touches every page
         disk.put(name)
     disk.take_in()
     disk.put(*names(2000))
@@ -200,7 +200,7 @@ def test_keeper_killed_at_random_moments_loses_nothing_and_damages_nothing(
     put = []
     for round_ in range(7):
         keeper = daemon.keeper
-        for name in names(300, f"round{round_}.test"):
+        for name in names(300, f"round{round_}.demo"):
             ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
             put.append(name)
         time.sleep(rng.uniform(0, 0.02))

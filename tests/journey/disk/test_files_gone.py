@@ -31,21 +31,21 @@ def test_files_that_somebody_removed_come_back(
         (disk.place / what).unlink()
     eventually(lambda: disk.control().generation, lambda seen: seen > generation, 15)
     assert_works(daemon, disk, upstream)
-    assert disk.holds("n0.example.test") == (what == "lock.mdb")
+    assert disk.holds("n0.example.demo") == (what == "lock.mdb")
 
 
 def test_file_that_somebody_exchanged_is_used(
     start: Start, start_filled: Start, upstream: FalseUpstream
 ) -> None:
     other, theirs = start(OFTEN)
-    theirs.put("theirs.test")
+    theirs.put("theirs.demo")
     other.stop()
     daemon, disk = start_filled(OFTEN)
     os.replace(theirs.data, disk.data)
-    eventually(lambda: disk.holds("theirs.test"), bool)
+    eventually(lambda: disk.holds("theirs.demo"), bool)
     eventually(lambda: disk.take_in() and any("replaced" in line for line in daemon.log), bool, 15)
     assert_works(daemon, disk, upstream)
-    assert disk.holds("theirs.test")
+    assert disk.holds("theirs.demo")
 
 
 def forbid(directory: Path) -> None:
@@ -71,12 +71,12 @@ def test_directory_that_cannot_be_written_is_waited_for(
         told = fresh.wait_for_log("kept in memory only")
         assert str(disk.place) in told.string
         assert data(ask(fresh, upstream.new_name())) == ["192.0.2.1"]
-        disk.put("meanwhile.test")
+        disk.put("meanwhile.demo")
         time.sleep(2.5)  # more tries, of which nothing is said
         assert len([line for line in fresh.log if "kept in memory only" in line]) == 1
         assert counter(fresh, "disk_errors_total") > 1
         allow(disk.place, owner)
         fresh.wait_for_log("works again", 10)
-        assert disk.holds("meanwhile.test") or disk.take_in()
-        assert disk.holds("meanwhile.test")
+        assert disk.holds("meanwhile.demo") or disk.take_in()
+        assert disk.holds("meanwhile.demo")
         assert_works(fresh, disk, upstream)

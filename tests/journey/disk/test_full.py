@@ -109,10 +109,10 @@ def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
     with small_disk() as daemon:
         disk = daemon.disk()
         for part in range(4):  # each of which leaves some free pages in the file
-            disk.put(*names(25, f"part{part}.test"))
+            disk.put(*names(25, f"part{part}.demo"))
             assert disk.take_in()
         daemon.fill(leaving)
-        disk.put(*names(200, "later.test"), padding=500)
+        disk.put(*names(200, "later.demo"), padding=500)
         daemon.wait_for_log("No space left on device", 10)
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
         # Something little can be written into free pages of the file; what waits cannot.
@@ -122,7 +122,7 @@ def test_file_system_that_fills_up_costs_no_answers_and_comes_back(
         assert not any("works again" in line for line in daemon.log), daemon.tail()
         daemon.empty()
         daemon.wait_for_log("works again", 10)
-        everything = [*names(25, "part0.test"), *names(200, "later.test")]
+        everything = [*names(25, "part0.demo"), *names(200, "later.demo")]
         eventually(lambda: disk.take_in() and disk.holds(*everything), bool, 10)
     assert not any("ended by" in line for line in daemon.log), daemon.tail()
 

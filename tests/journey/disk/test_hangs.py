@@ -54,13 +54,13 @@ def test_file_that_sends_look_ups_round_in_a_circle_is_put_aside_at_the_first_ha
         send_round(disk.data)
         if who == "worker":
             with suppress(TimeoutError):
-                ask(daemon, "n1000.example.test", timeout=0.5)
+                ask(daemon, "n1000.example.demo", timeout=0.5)
         else:
-            disk.put("new.example.test")
+            disk.put("new.example.demo")
             disk.take_in(0.5)
         daemon.wait_for_log(f"{who}.* hangs", HANG_SECONDS)
         daemon.wait_for_log("run in a loop; moved to")
-        eventually(lambda: ask_twice(daemon, "n7.example.test"), bool)
+        eventually(lambda: ask_twice(daemon, "n7.example.demo"), bool)
         assert_works(daemon, disk, upstream)
         assert sum(f"{who} (pid" in line and "hangs for" in line for line in daemon.log) == 1
         assert counter(daemon, "disk_set_aside_total") == 1
@@ -72,7 +72,7 @@ def test_thread_that_goes_round_in_a_circle_ends_with_its_worker(
 ) -> None:
     daemon, disk = start(SELDOM)
     for part in range(3):  # more than are looked at in one go after a start, in order
-        disk.put(*names(ENTRIES_AT_ONCE // 2, f"part{part}.test"))
+        disk.put(*names(ENTRIES_AT_ONCE // 2, f"part{part}.demo"))
         assert disk.take_in()
     daemon.stop()
     send_round(disk.data, only_top=True)

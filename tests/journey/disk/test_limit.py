@@ -21,14 +21,14 @@ from .damage import Start, assert_works
 
 def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: FalseUpstream) -> None:
     daemon, disk = start('[cache]\ndisk = "1MiB"\n')
-    used = names(50, "used.test")
+    used = names(50, "used.demo")
     disk.put(*used)
     for name in used:
         assert disk.ring().put_hits_of(cache_key(name), 5)
     assert disk.take_in()
     ring, control = disk.ring(), disk.control()
     for batch in range(30):
-        for name in names(300, f"batch{batch}.test"):
+        for name in names(300, f"batch{batch}.demo"):
             assert ring.put(cache_key(name), answer(name), control.epoch, Moment.now())
         eventually(disk.take_in, bool, 10)
     eventually(lambda: counter(daemon, "disk_bytes"), lambda octets: octets <= 0.8 * 2**20)
@@ -36,7 +36,7 @@ def test_cache_at_its_limit_keeps_what_is_used_most(start: Start, upstream: Fals
     assert counter(daemon, "disk_swept_total") > 3000
     assert counter(daemon, "disk_entries") == len(disk.entries())
     assert disk.holds(*used)
-    assert disk.holds("n299.batch29.test")
+    assert disk.holds("n299.batch29.demo")
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     assert not any("kept in memory only" in line for line in daemon.log)
 
@@ -46,7 +46,7 @@ def test_smallest_cache_is_used_as_far_as_a_large_one(start: Start) -> None:
     daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     ring, control = disk.ring(), disk.control()
     for _ in range(3):
-        for name in names(1000, "padded.test"):
+        for name in names(1000, "padded.demo"):
             ring.put(cache_key(name), answer(name, padding=750), control.epoch, Moment.now())
         eventually(disk.take_in, bool, 10)
         eventually(lambda: ring.used, lambda used: used == 0, 10)
@@ -93,16 +93,16 @@ def test_cache_that_giant_answers_have_filled_goes_on_also_after_a_restart(
 def test_smaller_cache_is_brought_down_to_its_size(start: Start, upstream: FalseUpstream) -> None:
     daemon, disk = start(SELDOM)
     for batch in range(4):
-        disk.put(*names(2000, f"batch{batch}.test"), padding=500)
+        disk.put(*names(2000, f"batch{batch}.demo"), padding=500)
         assert disk.take_in()
-    disk.put("used.test")
-    assert disk.ring().put_hits_of(cache_key("used.test"), 100)
+    disk.put("used.demo")
+    assert disk.ring().put_hits_of(cache_key("used.demo"), 100)
     daemon.stop()
     assert disk.data.stat().st_size > 4 * 2**20
     with Fastdns(daemon.state_dir, upstream=[upstream], config='[cache]\ndisk = "2MiB"\n') as fresh:
         eventually(lambda: disk.data.stat().st_size, lambda octets: octets <= 2 * 2**20, 20)
         assert_works(fresh, disk, upstream)
-        assert disk.holds("used.test")
+        assert disk.holds("used.demo")
         assert len(disk.entries()) > 500
         assert counter(fresh, "disk_set_aside_total") == 0
         assert not (disk.place / "data.mdb.new").exists()
@@ -126,10 +126,10 @@ def test_map_that_a_stopped_reader_keeps_full_is_written_anew_and_used_again(
     daemon, disk = start('[cache]\ndisk = "1MiB"\n')
     disk.put(*names(500))
     assert disk.take_in()
-    fill_while_somebody_reads(daemon, disk, "first.test", "was rewritten")
+    fill_while_somebody_reads(daemon, disk, "first.demo", "was rewritten")
     assert_works(daemon, disk, upstream)
     # Not twice within an hour: that would wear the disk.
-    fill_while_somebody_reads(daemon, disk, "again.test", "MAP_FULL")
+    fill_while_somebody_reads(daemon, disk, "again.demo", "MAP_FULL")
     assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
     daemon.wait_for_log("works again", 15)
     assert_works(daemon, disk, upstream)

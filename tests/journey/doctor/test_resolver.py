@@ -19,7 +19,7 @@ def test_machine_is_pointed_at_fastdns_and_back(served: Box) -> None:
 
     lines = (served.etc / "resolv.conf").read_text().splitlines()
     assert lines[1:] == [
-        "search lan.test",
+        "search lan.demo",
         "options edns0",
         "nameserver 127.0.0.1",
         f"nameserver {UPSTREAM}",

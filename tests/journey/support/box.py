@@ -23,7 +23,7 @@ ip link set lo up && mount --make-rprivate / && mount --bind "$0" /etc &&
 mount -t tmpfs tmpfs /run && mount -t tmpfs tmpfs /var/lib && echo ready && exec sleep infinity
 """
 UPSTREAM = "127.0.9.9"
-RESOLV_CONF = f"search lan.test\noptions edns0\nnameserver {UPSTREAM}\n"
+RESOLV_CONF = f"search lan.demo\noptions edns0\nnameserver {UPSTREAM}\n"
 UNBOUND = """
 server:
   interface: {host}

@@ -23,7 +23,7 @@ import dns.rrset
 from .ports import bind_pair
 
 WAIT_SECONDS = 8.0
-SOA = "test. 300 IN SOA ns.test. hostmaster.test. 1 7200 3600 1209600 300"
+SOA = "demo. 300 IN SOA ns.demo. hostmaster.demo. 1 7200 3600 1209600 300"
 
 
 @dataclass
@@ -141,7 +141,7 @@ class FalseUpstream:
 
     def new_name(self, behaviour: Behaviour | None = None, label: str = "n") -> str:
         """A name that nobody has asked yet, with a behaviour of its own if one is given."""
-        name = f"{label}{next(self._numbers)}.false.test."
+        name = f"{label}{next(self._numbers)}.false.demo."
         if behaviour:
             self.on(name, behaviour)
         return name

@@ -1,7 +1,8 @@
-"""unbound in front of another server, for the dumps of its cache."""
+"""unbound in front of another server, or with names of its own."""
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -15,7 +16,6 @@ SETTINGS = """\
 server:
   interface: {host}@{port}
   do-not-query-localhost: no
-  local-zone: "test." nodefault
   username: ""
   chroot: ""
   directory: "{directory}"
@@ -23,6 +23,7 @@ server:
   use-syslog: no
   logfile: "{directory}/log"
   module-config: "iterator"
+{settings}
 remote-control:
   control-enable: yes
   control-interface: {directory}/control
@@ -37,8 +38,10 @@ class Unbound:
 
     host = "127.0.0.1"
 
-    def __init__(self, directory: Path, upstream: Place) -> None:
+    def __init__(self, directory: Path, upstream: Place, settings: str = "") -> None:
+        """`settings`: lines of the section server, indented."""
         self.directory = directory
+        self._settings = settings
         self.upstream = upstream
         self._config = directory / "unbound.conf"
 
@@ -48,7 +51,11 @@ class Unbound:
         upstream = address_of(self.upstream).replace(":", "@")
         self._config.write_text(
             SETTINGS.format(
-                host=self.host, port=self.port, directory=self.directory, upstream=upstream
+                host=self.host,
+                port=self.port,
+                directory=self.directory,
+                upstream=upstream,
+                settings=self._settings,
             )
         )
         self.process = subprocess.Popen([_program("unbound"), "-d", "-c", str(self._config)])
@@ -64,6 +71,11 @@ class Unbound:
         done = self._control("dump_cache")
         assert done.returncode == 0, done.stderr
         return done.stdout
+
+    def queries(self) -> list[tuple[str, str]]:
+        """Return the names and types it was asked for, by its query log (log-queries: yes)."""
+        log = (self.directory / "log").read_text()
+        return re.findall(r"info: 127\.0\.0\.1 (\S+) (\S+) IN", log)
 
     def _control(self, command: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(

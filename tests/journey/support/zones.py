@@ -8,17 +8,17 @@ import base64
 LONG_TXT = " ".join(f'"{number:02d}{"x" * 248}"' for number in range(20))
 KEY = base64.b64encode(bytes(range(3, 67))).decode()
 
-EXAMPLE = f"""$ORIGIN example.test.
+EXAMPLE = f"""$ORIGIN example.demo.
 $TTL 3600
 @            IN SOA   ns1 hostmaster 2026010101 7200 3600 1209600 300
              IN NS    ns1
              IN NS    ns2
              IN A     192.0.2.10
              IN MX    10 mail
-             IN MX    20 mail.elsewhere.test.
+             IN MX    20 mail.elsewhere.demo.
              IN TXT   "v=spf1 -all"
              IN CAA   0 issue "ca.example.net"
-             IN CAA   128 iodef "mailto:security@example.test"
+             IN CAA   128 iodef "mailto:security@example.demo"
              IN HTTPS 1 . alpn=h2,h3 port=8443 ipv4hint=192.0.2.10 ipv6hint=2001:db8::10
              IN DNSKEY 257 3 13 {KEY}
              IN DNSKEY 256 3 13 {KEY}
@@ -40,7 +40,7 @@ chain1 30    IN CNAME chain2
 chain2       IN CNAME chain3
 chain3       IN CNAME www
 dangling     IN CNAME nowhere
-away         IN CNAME www.elsewhere.test.
+away         IN CNAME www.elsewhere.demo.
 loop1        IN CNAME loop2
 loop2        IN CNAME loop1
 old          IN DNAME new
@@ -58,12 +58,12 @@ large        IN TXT   {LONG_TXT}
 {"".join(f"lots IN AAAA 2001:db8:1::{host:x}" + chr(10) for host in range(1, 61))}
 """
 
-ELSEWHERE = """$ORIGIN elsewhere.test.
+ELSEWHERE = """$ORIGIN elsewhere.demo.
 $TTL 1800
-@     IN SOA ns1.example.test. hostmaster.example.test. 7 7200 3600 1209600 60
-      IN NS  ns1.example.test.
+@     IN SOA ns1.example.demo. hostmaster.example.demo. 7 7200 3600 1209600 60
+      IN NS  ns1.example.demo.
 www   IN A   203.0.113.80
 mail  IN A   203.0.113.25
 """
 
-ZONES = {"example.test.": EXAMPLE, "elsewhere.test.": ELSEWHERE}
+ZONES = {"example.demo.": EXAMPLE, "elsewhere.demo.": ELSEWHERE}
