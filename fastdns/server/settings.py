@@ -18,6 +18,7 @@ from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses
 from ..policy.changes import changes, summary
 from ..policy.compile import Domains, compile_domains
+from ..policy.rule_changes import rule_changes
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
@@ -100,8 +101,9 @@ def close_unused(former: Settings, settings: Settings) -> None:
 
 
 def changes_of_groups(former: Settings, now: Settings) -> list[str]:
-    """Return lines that say which groups of upstreams another configuration has changed."""
-    return changes((former.config, former.domains), (now.config, now.domains))
+    """Return lines that say which groups and rules another configuration has changed."""
+    states = (former.config, former.domains), (now.config, now.domains)
+    return [*changes(*states), *rule_changes(*states)]
 
 
 def tell_domains(config: Config, domains: Domains) -> None:
