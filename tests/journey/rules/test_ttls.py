@@ -68,9 +68,7 @@ def test_answer_of_a_rule_without_cache_is_asked_for_each_time(
 ) -> None:
     daemon = start('[cache]\nmin_ttl = "1h"\n' + rule("*.dyn.example", "cache = false"))
     for number in range(3):
-        upstream.otherwise = lambda asked, number=number: asked.answer(
-            f"@ 2 IN A 192.0.2.{number}"
-        )
+        upstream.otherwise = lambda asked, number=number: asked.answer(f"@ 2 IN A 192.0.2.{number}")
         answer = ask(daemon, "host.dyn.example")
         assert (data(answer), ttls(answer)) == ([f"192.0.2.{number}"], [2])
     assert count(upstream, "host.dyn.example") == 3
@@ -115,7 +113,9 @@ def test_reload_asks_again_for_exactly_what_another_rule_changes(
     start: Start, upstream: FalseUpstream
 ) -> None:
     names = ["a.one.example", "a.two.example", "www.example"]
-    daemon = start(rule("*.one.example", 'max_ttl = "1h"') + rule("*.two.example", 'max_ttl = "2h"'))
+    daemon = start(
+        rule("*.one.example", 'max_ttl = "1h"') + rule("*.two.example", 'max_ttl = "2h"')
+    )
     for name in names * 2:
         ask(daemon, name)
     assert [count(upstream, name) for name in names] == [1, 1, 1]
