@@ -145,7 +145,6 @@ def test_commands_know_what_a_rule_has_made_useless(start: Start) -> None:
     daemon = start(rule("*.one.example", 'max_ttl = "1h"'))
     for name in ["a.one.example", "www.example"] * 3:
         ask(daemon, name)
-    eventually(lambda: get(daemon, "a.one.example"), lambda text: "max_ttl" or text)
     assert "not served" not in get(daemon, "a.one.example")
     daemon.configure(rule("*.one.example", 'max_ttl = "30s"'))
     assert daemon.reload().returncode == 0
