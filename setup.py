@@ -25,6 +25,7 @@ MODULES = [
     "_answer",
     "_special_names",
     "_local",
+    "_hosts",
     "_entry",
     "_hotcache",
     "_ring_index",

@@ -37,7 +37,7 @@ LAYERS = (
     {"_changes", "_outbox"},
     {"_query"},
     {"_policy"},
-    {"_rings", "_intake"},
+    {"_rings", "_intake", "_hosts"},
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domain_lists", "_local"),

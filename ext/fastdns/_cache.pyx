@@ -190,7 +190,7 @@ cdef class Cache:
             return NULL
         entry.stamp = self.changes.epoch        # not served fresh, and no change up to this one has removed it
         decide(self.changes.policy, key_view(key, entry.key_length), key, entry.key_length, &decision)
-        # An answer of our own is made anew: that costs no more than judging it.
+        # An answer of our own is made again: that costs no more than judging it.
         if decision.verdict != FORWARD or entry.answer.is_authoritative:
             self.memory.remove(entry)
             self.show_memory()

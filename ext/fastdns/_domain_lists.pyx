@@ -9,14 +9,6 @@ from fastdns._key cimport NAME_MAX, lower
 cdef enum:
     LABEL_MAX = 63
 
-cdef enum Reason:           # why a line names no domain, below 0
-    NOT_ASCII = -1
-    EMPTY_LABEL = -2
-    LONG_LABEL = -3
-    LONG_NAME = -4
-    NO_DOMAIN = -5
-    ALL_NAMES = -6
-
 cdef dict REASONS = {
     NOT_ASCII: "is not in ASCII (write its A-labels, xn--…)",
     EMPTY_LABEL: "has an empty label (two dots in a row)",
@@ -29,18 +21,17 @@ cdef dict REASONS = {
 cdef tuple KEYWORDS = (b"server=", b"local=", b"address=", b"ipset=", b"nftset=")
 
 
-cdef inline bint is_space(uint8_t octet) noexcept nogil:
-    return octet == c' ' or 9 <= octet <= 13
-
-
 cdef inline bint is_of_domain(uint8_t octet) noexcept nogil:
     return (
         c'a' <= octet <= c'z' or c'A' <= octet <= c'Z' or c'0' <= octet <= c'9' or octet == c'-' or octet == c'_'
     )
 
 
+cdef str spell_reason(int reason):
+    return REASONS[reason]
+
+
 cdef int read_domain(const uint8_t* at, const uint8_t* end, uint8_t* name) noexcept nogil:
-    """Write the name in wire form and lower case, NAME_MAX octets at most; return its length or a Reason."""
     cdef int length = 0
     cdef int label = 0          # where its length octet is
     cdef uint8_t octet
@@ -92,7 +83,7 @@ cdef class _Reader:
             at += 1
         length = ALL_NAMES if end - at == 1 and at[0] == c'#' else read_domain(at, end, name)
         if length < 0:
-            return self.tell(line, REASONS[length], at, end)
+            return self.tell(line, spell_reason(length), at, end)
         return self.domains.add(name)
 
     cdef int tell(self, int line, str reason, const uint8_t* at, const uint8_t* end) except -1:
@@ -134,7 +125,7 @@ cdef class _Reader:
             self.take(at, slash, line)
             has_one = True
             at = slash + 1
-        return 0 if has_one else self.tell(line, REASONS[NO_DOMAIN], at, end)
+        return 0 if has_one else self.tell(line, spell_reason(NO_DOMAIN), at, end)
 
 
 def read_domains(bytes text not None, bytes key not None, int most_problems):

@@ -75,11 +75,13 @@ cdef class LocalBuilder:
 
     def has(self, bytes name not None):
         """Return True if that very name has a record."""
-        cdef uint32_t place
-        cdef bint is_wildcard = name[:2] == b"\x01*"
         if not name_is_sound(name, len(name)):
             raise ValueError("not a name in wire form and lower case")
-        place = self.names.value_of_name(<const uint8_t*>name + (2 if is_wildcard else 0))
+        return bool(self.has_records(name))
+
+    cdef bint has_records(self, const uint8_t* name) noexcept nogil:
+        cdef bint is_wildcard = name[0] == 1 and name[1] == c'*'
+        cdef uint32_t place = self.names.value_of_name(name + (2 if is_wildcard else 0))
         return place != 0 and self.of_name[place].first[is_wildcard] != 0
 
     cdef int put(

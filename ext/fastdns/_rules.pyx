@@ -6,7 +6,7 @@ from libc.string cimport memset
 from fastdns._answer cimport Limits
 from fastdns._domains cimport DOMAIN_LABELS_MAX, Suffix, find_suffixes
 from fastdns._key cimport name_is_sound
-from fastdns._wire cimport TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB
+from fastdns._wire cimport CLASS_IN, TYPE_AAAA, TYPE_HTTPS, TYPE_SVCB
 
 GIVEN, NEVER, IF_NO_A = <int>AAAA_GIVEN, <int>AAAA_NEVER, <int>AAAA_IF_NO_A
 MOST_RULES = <int>RULES_MAX
@@ -79,10 +79,18 @@ cdef class Rules:
             raise ValueError("not a name in wire form and lower case")
         return self.rule_of(name)
 
-    def mark(self, int number, int qtype):
-        """Return what the origin of answers of this type under this rule (0: none) is joined with by XOR."""
-        cdef Rule* rule = self.find(<uint32_t>number)
+    def mark_of(self, bytes name not None, int qtype, int qclass):
+        """Return what the origin of answers to a question is joined with by XOR; 0: no rule changes them.
+
+        The name is in wire form and lower case.
+        """
+        cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
         return 0 if rule == NULL else mark_of_rule(rule, <uint16_t>qtype)
+
+    def keeps(self, bytes name not None, int qclass):
+        """Return whether answers about a name may be cached."""
+        cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
+        return rule == NULL or bool(rule.is_cached)
 
     cdef uint32_t rule_of(self, const uint8_t* name) noexcept nogil:
         cdef Suffix found[DOMAIN_LABELS_MAX]

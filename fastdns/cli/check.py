@@ -24,6 +24,7 @@ from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
 from ..policy.compile import compile_domains
+from ..policy.local import LocalSources
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
@@ -54,6 +55,9 @@ def check(
     domains = compile_domains(config)
     for name, count in domains.counts.items():
         emit(f"# {name}: {count:,} domain{'s' * (count != 1)}\n")
+    local = LocalSources(config.local)
+    for name, count in local.counts.items():
+        emit(f"# {path_text(name)}: {count:,} name{'s' * (count != 1)}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
     for address, everybody in open_addresses(config):
@@ -63,7 +67,7 @@ def check(
         )
     _warn_of_workers(config)
     _warn_of_server_files(config)
-    for problem in domains.problems:
+    for problem in (*domains.problems, *local.problems):
         warn(problem)
     _warn_of_receive_buffer()
 

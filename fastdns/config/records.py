@@ -33,7 +33,7 @@ _EXAMPLES = {
     "PTR": "nas.lan.",
     "MX": "10 mail.lan.",
     "SRV": "0 0 5060 phone.lan.",
-    "TXT": "'some text'",
+    "TXT": "hello",
 }
 
 

@@ -565,6 +565,11 @@ class Config(Section):
                     else f'stands for the same number as "{other.name}" (choose another one)'
                 )
                 yield ConfigError(f"forward[{place}].name", problem)
+            for domain in (self.local.domain, *self.local.ask_upstream):
+                if domain in group.domains:
+                    key = "domain" if domain == self.local.domain else "ask_upstream"
+                    problem = f'"{domain}" belongs to forward[{place}] as well (leave one out)'
+                    yield ConfigError(f"local.{key}", problem)
 
 
 def own_address(server: Server, key: str = "upstream.servers") -> ConfigError:

@@ -1,4 +1,4 @@
-"""What a reload has changed of the groups of upstreams and their domains, in words."""
+"""What a reload has changed of groups of upstreams, their domains and local names, in words."""
 
 from __future__ import annotations
 
@@ -8,18 +8,16 @@ import attrs
 
 from ..config.schema import Config, DomainFile, Forward
 from .compile import Domains
+from .local_names import Names
+from .words import counted
 
-TOLD_MAX = 10  # groups that are told one by one
+TOLD_MAX = 10  # groups, or sources of local names, that are told one by one
 
 
 def summary(config: Config, domains: Domains) -> str:
     """Return how many domains and groups there are."""
-    return f"{counted(len(domains.compiled), 'domain')} in {counted(len(config.forward), 'group')}"
-
-
-def counted(number: int, what: str) -> str:
-    """Return "1 domain", "2,000 domains"."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
+    count = sum(domains.counts.values())
+    return f"{counted(count, 'domain')} in {counted(len(config.forward), 'group')}"
 
 
 def changes(was: tuple[Config, Domains], now: tuple[Config, Domains]) -> list[str]:
@@ -61,3 +59,30 @@ def _has_other_domains(was: Domains, before: Forward, now: Domains, group: Forwa
     return set(before.domains) != set(group.domains) or any(
         was.lists.get(path) != now.lists.get(path) for path in files
     )
+
+
+def changes_of_local(was: Names, now: Names) -> list[str]:
+    """Return a line about all local names and one for each source that has changed.
+
+    Nothing without local names.
+    """
+    if not was.counts and not now.counts:
+        return []
+    told = list(_changed_sources(was, now))
+    if len(told) > TOLD_MAX:
+        told[TOLD_MAX:] = [f"{len(told) - TOLD_MAX} more sources have changed"]
+    return [f"local: {now.summary()}{'' if told else ', as before'}", *told]
+
+
+def _changed_sources(was: Names, now: Names) -> Iterator[str]:
+    for source, count in now.counts.items():
+        before = was.counts.get(source, 0)
+        if not before:
+            yield f"{source}: new, {counted(count, 'name')}"
+        elif count != before:
+            yield f"{source}: {counted(count, 'name')} ({before:,} before)"
+        elif was.digests.get(source) != now.digests.get(source):
+            yield f"{source}: other names, {count:,} as before"
+    for source in was.counts:
+        if source not in now.counts:
+            yield f"{source}: no names any more"

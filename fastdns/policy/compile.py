@@ -1,4 +1,7 @@
-"""Compiles what the configuration and its lists say of names: groups, rules, protection."""
+"""Compiles what the configuration and its lists say of domains: their groups, and their rules.
+
+Beside them: the owner's own domain, and special names that upstreams are asked about nevertheless.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,8 @@ from pathlib import Path
 import attrs
 
 from .._domains import DomainHashes, DomainSet, DomainSetBuilder
-from .._policy import NXDOMAIN_VERDICT, Policy, value_of_domain
+from .._local import LocalRecords
+from .._policy import NXDOMAIN_VERDICT, ZONE_VERDICT, Policy, value_of_domain
 from .._protection import Protection
 from .._rules import Rules
 from ..config.schema import Config, DomainFile, Forward, Network
@@ -16,6 +20,8 @@ from ..config.text import describe, path_text
 from .domain_lists import DomainLists
 from .protection import ProtectionCompiler
 from .rules import RulesCompiler
+
+DEFAULT_GROUP = 0
 
 
 @attrs.frozen
@@ -34,9 +40,11 @@ class Domains:
     protection: Protection = attrs.Factory(Protection)
     bogus: dict[Path, tuple[Network, ...]] = attrs.Factory(dict)  # addresses that each list names
 
-    def policy(self) -> Policy:
-        """Return a policy that decides by them."""
-        return Policy(domains=self.compiled, rules=self.rules, protection=self.protection)
+    def policy(self, local: LocalRecords | None = None) -> Policy:
+        """Return a policy that decides by them and, before them, by the owner's own names."""
+        return Policy(
+            domains=self.compiled, local=local, rules=self.rules, protection=self.protection
+        )
 
 
 def compile_domains(config: Config, former: Domains | None = None) -> Domains:
@@ -49,6 +57,11 @@ def compile_domains(config: Config, former: Domains | None = None) -> Domains:
     former = former or Domains(DomainSet())
     builder = DomainSetBuilder(former.key)
     lists = DomainLists(builder.key, former.lists)
+    own = config.local
+    if own.domain.text:
+        builder.add(own.domain.wire, value_of_domain(DEFAULT_GROUP, ZONE_VERDICT))
+    for domain in own.ask_upstream:
+        builder.add(domain.wire, value_of_domain(DEFAULT_GROUP))
     problems: list[str] = []
     counts: dict[str, int] = {}
     for place, group in enumerate(config.forward):

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+from collections import deque
 from collections.abc import Iterator
 
 from .._answer import Limits
 from .._domains import DomainSet, DomainSetBuilder
 from .._rules import GIVEN, IF_NO_A, NEVER, Rules, value_of_name
 from .._siphash import siphash
-from ..config.schema import MAX_TTL, Cache, DomainFile, Rule
+from ..config.schema import MAX_TTL, Cache, Config, DomainFile, Rule
 from ..config.text import describe, path_text
 from ..config.types import parse_type
 from .domain_lists import DomainLists
@@ -16,6 +18,20 @@ from .domain_lists import DomainLists
 AAAA = {"": GIVEN, "never": NEVER, "if-no-a": IF_NO_A}
 # Collisions need no protection: an attacker would have to be able to configure fastdns.
 KEY = bytes(16)
+
+
+def compile_rules(config: Config) -> Rules:
+    """Return the rules of a configuration alone, as commands need them; their lists are not judged.
+
+    The daemon, which may not have read it yet, says what is wrong with them.
+    """
+    if not config.rule:
+        return Rules()
+    key = os.urandom(16)
+    compiler = RulesCompiler(DomainLists(key, {}), key)
+    for number, rule in enumerate(config.rule, start=1):
+        deque(compiler.add_names(rule, number), maxlen=0)
+    return compiler.compile(config.rule, config.cache)
 
 
 class RulesCompiler:

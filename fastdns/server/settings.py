@@ -16,8 +16,9 @@ from ..config.schema import Address, Config
 from ..errors import FastdnsError
 from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses
-from ..policy.changes import changes, summary
+from ..policy.changes import changes, changes_of_local, summary
 from ..policy.compile import Domains, compile_domains
+from ..policy.local import LocalSources
 from ..policy.rule_changes import rule_changes
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
@@ -40,6 +41,7 @@ class Settings:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
+    local: LocalSources
     listeners: Sequence[Listener]
 
 
@@ -66,6 +68,7 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
         sources,
         forward,
         compile_domains(config, former.domains),
+        LocalSources(config.local, former.local),
         _listeners_for(former, config),
     )
 
@@ -100,22 +103,28 @@ def close_unused(former: Settings, settings: Settings) -> None:
                 one.close()
 
 
-def changes_of_groups(former: Settings, now: Settings) -> list[str]:
-    """Return lines that say which groups and rules another configuration has changed."""
+def changes_of_names(former: Settings, now: Settings) -> list[str]:
+    """Return lines that say which groups, names and rules another configuration has changed."""
     states = (former.config, former.domains), (now.config, now.domains)
-    return [*changes(*states), *rule_changes(*states)]
+    return [
+        *changes(*states),
+        *changes_of_local(former.local.names, now.local.names),
+        *rule_changes(*states),
+    ]
 
 
-def tell_domains(config: Config, domains: Domains) -> None:
-    """Say how many domains have a group of their own, and what is wrong with the lists."""
-    warn_of_lists(domains)
+def tell_names(config: Config, domains: Domains, local: LocalSources) -> None:
+    """Say how many names are decided here or have a group, and what is wrong with their files."""
+    warn_of_files(domains, local)
     if config.forward:
         log.info("forward: %s", summary(config, domains))
+    if local.names.counts:
+        log.info("local: %s", local.summary())
 
 
-def warn_of_lists(domains: Domains) -> None:
-    """Say what is wrong with the lists of domains."""
-    for problem in domains.problems:
+def warn_of_files(domains: Domains, local: LocalSources) -> None:
+    """Say what is wrong with lists of domains and with files of the owner's names."""
+    for problem in (*domains.problems, *local.problems):
         log.warning("%s", problem)
 
 

@@ -28,6 +28,7 @@ from ..machine.control_socket import ERROR, OK, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
 from ..policy.compile import compile_domains
+from ..policy.local import LocalSources
 from ..upstream.sources import Sources, forward_sources, no_upstream
 from .control_socket import Caller, ControlSocket
 from .handover import Handover, Successor
@@ -38,10 +39,10 @@ from .processes import Processes
 from .settings import (
     Refused,
     Settings,
-    changes_of_groups,
+    changes_of_names,
     settings_for,
-    tell_domains,
-    warn_of_lists,
+    tell_names,
+    warn_of_files,
     warn_of_open_addresses,
 )
 from .shared_memory import Maker
@@ -94,10 +95,11 @@ def run(
     for one in (sources, *(each.sources for each in forward)):
         one.warn_of_closed_files()
     domains = compile_domains(config)
-    tell_domains(config, domains)
+    local = LocalSources(config.local)
+    tell_names(config, domains, local)
     inherited.stop_predecessor()
     try:
-        settings = Settings(config, sources, forward, domains, listeners)
+        settings = Settings(config, sources, forward, domains, local, listeners)
         return Supervisor(settings, places, inherited, reread).run(announce)
     finally:
         with suppress(OSError, ValueError):
@@ -271,7 +273,7 @@ class Supervisor:
             former = self._processes.settings
             yield from self._adopt(self._inherited.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
-            lines += changes_of_groups(former, self._processes.settings)
+            lines += changes_of_names(former, self._processes.settings)
             if self._processes.outdated:
                 lines.append(_outdated(self._processes.outdated))
         except ConfigErrors as errors:
@@ -296,8 +298,8 @@ class Supervisor:
         settings = settings_for(self._processes.settings, config, self._processes.most_workers)
         start_log(config.log_level)
         log.info("reloading")
-        warn_of_lists(settings.domains)
-        for line in changes_of_groups(self._processes.settings, settings):
+        warn_of_files(settings.domains, settings.local)
+        for line in changes_of_names(self._processes.settings, settings):
             log.info("%s", line)
         warn_of_open_addresses(config, self._processes.settings.config)
         try:

@@ -33,6 +33,7 @@ from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
 from ..policy.compile import Domains
+from ..policy.local import LocalSources
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams
@@ -66,6 +67,7 @@ class Inheritance:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
+    local: LocalSources
     listeners: Sequence[Listener]
     counters: Counters
     pages: Pages  # of all processes
@@ -161,7 +163,8 @@ class Worker:
         self._admission = Admission(config.access, tells=self._is_first)
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
-        self._tiers.use_policy(inheritance.domains.policy())
+        self._domains, self._local = inheritance.domains, inheritance.local
+        self._use_policy()
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
@@ -207,6 +210,7 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
+            gevent.spawn(self._follow_local),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -252,6 +256,30 @@ class Worker:
                 self._use_servers()
             if changed and self._is_first:
                 write_groups(self._groups_file, groups_of(self._forward))
+
+    def _use_policy(self) -> None:
+        self._tiers.use_policy(self._domains.policy(self._local.records))
+
+    def _follow_local(self) -> None:
+        """Use the owner's names as their files change: hosts files, and leases, which end as well.
+
+        A thread reads them: a hosts file of 100,000 lines would keep queries waiting.
+        """
+        has_changed = Event()
+        self._local.watch(self._hub.loop, has_changed.set)
+        try:
+            while True:
+                has_changed.wait(self._local.seconds_to_next_end())
+                has_changed.clear()
+                if not self._hub.threadpool.apply(self._local.refresh):
+                    continue
+                self._use_policy()
+                if self._is_first:
+                    for problem in self._local.new_problems:
+                        log.warning("%s", problem)
+                    log.info("local: %s", self._local.summary())
+        finally:
+            self._local.stop()
 
     def _use_servers(self) -> None:
         """Have each group ask those that its sources name now."""

@@ -46,6 +46,7 @@ class Standby(Role):
             leave_to_first_worker()
         for one in (settings.sources, *(each.sources for each in settings.forward)):
             one.refresh()  # a successor must not begin with an old list
+        settings.local.refresh()
         close_unused(context.former, settings)
         for listener in settings.listeners:
             listener.close_others(number)
@@ -56,6 +57,7 @@ class Standby(Role):
             sources=settings.sources,
             forward=settings.forward,
             domains=settings.domains,
+            local=settings.local,
             listeners=settings.listeners,
             counters=slot.counters,
             pages=context.shared.pages,

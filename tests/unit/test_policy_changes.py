@@ -9,8 +9,10 @@ import pytest
 
 from fastdns.config.load import load
 from fastdns.config.schema import Config
-from fastdns.policy.changes import changes
+from fastdns.policy.changes import changes, changes_of_local
 from fastdns.policy.compile import Domains, compile_domains
+from fastdns.policy.local import LocalSources
+from fastdns.policy.local_names import Names
 
 Load = Callable[..., tuple[Config, Domains]]
 
@@ -92,3 +94,69 @@ def test_of_many_groups_the_first_are_told_and_the_rest_are_counted(loaded: Load
     told = changes(loaded(""), loaded(many))
     assert len(told) == 12
     assert told[-1] == "30 more groups have changed"
+
+
+@pytest.fixture
+def local_names(tmp_path: Path) -> Callable[..., Names]:
+    """Return the local names of a configuration whose hosts file has this text."""
+
+    def load_text(hosts: str | None, rest: str = "") -> Names:
+        file, listed = tmp_path / "fastdns.toml", tmp_path / "hosts"
+        file.write_text("[local]\n" + ("" if hosts is None else f'hosts = ["{listed}"]\n') + rest)
+        listed.write_text(hosts or "")
+        return LocalSources(load(file, state=tmp_path / "state").local).names
+
+    return load_text
+
+
+NAS = "192.168.1.10 nas\n"
+RECORD = 'records = ["x.lan A 192.168.1.11"]\n'
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "told"),
+    [
+        ((None,), (None,), []),
+        ((NAS,), (NAS,), ["local: 1 name in 1 file, as before"]),
+        (
+            (None,),
+            (NAS, RECORD),
+            ["local: 2 names in 1 file", "local.records: new, 1 name", "HOSTS: new, 1 name"],
+        ),
+        (
+            (NAS, RECORD),
+            (None,),
+            ["local: 0 names", "local.records: no names any more", "HOSTS: no names any more"],
+        ),
+        (
+            (NAS,),
+            (NAS + "192.168.1.11 x y\n",),
+            ["local: 3 names in 1 file", "HOSTS: 3 names (1 before)"],
+        ),
+        (
+            (NAS,),
+            ("192.168.1.12 nas\n",),
+            ["local: 1 name in 1 file", "HOSTS: other names, 1 as before"],
+        ),
+        (
+            (NAS,),
+            (NAS, 'domain = "lan"\n'),
+            ["local: 1 name in 1 file", "HOSTS: other names, 1 as before"],
+        ),
+        (
+            (None, RECORD),
+            (None, RECORD.replace("11", "12")),
+            ["local: 1 name", "local.records: other names, 1 as before"],
+        ),
+    ],
+)
+def test_changed_sources_of_local_names_are_told(
+    local_names: Callable[..., Names],
+    tmp_path: Path,
+    was: tuple[str | None, ...],
+    now: tuple[str | None, ...],
+    told: list[str],
+) -> None:
+    lines = changes_of_local(local_names(*was), local_names(*now))
+
+    assert [line.replace(str(tmp_path / "hosts"), "HOSTS") for line in lines] == told

@@ -12,8 +12,7 @@ import dns.rcode
 import pytest
 
 from ..support.client import ask, data, eventually
-from ..support.commands import fastdns
-from ..support.daemon import Fastdns, address_of
+from ..support.daemon import Fastdns
 from ..support.false_upstream import FalseUpstream, silence
 
 Start = Callable[..., Fastdns]
@@ -40,7 +39,7 @@ def test_records_are_answered_by_type_and_never_asked_upstream(
                 "nas.lan. AAAA fd00::10",
                 "www.lan. CNAME nas.lan.",
                 "*.dev.lan. 60 IN A 192.168.1.20",
-                "lan. TXT 'a text' \"and another\"",
+                'lan. TXT "a text" "and another"',
                 "_http._tcp.lan. SRV 0 0 80 nas.lan.",
                 "10.1.168.192.in-addr.arpa. PTR nas.lan.",
             ]
@@ -112,7 +111,7 @@ def test_hosts_file_is_followed_without_a_reload(
         assert data(ask(daemon, name)) == ["192.168.1.10"]
     assert data(ask(daemon, "nas.lan", "AAAA")) == ["fd00::10"]
     assert data(ask(daemon, "10.1.168.192.in-addr.arpa", "PTR")) == ["nas.lan."]
-    pid = daemon.worker_pids() if hasattr(daemon, "worker_pids") else None
+    worker = daemon.worker
 
     hosts.write_text("192.168.1.11 nas\n")
     assert eventually(lambda: data(ask(daemon, "nas.lan")), lambda told: told == ["192.168.1.11"])
@@ -123,7 +122,7 @@ def test_hosts_file_is_followed_without_a_reload(
     hosts.with_name("new").write_text("192.168.1.12 nas\n")
     hosts.with_name("new").rename(hosts)
     assert eventually(lambda: data(ask(daemon, "nas.lan")), lambda told: told == ["192.168.1.12"])
-    assert pid is None or pid == daemon.worker_pids()
+    assert daemon.worker == worker
 
 
 def test_every_worker_follows_and_so_does_a_successor(
@@ -144,10 +143,9 @@ def test_reload_says_what_has_changed(
 ) -> None:
     daemon = start_fastdns(upstream=[upstream], config=local(records=["nas.lan. A 192.168.1.10"]))
     assert data(ask(daemon, "nas.lan")) == ["192.168.1.10"]
-    config = daemon.state_dir.with_suffix(".toml")
-    config.write_text(local(records=["nas.lan. A 192.168.1.11", "tv.lan. A 192.168.1.12"]))
-    done = fastdns("reload", "--state", daemon.state_dir)
-    assert "local: 2 names" in done.stdout + done.stderr
+    daemon.configure(local(records=["nas.lan. A 192.168.1.11", "tv.lan. A 192.168.1.12"]))
+    done = daemon.reload()
+    assert done.returncode == 0
+    assert "local: 2 names" in daemon.tail()
     assert data(ask(daemon, "nas.lan")) == ["192.168.1.11"]
     assert data(ask(daemon, "tv.lan")) == ["192.168.1.12"]
-    assert address_of(upstream)

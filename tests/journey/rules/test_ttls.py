@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dns.rcode
 import pytest
 
-from ..support.client import ask, data, eventually, ttls
+from ..support.client import ask, data, ttls
 from ..support.commands import fastdns
 from ..support.daemon import Fastdns
 from ..support.false_upstream import FalseUpstream, silence

@@ -1,0 +1,6 @@
+from ._local import LocalBuilder
+
+def read_hosts(
+    text: bytes, builder: LocalBuilder, source: int, domain: bytes, most_problems: int
+) -> tuple[int, int, list[tuple[int, str, str]]]: ...
+def reverse_of(address: bytes) -> bytes: ...

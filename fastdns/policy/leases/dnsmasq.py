@@ -1,0 +1,32 @@
+"""dnsmasq.leases: "expiry MAC address name client-id", then "duid …" and the leases of IPv6.
+
+A client without a name has "*". Expiry 0 means never. Where the machine has no clock (OpenWrt),
+dnsmasq writes how long the lease is in place of its end: it takes ended leases out itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from .lease import Lease, packed, whole_lines
+
+_EARLIEST = 1_000_000_000  # a time before 2001 is none
+
+
+def leases(text: str) -> Iterator[Lease]:
+    """Yield the leases of clients that have a name."""
+    for line in whole_lines(text):
+        words = line.split()
+        if len(words) < 4 or not words[0].isdecimal() or words[3] == "*":
+            continue
+        if address := packed(words[2]):
+            expires = int(words[0])
+            yield Lease(words[3], address, expires if expires >= _EARLIEST else None)
+
+
+def is_it(text: str) -> bool:
+    """Whether a file looks like this."""
+    words = text.split("\n", 1)[0].split()
+    if words[:1] == ["duid"]:
+        return True
+    return len(words) >= 4 and words[0].isdecimal() and packed(words[2]) is not None

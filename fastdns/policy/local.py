@@ -1,0 +1,132 @@
+"""The owner's names, kept up to date with the files that have them."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator
+from math import inf
+from pathlib import Path
+from typing import Any
+
+import attrs
+
+from .._local import LocalRecords
+from ..config.schema import Local
+from .leases import files_beside
+from .local_files import LocalFile, configured, found, is_pattern
+from .local_names import Given, Names, compile_names, given_by_leases
+from .watch import Watch
+
+TOO_MANY = "local: more names than fastdns can hold; the former ones stay in use"
+CLOCK_SECONDS = 3600.0  # after which the clock is looked at again, should it be set
+
+
+class LocalSources:
+    """The names that a configuration has, read again as their files change and leases end."""
+
+    def __init__(
+        self, section: Local, former: LocalSources | None = None, root: Path = Path("/")
+    ) -> None:
+        """Read all files. One that cannot be read has the names that it has in `former`."""
+        self.section = section
+        self.names = Names()
+        self.new_problems: list[str] = []  # that the last refresh has brought
+        self._root = root
+        self._files: list[LocalFile] = [copy.copy(one) for one in former._files] if former else []
+        self._told: tuple[tuple[Given, ...], list[str]] = ((), [])
+        self._due = inf  # when a lease ends, or nearly
+        self._at = inf  # when they were compiled
+        self._is_stale = True  # the names are not those of the files
+        self._watch: Watch | None = None
+        self.refresh()
+
+    @property
+    def records(self) -> LocalRecords:
+        """The compiled records."""
+        return self.names.records
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What is wrong with the files, in lines that name file and line."""
+        return self.names.problems
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many names each source has."""
+        return self.names.counts
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The sources by their number in the `origin` of a record."""
+        return self.names.sources
+
+    def summary(self) -> str:
+        """Return how many names there are, and in how many files."""
+        return self.names.summary()
+
+    def seconds_to_next_end(self, now: float | None = None) -> float | None:
+        """Return when names change although no file does; None: never."""
+        if self._due == inf:
+            return None
+        return min(max(self._due - _time(now), 0.0), CLOCK_SECONDS)
+
+    def refresh(self, now: float | None = None) -> bool:
+        """Read the files that have changed; return True if that changes names or problems.
+
+        It may run in a thread, one at a time: what it makes is used only when it is whole.
+        """
+        now = _time(now)
+        known = {(one.place.kind, one.place.path): one for one in self._files}
+        files = [
+            known.get((place.kind, place.path)) or LocalFile(place)
+            for place in found(configured(self.section, self._root))
+        ]
+        have_changed = [one.refresh() for one in files]
+        is_other = [one.place for one in files] != [one.place for one in self._files]
+        self._files = files
+        is_due = now >= self._due or now < self._at  # or the clock was set back
+        if not (any(have_changed) or is_other or self._is_stale or is_due):
+            return False
+        was_stale, self._is_stale = self._is_stale, True
+        self._at = now
+        given, due = given_by_leases(files, now)
+        problems = [line for one in files for line in one.problems]
+        leases_only = not is_other and all(
+            one.place.kind == "leases"
+            for one, has_changed in zip(files, have_changed, strict=True)
+            if has_changed
+        )
+        if (leases_only and not was_stale) and (given, problems) == self._told:
+            self._due, self._is_stale = due, False
+            return False  # a client has only renewed its lease
+        former = self.names.problems
+        try:
+            self.names = compile_names(self.section, files, given)
+        except OverflowError:
+            self.names = attrs.evolve(self.names, problems=(TOO_MANY,))
+        self.new_problems = [line for line in self.names.problems if line not in former]
+        self._told, self._due, self._is_stale = (given, problems), due, False
+        return True
+
+    def watch(self, loop: Any, changed: Callable[[], None]) -> None:
+        """Have the event loop call `changed` when `refresh` may find something, and now."""
+        self._watch = Watch(loop, self._paths, changed)
+
+    def stop(self) -> None:
+        """Watch the files no more."""
+        if self._watch is not None:
+            self._watch.stop()
+            self._watch = None
+
+    def _paths(self) -> Iterator[Path]:
+        """Yield the files, those beside them, and the directories in which others may appear."""
+        for place in configured(self.section, self._root):
+            yield place.path.parent if is_pattern(place.path) else place.path
+        for one in self._files:
+            yield one.place.path
+            yield from files_beside(one.place.path, one.format)
+
+
+def _time(now: float | None) -> float:
+    return time.time() if now is None else now
