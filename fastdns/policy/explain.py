@@ -18,7 +18,7 @@ from ..config.files import read_octets
 from ..config.names import parse_name
 from ..config.schema import Config, DomainFile, Forward
 from ..config.text import path_text
-from .compile import LIST_OCTETS_MAX
+from .domain_lists import LIST_OCTETS_MAX
 from .local_names import Names
 
 # The names that are answered here whatever the configuration has not given to others, and why.
