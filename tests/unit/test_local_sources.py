@@ -51,7 +51,8 @@ def place_of(local: LocalSources, name: str) -> str:
     """Return where the first record of a name was written."""
     found = local.records.find(parse_name(name))
     assert found is not None
-    return local.names.place_of(found[2][0][3])
+    source, line = local.names.place_of(found[2][0][3])
+    return source if line is None else f"{source}:{line}"
 
 
 def ttl_of(local: LocalSources, name: str) -> int:
