@@ -58,6 +58,8 @@ def upstreams() -> Iterator[Upstreams]:
         FalseUpstream(answer("@ 300 IN A 93.184.216.2")) as corp,
         FalseUpstream(answer("@ 300 IN PTR box.home.example.")) as reverse,
     ):
+        for name in ("rebind.example", "a.home.example", "tv.plex.direct"):
+            default.on(name, answer("@ 300 IN A 10.0.0.7"))
         yield Upstreams(default, corp, reverse)
 
 
