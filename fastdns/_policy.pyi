@@ -1,3 +1,5 @@
+from typing import NamedTuple
+
 from ._domains import DomainSet
 from ._local import LocalRecords
 from ._protection import Protection
@@ -5,6 +7,17 @@ from ._rules import Rules
 
 NXDOMAIN_VERDICT: int
 ZONE_VERDICT: int
+
+VERDICTS: tuple[str, ...]
+
+class Decided(NamedTuple):
+    """A decision in words; `labels`: of the domain by which it was made, `rule`: 0 means none."""
+
+    verdict: str
+    group: int
+    labels: int
+    rule: int
+    ede: int | None
 
 def value_of_domain(group: int, verdict: int = 0) -> int: ...
 
@@ -37,3 +50,5 @@ class Policy:
         protection: Protection | None = None,
     ) -> None: ...
     def group_of(self, name: bytes) -> int: ...
+    def decide(self, key: bytes) -> Decided: ...
+    def inspect(self, key: bytes, message: bytes) -> Decided | None: ...

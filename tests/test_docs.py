@@ -38,7 +38,7 @@ ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
 # Commands that look at a daemon: they get the test's.
-LOOKS = re.compile(r"fastdns (?:reload|status|stats|top|cache [a-z]+)")
+LOOKS = re.compile(r"fastdns (?:reload|status|stats|top|why|cache [a-z]+)")
 NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
 # Each takes one value; a test gives values of its own, and `check` judges those of the documents.
 PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")
@@ -158,6 +158,26 @@ def test_a_sample_prints_an_answer(place: Place, command: str) -> None:
         assert re.search("status: (NOERROR|NXDOMAIN)", printed), printed
 
 
+def test_the_stories_in_the_readme_begin_as_it_says(base: Path, place: Place) -> None:
+    section = README.partition("\n## Why does a name get this answer?\n")[2].partition("\n## ")[0]
+    written = dict(BLOCK.findall(section))
+    samples = re.findall(r"^\$ (fastdns why .*)\n(.*)", written["console"], re.M)
+    assert len(samples) > 5
+    config = written["toml"]
+    with Fastdns(
+        Path(tempfile.mkdtemp(dir=base)), upstream=[place.upstream], config=config
+    ) as daemon:
+        ask(daemon, "www.example.com")
+        for command, first in samples:
+            where = f"--state {daemon.state_dir} -c {daemon.state_dir.with_suffix('.toml')}"
+            printed = place.run(f"env {command} {where}")  # `env`: not the place's own daemon
+            assert without_times(printed.splitlines()[0]) == without_times(first)
+
+
+def without_times(text: str) -> str:
+    return re.sub(r"[\d]+ (?:min|s)(?: [\d]+ s)?", "TIME", text)
+
+
 def test_the_readme_shows_how_to_serve_ask_and_see_the_demo() -> None:
     assert SERVE or "make run" in commands(README)
     assert [command for command in ASK if command.startswith("dig ")]
@@ -193,7 +213,7 @@ def test_the_architecture_names_every_compiled_module_and_only_what_is_there() -
 
 def test_every_command_has_its_row() -> None:
     rows = [line for line in README.splitlines() if line.startswith("| `fastdns ")]
-    described = {word for row in rows for word in re.findall(r"`(?:fastdns )?([a-z]+)", row)}
+    described = {word for row in rows for word in re.findall(r"`(?:fastdns )?([a-z-]+)", row)}
     assert set(COMMANDS) - described == set()
 
     document = (ROOT / "docs" / "cache.md").read_text()

@@ -17,7 +17,7 @@ ROOT = Path(__file__).parent.parent
 LAYERS = (
     {"__main__"},
     {"cli"},
-    {"doctor"},
+    {"doctor", "migrate"},
     {"server"},
     {"machine"},
     {"listen"},

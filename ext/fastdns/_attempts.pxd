@@ -8,7 +8,7 @@ from fastdns._flights cimport Flight, Flights, Landing
 from fastdns._groups cimport Group
 from fastdns._policy cimport Decision
 from fastdns._questions cimport Pending, Questions
-from fastdns._upstream cimport Upstream
+from fastdns._upstream cimport Form, Upstream
 
 cdef enum Cause:            # why nobody has answered
     NOBODY_IN_TIME = 0
@@ -27,6 +27,7 @@ cdef class Attempts(Questions):
     cdef int lingering                  # flights without an owner
     cdef int64_t credit                 # to send queries again that may only be late, in quarters
     cdef int64_t credited_ms            # until when time has added some
+    cdef public object trace            # called with each Event of a question; None: nobody looks, as in a daemon
 
     # what they come to
     cdef void conclude(self, Pending* pending, uint64_t now_ns) except *        # no upstream has answered well
@@ -42,6 +43,8 @@ cdef class Attempts(Questions):
     cdef bint is_mute(self, const Pending* pending) noexcept
     cdef bint floods(self, const Pending* pending) noexcept nogil
     cdef bint send_again(self, Flight* flight, uint64_t now_ns) noexcept
+    cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept
+    cdef void tell_event(self, str what, const Flight* flight, int number) noexcept
     cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1
     cdef int64_t pause_ms(self, const Pending* pending, Upstream upstream) noexcept nogil
     cdef void look_after(self, Pending* pending) noexcept

@@ -5,6 +5,8 @@ again, because packets get lost (RFC 6298 tells when). A slow upstream's late re
 from a dead one.
 """
 
+from collections import namedtuple
+
 from libc.errno cimport (
     EADDRNOTAVAIL, EAGAIN, EBADMSG, EHOSTUNREACH, EINVAL, EMFILE, ENETDOWN, ENETUNREACH, ENFILE, ENOBUFS, ENODEV,
     ENOMEM, ETIMEDOUT, errno,
@@ -18,8 +20,10 @@ from fastdns._flights cimport LISTEN_MS
 from fastdns._groups cimport TRIES_MAX, TRY_MS, TRY_PAUSE_MS
 from fastdns._policy cimport EDE_FILTERED, GROUPS_MAX
 from fastdns._rules cimport Rule
-from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form
+from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form, sends_opt
 from fastdns._wire cimport FLAG_TC, WIRE_OK, WIRE_SPOILED_REPLY
+
+from fastdns.defects import report
 
 cdef enum:
     CROWDED = 2048          # questions, from which on no domain with many of them has one sent again
@@ -38,6 +42,18 @@ cdef enum:
     NXDOMAIN = 3
     MANY = 64               # questions and clients of one share
     MS_A_CREDIT = 2         # that time brings
+
+
+# What becomes of a question. `number`: an RCODE, an errno or the number of a group; `seconds`: since the first sending.
+Event = namedtuple("Event", ("what", "upstream", "key", "is_stream", "has_opt", "sendings", "number", "seconds"))
+
+
+cdef str what_came(const Landing* landing):
+    if landing.status == WIRE_SPOILED_REPLY:
+        return "useless"
+    if landing.reply.flags & FLAG_TC:
+        return "truncated"
+    return "lame" if is_lame(&landing.reply) else "replied"
 
 
 cdef Cause cause_of(int error) noexcept nogil:
@@ -74,6 +90,15 @@ cdef class Attempts(Questions):
 
     cdef void close(self, Pending* pending, bint keeps_late) noexcept:
         pass
+
+    cdef void tell_event(self, str what, const Flight* flight, int number) noexcept:
+        try:
+            self.trace(Event(
+                what, <Upstream>flight.upstream, flight.key[:flight.key_length], flight.attempt != NULL,
+                sends_opt(flight.form), flight.sendings, number, (read_clock_ns() - flight.sent_ns) / 1e9,
+            ))
+        except Exception as defect:
+            report(defect)
 
     # --- asking -----------------------------------------------------------------------------------------
 
@@ -202,8 +227,13 @@ cdef class Attempts(Questions):
         if form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
             form = FORM_TRIAL       # if nothing came with OPT, the upstream may be silent because of the OPT
             flight.is_mixed = True
-        self.flights.repeat(flight, form, now_ns)
+        self.repeat(flight, form, now_ns)
         return True
+
+    cdef void repeat(self, Flight* flight, Form form, uint64_t now_ns) noexcept:
+        self.flights.repeat(flight, form, now_ns)
+        if self.trace is not None:
+            self.tell_event("asked", flight, 0)
 
     cdef bint ask_one(self, Pending* pending, Upstream upstream, bint by_stream, uint64_t now_ns) except -1:
         """Send it to this one; False: impossible."""
@@ -212,6 +242,7 @@ cdef class Attempts(Questions):
         cdef const uint8_t* key = pending.key
         cdef uint16_t key_length = pending.key_length
         cdef Flight* flight
+        cdef int error
         cdef bint is_again = pending.asked & bit and by_stream == upstream.is_stream
         if is_again and form == FORM_OPT and upstream.edns == EDNS_UNKNOWN:
             form = FORM_TRIAL       # nothing came with OPT: the upstream may not accept it
@@ -223,10 +254,13 @@ cdef class Attempts(Questions):
             upstream, key, key_length, form, self.group_of(pending.decision.group).limits.trust_ad, by_stream, now_ns
         )
         if flight == NULL:
-            pending.failure = cause_of(errno)
+            error = errno
+            pending.failure = cause_of(error)
             self.tally[UPSTREAM_ERRORS] += 1
             if pending.failure != SHORTAGE:
-                upstream.note_failure(now_ns, now_ns, errno)
+                upstream.note_failure(now_ns, now_ns, error)
+            if self.trace is not None:
+                self.trace(Event("unsent", upstream, key[:key_length], by_stream, sends_opt(form), 0, error, 0.0))
             return False
         self.flights.wheel.cancel(&flight.timer)
         flight.looked_after = &pending.timer
@@ -236,6 +270,8 @@ cdef class Attempts(Questions):
         flight.origin = pending.origin
         flight.next_of_owner = pending.flights
         pending.flights = flight
+        if self.trace is not None:
+            self.tell_event("asked", flight, 0)
         if pending.error != NULL:       # it has its timeout as well
             pending.until_ms = max(pending.until_ms, min(
                 <int64_t>(pending.began_ns // 1000000) + self.group_of(pending.decision.group).budget_ms,
@@ -278,15 +314,19 @@ cdef class Attempts(Questions):
                 if flight.wants_trial:
                     flight.wants_trial = False
                     flight.error = 0
-                    self.flights.repeat(flight, FORM_TRIAL, now_ns)
+                    self.repeat(flight, FORM_TRIAL, now_ns)
                     pending.until_ms = max(pending.until_ms, now_ms + <int64_t>(upstream.patience_ns() // 1000000))
                 else:
                     self.note_error(flight, pending, now_ns)
+                    if self.trace is not None:
+                        self.tell_event("failed", flight, flight.error)
                     self.leave(pending, flight)
                     self.flights.end(flight)
                     has_failed = True
             elif not flight.error and not flight.is_late and now_ns >= flight.sent_ns + upstream.timeout_ns():
                 self.flights.note_late(flight, now_ns)
+                if self.trace is not None:
+                    self.tell_event("late", flight, 0)
             is_lossy = is_lossy or upstream.lossy
             flight = after
         if pending.stale_ms and now_ms >= pending.stale_ms:
@@ -354,6 +394,8 @@ cdef class Attempts(Questions):
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Group group
         cdef uint64_t now_ns
+        if self.trace is not None and pending != NULL:
+            self.tell_event(what_came(landing), flight, landing.reply.rcode)
         if landing.status == WIRE_OK and self.cache.changes.policy.protection.is_bogus(&self.flights.findings):
             self.ignore_forged(landing)
             return
@@ -427,6 +469,8 @@ cdef class Attempts(Questions):
         cdef int64_t now_ms = <int64_t>(read_clock_ns() // 1000000)
         cdef Failure denial
         self.tally[BOGUS_ANSWERS] += 1
+        if self.trace is not None and pending != NULL:
+            self.tell_event("forged", flight, 0)
         if flight.error and flight.attempt == NULL:
             return      # it is waited for already
         if pending == NULL:
@@ -472,7 +516,7 @@ cdef class Attempts(Questions):
                 flight.error_ms = until_ms
                 flight.wants_trial = True
             else:
-                self.flights.repeat(flight, FORM_TRIAL, now_ns)
+                self.repeat(flight, FORM_TRIAL, now_ns)
         elif not is_spoiled:
             return False
         else:

@@ -27,6 +27,8 @@ from fastdns._wire cimport (
     CLASS_IN, RECORDS_MAX, TYPE_A, TYPE_AAAA, Chain, Findings, Name, find_in_answer, has_data, load16, load32, store16,
 )
 
+from fastdns._attempts import Event
+
 cdef enum:
     FOLLOWED_MAX = 8        # names of other groups in one chain
     FOLLOWED_MS = 4000      # for the whole chain
@@ -227,6 +229,8 @@ cdef class Chains(Attempts):
         pending.flights = NULL
         self.end_trial(pending)
         pending.decision = rest.decision
+        if self.trace is not None:
+            self.trace(Event("followed", None, rest.key[:rest.key_length], False, False, 0, rest.decision.group, 0.0))
         pending.origin = self.cache.changes.origin_of(&pending.decision)
         if parts == NULL or pending.rest.count > FOLLOWED_MAX or self.is_asked_for(pending, rest):
             pending.failure = UNUSABLE

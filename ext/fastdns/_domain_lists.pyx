@@ -84,6 +84,9 @@ cdef class _Reader:
         length = ALL_NAMES if end - at == 1 and at[0] == c'#' else read_domain(at, end, name)
         if length < 0:
             return self.tell(line, spell_reason(length), at, end)
+        return self.note(name, length, line)
+
+    cdef int note(self, const uint8_t* name, int length, int line) except -1:
         return self.domains.add(name)
 
     cdef int tell(self, int line, str reason, const uint8_t* at, const uint8_t* end) except -1:
@@ -127,6 +130,35 @@ cdef class _Reader:
             at = slash + 1
         return 0 if has_one else self.tell(line, spell_reason(NO_DOMAIN), at, end)
 
+    cdef int read(self, bytes text) except -1:
+        cdef const uint8_t* at = text
+        cdef const uint8_t* end = at + len(text)
+        cdef const uint8_t* line_end
+        cdef int line = 0
+        if text.startswith(b"\xef\xbb\xbf"):
+            at += 3
+        while at < end:
+            line += 1
+            line_end = <const uint8_t*>memchr(at, c'\n', end - at)
+            if line_end == NULL:
+                line_end = end
+            self.take_line(at, line_end, line)
+            at = line_end + 1
+        return 0
+
+
+cdef class _Finder(_Reader):
+    """Looks for one domain."""
+
+    cdef const uint8_t* wanted
+    cdef int wanted_length
+    cdef int found              # the first line that names it; 0: none
+
+    cdef int note(self, const uint8_t* name, int length, int line) except -1:
+        if self.found == 0 and length == self.wanted_length and memcmp(name, self.wanted, length) == 0:
+            self.found = line
+        return 0
+
 
 def read_domains(bytes text not None, bytes key not None, int most_problems):
     """Return the domains that a list names. Blank lines and comments (`#`) are left out.
@@ -134,20 +166,17 @@ def read_domains(bytes text not None, bytes key not None, int most_problems):
     Beside them: how many lines, or parts of them, name no domain, and the first of these as (line, text, what is wrong
     with it). `key` is that of the builder that they are for.
     """
-    cdef const uint8_t* at = text
-    cdef const uint8_t* end = at + len(text)
-    cdef const uint8_t* line_end
     cdef _Reader reader = _Reader.__new__(_Reader)
-    cdef int line = 0
     reader.domains, reader.problems, reader.most = DomainHashes(key), [], most_problems
-    if text.startswith(b"\xef\xbb\xbf"):
-        at += 3
-    while at < end:
-        line += 1
-        line_end = <const uint8_t*>memchr(at, c'\n', end - at)
-        if line_end == NULL:
-            line_end = end
-        reader.take_line(at, line_end, line)
-        at = line_end + 1
+    reader.read(text)
     reader.domains.resize(reader.domains.count)     # they are kept for as long as the daemon runs
     return reader.domains, reader.wrong, reader.problems
+
+
+def find_domain(bytes text not None, bytes name not None):
+    """Return the first line of a list that names this domain (in wire form and lower case); None: none does."""
+    cdef _Finder finder = _Finder.__new__(_Finder)
+    finder.problems = []
+    finder.wanted, finder.wanted_length = name, <int>len(name)
+    finder.read(text)
+    return finder.found or None

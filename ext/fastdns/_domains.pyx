@@ -319,10 +319,11 @@ cdef class DomainSetBuilder:
         if larger is NULL:
             raise MemoryError
         self.pairs, self.room = larger, room
-        for i in range(former_room):
-            if former[i].value:
-                self.place_of(former[i].hash)[0] = former[i]
-        free(former)
+        with nogil:         # a large set takes long
+            for i in range(former_room):
+                if former[i].value:
+                    self.place_of(former[i].hash)[0] = former[i]
+            free(former)
         return 0
 
     def compile(self):
@@ -333,9 +334,10 @@ cdef class DomainSetBuilder:
         cdef uint64_t* slots = <uint64_t*>(<uint8_t*>block + HEADER_OCTETS)
         cdef uint64_t i
         cdef int longest = 0
-        for i in range(self.room):
-            if self.pairs[i].value:
-                longest = max(longest, insert(slots, lines, self.pairs[i].hash, self.pairs[i].value))
+        with nogil:         # a large set takes long
+            for i in range(self.room):
+                if self.pairs[i].value:
+                    longest = max(longest, insert(slots, lines, self.pairs[i].hash, self.pairs[i].value))
         if longest > RUN_LIMIT:
             raise MemoryError("the table of domains is too uneven")     # a chance of nothing at such a load
         deepest = max(0, (int(self.depths[1]) << 64 | int(self.depths[0])).bit_length() - 1)

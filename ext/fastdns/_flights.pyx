@@ -15,7 +15,7 @@ from fastdns._ports cimport QUERY_MAX, Route
 from fastdns._scrub cimport read_clean_reply
 from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_QUERIES, UPSTREAM_QUERIES_TCP, UPSTREAM_TIMEOUTS
 from fastdns._udp cimport MSG_DONTWAIT, TRIES, kernel_is_busy, recvmmsg, sendmmsg, wait_for_room
-from fastdns._upstream cimport FORM_OPT, FORM_PROBE, write_query
+from fastdns._upstream cimport FORM_PROBE, sends_opt, write_query
 from fastdns._wheel cimport OF_FLIGHT
 from fastdns._wire cimport HEADER_LENGTH, WIRE_BAD_REPLY, load16
 
@@ -49,7 +49,7 @@ cdef class Attempt:
             raise ValueError("it is over")
         return room[:write_query(
             room, <uint16_t>query_id, self.flight.key, self.flight.key_length, self.flight.wants_ad,
-            has_opt(self.flight.form)
+            sends_opt(self.flight.form)
         )]
 
     def received(self, bytes wire not None, int query_id):
@@ -66,10 +66,6 @@ cdef class Attempt:
 
 cdef inline uint64_t between(uint64_t one, uint64_t other) noexcept nogil:
     return one - other if one > other else other - one
-
-
-cdef inline bint has_opt(Form form) noexcept nogil:
-    return form == FORM_OPT or form == FORM_PROBE
 
 
 cdef class Flights:
@@ -177,7 +173,7 @@ cdef class Flights:
             return NULL
         route = upstream.route
         route.parts[route.queued].iov_len = write_query(
-            &route.rooms[route.queued * QUERY_MAX], flight.id, key, key_length, wants_ad, has_opt(form)
+            &route.rooms[route.queued * QUERY_MAX], flight.id, key, key_length, wants_ad, sends_opt(form)
         )
         route.queue[route.queued] = flight
         route.queued += 1
@@ -297,7 +293,7 @@ cdef class Flights:
                 report(defect)
                 self.fail(flight, ENOBUFS)
             return
-        length = write_query(query, flight.id, flight.key, flight.key_length, flight.wants_ad, has_opt(form))
+        length = write_query(query, flight.id, flight.key, flight.key_length, flight.wants_ad, sends_opt(form))
         # A query that the kernel refuses is lost like any other packet; errors of the network come with the replies.
         send_octets(self.ports.at[flight.port].fd, query, length, MSG_DONTWAIT)
 

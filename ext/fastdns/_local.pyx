@@ -170,9 +170,10 @@ cdef class LocalBuilder:
         cdef int kind
         if self.count == 0:
             return local
-        for place in range(1, names + 1):
-            for kind in range(2):
-                octets += self.size_of(&self.of_name[place], kind)
+        with nogil:         # many names take long
+            for place in range(1, names + 1):
+                for kind in range(2):
+                    octets += self.size_of(&self.of_name[place], kind)
         local.names = DomainSet(self.names.compile())
         local.nodes = <uint32_t*>calloc(2 * <size_t>(names + 1), sizeof(uint32_t))
         local.block = <uint8_t*>calloc(octets, 1)
@@ -180,11 +181,12 @@ cdef class LocalBuilder:
             raise MemoryError
         local.octets = octets
         local.count, local.records = self.count, self.used - 1
-        for place in range(1, names + 1):
-            for kind in range(2):
-                if self.of_name[place].first[kind] != 0:
-                    local.nodes[2 * place + kind] = <uint32_t>at
-                    at += self.write_node(local.block + WORD * at, &self.of_name[place], kind)
+        with nogil:
+            for place in range(1, names + 1):
+                for kind in range(2):
+                    if self.of_name[place].first[kind] != 0:
+                        local.nodes[2 * place + kind] = <uint32_t>at
+                        at += self.write_node(local.block + WORD * at, &self.of_name[place], kind)
         return local
 
     cdef size_t size_of(self, const DraftName* of_name, int kind) noexcept nogil:

@@ -1,11 +1,13 @@
 """Decides by the configuration which group of upstreams a name belongs to, or which answer it gets here."""
 
+from collections import namedtuple
+
 from fastdns._domains cimport Suffix, find_suffixes
-from fastdns._key cimport KEY_TAIL, name_is_sound
+from fastdns._key cimport KEY_TAIL, key_is_sound, key_view, name_is_sound
 from fastdns._local cimport LocalMatch, find_local
 from fastdns._rules cimport Rule, leaves_out, mark_of_rule
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, TYPE_ANY, load16
+from fastdns._wire cimport CLASS_IN, TYPE_ANY, find_in_answer, load16
 
 cdef enum:
     GROUP_BITS = 16         # of a domain's value; above them the verdict, and a bit that no value is without
@@ -15,6 +17,10 @@ cdef enum:
 
 NXDOMAIN_VERDICT = <int>NXDOMAIN
 ZONE_VERDICT = <int>ZONE
+# In the order of Verdict.
+VERDICTS = ("forward", "special", "local", "own_domain", "null_address", "nxdomain", "nodata", "refuse", "minimal_any")
+
+Decided = namedtuple("Decided", ("verdict", "group", "labels", "rule", "ede"))
 
 
 def value_of_domain(uint16_t group, int verdict=FORWARD):
@@ -52,6 +58,36 @@ cdef class Policy:
         if not name_is_sound(name, len(name)):
             raise ValueError("not a name in wire form and lower case")
         return <uint16_t>suffix.value if find_suffixes(self.domains, name, &suffix, 1) else self.group
+
+    def decide(self, bytes key not None):
+        """Return what is Decided about the question of a key. ValueError: not a key."""
+        cdef Decision decision
+        if not key_is_sound(key, len(key)):
+            raise ValueError("not a key")
+        decide(self, key_view(key, <uint16_t>len(key)), key, <uint16_t>len(key), &decision)
+        return decided(&decision)
+
+    def inspect(self, bytes key not None, bytes message not None):
+        """Return None if this answer may be served to the question of a key, else what is Decided in its place.
+
+        ValueError: it cannot be read.
+        """
+        cdef Decision decision
+        cdef Findings findings
+        cdef uint16_t key_length = <uint16_t>len(key)
+        if not key_is_sound(key, len(key)) or not find_in_answer(message, len(message), key, key_length, &findings):
+            raise ValueError("not an answer to this question")
+        decide(self, key_view(key, key_length), key, key_length, &decision)
+        if self.protection.is_bogus(&findings):
+            return decided(&decision)._replace(verdict="ignore")
+        return None if inspect(self, &decision, &findings) else decided(&decision)
+
+
+cdef decided(const Decision* decision):
+    return Decided(
+        VERDICTS[decision.verdict], decision.group, decision.labels, decision.rule,
+        None if decision.ede == NO_EDE else decision.ede,
+    )
 
 
 cdef void decide(

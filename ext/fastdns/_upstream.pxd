@@ -18,6 +18,9 @@ cdef enum Form:             # of a query
     FORM_TRIAL              # without OPT, after one with OPT has failed
     FORM_PROBE              # with OPT, whatever is known; a failure of it tells nothing new
 
+cdef inline bint sends_opt(Form form) noexcept nogil:
+    return form == FORM_OPT or form == FORM_PROBE
+
 cdef class Upstream:
     cdef readonly Source source
     cdef public uint64_t queries

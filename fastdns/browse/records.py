@@ -63,6 +63,11 @@ def read_records(
         start = at + length
 
 
+def spell_data(rtype: int, data: bytes) -> str:
+    """Return RDATA of class IN that stands alone, without compressed names, as in a zone file."""
+    return _data(data, 0, len(data), rtype, CLASSES["IN"])
+
+
 def relevant(records: Sequence[Record]) -> list[Record]:
     """Return the answer section; of an answer without one, its SOA."""
     answers = [record for record in records if record.section == "ANSWER"]

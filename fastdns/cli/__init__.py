@@ -16,7 +16,9 @@ COMMANDS = {
     "serve": "Answer queries until stopped.",
     "reload": "Reload the configuration without losing a query.",
     "check": "Check a configuration and print all settings.",
+    "import-config": "Convert a configuration of unbound or dnsmasq.",
     "cache": "Show and change the cache on disk.",
+    "why": "Explain what is answered to a name, and why.",
     "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",
     "top": "Show rates, latencies, names and upstreams live.",
@@ -52,10 +54,20 @@ HINTS = {word: f"it is a cache command: fastdns cache {word}" for word in OF_CAC
         "edit the [[forward]] tables of the configuration, then: fastdns reload",
     ),
     **dict.fromkeys(
-        ("local_data", "local_zone"),
-        "local names are not in this version; a [[forward]] table with "
-        'answer = "nxdomain" blocks a domain',
+        ("local_data", "local_datas", "local_data_remove", "list_local_data"),
+        'write records into the configuration: local.records = ["nas.lan. A 192.168.1.10"], '
+        "then: fastdns reload",
     ),
+    **dict.fromkeys(
+        ("local_zone", "local_zones", "local_zone_remove", "list_local_zones"),
+        "edit the configuration, then: fastdns reload. local.domain is your own domain; a "
+        '[[forward]] table with answer = "nxdomain" blocks one; local.ask_upstream is nodefault',
+    ),
+    **dict.fromkeys(
+        ("view_list", "view_local_zone", "view_local_data"), "views are not in this version"
+    ),
+    "import": "to read a cache: fastdns cache import FILE; to convert a configuration of unbound "
+    "or dnsmasq: fastdns import-config FILE",
 }
 
 

@@ -159,9 +159,9 @@ def _other_program(text: str) -> str:
     settings = (line for line in text.splitlines() if line.split("#")[0].strip())
     first = next(settings, "")
     if _UNBOUND.match(first):
-        return " (this looks like unbound.conf: see man fastdns.toml for what fastdns reads)"
+        return " (this looks like unbound.conf: fastdns import-config converts it)"
     if _DNSMASQ.match(first):
-        return " (this looks like dnsmasq.conf: see man fastdns.toml for what fastdns reads)"
+        return " (this looks like dnsmasq.conf: fastdns import-config converts it)"
     return ""
 
 

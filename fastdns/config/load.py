@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tomllib
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,20 @@ def load(
     for note in documents.notes:
         say(note)
     return config
+
+
+def problems_in(text: str) -> list[str]:
+    """Return what is wrong with the text of a configuration: its keys, each with the problem.
+
+    Files that it names are not read.
+    """
+    try:
+        structure(_with_places(tomllib.loads(text), None), Config)
+    except tomllib.TOMLDecodeError as error:
+        return [f"it is not valid TOML: {path_text(error)}"]
+    except Refused as refused:
+        return [f"{problem.key}: {problem.problem}" for problem in refused.problems]
+    return []
 
 
 def load_places(path: Path | None, *, state: str | Path | None = None) -> Places:

@@ -105,7 +105,7 @@ class LocalFile:
         beside = [_text(one) for one in files_beside(path, self.format) if one.exists()]
         try:
             return Content(leases=tuple(read_leases(self.format, text, beside))), ()
-        except ValueError:
+        except (ValueError, RecursionError):
             raise ValueError(f"is not a whole file of {self.format}") from None
 
 
@@ -183,8 +183,9 @@ def _matches(place: Place) -> Iterator[Place]:
     paths = glob.glob(f"{above}/{place.path.name}") if is_pattern(place.path) else [place.path]
     for path in sorted(map(Path, paths))[:FOUND_MAX]:
         try:
+            str(path).encode()  # gevent can only watch what is UTF-8
             is_file = stat.S_ISREG(os.stat(path).st_mode)
-        except OSError:
+        except (OSError, UnicodeEncodeError):
             continue
         if is_file:
             yield attrs.evolve(place, path=path)

@@ -18,7 +18,6 @@ import attrs
 import gevent
 from gevent.event import Event
 
-from .._answer import Limits
 from .._cache import Cache
 from .._cache_settings import CacheSettings
 from .._control import Control
@@ -36,7 +35,7 @@ from ..policy.compile import Domains
 from ..policy.local import LocalSources
 from ..resolve import Resolver
 from ..store.warm import most_used
-from ..upstream.group import Endpoints, Upstreams
+from ..upstream.group import Endpoints, Upstreams, limits_of
 from ..upstream.health_log import HealthLog
 from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
@@ -135,7 +134,7 @@ class Worker:
             _Group(
                 settings,
                 sources,
-                self._upstreams.add(settings, _limits(config, settings), flights),
+                self._upstreams.add(settings, limits_of(config.cache, settings), flights),
             )
             for settings, sources in (
                 (config.upstream, inheritance.sources),
@@ -349,17 +348,6 @@ def main(inheritance: Inheritance, ready: int) -> None:
     os.write(ready, b"1")
     os.close(ready)
     worker.run()
-
-
-def _limits(config: Config, group: Upstream) -> Limits:
-    cache = config.cache
-    return Limits(
-        int(cache.min_ttl),
-        int(cache.max_ttl),
-        int(cache.negative_max_ttl),
-        int(cache.failure_ttl),
-        group.trust_ad,
-    )
 
 
 def _allow_many_descriptors() -> None:

@@ -9,7 +9,7 @@ from .._answer import Limits
 from .._counters import Counters, UpstreamState
 from .._flights import Flights
 from .._groups import Group
-from ..config.schema import Forward, Server, Upstream
+from ..config.schema import Cache, Forward, Server, Upstream
 from .endpoint import Endpoint
 
 BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5
@@ -116,6 +116,17 @@ class Upstreams:
         """Publish the state of the upstreams in shared pages; to be called about once a second."""
         self._counters.show_upstreams(endpoint.state for endpoint in self)
         self.shown()
+
+
+def limits_of(cache: Cache, settings: Upstream) -> Limits:
+    """Return how long answers of a group may be cached, and what they are believed."""
+    return Limits(
+        int(cache.min_ttl),
+        int(cache.max_ttl),
+        int(cache.negative_max_ttl),
+        int(cache.failure_ttl),
+        settings.trust_ad,
+    )
 
 
 def _nothing() -> None:

@@ -328,9 +328,7 @@ def test_file_of_another_program_is_recognized(
 ) -> None:
     (line,) = refused(text)
     assert line.startswith("FILE: is not valid TOML: ")
-    assert line.endswith(
-        f" (this looks like {program}: see man fastdns.toml for what fastdns reads)"
-    )
+    assert line.endswith(f" (this looks like {program}: fastdns import-config converts it)")
 
 
 @pytest.mark.parametrize(

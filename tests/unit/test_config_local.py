@@ -21,7 +21,7 @@ domain = "Lan."
 hosts = ["/etc/hosts", "file:/srv/more.hosts"]
 records = [
     "nas.lan. 300 A 192.168.1.10",
-    "*.dev.lan 1h IN TXT \"a;b\" 'c d'",
+    "*.dev.lan 1h IN TXT \"a;b\" \"c d\"",
     "file:/srv/lan.zone",
 ]
 leases = ["auto", "/srv/leases", "kea:/srv/leases.csv", "/srv/leases.d/*.status"]
@@ -68,7 +68,7 @@ def test_every_key_is_read(loaded: Callable[[str], Config]) -> None:
     assert isinstance(text, Record)
     assert (text.name, text.rtype, text.ttl, text.data) == (
         *(b"\x01*\x03dev\x03lan\0", 16, 3600),
-        b"\x03a;b\x02'c\x02d'",
+        b"\x03a;b\x03c d",
     )
     assert file == RecordFile(Path("/srv/lan.zone"))
     assert local.leases == (

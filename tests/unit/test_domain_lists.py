@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from fastdns._domain_lists import read_domains
+from fastdns._domain_lists import find_domain, read_domains
 from fastdns._domains import DomainHashes, DomainSet, DomainSetBuilder
 from fastdns.config.names import parse_name
 
@@ -150,3 +150,27 @@ def test_list_is_the_same_when_it_names_the_same_domains_and_only_then() -> None
     assert one != listed(b"a.example\nc.example\n")
     assert one != listed(b"a.example\nb.example\n", DomainSetBuilder().key)
     assert one != 7
+
+
+@pytest.mark.parametrize(
+    ("name", "line"),
+    [
+        ("one.example", 2),
+        ("two.example", 4),
+        ("three.example", 4),
+        ("www.one.example", None),
+        ("example", None),
+        ("comment.example", None),
+        ("four.example", 6),
+    ],
+)
+def test_line_that_names_a_domain_is_found(name: str, line: int | None) -> None:
+    text = (
+        b"\xef\xbb\xbf# comment.example\n"
+        b"One.Example.\r\n"
+        b"not_a domain\n"
+        b"server=/two.example/three.example/192.0.2.1\n"
+        b"one.example\n"
+        b"  four.example  # comment.example"
+    )
+    assert find_domain(text, parse_name(name)) == line

@@ -162,6 +162,34 @@ def test_lines_that_are_no_leases_are_left_out() -> None:
     assert read("dnsmasq-garbage.leases") == [("laptop", "192.168.1.20", END)]
 
 
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("dnsmasq", "9" * 5000 + " aa 192.168.1.20 laptop *\n"),
+        ("isc", "lease 192.168.1.20 {\n ends 5 2026/99/99 99:99:99;\n}\n"),
+        ("isc", f"lease 192.168.1.20 {{\n ends 5 {'9' * 5000}/01/01 00:00:00;\n}}\n"),
+        ("odhcpd", f"# br-lan aa ipv4 laptop {'9' * 5000} 0 32 192.168.1.20/32\n"),
+        ("kea", f"address,valid_lifetime,expire,hostname\n192.168.1.20,1,{'9' * 5000},laptop\n"),
+    ],
+)
+def test_times_that_are_none_are_no_leases(name: str, text: str) -> None:
+    assert read_leases(name, text, []) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("kea", f"address,valid_lifetime,expire,hostname\n192.168.1.20,1,{'9' * 400},laptop\n"),
+        (
+            "libvirt",
+            f'[{{"ip-address": "192.168.1.20", "hostname": "x", "expiry-time": {"9" * 400}}}]',
+        ),
+    ],
+)
+def test_lease_that_ends_after_all_time_never_ends(name: str, text: str) -> None:
+    assert [one.expires for one in read_leases(name, text, [])] == [None]
+
+
 @pytest.mark.parametrize("name", FORMATS)
 def test_any_text_is_read(name: str) -> None:
     for sample in SAMPLES.iterdir():

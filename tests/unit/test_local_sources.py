@@ -406,6 +406,8 @@ def test_json_that_is_cut_off_keeps_the_names_until_it_is_whole(
     file.write_text(text)
     local = LocalSources(section('leases = ["DIR/br0"]'))
 
+    file.write_text("[" * 100_000)
+    local.refresh()
     file.write_text(text[:40])
     local.refresh()
 
@@ -489,6 +491,23 @@ def test_file_that_appears_where_a_pattern_looks_is_told(
 
         file.write_text(lease(0, "192.168.1.2", "laptop"))  # in place: the directory is the same
         follower.until(lambda: told(local, "laptop") == ["192.168.1.2"])
+    finally:
+        local.stop()
+
+
+def test_found_file_may_have_a_strange_name_if_it_is_utf_8(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    for number, name in enumerate((b"\xff", b"a\nb")):
+        with open(os.fsencode(tmp_path) + b"/" + name + b".leases", "w") as file:
+            file.write(lease(0, f"192.168.1.{number}", f"host{number}"))
+    local = LocalSources(section('leases = ["DIR/*.leases"]'))
+    follower = Follower(local)
+    try:
+        assert told(local, "host0") == []
+        assert local.sources[1:] == (f"{tmp_path}/a\\u000ab.leases",)
+        (tmp_path / "a\nb.leases").write_text(lease(0, "192.168.1.2", "host1"))
+        follower.until(lambda: told(local, "host1") == ["192.168.1.2"])
     finally:
         local.stop()
 

@@ -31,7 +31,7 @@ def _parsed(parse: Callable[[str], Any]) -> Callback:
     return convert
 
 
-def _types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
+def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[CompletionItem]:
     return [CompletionItem(name) for name in TYPES if name.startswith(incomplete.upper())]
 
 
@@ -41,20 +41,21 @@ def name_or_pattern(ctx: click.Context, param: click.Parameter, text: str) -> by
     return text if is_pattern(text) else parsed
 
 
+parsed_type = _parsed(parse_type)
 name = click.argument("name", callback=_parsed(parse_name))
 qtype = click.argument(
     "qtype",
     metavar="[TYPE]",
     required=False,
-    callback=_parsed(parse_type),
-    shell_complete=_types,
+    callback=parsed_type,
+    shell_complete=types,
 )
 qtype_option = click.option(
     "--type",
     "qtype",
     metavar="T",
-    callback=_parsed(parse_type),
-    shell_complete=_types,
+    callback=parsed_type,
+    shell_complete=types,
     help="Only entries of this type.",
 )
 state_option = click.option(

@@ -6,10 +6,12 @@ dnsmasq writes how long the lease is in place of its end: it takes ended leases 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 
 from .lease import Lease, packed, whole_lines
 
+_TIME = re.compile(r"[0-9]{1,15}")
 _EARLIEST = 1_000_000_000  # a time before 2001 is none
 
 
@@ -17,7 +19,7 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name."""
     for line in whole_lines(text):
         words = line.split()
-        if len(words) < 4 or not words[0].isdecimal() or words[3] == "*":
+        if len(words) < 4 or not _TIME.fullmatch(words[0]) or words[3] == "*":
             continue
         if address := packed(words[2]):
             expires = int(words[0])
@@ -29,4 +31,4 @@ def is_it(text: str) -> bool:
     words = text.split("\n", 1)[0].split()
     if words[:1] == ["duid"]:
         return True
-    return len(words) >= 4 and words[0].isdecimal() and packed(words[2]) is not None
+    return len(words) >= 4 and bool(_TIME.fullmatch(words[0])) and packed(words[2]) is not None

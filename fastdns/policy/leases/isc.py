@@ -12,8 +12,8 @@ lease 192.168.1.20 {                  ia-na "…" {
 from __future__ import annotations
 
 import re
-from calendar import timegm
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 from .lease import Lease, packed, whole_lines
 
@@ -62,7 +62,11 @@ def _expiry(words: str) -> float | None:
         return 0.0
     if match[1]:
         return float(match[1])
-    return float(timegm(tuple(int(one) for one in match.groups()[1:])))
+    try:
+        year, month, day, hour, minute, second = (int(one) for one in match.groups()[1:])
+        return datetime(year, month, day, hour, minute, min(second, 59), tzinfo=UTC).timestamp()
+    except (ValueError, OverflowError):
+        return 0.0
 
 
 def is_it(text: str) -> bool:

@@ -20,7 +20,12 @@ _TOP_LEVEL = frozenset(
         *("invalid", "lan", "local", "localdomain", "mil", "net", "onion", "org", "root", "test"),
     }
 )
+_FAR = 1 << 40  # no lease ends so late
 _COUNTRY = 2  # letters of the top-level domain of a country
+
+
+def _time(value: float | None) -> float | None:
+    return None if value is None or value > _FAR else float(value)
 
 
 @attrs.frozen
@@ -32,7 +37,7 @@ class Lease:
 
     name: str
     address: bytes  # 4 or 16 octets
-    expires: float | None
+    expires: float | None = attrs.field(converter=_time)
 
     @property
     def label(self) -> str:

@@ -1,0 +1,90 @@
+"""`fastdns why`: the whole story of one name, in the order in which the daemon decides."""
+
+from __future__ import annotations
+
+import json
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+
+import click
+
+from ...browse.names import Key
+from ...config.text import describe
+from ...config.types import TYPES
+from .. import options
+from ..cache import arguments
+from ..cache.isolation import go_on_in_child
+from ..output import emit
+
+
+def _client(ctx: click.Context, param: click.Parameter, text: str) -> IPv4Address | IPv6Address:
+    try:
+        address = ip_address(text)
+    except ValueError:
+        raise click.BadParameter(
+            f"{describe(text)} is not an address (try 192.168.1.20)", ctx, param
+        ) from None
+    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return mapped or address
+
+
+@click.command()
+@arguments.name
+@arguments.qtype
+@click.option(
+    "-t",
+    "--type",
+    "wanted",
+    metavar="TYPE",
+    callback=arguments.parsed_type,
+    shell_complete=arguments.types,
+    help="The type, in another place.",
+)
+@click.option(
+    "--client",
+    metavar="ADDRESS",
+    default="127.0.0.1",
+    callback=_client,
+    help="Explain what this client gets (default: 127.0.0.1).",
+)
+@click.option("--live", is_flag=True, help="Ask now, and show what happens when.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@options.config_file
+@options.state
+def why(
+    *,
+    name: bytes,
+    qtype: int | None,
+    wanted: int | None,
+    client: IPv4Address | IPv6Address,
+    live: bool,
+    as_json: bool,
+    path: Path | None,
+    state: str | None,
+) -> int:
+    """Explain what is answered to NAME, and why.
+
+    TYPE is A if it is left out. The decision is that of the daemon, by the configuration in its
+    file; the daemon may run, hang or be stopped. Exit status 0 whenever there is a decision,
+    whatever it is.
+    """
+    if qtype is not None and wanted is not None and qtype != wanted:
+        raise click.UsageError("two types are given (leave one out)")
+    key = Key(name, next((one for one in (qtype, wanted) if one is not None), TYPES["A"]))
+    go_on_in_child()
+    # Imported now: root may not be able to read them as the owner of the cache.
+    from . import screen  # noqa: PLC0415 - the parent process needs none of it
+    from .story import tell  # noqa: PLC0415
+
+    if live:
+        from . import live as asking  # noqa: PLC0415 - loads the event loop
+
+        story = tell(key, client, path, state)
+        timeline = asking.ask(story)
+    else:
+        story, timeline = tell(key, client, path, state), None
+    if as_json:
+        emit(json.dumps(screen.as_json(story, timeline)) + "\n")
+    else:
+        emit("".join(f"{line}\n" for line in screen.lines(story, timeline)))
+    return 0

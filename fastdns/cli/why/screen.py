@@ -1,0 +1,316 @@
+"""The story of a question for people, and as JSON."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ...browse.names import spell_name, spell_rcode, spell_type
+from ...browse.records import relevant, spell_data
+from ...config.text import escape
+from ...policy.explain import Explanation, OwnRecord
+from ..figures import in_a_word, in_days, in_number, in_time
+from ..wrapping import wrapped
+from .story import RING, Asked, Kept, Story
+
+if TYPE_CHECKING:
+    from .live import Timeline
+
+INDENT = 11
+TYPES_LEFT_OUT = {
+    "nodata": "a rule leaves this type out",
+    "minimal_any": "a question of type ANY gets one record",
+}
+RECORDS_SHOWN = 20
+TIERS = {"disk": "on disk", RING: "on its way to the disk"}
+
+
+def lines(story: Story, timeline: Timeline | None) -> Iterator[str]:
+    """Yield the lines for people: the answer in a sentence, then the details."""
+    yield click.style(wrapped(sentence(story)), bold=True)
+    yield ""
+    yield from _named("client", [_client(story)])
+    yield from _named("decision", list(_decision(story)))
+    if story.is_forwarded:
+        for one in story.kept:
+            yield from _named("entry", list(_entry(story, one)))
+        if not story.kept:
+            yield from _named("entry", [_absence(story)])
+        yield from _named("upstreams", list(_upstreams(story)) or ["none"])
+    yield from _named("daemon", [_daemon(story)])
+    yield from _named("note", list(story.notes))
+    if timeline is not None:
+        yield from _named("live", ["asked now, without the cache:"])
+        yield from timeline.lines()
+
+
+def _named(name: str, values: list[str]) -> list[str]:
+    """Return a line for each value, the first with the name before it."""
+    return [
+        f"{name if number == 0 else '':<{INDENT}} {wrapped(one, INDENT + 1)}"
+        for number, one in enumerate(values)
+    ]
+
+
+# --- the sentence ---------------------------------------------------------------------------------
+
+
+def outcome(story: Story) -> str:
+    """Return in a word where the answer comes from."""
+    if not story.client.may_ask:
+        return "refused"
+    if not story.is_forwarded:
+        return "here"
+    plain = story.plain
+    if plain is None or plain.obstacle:
+        return "upstream"
+    return "cache" if plain.item.state == "fresh" else "stale"
+
+
+def sentence(story: Story) -> str:
+    """Return the answer to "why" in a sentence."""
+    where = outcome(story)
+    if where == "refused":
+        verb = "gets no answer" if story.client.is_dropped else "is refused"
+        return f"{story.question}: client {story.client.address} {verb} ({story.client.rule})"
+    if where == "here":
+        return f"{story.question} is answered here: {_reason(story.explanation)}"
+    group = _group(story.explanation)
+    plain = story.plain
+    if where == "cache":
+        assert plain is not None
+        left = in_days(plain.item.ttl)
+        return f"{story.question} is answered from the cache, {left} left; it is of {group}"
+    if where == "stale":
+        return (
+            f"{story.question} is asked from {group}; its entry in the cache is stale, and served "
+            "only if no upstream answers in time"
+        )
+    if plain is None:
+        return f"{story.question} is asked from {group}, {_not_there(story)}"
+    return f"{story.question} is asked from {group}; its entry in the cache is not served"
+
+
+def _not_there(story: Story) -> str:
+    return "not in the cache" if story.daemon is None else "not in the cache on disk"
+
+
+def _group(explanation: Explanation) -> str:
+    if explanation.group is None:
+        return "the default group"
+    return f"group {explanation.group.name} ({_because(explanation)})"
+
+
+def _because(explanation: Explanation) -> str:
+    domain = spell_name(explanation.domain or b"\0")
+    return f"domain {domain.rstrip('.') or '.'}, {explanation.origin}"
+
+
+def _reason(explanation: Explanation) -> str:
+    """Return why fastdns itself answers."""
+    verdict = explanation.decided.verdict
+    if verdict == "special":
+        return f"a special name, which no upstream is asked for ({explanation.special})"
+    if verdict == "local":
+        origin = explanation.records[0].origin if explanation.records else "local.records"
+        kind = "a wildcard of the local records" if explanation.is_wildcard else "local records"
+        return f"{kind} ({origin})"
+    if verdict == "own_domain":
+        return f"no such name in the local domain ({_because(explanation)})"
+    if verdict in TYPES_LEFT_OUT:
+        where = explanation.rule_origin if verdict == "nodata" else "protect.minimal_any"
+        return f"{TYPES_LEFT_OUT[verdict]} ({where})"
+    if explanation.group is not None:
+        return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
+    return verdict.upper()
+
+
+# --- the details ----------------------------------------------------------------------------------
+
+
+def _client(story: Story) -> str:
+    client = story.client
+    verb = "may ask" if client.may_ask else "may not ask"
+    return f"{client.address} {verb} ({client.rule})"
+
+
+def _decision(story: Story) -> Iterator[str]:
+    explanation = story.explanation
+    if not story.is_forwarded:
+        yield _reason(explanation)
+        yield from _rule(explanation)
+        for record in explanation.records:
+            yield f"{_own_record(record)}  ({record.origin})"
+        return
+    if explanation.group is not None:
+        yield f"group {explanation.group.name}: {_because(explanation)}"
+    elif explanation.domain is not None:
+        yield f"the default group: {_because(explanation)}"
+    else:
+        yield "the default group: not a special name, no local record, in no domain of [[forward]]"
+    yield from _rule(explanation)
+
+
+def _rule(explanation: Explanation) -> Iterator[str]:
+    if explanation.rule is not None:
+        yield f"rule {explanation.decided.rule}: {explanation.rule}  ({explanation.rule_origin})"
+
+
+def _own_record(record: OwnRecord) -> str:
+    return f"{record.ttl} {spell_type(record.rtype)} {spell_data(record.rtype, record.data)}"
+
+
+def _absence(story: Story) -> str:
+    if story.site is None:
+        return "not known"
+    if story.daemon is None:
+        return "none"
+    return "none on disk, and none on its way there; a worker may have one in memory"
+
+
+def _entry(story: Story, kept: Kept) -> Iterator[str]:
+    item, entry = kept.item, kept.item.entry
+    sets = [word for word, is_set in (("DO", item.key.do), ("CD", item.key.cd)) if is_set]
+    variant = f" (for clients that set {' and '.join(sets)})" if sets else ""
+    yield f"{TIERS[kept.tier]}, {_life(kept)}{variant}"
+    if kept.obstacle:
+        yield f"not served: {kept.obstacle}"
+    elif item.state == "stale":
+        seconds = in_days(story.config.cache.stale_ttl)
+        yield f"served only if no upstream answers in time, then with a TTL of {seconds}"
+    if item.age is None:
+        yield "stored at an unknown time (the clock was set)"
+    else:
+        yield f"stored {_date(item.stored_at)}, {in_days(item.age)} ago"
+    came_from = f"from {escape(entry.upstream)}" if entry.upstream else "from an unknown upstream"
+    if entry.rtt_us:
+        came_from += f" in {in_time(entry.rtt_us / 1e6)}"
+    yield f"{came_from}; {in_number(entry.hits, 'hit')}, {entry.size} bytes"
+    found = list(relevant(item.records()))
+    answer = spell_rcode(entry.rcode) if entry.rcode or not entry.negative else "NODATA"
+    if entry.negative or entry.rcode:
+        yield f"{answer}: no such {'name' if entry.rcode else 'records'}"
+    for one in found[:RECORDS_SHOWN]:
+        yield f"{one.name} {one.ttl} {one.type} {one.data}"
+    if len(found) > RECORDS_SHOWN:
+        yield f"and {len(found) - RECORDS_SHOWN} more records (fastdns cache get shows all)"
+
+
+def _life(kept: Kept) -> str:
+    item = kept.item
+    ttl = in_days(item.entry.ttl)
+    if item.age is None:
+        return f"{item.state}: TTL {ttl}"
+    if item.state == "fresh":
+        return f"fresh: {in_days(item.ttl)} left of its TTL of {ttl}"
+    return f"{item.state}: its TTL of {ttl} ended {in_days(-item.until_expiry)} ago"
+
+
+def _date(seconds: float) -> str:
+    try:
+        return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(seconds))
+    except (OverflowError, ValueError, OSError):  # a clock with an impossible time
+        return "at an impossible time"
+
+
+def _upstreams(story: Story) -> Iterator[str]:
+    width = max((len(escape(one.name)) for one in story.upstreams), default=0)
+    for one in story.upstreams:
+        yield f"{escape(one.name):<{width}}  {_state(one)}"
+
+
+def _state(asked: Asked) -> str:
+    state = asked.state
+    if state is None:
+        return "state unknown"
+    said = in_a_word(state)
+    if state.alive:
+        return said if state.rtt is None else f"{said}, round trip {in_time(state.rtt)}"
+    if state.since:
+        said += f", asked in vain {in_days(time.monotonic() - state.since)} ago"
+    return f"{said} ({os.strerror(state.error)})" if state.error else said
+
+
+def _daemon(story: Story) -> str:
+    daemon = story.daemon
+    if daemon is None:
+        return "none runs: this is what it would do"
+    pid = f" (pid {daemon.pid})" if daemon.pid else ""
+    if daemon.responds:
+        return f"runs{pid}"
+    return f"runs{pid}, but it does not tell its state"
+
+
+# --- JSON -----------------------------------------------------------------------------------------
+
+
+def as_json(story: Story, timeline: Timeline | None) -> dict[str, Any]:
+    """Return the story with stable names, which the manual lists."""
+    told = {
+        "name": story.name,
+        "type": spell_type(story.key.qtype),
+        "outcome": outcome(story),
+        "summary": sentence(story),
+        "client": {
+            "address": str(story.client.address),
+            "may_ask": story.client.may_ask,
+            "rule": story.client.rule,
+        },
+        "decision": _decision_json(story.explanation),
+        "entries": [
+            one.item.as_json() | {"tier": one.tier, "obstacle": one.obstacle or None}
+            for one in story.kept
+        ],
+        "upstreams": [_upstream_json(one) for one in story.upstreams],
+        "daemon": story.daemon
+        and {"pid": story.daemon.pid or None, "responds": story.daemon.responds},
+        "notes": list(story.notes),
+    }
+    if timeline is not None:
+        told["live"] = timeline.as_json()
+    return told
+
+
+def _decision_json(explanation: Explanation) -> dict[str, Any]:
+    decided, origin = explanation.decided, explanation.origin
+    return {
+        "verdict": decided.verdict,
+        "group": explanation.group.name if explanation.group else None,
+        "domain": None if explanation.domain is None else spell_name(explanation.domain),
+        "where": origin and origin.where,
+        "line": origin and origin.line,
+        "special": explanation.special or None,
+        "records": [
+            {
+                "type": spell_type(one.rtype),
+                "ttl": one.ttl,
+                "data": spell_data(one.rtype, one.data),
+                "where": one.origin.where,
+                "line": one.origin.line,
+            }
+            for one in explanation.records
+        ],
+        "rule": decided.rule or None,
+        "rule_where": explanation.rule_origin and explanation.rule_origin.where,
+        "rule_line": explanation.rule_origin and explanation.rule_origin.line,
+        "ede": decided.ede,
+    }
+
+
+def _upstream_json(asked: Asked) -> dict[str, Any]:
+    state = asked.state
+    if state is None:
+        return {"name": asked.name, "alive": None, "state": None}
+    return {
+        "name": asked.name,
+        "alive": state.alive,
+        "state": in_a_word(state),
+        "rtt_ms": None if state.rtt is None else round(state.rtt * 1000, 3),
+        "queries": state.queries,
+        "failures": state.failures,
+        "seconds_since": round(time.monotonic() - state.since, 3) if state.since else None,
+    }

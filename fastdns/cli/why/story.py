@@ -1,0 +1,315 @@
+"""What is known of one question: who may ask, what is decided, what is kept, who would be asked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from ipaddress import IPv4Address, IPv6Address
+from itertools import product
+from pathlib import Path
+
+import attrs
+
+from ..._clients import Access
+from ..._control import CHANGE_REFRESH, Control, change_covers
+from ..._counters import UpstreamState
+from ..._entry import newer
+from ..._key import disk_key
+from ..._policy import Policy
+from ...browse.items import Item, read_item
+from ...browse.names import Key, spell_name, spell_type
+from ...browse.pending import Pending, newest_pending
+from ...browse.reader import CacheAbsent, Reader
+from ...config.documents import read_documents
+from ...config.load import DEFAULT_FILE, load
+from ...config.places import Places
+from ...config.schema import AddressFile, Config, DomainFile, Forward, Upstream
+from ...config.text import path_text
+from ...errors import FastdnsError
+from ...machine.lan import read_lan
+from ...machine.state_lock import holder
+from ...policy.access import Lan, compile_access, rule_for
+from ...policy.compile import compile_domains
+from ...policy.explain import Explanation, explain
+from ...upstream.sources import Sources
+from ..cache.site import Site, find_site
+from ..running import NotRunning, newest_pages, told_by_supervisor
+
+Address = IPv4Address | IPv6Address
+DISK, RING = "disk", "ring"
+# Why an answer that is cached must not be given, by the verdict in its place.
+NOT_ALLOWED = {
+    "nodata": "it has a private address (protect.rebind)",
+    "ignore": "it has an address of protect.bogus_answers",
+}
+
+
+@attrs.frozen
+class Client:
+    """Who asks, and whether that is allowed."""
+
+    address: Address
+    may_ask: bool
+    rule: str
+    is_dropped: bool = False  # refused without an answer
+
+
+@attrs.frozen
+class Kept:
+    """An answer in the cache. `obstacle`: why it is not served; "": it is."""
+
+    item: Item
+    tier: str
+    obstacle: str = ""
+
+    @property
+    def is_plain(self) -> bool:
+        """Whether it is that for a client that sets neither DO nor CD."""
+        return not (self.item.key.do or self.item.key.cd)
+
+
+@attrs.frozen
+class Asked:
+    """An upstream that would be asked. `state`: None without a daemon that knows it."""
+
+    name: str
+    state: UpstreamState | None = None
+
+
+@attrs.frozen
+class Daemon:
+    """The running daemon."""
+
+    pid: int
+    responds: bool
+    upstreams: Sequence[UpstreamState] = ()
+
+
+@attrs.frozen
+class Story:
+    """All about one question."""
+
+    key: Key
+    config: Config
+    policy: Policy
+    client: Client
+    explanation: Explanation
+    kept: tuple[Kept, ...]  # the plain one first
+    upstreams: tuple[Asked, ...]
+    daemon: Daemon | None
+    site: Site | None
+    notes: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        return spell_name(self.key.name)
+
+    @property
+    def question(self) -> str:
+        return f"{self.name} {spell_type(self.key.qtype)}"
+
+    @property
+    def is_forwarded(self) -> bool:
+        """Whether upstreams are asked for it."""
+        return self.explanation.decided.verdict == "forward"
+
+    @property
+    def plain(self) -> Kept | None:
+        """The entry for a client that sets neither DO nor CD."""
+        return next((one for one in self.kept if one.is_plain), None)
+
+
+def tell(key: Key, address: Address, path: Path | None, state: str | None) -> Story:
+    """Return the story of a question. ConfigErrors: the configuration is not valid."""
+    config = load(path, state=state)
+    domains = compile_domains(config)
+    policy = domains.policy()
+    explanation = explain(config, policy, key.join())
+    files = [*_files(path), *_lists(config)]
+    notes: list[str] = list(domains.problems)
+    site = _site(path, state, notes)
+    places = Places(config.state_dir, config.run_dir)
+    daemon = _daemon(places, files, notes)
+    kept: tuple[Kept, ...] = ()
+    group = explanation.group
+    is_forwarded = explanation.decided.verdict == "forward"
+    if is_forwarded and site is not None:
+        of_group = key._replace(group=explanation.decided.group)
+        kept = tuple(_kept(site, of_group, policy, notes))
+    return Story(
+        key=key,
+        config=config,
+        policy=policy,
+        client=_client(config, address),
+        explanation=explanation,
+        kept=kept,
+        upstreams=tuple(_upstreams(config, group, daemon)) if is_forwarded else (),
+        daemon=daemon,
+        site=site,
+        notes=tuple(notes),
+    )
+
+
+# --- the client -----------------------------------------------------------------------------------
+
+
+def _client(config: Config, address: Address) -> Client:
+    try:
+        lan = read_lan()
+    except OSError:
+        lan = Lan()
+    access = compile_access(config.access, lan)
+    may_ask, rule = rule_for(config.access, lan, address)
+    if _admits(access, address) and not may_ask:
+        may_ask, rule = True, 'access.allow has "lan"'  # by the interface of a link-local address
+    return Client(address, may_ask, rule, config.access.refuse == "drop" and not may_ask)
+
+
+def _admits(access: Access, address: Address) -> bool:
+    link = getattr(address, "scope_id", None) or ""
+    return access.admits_client((str(address), 0, 0, int(link) if link.isdigit() else 0))
+
+
+# --- the daemon -----------------------------------------------------------------------------------
+
+
+def _files(path: Path | None) -> Iterator[Path]:
+    """Yield the files of the configuration."""
+    if path is None and not DEFAULT_FILE.exists():
+        return
+    yield path or DEFAULT_FILE
+    yield from map(Path, read_documents(path or DEFAULT_FILE, regular=False).files)
+
+
+def _lists(config: Config) -> Iterator[Path]:
+    for group in config.forward:
+        yield from (one.path for one in group.domains if isinstance(one, DomainFile))
+    for rule in config.rule:
+        yield from (one.path for one in rule.names if isinstance(one, DomainFile))
+    for entry in (*config.protect.rebind_allow, *config.protect.bogus_answers):
+        if isinstance(entry, DomainFile | AddressFile):
+            yield entry.path
+
+
+def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
+    pid = holder(places.lock)
+    if pid is None:
+        return None
+    try:
+        pages = newest_pages(places)
+    except NotRunning:
+        return None
+    except FastdnsError as error:
+        notes.append(str(error))
+        return Daemon(pid, responds=False)
+    told, problem = told_by_supervisor(places)
+    if problem:
+        notes.append(problem)
+    loaded_at = told.get("reloaded_at") or pages.started_at
+    changed = [one for one in dict.fromkeys(files) if _changed_since(one, loaded_at)]
+    if told and changed and not told.get("reload_problem"):
+        names = ", ".join(map(path_text, changed))
+        verb = "has" if len(changed) == 1 else "have"
+        notes.append(
+            f"{names} {verb} changed since the daemon read it; this is what it will do after "
+            "fastdns reload"
+        )
+    return Daemon(pid, bool(told), pages.upstreams())
+
+
+def _changed_since(path: Path, moment: float) -> bool:
+    try:
+        return path.stat().st_mtime > moment
+    except OSError:
+        return False
+
+
+# --- the cache ------------------------------------------------------------------------------------
+
+
+def _site(path: Path | None, state: str | None, notes: list[str]) -> Site | None:
+    try:
+        return find_site(path, state, shows_records=True)
+    except FastdnsError as error:
+        notes.append(f"the cache is not known: {error}")
+        return None
+
+
+def _kept(site: Site, key: Key, policy: Policy, notes: list[str]) -> Iterator[Kept]:
+    """Yield the answers of all variants of a question, whether a client sets DO or CD or not."""
+    variants = [key._replace(do=do, cd=cd) for cd, do in product((False, True), repeat=2)]
+    values = _on_disk(site, [disk_key(one.join()) for one in variants], notes)
+    rings = sorted(site.places.run_dir.glob("ring.*"))
+    judge = site.judge()
+    for variant in variants:
+        place = disk_key(variant.join())
+        value, tier = values.get(place), DISK
+        pending = newest_pending(rings, variant.join())
+        if pending is not None and _counts(pending, value, site.control):
+            value, tier = (None if pending.is_removal else pending.value), RING
+        if value is None:
+            continue
+        try:
+            item = read_item(place, value, judge)
+            yield Kept(item, tier, _obstacle(item, policy, variant))
+        except ValueError as error:
+            notes.append(f"an entry of this name is damaged: {error} (see fastdns cache verify)")
+
+
+def _on_disk(site: Site, keys: Sequence[bytes], notes: list[str]) -> dict[bytes, bytes]:
+    try:
+        with Reader(site.path) as reader:
+            if reader.is_bare:
+                return {}
+            return {key: value for batch in reader.values(keys) for key, value in batch}
+    except CacheAbsent:
+        return {}
+    except FastdnsError as error:
+        notes.append(str(error))
+        return {}
+
+
+def _counts(pending: Pending, value: bytes | None, control: Control | None) -> bool:
+    """Whether an answer in a ring is newer than that on disk, and no command has removed it."""
+    try:
+        if value is not None and not newer(pending.value, value):
+            return False
+    except ValueError:
+        return False
+    changes = control.since(pending.epoch) if control is not None else []
+    return changes is not None and not any(
+        kind != CHANGE_REFRESH and change_covers(kind, qtype, name, pending.key)
+        for kind, qtype, name, _ in changes
+    )
+
+
+def _obstacle(item: Item, policy: Policy, key: Key) -> str:
+    if item.state == "expired":
+        return "it is too old to be served"
+    if item.is_of_no_group:
+        return "the daemon has no such group of upstreams"
+    # A view stands in the key where the disk has the group.
+    instead = policy.inspect(key._replace(group=0).join(), item.entry.message)
+    if instead is not None:
+        return NOT_ALLOWED.get(instead.verdict, f"its content is not allowed ({instead.verdict})")
+    if item.is_foreign:
+        return (
+            "it came from other upstreams than the group has now, or under another rule: it is "
+            "only served while no upstream answers"
+        )
+    return ""
+
+
+# --- the upstreams --------------------------------------------------------------------------------
+
+
+def _upstreams(config: Config, group: Forward | None, daemon: Daemon | None) -> Iterator[Asked]:
+    """Yield those of the group: as the daemon has them, else as the configuration names them."""
+    if daemon is not None and daemon.upstreams:
+        of_group = "" if group is None else f" ({group.name})"
+        for state in daemon.upstreams:
+            if state.name.endswith(of_group) if of_group else " (" not in state.name:
+                yield Asked(state.name.removesuffix(of_group), state)
+        return
+    settings: Upstream = config.upstream if group is None else group
+    for server in Sources(config, settings).servers:
+        yield Asked(str(server))

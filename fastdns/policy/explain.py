@@ -1,0 +1,187 @@
+"""Explains what is decided about a name: which key of the configuration, or which line of a list.
+
+It asks the same compiled policy as the daemon, and reads the lists again for the line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import attrs
+
+from .._domain_lists import find_domain
+from .._key import name_of
+from .._policy import Decided, Policy
+from ..config.files import read_octets
+from ..config.names import parse_name
+from ..config.schema import Config, DomainFile, Forward, Rule
+from ..config.text import path_text
+from .domain_lists import LIST_OCTETS_MAX
+
+LINE_BITS = 24  # of the origin of a local record; the bits above tell its source
+# The names that are answered here whatever the configuration has not given to others, and why.
+SPECIAL = tuple(
+    (parse_name(zone), reason)
+    for zone, reason in (
+        ("localhost", "RFC 6761 section 6.3"),
+        ("invalid", "RFC 6761 section 6.4"),
+        ("test", "RFC 6761 section 6.2"),
+        ("onion", "RFC 7686 section 2"),
+        ("local", "RFC 6762 section 22.1"),
+        ("home.arpa", "RFC 8375 section 4"),
+        ("resolver.arpa", "RFC 9462 section 4"),
+        ("in-addr.arpa", "RFC 6303 section 4"),
+        ("ip6.arpa", "RFC 6303 section 4"),
+    )
+)
+
+
+@attrs.frozen
+class Origin:
+    """Where something is written: a key of the configuration, or a line of a file."""
+
+    where: str
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return self.where if self.line is None else f"{self.where}:{self.line}"
+
+
+@attrs.frozen
+class OwnRecord:
+    """A record of the owner. `data`: its RDATA."""
+
+    rtype: int
+    ttl: int
+    data: bytes
+    origin: Origin
+
+
+@attrs.frozen
+class Explanation:
+    """What is decided about a question, and why.
+
+    `group`: None is the default group. `domain` (in wire form): by which it is decided, and
+    `origin` where that is written; None: no domain of the configuration has the name.
+    """
+
+    decided: Decided
+    group: Forward | None = None
+    domain: bytes | None = None
+    origin: Origin | None = None
+    records: tuple[OwnRecord, ...] = ()  # of the owner, under this name or its wildcard
+    is_wildcard: bool = False
+    special: str = ""  # which RFC makes it a special name
+    rule: Rule | None = None  # that concerns the name, and where the name is written
+    rule_origin: Origin | None = None
+
+
+def explain(config: Config, policy: Policy, key: bytes, sources: Sequence[str] = ()) -> Explanation:
+    """Return what this policy decides about the question of a key, and why.
+
+    The policy is compiled from the configuration. `sources`: where the local records come from.
+    """
+    explanation = _explain(config, policy, key, sources)
+    number = explanation.decided.rule
+    if not number:
+        return explanation
+    origin = _written_in_rule(config, number, name_of(key))
+    return attrs.evolve(explanation, rule=config.rule[number - 1], rule_origin=origin)
+
+
+def _explain(config: Config, policy: Policy, key: bytes, sources: Sequence[str]) -> Explanation:
+    decided = policy.decide(key)
+    name = name_of(key)
+    if decided.verdict == "local":
+        return _own(decided, policy, name, sources)
+    if decided.verdict == "special":
+        return Explanation(decided, special=_special(name))
+    group = next((one for one in config.forward if one.number == decided.group), None)
+    if decided.verdict == "own_domain":
+        return Explanation(
+            decided, domain=suffix(name, decided.labels), origin=Origin("local.domain")
+        )
+    if decided.labels == 0 and group is None:
+        return Explanation(decided)
+    domain = suffix(name, decided.labels)
+    return Explanation(decided, group, domain, _written(config, group, domain))
+
+
+def suffix(name: bytes, labels: int) -> bytes:
+    """Return the last labels of a name in wire form, at most as many as it has."""
+    starts = list(_starts(name))
+    return name[starts[max(len(starts) - 1 - labels, 0)] :]
+
+
+def _starts(name: bytes) -> Iterator[int]:
+    """Yield the positions of all labels, and of the root."""
+    at = 0
+    while name[at]:
+        yield at
+        at += name[at] + 1
+    yield at
+
+
+def _own(decided: Decided, policy: Policy, name: bytes, sources: Sequence[str]) -> Explanation:
+    found = policy.local.find(name)
+    labels, is_wildcard, records = found or (0, False, [])
+    return Explanation(
+        decided,
+        domain=suffix(name, labels),
+        records=tuple(
+            OwnRecord(rtype, ttl, data, _source(origin, sources))
+            for rtype, ttl, data, origin in records
+        ),
+        is_wildcard=is_wildcard,
+    )
+
+
+def _source(origin: int, sources: Sequence[str]) -> Origin:
+    number, line = origin >> LINE_BITS, origin & ((1 << LINE_BITS) - 1)
+    if number >= len(sources):
+        return Origin("local.records")
+    where = sources[number]
+    return Origin(f"{where}[{line}]") if where == "local.records" else Origin(where, line)
+
+
+def _special(name: bytes) -> str:
+    return next((reason for zone, reason in SPECIAL if name.endswith(zone)), "")
+
+
+def _written(config: Config, group: Forward | None, domain: bytes) -> Origin:
+    """Return where a domain of a group is written; of several places the first one."""
+    if group is None:
+        return Origin("local.ask_upstream")
+    where = f"forward[{config.forward.index(group)}].domains"
+    for place, entry in enumerate(group.domains):
+        if isinstance(entry, DomainFile):
+            line = _line_in(entry.path, domain)
+            if line is not None:
+                return Origin(path_text(entry.path), line)
+        elif entry.wire == domain:
+            return Origin(f"{where}[{place}]")
+    return Origin(where)  # its list has changed meanwhile
+
+
+def _written_in_rule(config: Config, number: int, name: bytes) -> Origin:
+    """Return where a rule has the longest name, or wildcard, that this name falls under."""
+    where = f"rule[{number - 1}].names"
+    entries = list(enumerate(config.rule[number - 1].names))
+    for start in _starts(name):
+        for place, entry in entries:
+            if isinstance(entry, DomainFile):
+                line = _line_in(entry.path, name[start:])
+                if line is not None:
+                    return Origin(path_text(entry.path), line)
+            elif entry.wire == name[start:] and entry.is_wildcard == (start > 0):
+                return Origin(f"{where}[{place}]")
+    return Origin(where)  # its list has changed meanwhile
+
+
+def _line_in(path: Path, domain: bytes) -> int | None:
+    try:
+        text = read_octets(path, regular=True, limit=LIST_OCTETS_MAX)
+    except ValueError:
+        return None
+    return find_domain(text, domain)

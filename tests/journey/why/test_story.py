@@ -1,0 +1,298 @@
+"""`fastdns why`: what is answered to a name and why, with the daemon running, hung or stopped."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from ..support.client import ask, data, eventually
+from ..support.commands import cache, fastdns
+from ..support.daemon import Fastdns, address_of
+from ..support.false_upstream import FalseUpstream, silence
+from ..support.stock import entry, fill
+from .conftest import told, why
+
+Start = Callable[..., Fastdns]
+
+
+def line(text: str, name: str) -> str:
+    """The first line of a detail."""
+    found = re.search(rf"^{name} +(.*)", text, re.M)
+    assert found, text
+    return found[1]
+
+
+@contextmanager
+def hung(daemon: Fastdns) -> Iterator[None]:
+    """Stop all of its processes."""
+    for pid in daemon.process_ids():
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in daemon.process_ids():
+            os.kill(pid, signal.SIGCONT)
+
+
+# --- what is decided ------------------------------------------------------------------------------
+
+
+def test_special_name_is_answered_here(daemon: Fastdns) -> None:
+    printed = why(daemon, "localhost")
+    assert printed.splitlines()[0] == (
+        "localhost. A is answered here: a special name, which no upstream is asked for "
+        "(RFC 6761 section 6.3)"
+    )
+    assert "upstreams" not in printed
+
+
+def test_name_of_a_group_is_told_with_the_domain_and_its_place(
+    daemon: Fastdns, tmp_path: Path
+) -> None:
+    printed = why(daemon, "www.corp.demo")
+    assert printed.splitlines()[0] == (
+        "www.corp.demo. A is asked from group corp (domain corp.demo, forward[0].domains[0]), "
+        "not in the cache on disk"
+    )
+    assert line(why(daemon, "x.line.demo", "MX"), "decision") == (
+        f"group corp: domain line.demo, {tmp_path}/list:3"
+    )
+    story = told(daemon, "x.lab.demo", "-t", "AAAA")
+    assert (story["name"], story["type"]) == ("x.lab.demo.", "AAAA")
+    assert story["outcome"] == "upstream"
+    assert story["decision"] == {
+        "verdict": "forward",
+        "group": "corp",
+        "domain": "lab.demo.",
+        "where": f"{tmp_path}/list",
+        "line": 2,
+        "special": None,
+        "records": [],
+        "ede": None,
+    }
+
+
+def test_name_that_a_group_denies_is_told(daemon: Fastdns) -> None:
+    assert why(daemon, "x.ads.demo", "AAAA").startswith(
+        "x.ads.demo. AAAA is answered here: NXDOMAIN by group ads (domain ads.demo, "
+    )
+    assert told(daemon, "x.ads.demo")["outcome"] == "here"
+
+
+def test_other_name_is_of_the_default_group(daemon: Fastdns, default: FalseUpstream) -> None:
+    printed = why(daemon, "www.demo")
+    assert printed.startswith("www.demo. A is asked from the default group, not in the cache")
+    assert line(printed, "upstreams").startswith(address_of(default))
+
+
+@pytest.mark.parametrize(
+    ("client", "may_ask", "rule"),
+    [
+        ("127.0.0.1", True, 'access.allow has "loopback"'),
+        ("::1", True, 'access.allow has "loopback"'),
+        ("::ffff:127.0.0.1", True, 'access.allow has "loopback"'),
+        ("203.0.113.9", False, "access.allow does not contain it"),
+        ("192.0.2.77", False, 'access.deny has "192.0.2.77"'),
+        ("192.0.2.78", True, 'access.allow has "192.0.2.0/24"'),
+    ],
+)
+def test_client_is_admitted_or_refused_by_a_rule(
+    start_fastdns: Start, default: FalseUpstream, client: str, may_ask: bool, rule: str
+) -> None:
+    daemon = start_fastdns(
+        upstream=[default],
+        config='[access]\nallow = ["loopback", "192.0.2.0/24"]\ndeny = ["192.0.2.77"]\n',
+    )
+    story = told(daemon, "www.demo", "--client", client)
+    assert (story["client"]["may_ask"], story["client"]["rule"]) == (may_ask, rule)
+    assert (story["outcome"] == "refused") is not may_ask
+    if not may_ask:
+        first = why(daemon, "www.demo", "--client", client).splitlines()[0]
+        assert first == f"www.demo. A: client {client} is refused ({rule})"
+
+
+# --- the entry ------------------------------------------------------------------------------------
+
+
+def test_answer_that_was_given_is_found_at_once(
+    daemon: Fastdns, default: FalseUpstream, corp: FalseUpstream
+) -> None:
+    for name, upstream, address in (
+        ("www.demo", default, "192.0.2.1"),
+        ("www.corp.demo", corp, "10.0.0.7"),
+    ):
+        assert data(ask(daemon, name)) == [address]
+        asked = len(upstream.queries)
+        story = told(daemon, name)
+        assert story["outcome"] == "cache"
+        (kept,) = story["entries"]
+        assert kept["records"] == [
+            {"name": f"{name}.", "type": "A", "ttl": kept["ttl"], "data": address}
+        ]
+        assert (kept["state"], kept["obstacle"]) == ("fresh", None)
+        assert kept["upstream"] == address_of(upstream)
+        printed = why(daemon, name)
+        assert " is answered from the cache, 4 min 5" in printed or "5 min left" in printed
+        assert f"from {address_of(upstream)} in " in printed
+        assert len([one for one in upstream.queries if str(one.name) != "."]) <= asked
+
+
+def test_looking_does_not_make_the_keeper_write(daemon: Fastdns) -> None:
+    ask(daemon, "once.demo")
+    assert told(daemon, "once.demo")["entries"][0]["tier"] == "ring"
+    cache(daemon.state_dir, "get", "once.demo")
+    assert told(daemon, "once.demo")["entries"][0]["tier"] == "disk"
+
+
+def test_answer_that_a_command_has_removed_is_not_told(daemon: Fastdns) -> None:
+    ask(daemon, "www.demo")
+    assert told(daemon, "www.demo")["outcome"] == "cache"
+    with hung_keeper(daemon):
+        cache(daemon.state_dir, "rm", "www.demo", status=None)
+        assert told(daemon, "www.demo")["entries"] == []
+
+
+@contextmanager
+def hung_keeper(daemon: Fastdns) -> Iterator[None]:
+    keeper = daemon.keeper
+    os.kill(keeper, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        os.kill(keeper, signal.SIGCONT)
+
+
+def test_entry_for_clients_with_do_is_told_as_such(daemon: Fastdns) -> None:
+    ask(daemon, "www.demo", do=True)
+    printed = why(daemon, "www.demo")
+    assert "(for clients that set DO)" in line(printed, "entry")
+    assert told(daemon, "www.demo")["outcome"] == "upstream"
+
+
+def test_negative_answer_is_told(daemon: Fastdns) -> None:
+    ask(daemon, "www.demo", "MX")
+    assert "NODATA: no such records" in why(daemon, "www.demo", "MX")
+
+
+def test_stale_expired_and_foreign_entries_are_told(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    fill(
+        state,
+        [
+            entry("stale.demo", "A", "192.0.2.1", ttl=60, age=100),
+            entry("old.demo", "A", "192.0.2.1", ttl=60, age=90_000),
+        ],
+    )
+    where = ["--state", str(state), "-c", "/dev/null"]
+    done = fastdns("why", "stale.demo", *where)
+    assert "its entry in the cache is stale, and served only if no upstream answers" in done.stdout
+    assert "its TTL of 1 min ended 40 s ago" in done.stdout
+    done = fastdns("why", "old.demo", *where)
+    assert "its entry in the cache is not served" in done.stdout
+    assert "not served: it is too old to be served" in done.stdout
+
+
+def test_entry_of_other_upstreams_is_served_only_in_an_outage(
+    daemon: Fastdns, corp: FalseUpstream
+) -> None:
+    ask(daemon, "www.demo")
+    cache(daemon.state_dir, "get", "www.demo")
+    text = daemon.state_dir.with_suffix(".toml").read_text()
+    daemon.stop()
+    with Fastdns(daemon.state_dir, upstream=[corp], config=text) as other:
+        kept = told(other, "www.demo")
+    assert kept["outcome"] == "upstream"
+    assert "came from other upstreams" in kept["entries"][0]["obstacle"]
+
+
+# --- the daemon -----------------------------------------------------------------------------------
+
+
+def test_story_is_the_same_while_the_daemon_hangs_and_after_its_stop(daemon: Fastdns) -> None:
+    ask(daemon, "www.corp.demo")
+    before = told(daemon, "www.corp.demo")
+    assert before["daemon"] == {"pid": daemon.pid, "responds": True}
+    with hung(daemon):
+        begun = time.monotonic()
+        during = told(daemon, "www.corp.demo")
+        assert time.monotonic() - begun < 6
+    daemon.stop()
+    after = told(daemon, "www.corp.demo")
+
+    for story in (during, after):
+        assert story["decision"] == before["decision"]
+        assert story["outcome"] == "cache"
+        assert story["entries"][0]["stored_at"] == before["entries"][0]["stored_at"]
+    assert during["daemon"] == {"pid": daemon.pid, "responds": False}
+    assert during["upstreams"][0]["name"] == before["upstreams"][0]["name"]
+    assert after["daemon"] is None
+    assert after["upstreams"] == [
+        {"name": before["upstreams"][0]["name"], "alive": None, "state": None}
+    ]
+
+
+def test_dead_upstream_is_told(
+    start_fastdns: Start, default: FalseUpstream, corp: FalseUpstream, config: str
+) -> None:
+    corp.otherwise = silence
+    daemon = start_fastdns(upstream=[default], config=config)
+    while "does not answer" not in daemon.tail():
+        ask(daemon, f"{time.monotonic_ns()}.corp.demo")
+    state = eventually(
+        lambda: told(daemon, "www.corp.demo")["upstreams"][0], lambda one: not one["alive"]
+    )
+    assert (state["name"], state["state"]) == (address_of(corp), "dead")
+    assert "dead, asked in vain " in line(why(daemon, "www.corp.demo"), "upstreams")
+    assert told(daemon, "www.demo")["upstreams"][0]["name"] == address_of(default)
+
+
+def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
+    assert told(daemon, "www.demo")["notes"] == []
+    text = daemon.state_dir.with_suffix(".toml").read_text()
+    daemon.configure(text + '[[forward]]\nname = "new"\ndomains = ["demo"]\nanswer = "nxdomain"\n')
+    story = told(daemon, "www.demo")
+    assert story["outcome"] == "here"
+    assert [one.partition(" has changed since")[0] for one in story["notes"]] == [
+        str(daemon.state_dir.with_suffix(".toml"))
+    ]
+    assert daemon.reload().returncode == 0
+    assert told(daemon, "www.demo")["notes"] == []
+
+
+# --- use ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "problem"),
+    [
+        (["www.demo", "--client", "laptop"], '"laptop" is not an address (try 192.168.1.20)'),
+        (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
+        (["www.demo", "A", "-t", "MX"], "two types are given"),
+        (["a..demo"], "has an empty label"),
+    ],
+)
+def test_bad_use_is_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
+    done = fastdns("why", *arguments, "--state", str(tmp_path / "state"))
+    assert done.returncode == 2
+    assert problem in done.stderr
+
+
+def test_bad_configuration_is_named_with_status_2(tmp_path: Path) -> None:
+    file = tmp_path / "fastdns.toml"
+    file.write_text('[cache]\nmemory = "much"\n')
+    done = fastdns("why", "www.demo", "-c", str(file), "--state", str(tmp_path / "state"))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "cache.memory" in done.stderr
+
+
+def test_without_a_cache_and_a_daemon_the_decision_is_told(tmp_path: Path) -> None:
+    done = fastdns("why", "www.demo", "-c", "/dev/null", "--state", str(tmp_path / "state"))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "daemon      none runs: this is what it would do" in done.stdout
