@@ -469,6 +469,8 @@ cdef class Attempts(Questions):
         cdef int64_t now_ms = <int64_t>(read_clock_ns() // 1000000)
         cdef Failure denial
         self.tally[BOGUS_ANSWERS] += 1
+        if self.trace is not None and pending != NULL:
+            self.tell_event("forged", flight, 0)
         if flight.error and flight.attempt == NULL:
             return      # it is waited for already
         if pending == NULL:

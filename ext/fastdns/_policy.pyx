@@ -78,6 +78,8 @@ cdef class Policy:
         if not key_is_sound(key, len(key)) or not find_in_answer(message, len(message), key, key_length, &findings):
             raise ValueError("not an answer to this question")
         decide(self, key_view(key, key_length), key, key_length, &decision)
+        if self.protection.is_bogus(&findings):
+            return decided(&decision)._replace(verdict="ignore")
         return None if inspect(self, &decision, &findings) else decided(&decision)
 
 

@@ -16,7 +16,7 @@ from .._local import local_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
 from ..config.names import parse_name
-from ..config.schema import Config, DomainFile, Forward
+from ..config.schema import Config, DomainFile, Forward, Rule
 from ..config.text import path_text
 from .domain_lists import LIST_OCTETS_MAX
 from .local_names import Names
@@ -76,6 +76,8 @@ class Explanation:
     has_data: bool = False  # what was asked for is among the records, or behind their CNAME
     target: bytes | None = None  # of others, to which that leads
     special: str = ""  # which RFC makes it a special name
+    rule: Rule | None = None  # that concerns the name, and where the name is written
+    rule_origin: Origin | None = None
 
 
 def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
@@ -83,6 +85,15 @@ def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explana
 
     The policy is compiled from the configuration, and `names` has the local records in it.
     """
+    explanation = _explain(config, policy, key, names)
+    number = explanation.decided.rule
+    if not number:
+        return explanation
+    origin = _written_in_rule(config, number, name_of(key))
+    return attrs.evolve(explanation, rule=config.rule[number - 1], rule_origin=origin)
+
+
+def _explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
     decided = policy.decide(key)
     name = name_of(key)
     if decided.verdict == "local":
@@ -151,6 +162,21 @@ def _written(config: Config, group: Forward | None, domain: bytes) -> Origin:
                 return Origin(path_text(entry.path), line)
         elif entry.wire == domain:
             return Origin(f"{where}[{place}]")
+    return Origin(where)  # its list has changed meanwhile
+
+
+def _written_in_rule(config: Config, number: int, name: bytes) -> Origin:
+    """Return where a rule has the longest name, or wildcard, that this name falls under."""
+    where = f"rule[{number - 1}].names"
+    entries = list(enumerate(config.rule[number - 1].names))
+    for start in _starts(name):
+        for place, entry in entries:
+            if isinstance(entry, DomainFile):
+                line = _line_in(entry.path, name[start:])
+                if line is not None:
+                    return Origin(path_text(entry.path), line)
+            elif entry.wire == name[start:] and entry.is_wildcard == (start > 0):
+                return Origin(f"{where}[{place}]")
     return Origin(where)  # its list has changed meanwhile
 
 

@@ -68,6 +68,7 @@ REPLIES = {
     "truncated": "TC=1, the answer does not fit into UDP,",
     "lame": "a referral or nothing, as it does not recurse,",
     "useless": "a reply that cannot be used",
+    "forged": "an address of protect.bogus_answers, ignored",
     "late": "no reply",
 }
 WORDS = {"asked": "asks", "unsent": "cannot send", "late": "time-out"}

@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from .live import Timeline
 
 INDENT = 11
+TYPES_LEFT_OUT = {
+    "nodata": "a rule leaves this type out",
+    "minimal_any": "a question of type ANY gets one record",
+}
 RECORDS_SHOWN = 20
 TIERS = {"disk": "on disk", RING: "on its way to the disk"}
 
@@ -117,6 +121,9 @@ def _reason(explanation: Explanation) -> str:
         return _own_reason(explanation)
     if verdict == "own_domain":
         return f"a name of the local domain without a record ({_because(explanation)})"
+    if verdict in TYPES_LEFT_OUT:
+        where = explanation.rule_origin if verdict == "nodata" else "protect.minimal_any"
+        return f"{TYPES_LEFT_OUT[verdict]} ({where})"
     if explanation.group is not None:
         return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
@@ -144,6 +151,7 @@ def _decision(story: Story) -> Iterator[str]:
     explanation = story.explanation
     if not story.is_forwarded:
         yield _reason(explanation)
+        yield from _rule(explanation)
         for record in explanation.records:
             yield f"{_own_record(record)}  ({record.origin})"
         if explanation.target is not None:
@@ -156,6 +164,12 @@ def _decision(story: Story) -> Iterator[str]:
         yield f"the default group: {_because(explanation)}"
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
+    yield from _rule(explanation)
+
+
+def _rule(explanation: Explanation) -> Iterator[str]:
+    if explanation.rule is not None:
+        yield f"rule {explanation.decided.rule}: {explanation.rule}  ({explanation.rule_origin})"
 
 
 def _own_record(record: OwnRecord) -> str:
@@ -295,6 +309,9 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
             }
             for one in explanation.records
         ],
+        "rule": decided.rule or None,
+        "rule_where": explanation.rule_origin and explanation.rule_origin.where,
+        "rule_line": explanation.rule_origin and explanation.rule_origin.line,
         "ede": decided.ede,
     }
 

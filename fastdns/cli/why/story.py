@@ -22,7 +22,7 @@ from ...browse.reader import CacheAbsent, Reader
 from ...config.documents import read_documents
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
-from ...config.schema import Config, DomainFile, Forward, Upstream
+from ...config.schema import AddressFile, Config, DomainFile, Forward, Upstream
 from ...config.text import path_text
 from ...errors import FastdnsError
 from ...machine.lan import read_lan
@@ -38,6 +38,11 @@ from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
 DISK, RING = "disk", "ring"
+# Why an answer that is cached must not be given, by the verdict in its place.
+NOT_ALLOWED = {
+    "nodata": "it has a private address (protect.rebind)",
+    "ignore": "it has an address of protect.bogus_answers",
+}
 
 
 @attrs.frozen
@@ -184,6 +189,11 @@ def _files(path: Path | None) -> Iterator[Path]:
 def _lists(config: Config) -> Iterator[Path]:
     for group in config.forward:
         yield from (one.path for one in group.domains if isinstance(one, DomainFile))
+    for rule in config.rule:
+        yield from (one.path for one in rule.names if isinstance(one, DomainFile))
+    for entry in (*config.protect.rebind_allow, *config.protect.bogus_answers):
+        if isinstance(entry, DomainFile | AddressFile):
+            yield entry.path
 
 
 def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
@@ -290,11 +300,11 @@ def _obstacle(item: Item, policy: Policy, key: Key) -> str:
     # A view stands in the key where the disk has the group.
     instead = policy.inspect(key._replace(group=0).join(), item.entry.message)
     if instead is not None:
-        return f"its content is not allowed ({instead.verdict})"
+        return NOT_ALLOWED.get(instead.verdict, f"its content is not allowed ({instead.verdict})")
     if item.is_foreign:
         return (
-            "it came from other upstreams than the group has now: it is only served while none of "
-            "them answers"
+            "it came from other upstreams than the group has now, or under another rule: it is "
+            "only served while no upstream answers"
         )
     return ""
 
