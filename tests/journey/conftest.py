@@ -111,7 +111,7 @@ def state(tmp_path: Path) -> Path:
             entry("mail.example", "MX", "10 mx.example.", ttl=600, age=90_000),
             entry("gone.example", "A", ttl=60, age=5, rcode="NXDOMAIN", hits=40),
             entry("notexample", "A", "192.0.2.3", ttl=900, age=1),
-            entry("www.demo", "TXT", '"one" "two"', ttl=120, age=20),
+            entry("www.show", "TXT", '"one" "two"', ttl=120, age=20),
         ],
     )
     return directory

@@ -42,7 +42,7 @@ def test_flush_of_a_domain_takes_what_is_under_it_and_nothing_else(state: Path) 
     assert cache(state, "flush", "--under", "example").stdout == (
         "removed 5 entries under example.\n"
     )
-    assert names(state) == ["notexample.", "www.demo."]
+    assert names(state) == ["notexample.", "www.show."]
 
 
 def test_flush_under_the_root_with_yes_removes_everything(state: Path) -> None:

@@ -24,7 +24,7 @@ def test_ls_lists_every_entry_a_domain_and_what_is_under_it_together(state: Path
         ("www.example.", "A"),
         ("www.example.", "AAAA"),
         ("notexample.", "A"),
-        ("www.demo.", "TXT"),
+        ("www.show.", "TXT"),
     ]
 
 

@@ -39,7 +39,7 @@ def test_rm_of_one_state_leaves_the_others(state: Path) -> None:
         (["--rcode", "NXDOMAIN"], {"gone.example."}),
         (["--negative"], {"gone.example.", "nodata.example."}),
         (["--state-is", "expired"], {"mail.example."}),
-        (["--type", "TXT"], {"www.demo."}),
+        (["--type", "TXT"], {"www.show."}),
         (["--under", "test", "--negative"], set()),
     ],
 )
@@ -74,7 +74,7 @@ def test_what_a_pattern_removes_is_asked_for_again(
 @pytest.mark.parametrize(
     ("words", "left"),
     [
-        (["flush_zone", "example"], {"notexample.", "www.demo."}),
+        (["flush_zone", "example"], {"notexample.", "www.show."}),
         (["flush_type", "www.example", "A"], None),
         (["flush_negative"], None),
     ],

@@ -251,7 +251,7 @@ def test_it_draws_in_place_with_rates_of_the_last_interval_until_q(stage: Stage)
     stage.busiest = [(Key(HOST, 28).join().hex(), 12.0)]
     stage.counters.add("queries_udp_total", 100)
     with Terminal(command(stage)) as terminal:
-        first = terminal.wait_for(r"^host\.test\. +AAAA +12$")
+        first = terminal.wait_for(r"^host\.demo\. +AAAA +12$")
         assert terminal.alternate
         assert not terminal.cursor
         assert f"pid {stage.pid}," in first
@@ -260,7 +260,7 @@ def test_it_draws_in_place_with_rates_of_the_last_interval_until_q(stage: Stage)
         stage.busiest = [(Key(HOST, 15).join().hex(), 8.0)]
         stage.counters.add("queries_udp_total", 10**6)
         terminal.wait_for(r"^UDP +\d,\d\d\d,\d\d\d ")
-        terminal.wait_for(r"^host\.test\. +MX +8\.0$")
+        terminal.wait_for(r"^host\.demo\. +MX +8\.0$")
         terminal.wait_for(r"^UDP +0 ")
         terminal.press("q")
         assert terminal.wait_until_left() == (0, "")
