@@ -75,6 +75,9 @@ def test_name_of_a_group_is_told_with_the_domain_and_its_place(
         "line": 2,
         "special": None,
         "records": [],
+        "rule": None,
+        "rule_where": None,
+        "rule_line": None,
         "ede": None,
     }
 
