@@ -208,7 +208,7 @@ def test_reload_counts_rules_that_are_others(compiled: Compile, tmp_path: Path) 
     none = compiled("[protect]\nrebind = true\n", was[1])
     assert list(rule_changes(was, none)) == [
         "rules: 0 (4 removed)",
-        "protect: other settings; what is cached is judged by them",
+        "protect: other settings, also for cached answers",
     ]
     assert list(rule_changes(none, none)) == []
 
