@@ -5,21 +5,22 @@ It asks the same compiled policy as the daemon, and reads the lists again for th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import attrs
 
 from .._domain_lists import find_domain
 from .._key import name_of
+from .._local import local_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
 from ..config.names import parse_name
 from ..config.schema import Config, DomainFile, Forward, Rule
 from ..config.text import path_text
 from .domain_lists import LIST_OCTETS_MAX
+from .local_names import Names
 
-LINE_BITS = 24  # of the origin of a local record; the bits above tell its source
 # The names that are answered here whatever the configuration has not given to others, and why.
 SPECIAL = tuple(
     (parse_name(zone), reason)
@@ -72,17 +73,19 @@ class Explanation:
     origin: Origin | None = None
     records: tuple[OwnRecord, ...] = ()  # of the owner, under this name or its wildcard
     is_wildcard: bool = False
+    has_data: bool = False  # what was asked for is among the records, or behind their CNAME
+    target: bytes | None = None  # of others, to which that leads
     special: str = ""  # which RFC makes it a special name
     rule: Rule | None = None  # that concerns the name, and where the name is written
     rule_origin: Origin | None = None
 
 
-def explain(config: Config, policy: Policy, key: bytes, sources: Sequence[str] = ()) -> Explanation:
+def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
     """Return what this policy decides about the question of a key, and why.
 
-    The policy is compiled from the configuration. `sources`: where the local records come from.
+    The policy is compiled from the configuration, and `names` has the local records in it.
     """
-    explanation = _explain(config, policy, key, sources)
+    explanation = _explain(config, policy, key, names)
     number = explanation.decided.rule
     if not number:
         return explanation
@@ -90,11 +93,11 @@ def explain(config: Config, policy: Policy, key: bytes, sources: Sequence[str] =
     return attrs.evolve(explanation, rule=config.rule[number - 1], rule_origin=origin)
 
 
-def _explain(config: Config, policy: Policy, key: bytes, sources: Sequence[str]) -> Explanation:
+def _explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
     decided = policy.decide(key)
     name = name_of(key)
     if decided.verdict == "local":
-        return _own(decided, policy, name, sources)
+        return _own(decided, policy, key, names)
     if decided.verdict == "special":
         return Explanation(decided, special=_special(name))
     group = next((one for one in config.forward if one.number == decided.group), None)
@@ -123,26 +126,24 @@ def _starts(name: bytes) -> Iterator[int]:
     yield at
 
 
-def _own(decided: Decided, policy: Policy, name: bytes, sources: Sequence[str]) -> Explanation:
-    found = policy.local.find(name)
-    labels, is_wildcard, records = found or (0, False, [])
+def _own(decided: Decided, policy: Policy, key: bytes, names: Names) -> Explanation:
+    labels, is_wildcard, records = policy.local.find(name_of(key)) or (0, False, [])
+    answer, target = local_answer(policy.local, key, decided.labels)
     return Explanation(
         decided,
-        domain=suffix(name, labels),
+        domain=suffix(name_of(key), labels),
         records=tuple(
-            OwnRecord(rtype, ttl, data, _source(origin, sources))
+            OwnRecord(rtype, ttl, data, Origin(*names.place_of(origin)))
             for rtype, ttl, data, origin in records
         ),
         is_wildcard=is_wildcard,
+        has_data=_answers_of(answer.message) > 0,
+        target=target,
     )
 
 
-def _source(origin: int, sources: Sequence[str]) -> Origin:
-    number, line = origin >> LINE_BITS, origin & ((1 << LINE_BITS) - 1)
-    if number >= len(sources):
-        return Origin("local.records")
-    where = sources[number]
-    return Origin(f"{where}[{line}]") if where == "local.records" else Origin(where, line)
+def _answers_of(message: bytes) -> int:
+    return int.from_bytes(message[6:8], "big")
 
 
 def _special(name: bytes) -> str:

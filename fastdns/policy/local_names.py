@@ -47,14 +47,14 @@ class Names:
         count = counted(sum(self.counts.values()), "name")
         return f"{count} in {counted(files, 'file')}" if files else count
 
-    def place_of(self, origin: int) -> str:
-        """Return where a record was written: "/etc/hosts:12", "local.records[2]"."""
+    def place_of(self, origin: int) -> tuple[str, int | None]:
+        """Return where a record was written: ("/etc/hosts", 12), ("local.records[2]", None)."""
         number, line = origin >> 24, origin & LINE_MAX
         if number == 0:
-            return f"{CONFIGURED}[{line}]"
+            return f"{CONFIGURED}[{line}]", None
         if number == LAST_SOURCE:
-            return "another file"
-        return f"{self.sources[number]}:{line}" if line else self.sources[number]
+            return "another file", None
+        return self.sources[number], line or None
 
 
 @attrs.frozen

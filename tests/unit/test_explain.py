@@ -8,13 +8,14 @@ from pathlib import Path
 import pytest
 from messages import good, key
 
-from fastdns._local import LocalBuilder
 from fastdns._policy import Policy
 from fastdns.config.load import load
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Config
 from fastdns.policy.compile import compile_domains
 from fastdns.policy.explain import Explanation, Origin, explain, suffix
+from fastdns.policy.local import LocalSources
+from fastdns.policy.local_names import Names
 
 GROUPS = """
 [[forward]]
@@ -41,7 +42,7 @@ def config(tmp_path: Path) -> Config:
 @pytest.fixture
 def explained(config: Config) -> Explain:
     policy = compile_domains(config).policy()
-    return lambda name, rtype=1: explain(config, policy, key(name, rtype))
+    return lambda name, rtype=1: explain(config, policy, key(name, rtype), Names())
 
 
 @pytest.mark.parametrize(
@@ -76,7 +77,7 @@ def test_root_as_a_domain_is_named(tmp_path: Path) -> None:
     file = tmp_path / "fastdns.toml"
     file.write_text('[[forward]]\nname = "all"\ndomains = ["."]\nservers = ["10.0.0.2"]\n')
     config = load(file, state=tmp_path / "state")
-    found = explain(config, compile_domains(config).policy(), key("www.demo"))
+    found = explain(config, compile_domains(config).policy(), key("www.demo"), Names())
     assert found.group is not None
     assert (found.group.name, found.domain) == ("all", b"\0")
 
@@ -107,23 +108,60 @@ def test_list_that_has_changed_leaves_the_key_that_names_it(
     assert explained("x.a.demo").origin == Origin("forward[0].domains")
 
 
-def test_local_records_are_told_with_their_lines(config: Config) -> None:
-    builder = LocalBuilder()
-    builder.add(parse_name("nas.lan"), 1, 300, b"\xc0\0\2\1", 2)
-    builder.add(parse_name("nas.lan"), 1, 60, b"\xc0\0\2\2", 1 << 24 | 7)
-    builder.add(parse_name("*.dev.lan"), 1, 60, b"\xc0\0\2\3", 1 << 24 | 8)
-    policy = Policy(local=builder.compile())
-    sources = ("local.records", "/etc/hosts")
+LOCAL = """
+[local]
+domain = "lan"
+hosts = ["{hosts}"]
+records = [
+    "nas.lan 300 A 192.0.2.1",
+    "*.dev.lan A 192.0.2.3",
+    "www.lan CNAME www.demo.",
+    "alias.lan CNAME nas.lan.",
+]
+ask_upstream = ["home.arpa"]
+"""
 
-    found = explain(config, policy, key("NAS.lan", 28), sources)
-    assert (found.decided.verdict, found.is_wildcard) == ("local", False)
+
+@pytest.fixture
+def local(tmp_path: Path) -> Explain:
+    """What explains the names of a configuration with [local]."""
+    (tmp_path / "hosts").write_text("# mine\n192.0.2.2 nas.lan nas\n")
+    file = tmp_path / "fastdns.toml"
+    file.write_text(LOCAL.format(hosts=tmp_path / "hosts"))
+    config = load(file, state=tmp_path / "state")
+    sources = LocalSources(config.local)
+    policy = compile_domains(config).policy(sources.records)
+    return lambda name, rtype=1: explain(config, policy, key(name, rtype), sources.names)
+
+
+def test_local_records_are_told_with_their_lines(local: Explain, tmp_path: Path) -> None:
+    found = local("NAS.lan")
+    assert (found.decided.verdict, found.is_wildcard, found.has_data) == ("local", False, True)
     assert [(one.ttl, str(one.origin)) for one in found.records] == [
-        (300, "local.records[2]"),
-        (60, "/etc/hosts:7"),
+        (300, "local.records[0]"),
+        (60, f"{tmp_path}/hosts:2"),
     ]
-    found = explain(config, policy, key("a.b.dev.lan"), sources)
+    assert not local("nas.lan", 28).has_data
+    found = local("a.b.dev.lan")
     assert (found.is_wildcard, found.domain) == (True, parse_name("dev.lan"))
-    assert str(found.records[0].origin) == "/etc/hosts:8"
+    assert str(found.records[0].origin) == "local.records[1]"
+
+
+def test_chain_of_local_records_is_told_with_its_end(local: Explain) -> None:
+    assert local("www.lan").target == parse_name("www.demo")
+    assert (local("alias.lan").target, local("alias.lan").has_data) == (None, True)
+
+
+def test_name_of_the_local_domain_without_records_is_told(local: Explain) -> None:
+    found = local("x.y.lan")
+    assert (found.decided.verdict, found.domain) == ("own_domain", parse_name("lan"))
+    assert str(found.origin) == "local.domain"
+
+
+def test_special_name_that_upstreams_are_asked_about_is_told(local: Explain) -> None:
+    found = local("x.home.arpa")
+    assert (found.decided.verdict, found.group) == ("forward", None)
+    assert (str(found.origin), found.domain) == ("local.ask_upstream", parse_name("home.arpa"))
 
 
 def test_suffix_has_so_many_labels() -> None:

@@ -51,7 +51,8 @@ def place_of(local: LocalSources, name: str) -> str:
     """Return where the first record of a name was written."""
     found = local.records.find(parse_name(name))
     assert found is not None
-    return local.names.place_of(found[2][0][3])
+    source, line = local.names.place_of(found[2][0][3])
+    return source if line is None else f"{source}:{line}"
 
 
 def ttl_of(local: LocalSources, name: str) -> int:
@@ -255,10 +256,10 @@ def test_client_gets_no_name_that_the_owner_has_given(
 ) -> None:
     (tmp_path / "hosts").write_text("192.168.1.10 nas\n")
     leases.write_text(
-        lease(END, "192.168.1.66", "nas")
-        + lease(END, "192.168.1.67", "www")
-        + lease(END, "192.168.1.68", "tv4")
-        + lease(END, "192.168.1.10", "phone")
+        lease(0, "192.168.1.66", "nas")
+        + lease(0, "192.168.1.67", "www")
+        + lease(0, "192.168.1.68", "tv4")
+        + lease(0, "192.168.1.10", "phone")
     )
 
     local = LocalSources(
@@ -267,8 +268,8 @@ def test_client_gets_no_name_that_the_owner_has_given(
             'records = ["www.lan. CNAME nas.lan.", "tv4 TXT x"]\n'
         )
     )
-    local = LocalSources(local.section, local)
 
+    assert told(local, "phone.lan") == ["192.168.1.10"]
     assert told(local, "nas.lan") == told(local, "nas") == ["192.168.1.10"]
     for address in ("192.168.1.66", "192.168.1.67", "192.168.1.68"):
         assert told(local, address) == []
@@ -325,6 +326,21 @@ def test_file_that_cannot_be_read_at_a_reload_keeps_its_names(
     assert told(local, "nas.lan") == ["192.168.1.10"]
     assert told(former, "nas.lan") == []
     assert former.problems == ()
+
+
+def test_reload_that_is_given_up_changes_nothing(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 nas\n")
+    former = LocalSources(section('hosts = ["DIR/hosts"]'))
+    hosts.write_text("192.168.1.11 nas\n")
+
+    LocalSources(former.section, former)
+
+    assert told(former, "nas") == ["192.168.1.10"]
+    assert former.refresh()
+    assert told(former, "nas") == ["192.168.1.11"]
 
 
 def test_missing_file_is_told(section: Callable[[str], Local], tmp_path: Path) -> None:
@@ -538,3 +554,27 @@ def test_file_that_is_rewritten_line_by_line_never_loses_its_names(
         assert follower.calls - before <= 3
     finally:
         local.stop()
+
+
+def resident() -> int:
+    """Return the memory of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_reading_a_large_file_again_takes_no_more_memory(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "".join(f"10.1.{i >> 8 & 255}.{i & 255} host{i}.example.com\n" for i in range(100_000))
+    )
+    local = LocalSources(section('hosts = ["DIR/hosts"]'))
+    before = resident()
+
+    for number in range(4):
+        with open(hosts, "a") as file:
+            file.write(f"192.168.1.{number} more{number}\n")
+        assert local.refresh()
+
+    assert resident() - before < 8 << 20  # 0.1 MiB; 20 to 40 if what was freed is kept
+    assert told(local, "more3") == ["192.168.1.3"]

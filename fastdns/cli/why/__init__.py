@@ -8,13 +8,16 @@ from pathlib import Path
 
 import click
 
-from ...browse.names import Key
+from ...browse.names import Key, spell_type
 from ...config.text import describe
 from ...config.types import TYPES
 from .. import options
 from ..cache import arguments
 from ..cache.isolation import go_on_in_child
 from ..output import emit
+
+# Not data: the daemon refuses such a query before it looks at the name (RFC 6895 section 3.1).
+REFUSED_TYPES = {0, TYPES["OPT"], TYPES["NXNAME"], *range(TYPES["TKEY"], TYPES["ANY"])}
 
 
 def _client(ctx: click.Context, param: click.Parameter, text: str) -> IPv4Address | IPv6Address:
@@ -71,6 +74,10 @@ def why(
     if qtype is not None and wanted is not None and qtype != wanted:
         raise click.UsageError("two types are given (leave one out)")
     key = Key(name, next((one for one in (qtype, wanted) if one is not None), TYPES["A"]))
+    if key.qtype in REFUSED_TYPES:
+        raise click.UsageError(
+            f"queries of type {spell_type(key.qtype)} are refused, whatever the name is"
+        )
     go_on_in_child()
     # Imported now: root may not be able to read them as the owner of the cache.
     from . import screen  # noqa: PLC0415 - the parent process needs none of it

@@ -188,6 +188,8 @@ class _Asking:
         return Sources(self._story.config, settings).servers
 
     def run(self) -> Timeline:
+        hub = gevent.get_hub()
+        hub.NOT_ERROR = (*hub.NOT_ERROR, KeyboardInterrupt)  # Ctrl-C is the user's
         self._begun = time.monotonic()
         if self._story.is_forwarded:
             self._look_at_disk()
@@ -233,6 +235,9 @@ class _Asking:
             begun = time.perf_counter()
             value = disk.fetch(key)
             took = in_time(time.perf_counter() - begun)
+        except FileNotFoundError:
+            self._add("disk", None, "there is no cache on disk")
+            return
         except (OSError, ValueError) as error:
             self._add("disk", None, f"cannot be read: {error}")
             return

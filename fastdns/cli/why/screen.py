@@ -96,6 +96,8 @@ def sentence(story: Story) -> str:
 
 
 def _not_there(story: Story) -> str:
+    if story.site is None:
+        return "if the cache does not have it"
     return "not in the cache" if story.daemon is None else "not in the cache on disk"
 
 
@@ -116,17 +118,24 @@ def _reason(explanation: Explanation) -> str:
     if verdict == "special":
         return f"a special name, which no upstream is asked for ({explanation.special})"
     if verdict == "local":
-        origin = explanation.records[0].origin if explanation.records else "local.records"
-        kind = "a wildcard of the local records" if explanation.is_wildcard else "local records"
-        return f"{kind} ({origin})"
+        return _own_reason(explanation)
     if verdict == "own_domain":
-        return f"no such name in the local domain ({_because(explanation)})"
+        return f"a name of the local domain without a record ({_because(explanation)})"
     if verdict in TYPES_LEFT_OUT:
         where = explanation.rule_origin if verdict == "nodata" else "protect.minimal_any"
         return f"{TYPES_LEFT_OUT[verdict]} ({where})"
     if explanation.group is not None:
         return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
+
+
+def _own_reason(explanation: Explanation) -> str:
+    kind = "a wildcard of the local records" if explanation.is_wildcard else "local records"
+    places = list(dict.fromkeys(str(one.origin) for one in explanation.records))
+    more = f" and {len(places) - 1} more" if len(places) > 1 else ""
+    if explanation.has_data or explanation.target is not None:
+        return f"{kind} ({places[0]}{more})"
+    return f"no records of this type among those of its name ({places[0]}{more})"
 
 
 # --- the details ----------------------------------------------------------------------------------
@@ -145,6 +154,9 @@ def _decision(story: Story) -> Iterator[str]:
         yield from _rule(explanation)
         for record in explanation.records:
             yield f"{_own_record(record)}  ({record.origin})"
+        if explanation.target is not None:
+            target = spell_name(explanation.target)
+            yield f"it leads to {target}, which has its own story: fastdns why {target}"
         return
     if explanation.group is not None:
         yield f"group {explanation.group.name}: {_because(explanation)}"
@@ -239,6 +251,8 @@ def _daemon(story: Story) -> str:
     daemon = story.daemon
     if daemon is None:
         return "none runs: this is what it would do"
+    if daemon.pid is None:
+        return "not known"
     pid = f" (pid {daemon.pid})" if daemon.pid else ""
     if daemon.responds:
         return f"runs{pid}"
@@ -284,6 +298,7 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
         "where": origin and origin.where,
         "line": origin and origin.line,
         "special": explanation.special or None,
+        "target": None if explanation.target is None else spell_name(explanation.target),
         "records": [
             {
                 "type": spell_type(one.rtype),

@@ -30,6 +30,8 @@ from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for
 from ...policy.compile import compile_domains
 from ...policy.explain import Explanation, explain
+from ...policy.local import LocalSources
+from ...policy.words import counted
 from ...upstream.sources import Sources
 from ..cache.site import Site, find_site
 from ..running import NotRunning, newest_pages, told_by_supervisor
@@ -77,9 +79,9 @@ class Asked:
 
 @attrs.frozen
 class Daemon:
-    """The running daemon."""
+    """The running daemon. `pid`: 0 is unknown; None: it is not known whether one runs."""
 
-    pid: int
+    pid: int | None
     responds: bool
     upstreams: Sequence[UpstreamState] = ()
 
@@ -122,10 +124,14 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
     """Return the story of a question. ConfigErrors: the configuration is not valid."""
     config = load(path, state=state)
     domains = compile_domains(config)
-    policy = domains.policy()
-    explanation = explain(config, policy, key.join())
+    local = LocalSources(config.local)
+    policy = domains.policy(local.records)
+    explanation = explain(config, policy, key.join(), local.names)
     files = [*_files(path), *_lists(config)]
-    notes: list[str] = list(domains.problems)
+    notes: list[str] = []
+    problems = len(domains.problems) + len(local.problems)
+    if problems:
+        notes.append(f"{counted(problems, 'problem')} of lists and local files (see fastdns check)")
     site = _site(path, state, notes)
     places = Places(config.state_dir, config.run_dir)
     daemon = _daemon(places, files, notes)
@@ -191,7 +197,11 @@ def _lists(config: Config) -> Iterator[Path]:
 
 
 def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
-    pid = holder(places.lock)
+    try:
+        pid = holder(places.lock)
+    except FastdnsError as error:
+        notes.append(str(error))
+        return Daemon(None, responds=False)
     if pid is None:
         return None
     try:

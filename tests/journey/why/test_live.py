@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import signal
+import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +16,7 @@ import dns.rcode
 import pytest
 
 from ..support.client import ask, data
-from ..support.commands import cache, fastdns
+from ..support.commands import FASTDNS, cache, fastdns
 from ..support.daemon import Fastdns, address_of
 from ..support.false_upstream import Asked, FalseUpstream, silence
 from ..support.ports import free_port
@@ -208,6 +211,20 @@ def test_timeline_without_a_daemon_is_that_of_the_configuration(
     assert [line.split()[2] for line in lines[at + 1 : -1]] == ["disk", "asks", "replied", "answer"]
     assert lines[-1].split() == ["www.corp.demo.", "300", "A", "10.0.0.7"]
     assert address_of(corp) in lines[at + 2]
+
+
+def test_ctrl_c_ends_it_without_a_word(default: FalseUpstream, tmp_path: Path) -> None:
+    default.otherwise = silence
+    file = tmp_path / "fastdns.toml"
+    file.write_text(f'[upstream]\nservers = ["{address_of(default)}"]\n')
+    command = [*FASTDNS, "why", "www.demo", "--live", "-c", str(file), "--state", str(tmp_path)]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as asking:
+        default.wait_for("www.demo")
+        os.killpg(asking.pid, signal.SIGINT)
+        assert "".join(asking.communicate(timeout=20)).strip() == ""
+    assert asking.returncode == 130
 
 
 def test_timeline_is_readable(daemon: Fastdns, default: FalseUpstream) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ..support.client import ask, data, eventually
-from ..support.commands import cache, fastdns
+from ..support.commands import FASTDNS, cache, fastdns
 from ..support.daemon import Fastdns, address_of
 from ..support.false_upstream import FalseUpstream, silence
 from ..support.stock import entry, fill
@@ -74,12 +75,47 @@ def test_name_of_a_group_is_told_with_the_domain_and_its_place(
         "where": f"{tmp_path}/list",
         "line": 2,
         "special": None,
+        "target": None,
         "records": [],
         "rule": None,
         "rule_where": None,
         "rule_line": None,
         "ede": None,
     }
+
+
+def test_local_names_are_told_with_their_places(
+    start_fastdns: Start, default: FalseUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("192.168.1.11 printer.lan printer\n")
+    daemon = start_fastdns(
+        upstream=[default],
+        config=f'[local]\ndomain = "lan"\nhosts = ["{tmp_path}/hosts"]\n'
+        'records = ["nas.lan. A 192.168.1.10", "www.lan. CNAME www.demo."]\n',
+    )
+    assert why(daemon, "printer.lan").startswith(
+        f"printer.lan. A is answered here: local records ({tmp_path}/hosts:1)"
+    )
+    assert why(daemon, "nas.lan", "AAAA").startswith(
+        "nas.lan. AAAA is answered here: no records of this type among those of its name"
+    )
+    assert why(daemon, "x.lan").startswith(
+        "x.lan. A is answered here: a name of the local domain without a record"
+    )
+    assert told(daemon, "www.lan")["decision"]["target"] == "www.demo."
+    for name, address in (("printer.lan", "192.168.1.11"), ("nas.lan", "192.168.1.10")):
+        assert told(daemon, name)["decision"]["records"][0]["data"] == address
+        assert data(ask(daemon, name)) == [address]
+    (tmp_path / "hosts").write_text("\n192.168.1.12 printer.lan\n")
+    assert told(daemon, "printer.lan")["decision"]["records"] == [
+        {
+            "type": "A",
+            "ttl": 60,
+            "data": "192.168.1.12",
+            "where": f"{tmp_path}/hosts",
+            "line": 2,
+        }
+    ]
 
 
 def test_name_that_a_group_denies_is_told(daemon: Fastdns) -> None:
@@ -279,6 +315,7 @@ def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
         (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
         (["www.demo", "A", "-t", "MX"], "two types are given"),
         (["a..demo"], "has an empty label"),
+        (["www.demo", "AXFR"], "queries of type AXFR are refused, whatever the name is"),
     ],
 )
 def test_bad_use_is_one_line(tmp_path: Path, arguments: list[str], problem: str) -> None:
@@ -299,3 +336,24 @@ def test_without_a_cache_and_a_daemon_the_decision_is_told(tmp_path: Path) -> No
     done = fastdns("why", "www.demo", "-c", "/dev/null", "--state", str(tmp_path / "state"))
     assert (done.returncode, done.stderr) == (0, "")
     assert "daemon      none runs: this is what it would do" in done.stdout
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_user_who_may_not_see_the_cache_is_told_the_decision(tmp_path: Path) -> None:
+    state = tmp_path / "state"
+    state.mkdir(mode=0o700)
+    (tmp_path / "fastdns.toml").write_text(f'state_dir = "{state}"\n')
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    done = subprocess.run(
+        [*nobody, *FASTDNS, "why", "www.demo", "-c", str(tmp_path / "fastdns.toml")],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith(
+        "www.demo. A is asked from the default group, if the cache does not have it\n"
+    )
+    assert "daemon      not known" in done.stdout
+    assert "Permission denied" in done.stdout
