@@ -278,7 +278,10 @@ def test_every_key_of_the_schema_is_documented_and_no_other() -> None:
 
 
 def test_the_defaults_in_the_documents_are_those_of_the_schema(tmp_path: Path) -> None:
-    needed = '[[forward]]\nname = "a"\ndomains = ["b"]\nservers = ["192.0.2.1"]\n'
+    needed = (
+        '[[forward]]\nname = "a"\ndomains = ["b"]\nservers = ["192.0.2.1"]\n'
+        '[[rule]]\nnames = ["c"]\nmin_ttl = "1s"\nmax_ttl = "1s"\nstale = "1s"\n'
+    )
     file = tmp_path / "fastdns.toml"
     file.write_text(needed)
     true_ones = flat(tomllib.loads(render(load(file))))

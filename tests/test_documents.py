@@ -19,7 +19,7 @@ from fastdns.cli import _fastdns as command
 from fastdns.config import later
 from fastdns.config.load import load
 from fastdns.config.meanings import KEYS, TABLES
-from fastdns.config.schema import Config, Forward, Section
+from fastdns.config.schema import Config, Forward, Rule, Section
 from fastdns.config.structure import table_in
 
 ROOT = Path(__file__).parent.parent
@@ -104,17 +104,19 @@ def test_the_reference_as_it_is_changes_nothing(defaults: Config) -> None:
     assert load(REFERENCE) == defaults
 
 
-def test_the_reference_with_every_key_taken_in_changes_nothing_but_has_a_group(
+def test_the_reference_with_every_key_taken_in_changes_nothing_but_has_examples(
     tmp_path: Path, defaults: Config
 ) -> None:
     taken_in = tmp_path / "fastdns.toml"
     taken_in.write_text(COMMENTED_OUT.sub("", REFERENCE.read_text()))
 
     config = load(taken_in)
-    (group,) = config.forward
-    assert config == attrs.evolve(defaults, forward=(group,))
+    (group,), (rule,) = config.forward, config.rule
+    assert config == attrs.evolve(defaults, forward=(group,), rule=(rule,))
     needed = {"name": group.name, "domains": group.domains, "servers": group.servers}
     assert group == Forward(**needed)
+    unlike = ("names", "min_ttl", "max_ttl", "stale")
+    assert rule == Rule(**{key: getattr(rule, key) for key in unlike})
 
 
 def test_every_key_stands_in_the_reference_once() -> None:
@@ -222,7 +224,7 @@ def test_every_key_is_in_the_manual_with_its_meaning(manual: dict[str, str]) -> 
     page = manual["fastdns.toml.5"]
     for key, is_table in paths():
         if is_table:
-            heading = f"[[{key}]]" if key == "forward" else f"[{key}]"
+            heading = f"[[{key}]]" if key in ("forward", "rule") else f"[{key}]"
             assert f" {heading} {TABLES[key][:20]}" in page
         else:
             beginning = re.escape(KEYS[key].replace("`", "")[1:40])

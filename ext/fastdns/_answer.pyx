@@ -9,7 +9,7 @@ from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
 from fastdns._key cimport KEY_MAX, KEY_TAIL, key_length_of
-from fastdns._scrub cimport read_clean_reply
+from fastdns._scrub cimport read_clean_reply, strip_hints
 from fastdns._wire cimport (
     ADDRESSES_MAX, FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
     WIRE_SPOILED_REPLY, Chain, Findings, Reply, find_option, load16, load32, store16, store32,
@@ -217,6 +217,27 @@ cdef class Reading:
         """The addresses in the answer, 16 bytes each: ADDRESSES_MAX at most."""
         cdef int count = min(self.findings.addresses, ADDRESSES_MAX)
         return [(<const char*>self.findings.address[i])[:16] for i in range(count)]
+
+    @property
+    def has_private(self):
+        """True if one of all its addresses is private or local."""
+        return bool(self.findings.has_private)
+
+    @property
+    def has_bad_hints(self):
+        """True if the parameters of an SVCB or HTTPS record cannot be read."""
+        return bool(self.findings.has_bad_hints)
+
+    def strip(self, bytes key not None, bint if_v4):
+        """Take the IPv6 hints out of the message that was read last, all or where IPv4 hints are; False: impossible."""
+        cdef const uint8_t* octets = self.wire
+        cdef size_t length = len(self.wire)
+        if not strip_hints(
+            &octets, &length, key, <uint16_t>len(key), if_v4, &self.reply, self.ttl_at, &self.findings
+        ):
+            return False
+        self.wire = octets[:length]
+        return True
 
     def read(self, wire not None, int expected_id, bytes key not None):
         """Read a reply to the question of this key; return True when it may count (RFC 5452 section 9)."""

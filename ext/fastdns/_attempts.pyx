@@ -479,7 +479,7 @@ cdef class Attempts(Questions):
             return
         flight.error = EBADMSG
         flight.error_ms = 0
-        if flight.attempt == NULL:      # over a stream nobody else can answer
+        if flight.attempt == NULL:      # over a stream no other can answer
             flight.error_ms = now_ms + max(
                 <int64_t>((<Upstream>flight.upstream).patience_ns() // 1000000), <int64_t>FORGED_WAIT_MS
             )

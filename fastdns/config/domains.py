@@ -28,7 +28,7 @@ def parse_pattern(text: str) -> NamePattern | DomainFile:
     """
     if text.startswith("file:"):
         return DomainFile(absolute_path(text.removeprefix("file:")))
-    if text.startswith("."):
+    if text.startswith(".") and text != ".":
         raise ValueError(f'{describe(text)} is not a name (try "*{text}")')
     is_wildcard = text == "*" or text.startswith("*.")
     below = text[2:] or "." if is_wildcard else text

@@ -21,7 +21,7 @@ TABLES = {
     '`"1d"`.',
     "rule": "Exceptions for some names: one table for each rule. Of all rules the one with the "
     "longest name concerns a name, and a name before a wildcard.",
-    "protect": "What fastdns does not pass on, and what it does not ask for.",
+    "protect": "Protection from answers that are harmful or forged.",
 }
 
 KEYS = {
@@ -110,7 +110,7 @@ KEYS = {
     "rule.cache": "`false` keeps no answer, neither in memory nor on disk: each question is sent "
     "upstream, and the answer has the TTL of the upstream",
     "rule.aaaa": '`"never"` answers that there are no IPv6 addresses; `"if-no-a"` does so for '
-    "names with an IPv4 address. IPv6 hints are taken out of HTTPS and SVCB answers too",
+    "names with an IPv4 address. It also takes IPv6 hints out of HTTPS and SVCB answers",
     "rule.block_types": 'types that the names do not have: `["HTTPS", "TYPE64"]`; the answer is '
     '"no such record" with Extended DNS Error 15 (RFC 8914)',
     "protect.rebind": "do not pass on private, loopback and link-local addresses that the servers "

@@ -101,6 +101,17 @@ def look_at_access(config: Config) -> Iterator[Finding]:
         )
 
 
+def look_at_protection(config: Config) -> Iterator[Finding]:
+    """Name what protects a network whose names are all public: it is off by default."""
+    if not config.protect.rebind:
+        yield hint(
+            "protection",
+            "public names may have private addresses: a web page could reach devices in your "
+            "network by DNS rebinding",
+            "rebind = true under [protect] (docs/rules.md), unless your network needs such names",
+        )
+
+
 def _absent(commands: Commands, *, may_start: bool) -> Finding:
     text = "fastdns does not run"
     # A named file or directory does not belong to fastdns.service.

@@ -158,6 +158,7 @@ def examine(patient: Examined) -> Iterator[Finding]:
         yield from processes.look(config, running)
     yield from upstreams.look(judged if is_told else config, running, commands)
     yield from daemon.look_at_access(judged)
+    yield from daemon.look_at_protection(judged)
     yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon, commands))
     yield from other_machines.look(judged, commands)
     yield from machine.look(config)

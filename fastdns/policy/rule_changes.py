@@ -16,7 +16,7 @@ def rule_changes(was: State, now: State) -> Iterator[str]:
     if was[0].rule or now[0].rule:
         yield f"rules: {len(now[0].rule)}{_summary(was, now)}"
     if was[0].protect != now[0].protect or _has_other_lists(was[1], now[1], _protect_files(now[0])):
-        yield "protect: other settings; what is cached is judged by them"
+        yield "protect: other settings, also for cached answers"
 
 
 def _summary(was: State, now: State) -> str:
