@@ -152,6 +152,8 @@ def _decision(story: Story) -> Iterator[str]:
         return
     if explanation.group is not None:
         yield f"group {explanation.group.name}: {_because(explanation)}"
+        if explanation.group.fallback_to_default:
+            yield "while none of its upstreams answers, those of the default group are asked"
     elif explanation.domain is not None:
         yield f"the default group: {_because(explanation)}"
     else:
@@ -174,7 +176,7 @@ def _entry(story: Story, kept: Kept) -> Iterator[str]:
     item, entry = kept.item, kept.item.entry
     sets = [word for word, is_set in (("DO", item.key.do), ("CD", item.key.cd)) if is_set]
     variant = f" (for clients that set {' and '.join(sets)})" if sets else ""
-    yield f"{TIERS[kept.tier]}, {_life(kept)}{variant}"
+    yield f"{TIERS[kept.tier]}, {_life(story, kept)}{variant}"
     if kept.obstacle:
         yield f"not served: {kept.obstacle}"
     elif item.state == "stale":
@@ -198,14 +200,22 @@ def _entry(story: Story, kept: Kept) -> Iterator[str]:
         yield f"and {len(found) - RECORDS_SHOWN} more records (fastdns cache get shows all)"
 
 
-def _life(kept: Kept) -> str:
+def _life(story: Story, kept: Kept) -> str:
     item = kept.item
-    ttl = in_days(item.entry.ttl)
+    ttl = f"{in_days(item.entry.ttl)}{_limit(story, kept)}"
     if item.age is None:
         return f"{item.state}: TTL {ttl}"
     if item.state == "fresh":
         return f"fresh: {in_days(item.ttl)} left of its TTL of {ttl}"
     return f"{item.state}: its TTL of {ttl} ended {in_days(-item.until_expiry)} ago"
+
+
+def _limit(story: Story, kept: Kept) -> str:
+    """Return which setting the TTL is equal to, so that the upstream may have given another one."""
+    cache, entry = story.config.cache, kept.item.entry
+    limits = {"negative_max_ttl": cache.negative_max_ttl} if entry.negative else {}
+    limits |= {"max_ttl": cache.max_ttl, "min_ttl": cache.min_ttl}
+    return next((f" (cache.{key})" for key, value in limits.items() if value == entry.ttl), "")
 
 
 def _date(seconds: float) -> str:
@@ -219,6 +229,10 @@ def _upstreams(story: Story) -> Iterator[str]:
     width = max((len(escape(one.name)) for one in story.upstreams), default=0)
     for one in story.upstreams:
         yield f"{escape(one.name):<{width}}  {_state(one)}"
+    if len(story.upstreams) > 1:
+        group = story.explanation.group or story.config.upstream
+        in_turn = group.strategy == "round-robin"
+        yield "each one in its turn" if in_turn else "the first one that is alive is asked first"
 
 
 def _state(asked: Asked) -> str:

@@ -248,6 +248,14 @@ def test_entry_of_other_upstreams_is_served_only_in_an_outage(
     assert "came from other upstreams" in kept["entries"][0]["obstacle"]
 
 
+def test_ttl_that_a_setting_has_limited_is_told(
+    start_fastdns: Start, default: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[default], config='[cache]\nmax_ttl = "2m"\n')
+    ask(daemon, "www.demo")
+    assert " of its TTL of 2 min (cache.max_ttl)" in line(why(daemon, "www.demo"), "entry")
+
+
 # --- the daemon -----------------------------------------------------------------------------------
 
 
@@ -287,6 +295,20 @@ def test_dead_upstream_is_told(
     assert (state["name"], state["state"]) == (address_of(corp), "dead")
     assert "dead, asked in vain " in line(why(daemon, "www.corp.demo"), "upstreams")
     assert told(daemon, "www.demo")["upstreams"][0]["name"] == address_of(default)
+
+
+def test_order_of_several_upstreams_and_the_fall_back_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "fastdns.toml"
+    file.write_text(
+        '[upstream]\nservers = ["192.0.2.1", "192.0.2.2"]\nstrategy = "round-robin"\n'
+        '[[forward]]\nname = "corp"\ndomains = ["corp.demo"]\n'
+        'servers = ["192.0.2.3", "192.0.2.4"]\nfallback_to_default = true\n'
+    )
+    where = ["-c", str(file), "--state", str(tmp_path / "state")]
+    assert "each one in its turn" in fastdns("why", "www.demo", *where).stdout
+    printed = fastdns("why", "www.corp.demo", *where).stdout
+    assert "the first one that is alive is asked first" in printed
+    assert "those of the default group are asked" in printed
 
 
 def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
