@@ -215,7 +215,7 @@ def _limit(story: Story, kept: Kept) -> str:
     cache, entry = story.config.cache, kept.item.entry
     limits = {"negative_max_ttl": cache.negative_max_ttl} if entry.negative else {}
     limits |= {"max_ttl": cache.max_ttl, "min_ttl": cache.min_ttl}
-    return next((f" (cache.{key})" for key, value in limits.items() if value == entry.ttl), "")
+    return next((f" (cache.{key})" for key, value in limits.items() if int(value) == entry.ttl), "")
 
 
 def _date(seconds: float) -> str:
