@@ -44,6 +44,8 @@ MODULES = [
     "_clients",
     "_stream",
     "_waiters",
+    "_rules",
+    "_protection",
     "_policy",
     "_changes",
     "_outbox",

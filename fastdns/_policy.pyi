@@ -2,6 +2,8 @@ from typing import NamedTuple
 
 from ._domains import DomainSet
 from ._local import LocalRecords
+from ._protection import Protection
+from ._rules import Rules
 
 NXDOMAIN_VERDICT: int
 ZONE_VERDICT: int
@@ -31,12 +33,21 @@ class Policy:
     @property
     def local(self) -> LocalRecords: ...
     @property
+    def rules(self) -> Rules: ...
+    @property
+    def protection(self) -> Protection: ...
+    @property
+    def inspects(self) -> bool: ...
+    @property
     def is_empty(self) -> bool: ...
     def __init__(
         self,
         group: int = 0,
         domains: DomainSet | None = None,
         local: LocalRecords | None = None,
+        *,
+        rules: Rules | None = None,
+        protection: Protection | None = None,
     ) -> None: ...
     def group_of(self, name: bytes) -> int: ...
     def decide(self, key: bytes) -> Decided: ...

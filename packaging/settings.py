@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastdns.config.domains import parse_domain
+from fastdns.config.domains import parse_domain, parse_pattern
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward
+from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward, Rule, Ttl
 from fastdns.config.servers import parse_server
 
 WIDTH = 100
@@ -33,7 +33,16 @@ GROUP = Forward(
     domains=(parse_domain("corp.example"), parse_domain("10.in-addr.arpa")),
     servers=(parse_server("10.0.0.53"),),
 )
-MANY = {"forward": ("name", "domains", "servers")}
+RULE = Rule(
+    names=(parse_pattern("*.dyn.example"), parse_pattern("host.example")),
+    min_ttl=Ttl(60.0),
+    max_ttl=Ttl(3600.0),
+    stale=Ttl(3600.0),
+)
+MANY = {
+    "forward": ("name", "domains", "servers"),
+    "rule": ("names", "min_ttl", "max_ttl", "stale"),
+}
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n(?:\|.*\n)+", re.M)
 
 
@@ -64,6 +73,7 @@ def settings() -> Iterator[Setting]:
         run_dir=SYSTEM_RUN,
         forward=(GROUP,),
         cache=Cache(memory=MEMORY_MOST),
+        rule=(RULE,),
     )
     for line in render(defaults).splitlines():
         if line.startswith("["):

@@ -41,6 +41,7 @@ LAYERS = (
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domain_lists", "_local"),
+        *("_rules", "_protection"),
     },
     {"_special_names"},
     {"_put", "_database", "_ring_index", "_domains"},

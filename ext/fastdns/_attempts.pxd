@@ -2,9 +2,11 @@
 
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint64_t
 
+from fastdns._answer cimport Stored
 from fastdns._clock cimport Instant
 from fastdns._flights cimport Flight, Flights, Landing
 from fastdns._groups cimport Group
+from fastdns._policy cimport Decision
 from fastdns._questions cimport Pending, Questions
 from fastdns._upstream cimport Form, Upstream
 
@@ -53,6 +55,8 @@ cdef class Attempts(Questions):
     cdef void land(self, Landing* landing, const Instant* now) except *
     cdef bint is_put_off(self, Landing* landing) noexcept
     cdef void keep_error(self, Landing* landing, Pending* pending) noexcept
+    cdef void settle_by(self, Landing* landing, const Decision* decision, uint8_t* options, Stored* out) noexcept
+    cdef void ignore_forged(self, Landing* landing) noexcept
     cdef void leave(self, Pending* pending, Flight* flight) noexcept
     cdef void detach(self, Flight* flight, bint keeps_late) noexcept
     cdef void end_alone(self, Flight* flight) noexcept

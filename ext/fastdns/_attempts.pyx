@@ -13,14 +13,15 @@ from libc.errno cimport (
 )
 from libc.stdlib cimport calloc, free
 
-from fastdns._answer cimport OPTIONS_MAX, Stored, copy_stored, is_failure_code, is_lame, settle
+from fastdns._answer cimport OPTIONS_MAX, Failure, Limits, copy_stored, fail, is_failure_code, is_lame, settle
 from fastdns._clock cimport read_clock_ns
-from fastdns._counters cimport UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
+from fastdns._counters cimport BOGUS_ANSWERS, UPSTREAM_BAD_REPLIES, UPSTREAM_ERRORS
 from fastdns._flights cimport LISTEN_MS
 from fastdns._groups cimport TRIES_MAX, TRY_MS, TRY_PAUSE_MS
-from fastdns._policy cimport GROUPS_MAX
+from fastdns._policy cimport EDE_FILTERED, GROUPS_MAX
+from fastdns._rules cimport Rule
 from fastdns._upstream cimport EDNS_UNKNOWN, EDNS_WORKS, FORM_OPT, FORM_PROBE, FORM_TRIAL, Form, sends_opt
-from fastdns._wire cimport FLAG_TC, WIRE_SPOILED_REPLY
+from fastdns._wire cimport FLAG_TC, WIRE_OK, WIRE_SPOILED_REPLY
 
 from fastdns.defects import report
 
@@ -36,6 +37,9 @@ cdef enum:
     CREDIT_MAX = 2048
     DENIED_MS = 200         # until a question asks for credit again
     RESCUE_MS = 1000        # until a question that a defect has left is looked at again
+    # For a true reply after a forged one: it has a longer way.
+    FORGED_WAIT_MS = 500
+    NXDOMAIN = 3
     MANY = 64               # questions and clients of one share
     MS_A_CREDIT = 2         # that time brings
 
@@ -392,6 +396,9 @@ cdef class Attempts(Questions):
         cdef uint64_t now_ns
         if self.trace is not None and pending != NULL:
             self.tell_event(what_came(landing), flight, landing.reply.rcode)
+        if landing.status == WIRE_OK and self.cache.changes.policy.protection.is_bogus(&self.flights.findings):
+            self.ignore_forged(landing)
+            return
         if not landing.reply.has_opt or upstream.edns != EDNS_WORKS or landing.status == WIRE_SPOILED_REPLY:
             if self.is_put_off(landing):
                 return
@@ -433,10 +440,7 @@ cdef class Attempts(Questions):
         cdef Stored stored
         cdef Flight* flight = pending.flights
         cdef int64_t late_ms = 0
-        settle(
-            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(pending.decision.group).limits, options,
-            &stored,
-        )
+        self.settle_by(landing, &pending.decision, options, &stored)
         free(pending.error)
         pending.error = copy_stored(&stored)
         while flight != NULL:
@@ -444,6 +448,47 @@ cdef class Attempts(Questions):
             flight = flight.next_of_owner
         if late_ms:
             pending.until_ms = min(pending.until_ms, late_ms)
+
+    cdef void settle_by(self, Landing* landing, const Decision* decision, uint8_t* options, Stored* out) noexcept:
+        """Make the cached form of a reply, as the group and the rule of its name have it."""
+        cdef Limits limits = self.group_of(decision.group).limits
+        cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
+        if rule != NULL and rule.limits[limits.trust_ad] != NULL:
+            limits = <Limits>rule.limits[limits.trust_ad]
+        settle(landing.wire, &landing.reply, self.flights.ttl_at, limits, options, out)
+        if rule != NULL and not rule.is_cached and not out.is_failure:
+            out.ttl = 0
+
+    cdef void ignore_forged(self, Landing* landing) noexcept:
+        """A reply has an address that only forged ones have. The true one may still come.
+
+        It tells nothing about the upstream, which may not have sent it.
+        """
+        cdef Flight* flight = landing.flight
+        cdef Pending* pending = <Pending*>flight.owner
+        cdef int64_t now_ms = <int64_t>(read_clock_ns() // 1000000)
+        cdef Failure denial
+        self.tally[BOGUS_ANSWERS] += 1
+        if flight.error and flight.attempt == NULL:
+            return      # it is waited for already
+        if pending == NULL:
+            if flight.attempt != NULL:
+                self.end_alone(flight)
+            return
+        flight.error = EBADMSG
+        flight.error_ms = 0
+        if flight.attempt == NULL:      # over a stream nobody else can answer
+            flight.error_ms = now_ms + max(
+                <int64_t>((<Upstream>flight.upstream).patience_ns() // 1000000), <int64_t>FORGED_WAIT_MS
+            )
+            pending.until_ms = max(pending.until_ms, flight.error_ms)
+        if pending.error == NULL:       # unless an upstream does better
+            fail(
+                &denial, pending.key, pending.key_length, NXDOMAIN, EDE_FILTERED,
+                self.group_of(pending.decision.group).limits.failure_ttl,
+            )
+            pending.error = copy_stored(&denial.stored)
+        self.look_after(pending)
 
     cdef bint is_put_off(self, Landing* landing) noexcept:
         """Return True if this is not an answer and the wait continues, for a true one or for one without OPT."""

@@ -45,17 +45,20 @@ cdef class Cache:
     ) noexcept nogil
     # ^ an upstream's answer may be served and cached; else `decision` says what is served instead. It is the decision
     # about this key, or one of policy 0: then it is made here, as it is after a change of the policy
+    cdef bint is_cached(self, const Decision* decision) noexcept nogil      # False: its rule forbids it
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil
+    # ^ not fresh, and still usable
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef bint begin_disk(self) noexcept nogil
     # ^ True: look_up also reads the disk until end_disk, which may be called in any case. False: the disk would take
     # long, or there is none
     cdef int look_up(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
-        Found* found,
-    ) noexcept nogil                                # a DiskLookUp: this group's answer, in the rings and on disk
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now,
+        Entry** entry, Found* found,
+    ) noexcept nogil                                # a DiskLookUp: the group's answer, in the rings and on disk
     cdef void end_disk(self) noexcept nogil
     cdef bint bring_others(
-        self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
+        self, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now
     ) noexcept nogil
     cdef bint has_other(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ memory has an answer to the same question under another DO or CD
@@ -71,27 +74,33 @@ cdef class Cache:
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
         const Instant* now,
     ) noexcept nogil
+    cdef void keep_refusal(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
+        const Instant* now
+    ) noexcept nogil                                # what is told in place of an upstream's answer; memory alone has it
     # private
+    cdef Entry* without_useless(self, Entry* entry, int64_t now_ms) noexcept nogil
     cdef bint may_be_told(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision
     ) noexcept nogil
+    cdef int64_t stale_ms_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
-        const AnswerSource* whence, const Instant* now,
+        uint64_t fingerprint, const AnswerSource* whence, const Instant* now,
     ) noexcept nogil
     cdef bint borrow(self, bytes key, const Instant* now) except *
     cdef list sound_keys(self, list disk_keys)
     cdef void follow_disk(self) except *
     cdef int take_from_ring(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
-        Found* found,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now,
+        Entry** entry, Found* found,
     ) noexcept nogil
     cdef void put_mark(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
         Entry* old, int64_t now_ms,
     ) noexcept nogil
     cdef int take(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Found* found,
         int64_t now_ms, Entry** entry,
     ) noexcept nogil
     cdef Entry* entry_of(self, bytes key) noexcept

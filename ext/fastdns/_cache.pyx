@@ -12,6 +12,7 @@ from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memcpy
 
 from fastdns._answer cimport Answer, copy_answer, make_answer
+from fastdns._changes cimport short_of
 from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
 from fastdns._disk cimport DISK_ABSENT, DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
 from fastdns._entry cimport Source
@@ -24,9 +25,10 @@ from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, i
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._ring cimport Ring
 from fastdns._rings cimport Rings
+from fastdns._rules cimport Rule
 from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
-    DISK_HITS, DISK_MISSES, INVALIDATIONS, WARMED,
+    DISK_HITS, DISK_MISSES, INVALIDATIONS, REBIND_BLOCKED, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._siphash cimport keyed_hash
@@ -128,10 +130,10 @@ cdef class Cache:
         cdef uint16_t length = <uint16_t>len(key)
         cdef Entry* entry = NULL
         cdef Found found
+        cdef Decision decision
+        decide(self.changes.policy, key_view(octets, length), octets, length, &decision)
         self.begin_disk()
-        self.look_up(
-            self.memory.hash_of(octets, length), octets, length, self.group_of(octets, length), now, &entry, &found
-        )
+        self.look_up(self.memory.hash_of(octets, length), octets, length, &decision, now, &entry, &found)
         self.end_disk()
 
     def take_wanted(self):
@@ -193,8 +195,12 @@ cdef class Cache:
             self.memory.remove(entry)
             self.show_memory()
             return NULL
-        if decision.group != entry.answer.group or not self.changes.is_mark_of(decision.group, entry.origin):
-            return entry
+        if decision.group != entry.answer.group or not self.changes.is_mark_of(&decision, entry.origin):
+            if self.is_cached(&decision):
+                return entry
+            self.memory.remove(entry)
+            self.show_memory()
+            return NULL
         if self.may_be_told(key, entry.key_length, &entry.answer, &decision):
             entry.stamp = self.memory.stamp
             return entry
@@ -207,18 +213,36 @@ cdef class Cache:
     ) noexcept nogil:
         """True if policy accepts a cached answer."""
         cdef Findings findings
-        if self.changes.policy.is_empty:
+        if not self.changes.policy.inspects:
             return True
         return find_in_answer(answer.wire, answer.length, key, key_length, &findings) and inspect(
             self.changes.policy, decision, &findings
-        )
+        ) and not self.changes.policy.protection.is_bogus(&findings)
 
     cdef bint passes(
         self, const uint8_t* key, uint16_t key_length, const Findings* findings, Decision* decision
     ) noexcept nogil:
         if decision.policy != self.changes.policy.generation:   # else it is still the one about this name
             decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
-        return inspect(self.changes.policy, decision, findings)
+        if not self.changes.policy.inspects or inspect(self.changes.policy, decision, findings):
+            return True
+        self.tally[REBIND_BLOCKED] += 1
+        return False
+
+    cdef bint is_cached(self, const Decision* decision) noexcept nogil:
+        cdef const Rule* rule = self.changes.policy.rules.find(decision.rule)
+        return rule == NULL or rule.is_cached
+
+    cdef int64_t stale_ms_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        """For how long past its TTL an answer to this question may be used."""
+        cdef const Rule* rule
+        if not self.changes.policy.rules.has_stale:
+            return self.memory.stale_ms
+        rule = self.changes.policy.rules.find(self.changes.policy.rules.rule_of(key))
+        return self.memory.stale_ms if rule == NULL or rule.stale_ms < 0 else rule.stale_ms
+
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+        return self.memory.is_stale(entry, now_ms, self.stale_ms_of(key_of(entry), entry.key_length))
 
     cdef uint16_t group_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         cdef Decision decision
@@ -245,22 +269,22 @@ cdef class Cache:
         self.reads_disk = False
 
     cdef int look_up(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
-        Found* found,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now,
+        Entry** entry, Found* found,
     ) noexcept nogil:
         cdef uint8_t room[KEY_MAX]
-        cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, group)
+        cdef const uint8_t* disk_key = key_on_disk(room, key, key_length, decision.group)
         cdef int look_up = DISK_NOTHING
         cdef int status
         entry[0] = NULL
         if self.rings.find(hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length):
-            look_up = self.take_from_ring(hash, key, key_length, group, now, entry, found)
+            look_up = self.take_from_ring(hash, key, key_length, decision, now, entry, found)
         # If one look-up had to wait, another thread does the rest of its batch.
         if look_up == DISK_FRESH or not self.reads_disk or self.disk.would_wait():
             return look_up
         status = self.disk.find(disk_key, key_length, now, found)
         if status == DISK_FOUND:
-            return min(look_up, self.take(hash, key, key_length, group, found, now.boot_ms, entry))     # the best
+            return min(look_up, self.take(hash, key, key_length, decision, found, now.boot_ms, entry))  # the best
         if status == DISK_SPOILED:
             self.outbox.report_spoiled(hash, disk_key, key_length)
         elif status == DISK_DAMAGED:
@@ -268,8 +292,8 @@ cdef class Cache:
         return look_up
 
     cdef int take_from_ring(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now, Entry** entry,
-        Found* found,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now,
+        Entry** entry, Found* found,
     ) noexcept nogil:
         """Load an answer from a ring into memory, unless a command has removed it since."""
         cdef Standing standing
@@ -279,18 +303,18 @@ cdef class Cache:
         if self.disk.read(key, key_length, self.rings.value, self.rings.length, now, found) != DISK_FOUND:
             return DISK_NOTHING
         if found.answer.ttl != 0:
-            return self.take(hash, key, key_length, group, found, now.boot_ms, entry)
+            return self.take(hash, key, key_length, decision, found, now.boot_ms, entry)
         old = self.look(hash, key, key_length)
         standing.stamp = self.memory.stamp
-        standing.origin = self.changes.mark_of(group, found.origin, found.by_wall)
-        standing.group = group
+        standing.origin = self.changes.mark_of(decision, found.origin, found.by_wall)
+        standing.group = decision.group
         standing.stored_ms = now.boot_ms - (found.age_ms if found.age_ms != AGE_UNKNOWN else 0)
         if old == NULL or not ends_others(old) and stored_ms_of(old) <= standing.stored_ms:
             self.put_mark(hash, key, key_length, &found.answer, &standing, old, now.boot_ms)
         return DISK_NOTHING
 
     cdef int take(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, uint16_t group, const Found* found,
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, const Found* found,
         int64_t now_ms, Entry** entry,
     ) noexcept nogil:
         """Load an entry from disk into memory, with its age."""
@@ -299,30 +323,28 @@ cdef class Cache:
         cdef int64_t age_ms = found.age_ms if found.age_ms != AGE_UNKNOWN else life_ms
         cdef size_t evictions = self.memory.evictions
         cdef Entry* old = self.look(hash, key, key_length)
-        cdef bint is_of_now = found.origin == self.changes.origin_of(group)
+        cdef bint is_of_now = found.origin == self.changes.origin_of(decision)
         cdef Standing standing
-        cdef Decision decision
+        cdef Decision inspected = decision[0]
         # Memory has it from other upstreams, or from before the clock was set.
-        cdef bint is_judged_anew = old != NULL and found.by_wall and not self.changes.is_mark_of(group, old.origin)
-        standing.origin = self.changes.mark_of(group, found.origin, found.by_wall)
-        standing.group = group
+        cdef bint is_judged_anew = old != NULL and found.by_wall and not self.changes.is_mark_of(decision, old.origin)
+        standing.origin = self.changes.mark_of(decision, found.origin, found.by_wall)
+        standing.group = decision.group
         standing.stored_ms = now_ms - age_ms
         standing.stamp = self.memory.stamp if is_of_now else self.changes.epoch
-        if found.answer.ttl == 0:
+        if found.answer.ttl == 0 or not self.is_cached(decision):
             return DISK_NOTHING
-        if not self.changes.policy.is_empty:
-            decide(self.changes.policy, key_view(key, key_length), key, key_length, &decision)
-            if not self.may_be_told(key, key_length, &found.answer, &decision):
-                return DISK_NOTHING
+        if not self.may_be_told(key, key_length, &found.answer, &inspected):
+            return DISK_NOTHING
         if old != NULL and ends_others(old) and (found.by_wall or stored_ms_of(old) >= now_ms - age_ms):
             return DISK_NOTHING
-        if age_ms >= life_ms + self.memory.stale_ms:
+        if age_ms >= life_ms + self.stale_ms_of(key, key_length):
             if is_judged_anew and not old.answer.is_failure:
                 self.memory.remove(old)
             return DISK_NOTHING
         if (
             old != NULL and not old.answer.is_failure and not is_judged_anew and stored_ms_of(old) > now_ms - age_ms
-            and self.changes.is_mark_of(group, old.origin) and not self.memory.is_fresh(old, now_ms)
+            and self.changes.is_mark_of(decision, old.origin) and not self.memory.is_fresh(old, now_ms)
         ):
             return DISK_STALE       # the answers that it replaced must not return when its own TTL is over
         if old == NULL or old.answer.is_failure or is_judged_anew or stored_ms_of(old) < now_ms - age_ms:
@@ -349,15 +371,17 @@ cdef class Cache:
         cdef Entry* entry = NULL
         cdef int status
         cdef uint8_t room[KEY_MAX]
+        cdef Decision decision
         read_moment(&now)
         self.catch_up(now.boot_ms)
+        decide(self.changes.policy, key_view(octets, length), octets, length, &decision)
         if value is not None and not self.changes.is_outdated(
             ticket.epoch, ticket.group, ticket.origin, octets, length
         ):
             status = self.disk.read(octets, length, <const char*>value, len(value), &now, &found)
             if status == DISK_FOUND:
                 self.take(
-                    self.memory.hash_of(octets, length), octets, length, ticket.group, &found, now.boot_ms, &entry
+                    self.memory.hash_of(octets, length), octets, length, &decision, &found, now.boot_ms, &entry
                 )
             elif status == DISK_SPOILED:
                 self.outbox.report_spoiled(
@@ -404,7 +428,7 @@ cdef class Cache:
         if in_outage and (entry == NULL or entry.answer.is_failure and not ends_others(entry)):
             if self.borrow(key, &now):
                 entry = self.entry_of(key)
-        return entry != NULL and self.memory.is_stale(entry, now.boot_ms)
+        return entry != NULL and self.is_stale(entry, now.boot_ms)
 
     def hold_stale(self, bytes key not None, int64_t seconds):
         """Serve this one stale for so long without asking upstream: that has just failed (RFC 8767 section 5)."""
@@ -426,7 +450,7 @@ cdef class Cache:
         return False
 
     cdef bint bring_others(
-        self, const uint8_t* key, uint16_t key_length, uint16_t group, const Instant* now
+        self, const uint8_t* key, uint16_t key_length, const Decision* decision, const Instant* now
     ) noexcept nogil:
         """Between begin_disk and end_disk: has_other, also for entries on disk, which are loaded into memory."""
         cdef uint8_t other[KEY_MAX]
@@ -438,7 +462,7 @@ cdef class Cache:
             other_key(other, key, key_length, i)
             hash = self.memory.hash_of(other, key_length)
             if self.look(hash, other, key_length) == NULL:
-                self.look_up(hash, other, key_length, group, now, &entry, &found)
+                self.look_up(hash, other, key_length, decision, now, &entry, &found)
         return self.has_other(key, key_length)
 
     def other_keys(self, bytes key not None):
@@ -468,7 +492,7 @@ cdef class Cache:
                 entry = self.entry_of(other)
             if entry == NULL or entry.answer.is_failure:
                 continue
-            if now.boot_ms >= entry.expires_ms + self.memory.stale_ms:
+            if now.boot_ms >= entry.expires_ms + self.stale_ms_of(key_of(entry), entry.key_length):
                 continue
             copy = copy_answer(&entry.answer)       # the put may take its room
             standing.stored_ms = min(stored_ms_of(entry), now.boot_ms - 1000 * <int64_t>entry.answer.ttl)
@@ -500,7 +524,12 @@ cdef class Cache:
 
         Without a key it is one of the default group.
         """
-        return self.changes.ticket(DEFAULT_GROUP if key is None else self.group_of(key, key_length_of(key)))
+        cdef Decision decision
+        if key is None:
+            decision.group, decision.mark = DEFAULT_GROUP, 0
+        else:
+            decide(self.changes.policy, key_view(key, key_length_of(key)), key, key_length_of(key), &decision)
+        return self.changes.ticket(&decision)
 
     def keep(self, bytes key not None, Answer answer not None, Ticket ticket not None, Source source, double seconds):
         """Store an answer in memory and send it to the disk, if it may be cached.
@@ -531,6 +560,7 @@ cdef class Cache:
         cdef AnswerSource origin
         cdef uint8_t room[KEY_MAX]
         cdef const uint8_t* disk_key
+        cdef Entry* old
         if answer.ttl == 0 and answer.is_failure:
             return
         if self.changes.is_outdated(epoch, group, fingerprint, key, key_length):
@@ -538,14 +568,17 @@ cdef class Cache:
         hash = self.memory.hash_of(key, key_length)
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
-        standing.origin = self.changes.mark_of(group, fingerprint, False)
+        standing.origin = short_of(fingerprint)
         standing.group = group
         if answer.ttl == 0:
-            self.end_former(hash, key, key_length, answer, &standing, whence, now)
+            self.end_former(hash, key, key_length, answer, &standing, fingerprint, whence, now)
             return
-        if self.memory.put(
-            hash, key, key_length, answer, &standing, self.look(hash, key, key_length), now.boot_ms
-        ):
+        old = self.look(hash, key, key_length)
+        if answer.is_failure and self.changes.policy.rules.has_stale:
+            old = self.without_useless(old, now.boot_ms)
+            if old != NULL and self.is_stale(old, now.boot_ms):
+                return
+        if self.memory.put(hash, key, key_length, answer, &standing, old, now.boot_ms):
             self.tally[CACHE_INSERTS] += 1
         else:
             self.tally[CACHE_REFUSED] += 1
@@ -561,6 +594,16 @@ cdef class Cache:
             hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length, self.changes.epoch, answer, now,
             &origin,
         )
+
+    cdef Entry* without_useless(self, Entry* entry, int64_t now_ms) noexcept nogil:
+        """The entry, unless its rule is what makes it useless: that one must not keep a failure out."""
+        if (
+            entry == NULL or entry.answer.is_failure or self.memory.is_fresh(entry, now_ms)
+            or self.is_stale(entry, now_ms)
+        ):
+            return entry
+        self.memory.remove(entry)
+        return NULL
 
     cdef void keep_own(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
@@ -579,9 +622,26 @@ cdef class Cache:
         self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
         self.show_memory()
 
+    cdef void keep_refusal(
+        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
+        const Instant* now
+    ) noexcept nogil:
+        cdef Standing standing
+        cdef Stored refusal = answer[0]
+        cdef Entry* old = self.look(hash, key, key_length)
+        refusal.is_failure = True       # never on disk, never stale
+        standing.stamp = self.memory.stamp
+        standing.stored_ms = now.boot_ms
+        standing.origin = 0
+        standing.group = decision.group
+        if old != NULL:
+            self.memory.remove(old)
+        self.memory.put(hash, key, key_length, &refusal, &standing, NULL, now.boot_ms)
+        self.show_memory()
+
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,
-        const AnswerSource* whence, const Instant* now,
+        uint64_t fingerprint, const AnswerSource* whence, const Instant* now,
     ) noexcept nogil:
         """An answer that must not be cached has come: the entries that it replaces never return, not even as stale.
 
@@ -603,7 +663,7 @@ cdef class Cache:
         if whence == NULL:
             return
         origin = whence[0]
-        origin.fingerprint = self.changes.origin_of(standing.group)
+        origin.fingerprint = fingerprint
         self.outbox.put_removal(
             hash_on_disk(hash, key, disk_key, key_length), disk_key, key_length, self.changes.epoch, answer, now,
             &origin, concerns,
@@ -670,7 +730,7 @@ cdef class Cache:
             hash = self.memory.hash_of(octets, <uint16_t>len(key))
             if self.look(hash, octets, <uint16_t>len(key)) == NULL:
                 if self.look_up(
-                    hash, octets, <uint16_t>len(key), group, &now, &entry, &found
+                    hash, octets, <uint16_t>len(key), &decision, &now, &entry, &found
                 ) == DISK_FRESH:
                     self.tally[WARMED] += 1
         self.end_disk()

@@ -1,12 +1,13 @@
 """An answer that ends in a name of another group of upstreams: that group is asked for the rest."""
 
-from libc.stdint cimport uint32_t, uint64_t
+from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._attempts cimport Attempts
 from fastdns._clock cimport Instant
 from fastdns._entry cimport AnswerSource
-from fastdns._flights cimport Flight
+from fastdns._flights cimport Flight, Landing
+from fastdns._policy cimport Decision
 from fastdns._questions cimport Pending, Rest
 from fastdns._wire cimport Chain
 
@@ -21,6 +22,12 @@ cdef class Chains(Attempts):
         self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
     ) noexcept
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *
+    cdef bint is_conditional(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil
+    # ^ this answer is only given if the name has no IPv4 address
+    cdef bint wants_a(self, const Pending* pending, Rest* out) noexcept nogil
+    # ^ the same of a question; out says what is asked for then
+    cdef void strip(self, Landing* landing, const Decision* decision) noexcept
+    # ^ take out what the rule of the name does not allow
     cdef bint is_asked_for(self, const Pending* pending, const Rest* rest) noexcept nogil
     cdef void end_trial(self, Pending* pending) noexcept
     cdef void come_back(self, Pending* pending) noexcept

@@ -17,17 +17,22 @@ from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, make_local
-from fastdns._policy cimport FORWARD, OWN, Decision, decide
+from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_LOCAL, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
-from fastdns._scrub cimport write_joined
-from fastdns._wire cimport RECORDS_MAX, Chain, Name, load16, load32
+from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
+from fastdns._scrub cimport strip_hints, write_joined
+from fastdns._special_names cimport SpecialAnswer, make_no_data
+from fastdns._wire cimport (
+    CLASS_IN, RECORDS_MAX, TYPE_A, TYPE_AAAA, Chain, Findings, Name, find_in_answer, has_data, load16, load32, store16,
+)
 
 from fastdns._attempts import Event
 
 cdef enum:
     FOLLOWED_MAX = 8        # names of other groups in one chain
     FOLLOWED_MS = 4000      # for the whole chain
+    REFUSAL_TTL = 60        # seconds, of what is told in place of an answer that must not be given
 
 
 cdef class Chains(Attempts):
@@ -41,6 +46,7 @@ cdef class Chains(Attempts):
             last -= 1
         if last < 1 or self.cache.changes.policy.is_empty:
             return False
+        out.is_alternative = False
         name = &chain.names[last]
         memcpy(out.key, name.octets, name.length)
         memcpy(out.key + name.length, flight.key + flight.key_length - KEY_TAIL, KEY_TAIL)
@@ -48,14 +54,53 @@ cdef class Chains(Attempts):
         decide(self.cache.changes.policy, key_view(out.key, out.key_length), out.key, out.key_length, &out.decision)
         return out.decision.verdict == FORWARD and out.decision.group != flight.group
 
+    cdef bint is_conditional(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil:
+        cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
+        return (
+            rule != NULL and rule.aaaa == AAAA_IF_NO_A and load16(key + key_length - KEY_TAIL) == TYPE_AAAA
+            and load16(key + key_length - KEY_TAIL + 2) == CLASS_IN
+        )
+
+    cdef bint wants_a(self, const Pending* pending, Rest* out) noexcept nogil:
+        cdef const Decision* decision = &pending.decision if pending.rest == NULL else &pending.rest.decision
+        if not self.is_conditional(pending.key, pending.key_length, decision):
+            return False
+        memcpy(out.key, pending.key, pending.key_length)
+        store16(out.key + pending.key_length - KEY_TAIL, TYPE_A)
+        out.key_length = pending.key_length
+        out.is_alternative = True
+        decide(self.cache.changes.policy, key_view(out.key, out.key_length), out.key, out.key_length, &out.decision)
+        return out.decision.verdict == FORWARD      # else it has no IPv4 address here
+
+    cdef void strip(self, Landing* landing, const Decision* decision) noexcept:
+        cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
+        cdef const Flight* flight = landing.flight
+        cdef const uint8_t* wire = landing.wire
+        if (
+            rule == NULL or not changes_hints(rule, load16(flight.key + flight.key_length - KEY_TAIL))
+            or not landing.reply.answers
+        ):
+            return
+        strip_hints(
+            &wire, &landing.length, flight.key, flight.key_length, rule.aaaa == AAAA_IF_NO_A, &landing.reply,
+            self.flights.ttl_at, &self.flights.findings,
+        )
+        landing.wire = <uint8_t*>wire
+
     cdef void take_part(
         self, Pending* pending, const Stored* part, uint32_t age, const Rest* rest, const AnswerSource* whence,
         uint32_t rtt_us, const Instant* now
     ) except *:
         """Join what has come, `age` seconds old, to what was there; ask for the rest, or tell it when that was all."""
         cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef Stored* parts = NULL
         cdef Stored* copy = copy_stored(part)       # what is joined is written where it may lie
         cdef Stored whole
+        cdef SpecialAnswer own
+        cdef Rest next_one
+        cdef Decision decision
+        cdef Findings findings
+        cdef bint is_refused
         cdef int i
         if copy == NULL:
             raise MemoryError
@@ -65,7 +110,15 @@ cdef class Chains(Attempts):
             for i in range(min(load16(copy.wire + 6), copy.ttl_count)):
                 copy.ttl = min(copy.ttl, load32(copy.wire + copy.ttl_at[i]))
         whole = copy[0]
-        if pending.rest != NULL:
+        if pending.rest != NULL and pending.rest.is_alternative:
+            if has_data(copy.wire, copy.length, pending.rest.key, pending.rest.key_length):
+                make_no_data(&own, pending.key, pending.key_length, EDE_BLOCKED, min(copy.ttl, pending.rest.parts.ttl))
+                whole = own.stored
+                whole.is_authoritative = False      # it is cached like the upstream's
+            else:
+                whole = pending.rest.parts[0]
+                whole.ttl = min(copy.ttl, whole.ttl)
+        elif pending.rest != NULL:
             whole.ttl_at = ttl_at
             whole.ttl = min(copy.ttl, pending.rest.parts.ttl)
             whole.wire = write_joined(
@@ -77,12 +130,34 @@ cdef class Chains(Attempts):
             self.conclude(pending, read_clock_ns())
         elif rest != NULL:
             self.follow(pending, copy_stored(&whole), rest, now)
+        elif (
+            not pending.rest.is_alternative and has_data(whole.wire, whole.length, pending.key, pending.key_length)
+            and self.wants_a(pending, &next_one)
+        ):
+            self.follow(pending, copy_stored(&whole), &next_one, now)
         else:
+            decision = pending.rest.decision
+            # Each part was found good for its own name, but they are told as records of this one.
+            is_refused = (
+                self.cache.changes.policy.inspects and decision.verdict == FORWARD
+                and find_in_answer(whole.wire, whole.length, pending.key, pending.key_length, &findings)
+                and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
+            )
+            if is_refused:
+                make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
+                whole = own.stored
+            elif not self.cache.is_cached(&decision):
+                whole.ttl = 0
+            parts, pending.rest.parts = pending.rest.parts, NULL        # `whole` may lie there
             self.come_back(pending)
-            self.keep(pending, &whole, whence, rtt_us, now)
+            if is_refused:
+                self.cache.keep_refusal(pending.hash, pending.key, pending.key_length, &whole, &decision, now)
+            else:
+                self.keep(pending, &whole, whence, rtt_us, now)
             self.answer(pending, TIER_UPSTREAM, whence, &whole, 0, read_clock_ns())
             self.flush()
             self.close(pending, False)
+        free(parts)
         free(copy)
 
     cdef void keep(
@@ -115,6 +190,7 @@ cdef class Chains(Attempts):
         memcpy(rest.key, own.target, own.target_length)
         memcpy(rest.key + own.target_length, pending.key + pending.key_length - KEY_TAIL, KEY_TAIL)
         rest.key_length = own.target_length + KEY_TAIL
+        rest.is_alternative = False
         decide(
             self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
         )
@@ -143,6 +219,7 @@ cdef class Chains(Attempts):
         free(pending.rest.parts)
         pending.rest.parts = parts
         pending.rest.count += 1
+        pending.rest.is_alternative = rest.is_alternative
         pending.rest.key_length = rest.key_length
         memcpy(pending.rest.key, rest.key, rest.key_length)
         while flight != NULL:
@@ -154,7 +231,7 @@ cdef class Chains(Attempts):
         pending.decision = rest.decision
         if self.trace is not None:
             self.trace(Event("followed", None, rest.key[:rest.key_length], False, False, 0, rest.decision.group, 0.0))
-        pending.origin = self.cache.changes.origin_of(rest.decision.group)
+        pending.origin = self.cache.changes.origin_of(&pending.decision)
         if parts == NULL or pending.rest.count > FOLLOWED_MAX or self.is_asked_for(pending, rest):
             pending.failure = UNUSABLE
             self.conclude(pending, read_clock_ns())

@@ -3,7 +3,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._control cimport CHANGES_KEPT, Change, Control
-from fastdns._policy cimport Policy
+from fastdns._policy cimport Decision, Policy
 
 cdef enum:
     RECENT_SLOTS = 4096     # of the table of recent changes, which is half full at most
@@ -41,16 +41,22 @@ cdef class Changes:
         self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
     ) noexcept nogil
     # ^ an answer to a question of that state must not be cached: the key was removed, or the upstreams have changed
-    cdef Ticket ticket(self, uint16_t group)
+    cdef Ticket ticket(self, const Decision* decision)
     cdef bint advance(self) noexcept nogil  # entries that were found good must be judged again
-    cdef uint64_t origin_of(self, uint16_t group) noexcept nogil
-    cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil
+    cdef uint64_t origin_of(self, const Decision* decision) noexcept nogil
+    # ^ of its group's answers, joined with the mark of the name's rule
+    cdef uint32_t mark_of(self, const Decision* decision, uint64_t origin, bint by_wall) noexcept nogil
     # ^ the origin in an entry: 32 bits, which for one of an earlier boot change with the wall clock
-    cdef bint is_mark_of(self, uint16_t group, uint32_t mark) noexcept nogil
-    # ^ it is the group's current one, and the wall clock was not set since
+    cdef bint is_mark_of(self, const Decision* decision, uint32_t mark) noexcept nogil
+    # ^ it is the current one, and the wall clock was not set since
     cdef bint follow_clock(self, int64_t wall_ms, int64_t boot_ms) noexcept nogil   # True: it was set
     # private
     cdef void join_stamp(self) noexcept nogil
     cdef void want(self, const Change* change) except *
     cdef void note(self, uint64_t epoch, uint64_t hash) noexcept nogil
     cdef Recent* slot_of(self, uint64_t hash) noexcept nogil
+
+
+cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
+    """The mark of an origin whose age this boot's clock tells."""
+    return <uint32_t>(fingerprint ^ (fingerprint >> 32))

@@ -29,10 +29,6 @@ cdef class Ticket:
     """The state when an upstream was asked: which changes were applied, which upstreams the group had."""
 
 
-cdef inline uint32_t short_of(uint64_t fingerprint) noexcept nogil:
-    return <uint32_t>(fingerprint ^ (fingerprint >> 32))
-
-
 cdef inline uint64_t hash_of(uint64_t name_hash, uint16_t kind, uint16_t qtype) noexcept nogil:
     """Two changes with one hash cost an unnecessary miss."""
     cdef uint64_t hash = (name_hash ^ (<uint64_t>kind << 16 | qtype)) * <uint64_t>0x9e3779b97f4a7c15
@@ -99,16 +95,16 @@ cdef class Changes:
         # Never generation 0, which marks entries that are kept but not served fresh.
         self.stamp = (1 + self.policy.generation % GENERATIONS) << EPOCH_BITS | self.epoch
 
-    cdef uint64_t origin_of(self, uint16_t group) noexcept nogil:
-        return self.origins[group]
+    cdef uint64_t origin_of(self, const Decision* decision) noexcept nogil:
+        return self.origins[decision.group] ^ decision.mark
 
-    cdef uint32_t mark_of(self, uint16_t group, uint64_t origin, bint by_wall) noexcept nogil:
-        if by_wall and origin == self.origin_of(group):
+    cdef uint32_t mark_of(self, const Decision* decision, uint64_t origin, bint by_wall) noexcept nogil:
+        if by_wall and origin == self.origin_of(decision):
             return short_of(origin) + GOLDEN * (1 + self.clock_steps)
         return short_of(origin)
 
-    cdef bint is_mark_of(self, uint16_t group, uint32_t mark) noexcept nogil:
-        cdef uint32_t short = short_of(self.origin_of(group))
+    cdef bint is_mark_of(self, const Decision* decision, uint32_t mark) noexcept nogil:
+        cdef uint32_t short = short_of(self.origin_of(decision))
         return mark == short or mark == short + GOLDEN * (1 + self.clock_steps)
 
     cdef bint follow_clock(self, int64_t wall_ms, int64_t boot_ms) noexcept nogil:
@@ -214,12 +210,12 @@ cdef class Changes:
         self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
     ) noexcept nogil:
         cdef Decision decision
-        if origin != self.origin_of(group) or self.is_removed(epoch, key, key_length):
+        if self.is_removed(epoch, key, key_length):
             return True
         if self.policy.is_empty:
-            return group != DEFAULT_GROUP
+            return group != DEFAULT_GROUP or origin != self.origins[DEFAULT_GROUP]
         decide(self.policy, key_view(key, key_length), key, key_length, &decision)
-        return decision.verdict != FORWARD or decision.group != group
+        return decision.verdict != FORWARD or decision.group != group or origin != self.origin_of(&decision)
 
     cdef void want(self, const Change* change) except *:
         """Note what a command wants refreshed."""
@@ -238,10 +234,10 @@ cdef class Changes:
         wanted, self.wanted = self.wanted, []
         return wanted
 
-    cdef Ticket ticket(self, uint16_t group):
-        """Return the Ticket for a question that is now sent to this group, or to a thread that reads the disk."""
+    cdef Ticket ticket(self, const Decision* decision):
+        """Return the Ticket for a question that is now sent upstream, or to a thread that reads the disk."""
         cdef Ticket ticket = Ticket.__new__(Ticket)
         ticket.epoch = self.epoch
-        ticket.origin = self.origin_of(group)
-        ticket.group = group
+        ticket.origin = self.origin_of(decision)
+        ticket.group = decision.group
         return ticket

@@ -62,6 +62,8 @@ cdef enum:      # indices, in the order of COUNTERS
     TCP_REFUSED
     DISK_REFUSED
     DISK_SPARED
+    REBIND_BLOCKED
+    BOGUS_ANSWERS
     COUNTER_COUNT
 
 cdef enum:

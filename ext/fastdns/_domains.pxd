@@ -39,6 +39,7 @@ cdef class DomainSetBuilder:
     cdef Pair* pairs            # an open hash table
     cdef uint64_t room, used
     cdef uint64_t depths[2]
+    cdef bint in_halves
 
     cdef uint32_t add_name(self, const uint8_t* name, uint32_t value) except 0      # as `add`; name: sound, lower case
     cdef uint32_t value_of_name(self, const uint8_t* name) noexcept nogil           # 0: it is not there

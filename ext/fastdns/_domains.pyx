@@ -32,6 +32,8 @@ cdef extern from * nogil:
 cdef enum:
     SLOTS_A_LINE = 8            # 64 octets: one line of a processor's cache
     VALUE_BITS = 24
+    LOWER_HALF = 0x000fff       # of a value
+    UPPER_HALF = 0xfff000
     HEADER_OCTETS = 128
     RUN_LIMIT = 64              # lines: a table that needs more is not ours
     LOAD_PERCENT = 70
@@ -221,11 +223,13 @@ cdef class DomainHashes:
 cdef class DomainSetBuilder:
     """Collects domains, each with a value from 1 to 2**24 - 1, and compiles them.
 
-    A domain that is given again keeps its first value; `add` returns that.
+    A domain that is given again keeps its first value; `add` returns that. With `in_halves` each half of the value,
+    of 12 bits, is kept on its own.
     """
 
-    def __cinit__(self, bytes key=None):
+    def __cinit__(self, bytes key=None, *, bint in_halves=False):
         """Without `key`, which another builder has, it has one of its own."""
+        self.in_halves = in_halves
         take_key(&self.key, os.urandom(sizeof(SipKey)) if key is None else key)
         self.room = 1024
         self.pairs = <Pair*>calloc(self.room, sizeof(Pair))
@@ -289,6 +293,9 @@ cdef class DomainSetBuilder:
         if at.value == 0:
             at.hash, at.value = hash, value
             self.used += 1
+        elif self.in_halves:
+            at.value |= (0 if at.value & LOWER_HALF else value & LOWER_HALF)
+            at.value |= (0 if at.value & UPPER_HALF else value & UPPER_HALF)
         return at.value
 
     cdef Pair* place_of(self, uint64_t hash) noexcept nogil:

@@ -15,14 +15,16 @@ from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
 from fastdns._local cimport LocalAnswer, find_local, make_local
-from fastdns._policy cimport FORWARD, LOCAL, OWN, ZONE, Decision, decide
+from fastdns._policy cimport FORWARD, LOCAL, MINIMAL_ANY, NODATA, OWN, ZONE, Decision, decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
 )
-from fastdns._special_names cimport OWN_TTL, SpecialAnswer, make_negative, make_special
+from fastdns._special_names cimport (
+    OWN_TTL, SpecialAnswer, make_minimal_any, make_negative, make_no_data, make_special,
+)
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
@@ -161,7 +163,7 @@ cdef class FastPath:
                     query.tier = TIER_MEMORY
                     return self.serve(entry, query, out, now_ms)
             # No upstream can be asked, or asking has just failed: RFC 8767 section 5, failure recheck timer.
-            if entry != NULL and self.memory.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
+            if entry != NULL and self.cache.is_stale(entry, now_ms) and query.asked.flags & FLAG_RD:
                 query.decision.group = self.cache.group_of(query.key.octets, query.key.length)
                 if self.forward.is_outage(query.decision.group) or self.forward.holds(
                     entry, query.decision.group, now_ms
@@ -180,7 +182,11 @@ cdef class FastPath:
         if query.decision.verdict == OWN:
             return self.from_own(query, out, now)
         exists = self.cache.changes.policy.local.count != 0 and find_local(self.cache.changes.policy.local, key).exists
-        if query.decision.verdict == LOCAL:
+        if query.decision.verdict == NODATA:
+            make_no_data(&own, key, query.key.length, query.decision.ede, OWN_TTL)
+        elif query.decision.verdict == MINIMAL_ANY:
+            make_minimal_any(&own, key, query.key.length)
+        elif query.decision.verdict == LOCAL:
             make_special(&own, key, query.key.length, exists)
         else:
             exists |= query.decision.verdict == ZONE and query.decision.labels == labels_of(key)
@@ -211,16 +217,18 @@ cdef class FastPath:
         cdef Entry* entry = NULL
         cdef Found found
         cdef bint is_cold = self.cache.disk.would_wait()
+        if query.decision.rule and not self.cache.is_cached(&query.decision):
+            return self.without_disk(query, out, False)
         if self.cache.look_up(
-            query.key.hash, query.key.octets, query.key.length, query.decision.group, now, &entry, &found
+            query.key.hash, query.key.octets, query.key.length, &query.decision, now, &entry, &found
         ) != DISK_FRESH:
             self.tally[DISK_MISSES] += self.cache.reads_disk and not is_cold
             if self.forward.is_outage(query.decision.group) and query.asked.flags & FLAG_RD:
                 entry = self.cache.look(query.key.hash, query.key.octets, query.key.length)
-                if entry != NULL and self.memory.is_stale(entry, now.boot_ms):
+                if entry != NULL and self.cache.is_stale(entry, now.boot_ms):
                     return self.serve_stale(entry, query, out, now.boot_ms)
                 # Another DO or CD is better than nothing; the forwarder serves it.
-                self.cache.bring_others(query.key.octets, query.key.length, query.decision.group, now)
+                self.cache.bring_others(query.key.octets, query.key.length, &query.decision, now)
             return self.without_disk(query, out, is_cold)
         self.tally[DISK_HITS] += 1
         query.tier = TIER_DISK

@@ -6,7 +6,7 @@ once, and a few of them try nevertheless.
 Python carries streams and searches a cold disk; the question itself stays here.
 """
 
-from fastdns._answer cimport OPTIONS_MAX, Failure, Stored, fail, is_failure_code, is_lame, settle
+from fastdns._answer cimport OPTIONS_MAX, Failure, Stored, fail, is_failure_code, is_lame
 from fastdns._attempts cimport NO_NETWORK, REFUSED_BY_NETWORK, SHORTAGE, UNUSABLE
 from fastdns._clock cimport Instant, read_clock_ns, read_moment
 from fastdns._flights cimport Attempt, Flight, Flights, Landing
@@ -17,6 +17,7 @@ from fastdns._policy cimport FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_DISK, TIER_NONE, TIER_STALE, TIER_UPSTREAM, Query
 from fastdns._questions cimport WAITING_MAX, Rest
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
+from fastdns._special_names cimport SpecialAnswer, make_no_data
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES
 from fastdns._upstream cimport Upstream
 from fastdns._waiters cimport describe
@@ -29,6 +30,7 @@ cdef enum:
     SEARCHES_MAX = 1024     # that another thread looks up on disk: each costs a greenlet
     OUTAGE_SEARCHES = 512   # in an outage
     OVERDUE_A_TICK = 256    # so that hits get their turn; the rest follows with the next tick
+    REFUSAL_TTL = 60        # seconds, of what is told in place of an answer that must not be given
     HOLD_STALE_SECONDS = 30     # until a failed question is tried again: RFC 8767 section 5
     RENEWALS_BELOW = 256    # questions without a waiting client are asked only while fewer are in flight
     SERVFAIL = 2
@@ -221,7 +223,7 @@ cdef class Forward(Chains):
             pending.until_ms = min(pending.until_ms, now_ms + TRY_MS)
         else:
             entry = self.cache.look(pending.hash, pending.key, pending.key_length)
-            if entry != NULL and self.cache.memory.is_stale(entry, now_ms):
+            if entry != NULL and self.cache.is_stale(entry, now_ms):
                 pending.stale_ms = max(
                     <int64_t>(pending.began_ns // 1000000) + self.cache.settings.stale_wait_ms, <int64_t>1
                 )
@@ -233,12 +235,12 @@ cdef class Forward(Chains):
         """Serve the waiting clients a stale answer; False: there is none."""
         cdef Entry* entry = self.cache.look(pending.hash, pending.key, pending.key_length)
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
-        if entry == NULL or not self.cache.memory.is_stale(entry, now_ms):
+        if entry == NULL or not self.cache.is_stale(entry, now_ms):
             # It may have been evicted; and in an outage another DO or CD is better than nothing.
             if not self.cache.recall((<const char*>pending.key)[:pending.key_length], in_outage):
                 return False
             entry = self.cache.look(pending.hash, pending.key, pending.key_length)
-            if entry == NULL or not self.cache.memory.is_stale(entry, now_ms):
+            if entry == NULL or not self.cache.is_stale(entry, now_ms):
                 return False
         self.answer(pending, TIER_STALE, NULL, &entry.answer, 0, now_ns)
         self.flush()
@@ -323,30 +325,39 @@ cdef class Forward(Chains):
         cdef uint8_t options[OPTIONS_MAX]
         cdef Stored stored
         cdef Decision decision
-        cdef Failure own
+        cdef SpecialAnswer refusal
         cdef Rest rest
-        cdef bint leads_out, is_part
+        cdef bint leads_out, is_part, passes
         cdef uint32_t rtt_us
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
             landing.reply.wants_dnssec = False      # no client waits for more than that
-        settle(
-            landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options, &stored
-        )
         decision = pending.decision
-        if not self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision):
-            fail(&own, flight.key, flight.key_length, SERVFAIL, decision.ede, 0)
-            stored = own.stored
-        leads_out = (
-            not landing.reply.has_data and not stored.is_failure
-            and self.leads_out(flight, &self.flights.findings.chain, &rest)
-        )
-        if not leads_out:
+        if decision.rule:
+            self.strip(landing, &decision)
+        self.settle_by(landing, &decision, options, &stored)
+        passes = self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision)
+        if not passes:
+            make_no_data(&refusal, flight.key, flight.key_length, decision.ede, REFUSAL_TTL)
+            stored = refusal.stored
+            leads_out = False
+        elif landing.reply.has_data:
+            leads_out = pending.rest == NULL and decision.rule and self.wants_a(pending, &rest)
+        else:
+            leads_out = not stored.is_failure and self.leads_out(flight, &self.flights.findings.chain, &rest)
+        if not passes:
+            self.cache.keep_refusal(
+                self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length, &stored,
+                &decision, now,
+            )
+        elif not leads_out:
             self.cache.learn(
                 flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
                 &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
             )
         self.flights.note_reply(flight, now_ns)
         upstream.errors_in_a_row = 0
+        if leads_out and pending.rest != NULL and pending.rest.is_alternative:
+            leads_out = False       # there is no address where the parts would be of use
         rtt_us = <uint32_t>((now_ns - flight.sent_ns) // 1000)
         is_part = leads_out or pending.rest != NULL
         if not is_part:
@@ -381,7 +392,8 @@ cdef class Forward(Chains):
         if flight.keeps_late and not (
             landing.reply.flags & FLAG_TC or is_lame(&landing.reply) or is_failure_code(landing.reply.rcode)
         ) and self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision) and (
-            landing.reply.has_data or not self.leads_out(flight, &self.flights.findings.chain, &rest)
+            not self.is_conditional(flight.key, flight.key_length, &decision) if landing.reply.has_data
+            else not self.leads_out(flight, &self.flights.findings.chain, &rest)
         ):
             entry = self.cache.look(
                 self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length
@@ -390,10 +402,9 @@ cdef class Forward(Chains):
             if entry == NULL or (entry.answer.ttl != 0 and (
                 entry.answer.is_failure or not self.cache.memory.is_fresh(entry, now.boot_ms)
             )):
-                settle(
-                    landing.wire, &landing.reply, self.flights.ttl_at, self.group_of(flight.group).limits, options,
-                    &stored,
-                )
+                if decision.rule:
+                    self.strip(landing, &decision)
+                self.settle_by(landing, &decision, options, &stored)
                 self.cache.learn(
                     flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
                     &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,

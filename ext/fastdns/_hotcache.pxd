@@ -63,7 +63,8 @@ cdef class HotCache:
     cdef Entry* find_any(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ the entry of any age and stamp, or NULL: `Cache.look` judges it
     cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil     # of our stamp
-    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil     # not fresh, still usable
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms, int64_t stale_ms) noexcept nogil
+    # ^ not fresh, still usable for so long past its TTL
     cdef void count_hit(self, Entry* entry) noexcept nogil
     cdef void forget_hits(self, Entry* entry) noexcept nogil                        # they have been reported
     cdef void expect(self, uint64_t hash) noexcept nogil

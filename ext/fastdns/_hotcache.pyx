@@ -215,11 +215,11 @@ cdef class HotCache:
     cdef bint is_fresh(self, const Entry* entry, int64_t now_ms) noexcept nogil:
         return now_ms < entry.expires_ms and entry.stamp == self.stamp
 
-    cdef bint is_stale(self, const Entry* entry, int64_t now_ms) noexcept nogil:
+    cdef bint is_stale(self, const Entry* entry, int64_t now_ms, int64_t stale_ms) noexcept nogil:
         # One of another epoch was not judged yet: a command may have removed it.
         return (
             not entry.answer.is_failure and not entry.answer.is_authoritative
-            and now_ms < entry.expires_ms + self.stale_ms
+            and now_ms < entry.expires_ms + stale_ms
             and epoch_of(entry.stamp) == epoch_of(self.stamp) and not self.is_fresh(entry, now_ms)
         )
 
@@ -370,7 +370,9 @@ cdef class HotCache:
         cdef size_t room
         if old != NULL and old.answer.ttl == 0 and answer.is_failure:
             return False        # its mark stays: no older entry returns from the disk
-        if old != NULL and answer.is_failure and (self.is_fresh(old, now_ms) or self.is_stale(old, now_ms)):
+        if old != NULL and answer.is_failure and (
+            self.is_fresh(old, now_ms) or self.is_stale(old, now_ms, self.stale_ms)
+        ):
             if not old.answer.is_failure:
                 return False
         entry = make_entry(key, key_length, answer)

@@ -7,6 +7,8 @@ from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._domains cimport DomainSet
 from fastdns._local cimport LocalRecords
+from fastdns._protection cimport Protection
+from fastdns._rules cimport Rules
 from fastdns._wire cimport Findings
 
 cdef enum Verdict:
@@ -18,15 +20,19 @@ cdef enum Verdict:
     NXDOMAIN
     NODATA
     REFUSE
+    MINIMAL_ANY             # one record that says that ANY is not answered (RFC 8482 section 4.2)
 
 cdef enum:
     NO_EDE = -1
+    EDE_BLOCKED = 15        # RFC 8914: a rule leaves the type out
+    EDE_FILTERED = 17       # an answer has what it may not have
     DEFAULT_GROUP = 0
     GROUPS_MAX = 1 << 16    # numbers of groups
 
 ctypedef struct Decision:
     uint64_t policy         # generation of the policy that has decided
-    uint32_t rule           # which rule of which list it was; 0: none
+    uint64_t mark           # what tells answers under the name's rule from others; 0: nothing does
+    uint32_t rule           # the number of the rule that concerns the name; 0: none
     uint16_t group          # the group of upstreams that gives the answer
     int16_t ede             # INFO-CODE that goes with the answer (RFC 8914), or NO_EDE
     uint8_t verdict
@@ -37,6 +43,9 @@ cdef class Policy:
     cdef readonly uint16_t group            # of all names that are in no domain
     cdef readonly DomainSet domains         # whose names belong to other groups
     cdef readonly LocalRecords local        # the owner's own names
+    cdef readonly Rules rules               # exceptions for some names
+    cdef readonly Protection protection
+    cdef readonly bint inspects             # an answer may be refused for what is in it
     cdef readonly bint is_empty             # every name belongs to the default group, and every answer may be served
 
 cdef void decide(

@@ -5,8 +5,9 @@ from collections import namedtuple
 from fastdns._domains cimport Suffix, find_suffixes
 from fastdns._key cimport KEY_TAIL, key_is_sound, key_view, name_is_sound
 from fastdns._local cimport LocalMatch, find_local
+from fastdns._rules cimport Rule, leaves_out, mark_of_rule
 from fastdns._special_names cimport is_special
-from fastdns._wire cimport CLASS_IN, find_in_answer, load16
+from fastdns._wire cimport CLASS_IN, TYPE_ANY, find_in_answer, load16
 
 cdef enum:
     GROUP_BITS = 16         # of a domain's value; above them the verdict, and a bit that no value is without
@@ -32,14 +33,24 @@ cdef class Policy:
 
     A name belongs to the group of its longest suffix in `domains`, with all its types: those that a parent zone
     answers (DS, RFC 4034 section 5) as well. Others belong to `group`. Before that, `local` answers its own names.
+    `rules` are exceptions for some names; `protection` says what may be asked and answered at all.
     """
 
-    def __cinit__(self, uint16_t group=DEFAULT_GROUP, DomainSet domains=None, LocalRecords local=None):
+    def __cinit__(
+        self, uint16_t group=DEFAULT_GROUP, DomainSet domains=None, LocalRecords local=None, *, Rules rules=None,
+        Protection protection=None,
+    ):
         self.generation = 1
         self.group = group
         self.domains = DomainSet() if domains is None else domains
         self.local = LocalRecords() if local is None else local
-        self.is_empty = group == DEFAULT_GROUP and self.domains.count == 0 and self.local.count == 0
+        self.rules = Rules() if rules is None else rules
+        self.protection = Protection() if protection is None else protection
+        self.inspects = self.protection.rebind or self.protection.bogus_count != 0
+        self.is_empty = (
+            group == DEFAULT_GROUP and self.domains.count == 0 and self.local.count == 0 and self.rules.count == 0
+            and not self.inspects
+        )
 
     def group_of(self, bytes name not None):
         """Return the number of the group that a name belongs to (in wire form and lower case, else ValueError)."""
@@ -84,7 +95,7 @@ cdef void decide(
     cdef LocalMatch match
     cdef bint is_found = policy.domains.lines != 0 and find_suffixes(policy.domains, key, &suffix, 1) != 0
     decision.policy = policy.generation
-    decision.rule = 0
+    decision.mark = decision.rule = 0
     decision.ede = NO_EDE
     decision.verdict = FORWARD
     decision.group = policy.group
@@ -105,7 +116,35 @@ cdef void decide(
         decision.group = <uint16_t>suffix.value
         decision.verdict = <uint8_t>(suffix.value >> GROUP_BITS & VERDICT_MASK)
         decision.labels = suffix.labels
+    if decision.verdict == FORWARD:
+        decide_type(policy, key, key_length, decision)
+
+
+cdef inline void decide_type(
+    Policy policy, const uint8_t* key, uint16_t key_length, Decision* decision
+) noexcept nogil:
+    """Find the rule that concerns a name, and whether its group is asked for this type."""
+    cdef uint16_t qtype = load16(key + key_length - KEY_TAIL)
+    cdef const Rule* rule
+    if load16(key + key_length - KEY_TAIL + 2) != CLASS_IN:
+        return
+    if policy.rules.count:
+        decision.rule = policy.rules.rule_of(key)
+        if decision.rule:
+            rule = policy.rules.find(decision.rule)
+            decision.mark = mark_of_rule(rule, qtype)
+            if leaves_out(rule, qtype):
+                decision.verdict = NODATA
+                decision.ede = EDE_BLOCKED
+                return
+    if qtype == TYPE_ANY and policy.protection.minimal_any:
+        decision.verdict = MINIMAL_ANY
 
 
 cdef bint inspect(Policy policy, Decision* decision, const Findings* findings) noexcept nogil:
-    return True
+    # Groups of the owner's choice may answer with private addresses: that is what they are for.
+    if decision.group != DEFAULT_GROUP or not policy.protection.is_rebinding(findings):
+        return True
+    decision.verdict = NODATA
+    decision.ede = EDE_FILTERED
+    return False

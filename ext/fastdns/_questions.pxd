@@ -23,6 +23,7 @@ cdef struct Rest:           # of an answer whose chain leads to a name of anothe
     Decision decision       # about the name that the clients have asked for
     uint64_t origin
     int count               # of names that were asked for so far
+    bint is_alternative     # what is asked for now is an IPv4 address; without one the parts are the answer
     uint16_t key_length
     uint8_t key[KEY_MAX]    # what is asked for now
 

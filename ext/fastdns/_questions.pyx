@@ -127,7 +127,7 @@ cdef class Questions:
         pending.began_ns = now_ns
         pending.epoch = self.cache.changes.epoch
         pending.decision = decision[0]
-        pending.origin = self.cache.changes.origin_of(pending.decision.group)
+        pending.origin = self.cache.changes.origin_of(&pending.decision)
         pending.position = -1
         pending.key_length = key_length
         memcpy(pending.key, key, key_length)

@@ -9,10 +9,10 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._key cimport KEY_TAIL
 from fastdns._wire cimport (
-    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, WIRE_OK,
-    WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record, Targets, hash_name, is_meta,
-    is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target, rdata_is_sound, read_record,
-    read_reply, read_spelled_name, same_name, store16, store32,
+    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, HINT_V4, HINT_V6, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_HTTPS,
+    TYPE_OPT, TYPE_RRSIG, TYPE_SVCB, WIRE_OK, WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record,
+    Targets, hash_name, is_meta, is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target,
+    rdata_is_sound, read_record, read_reply, read_spelled_name, same_name, store16, store32,
 )
 
 cdef enum:
@@ -24,6 +24,8 @@ cdef enum:
     TYPE_NSEC = 47
     TYPE_NSEC3 = 50
     DNAMES_MAX = 64         # and their signatures: a chain has one or two
+    PARAMETER_HEAD = 4      # of a service parameter: key and length
+    MANDATORY = 0           # the key of the list of parameters that a client must know
     READS_MAX = 2 * RECORDS_MAX     # of records, to find those of a chain: hashes distinguish nearly all
 
 ctypedef struct Note:       # a record of the answer section
@@ -365,6 +367,146 @@ cdef int read_clean_reply(
     out.is_bare = is_bare
     out.opt_misplaced = opt_misplaced
     return WIRE_OK
+
+
+# ---- without IPv6 addresses
+
+cdef uint8_t uncut[MESSAGE_MAX]
+
+
+cdef bint next_parameter(Reader* r, uint16_t* key, uint16_t* length) noexcept nogil:
+    """Read the head of a service parameter; False: there is none, or it is not complete."""
+    if r.end - r.at < PARAMETER_HEAD:
+        return False
+    key[0] = load16(r.at)
+    length[0] = load16(r.at + 2)
+    if r.end - r.at - PARAMETER_HEAD < length[0]:
+        return False
+    r.at += PARAMETER_HEAD
+    return True
+
+
+cdef bint write_without_hints(Writer* w, const Reader* message, const Record* record, bint if_v4) noexcept nogil:
+    """Write the RDATA of an SVCB or HTTPS record without its IPv6 hints (RFC 9460 section 7.3)."""
+    cdef Reader r
+    cdef Name target
+    cdef uint8_t head[PARAMETER_HEAD]
+    cdef const uint8_t* first
+    cdef uint16_t key, length, i
+    cdef bint goes = not if_v4
+    r.start = message.start
+    r.at = record.data + 2
+    r.end = record.data + record.length
+    if record.length < 2 or read_spelled_name(&r, &target) < 0:
+        return False
+    first = r.at
+    while next_parameter(&r, &key, &length):
+        goes = goes or key == HINT_V4
+        r.at += length
+    if r.at != r.end:
+        return False
+    if not goes:
+        return write_octets(w, record.data, record.length)
+    if not write_octets(w, record.data, first - record.data):
+        return False
+    r.at = first
+    while next_parameter(&r, &key, &length):
+        if key == MANDATORY:        # of what remains: section 8
+            store16(head, key)
+            store16(head + 2, length)
+            for i in range(0, length // 2):
+                if load16(r.at + 2 * i) == HINT_V6:
+                    store16(head + 2, load16(head + 2) - 2)
+            if load16(head + 2):
+                if not write_octets(w, head, PARAMETER_HEAD):
+                    return False
+                for i in range(0, length // 2):
+                    if load16(r.at + 2 * i) != HINT_V6 and not write_octets(w, r.at + 2 * i, 2):
+                        return False
+        elif key != HINT_V6 and not write_octets(w, r.at - PARAMETER_HEAD, PARAMETER_HEAD + length):
+            return False
+        r.at += length
+    return True
+
+
+cdef bint write_service(
+    Writer* w, const Reader* message, const uint8_t* at, const Record* record, bint if_v4
+) noexcept nogil:
+    """Write an SVCB or HTTPS record without its IPv6 hints; False: it cannot be read, and nothing was written."""
+    cdef Reader r
+    cdef Name owner
+    cdef size_t began = w.at
+    cdef size_t data_at
+    r.start = message.start
+    r.at = at
+    r.end = message.end
+    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
+        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
+            data_at = w.at
+            if write_without_hints(w, message, record, if_v4):
+                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
+                return True
+    w.at = began
+    forget_from(w, began)
+    return False
+
+
+cdef size_t write_stripped(const uint8_t* packet, size_t length, bint if_v4) noexcept nogil:
+    """Write a message into `cleaned` without IPv6 hints and return its length; 0: impossible."""
+    cdef Reader r
+    cdef Record record
+    cdef Name name
+    cdef const uint8_t* at
+    cdef int section, left, written
+    cdef bint is_written
+    begin(&writer, &r, packet, length)
+    if load16(packet + 4) != 1 or read_spelled_name(&r, &name) < 0 or r.end - r.at < 4:
+        return 0
+    write_name(&writer, &name, False)
+    write_octets(&writer, r.at, 4)
+    r.at += 4
+    for section in range(1, 4):
+        left = load16(packet + 4 + 2 * section)
+        written = 0
+        while left > 0:
+            left -= 1
+            at = r.at
+            if read_record(&r, &record) < 0:
+                if section == 1:
+                    return 0
+                r.at = r.end        # nothing after it can be read
+                break
+            if record.rtype == TYPE_HTTPS or record.rtype == TYPE_SVCB:
+                is_written = write_service(&writer, &r, at, &record, if_v4)     # a malformed one is left out
+            else:
+                is_written = write_record(&writer, &r, at, &record)
+            written += is_written
+        store16(cleaned + 4 + 2 * section, <uint16_t>written)
+    return writer.at
+
+
+cdef bint strip_hints(
+    const uint8_t** wire, size_t* length, const uint8_t* key, uint16_t key_length, bint if_v4, Reply* out,
+    uint16_t* ttl_at, Findings* findings,
+) noexcept:
+    cdef uint16_t message_id = load16(wire[0])
+    cdef bint wants_dnssec = out.wants_dnssec
+    cdef size_t written
+    if wire[0] == cleaned:
+        memcpy(uncut, cleaned, length[0])
+        wire[0] = uncut
+    written = write_stripped(wire[0], length[0], if_v4)
+    if written == 0 or read_reply(
+        cleaned, written, message_id, key, key_length, out, ttl_at, findings
+    ) != WIRE_OK or out.must_rewrite:
+        # As before: it is known to be good.
+        read_reply(wire[0], length[0], message_id, key, key_length, out, ttl_at, findings)
+        out.wants_dnssec = wants_dnssec
+        return False
+    out.wants_dnssec = wants_dnssec
+    wire[0] = cleaned
+    length[0] = written
+    return True
 
 
 # ---- for clients that did not set DO

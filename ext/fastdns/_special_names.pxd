@@ -19,6 +19,7 @@ cdef struct SpecialAnswer:
     Stored stored           # points into this very struct
     uint16_t ttl_at[SPECIAL_RECORDS]
     uint8_t wire[SPECIAL_MAX]
+    uint8_t options[6]
 
 cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
 cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names) noexcept nogil
@@ -27,5 +28,10 @@ cdef void make_negative(
     SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint exists, int zone_labels, uint32_t ttl
 ) noexcept nogil
 # ^ that the name does not exist, or has no such record: by its parent of so many labels
+cdef void make_no_data(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int ede, uint32_t ttl
+) noexcept nogil
+# ^ that the name has no record of this type; ede: an INFO-CODE (RFC 8914) that goes with it, or -1
+cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil
 cdef uint16_t write_soa(uint8_t* out, uint16_t zone_at, uint32_t ttl) noexcept nogil    # SOA_OCTETS
 # ^ an SOA record of a zone whose name is at that place in the message

@@ -24,6 +24,9 @@ from fastdns._wire cimport (
 cdef enum:
     TYPE_NS = 2
     TYPE_PTR = 12
+    TYPE_HINFO = 13
+    OPTION_EDE = 15
+    ANY_TTL = 3789          # as in the example of RFC 8482 section 4.2
     TYPE_DS = 43
     NOERROR = 0
     NXDOMAIN = 3
@@ -330,6 +333,26 @@ cdef void make_negative(
     begin(out, key, length, NOERROR if exists else NXDOMAIN, ttl)
     add_soa(out, HEADER_LENGTH + at)
     store16(out.wire + 8, 1)
+
+
+cdef void make_no_data(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, int ede, uint32_t ttl
+) noexcept nogil:
+    begin(out, key, key_length - KEY_TAIL, NOERROR, ttl)
+    add_soa(out, HEADER_LENGTH)
+    store16(out.wire + 8, 1)
+    if ede >= 0:
+        store16(out.options, OPTION_EDE)
+        store16(out.options + 2, 2)
+        store16(out.options + 4, <uint16_t>ede)
+        out.stored.options = out.options
+        out.stored.options_length = 6
+
+
+cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_length) noexcept nogil:
+    begin(out, key, key_length - KEY_TAIL, NOERROR, ANY_TTL)
+    add_record(out, HEADER_LENGTH, TYPE_HINFO, b"\x07RFC8482\x00", 9)
+    store16(out.wire + 6, 1)
 
 
 def special_answer(bytes key not None):

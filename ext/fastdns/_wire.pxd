@@ -49,6 +49,10 @@ cdef enum RecordType:
     TYPE_HTTPS = 65
     TYPE_ANY = 255
 
+cdef enum SvcParamKey:      # RFC 9460 section 14.3.2
+    HINT_V4 = 4
+    HINT_V6 = 6
+
 cdef enum RecordClass:
     CLASS_IN = 1
     CLASS_CHAOS = 3
@@ -107,7 +111,10 @@ ctypedef struct Chain:      # the names whose records belong to the answer
 
 ctypedef struct Findings:   # what policy looks at in an answer
     Chain chain             # from the queried name on
-    int addresses           # in A and AAAA records of the chain: more than ADDRESSES_MAX have not all been noted
+    # of A and AAAA records of the chain, and in its SVCB and HTTPS records: more than ADDRESSES_MAX are not all noted
+    int addresses
+    bint has_private        # one of them all, noted or not, is private or local
+    bint has_bad_hints      # the parameters of an SVCB or HTTPS record cannot be read
     uint8_t address[ADDRESSES_MAX][16]      # IPv4 as ::ffff:a.b.c.d
 
 ctypedef struct Targets:    # names in RDATA: owners of records in the additional section
@@ -131,6 +138,9 @@ cdef int read_reply(
 cdef bint find_in_answer(
     const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length, Findings* findings
 ) noexcept nogil            # the same of a cached answer; False: it cannot be read
+cdef bint has_data(
+    const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length
+) noexcept nogil            # a cached answer has a record of the type that was asked for
 cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, uint16_t* authorities) noexcept nogil
 # ^ how much of a message of ours fits: without the additional section, else also without authority; 0: not even the
 # essential part, which is the answer section, and a denial with its proof in authority (RFC 4035 section 3.1.3).

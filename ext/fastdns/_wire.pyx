@@ -11,6 +11,8 @@ cdef enum:
     ADDITIONAL_MAX = 8      # records in the additional section of a query: usual ones are OPT and TSIG
     OPT_OCTETS = 11
 
+cdef uint32_t NAT64_PREFIX = 0x0064ff9b
+
 
 cdef inline bint has_octets(const Reader* r, size_t n) noexcept nogil:
     return <size_t>(r.end - r.at) >= n
@@ -430,16 +432,70 @@ ctypedef struct Section:    # what the reading of one depends on
     const uint8_t* asked    # QTYPE and QCLASS
 
 
-cdef void note_address(Findings* findings, const Record* record) noexcept nogil:
-    """Note the address in a valid A or AAAA record."""
+cdef bint is_private_v4(const uint8_t* at) noexcept nogil:
+    """True for private, loopback, link-local and shared addresses, and those of "this network" (RFC 6890)."""
+    return (
+        at[0] == 10 or at[0] == 127 or at[0] == 0 or (at[0] == 192 and at[1] == 168)
+        or (at[0] == 172 and at[1] & 0xf0 == 16) or (at[0] == 169 and at[1] == 254) or (at[0] == 100 and at[1] >> 6 == 1)
+    )
+
+
+cdef bint is_private_v6(const uint8_t* at) noexcept nogil:
+    """True for unique local, link-local and site-local addresses, :: and ::1, and private IPv4 in other forms."""
+    cdef uint32_t prefix = load32(at)
+    if at[0] & 0xfe == 0xfc or (at[0] == 0xfe and at[1] >= 0x80):
+        return True
+    if load32(at + 4) or load16(at + 8):
+        return False
+    if load16(at + 10) == 0xffff:
+        return prefix == 0 and is_private_v4(at + 12)       # IPv4-mapped, RFC 4291 section 2.5.5.2
+    # ::, ::1, the old form ::a.b.c.d; and 64:ff9b::/96, which must not stand for private ones (RFC 6052 section 3.1).
+    return load16(at + 10) == 0 and (prefix == 0 or prefix == NAT64_PREFIX) and is_private_v4(at + 12)
+
+
+cdef void note_address(Findings* findings, const uint8_t* octets, int length) noexcept nogil:
+    """Note an address of 4 or 16 octets."""
     cdef uint8_t* room
+    if is_private_v4(octets) if length == 4 else is_private_v6(octets):
+        findings.has_private = True
     if findings.addresses < ADDRESSES_MAX:
         room = findings.address[findings.addresses]
         memset(room, 0, 16)
-        if record.rtype == TYPE_A:
+        if length == 4:
             room[10] = room[11] = 255
-        memcpy(room + 16 - record.length, record.data, record.length)
+        memcpy(room + 16 - length, octets, length)
     findings.addresses += 1
+
+
+cdef void note_hints(Findings* findings, const Reader* message, const Record* record) noexcept nogil:
+    """Note the addresses in the parameters of an SVCB or HTTPS record: RFC 9460 section 7.3."""
+    cdef Reader r
+    cdef Name target
+    cdef int key, length, size
+    cdef bint has_others = findings.has_bad_hints
+    findings.has_bad_hints = True       # until all of them have been read
+    r.start = message.start
+    r.at = record.data + 2
+    r.end = record.data + record.length
+    if record.length < 2 or read_name(&r, &target) < 0:
+        return
+    while r.at < r.end:
+        if not has_octets(&r, 4):
+            return
+        key, length = load16(r.at), load16(r.at + 2)
+        r.at += 4
+        if not has_octets(&r, length):
+            return
+        if key == HINT_V4 or key == HINT_V6:
+            size = 4 if key == HINT_V4 else 16
+            if length == 0 or length % size:
+                return
+            while length:
+                note_address(findings, r.at, size)
+                r.at += size
+                length -= size
+        r.at += length
+    findings.has_bad_hints = has_others
 
 
 cdef int read_section(
@@ -478,7 +534,9 @@ cdef int read_section(
             if record.rtype == qtype or qtype == TYPE_ANY:
                 out.has_data = True
             if record.rtype == TYPE_A and qclass == CLASS_IN or record.rtype == TYPE_AAAA:
-                note_address(findings, &record)
+                note_address(findings, record.data, record.length)
+            elif record.rtype == TYPE_HTTPS or record.rtype == TYPE_SVCB:
+                note_hints(findings, r, &record)
             out.answers += 1
         elif record.rclass != qclass:
             out.has_gap = out.left_out = True
@@ -543,6 +601,7 @@ cdef int read_reply(
     cdef int status, number
     memset(out, 0, sizeof(Reply))
     findings.chain.count = findings.addresses = 0
+    findings.has_private = findings.has_bad_hints = False
     if length < HEADER_LENGTH or length > 65535 or load16(packet) != expected_id:
         return WIRE_BAD_REPLY
     out.flags = load16(packet + 2)
@@ -590,6 +649,17 @@ cdef bint find_in_answer(
     return length >= HEADER_LENGTH and read_reply(
         message, length, load16(message), key, key_length, &reply, ttl_at, findings
     ) == WIRE_OK
+
+
+cdef bint has_data(
+    const uint8_t* message, size_t length, const uint8_t* key, uint16_t key_length
+) noexcept nogil:
+    cdef Reply reply
+    cdef Findings findings
+    cdef uint16_t ttl_at[RECORDS_MAX]
+    return length >= HEADER_LENGTH and read_reply(
+        message, length, load16(message), key, key_length, &reply, ttl_at, &findings
+    ) == WIRE_OK and reply.has_data
 
 
 # ---- messages of ours

@@ -14,6 +14,7 @@ import attrs
 from .._clock import Moment
 from .._entry import DiskEntry
 from .._key import cache_key, is_under, range_of, type_of
+from .._rules import Rules
 from ..config.names import parse_name
 from ..upstream.known_groups import Groups
 from .names import Key, spell_class, spell_name, spell_rcode, spell_type
@@ -40,12 +41,19 @@ class Judge:
     origin: int = 0  # the fingerprint of the current default upstreams; 0: unknown
     groups: Groups = attrs.Factory(dict)  # the other groups
     knows_all: bool = False  # a daemon runs, and has no other groups than these
+    rules: Rules = attrs.Factory(Rules)
 
-    def origin_of(self, group: int) -> int:
-        """Return the fingerprint of the current upstreams of a group; 0: unknown."""
-        if group == DEFAULT_GROUP:
-            return self.origin
-        return self.groups[group].origin if group in self.groups else 0
+    def origin_of(self, key: Key) -> int:
+        """Return the origin of current answers to a question; 0: unknown."""
+        if key.group == DEFAULT_GROUP:
+            origin = self.origin
+        else:
+            origin = self.groups[key.group].origin if key.group in self.groups else 0
+        return origin and origin ^ self.mark_of(key)
+
+    def mark_of(self, key: Key) -> int:
+        """Return the mark of the rule that concerns a question."""
+        return self.rules.mark_of(key.name, key.qtype, key.qclass)
 
 
 @attrs.frozen(slots=True)
@@ -72,8 +80,11 @@ class Item:
 
     @property
     def is_foreign(self) -> bool:
-        """True if other upstreams gave it than the daemon's current ones: usable as stale only."""
-        return self.judge.origin_of(self.key.group) not in (0, self.entry.origin)
+        """True if it came from other upstreams than the current ones, or under another rule.
+
+        Then it is usable as stale only.
+        """
+        return self.judge.origin_of(self.key) not in (0, self.entry.origin)
 
     @property
     def group(self) -> str | None:

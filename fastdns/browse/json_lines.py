@@ -18,13 +18,15 @@ from .._answer import Answer, Limits, Reading
 from .._clock import Moment
 from .._entry import DiskEntry, pack
 from .._key import disk_key
+from .._rules import Rules
 from ..config.names import parse_name
 from ..config.schema import GROUP_NAME, GROUPS_MAX, number_of_group
 from ..config.text import describe
+from ..config.types import parse_type
 from ..config.units import spell_size
 from ..upstream.known_groups import Groups
 from .items import Item
-from .names import Key, parse_class, parse_type, spell_rcode
+from .names import Key, parse_class, spell_rcode
 from .reader import Pair
 
 LINE_MAX = 16 << 20  # bytes; the records of the largest message have fewer as text
@@ -45,12 +47,15 @@ class Terms:
     now: Moment
     groups: Groups = attrs.Factory(dict)  # the others
     group_of: Callable[[bytes], int] = lambda _: 0  # of a name, where the file does not tell
+    rules: Rules = attrs.Factory(Rules)
 
-    def origin_of(self, group: int) -> int:
-        """Return the origin of a group's entries; 0: there is no such group here."""
-        if group == 0:
-            return self.origin
-        return self.groups[group].origin if group in self.groups else 0
+    def origin_of(self, key: Key) -> int:
+        """Return the origin of an entry; 0: there is no such group here."""
+        if key.group == 0:
+            origin = self.origin
+        else:
+            origin = self.groups[key.group].origin if key.group in self.groups else 0
+        return origin and origin ^ self.rules.mark_of(key.name, key.qtype, key.qclass)
 
 
 @attrs.frozen
@@ -141,12 +146,17 @@ def make_entry(
     rtt_us: int = 0,
     hits: int = 0,
 ) -> Pair:
-    """Return key and value on disk; Outdated if it would be neither fresh nor stale."""
+    """Return key and value on disk; Outdated if it would be neither fresh nor stale.
+
+    So are answers that a rule does not let the cache have.
+    """
+    if not terms.rules.keeps(key.name, key.qclass):
+        raise Outdated
     on_disk = disk_key(key.join())
     value = pack(
         answer,
         stored,
-        origin=terms.origin_of(key.group),
+        origin=terms.origin_of(key),
         upstream=upstream,
         rtt_us=rtt_us,
         hits=hits,

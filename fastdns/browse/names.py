@@ -11,30 +11,13 @@ from typing import NamedTuple
 
 from .._key import make_key, split_key
 from ..config.text import describe
+from ..config.types import TYPES, number_of
 
 RCODE_MAX = 4095  # with EDNS, RFC 6891 section 6.1.3
 
 _PLAIN = re.compile(rb"[A-Za-z0-9_*/+-]*")  # printed as they are
 _SPECIAL = b'"().;\\@$'  # printed behind a backslash, as dig does
-_NUMBERED = re.compile(r"(TYPE|CLASS)([0-9]{1,5})")
 
-TYPES = {
-    name: number
-    for first, names in (
-        (1, "A NS MD MF CNAME SOA MB MG MR NULL WKS PTR HINFO MINFO MX TXT RP AFSDB X25 ISDN RT"),
-        (22, "NSAP NSAP-PTR SIG KEY PX GPOS AAAA LOC NXT EID NIMLOC SRV ATMA NAPTR KX CERT A6"),
-        (39, "DNAME SINK OPT APL DS SSHFP IPSECKEY RRSIG NSEC DNSKEY DHCID NSEC3 NSEC3PARAM TLSA"),
-        (53, "SMIMEA"),
-        (55, "HIP NINFO RKEY TALINK CDS CDNSKEY OPENPGPKEY CSYNC ZONEMD SVCB HTTPS DSYNC HHIT"),
-        (68, "BRID"),
-        (99, "SPF UINFO UID GID UNSPEC NID L32 L64 LP EUI48 EUI64"),
-        (128, "NXNAME"),
-        (249, "TKEY TSIG IXFR AXFR MAILB MAILA ANY URI CAA AVC DOA AMTRELAY RESINFO WALLET"),
-        (263, "CLA IPN"),
-        (32768, "TA DLV"),
-    )
-    for number, name in enumerate(names.split(), start=first)
-}
 CLASSES = {"IN": 1, "CH": 3, "HS": 4, "NONE": 254, "ANY": 255}
 RCODES = (
     *("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED"),
@@ -93,18 +76,9 @@ def _escape(octet: int) -> str:
     return chr(octet) if 0x20 < octet < 0x7F else f"\\{octet:03d}"
 
 
-def parse_type(text: str) -> int:
-    """Return the number of a type given by name or as TYPE65280; ValueError with one phrase."""
-    number = _number_of(text, "TYPE", TYPES)
-    if number is None:
-        remedy = f"TYPE{int(text)}" if re.fullmatch("[0-9]{1,5}", text) else "AAAA or TYPE65280"
-        raise ValueError(f"{describe(text)} is not a record type (try {remedy})")
-    return number
-
-
 def parse_class(text: str) -> int:
     """Return the number of a class given by name or as CLASS65280; ValueError with one phrase."""
-    number = _number_of(text, "CLASS", CLASSES)
+    number = number_of(text, "CLASS", CLASSES)
     if number is None:
         raise ValueError(f"{describe(text)} is not a class (try IN)")
     return number
@@ -119,16 +93,6 @@ def parse_rcode(text: str) -> int:
     if numbered and int(numbered[1]) <= RCODE_MAX:
         return int(numbered[1])
     raise ValueError(f"{describe(text)} is not an RCODE (try NXDOMAIN)")
-
-
-def _number_of(text: str, prefix: str, names: dict[str, int]) -> int | None:
-    spelled = text.upper()
-    if spelled in names:
-        return names[spelled]
-    numbered = _NUMBERED.fullmatch(spelled)
-    if numbered and numbered[1] == prefix and int(numbered[2]) <= 65535:
-        return int(numbered[2])
-    return None
 
 
 def spell_type(number: int) -> str:

@@ -18,7 +18,7 @@ import dns.rdata
 import dns.rdataclass
 import dns.rdatatype
 
-from .names import TYPES
+from ..config.types import TYPES
 from .records import NAMES
 
 _SERVICES = (TYPES["SVCB"], TYPES["HTTPS"])

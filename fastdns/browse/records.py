@@ -11,7 +11,8 @@ import struct
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from .names import CLASSES, TYPES, spell_class, spell_name, spell_type
+from ..config.types import TYPES
+from .names import CLASSES, spell_class, spell_name, spell_type
 
 SECTIONS = ("ANSWER", "AUTHORITY", "ADDITIONAL")
 

@@ -44,7 +44,7 @@ def survey(reader: Reader, judge: Judge, seen: Callable[[int], None]) -> Survey:
             sums.octets += entry.size
             sums.negative += entry.negative
             sums.hits += entry.hits
-            sums.origins[item.key.group, entry.origin] += 1
+            sums.origins[item.key.group, entry.origin ^ judge.mark_of(item.key)] += 1
             state = item.state
             sums.states[state] += 1
             if state == "fresh":

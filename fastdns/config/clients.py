@@ -26,6 +26,11 @@ def parse_clients(text: str) -> Clients:
             return word
     if _WORD.fullmatch(text):
         raise ValueError(f"{describe(text)} is not {_known(text)}")
+    return parse_prefix(text)
+
+
+def parse_prefix(text: str) -> Network:
+    """Return the address or prefix that the text names; ValueError with one phrase."""
     match = _PREFIX.fullmatch(text)
     try:
         address = ip_address(match[1] if match else "")

@@ -9,7 +9,7 @@ NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
         {
-            *("rule", "block", "protect", "view", "log", "admin", "fleet"),
+            *("block", "view", "log", "admin", "fleet"),
             *("client", "log_queries", "query_log"),  # the last: others' words
         }
     ),

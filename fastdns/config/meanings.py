@@ -19,6 +19,9 @@ TABLES = {
     "cache": "How much is cached, and for how long. Sizes are written "
     '`"64MiB"` (or `"64MB"`, powers of 1000), durations `"200ms"`, `"30s"`, `"5m"`, `"1h"`, '
     '`"1d"`.',
+    "rule": "Exceptions for some names: one table for each rule. Of all rules the one with the "
+    "longest name concerns a name, and a name before a wildcard.",
+    "protect": "What fastdns does not pass on, and what it does not ask for.",
 }
 
 KEYS = {
@@ -32,8 +35,8 @@ KEYS = {
     "log_level": 'the lowest level that is logged: `"debug"`, `"info"`, `"warning"` or `"error"`',
     "include": 'more files with settings: paths, or patterns like `"/etc/fastdns/conf.d/*.toml"`, '
     "relative to this file. They are read in the order of their names; a later file overrides an "
-    "earlier one, and all of them override this file; their `[[forward]]` tables are added. Only "
-    "the main file may have this key",
+    "earlier one, and all of them override this file; their `[[forward]]` and `[[rule]]` tables "
+    "are added. Only the main file may have this key",
     "listen.dns": 'addresses to listen on, over UDP and TCP; `"0.0.0.0:53"` means all IPv4 '
     'addresses, `"[::]:53"` all IPv6 addresses',
     "access.allow": 'clients that may ask: addresses, prefixes (`"192.0.2.0/24"`), `"loopback"`, '
@@ -98,4 +101,27 @@ KEYS = {
     "cache.commit_interval": "how long an answer that was asked for again may wait before it is "
     "written to disk. A longer interval writes less to an SD card; a power cut loses the answers "
     "that wait",
+    "rule.names": 'names: `"host.example"` is that name alone, `"*.dyn.example"` all names under '
+    '`dyn.example`, `"*"` all names; or `"file:/etc/fastdns/names"`, a list of domains with all '
+    "names under them, as in `[[forward]]`. Must be set",
+    "rule.min_ttl": "in place of `cache.min_ttl`",
+    "rule.max_ttl": "in place of `cache.max_ttl`",
+    "rule.stale": "in place of `cache.stale`",
+    "rule.cache": "`false` keeps no answer, neither in memory nor on disk: each question is sent "
+    "upstream, and the answer has the TTL of the upstream",
+    "rule.aaaa": '`"never"` answers that there are no IPv6 addresses; `"if-no-a"` does so for '
+    "names with an IPv4 address. IPv6 hints are taken out of HTTPS and SVCB answers too",
+    "rule.block_types": 'types that the names do not have: `["HTTPS", "TYPE64"]`; the answer is '
+    '"no such record" with Extended DNS Error 15 (RFC 8914)',
+    "protect.rebind": "do not pass on private, loopback and link-local addresses that the servers "
+    'of `[upstream]` answer with (DNS rebinding): the answer is "no such record" with Extended DNS '
+    "Error 17. The servers of `[[forward]]` may answer with them",
+    "protect.rebind_allow": "domains, each with all names under it, that may have private "
+    'addresses nevertheless: `"plex.direct"`, or `"file:/etc/fastdns/private.domains"`',
+    "protect.bogus_answers": "addresses that only forged answers have: "
+    '`"192.0.2.1"`, `"198.51.100.0/24"`, or `"file:/etc/fastdns/bogus"`, a list with one a line, '
+    "or as dnsmasq has it (`bogus-nxdomain=192.0.2.1`). Such a reply is ignored, and the true one "
+    "is waited for",
+    "protect.minimal_any": "answer questions of type ANY with one HINFO record (RFC 8482); `false` "
+    "sends them upstream",
 }

@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from .schema import Config, Octets, Seconds, Section, Ttl
+from .schema import Config, MaybeTtl, Octets, Seconds, Section, Ttl
+from .structure import table_in
 from .text import quote
 from .units import spell_duration, spell_size
 
@@ -23,10 +24,10 @@ def _table(section: Section, heading: str) -> list[str]:
         value = getattr(section, field.name)
         if isinstance(value, Section):
             below += ["", *_table(value, f"[{field.name}]")]
-        elif field.name == "forward":
-            for group in value:
-                below += ["", *_table(group, f"[[{field.name}]]")]
-        else:
+        elif table_in(field.type):
+            for one in value:
+                below += ["", *_table(one, f"[[{field.name}]]")]
+        elif value is not None:
             lines.append(f"{field.name} = {_value(value, field.type)}")
     return lines + below
 
@@ -34,7 +35,7 @@ def _table(section: Section, heading: str) -> list[str]:
 def _value(value: Any, kind: Any) -> str:
     if kind is Octets:
         return quote(spell_size(value))
-    if kind in (Seconds, Ttl):
+    if kind in (Seconds, Ttl, MaybeTtl):
         return quote(spell_duration(value))
     if isinstance(value, bool):
         return "true" if value else "false"

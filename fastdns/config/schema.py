@@ -27,11 +27,14 @@ Octets = NewType("Octets", int)
 Seconds = NewType("Seconds", float)
 GroupName = NewType("GroupName", str)
 Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
+MaybeTtl = Ttl | None  # None: what holds for all names
+TypeName = NewType("TypeName", str)  # of records
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Strategy = Literal["failover", "round-robin"]
 Refusal = Literal["refused", "drop"]
 OwnAnswer = Literal["", "nxdomain"]
+Aaaa = Literal["", "never", "if-no-a"]
 KnownClients = Literal["loopback", "lan"]
 Network = IPv4Network | IPv6Network
 Clients = KnownClients | Network
@@ -45,6 +48,8 @@ ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
 LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
+RULES_MAX = 4095
+TYPES_MAX = 64  # of one rule
 CNAME = 5  # a type of records
 GROUPS_MAX = 1 << 16  # numbers of groups of upstreams; 0: the default group
 GROUP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
@@ -184,6 +189,45 @@ class LeaseFile:
 
 AnyLeases = Literal["auto"] | LeaseFile
 HostsFile = NewType("HostsFile", Path)
+
+
+@attrs.frozen
+class NamePattern:
+    """A name, or all names under one: "host.example", "*.example". `wire`: without the "*"."""
+
+    text: str
+    wire: bytes = attrs.field(eq=False, repr=False)
+    is_wildcard: bool = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+AnyName = NamePattern | DomainFile
+
+
+@attrs.frozen
+class AddressFile:
+    """A file that lists addresses, one a line."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+@attrs.frozen
+class Addresses:
+    """An address or a network."""
+
+    network: Network
+
+    def __str__(self) -> str:
+        whole = self.network.prefixlen == self.network.max_prefixlen
+        return str(self.network.network_address if whole else self.network)
+
+
+AnyAddresses = Addresses | AddressFile
 
 
 def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, Any, _T], None]:
@@ -411,6 +455,63 @@ class Local(Section):
                     yield ConfigError(f"records[{place}]", f"{problem}others (leave one out)")
 
 
+def _maybe_seconds(instance: Any, attribute: Any, value: Ttl | None) -> None:
+    if value is not None:
+        whole_seconds(0, MAX_TTL)(instance, attribute, value)
+
+
+def _some_name(_instance: Any, _attribute: Any, value: tuple[AnyName, ...]) -> None:
+    if not value:
+        raise ValueError('is empty (try ["*.dyn.example"])')
+
+
+def _few_types(_instance: Any, _attribute: Any, value: tuple[TypeName, ...]) -> None:
+    if len(value) > TYPES_MAX:
+        raise ValueError(f"has more than {TYPES_MAX} types")
+
+
+@attrs.frozen
+class Rule(Section):
+    """An exception for some names."""
+
+    names: tuple[AnyName, ...] = attrs.field(validator=_some_name)
+    min_ttl: MaybeTtl = attrs.field(default=None, validator=_maybe_seconds)
+    max_ttl: MaybeTtl = attrs.field(default=None, validator=_maybe_seconds)
+    stale: MaybeTtl = attrs.field(default=None, validator=_maybe_seconds)
+    cache: bool = True
+    aaaa: Aaaa = ""
+    block_types: tuple[TypeName, ...] = attrs.field(default=(), validator=_few_types)
+
+    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
+        durations = ("min_ttl", "max_ttl", "stale")
+        given = [key for key in durations if getattr(self, key) is not None]
+        if not given and self.cache and not self.aaaa and not self.block_types and not wrong:
+            keys = ", ".join(durations)
+            yield ConfigError("", f"changes nothing (set {keys}, cache, aaaa or block_types)")
+        if not self.cache:
+            for key in given:
+                yield ConfigError(key, "has no effect with cache = false (leave one out)")
+        if self.min_ttl is not None and self.max_ttl is not None and self.max_ttl < self.min_ttl:
+            limit = in_seconds(self.min_ttl)
+            problem = f"is {in_seconds(self.max_ttl)}; must be at least min_ttl ({limit})"
+            yield ConfigError("max_ttl", problem)
+
+
+def _few_rules(_instance: Any, _attribute: Any, value: tuple[Rule, ...]) -> None:
+    if len(value) > RULES_MAX:
+        raise ValueError(f"there are more than {RULES_MAX} rules (one may have many names)")
+
+
+@attrs.frozen
+class Protect(Section):
+    """What no upstream may answer, and what nobody is asked for."""
+
+    rebind: bool = False
+    rebind_allow: tuple[AnyDomain, ...] = ()
+    bogus_answers: tuple[AnyAddresses, ...] = ()
+    minimal_any: bool = True
+
+
 @attrs.frozen(kw_only=True)
 class Config(Section):
     """The whole configuration, for the daemon and the commands."""
@@ -428,6 +529,8 @@ class Config(Section):
     forward: tuple[Forward, ...] = ()
     local: Local = Local()
     cache: Cache = attrs.field(factory=Cache)
+    rule: tuple[Rule, ...] = attrs.field(default=(), validator=_few_rules)
+    protect: Protect = Protect()
 
     @property
     def worker_count(self) -> int:

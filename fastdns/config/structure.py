@@ -15,16 +15,19 @@ import attrs
 
 from ..errors import ConfigError
 from . import later
+from .addresses import parse_addresses
 from .clients import parse_clients
-from .domains import parse_domain
+from .domains import parse_domain, parse_pattern
 from .files import absolute_path
 from .leases import parse_leases
 from .records import parse_records
 from .schema import (
     NO_DOMAIN,
     Address,
+    AnyAddresses,
     AnyDomain,
     AnyLeases,
+    AnyName,
     AnyRecord,
     AnyServer,
     Clients,
@@ -32,15 +35,18 @@ from .schema import (
     Domain,
     GroupName,
     HostsFile,
+    MaybeTtl,
     Octets,
     OwnDomain,
     Seconds,
     Section,
     Strategy,
     Ttl,
+    TypeName,
 )
 from .servers import parse_listen, parse_server
 from .text import describe, key_text, nearest
+from .types import parse_type
 from .units import parse_duration, parse_size
 
 _Table = TypeVar("_Table", bound=Section)
@@ -234,6 +240,25 @@ def _structure_domain(value: object, _kind: Any) -> AnyDomain:
     return parse_domain(value)
 
 
+def _structure_name(value: object, _kind: Any) -> AnyName:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a name in quotes (try "*.dyn.example")')
+    return parse_pattern(value)
+
+
+def _structure_addresses(value: object, _kind: Any) -> AnyAddresses:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not an address in quotes (try "192.0.2.1")')
+    return parse_addresses(value)
+
+
+def _structure_type(value: object, _kind: Any) -> str:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a type in quotes (try "HTTPS")')
+    parse_type(value)
+    return value.upper()
+
+
 def _structure_plain_domain(value: object, _kind: Any) -> Domain:
     domain = parse_domain(value) if isinstance(value, str) else None
     if not isinstance(domain, Domain):
@@ -290,6 +315,9 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     Strategy: _structure_strategy,
     AnyServer: _structure_server,
     AnyDomain: _structure_domain,
+    AnyName: _structure_name,
+    AnyAddresses: _structure_addresses,
+    TypeName: _structure_type,
     Domain: _structure_plain_domain,
     OwnDomain: _structure_own_domain,
     AnyRecord: _structure_record,
@@ -300,6 +328,7 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     Octets: _structure_size,
     Seconds: _structure_duration,
     Ttl: _structure_duration,
+    MaybeTtl: _structure_duration,
     Address: _structure_address,
     Path: _structure_path,
     str: _structure_text,

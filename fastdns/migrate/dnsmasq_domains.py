@@ -42,7 +42,8 @@ class Domains:
     lines: list[_Line] = attrs.Factory(list)
     addresses: list[tuple[Option, list[str], str]] = attrs.Factory(list)
     ttl: int = 0
-    in_file: Counter[str] = attrs.Factory(Counter)  # lines with domains in each file
+    all_lines: Counter[str] = attrs.Factory(Counter)  # of each file
+    in_file: Counter[str] = attrs.Factory(Counter)  # lines of each file that have domains
 
     # ---- one option after the other
 
@@ -128,23 +129,33 @@ class Domains:
             for one in line.domains
         )
 
+    def has_servers(self, domain: str) -> bool:
+        """Whether server=/domain/ADDRESS is there."""
+        name = wire(domain)
+        return any(
+            wire(one.strip(".")) == name
+            for line in self.lines
+            if line.server is not None
+            for one in line.domains
+        )
+
     # ---- at the end
 
-    def finish(self, own: str | None, in_file: Counter[str]) -> None:
+    def finish(self, own: str | None) -> None:
         """Write all into the draft. `own`: local.domain, which needs no group."""
-        self._name_files(in_file)
+        self._name_files()
         self._forward()
         for line in self.lines:
             if line.server is not None:
                 continue
             for domain in line.domains:
-                if own is None or wire(domain.strip(".")) != wire(own.strip(".")):
+                if own is None or wire(domain.strip(".")) != wire(own):
                     self.draft.no_such_name(
                         domain.strip("."), line.group, str(line.option), line.option.origin
                     )
         self._write_addresses()
 
-    def _name_files(self, in_file: Counter[str]) -> None:
+    def _name_files(self) -> None:
         """Name files that are one long list for one group, and take their lines away."""
         lists: dict[str, set[str | None]] = {}
         for line in self.lines:
@@ -153,7 +164,7 @@ class Domains:
             lists.setdefault(option.origin.file, set()).add(None if target in NULL else "address")
         named: dict[str, str | None] = {}
         for file, kinds in lists.items():
-            if not MANY < self.in_file[file] == in_file[file] or len(kinds) > 1:
+            if not MANY < self.in_file[file] == self.all_lines[file] or len(kinds) > 1:
                 continue
             (kind,) = kinds
             if kind not in ("address", STANDARD):
@@ -199,25 +210,16 @@ class Domains:
     def _write_addresses(self) -> None:
         covered: set[bytes] = set()
         for option, domains, target in self.addresses:
-            addresses = ["0.0.0.0", "::"] if target == STANDARD else [target]
-            for domain in domains:
-                name = absolute(domain.removeprefix("*.").lstrip("."))
-                covered.add(parse_name(name))
-                for address in addresses:
-                    if not domain.startswith("*."):
-                        self.draft.record(
-                            address_record(name, address).line(self.ttl), option.origin
-                        )
-                    self.draft.record(
-                        address_record(f"*.{name}", address).line(self.ttl), option.origin
+            with self.draft.told(str(option), option.origin):
+                for domain in domains:
+                    covered.add(self._write_address(domain, target, option))
+                if target != STANDARD:
+                    self.draft.report.differs(
+                        option.origin,
+                        "address",
+                        "the names have no data of other types here; dnsmasq 2.86 and newer "
+                        "asks upstream for those",
                     )
-            if target != STANDARD:
-                self.draft.report.differs(
-                    option.origin,
-                    "address",
-                    "the names have no data of other types here; dnsmasq 2.86 and newer "
-                    "asks upstream for those",
-                )
         for group in self.draft.groups:
             for domain in group.domains:
                 own = None if domain.startswith("file:") else wire(domain)
@@ -228,6 +230,15 @@ class Domains:
                         f"{domain} is under a domain of address=, which wins here: its records in "
                         "local.records have a wildcard",
                     )
+
+    def _write_address(self, domain: str, target: str, option: Option) -> bytes:
+        """Write the records of a domain; return it in wire form."""
+        name = absolute(domain.removeprefix("*.").lstrip("."))
+        names = [f"*.{name}"] if domain.startswith("*.") else [name, f"*.{name}"]
+        for address in ("0.0.0.0", "::") if target == STANDARD else (target,):
+            for one in names:
+                self.draft.record(address_record(one, address).line(self.ttl), option.origin)
+        return parse_name(name)
 
 
 def _split(value: str) -> tuple[list[str], str]:

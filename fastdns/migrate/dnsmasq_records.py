@@ -8,6 +8,7 @@ from ipaddress import ip_address
 
 import attrs
 
+from ..config.text import describe
 from .draft import reverse_name
 
 
@@ -28,6 +29,8 @@ def absolute(name: str) -> str:
     """Return a name with its final dot."""
     if not name.strip("."):
         raise ValueError("names nothing")
+    if re.search(r"\s", name):
+        raise ValueError(f"{describe(name)} is not a name")
     return name.lower().rstrip(".") + "."
 
 

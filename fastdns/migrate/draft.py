@@ -16,7 +16,7 @@ from ..config.names import parse_name
 from ..config.records import parse_record
 from ..config.schema import CNAME, GROUPS_MAX, Domain, Server, number_of_group
 from ..config.servers import parse_listen, parse_server
-from ..config.text import quote
+from ..config.text import describe, quote
 from .report import Origin, Report
 
 Scalar = str | int | bool
@@ -117,6 +117,8 @@ class Draft:
         """Add a line to local.records, once. ValueError if fastdns cannot read it."""
         if line in self._records:
             return
+        if line.startswith("file:"):
+            raise ValueError("names no record")
         record = parse_record(line)
         has_cname, has_others = self._types.get(record.name, (False, False))
         if has_others if record.rtype == CNAME else has_cname:
@@ -124,6 +126,10 @@ class Draft:
         is_cname = record.rtype == CNAME
         self._types[record.name] = (has_cname or is_cname, has_others or not is_cname)
         self._records[line] = _comment(origin, note)
+
+    def domain(self, table: str, key: str, text: str, origin: Origin) -> None:
+        """Add a domain to a list of domains. ValueError if fastdns cannot read it."""
+        self.table(table).add(key, domain_text(text), origin)
 
     # ---- groups
 
@@ -175,10 +181,10 @@ class Draft:
     def _into(
         self, group: Group, domain: str, setting: str, origin: Origin, note: str = ""
     ) -> Group | None:
+        if domain_text(domain) == ".":
+            raise ValueError("stands for all names; write the servers into upstream.servers")
         parsed = parse_domain(domain)
         assert isinstance(parsed, Domain)
-        if parsed.text == ".":
-            raise ValueError("stands for all names; write the servers into upstream.servers")
         if other := self._of.get(parsed.wire):
             if other is group:
                 return group
@@ -204,30 +210,26 @@ class Draft:
         self._of[parsed.wire] = alone
         return alone
 
-    def rule(self, names: list[str], key: str, value: Scalar, origin: Origin) -> None:
-        """Add a [[rule]] for the domains, with all names under them, that sets one key."""
-        table = next(
-            (one for one in self.rules if one.keys.get(key) == Value(value, str(origin))), None
-        )
-        if table is None:
-            table = Table()
-            self.rules.append(table)
-        for name in names:
-            plain = name.lower().rstrip(".")
-            for one in [plain, f"*.{plain}"] if plain else ["*"]:
-                table.add("names", one, origin)
-        table.set(key, value, origin)
+    def rule(self, domain: str, key: str, value: Scalar, origin: Origin) -> None:
+        """Set a key for all names of a domain; "": for all names."""
+        self._rule(domain).set(key, value, origin)
 
     def block_type(self, name: str, origin: Origin) -> None:
-        """Add a type to the one rule for all names that blocks some."""
+        """Block a type of records for all names."""
+        self._rule("").add("block_types", name, origin)
+
+    def _rule(self, domain: str) -> Table:
+        """Return the [[rule]] of a domain. It has only one, because only one concerns a name."""
+        text = domain_text(domain) if domain else ""
+        names = [text, f"*.{text}"] if text else ["*"]
         for rule in self.rules:
-            if "block_types" in rule.keys:
-                rule.add("block_types", name, origin)
-                return
+            if rule.values("names") == names:
+                return rule
         rule = Table()
-        rule.add("names", "*", origin)
-        rule.add("block_types", name, origin)
+        for one in names:
+            rule.add("names", one)
         self.rules.append(rule)
+        return rule
 
     # ---- at the end
 
@@ -320,6 +322,13 @@ def is_under(name: bytes, domains: Collection[bytes]) -> bool:
             return True
         at += 1 + name[at]
     return False
+
+
+def domain_text(text: str) -> str:
+    """Return a domain as we write it; ValueError with one phrase if it is not one."""
+    if text.startswith("file:") or "\\" in text:
+        raise ValueError(f"{describe(text)} is not a domain")
+    return str(parse_domain(text))
 
 
 def is_special(name: bytes) -> bool:

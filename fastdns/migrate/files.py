@@ -74,7 +74,7 @@ def addresses_of(interface: str) -> list[str]:
     try:
         link = socket.if_nametoindex(interface)
         addresses = [one.local for one in read_network().addresses if one.link == link]
-    except OSError:
+    except (OSError, ValueError):  # ValueError: a NUL byte in its name
         return []
     return [str(one) for one in addresses if not one.is_link_local]
 

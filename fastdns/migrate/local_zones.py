@@ -121,7 +121,7 @@ class LocalZones:
         if self.draft.has_group(name):
             return  # a group wins anyway
         if is_special(name):
-            self.draft.table("local").add("ask_upstream", zone.rstrip("."), origin)
+            self.draft.domain("local", "ask_upstream", zone, origin)
         else:
             self.draft.report.not_needed(
                 origin, f"local-zone {zone} nodefault", "fastdns asks upstream for it anyway"

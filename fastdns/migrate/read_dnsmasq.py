@@ -13,6 +13,7 @@ from pathlib import Path
 import attrs
 
 from ..config.files import absolute_path, read_text
+from ..config.leases import parse_leases
 from ..config.schema import MAX_TTL, MIB
 from ..config.servers import parse_listen, parse_server
 from ..config.units import spell_duration, spell_size
@@ -20,7 +21,7 @@ from .dnsmasq_domains import MANY, Domains
 from .dnsmasq_records import RECORDS
 from .dnsmasq_syntax import Option, options
 from .dnsmasq_words import DHCP, REASONS
-from .draft import Draft
+from .draft import Draft, domain_text
 from .files import Files, addresses_of, beside
 from .report import Origin
 
@@ -45,11 +46,10 @@ def read_dnsmasq(paths: list[Path], draft: Draft) -> None:
 class _Reader:
     draft: Draft
     found: dict[str, list[Option]] = attrs.Factory(dict)
-    in_file: Counter[str] = attrs.Factory(Counter)  # options in each file
     domains: Domains = attrs.Factory(lambda self: Domains(self.draft), takes_self=True)
 
     def take(self, option: Option) -> None:
-        self.in_file[option.origin.file] += 1
+        self.domains.all_lines[option.origin.file] += 1
         if option.word in _AT_THE_END:
             self.found.setdefault(option.word, []).append(option)
         elif option.word in ("server", "local", "address", "rev-server"):
@@ -151,25 +151,8 @@ class _Reader:
 
     def _local(self, start: Origin) -> None:
         local = self.draft.table("local")
-        own: Option | None = None
-        for option in self.found.get("domain", []):
-            name, *more = option.fields or [""]
-            if own is not None or (more and more[-1] != "local") or name in ("", "#"):
-                self.draft.report.leave_out(
-                    option.origin,
-                    str(option),
-                    "fastdns has one domain for all networks: local.domain",
-                )
-                continue
-            own = option
-            local.set("domain", name.lower().strip("."), option.origin)
-        if own is not None and not self.domains.is_local(own.fields[0]) and len(own.fields) == 1:
-            self.draft.report.differs(
-                own.origin,
-                str(own),
-                "names under it are never asked upstream here; in dnsmasq only local=/…/ does that",
-            )
-        self.domains.finish(own.fields[0] if own else None, self.in_file)
+        own = self._domain()
+        self.domains.finish(own)
         if expands := self.last("expand-hosts"):
             if own is None:
                 self.draft.report.leave_out(expands.origin, str(expands), "there is no domain=")
@@ -183,8 +166,36 @@ class _Reader:
             self._hosts(option)
         for option in self.found.get("dhcp-leasefile", []):
             with self.draft.told(str(option), option.origin):
-                path = absolute_path(beside(option.origin.file, option.value))
-                local.add("leases", str(path), option.origin)
+                path = beside(option.origin.file, option.value)
+                parse_leases(path)
+                local.add("leases", path, option.origin)
+
+    def _domain(self) -> str | None:
+        """Set local.domain, and return it."""
+        own: str | None = None
+        for option in self.found.get("domain", []):
+            name, *more = option.fields or [""]
+            if own is not None or (more and more[-1] != "local") or name in ("", "#"):
+                self.draft.report.leave_out(
+                    option.origin,
+                    str(option),
+                    "fastdns has one domain for all networks: local.domain",
+                )
+                continue
+            with self.draft.told(str(option), option.origin):
+                name = domain_text(name.strip("."))
+                if self.domains.has_servers(name):
+                    raise ValueError("its names are asked from the servers of server=")
+                own = name
+                self.draft.table("local").set("domain", name, option.origin)
+                if not self.domains.is_local(name) and not more:
+                    self.draft.report.differs(
+                        option.origin,
+                        str(option),
+                        "names under it are never asked upstream here; in dnsmasq only "
+                        "local=/…/ does that",
+                    )
+        return own
 
     def _hosts(self, option: Option) -> None:
         path = beside(option.origin.file, option.value)
@@ -277,7 +288,7 @@ class _Reader:
                     "a reply with such an address is ignored, and the true one waited for; dnsmasq "
                     "turns it into NXDOMAIN",
                 )
-            if files[file] > MANY and files[file] == self.in_file[file]:
+            if files[file] > MANY and files[file] == self.domains.all_lines[file]:
                 path = os.path.abspath(file)
                 protect.add("bogus_answers", f"file:{path}", Origin(file, 1), "and all after it")
                 continue
@@ -333,11 +344,11 @@ def _rebind(draft: Draft, option: Option) -> None:
 
 def _rebind_allow(draft: Draft, option: Option) -> None:
     for domain in filter(None, re.split("[/,]", option.value)):
-        draft.table("protect").add("rebind_allow", domain.lower().strip("."), option.origin)
+        draft.domain("protect", "rebind_allow", domain.strip("."), option.origin)
 
 
 def _no_ipv6(draft: Draft, option: Option) -> None:
-    draft.rule([""], "aaaa", "never", option.origin)
+    draft.rule("", "aaaa", "never", option.origin)
 
 
 def _types(draft: Draft, option: Option) -> None:

@@ -269,7 +269,8 @@ class _Reader:
                     protect.set("rebind", True, setting.origin, "for all private addresses")
         for setting in self.private:
             if setting.keyword == "private-domain" and "rebind" in protect.keys:
-                protect.add("rebind_allow", setting.value.rstrip("."), setting.origin)
+                with self.draft.told(str(setting), setting.origin):
+                    self.draft.domain("protect", "rebind_allow", setting.value, setting.origin)
             elif setting.keyword == "private-domain":
                 self.draft.report.not_needed(
                     setting.origin, str(setting), "without private-address it does nothing"

@@ -86,7 +86,8 @@ def _line(kind: str, file: str, remark: _Remark) -> str:
         what += f" and {len(settings) - SETTINGS_MAX} more"
     is_one = len(settings) == 1 and not what[:1].isdigit()
     verb = kind if is_one else {DIFFERS: "differ"}.get(kind, kind.replace("is", "are"))
-    return f"{where}: {what} {verb}: {remark.text}" if what else f"{where}: {remark.text}"
+    text = path_text(remark.text)
+    return f"{where}: {what} {verb}: {text}" if what else f"{where}: {text}"
 
 
 def _numbers(lines: list[int]) -> str:

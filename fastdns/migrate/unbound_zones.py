@@ -102,7 +102,7 @@ class UpstreamZones:
         if first:
             self._fall_back(group, name, first)
         if uncached := zone.is_yes("no-cache"):
-            self.draft.rule([name.value], "cache", False, uncached.origin)
+            self.draft.rule(name.value, "cache", False, uncached.origin)
 
     def _fall_back(self, group: Group, name: Setting, first: Setting) -> None:
         if len(group.domains) > 1:  # it shares servers with a group that does not fall back

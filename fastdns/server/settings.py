@@ -19,6 +19,7 @@ from ..policy.access import open_addresses
 from ..policy.changes import changes, changes_of_local, summary
 from ..policy.compile import Domains, compile_domains
 from ..policy.local import LocalSources
+from ..policy.rule_changes import rule_changes
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
@@ -103,10 +104,12 @@ def close_unused(former: Settings, settings: Settings) -> None:
 
 
 def changes_of_names(former: Settings, now: Settings) -> list[str]:
-    """Return lines that say which groups and names another configuration has changed."""
+    """Return lines that say which groups, names and rules another configuration has changed."""
+    states = (former.config, former.domains), (now.config, now.domains)
     return [
-        *changes((former.config, former.domains), (now.config, now.domains)),
+        *changes(*states),
         *changes_of_local(former.local.names, now.local.names),
+        *rule_changes(*states),
     ]
 
 

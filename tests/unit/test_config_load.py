@@ -295,9 +295,7 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
         *(
             "access.rate_limit",
             "access.rate_burst",
-            "rule",
             "block",
-            "protect",
             "log",
             "admin",
             "client",

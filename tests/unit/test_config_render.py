@@ -39,6 +39,21 @@ stale_wait = "1234ms"
 stale_ttl = "15s"
 prefetch = false
 commit_interval = "90s"
+[[rule]]
+names = ["*.dyn.example", "host.example", "*"]
+min_ttl = "1s"
+max_ttl = "1s"
+stale = "1d"
+aaaa = "if-no-a"
+block_types = ["HTTPS", "TYPE65"]
+[[rule]]
+names = ["www.dyn.example"]
+cache = false
+[protect]
+rebind = true
+rebind_allow = ["plex.direct"]
+bogus_answers = ["192.0.2.1", "198.51.100.0/24", "2001:db8::1"]
+minimal_any = false
 """
 
 
@@ -83,5 +98,11 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
             "stale_ttl": "30s",
             "prefetch": True,
             "commit_interval": "30s",
+        },
+        "protect": {
+            "rebind": False,
+            "rebind_allow": [],
+            "bogus_answers": [],
+            "minimal_any": True,
         },
     }

@@ -255,10 +255,10 @@ def test_client_gets_no_name_that_the_owner_has_given(
 ) -> None:
     (tmp_path / "hosts").write_text("192.168.1.10 nas\n")
     leases.write_text(
-        lease(END, "192.168.1.66", "nas")
-        + lease(END, "192.168.1.67", "www")
-        + lease(END, "192.168.1.68", "tv4")
-        + lease(END, "192.168.1.10", "phone")
+        lease(0, "192.168.1.66", "nas")
+        + lease(0, "192.168.1.67", "www")
+        + lease(0, "192.168.1.68", "tv4")
+        + lease(0, "192.168.1.10", "phone")
     )
 
     local = LocalSources(
@@ -267,8 +267,8 @@ def test_client_gets_no_name_that_the_owner_has_given(
             'records = ["www.lan. CNAME nas.lan.", "tv4 TXT x"]\n'
         )
     )
-    local = LocalSources(local.section, local)
 
+    assert told(local, "phone.lan") == ["192.168.1.10"]
     assert told(local, "nas.lan") == told(local, "nas") == ["192.168.1.10"]
     for address in ("192.168.1.66", "192.168.1.67", "192.168.1.68"):
         assert told(local, address) == []
@@ -325,6 +325,21 @@ def test_file_that_cannot_be_read_at_a_reload_keeps_its_names(
     assert told(local, "nas.lan") == ["192.168.1.10"]
     assert told(former, "nas.lan") == []
     assert former.problems == ()
+
+
+def test_reload_that_is_given_up_changes_nothing(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 nas\n")
+    former = LocalSources(section('hosts = ["DIR/hosts"]'))
+    hosts.write_text("192.168.1.11 nas\n")
+
+    LocalSources(former.section, former)
+
+    assert told(former, "nas") == ["192.168.1.10"]
+    assert former.refresh()
+    assert told(former, "nas") == ["192.168.1.11"]
 
 
 def test_missing_file_is_told(section: Callable[[str], Local], tmp_path: Path) -> None:

@@ -158,7 +158,6 @@ def test_domains_become_groups(
         ("address=/x/ads", "address=/x/ads is left out: "),
         ("address=192.0.2.1", "address=192.0.2.1 is left out: it names no domain"),
         ("address=/x/192.0.2.1", "address differs: the names have no data of other types"),
-        ("rev-server=10.0.0.0,,10.0.0.1", ""),
         ("rev-server=lan,10.0.0.1", "rev-server=lan,10.0.0.1 is left out: "),
         ("cache-size=0", "cache-size=0 is left out: fastdns always has a cache"),
         ("cache-size=lots", "cache-size=lots is left out: it is not a number"),
@@ -171,6 +170,12 @@ def test_domains_become_groups(
         ("resolv-file=/nowhere", "resolv-file=/nowhere is not needed: there is no-resolv"),
         ("expand-hosts", "expand-hosts is left out: there is no domain="),
         ("domain=a\ndomain=b,192.168.1.0/24", "domain=b,192.168.1.0/24 is left out: "),
+        ("domain=a\nserver=/a/10.0.0.1", "domain=a is left out: its names are asked from the serv"),
+        ("address=/a b/192.0.2.1", "address=/a b/192.0.2.1 is left out: "),
+        ("server=/a/10.0.0.1\nserver=/A./", "server=/A./ is left out: a has 10.0.0.1:53 already"),
+        ("interface=a\0b", "interface=a\\u0000b is left out: "),
+        ("host-record=file:x,192.0.2.1", "host-record=file:x,192.0.2.1 is left out: "),
+        ("rebind-domain-ok=a..b", "rebind-domain-ok=a..b is left out: "),
         ("domain=a", "domain=a differs: names under it are never asked upstream here"),
         ("conf-script=/bin/x", "conf-script is left out: fastdns runs no script"),
         ("dhcp-host=a,b", "dhcp-host is left out: fastdns is not a DHCP server. Keep dnsmasq"),
@@ -238,8 +243,7 @@ def test_all_ipv6_and_other_types_are_filtered_by_rules(tmp_path: Path) -> None:
     found = keys_of(converted(tmp_path, "filter-AAAA\nfilter-rr=HTTPS,65280\nfilter-rr=ANY\n"))
 
     assert found["rule"] == [
-        {"names": ["*"], "aaaa": "never"},
-        {"names": ["*"], "block_types": ["HTTPS", "TYPE65280"]},
+        {"names": ["*"], "aaaa": "never", "block_types": ["HTTPS", "TYPE65280"]}
     ]
 
 

@@ -9,13 +9,13 @@ import pytest
 from fastdns.browse.names import (
     Key,
     parse_class,
-    parse_type,
     spell_class,
     spell_name,
     spell_rcode,
     spell_type,
 )
 from fastdns.config.names import parse_name
+from fastdns.config.types import parse_type
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,10 @@ import click
 from click.shell_completion import CompletionItem
 
 from ...browse.items import STATES, is_pattern
-from ...browse.names import TYPES, parse_rcode, parse_type
+from ...browse.names import parse_rcode
 from ...config.names import parse_name
 from ...config.text import describe, path_text, shorten
+from ...config.types import TYPES, parse_type
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
 

@@ -89,6 +89,7 @@ def import_(file: str, upstream: tuple[str, ...], path: Path | None, state: str 
         Moment.now(),
         groups=site.groups if site.daemon is not None else groups,
         group_of=policy.group_of,
+        rules=policy.rules,
     )
     tally = Tally(into=_make_cache(site, config))
     with progress("reading", _size(stream)) as advance:

@@ -11,6 +11,7 @@ import attrs
 
 from ..._clock import Moment
 from ..._control import Control
+from ..._rules import Rules
 from ...browse import records
 from ...browse.items import Judge
 from ...browse.pending import count_pending
@@ -21,6 +22,7 @@ from ...config.schema import Cache
 from ...errors import ConfigErrors, FastdnsError
 from ...machine import keeper_requests
 from ...machine.state_lock import holder
+from ...policy.rules import compile_rules
 from ...store.files import DATA, LOCK
 from ...upstream.known_groups import Groups, KnownGroup, read_groups
 from ..output import counted, warn
@@ -41,11 +43,19 @@ class Site:
     daemon: int | None  # its pid, 0 if unknown; None: none runs
     control: Control | None
     groups: Groups  # of upstreams, beside the default one; of the running daemon, if one runs
+    rules: Rules  # of the configuration
 
     def judge(self) -> Judge:
         """Return what entries are judged by, at this very moment."""
         knows_all = self.daemon is not None
-        return Judge(Moment.now(), self.stale, self.origin, self.groups, knows_all=knows_all)
+        return Judge(
+            Moment.now(),
+            self.stale,
+            self.origin,
+            self.groups,
+            knows_all=knows_all,
+            rules=self.rules,
+        )
 
     @property
     def origin(self) -> int:
@@ -97,7 +107,7 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
     FastdnsError names its owner if this user may not read it. Everything that is imported later
     must be imported by now, while root can still read its files.
     """
-    places, stale, configured = _settings(path, state)
+    places, stale, configured, rules = _settings(path, state)
     if os.geteuid() == 0:
         if shows_records:
             records.import_all()
@@ -117,11 +127,12 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
         daemon=daemon,
         control=control,
         groups=read_groups(places.groups) if daemon is not None else configured,
+        rules=rules,
     )
 
 
-def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups]:
-    """Return places, cache.stale and the names of groups.
+def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups, Rules]:
+    """Return places, cache.stale, the names of groups, and the rules.
 
     Of a configuration that is being edited as far as it goes.
     """
@@ -131,9 +142,10 @@ def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups
         places = load_places(path, state=state)
         stale = Cache().stale
         warn(f"{errors.lines[0]} (assuming cache.stale = {stale:.0f}s)")
-        return places, int(stale), {}
+        return places, int(stale), {}, Rules()
     groups = {one.number: KnownGroup(one.name) for one in config.forward}
-    return Places(config.state_dir, config.run_dir), int(config.cache.stale), groups
+    places = Places(config.state_dir, config.run_dir)
+    return places, int(config.cache.stale), groups, compile_rules(config)
 
 
 def _control(places: Places) -> Control | None:

@@ -1,0 +1,34 @@
+"""Addresses of answers in the configuration: one, a network, or "file:" before a list of them.
+
+A list has one a line, or is as dnsmasq has it (`bogus-nxdomain=192.0.2.1`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from .clients import parse_prefix
+from .files import absolute_path
+from .schema import Addresses, AddressFile, Network
+from .text import describe, shorten
+
+_DNSMASQ = re.compile(r"\s*(?:bogus-nxdomain|ignore-address)\s*=")
+
+
+def parse_addresses(text: str) -> Addresses | AddressFile:
+    """Return the address or network, or the file of them. ValueError with one phrase."""
+    if text.startswith("file:"):
+        return AddressFile(absolute_path(text.removeprefix("file:")))
+    return Addresses(parse_prefix(text))
+
+
+def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
+    """Yield what each line of a list names, with its number: a network, or what is wrong."""
+    for number, line in enumerate(text.lstrip("\ufeff").splitlines(), start=1):
+        words = _DNSMASQ.sub("", line.partition("#")[0], count=1).replace(",", " ").split()
+        for word in words:
+            try:
+                yield number, parse_prefix(word)
+            except ValueError:
+                yield number, f"{describe(shorten(word))} is not an address"
