@@ -18,7 +18,9 @@ cdef enum:
 NXDOMAIN_VERDICT = <int>NXDOMAIN
 ZONE_VERDICT = <int>ZONE
 # In the order of Verdict.
-VERDICTS = ("forward", "special", "local", "own_domain", "null_address", "nxdomain", "nodata", "refuse")
+VERDICTS = (
+    "forward", "special", "local", "own_domain", "null_address", "nxdomain", "nodata", "refuse", "minimal_any",
+)
 
 Decided = namedtuple("Decided", ("verdict", "group", "labels", "rule", "ede"))
 
@@ -70,7 +72,7 @@ cdef class Policy:
     def inspect(self, bytes key not None, bytes message not None):
         """Return None if this answer may be served to the question of a key, else what is Decided in its place.
 
-        ValueError: it cannot be read.
+        "forward": it has a forged address, and is asked for again. ValueError: it cannot be read.
         """
         cdef Decision decision
         cdef Findings findings
@@ -78,7 +80,9 @@ cdef class Policy:
         if not key_is_sound(key, len(key)) or not find_in_answer(message, len(message), key, key_length, &findings):
             raise ValueError("not an answer to this question")
         decide(self, key_view(key, key_length), key, key_length, &decision)
-        return None if inspect(self, &decision, &findings) else decided(&decision)
+        if inspect(self, &decision, &findings) and not self.protection.is_bogus(&findings):
+            return None
+        return decided(&decision)
 
 
 cdef decided(const Decision* decision):

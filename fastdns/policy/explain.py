@@ -16,9 +16,9 @@ from .._local import local_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
 from ..config.names import parse_name
-from ..config.schema import Config, DomainFile, Forward
+from ..config.schema import Config, DomainFile, Forward, Rule
 from ..config.text import path_text
-from .compile import LIST_OCTETS_MAX
+from .domain_lists import LIST_OCTETS_MAX
 from .local_names import Names
 
 # The names that are answered here whatever the configuration has not given to others, and why.
@@ -60,6 +60,15 @@ class OwnRecord:
 
 
 @attrs.frozen
+class AppliedRule:
+    """A rule that concerns the name. `key`: "rule[0]"; `origin`: where its name is written."""
+
+    key: str
+    rule: Rule
+    origin: Origin
+
+
+@attrs.frozen
 class Explanation:
     """What is decided about a question, and why.
 
@@ -76,6 +85,7 @@ class Explanation:
     has_data: bool = False  # what was asked for is among the records, or behind their CNAME
     target: bytes | None = None  # of others, to which that leads
     special: str = ""  # which RFC makes it a special name
+    rule: AppliedRule | None = None
 
 
 def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
@@ -90,14 +100,15 @@ def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explana
     if decided.verdict == "special":
         return Explanation(decided, special=_special(name))
     group = next((one for one in config.forward if one.number == decided.group), None)
+    rule = _rule(config, decided.rule, name) if decided.rule else None
     if decided.verdict == "own_domain":
         return Explanation(
             decided, domain=suffix(name, decided.labels), origin=Origin("local.domain")
         )
     if decided.labels == 0 and group is None:
-        return Explanation(decided)
+        return Explanation(decided, rule=rule)
     domain = suffix(name, decided.labels)
-    return Explanation(decided, group, domain, _written(config, group, domain))
+    return Explanation(decided, group, domain, _written(config, group, domain), rule=rule)
 
 
 def suffix(name: bytes, labels: int) -> bytes:
@@ -152,6 +163,21 @@ def _written(config: Config, group: Forward | None, domain: bytes) -> Origin:
         elif entry.wire == domain:
             return Origin(f"{where}[{place}]")
     return Origin(where)  # its list has changed meanwhile
+
+
+def _rule(config: Config, number: int, name: bytes) -> AppliedRule:
+    """Return a rule with where the name stands that makes it concern this one: the longest."""
+    key, rule = f"rule[{number - 1}]", config.rule[number - 1]
+    for start in _starts(name):
+        domain, is_whole = name[start:], start == 0
+        for place, entry in enumerate(rule.names):
+            if isinstance(entry, DomainFile):
+                line = _line_in(entry.path, domain)
+                if line is not None:
+                    return AppliedRule(key, rule, Origin(path_text(entry.path), line))
+            elif entry.wire == domain and entry.is_wildcard is not is_whole:
+                return AppliedRule(key, rule, Origin(f"{key}.names[{place}]"))
+    return AppliedRule(key, rule, Origin(f"{key}.names"))
 
 
 def _line_in(path: Path, domain: bytes) -> int | None:

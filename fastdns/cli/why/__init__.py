@@ -8,8 +8,9 @@ from pathlib import Path
 
 import click
 
-from ...browse.names import TYPES, Key, spell_type
+from ...browse.names import Key, spell_type
 from ...config.text import describe
+from ...config.types import TYPES
 from .. import options
 from ..cache import arguments
 from ..cache.isolation import go_on_in_child

@@ -11,8 +11,10 @@ import click
 
 from ...browse.names import spell_name, spell_rcode, spell_type
 from ...browse.records import relevant, spell_data
+from ...config.schema import Rule
 from ...config.text import escape
-from ...policy.explain import Explanation, OwnRecord
+from ...config.units import spell_duration
+from ...policy.explain import AppliedRule, Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
 from ..wrapping import wrapped
 from .story import RING, Asked, Kept, Story
@@ -117,6 +119,16 @@ def _reason(explanation: Explanation) -> str:
         return _own_reason(explanation)
     if verdict == "own_domain":
         return f"a name of the local domain without a record ({_because(explanation)})"
+    return _denial(explanation)
+
+
+def _denial(explanation: Explanation) -> str:
+    """Return why nobody is asked about a name of others."""
+    verdict = explanation.decided.verdict
+    if verdict == "minimal_any":
+        return "one record in place of all records (protect.minimal_any, RFC 8482)"
+    if verdict == "nodata" and explanation.rule is not None:
+        return f"no records of this type, by {_rule(explanation.rule)}"
     if explanation.group is not None:
         return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
@@ -149,8 +161,7 @@ def _decision(story: Story) -> Iterator[str]:
         if explanation.target is not None:
             target = spell_name(explanation.target)
             yield f"it leads to {target}, which has its own story: fastdns why {target}"
-        return
-    if explanation.group is not None:
+    elif explanation.group is not None:
         yield f"group {explanation.group.name}: {_because(explanation)}"
         if explanation.group.fallback_to_default:
             yield "while none of its upstreams answers, those of the default group are asked"
@@ -158,6 +169,29 @@ def _decision(story: Story) -> Iterator[str]:
         yield f"the default group: {_because(explanation)}"
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
+    if explanation.rule is not None:
+        yield f"{_rule(explanation.rule)}: {_effects(explanation.rule.rule)}"
+
+
+def _rule(applied: AppliedRule) -> str:
+    where = str(applied.origin)
+    return where if where.startswith(applied.key) else f"{applied.key} ({where})"
+
+
+def _effects(rule: Rule) -> str:
+    """Return what a rule changes, as the configuration has it."""
+    said = [
+        f'{key} = "{spell_duration(value)}"'
+        for key in ("min_ttl", "max_ttl", "stale")
+        if (value := getattr(rule, key)) is not None
+    ]
+    if not rule.cache:
+        said.append("cache = false")
+    if rule.aaaa:
+        said.append(f'aaaa = "{rule.aaaa}"')
+    if rule.block_types:
+        said.append(f"block_types = {', '.join(rule.block_types)}")
+    return ", ".join(said)
 
 
 def _own_record(record: OwnRecord) -> str:
@@ -165,6 +199,9 @@ def _own_record(record: OwnRecord) -> str:
 
 
 def _absence(story: Story) -> str:
+    rule = story.explanation.rule
+    if rule is not None and not rule.rule.cache:
+        return f"none: answers are not cached ({_rule(rule)})"
     if story.site is None:
         return "not known"
     if story.daemon is None:
@@ -215,7 +252,11 @@ def _limit(story: Story, kept: Kept) -> str:
     cache, entry = story.config.cache, kept.item.entry
     limits = {"negative_max_ttl": cache.negative_max_ttl} if entry.negative else {}
     limits |= {"max_ttl": cache.max_ttl, "min_ttl": cache.min_ttl}
-    return next((f" (cache.{key})" for key, value in limits.items() if int(value) == entry.ttl), "")
+    named = {f"cache.{key}": value for key, value in limits.items()}
+    if (applied := story.explanation.rule) is not None:
+        own = {"min_ttl": applied.rule.min_ttl, "max_ttl": applied.rule.max_ttl}
+        named = {f"{applied.key}.{key}": one for key, one in own.items() if one is not None} | named
+    return next((f" ({key})" for key, value in named.items() if int(value) == entry.ttl), "")
 
 
 def _date(seconds: float) -> str:
@@ -298,6 +339,9 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
         "where": origin and origin.where,
         "line": origin and origin.line,
         "special": explanation.special or None,
+        "rule": explanation.rule and str(explanation.rule.key),
+        "rule_where": explanation.rule and explanation.rule.origin.where,
+        "rule_line": explanation.rule and explanation.rule.origin.line,
         "target": None if explanation.target is None else spell_name(explanation.target),
         "records": [
             {

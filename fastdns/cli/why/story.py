@@ -15,7 +15,7 @@ from ..._counters import UpstreamState
 from ..._entry import newer
 from ..._key import disk_key
 from ..._policy import Policy
-from ...browse.items import Item, read_item
+from ...browse.items import Item, Judge, read_item
 from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
@@ -135,7 +135,10 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
     is_forwarded = explanation.decided.verdict == "forward"
     if is_forwarded and site is not None:
         of_group = key._replace(group=explanation.decided.group)
-        kept = tuple(_kept(site, of_group, policy, notes))
+        judge = site.judge()
+        if explanation.rule is not None and explanation.rule.rule.stale is not None:
+            judge = attrs.evolve(judge, stale=int(explanation.rule.rule.stale))
+        kept = tuple(_kept(site, of_group, policy, judge, notes))
     return Story(
         key=key,
         config=config,
@@ -234,12 +237,11 @@ def _site(path: Path | None, state: str | None, notes: list[str]) -> Site | None
         return None
 
 
-def _kept(site: Site, key: Key, policy: Policy, notes: list[str]) -> Iterator[Kept]:
+def _kept(site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str]) -> Iterator[Kept]:
     """Yield the answers of all variants of a question, whether a client sets DO or CD or not."""
     variants = [key._replace(do=do, cd=cd) for cd, do in product((False, True), repeat=2)]
     values = _on_disk(site, [disk_key(one.join()) for one in variants], notes)
     rings = sorted(site.places.run_dir.glob("ring.*"))
-    judge = site.judge()
     for variant in variants:
         place = disk_key(variant.join())
         value, tier = values.get(place), DISK
@@ -289,12 +291,14 @@ def _obstacle(item: Item, policy: Policy, key: Key) -> str:
         return "the daemon has no such group of upstreams"
     # A view stands in the key where the disk has the group.
     instead = policy.inspect(key._replace(group=0).join(), item.entry.message)
+    if instead is not None and instead.verdict == "forward":
+        return "it has an address of protect.bogus_answers"
     if instead is not None:
-        return f"its content is not allowed ({instead.verdict})"
+        return "it has an address that only your own network may have (protect.rebind)"
     if item.is_foreign:
         return (
-            "it came from other upstreams than the group has now: it is only served while none of "
-            "them answers"
+            "it came from other upstreams than the group has now, or under other rules: it is only "
+            "served while no upstream answers"
         )
     return ""
 
