@@ -1,4 +1,7 @@
-"""Pages of files that this process has mapped and needs no more: returned to the kernel."""
+"""Memory that this process needs no more, of files that it has mapped and of its heap: returned to the kernel."""
+
+cdef extern from "<malloc.h>" nogil:
+    int malloc_trim(size_t pad)
 
 cdef extern from *:
     """
@@ -77,3 +80,9 @@ cdef void release_file(int descriptor) noexcept nogil:
 def release_code():
     """Release the code and constants of libraries: most of what a start has read is never read again."""
     fastdns_release_code()
+
+
+def release_heap():
+    """Release what was freed: after large blocks the allocator keeps tens of MiB. Other threads go on meanwhile."""
+    with nogil:
+        malloc_trim(0)

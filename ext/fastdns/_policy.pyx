@@ -18,9 +18,7 @@ cdef enum:
 NXDOMAIN_VERDICT = <int>NXDOMAIN
 ZONE_VERDICT = <int>ZONE
 # In the order of Verdict.
-VERDICTS = (
-    "forward", "special", "local", "own_domain", "null_address", "nxdomain", "nodata", "refuse", "minimal_any",
-)
+VERDICTS = ("forward", "special", "local", "own_domain", "null_address", "nxdomain", "nodata", "refuse", "minimal_any")
 
 Decided = namedtuple("Decided", ("verdict", "group", "labels", "rule", "ede"))
 

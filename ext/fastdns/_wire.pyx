@@ -436,7 +436,8 @@ cdef bint is_private_v4(const uint8_t* at) noexcept nogil:
     """True for private, loopback, link-local and shared addresses, and those of "this network" (RFC 6890)."""
     return (
         at[0] == 10 or at[0] == 127 or at[0] == 0 or (at[0] == 192 and at[1] == 168)
-        or (at[0] == 172 and at[1] & 0xf0 == 16) or (at[0] == 169 and at[1] == 254) or (at[0] == 100 and at[1] >> 6 == 1)
+        or (at[0] == 172 and at[1] & 0xf0 == 16) or (at[0] == 169 and at[1] == 254)
+        or (at[0] == 100 and at[1] >> 6 == 1)
     )
 
 

@@ -35,6 +35,7 @@ STOPPABLE = re.compile(
     r"|nsd|knot|stubby)\.service"
 )
 _AUTHORITATIVE = re.compile(r"(named|bind9|pdns|nsd|knot)\.service")
+_CONVERTED = (DNSMASQ, "unbound.service")
 _DHCP = re.compile(r"^\s*(dhcp-range|enable-ra|enable-tftp|pxe-service|dhcp-host)\b", re.M)
 _DNS_OPTION = re.compile(r"^\s*dhcp-option\S*=\S*(option:dns-server|(?<![:\w.])6,)", re.M)
 
@@ -104,6 +105,8 @@ def _stop_for_good(unit: str, lost: Sequence[Address]) -> Remedy | None:
 
     asks = f"stop {unit} and keep it from starting with the system"
     its_own = "zones" if _AUTHORITATIVE.fullmatch(unit) else "local names, rules for domains, lists"
+    if unit in _CONVERTED:
+        its_own += "; fastdns import-config converts its configuration"
     asks += f" (it no longer answers itself: {its_own}){_cut_off(lost)}"
     return Remedy(asks, apply)
 
@@ -197,7 +200,8 @@ def _dnsmasq(
     asks = (
         "make dnsmasq serve DHCP only and send its clients to fastdns "
         f"({' and '.join(settings)}); names that it answers itself no longer work: "
-        f"names of DHCP clients, local names, rules for domains{_cut_off(lost)}"
+        "names of DHCP clients, local names, rules for domains; fastdns import-config converts "
+        f"its configuration{_cut_off(lost)}"
     )
     return Way(do, Remedy(asks, apply))
 

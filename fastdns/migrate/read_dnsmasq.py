@@ -39,7 +39,21 @@ def read_dnsmasq(paths: list[Path], draft: Draft) -> None:
         for option in options(files.main(path), str(path), files):
             reader.take(option)
     draft.files = files.read
+    _tell_of_debian(paths[0], files)
     reader.finish(Origin(str(paths[0]), 0))
+
+
+def _tell_of_debian(path: Path, files: Files) -> None:
+    """Tell of a directory beside a file, which Debian's service names on the command line."""
+    directory = path.absolute().with_name("dnsmasq.d")
+    beside = [one for one in directory.glob("[!.]*") if one.suffix == ".conf" or not one.suffix]
+    unread = [one for one in beside if os.path.realpath(one) not in files.seen]
+    if unread and len(unread) == len(beside):
+        files.report.differs(
+            Origin(str(path), 0),
+            "",
+            f"{directory} is not read; if dnsmasq reads it, as in Debian, name its files as well",
+        )
 
 
 @attrs.define

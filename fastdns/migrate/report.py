@@ -68,9 +68,9 @@ class Report:
             len(one.lines) for (kind, _, _), one in self._remarks.items() if kind == LEFT_OUT
         )
 
-    def lines(self) -> Iterator[str]:
+    def lines(self, kinds: tuple[str, ...] = KINDS) -> Iterator[str]:
         """Yield the lines for the user."""
-        for kind in KINDS:
+        for kind in kinds:
             for (of_kind, file, _), remark in self._remarks.items():
                 if of_kind == kind:
                     yield _line(kind, file, remark)

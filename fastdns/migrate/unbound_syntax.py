@@ -20,7 +20,7 @@ INCLUDES = frozenset({"include", "include-toplevel"})
 
 _TOKEN = re.compile(
     r"""(?P<line>\n)|[ \t\r\f]+|\#[^\n]*
-    |"(?P<double>[^"\n]*)"?|'(?P<single>[^'\n]*)'?|(?P<bare>(?:[^\s'"\\]|\\.)+)|\\""",
+    |"(?P<double>(?:[^"\\\n]|\\.)*)"?|'(?P<single>(?:[^'\\\n]|\\.)*)'?|(?P<bare>(?:[^\s'"\\]|\\.)+)|\\""",
     re.VERBOSE,
 )
 # With a value right behind the colon only if it cannot be an IPv6 address or a URL.

@@ -72,11 +72,11 @@ class UpstreamZones:
                 if is_default
                 else "the default upstreams, in plain text"
             )
-            report.leave_out(
+            report.differs(  # the first that its owner has to know
                 tls.origin,
                 told,
-                f"{ENCRYPTED}: its names go to {rest}. To keep it encrypted, keep unbound on "
-                'another port for it, and name that: servers = ["127.0.0.1:5335"]',
+                f"{ENCRYPTED}: it is left out, and its names go to {rest}. To keep it encrypted, "
+                'keep unbound on another port, and name that: servers = ["127.0.0.1:5335"]',
             )
             return
         servers = self._servers(zone, tcp is not None)

@@ -10,6 +10,7 @@ from ..config.schema import Config
 from ..config.structure import table_in
 from ..config.text import path_text, quote
 from .draft import Draft, Group, Scalar, Table, Value
+from .report import DIFFERS, LEFT_OUT
 
 # As in the schema; keys outside of a table come first.
 ORDER = ("", "listen", "access", "upstream", "forward", "cache", "rule", "local", "protect")
@@ -28,6 +29,9 @@ def toml(draft: Draft) -> str:
                 lines += ["", "[[rule]]", *_table(rule, name)]
         elif (table := draft.tables.get(name)) and any(table.keys.values()):
             lines += ["", *([f"[{name}]"] if name else []), *_table(table, name)]
+    if remarks := list(draft.report.lines((DIFFERS, LEFT_OUT))):
+        lines += ["", "# Not converted, or different here:"]
+        lines += [f"# {one}" for one in remarks]
     return "\n".join(lines) + "\n"
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import attrs
 
 from .._local import LocalRecords
+from .._pages import release_heap
 from ..config.schema import Local
 from .leases import files_beside
 from .local_files import LocalFile, configured, found, is_pattern
@@ -19,6 +20,7 @@ from .local_names import Given, Names, compile_names, given_by_leases
 from .watch import Watch
 
 TOO_MANY = "local: more names than fastdns can hold; the former ones stay in use"
+MANY = 10_000  # names: compiling them takes some MiB for a moment
 CLOCK_SECONDS = 3600.0  # after which the clock is looked at again, should it be set
 
 
@@ -107,6 +109,8 @@ class LocalSources:
             self.names = attrs.evolve(self.names, problems=(TOO_MANY,))
         self.new_problems = [line for line in self.names.problems if line not in former]
         self._told, self._due, self._is_stale = (given, problems), due, False
+        if len(self.records) >= MANY:
+            release_heap()
         return True
 
     def watch(self, loop: Any, changed: Callable[[], None]) -> None:

@@ -51,7 +51,8 @@ def place_of(local: LocalSources, name: str) -> str:
     """Return where the first record of a name was written."""
     found = local.records.find(parse_name(name))
     assert found is not None
-    return local.names.place_of(found[2][0][3])
+    source, line = local.names.place_of(found[2][0][3])
+    return source if line is None else f"{source}:{line}"
 
 
 def ttl_of(local: LocalSources, name: str) -> int:
@@ -553,3 +554,27 @@ def test_file_that_is_rewritten_line_by_line_never_loses_its_names(
         assert follower.calls - before <= 3
     finally:
         local.stop()
+
+
+def resident() -> int:
+    """Return the memory of this process, in bytes."""
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_reading_a_large_file_again_takes_no_more_memory(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text(
+        "".join(f"10.1.{i >> 8 & 255}.{i & 255} host{i}.example.com\n" for i in range(100_000))
+    )
+    local = LocalSources(section('hosts = ["DIR/hosts"]'))
+    before = resident()
+
+    for number in range(4):
+        with open(hosts, "a") as file:
+            file.write(f"192.168.1.{number} more{number}\n")
+        assert local.refresh()
+
+    assert resident() - before < 8 << 20  # 0.1 MiB; 20 to 40 if what was freed is kept
+    assert told(local, "more3") == ["192.168.1.3"]

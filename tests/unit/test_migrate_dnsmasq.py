@@ -285,6 +285,18 @@ def test_files_of_a_directory_by_their_suffix(tmp_path: Path) -> None:
     assert servers("conf-dir=d,.old,.bak") == ["192.0.2.1:53"]
 
 
+def test_directory_that_only_debians_service_names_is_told(tmp_path: Path) -> None:
+    directory = tmp_path / "dnsmasq.d"
+    directory.mkdir()
+    assert "Debian" not in "\n".join(converted(tmp_path, "").remarks)
+    (directory / "README").write_text("")
+    (directory / "lan.conf").write_text("server=9.9.9.9\n")
+
+    assert f"{directory} is not read; if" in "\n".join(converted(tmp_path, "").remarks)
+    both = convert([tmp_path / "dnsmasq.conf", directory / "lan.conf"])
+    assert "Debian" not in "\n".join(both.remarks)
+
+
 # ---- long lists
 
 

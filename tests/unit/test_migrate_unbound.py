@@ -94,6 +94,7 @@ def test_setting_becomes_a_key(
         ('local-data: \'lan TXT "a b" "c"\'', ['lan. 3600 TXT "a b" "c"']),
         ('local-data-ptr: "192.0.2.3 nas.lan"', ["3.2.0.192.in-addr.arpa. 3600 PTR nas.lan."]),
         ('local-data-ptr: "192.0.2.3 60 nas.lan"', ["3.2.0.192.in-addr.arpa. 60 PTR nas.lan."]),
+        ('local-data: "x TXT \\"a b\\" c"', ['x. 3600 TXT \\"a b\\" c']),
         (
             'local-zone: "x.example" redirect\nlocal-data: "x.example A 192.0.2.1"',
             ["*.x.example. 3600 A 192.0.2.1", "x.example. 3600 A 192.0.2.1"],
@@ -261,11 +262,11 @@ def test_unblocked_lan_zones_are_asked_upstream(tmp_path: Path) -> None:
         ),
         (
             "forward-zone:\nname: .\nforward-tls-upstream: yes\nforward-addr: 1.1.1.1@853\n",
-            "3: forward-zone . is left out: DNS over TLS or HTTPS is not in this version",
+            "3: forward-zone . differs: DNS over TLS or HTTPS is not in this version",
         ),
         (
             "server:\ntls-upstream: yes\nforward-zone:\nname: x\nforward-addr: 1.1.1.1\n",
-            "2: forward-zone x is left out: DNS over TLS or HTTPS is not in this version",
+            "2: forward-zone x differs: DNS over TLS or HTTPS is not in this version",
         ),
         ("remote-control:\ncontrol-enable: yes\n", "2: remote-control: is not needed"),
         ("auth-zone:\nname: x\nzonefile: y\n", "2-3: auth-zone: is left out: a zone file"),
@@ -305,6 +306,15 @@ def test_encrypted_group_does_not_become_a_plain_one(tmp_path: Path) -> None:
 
     assert "forward" not in keys_of(result)
     assert "the default upstreams, in plain text" in "\n".join(result.remarks)
+
+
+def test_result_ends_with_what_is_not_in_it(tmp_path: Path) -> None:
+    text = converted(tmp_path, "server:\nport: 5335\nfrob: 1\nverbosity: 1\n").toml
+
+    before, _, after = text.partition("# Not converted, or different here:\n")
+    assert 'dns = ["127.0.0.1:5335", "[::1]:5335"]' in before
+    assert f"# {tmp_path}/unbound.conf:3: frob is left out: " in after
+    assert "verbosity" not in after
 
 
 def test_quotes_comments_and_several_settings_on_a_line(tmp_path: Path) -> None:

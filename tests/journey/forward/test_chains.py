@@ -102,7 +102,7 @@ def test_denial_of_the_target_is_the_end_of_the_answer(
     daemon: Fastdns, default: FalseUpstream, corp: FalseUpstream, rcode: str
 ) -> None:
     corp.on("www.corp.demo", cname("gone.example."))
-    soa = SOA.replace("test.", "example.", 1)
+    soa = SOA.replace("demo.", "example.", 1)
     default.on("gone.example", lambda asked: asked.answer(authority=[soa], rcode=rcode))
     for _ in range(2):
         answer = ask(daemon, "www.corp.demo")

@@ -29,6 +29,7 @@ OPENWRT = [
     *("corp.example A", "www.corp.example A", "open.corp.example A", "a.open.corp.example A"),
     *("a.bind A", "a.invalid A", "a.test A", "a.local A", "a.onion A"),
     *("tv A", "tv.lan A", "TV.lan AAAA", "30.1.168.192.in-addr.arpa PTR", "radio A", "radio.lan A"),
+    *("rebind.example A", "tv.plex.direct A"),
 ]
 PI_HOLE_5 = [
     *("www.example A", "files.home.example MX", "unknown.home.example A", "a.bind A", "a.test A"),
@@ -53,7 +54,12 @@ DEBIAN_UNBOUND = [
         "a.onion A",
         "a.test A",
     ),
-    *("1.0.0.127.in-addr.arpa PTR", "5.5.168.192.in-addr.arpa PTR", "a.home.arpa A"),
+    *(
+        "1.0.0.127.in-addr.arpa PTR",
+        "5.5.168.192.in-addr.arpa PTR",
+        "a.home.arpa A",
+        "rebind.example A",
+    ),
 ]
 
 
