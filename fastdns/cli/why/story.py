@@ -22,7 +22,7 @@ from ...browse.reader import CacheAbsent, Reader
 from ...config.documents import read_documents
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
-from ...config.schema import Config, DomainFile, Forward, Upstream
+from ...config.schema import AddressFile, Config, DomainFile, Forward, Upstream
 from ...config.text import path_text
 from ...errors import FastdnsError
 from ...machine.lan import read_lan
@@ -185,8 +185,13 @@ def _files(path: Path | None) -> Iterator[Path]:
 
 
 def _lists(config: Config) -> Iterator[Path]:
+    """Yield the lists that are read when the configuration is."""
+    named: list[object] = [*config.protect.rebind_allow, *config.protect.bogus_answers]
     for group in config.forward:
-        yield from (one.path for one in group.domains if isinstance(one, DomainFile))
+        named += group.domains
+    for rule in config.rule:
+        named += rule.names
+    yield from (one.path for one in named if isinstance(one, (DomainFile, AddressFile)))
 
 
 def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
