@@ -395,8 +395,6 @@ cdef class Attempts(Questions):
         cdef Group group
         cdef uint64_t now_ns
         if landing.status == WIRE_OK and self.cache.changes.policy.protection.is_bogus(&self.flights.findings):
-            if self.trace is not None and pending != NULL:
-                self.tell_event("forged", flight, landing.reply.rcode)
             self.ignore_forged(landing)
             return
         if self.trace is not None and pending != NULL:
@@ -471,6 +469,8 @@ cdef class Attempts(Questions):
         cdef int64_t now_ms = <int64_t>(read_clock_ns() // 1000000)
         cdef Failure denial
         self.tally[BOGUS_ANSWERS] += 1
+        if self.trace is not None and pending != NULL:
+            self.tell_event("forged", flight, 0)
         if flight.error and flight.attempt == NULL:
             return      # it is waited for already
         if pending == NULL:

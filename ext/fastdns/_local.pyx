@@ -14,6 +14,7 @@ from fastdns._wire cimport (
 cdef enum:
     POINTER = 0xc000        # to a name in the first 16,384 octets
     POINTED_MAX = 0x4000
+    DRAFTS_MAX = 1 << 30    # records
     WORD = 4                # octets: places in the block are counted in words
 
 
@@ -146,7 +147,7 @@ cdef class LocalBuilder:
         cdef void* moved
         if self.used >= self.room:
             room = max(<size_t>256, 2 * self.room)
-            if room > <uint32_t>-1:
+            if room > DRAFTS_MAX:
                 raise OverflowError("too many local records")
             moved = realloc(self.drafts, room * sizeof(Draft))
             if moved == NULL:
@@ -229,17 +230,6 @@ cdef class LocalRecords:
 
     def __len__(self):
         return self.count
-
-    def __eq__(self, other):
-        """Whether all names have the same records."""
-        cdef LocalRecords others
-        if not isinstance(other, LocalRecords):
-            return NotImplemented
-        others = other
-        return (
-            self.count == others.count and self.octets == others.octets
-            and memcmp(self.block, others.block, self.octets) == 0
-        )
 
     def find(self, bytes name not None):
         """Return (labels, is wildcard, records) for a name that has records, else None.

@@ -70,7 +70,7 @@ cdef class Policy:
     def inspect(self, bytes key not None, bytes message not None):
         """Return None if this answer may be served to the question of a key, else what is Decided in its place.
 
-        "forward": it has a forged address, and is asked for again. ValueError: it cannot be read.
+        "ignore": it has a forged address, and is asked for again. ValueError: it cannot be read.
         """
         cdef Decision decision
         cdef Findings findings
@@ -78,9 +78,9 @@ cdef class Policy:
         if not key_is_sound(key, len(key)) or not find_in_answer(message, len(message), key, key_length, &findings):
             raise ValueError("not an answer to this question")
         decide(self, key_view(key, key_length), key, key_length, &decision)
-        if inspect(self, &decision, &findings) and not self.protection.is_bogus(&findings):
-            return None
-        return decided(&decision)
+        if self.protection.is_bogus(&findings):
+            return decided(&decision)._replace(verdict="ignore")
+        return None if inspect(self, &decision, &findings) else decided(&decision)
 
 
 cdef decided(const Decision* decision):

@@ -21,7 +21,7 @@ import attrs
 from ..errors import ConfigError
 from .text import quote, shorten
 from .transports import TRANSPORTS, Transport
-from .units import in_seconds, spell_size
+from .units import in_seconds, spell_duration, spell_size
 
 Octets = NewType("Octets", int)
 Seconds = NewType("Seconds", float)
@@ -481,6 +481,19 @@ class Rule(Section):
     cache: bool = True
     aaaa: Aaaa = ""
     block_types: tuple[TypeName, ...] = attrs.field(default=(), validator=_few_types)
+
+    def __str__(self) -> str:
+        """Return what it does, as in the configuration."""
+        told = [
+            f'{key} = "{spell_duration(value)}"'
+            for key in ("min_ttl", "max_ttl", "stale")
+            if (value := getattr(self, key)) is not None
+        ]
+        told += ["cache = false"] * (not self.cache)
+        told += [f'aaaa = "{self.aaaa}"'] * bool(self.aaaa)
+        if self.block_types:
+            told.append(f"block_types = [{', '.join(map(quote, self.block_types))}]")
+        return ", ".join(told)
 
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
         durations = ("min_ttl", "max_ttl", "stale")

@@ -200,16 +200,14 @@ def test_many_names_are_all_there_and_take_little_memory() -> None:
         found = local.find(parse_name(f"h{number}.lan"))
         assert found is not None
         assert found[2] == [(1, 60, number.to_bytes(4), number)]
-    assert local == builder.compile()
-    builder.add(parse_name("one.more"), 1, 60, bytes(4), 0)
-    assert local != builder.compile()
+    assert len(builder.compile()) == 20_000
 
 
 def test_empty_one_has_nothing() -> None:
     local = LocalBuilder().compile()
     assert len(local) == 0
     assert local.find(b"\0") is None
-    assert local == LocalRecords()
+    assert local.records == 0
 
 
 def test_any_names_are_found_as_a_plain_search_finds_them() -> None:

@@ -85,7 +85,7 @@ def _details(item: Item) -> str:
     elif item.is_foreign:
         lines.append(
             ";; not served while an upstream answers: it came from other upstreams"
-            " than the daemon has now (or with another trust_ad)"
+            " than the daemon has now (or with another trust_ad, or under another rule)"
         )
     for section, records in groupby(item.records(), key=lambda record: record.section):
         lines.append(f";; {section}")

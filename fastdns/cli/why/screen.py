@@ -11,9 +11,7 @@ import click
 
 from ...browse.names import spell_name, spell_rcode, spell_type
 from ...browse.records import relevant, spell_data
-from ...config.schema import Rule
 from ...config.text import escape
-from ...config.units import spell_duration
 from ...policy.explain import AppliedRule, Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
 from ..wrapping import wrapped
@@ -170,28 +168,12 @@ def _decision(story: Story) -> Iterator[str]:
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
     if explanation.rule is not None:
-        yield f"{_rule(explanation.rule)}: {_effects(explanation.rule.rule)}"
+        yield f"{_rule(explanation.rule)}: {explanation.rule.rule}"
 
 
 def _rule(applied: AppliedRule) -> str:
     where = str(applied.origin)
     return where if where.startswith(applied.key) else f"{applied.key} ({where})"
-
-
-def _effects(rule: Rule) -> str:
-    """Return what a rule changes, as the configuration has it."""
-    said = [
-        f'{key} = "{spell_duration(value)}"'
-        for key in ("min_ttl", "max_ttl", "stale")
-        if (value := getattr(rule, key)) is not None
-    ]
-    if not rule.cache:
-        said.append("cache = false")
-    if rule.aaaa:
-        said.append(f'aaaa = "{rule.aaaa}"')
-    if rule.block_types:
-        said.append(f"block_types = {', '.join(rule.block_types)}")
-    return ", ".join(said)
 
 
 def _own_record(record: OwnRecord) -> str:

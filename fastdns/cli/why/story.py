@@ -38,6 +38,11 @@ from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
 DISK, RING = "disk", "ring"
+# Why an answer that is cached must not be given, by the verdict in its place.
+NOT_ALLOWED = {
+    "nodata": "it has an address of a private network (protect.rebind)",
+    "ignore": "it has an address of protect.bogus_answers",
+}
 
 
 @attrs.frozen
@@ -296,14 +301,12 @@ def _obstacle(item: Item, policy: Policy, key: Key) -> str:
         return "the daemon has no such group of upstreams"
     # A view stands in the key where the disk has the group.
     instead = policy.inspect(key._replace(group=0).join(), item.entry.message)
-    if instead is not None and instead.verdict == "forward":
-        return "it has an address of protect.bogus_answers"
     if instead is not None:
-        return "it has an address that only your own network may have (protect.rebind)"
+        return NOT_ALLOWED.get(instead.verdict, f"its content is not allowed ({instead.verdict})")
     if item.is_foreign:
         return (
-            "it came from other upstreams than the group has now, or under other rules: it is only "
-            "served while no upstream answers"
+            "it came from other upstreams than the group has now, or under another rule: it is "
+            "only served while no upstream answers"
         )
     return ""
 

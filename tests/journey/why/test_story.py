@@ -136,7 +136,7 @@ def test_rules_are_told_with_their_effects(start_fastdns: Start, default: FalseU
     )
     ask(daemon, "www.demo")
     printed = why(daemon, "www.demo")
-    assert 'rule[1].names[0]: max_ttl = "1m", stale = "2d", block_types = HTTPS' in printed
+    assert 'rule[1].names[0]: max_ttl = "1m", stale = "2d", block_types = ["HTTPS"]' in printed
     assert " of its TTL of 1 min (rule[1].max_ttl)" in line(printed, "entry")
     assert told(daemon, "www.demo")["outcome"] == "cache"
     ask(daemon, "x.dyn.demo")
