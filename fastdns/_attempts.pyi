@@ -10,7 +10,8 @@ class Event(NamedTuple):
     """What becomes of a question; `number`: an RCODE, an errno or the number of a group.
 
     `what`: asked, replied, truncated, lame, useless (the reply), late (no reply in time), failed,
-    unsent, or followed: a chain leads to a name of another group, whose `key` is asked for.
+    unsent, forged (the reply, by its addresses), followed: a chain leads to a name of another
+    group, whose `key` is asked for, or compared: whether the name has IPv4 addresses.
     """
 
     what: str

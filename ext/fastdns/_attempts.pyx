@@ -394,11 +394,11 @@ cdef class Attempts(Questions):
         cdef Upstream upstream = <Upstream>flight.upstream
         cdef Group group
         cdef uint64_t now_ns
-        if self.trace is not None and pending != NULL:
-            self.tell_event(what_came(landing), flight, landing.reply.rcode)
         if landing.status == WIRE_OK and self.cache.changes.policy.protection.is_bogus(&self.flights.findings):
             self.ignore_forged(landing)
             return
+        if self.trace is not None and pending != NULL:
+            self.tell_event(what_came(landing), flight, landing.reply.rcode)
         if not landing.reply.has_opt or upstream.edns != EDNS_WORKS or landing.status == WIRE_SPOILED_REPLY:
             if self.is_put_off(landing):
                 return

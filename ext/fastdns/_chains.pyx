@@ -230,7 +230,10 @@ cdef class Chains(Attempts):
         self.end_trial(pending)
         pending.decision = rest.decision
         if self.trace is not None:
-            self.trace(Event("followed", None, rest.key[:rest.key_length], False, False, 0, rest.decision.group, 0.0))
+            self.trace(Event(
+                "compared" if rest.is_alternative else "followed", None, rest.key[:rest.key_length], False, False, 0,
+                rest.decision.group, 0.0,
+            ))
         pending.origin = self.cache.changes.origin_of(&pending.decision)
         if parts == NULL or pending.rest.count > FOLLOWED_MAX or self.is_asked_for(pending, rest):
             pending.failure = UNUSABLE

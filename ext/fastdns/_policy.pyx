@@ -70,7 +70,7 @@ cdef class Policy:
     def inspect(self, bytes key not None, bytes message not None):
         """Return None if this answer may be served to the question of a key, else what is Decided in its place.
 
-        ValueError: it cannot be read.
+        "ignore": it has a forged address, and is asked for again. ValueError: it cannot be read.
         """
         cdef Decision decision
         cdef Findings findings

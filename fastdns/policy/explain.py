@@ -60,6 +60,15 @@ class OwnRecord:
 
 
 @attrs.frozen
+class AppliedRule:
+    """A rule that concerns the name. `key`: "rule[0]"; `origin`: where its name is written."""
+
+    key: str
+    rule: Rule
+    origin: Origin
+
+
+@attrs.frozen
 class Explanation:
     """What is decided about a question, and why.
 
@@ -76,8 +85,7 @@ class Explanation:
     has_data: bool = False  # what was asked for is among the records, or behind their CNAME
     target: bytes | None = None  # of others, to which that leads
     special: str = ""  # which RFC makes it a special name
-    rule: Rule | None = None  # that concerns the name, and where the name is written
-    rule_origin: Origin | None = None
+    rule: AppliedRule | None = None
 
 
 def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
@@ -85,15 +93,6 @@ def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explana
 
     The policy is compiled from the configuration, and `names` has the local records in it.
     """
-    explanation = _explain(config, policy, key, names)
-    number = explanation.decided.rule
-    if not number:
-        return explanation
-    origin = _written_in_rule(config, number, name_of(key))
-    return attrs.evolve(explanation, rule=config.rule[number - 1], rule_origin=origin)
-
-
-def _explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
     decided = policy.decide(key)
     name = name_of(key)
     if decided.verdict == "local":
@@ -101,14 +100,15 @@ def _explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explan
     if decided.verdict == "special":
         return Explanation(decided, special=_special(name))
     group = next((one for one in config.forward if one.number == decided.group), None)
+    rule = _rule(config, decided.rule, name) if decided.rule else None
     if decided.verdict == "own_domain":
         return Explanation(
             decided, domain=suffix(name, decided.labels), origin=Origin("local.domain")
         )
     if decided.labels == 0 and group is None:
-        return Explanation(decided)
+        return Explanation(decided, rule=rule)
     domain = suffix(name, decided.labels)
-    return Explanation(decided, group, domain, _written(config, group, domain))
+    return Explanation(decided, group, domain, _written(config, group, domain), rule=rule)
 
 
 def suffix(name: bytes, labels: int) -> bytes:
@@ -165,19 +165,19 @@ def _written(config: Config, group: Forward | None, domain: bytes) -> Origin:
     return Origin(where)  # its list has changed meanwhile
 
 
-def _written_in_rule(config: Config, number: int, name: bytes) -> Origin:
-    """Return where a rule has the longest name, or wildcard, that this name falls under."""
-    where = f"rule[{number - 1}].names"
-    entries = list(enumerate(config.rule[number - 1].names))
+def _rule(config: Config, number: int, name: bytes) -> AppliedRule:
+    """Return a rule with where the name stands that makes it concern this one: the longest."""
+    key, rule = f"rule[{number - 1}]", config.rule[number - 1]
     for start in _starts(name):
-        for place, entry in entries:
+        domain, is_whole = name[start:], start == 0
+        for place, entry in enumerate(rule.names):
             if isinstance(entry, DomainFile):
-                line = _line_in(entry.path, name[start:])
+                line = _line_in(entry.path, domain)
                 if line is not None:
-                    return Origin(path_text(entry.path), line)
-            elif entry.wire == name[start:] and entry.is_wildcard == (start > 0):
-                return Origin(f"{where}[{place}]")
-    return Origin(where)  # its list has changed meanwhile
+                    return AppliedRule(key, rule, Origin(path_text(entry.path), line))
+            elif entry.wire == domain and entry.is_wildcard is not is_whole:
+                return AppliedRule(key, rule, Origin(f"{key}.names[{place}]"))
+    return AppliedRule(key, rule, Origin(f"{key}.names"))
 
 
 def _line_in(path: Path, domain: bytes) -> int | None:

@@ -17,6 +17,7 @@ from messages import (
     A,
     address,
     good,
+    key,
     name,
     opt,
     peer_of,
@@ -27,6 +28,7 @@ from messages import (
 )
 from scenes import TIMEOUT, Scene, fail_until_dead, readable
 
+from fastdns._attempts import Event
 from fastdns._control import CHANGE_NAME
 from fastdns._upstream import OPT, Upstream
 
@@ -107,6 +109,37 @@ def test_after_an_error_the_next_upstream_is_asked_at_once(pair: Scene, rcode: i
     pair.answer(address(), by=pair.second)
     assert pair.heard() == [reply(address())]
     assert pair.known.alive
+
+
+def test_who_looks_sees_each_query_and_what_became_of_it(pair: Scene) -> None:
+    seen: list[Event] = []
+    pair.front.forward.trace = seen.append
+    pair.ask(query())
+    pair.answer(flags=REPLY | SERVFAIL)
+    pair.answer(flags=REPLY | TC, by=pair.second)
+    assert pair.streamed[0].received(reply(address()), ID)
+    assert pair.heard() == [reply(address())]
+    assert [(one.what, one.upstream, one.is_stream) for one in seen] == [
+        ("asked", pair.known, False),
+        ("replied", pair.known, False),
+        ("asked", pair.second_known, False),
+        ("truncated", pair.second_known, False),
+        ("asked", pair.second_known, True),
+        ("replied", pair.second_known, True),
+    ]
+    assert [one.number for one in seen if one.what == "replied"] == [SERVFAIL, 0]
+    assert {one.key for one in seen} == {key()}
+    assert all(one.sendings == 1 and 0 <= one.seconds < 5 for one in seen)
+
+
+def test_one_who_looks_and_fails_stops_no_answer(pair: Scene) -> None:
+    def fail(_: Event) -> None:
+        raise ValueError
+
+    pair.front.forward.trace = fail
+    pair.ask(query())
+    pair.answer(address())
+    assert pair.heard() == [reply(address())]
 
 
 def test_error_of_the_last_one_is_told_when_all_say_one_and_remembered(pair: Scene) -> None:

@@ -164,6 +164,66 @@ def test_special_name_that_upstreams_are_asked_about_is_told(local: Explain) -> 
     assert (str(found.origin), found.domain) == ("local.ask_upstream", parse_name("home.arpa"))
 
 
+RULES = """
+[[rule]]
+names = ["*.dyn.demo"]
+cache = false
+[[rule]]
+names = ["www.dyn.demo", "file:{list}"]
+max_ttl = "1m"
+block_types = ["HTTPS"]
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [
+        ("x.dyn.demo", "rule[0].names[0]"),
+        ("dyn.demo", None),
+        ("www.dyn.demo", "rule[1].names[0]"),
+        ("x.www.dyn.demo", "rule[0].names[0]"),
+        ("b.demo", "rule[1] LIST:2"),
+        ("x.b.demo", "rule[1] LIST:2"),
+        ("x.a.demo", "rule[1] LIST:1"),
+        ("a.demo", "rule[1] LIST:1"),
+        ("other.demo", None),
+    ],
+)
+def test_rule_is_told_with_the_place_of_the_name(
+    tmp_path: Path, name: str, place: str | None
+) -> None:
+    (tmp_path / "list").write_text("a.demo\nb.demo\n")
+    file = tmp_path / "fastdns.toml"
+    file.write_text(RULES.format(list=tmp_path / "list"))
+    config = load(file, state=tmp_path / "state")
+    policy = compile_domains(config).policy()
+    found = explain(config, policy, key(name), Names()).rule
+    if place is None:
+        assert found is None
+        return
+    assert found is not None
+    at = place.split()
+    assert (found.key, str(found.origin)) == (
+        place[:7],
+        at[-1].replace("LIST", str(tmp_path / "list")),
+    )
+
+
+def test_type_that_a_rule_leaves_out_is_told(tmp_path: Path) -> None:
+    (tmp_path / "list").write_text("a.demo\n")
+    file = tmp_path / "fastdns.toml"
+    file.write_text(RULES.format(list=tmp_path / "list"))
+    config = load(file, state=tmp_path / "state")
+    found = explain(config, compile_domains(config).policy(), key("a.demo", 65), Names())
+    assert (found.decided.verdict, found.decided.ede) == ("nodata", 15)
+    assert found.rule is not None
+
+
+def test_any_is_told(config: Config) -> None:
+    found = explain(config, compile_domains(config).policy(), key("www.demo", 255), Names())
+    assert found.decided.verdict == "minimal_any"
+
+
 def test_suffix_has_so_many_labels() -> None:
     name = parse_name("www.corp.demo")
     assert [suffix(name, labels) for labels in range(5)] == [

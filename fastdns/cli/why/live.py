@@ -30,7 +30,7 @@ from ..._hotcache import HotCache
 from ..._key import name_of
 from ..._ring import Ring
 from ..._upstream import query_message
-from ...browse.names import spell_name, spell_rcode
+from ...browse.names import Key, spell_name, spell_rcode, spell_type
 from ...browse.records import Record, read_records, relevant
 from ...config.schema import MIB, Forward, Server, Upstream
 from ...config.servers import parse_server
@@ -68,8 +68,8 @@ REPLIES = {
     "truncated": "TC=1, the answer does not fit into UDP,",
     "lame": "a referral or nothing, as it does not recurse,",
     "useless": "a reply that cannot be used",
-    "forged": "an address of protect.bogus_answers, ignored",
     "late": "no reply",
+    "forged": "a forged reply (protect.bogus_answers), which is ignored,",
 }
 WORDS = {"asked": "asks", "unsent": "cannot send", "late": "time-out"}
 
@@ -145,6 +145,7 @@ class _Asking:
     def __init__(self, story: Story) -> None:
         self._story = story
         config = story.config
+        self._key = story.key.join()
         self._happenings: list[Happening] = []
         counters = Pages.create(None, WORKER_SLOT + 1, time.time()).counters(WORKER_SLOT)
         self._upstreams = Upstreams(counters)
@@ -200,7 +201,7 @@ class _Asking:
         happenings = tuple(self._happenings)
         if not reply:
             return Timeline(happenings, ms, None)
-        return _read(reply, self._story.key.join(), happenings, ms)
+        return _read(reply, self._key, happenings, ms)
 
     def _reply(self) -> bytes:
         """Send the question to a socket of our own that is served as that of a worker."""
@@ -214,7 +215,7 @@ class _Asking:
             number = int.from_bytes(os.urandom(2), "big")
             try:
                 client.settimeout(PATIENCE)
-                client.send(query_message(number, self._story.key.join(), False))
+                client.send(query_message(number, self._key, False))
                 reply: bytes = client.recv(65535)
             except OSError:  # a time-out is one
                 reply = b""
@@ -264,10 +265,11 @@ class _Asking:
 
     def _detail(self, event: Event) -> str:
         if event.what == "followed":
-            return f"the chain leads to {self._spelled(event)}, of {self._group(event.number)}"
-        other = ""
-        if name_of(event.key) != self._story.key.name:
-            other = f" for {self._spelled(event)}"
+            name = spell_name(name_of(event.key))
+            return f"the chain leads to {name}, of {self._group(event.number)}"
+        if event.what == "compared":
+            return 'aaaa = "if-no-a": has the name an IPv4 address?'
+        other = "" if event.key == self._key else f" for {self._spelled(event)}"
         if event.what == "asked":
             over = "TCP" if event.is_stream else "UDP"
             times = f", sending {event.sendings}" if event.sendings > 1 else ""
@@ -278,7 +280,9 @@ class _Asking:
         return f"{told}{other} after {in_time(event.seconds)}"
 
     def _spelled(self, event: Event) -> str:
-        return spell_name(name_of(event.key))
+        qtype = Key.split(event.key).qtype
+        name = spell_name(name_of(event.key))
+        return name if qtype == self._story.key.qtype else f"{name} {spell_type(qtype)}"
 
     def _group(self, number: int) -> str:
         return f"group {self._names[number]}" if number in self._names else "the default group"

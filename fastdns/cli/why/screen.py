@@ -12,7 +12,7 @@ import click
 from ...browse.names import spell_name, spell_rcode, spell_type
 from ...browse.records import relevant, spell_data
 from ...config.text import escape
-from ...policy.explain import Explanation, OwnRecord
+from ...policy.explain import AppliedRule, Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
 from ..wrapping import wrapped
 from .story import RING, Asked, Kept, Story
@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from .live import Timeline
 
 INDENT = 11
-TYPES_LEFT_OUT = {
-    "nodata": "a rule leaves this type out",
-    "minimal_any": "a question of type ANY gets one record",
-}
 RECORDS_SHOWN = 20
 TIERS = {"disk": "on disk", RING: "on its way to the disk"}
 
@@ -121,9 +117,16 @@ def _reason(explanation: Explanation) -> str:
         return _own_reason(explanation)
     if verdict == "own_domain":
         return f"a name of the local domain without a record ({_because(explanation)})"
-    if verdict in TYPES_LEFT_OUT:
-        where = explanation.rule_origin if verdict == "nodata" else "protect.minimal_any"
-        return f"{TYPES_LEFT_OUT[verdict]} ({where})"
+    return _denial(explanation)
+
+
+def _denial(explanation: Explanation) -> str:
+    """Return why nobody is asked about a name of others."""
+    verdict = explanation.decided.verdict
+    if verdict == "minimal_any":
+        return "one record in place of all records (protect.minimal_any, RFC 8482)"
+    if verdict == "nodata" and explanation.rule is not None:
+        return f"no records of this type, by {_rule(explanation.rule)}"
     if explanation.group is not None:
         return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
@@ -151,25 +154,26 @@ def _decision(story: Story) -> Iterator[str]:
     explanation = story.explanation
     if not story.is_forwarded:
         yield _reason(explanation)
-        yield from _rule(explanation)
         for record in explanation.records:
             yield f"{_own_record(record)}  ({record.origin})"
         if explanation.target is not None:
             target = spell_name(explanation.target)
             yield f"it leads to {target}, which has its own story: fastdns why {target}"
-        return
-    if explanation.group is not None:
+    elif explanation.group is not None:
         yield f"group {explanation.group.name}: {_because(explanation)}"
+        if explanation.group.fallback_to_default:
+            yield "while none of its upstreams answers, those of the default group are asked"
     elif explanation.domain is not None:
         yield f"the default group: {_because(explanation)}"
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
-    yield from _rule(explanation)
-
-
-def _rule(explanation: Explanation) -> Iterator[str]:
     if explanation.rule is not None:
-        yield f"rule {explanation.decided.rule}: {explanation.rule}  ({explanation.rule_origin})"
+        yield f"{_rule(explanation.rule)}: {explanation.rule.rule}"
+
+
+def _rule(applied: AppliedRule) -> str:
+    where = str(applied.origin)
+    return where if where.startswith(applied.key) else f"{applied.key} ({where})"
 
 
 def _own_record(record: OwnRecord) -> str:
@@ -177,6 +181,9 @@ def _own_record(record: OwnRecord) -> str:
 
 
 def _absence(story: Story) -> str:
+    rule = story.explanation.rule
+    if rule is not None and not rule.rule.cache:
+        return f"none: answers are not cached ({_rule(rule)})"
     if story.site is None:
         return "not known"
     if story.daemon is None:
@@ -188,7 +195,7 @@ def _entry(story: Story, kept: Kept) -> Iterator[str]:
     item, entry = kept.item, kept.item.entry
     sets = [word for word, is_set in (("DO", item.key.do), ("CD", item.key.cd)) if is_set]
     variant = f" (for clients that set {' and '.join(sets)})" if sets else ""
-    yield f"{TIERS[kept.tier]}, {_life(kept)}{variant}"
+    yield f"{TIERS[kept.tier]}, {_life(story, kept)}{variant}"
     if kept.obstacle:
         yield f"not served: {kept.obstacle}"
     elif item.state == "stale":
@@ -212,14 +219,26 @@ def _entry(story: Story, kept: Kept) -> Iterator[str]:
         yield f"and {len(found) - RECORDS_SHOWN} more records (fastdns cache get shows all)"
 
 
-def _life(kept: Kept) -> str:
+def _life(story: Story, kept: Kept) -> str:
     item = kept.item
-    ttl = in_days(item.entry.ttl)
+    ttl = f"{in_days(item.entry.ttl)}{_limit(story, kept)}"
     if item.age is None:
         return f"{item.state}: TTL {ttl}"
     if item.state == "fresh":
         return f"fresh: {in_days(item.ttl)} left of its TTL of {ttl}"
     return f"{item.state}: its TTL of {ttl} ended {in_days(-item.until_expiry)} ago"
+
+
+def _limit(story: Story, kept: Kept) -> str:
+    """Return which setting the TTL is equal to, so that the upstream may have given another one."""
+    cache, entry = story.config.cache, kept.item.entry
+    limits = {"negative_max_ttl": cache.negative_max_ttl} if entry.negative else {}
+    limits |= {"max_ttl": cache.max_ttl, "min_ttl": cache.min_ttl}
+    named = {f"cache.{key}": value for key, value in limits.items()}
+    if (applied := story.explanation.rule) is not None:
+        own = {"min_ttl": applied.rule.min_ttl, "max_ttl": applied.rule.max_ttl}
+        named = {f"{applied.key}.{key}": one for key, one in own.items() if one is not None} | named
+    return next((f" ({key})" for key, value in named.items() if int(value) == entry.ttl), "")
 
 
 def _date(seconds: float) -> str:
@@ -233,6 +252,10 @@ def _upstreams(story: Story) -> Iterator[str]:
     width = max((len(escape(one.name)) for one in story.upstreams), default=0)
     for one in story.upstreams:
         yield f"{escape(one.name):<{width}}  {_state(one)}"
+    if len(story.upstreams) > 1:
+        group = story.explanation.group or story.config.upstream
+        in_turn = group.strategy == "round-robin"
+        yield "each one in its turn" if in_turn else "the first one that is alive is asked first"
 
 
 def _state(asked: Asked) -> str:
@@ -298,6 +321,9 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
         "where": origin and origin.where,
         "line": origin and origin.line,
         "special": explanation.special or None,
+        "rule": explanation.rule and str(explanation.rule.key),
+        "rule_where": explanation.rule and explanation.rule.origin.where,
+        "rule_line": explanation.rule and explanation.rule.origin.line,
         "target": None if explanation.target is None else spell_name(explanation.target),
         "records": [
             {
@@ -309,9 +335,6 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
             }
             for one in explanation.records
         ],
-        "rule": decided.rule or None,
-        "rule_where": explanation.rule_origin and explanation.rule_origin.where,
-        "rule_line": explanation.rule_origin and explanation.rule_origin.line,
         "ede": decided.ede,
     }
 

@@ -15,7 +15,7 @@ from ..._counters import UpstreamState
 from ..._entry import newer
 from ..._key import disk_key
 from ..._policy import Policy
-from ...browse.items import Item, read_item
+from ...browse.items import Item, Judge, read_item
 from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
@@ -40,7 +40,7 @@ Address = IPv4Address | IPv6Address
 DISK, RING = "disk", "ring"
 # Why an answer that is cached must not be given, by the verdict in its place.
 NOT_ALLOWED = {
-    "nodata": "it has a private address (protect.rebind)",
+    "nodata": "it has an address of a private network (protect.rebind)",
     "ignore": "it has an address of protect.bogus_answers",
 }
 
@@ -140,7 +140,10 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
     is_forwarded = explanation.decided.verdict == "forward"
     if is_forwarded and site is not None:
         of_group = key._replace(group=explanation.decided.group)
-        kept = tuple(_kept(site, of_group, policy, notes))
+        judge = site.judge()
+        if explanation.rule is not None and explanation.rule.rule.stale is not None:
+            judge = attrs.evolve(judge, stale=int(explanation.rule.rule.stale))
+        kept = tuple(_kept(site, of_group, policy, judge, notes))
     return Story(
         key=key,
         config=config,
@@ -187,13 +190,13 @@ def _files(path: Path | None) -> Iterator[Path]:
 
 
 def _lists(config: Config) -> Iterator[Path]:
+    """Yield the lists that are read when the configuration is."""
+    named: list[object] = [*config.protect.rebind_allow, *config.protect.bogus_answers]
     for group in config.forward:
-        yield from (one.path for one in group.domains if isinstance(one, DomainFile))
+        named += group.domains
     for rule in config.rule:
-        yield from (one.path for one in rule.names if isinstance(one, DomainFile))
-    for entry in (*config.protect.rebind_allow, *config.protect.bogus_answers):
-        if isinstance(entry, DomainFile | AddressFile):
-            yield entry.path
+        named += rule.names
+    yield from (one.path for one in named if isinstance(one, (DomainFile, AddressFile)))
 
 
 def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
@@ -244,12 +247,11 @@ def _site(path: Path | None, state: str | None, notes: list[str]) -> Site | None
         return None
 
 
-def _kept(site: Site, key: Key, policy: Policy, notes: list[str]) -> Iterator[Kept]:
+def _kept(site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str]) -> Iterator[Kept]:
     """Yield the answers of all variants of a question, whether a client sets DO or CD or not."""
     variants = [key._replace(do=do, cd=cd) for cd, do in product((False, True), repeat=2)]
     values = _on_disk(site, [disk_key(one.join()) for one in variants], notes)
     rings = sorted(site.places.run_dir.glob("ring.*"))
-    judge = site.judge()
     for variant in variants:
         place = disk_key(variant.join())
         value, tier = values.get(place), DISK

@@ -26,6 +26,9 @@ Start = Callable[..., Fastdns]
 Live = dict[str, Any]
 
 
+ANSWERS = {1: "@ 300 IN A 192.0.2.1", 28: "@ 300 IN AAAA 2001:db8::1"}
+
+
 def truncate(asked: Asked) -> None:
     """What an upstream does with an answer that does not fit."""
     if asked.tcp:
@@ -156,6 +159,33 @@ def test_chain_is_followed_into_another_group(
     assert found["events"][3]["detail"] == "the chain leads to www.corp.demo., of group corp"
     assert addresses(found) == ["10.0.0.7"]
     assert not default.asked("www.corp.demo")
+
+
+def test_forged_reply_is_shown_and_ignored(start_fastdns: Start, default: FalseUpstream) -> None:
+    def forge(asked: Asked) -> None:
+        asked.answer("@ 300 IN A 203.0.113.66")
+        asked.answer("@ 300 IN A 192.0.2.1")
+
+    default.on("www.demo", forge)
+    daemon = start_fastdns(
+        upstream=[default], config='[protect]\nbogus_answers = ["203.0.113.66"]\n'
+    )
+    found = live(daemon, "www.demo")
+    assert [what for what, _ in happened(found)] == ["disk", "asked", "forged", "replied"]
+    assert addresses(found) == ["192.0.2.1"]
+
+
+def test_condition_of_a_rule_is_shown(start_fastdns: Start, default: FalseUpstream) -> None:
+    default.on("www.demo", lambda asked: asked.answer(ANSWERS[asked.rdtype]))
+    daemon = start_fastdns(
+        upstream=[default], config='[[rule]]\nnames = ["www.demo"]\naaaa = "if-no-a"\n'
+    )
+    found = live(daemon, "www.demo", "AAAA")
+    assert [what for what, _ in happened(found)] == [
+        *("disk", "asked", "replied", "compared", "asked", "replied"),
+    ]
+    assert found["events"][4]["detail"] == "over UDP for www.demo. A"
+    assert (found["rcode"], found["ede"]) == ("NOERROR", ["15 (blocked)"])
 
 
 def test_silence_ends_in_time_outs_and_servfail(daemon: Fastdns, default: FalseUpstream) -> None:

@@ -75,6 +75,9 @@ def test_name_of_a_group_is_told_with_the_domain_and_its_place(
         "where": f"{tmp_path}/list",
         "line": 2,
         "special": None,
+        "rule": None,
+        "rule_where": None,
+        "rule_line": None,
         "target": None,
         "records": [],
         "rule": None,
@@ -123,6 +126,51 @@ def test_name_that_a_group_denies_is_told(daemon: Fastdns) -> None:
         "x.ads.demo. AAAA is answered here: NXDOMAIN by group ads (domain ads.demo, "
     )
     assert told(daemon, "x.ads.demo")["outcome"] == "here"
+
+
+def test_rules_are_told_with_their_effects(start_fastdns: Start, default: FalseUpstream) -> None:
+    daemon = start_fastdns(
+        upstream=[default],
+        config='[[rule]]\nnames = ["*.dyn.demo"]\ncache = false\n'
+        '[[rule]]\nnames = ["www.demo"]\nmax_ttl = "1m"\nstale = "2d"\nblock_types = ["HTTPS"]\n',
+    )
+    assert why(daemon, "www.demo", "HTTPS").startswith(
+        "www.demo. HTTPS is answered here: no records of this type, by rule[1].names[0]\n"
+    )
+    ask(daemon, "www.demo")
+    printed = why(daemon, "www.demo")
+    assert 'rule[1].names[0]: max_ttl = "1m", stale = "2d", block_types = ["HTTPS"]' in printed
+    assert " of its TTL of 1 min (rule[1].max_ttl)" in line(printed, "entry")
+    assert told(daemon, "www.demo")["outcome"] == "cache"
+    ask(daemon, "x.dyn.demo")
+    printed = why(daemon, "x.dyn.demo")
+    assert line(printed, "entry") == "none: answers are not cached (rule[0].names[0])"
+    assert told(daemon, "x.dyn.demo")["decision"]["rule"] == "rule[0]"
+    assert why(daemon, "www.demo", "ANY").startswith(
+        "www.demo. ANY is answered here: one record in place of all records (protect.minimal_any"
+    )
+
+
+@pytest.mark.parametrize(
+    ("protect", "obstacle"),
+    [
+        ('rebind = true\nrebind_allow = ["other.demo"]', "(protect.rebind)"),
+        ('bogus_answers = ["10.0.0.0/8"]', "protect.bogus_answers"),
+    ],
+)
+def test_entry_that_the_protection_does_not_let_through_is_told(
+    daemon: Fastdns, default: FalseUpstream, protect: str, obstacle: str
+) -> None:
+    default.on("www.demo", lambda asked: asked.answer("@ 300 IN A 10.0.0.7"))
+    assert data(ask(daemon, "www.demo")) == ["10.0.0.7"]
+    assert told(daemon, "www.demo")["outcome"] == "cache"
+    text = daemon.state_dir.with_suffix(".toml").read_text()
+    daemon.configure(f"{text}[protect]\n{protect}\n")
+    assert daemon.reload().returncode == 0
+    story = told(daemon, "www.demo")
+    assert story["outcome"] == "upstream"
+    assert story["entries"][0]["obstacle"].endswith(obstacle)
+    assert "not served: it has an address" in why(daemon, "www.demo")
 
 
 def test_other_name_is_of_the_default_group(daemon: Fastdns, default: FalseUpstream) -> None:
@@ -251,6 +299,14 @@ def test_entry_of_other_upstreams_is_served_only_in_an_outage(
     assert "came from other upstreams" in kept["entries"][0]["obstacle"]
 
 
+def test_ttl_that_a_setting_has_limited_is_told(
+    start_fastdns: Start, default: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[default], config='[cache]\nmax_ttl = "2m"\n')
+    ask(daemon, "www.demo")
+    assert " of its TTL of 2 min (cache.max_ttl)" in line(why(daemon, "www.demo"), "entry")
+
+
 # --- the daemon -----------------------------------------------------------------------------------
 
 
@@ -290,6 +346,20 @@ def test_dead_upstream_is_told(
     assert (state["name"], state["state"]) == (address_of(corp), "dead")
     assert "dead, asked in vain " in line(why(daemon, "www.corp.demo"), "upstreams")
     assert told(daemon, "www.demo")["upstreams"][0]["name"] == address_of(default)
+
+
+def test_order_of_several_upstreams_and_the_fall_back_are_told(tmp_path: Path) -> None:
+    file = tmp_path / "fastdns.toml"
+    file.write_text(
+        '[upstream]\nservers = ["192.0.2.1", "192.0.2.2"]\nstrategy = "round-robin"\n'
+        '[[forward]]\nname = "corp"\ndomains = ["corp.demo"]\n'
+        'servers = ["192.0.2.3", "192.0.2.4"]\nfallback_to_default = true\n'
+    )
+    where = ["-c", str(file), "--state", str(tmp_path / "state")]
+    assert "each one in its turn" in fastdns("why", "www.demo", *where).stdout
+    printed = fastdns("why", "www.corp.demo", *where).stdout
+    assert "the first one that is alive is asked first" in printed
+    assert "those of the default group are asked" in printed
 
 
 def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
