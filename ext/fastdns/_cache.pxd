@@ -66,10 +66,10 @@ cdef class Cache:
     # ^ memory has, or gets, a usable stale answer for this key
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
-        uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
+        uint64_t fingerprint, const Decision* decided, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil
     # ^ what this group was asked for when these were the epoch and its origin comes into memory and, unless whence is
-    #   NULL, on its way to the disk; catch_up has been called
+    #   NULL, on its way to the disk; catch_up has been called. decided: about the key, NULL: it is decided again
     cdef void keep_own(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
         const Instant* now,

@@ -376,7 +376,7 @@ cdef class Cache:
         self.catch_up(now.boot_ms)
         decide(self.changes.policy, key_view(octets, length), octets, length, &decision)
         if value is not None and not self.changes.is_outdated(
-            ticket.epoch, ticket.group, ticket.origin, octets, length
+            ticket.epoch, ticket.group, ticket.origin, octets, length, &decision
         ):
             status = self.disk.read(octets, length, <const char*>value, len(value), &now, &found)
             if status == DISK_FOUND:
@@ -547,12 +547,12 @@ cdef class Cache:
             self.bring_in(key, &now)    # nor may a failure hide a good answer that only the disk has
         self.learn(
             octets, length, &answer.stored, ticket.epoch, ticket.group, ticket.origin,
-            &source.origin if source is not None else NULL, <uint32_t>(seconds * 1e6), &now,
+            NULL, &source.origin if source is not None else NULL, <uint32_t>(seconds * 1e6), &now,
         )
 
     cdef void learn(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
-        uint64_t fingerprint, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
+        uint64_t fingerprint, const Decision* decided, const AnswerSource* whence, uint32_t rtt_us, const Instant* now,
     ) noexcept nogil:
         cdef size_t evictions = self.memory.evictions
         cdef uint64_t hash
@@ -563,7 +563,7 @@ cdef class Cache:
         cdef Entry* old
         if answer.ttl == 0 and answer.is_failure:
             return
-        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length):
+        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length, decided):
             return
         hash = self.memory.hash_of(key, key_length)
         standing.stamp = self.memory.stamp

@@ -166,8 +166,8 @@ cdef class Chains(Attempts):
         cdef Decision decision
         if pending.decision.verdict == FORWARD:
             self.cache.learn(
-                pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, whence,
-                rtt_us, now,
+                pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin,
+                &pending.decision, whence, rtt_us, now,
             )
             return
         whole.is_authoritative = True       # for the name that was asked for: RFC 1035 section 4.1.1

@@ -38,9 +38,11 @@ cdef class Changes:
     cdef bint is_removed(self, uint64_t epoch, const uint8_t* key, uint16_t key_length) noexcept nogil
     # ^ a command has removed the key since that epoch, or it is no longer known
     cdef bint is_outdated(
-        self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
+        self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length,
+        const Decision* decided,
     ) noexcept nogil
-    # ^ an answer to a question of that state must not be cached: the key was removed, or the upstreams have changed
+    # ^ an answer to a question of that state must not be cached: the key was removed, or the upstreams have changed.
+    # decided: about the key, if that is known
     cdef Ticket ticket(self, const Decision* decision)
     cdef bint advance(self) noexcept nogil  # entries that were found good must be judged again
     cdef uint64_t origin_of(self, const Decision* decision) noexcept nogil

@@ -207,15 +207,18 @@ cdef class Changes:
         )
 
     cdef bint is_outdated(
-        self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length
+        self, uint64_t epoch, uint16_t group, uint64_t origin, const uint8_t* key, uint16_t key_length,
+        const Decision* decided,
     ) noexcept nogil:
         cdef Decision decision
         if self.is_removed(epoch, key, key_length):
             return True
         if self.policy.is_empty:
             return group != DEFAULT_GROUP or origin != self.origins[DEFAULT_GROUP]
-        decide(self.policy, key_view(key, key_length), key, key_length, &decision)
-        return decision.verdict != FORWARD or decision.group != group or origin != self.origin_of(&decision)
+        if decided == NULL or decided.policy != self.policy.generation:
+            decide(self.policy, key_view(key, key_length), key, key_length, &decision)
+            decided = &decision
+        return decided.verdict != FORWARD or decided.group != group or origin != self.origin_of(decided)
 
     cdef void want(self, const Change* change) except *:
         """Note what a command wants refreshed."""

@@ -351,7 +351,7 @@ cdef class Forward(Chains):
             )
         elif not leads_out:
             self.cache.learn(
-                flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+                flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &decision,
                 &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
             )
         self.flights.note_reply(flight, now_ns)
@@ -406,7 +406,7 @@ cdef class Forward(Chains):
                     self.strip(landing, &decision)
                 self.settle_by(landing, &decision, options, &stored)
                 self.cache.learn(
-                    flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin,
+                    flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &decision,
                     &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
                 )
         self.end_alone(flight)
@@ -448,8 +448,8 @@ cdef class Forward(Chains):
                 read_moment(&now)
                 self.cache.catch_up(now.boot_ms)
                 self.cache.learn(
-                    pending.key, pending.key_length, error, pending.epoch, pending.decision.group, pending.origin, NULL,
-                    0, &now,
+                    pending.key, pending.key_length, error, pending.epoch, pending.decision.group, pending.origin,
+                    &pending.decision, NULL, 0, &now,
                 )
                 self.answer(pending, TIER_NONE if is_silence else TIER_UPSTREAM, NULL, error, 0, now_ns)
             self.flush()
