@@ -80,9 +80,6 @@ def test_name_of_a_group_is_told_with_the_domain_and_its_place(
         "rule_line": None,
         "target": None,
         "records": [],
-        "rule": None,
-        "rule_where": None,
-        "rule_line": None,
         "ede": None,
     }
 
