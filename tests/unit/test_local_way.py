@@ -125,6 +125,8 @@ def test_without_rd_a_cname_is_told_alone(front: Front, use: Use) -> None:
     use("safe.lan 60 CNAME www.example.")
     assert told(asked(front, "safe.lan", flags=0)) == ["www.example."]
     assert front.missed() == []
+    assert front.ask(query("safe.lan")) is None  # what that one was told is not cached
+    assert front.missed() == [key("www.example")]
 
 
 def test_cname_to_what_cannot_be_asked_is_told_with_what_is_known(front: Front, use: Use) -> None:
