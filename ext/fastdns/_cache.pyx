@@ -624,17 +624,20 @@ cdef class Cache:
         self.show_memory()
 
     cdef void keep_refusal(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
-        const Instant* now
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
+        uint64_t fingerprint, const Instant* now
     ) noexcept nogil:
+        cdef uint64_t hash = self.memory.hash_of(key, key_length)
         cdef Standing standing
         cdef Stored refusal = answer[0]
         cdef Entry* old = self.look(hash, key, key_length)
+        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length):
+            return
         refusal.is_failure = True       # never on disk, never stale
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
-        standing.origin = 0
-        standing.group = decision.group
+        standing.origin = 0          # of no group: after a change it is asked for again
+        standing.group = group
         if old != NULL:
             self.memory.remove(old)
         self.memory.put(hash, key, key_length, &refusal, &standing, NULL, now.boot_ms)
