@@ -47,6 +47,7 @@ MODULES = [
     "_rules",
     "_protection",
     "_policy",
+    "_own_answers",
     "_changes",
     "_outbox",
     "_cache",

@@ -11,10 +11,10 @@ The path of a query, and the module of each step:
    to the client, `finish` counts it: a hit ends here, without a Python object. If rules, upstreams
    or a command have changed since the entry was last found good, `_cache` judges it first, with
    `_changes`.
-3. If memory has no answer, `_special_names` answers the names that are never asked upstream
-   (localhost, private reverse zones). For others `_policy` chooses the group of upstreams, and
-   `_cache` looks for their answer on disk (`_disk`, in place), unless that would have to wait;
-   `_entry` checks that it is intact and how old it is.
+3. If memory has no answer, `_policy` decides. `_own_answers` answers names that are never asked
+   upstream: those of the owner (`_local`) and those of `_special_names` (localhost, private reverse
+   zones). Others have a group of upstreams, and `_cache` looks for its answer on disk (`_disk`, in
+   place), unless that would have to wait; `_entry` checks that it is intact and how old it is.
 4. If the disk has no answer either, `_forward` asks upstream: identical `_questions` wait for one
    answer, `_groups` choose the next upstream after an error, a loss or silence, `_upstream` knows
    the health of each, and `_flights` sends from one of the `_ports` and matches the replies, which

@@ -36,6 +36,7 @@ LAYERS = (
     {"_cache"},
     {"_changes", "_outbox"},
     {"_query"},
+    {"_own_answers"},
     {"_policy"},
     {"_rings", "_intake", "_hosts"},
     {

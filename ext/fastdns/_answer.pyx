@@ -60,6 +60,11 @@ cdef class Answer:
         return (load16(self.stored.wire + 2) & FLAG_TC) != 0
 
     @property
+    def ttl_offsets(self):
+        """Return where the TTLs are in the message."""
+        return memoryview(self.offsets).cast("H").tolist()
+
+    @property
     def message(self):
         """The message without OPT, as cached."""
         return self.wire

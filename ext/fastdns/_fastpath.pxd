@@ -6,7 +6,7 @@ from fastdns._clients cimport Access
 from fastdns._clock cimport Instant
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
-from fastdns._local cimport LocalAnswer
+from fastdns._own_answers cimport OwnAnswer
 from fastdns._query cimport Query
 from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
@@ -39,7 +39,7 @@ cdef class FastPath:
     cdef Batch batch
     cdef Query* queries     # a batch of them
     cdef int* missed        # which of them memory could not answer
-    cdef LocalAnswer* own   # the one that is made now
+    cdef OwnAnswer* own     # the one that is made now
     cdef uint8_t* stream_in
     cdef uint8_t* stream_out
 
@@ -48,7 +48,6 @@ cdef class FastPath:
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil
     cdef int from_memory(self, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
-    cdef int from_own(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     cdef int from_disk(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil
     # ^ between begin_disk and end_disk
     cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil

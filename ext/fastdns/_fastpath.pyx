@@ -14,16 +14,13 @@ from fastdns._counters cimport (
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport key_view
-from fastdns._local cimport LocalAnswer, find_local, make_local
-from fastdns._policy cimport FORWARD, LOCAL, MINIMAL_ANY, NODATA, OWN, ZONE, Decision, decide
+from fastdns._own_answers cimport OwnAnswer, make_own
+from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
     OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
 )
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
-)
-from fastdns._special_names cimport (
-    OWN_TTL, SpecialAnswer, make_minimal_any, make_negative, make_no_data, make_special,
 )
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
@@ -58,14 +55,6 @@ cdef inline uint16_t rcode_of(int status) noexcept nogil:
     return RCODE_REFUSED
 
 
-cdef int labels_of(const uint8_t* name) noexcept nogil:
-    cdef int labels = 0
-    while name[0] != 0:
-        name += name[0] + 1
-        labels += 1
-    return labels
-
-
 cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) noexcept nogil:
     """Note the answer for the client."""
     query.told = load16(out + 2)
@@ -97,7 +86,7 @@ cdef class FastPath:
         self.missed = <int*>malloc(BATCH * sizeof(int))
         self.stream_in = <uint8_t*>malloc(READ_AT_ONCE)
         self.stream_out = <uint8_t*>malloc(RESPONSE_MAX)
-        self.own = <LocalAnswer*>malloc(sizeof(LocalAnswer))
+        self.own = <OwnAnswer*>malloc(sizeof(OwnAnswer))
         if self.own == NULL:
             raise MemoryError
         if self.stream_in == NULL or self.stream_out == NULL or self.queries == NULL or self.missed == NULL:
@@ -175,33 +164,11 @@ cdef class FastPath:
         return NEXT
 
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer names that no upstream is asked for, and cache that. After memory, so others do not pay."""
-        cdef SpecialAnswer own
-        cdef const uint8_t* key = query.key.octets
-        cdef bint exists
-        if query.decision.verdict == OWN:
-            return self.from_own(query, out, now)
-        exists = self.cache.changes.policy.local.count != 0 and find_local(self.cache.changes.policy.local, key).exists
-        if query.decision.verdict == NODATA:
-            make_no_data(&own, key, query.key.length, query.decision.ede, OWN_TTL)
-        elif query.decision.verdict == MINIMAL_ANY:
-            make_minimal_any(&own, key, query.key.length)
-        elif query.decision.verdict == LOCAL:
-            make_special(&own, key, query.key.length, exists)
-        else:
-            exists |= query.decision.verdict == ZONE and query.decision.labels == labels_of(key)
-            make_negative(&own, key, query.key.length, exists, query.decision.labels, OWN_TTL)
-        self.cache.keep_own(query.key.hash, key, query.key.length, &own.stored, &query.decision, now)
-        return told(query, out, write_answer(
-            out, query.spelling, &query.asked, &own.stored, 0, query.limit
-        ), TIER_LOCAL)
+        """Answer names that no upstream is asked for, and cache that. After memory, so others do not pay.
 
-    cdef int from_own(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
-        """Answer with the owner's records; what lies behind a CNAME record that leads out of them has to be asked for.
+        What lies behind a CNAME record that leads to a name of others has to be asked for.
         """
-        make_local(
-            self.cache.changes.policy.local, query.key.octets, query.key.length, query.decision.labels, self.own
-        )
+        make_own(self.cache.changes.policy, &query.decision, query.key.octets, query.key.length, self.own)
         # Without RD the client gets what is here: RFC 1034 section 4.3.2.
         if self.own.target_length != 0 and query.asked.flags & FLAG_RD:
             return ASK

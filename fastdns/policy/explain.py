@@ -10,9 +10,10 @@ from pathlib import Path
 
 import attrs
 
+from .._answer import Answer
 from .._domain_lists import find_domain
 from .._key import name_of
-from .._local import local_answer
+from .._own_answers import own_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
 from ..config.names import parse_name
@@ -83,8 +84,8 @@ class Explanation:
     origin: Origin | None = None
     records: tuple[OwnRecord, ...] = ()  # of the owner, under this name or its wildcard
     is_wildcard: bool = False
-    has_data: bool = False  # what was asked for is among the records, or behind their CNAME
-    target: bytes | None = None  # of others, to which that leads
+    answer: Answer | None = None  # that fastdns itself gives; None: an upstream is asked
+    target: bytes | None = None  # of others, to which a CNAME record of that leads
     special: str = ""  # which RFC makes it a special name
     rule: AppliedRule | None = None
 
@@ -94,6 +95,11 @@ def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explana
 
     The policy is compiled from the configuration, and `names` has the local records in it.
     """
+    answer, target = own_answer(policy, key)
+    return attrs.evolve(_decided(config, policy, key, names), answer=answer, target=target)
+
+
+def _decided(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
     decided = policy.decide(key)
     name = name_of(key)
     if decided.verdict == "local":
@@ -129,7 +135,6 @@ def _starts(name: bytes) -> Iterator[int]:
 
 def _own(decided: Decided, policy: Policy, key: bytes, names: Names) -> Explanation:
     labels, is_wildcard, records = policy.local.find(name_of(key)) or (0, False, [])
-    answer, target = local_answer(policy.local, key, decided.labels)
     return Explanation(
         decided,
         domain=suffix(name_of(key), labels),
@@ -138,13 +143,7 @@ def _own(decided: Decided, policy: Policy, key: bytes, names: Names) -> Explanat
             for rtype, ttl, data, origin in records
         ),
         is_wildcard=is_wildcard,
-        has_data=_answers_of(answer.message) > 0,
-        target=target,
     )
-
-
-def _answers_of(message: bytes) -> int:
-    return int.from_bytes(message[6:8], "big")
 
 
 def _special(name: bytes) -> str:

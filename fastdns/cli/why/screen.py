@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ...browse.names import spell_name, spell_rcode, spell_type
-from ...browse.records import relevant, spell_data
+from ...browse.records import Record, read_records, relevant, spell_data
 from ...config.text import escape
 from ...policy.explain import AppliedRule, Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 INDENT = 11
 RECORDS_SHOWN = 20
+TOLD_MAX = 3  # records in the first line
 TIERS = {"disk": "on disk", RING: "on its way to the disk"}
 
 
@@ -74,7 +75,8 @@ def sentence(story: Story) -> str:
         verb = "gets no answer" if story.client.is_dropped else "is refused"
         return f"{story.question}: client {story.client.address} {verb} ({story.client.rule})"
     if where == "here":
-        return f"{story.question} is answered here: {_reason(story.explanation)}"
+        told = _told(story)
+        return f"{story.question} is answered here with {told}: {_reason(story.explanation)}"
     group = _group(story.explanation)
     plain = story.plain
     if where == "cache":
@@ -89,6 +91,29 @@ def sentence(story: Story) -> str:
     if plain is None:
         return f"{story.question} is asked from {group}, {_not_there(story)}"
     return f"{story.question} is asked from {group}; its entry in the cache is not served"
+
+
+def _answer(story: Story) -> list[Record]:
+    """Return the records of the answer that fastdns itself gives."""
+    answer = story.explanation.answer
+    if answer is None:
+        return []
+    return list(read_records(answer.message, answer.ttl_offsets, story.key.name, 0))
+
+
+def _told(story: Story) -> str:
+    """Return what is answered here, in a few words."""
+    answer = story.explanation.answer
+    assert answer is not None
+    if answer.rcode:
+        return spell_rcode(answer.rcode)
+    wanted = spell_type(story.key.qtype)
+    records = [one for one in _answer(story) if one.section == "ANSWER"]
+    of_type = [one.data for one in records if one.type == wanted]
+    if not of_type:
+        of_type = [f"{one.type} {one.data}" for one in records[-TOLD_MAX:]]
+    more = f" and {len(of_type) - TOLD_MAX} more" if len(of_type) > TOLD_MAX else ""
+    return (", ".join(of_type[:TOLD_MAX]) or "no data") + more
 
 
 def _not_there(story: Story) -> str:
@@ -126,9 +151,9 @@ def _denial(explanation: Explanation) -> str:
     if verdict == "minimal_any":
         return "one record in place of all records (protect.minimal_any, RFC 8482)"
     if verdict == "nodata" and explanation.rule is not None:
-        return f"no records of this type, by {_rule(explanation.rule)}"
+        return _rule(explanation.rule)
     if explanation.group is not None:
-        return f"{verdict.upper()} by group {explanation.group.name} ({_because(explanation)})"
+        return f"group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
 
 
@@ -136,9 +161,7 @@ def _own_reason(explanation: Explanation) -> str:
     kind = "a wildcard of the local records" if explanation.is_wildcard else "local records"
     places = list(dict.fromkeys(str(one.origin) for one in explanation.records))
     more = f" and {len(places) - 1} more" if len(places) > 1 else ""
-    if explanation.has_data or explanation.target is not None:
-        return f"{kind} ({places[0]}{more})"
-    return f"no records of this type among those of its name ({places[0]}{more})"
+    return f"{kind} ({places[0]}{more})"
 
 
 # --- the details ----------------------------------------------------------------------------------
@@ -298,6 +321,7 @@ def as_json(story: Story, timeline: Timeline | None) -> dict[str, Any]:
             "rule": story.client.rule,
         },
         "decision": _decision_json(story.explanation),
+        "answer": _answer_json(story),
         "entries": [
             one.item.as_json() | {"tier": one.tier, "obstacle": one.obstacle or None}
             for one in story.kept
@@ -336,6 +360,20 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
             for one in explanation.records
         ],
         "ede": decided.ede,
+    }
+
+
+def _answer_json(story: Story) -> dict[str, Any] | None:
+    """Return the answer that fastdns itself gives; None: an upstream is asked."""
+    if story.explanation.answer is None:
+        return None
+    return {
+        "rcode": spell_rcode(story.explanation.answer.rcode),
+        "records": [
+            {"name": one.name, "type": one.type, "ttl": one.ttl, "data": one.data}
+            for one in _answer(story)
+            if one.section == "ANSWER"
+        ],
     }
 
 

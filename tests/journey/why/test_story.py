@@ -48,7 +48,8 @@ def hung(daemon: Fastdns) -> Iterator[None]:
 def test_special_name_is_answered_here(daemon: Fastdns) -> None:
     printed = why(daemon, "localhost")
     assert printed.splitlines()[0] == (
-        "localhost. A is answered here: a special name, which no upstream is asked for "
+        "localhost. A is answered here with 127.0.0.1: a special name, which no upstream is "
+        "asked for "
         "(RFC 6761 section 6.3)"
     )
     assert "upstreams" not in printed
@@ -94,13 +95,13 @@ def test_local_names_are_told_with_their_places(
         'records = ["nas.lan. A 192.168.1.10", "www.lan. CNAME www.demo."]\n',
     )
     assert why(daemon, "printer.lan").startswith(
-        f"printer.lan. A is answered here: local records ({tmp_path}/hosts:1)"
+        f"printer.lan. A is answered here with 192.168.1.11: local records ({tmp_path}/hosts:1)"
     )
     assert why(daemon, "nas.lan", "AAAA").startswith(
-        "nas.lan. AAAA is answered here: no records of this type among those of its name"
+        "nas.lan. AAAA is answered here with no data: local records"
     )
     assert why(daemon, "x.lan").startswith(
-        "x.lan. A is answered here: a name of the local domain without a record"
+        "x.lan. A is answered here with NXDOMAIN: a name of the local domain without a record"
     )
     assert told(daemon, "www.lan")["decision"]["target"] == "www.demo."
     for name, address in (("printer.lan", "192.168.1.11"), ("nas.lan", "192.168.1.10")):
@@ -120,7 +121,7 @@ def test_local_names_are_told_with_their_places(
 
 def test_name_that_a_group_denies_is_told(daemon: Fastdns) -> None:
     assert why(daemon, "x.ads.demo", "AAAA").startswith(
-        "x.ads.demo. AAAA is answered here: NXDOMAIN by group ads (domain ads.demo, "
+        "x.ads.demo. AAAA is answered here with NXDOMAIN: group ads (domain ads.demo, "
     )
     assert told(daemon, "x.ads.demo")["outcome"] == "here"
 
@@ -132,7 +133,7 @@ def test_rules_are_told_with_their_effects(start_fastdns: Start, default: FalseU
         '[[rule]]\nnames = ["www.demo"]\nmax_ttl = "1m"\nstale = "2d"\nblock_types = ["HTTPS"]\n',
     )
     assert why(daemon, "www.demo", "HTTPS").startswith(
-        "www.demo. HTTPS is answered here: no records of this type, by rule[1].names[0]\n"
+        "www.demo. HTTPS is answered here with no data: rule[1].names[0]\n"
     )
     ask(daemon, "www.demo")
     printed = why(daemon, "www.demo")
@@ -144,7 +145,8 @@ def test_rules_are_told_with_their_effects(start_fastdns: Start, default: FalseU
     assert line(printed, "entry") == "none: answers are not cached (rule[0].names[0])"
     assert told(daemon, "x.dyn.demo")["decision"]["rule"] == "rule[0]"
     assert why(daemon, "www.demo", "ANY").startswith(
-        "www.demo. ANY is answered here: one record in place of all records (protect.minimal_any"
+        'www.demo. ANY is answered here with HINFO "RFC8482" "": one record in place of all '
+        "records (protect.minimal_any"
     )
 
 
