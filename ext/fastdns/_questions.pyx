@@ -100,6 +100,7 @@ cdef class Questions:
                 after = pending.next_on_shelf
                 free_waiters(pending.first)
                 free(pending.error)
+                end_rest(pending)
                 free(pending)
                 pending = after
 

@@ -33,6 +33,7 @@ from fastdns.config.load import load
 from fastdns.policy.compile import compile_domains
 
 Use = Callable[..., None]
+HTTPS = 65
 IF_NO_A = '[[rule]]\nnames = ["www.example", "b.corp.example"]\naaaa = "if-no-a"\n'
 REBIND = "[protect]\nrebind = true\n"
 CORP = '[[forward]]\nname = "corp"\ndomains = ["corp.example"]\nservers = ["192.0.2.53"]\n'
@@ -210,6 +211,18 @@ def test_target_has_no_ipv6_address_by_an_alias_either(front: Front, use: Use, a
     assert told(front.answered(reply(address(), qname="b.corp.example"))) == []
     assert told(front.ask(query(alias, AAAA))) == []
     assert front.ask(query("b.corp.example", AAAA)) is None  # asked for, as nobody has told it
+
+
+def test_hints_are_taken_out_of_what_another_group_says(front: Front, use: Use) -> None:
+    use(CORP + '[[rule]]\nnames = ["www.example"]\naaaa = "never"\n')
+    hints = b"\0\1\0" + b"\0\4\0\4" + bytes((192, 0, 2, 1)) + b"\0\6\0\x10" + bytes(16)
+    assert front.ask(query(qtype=HTTPS)) is None
+    front.say(reply(cname("a.corp.example"), qtype=HTTPS))
+    answer = reply(record(HTTPS, hints), qname="a.corp.example", qtype=HTTPS)
+    wire = front.answered(answer)
+    assert told(wire) == ["a.corp.example.", '1 . ipv4hint="192.0.2.1"']
+    assert front.ask(query(qtype=HTTPS)) == wire
+    assert "ipv6hint" in told(front.ask(query("a.corp.example", HTTPS)))[0]
 
 
 # --- refusals -------------------------------------------------------------------------------------
