@@ -172,6 +172,18 @@ def test_stale_answer_of_other_upstreams_is_inspected_as_well(front: Front, use:
     assert front.cache.stale_answer(key(), 30) is None
 
 
+def test_stale_answer_with_what_the_rule_now_forbids_is_not_told(front: Front, use: Use) -> None:
+    hints = b"\0\1\0" + b"\0\6\0\x10" + bytes(16)
+    services = key(qtype=HTTPS)
+    front.learn(services, answer_from(reply(record(HTTPS, hints), qtype=HTTPS), of=services))
+    front.learn(key(), good())
+    front.cache.set_group(0, 5)
+    assert front.cache.stale_answer(services, 30) is not None
+    use('[[rule]]\nnames = ["www.example"]\naaaa = "never"\n')
+    assert front.cache.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(services, 30) is None
+
+
 # --- aaaa = "if-no-a" -----------------------------------------------------------------------------
 
 
