@@ -150,6 +150,40 @@ def load_number(tmp_path: Path) -> int:
     return load(tmp_path / "fastdns.toml", state=tmp_path).forward[0].number
 
 
+def test_who_asks_after_a_reload_does_not_wait_for_what_was_asked_before(
+    front: Front, use: Use
+) -> None:
+    use()
+    assert front.ask(query()) is None
+    use("", "a.lan 60 A 192.0.2.7")  # nothing about this name
+    assert front.ask(query(message_id=2)) is None
+    assert front.missed() == [key()]
+    use("", "www.example 60 CNAME other.example.")
+    assert front.ask(query(message_id=3)) is None
+    assert front.missed() == [key(), key("other.example")]
+    front.say(reply(address()))
+    assert [one[:2] for one in front.clients[0].heard()] == [query()[:2], b"\0\2"]
+    wire = front.answered(reply(address(), qname="other.example"))
+    assert told(wire) == ["other.example.", "192.0.2.1"]
+    assert front.forward.count == 0
+
+
+def test_each_question_of_a_cold_disk_is_asked_after_a_reload(place: Path, tmp_path: Path) -> None:
+    write_disk(place, {})
+    front = front_on(place, warm=False)
+    use = user(front, tmp_path)
+    assert front.ask(query()) is None
+    use(REBIND + CORP.replace("corp.example", "www.example"))
+    assert front.ask(query()) is None
+    assert front.cold == [key(), key()]
+    for one in front.cold:
+        front.forward.ask(one)
+    assert front.missed() == [key(), key()]
+    front.say(reply(address()))
+    front.say(reply(address()))
+    assert front.forward.count == 0
+
+
 # --- what was cached before -----------------------------------------------------------------------
 
 
