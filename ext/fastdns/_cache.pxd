@@ -84,6 +84,7 @@ cdef class Cache:
     cdef bint may_be_told(
         self, const uint8_t* key, uint16_t key_length, const Stored* answer, Decision* decision
     ) noexcept nogil
+    cdef bint may_be_old(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil
     cdef int64_t stale_ms_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil
     cdef void end_former(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Standing* standing,

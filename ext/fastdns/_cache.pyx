@@ -25,14 +25,14 @@ from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, i
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._ring cimport Ring
 from fastdns._rings cimport Rings
-from fastdns._rules cimport Rule
+from fastdns._rules cimport Rule, changes_answers
 from fastdns._counters cimport (
     CACHE_BYTES, CACHE_ENTRIES, CACHE_EVICTIONS, CACHE_INSERTS, CACHE_REFUSED, DISK_COLD, DISK_DAMAGED as TALLY_DAMAGED,
     DISK_HITS, DISK_MISSES, INVALIDATIONS, REBIND_BLOCKED, WARMED,
 )
 from fastdns._scrub cimport cleaned_message, write_without_signatures
 from fastdns._siphash cimport keyed_hash
-from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load32, store32
+from fastdns._wire cimport RECORDS_MAX, Findings, find_in_answer, load16, load32, store32
 
 from fastdns._answer import extended_error
 from fastdns._key import cache_key
@@ -199,7 +199,7 @@ cdef class Cache:
             self.show_memory()
             return NULL
         is_current = decision.group == entry.answer.group and self.changes.is_mark_of(&decision, entry.origin)
-        if (is_current or self.is_cached(&decision)) and self.may_be_told(
+        if (is_current or self.may_be_old(key, entry.key_length, &decision)) and self.may_be_told(
             key, entry.key_length, &entry.answer, &decision
         ):
             if is_current:
@@ -233,6 +233,13 @@ cdef class Cache:
     cdef bint is_cached(self, const Decision* decision) noexcept nogil:
         cdef const Rule* rule = self.changes.policy.rules.find(decision.rule)
         return rule == NULL or rule.is_cached
+
+    cdef bint may_be_old(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil:
+        """True if an answer of other upstreams, or of another rule, may be told as stale."""
+        cdef const Rule* rule = self.changes.policy.rules.find(decision.rule)
+        return rule == NULL or (
+            rule.is_cached and not changes_answers(rule, load16(key + key_length - KEY_TAIL))
+        )
 
     cdef int64_t stale_ms_of(self, const uint8_t* key, uint16_t key_length) noexcept nogil:
         """For how long past its TTL an answer to this question may be used."""
@@ -334,6 +341,8 @@ cdef class Cache:
         standing.stored_ms = now_ms - age_ms
         standing.stamp = self.memory.stamp if is_of_now else self.changes.epoch
         if found.answer.ttl == 0 or not self.is_cached(decision):
+            return DISK_NOTHING
+        if not is_of_now and not self.may_be_old(key, key_length, decision):
             return DISK_NOTHING
         if not self.may_be_told(key, key_length, &found.answer, &inspected):
             return DISK_NOTHING

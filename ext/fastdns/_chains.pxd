@@ -26,6 +26,9 @@ cdef class Chains(Attempts):
     cdef void take_whole(
         self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
     ) except *
+    cdef void strip_whole(
+        self, const Pending* pending, Stored* whole, uint16_t* ttl_at, const Decision* decision
+    ) noexcept
     cdef void begin_own(self, Pending* pending, const Instant* now) except *
     cdef void keep(
         self, Pending* pending, const Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now

@@ -24,7 +24,8 @@ from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
 from fastdns._scrub cimport strip_hints, write_joined
 from fastdns._special_names cimport SpecialAnswer, make_no_data
 from fastdns._wire cimport (
-    CLASS_IN, RECORDS_MAX, TYPE_A, TYPE_AAAA, Chain, Findings, Name, find_in_answer, has_data, load16, load32, store16,
+    CLASS_IN, RECORDS_MAX, TYPE_A, TYPE_AAAA, Chain, Findings, Name, Reply, find_in_answer, has_data, load16, load32,
+    store16,
 )
 
 from fastdns._attempts import Event
@@ -158,9 +159,11 @@ cdef class Chains(Attempts):
         cdef SpecialAnswer own
         cdef Rest next_one
         cdef Findings findings
+        cdef uint16_t ttl_at[RECORDS_MAX]
         cdef Stored* parts
         cdef bint is_refused = whole.is_authoritative       # the last part was
         self.decide_anew(&decision, pending.key, pending.key_length)
+        self.strip_whole(pending, whole, ttl_at, &decision)
         if (
             not pending.rest.is_alternative and has_data(whole.wire, whole.length, pending.key, pending.key_length)
             and self.wants_a(pending.key, pending.key_length, &decision, &next_one)
@@ -191,6 +194,24 @@ cdef class Chains(Attempts):
         self.flush()
         self.close(pending, False)
         free(parts)
+
+    cdef void strip_whole(
+        self, const Pending* pending, Stored* whole, uint16_t* ttl_at, const Decision* decision
+    ) noexcept:
+        """`strip` of joined parts: each came under the rule of its own name."""
+        cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
+        cdef const uint8_t* wire = whole.wire
+        cdef size_t length = whole.length
+        cdef Findings findings
+        cdef Reply reply
+        if rule == NULL or not changes_hints(rule, load16(pending.key + pending.key_length - KEY_TAIL)):
+            return
+        reply.wants_dnssec = False
+        if strip_hints(
+            &wire, &length, pending.key, pending.key_length, rule.aaaa == AAAA_IF_NO_A, &reply, ttl_at, &findings
+        ):
+            whole.wire, whole.length = wire, reply.length
+            whole.ttl_at, whole.ttl_count = ttl_at, reply.ttl_count
 
     cdef void keep(
         self, Pending* pending, const Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
@@ -254,6 +275,7 @@ cdef class Chains(Attempts):
         )
         try:
             if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
+                self.keep(pending, &own.stored, NULL, 0, now)
                 self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())
                 self.flush()
                 self.close(pending, False)

@@ -104,6 +104,8 @@ cdef class Forward(Chains):
     ) except? NULL:
         """Find the question, or begin it; NULL: no memory."""
         cdef Pending* pending = self.find(hash, key, key_length)
+        if pending != NULL and not self.is_alike(pending, decision):
+            pending = NULL      # its clients get what they have asked for, and later ones what holds now
         is_new[0] = pending == NULL
         if pending != NULL:
             self.tally[COALESCED] += 1      # one upstream query for all: RFC 5452 section 5 (birthday attacks)
@@ -172,7 +174,9 @@ cdef class Forward(Chains):
     def ask(self, bytes key not None):
         """Ask upstreams for what the disk was searched for, or is searched for too long, unless that was done."""
         cdef Pending* pending = self.find(self.cache.memory.hash_of(key, key_length_of(key)), key, key_length_of(key))
-        if pending == NULL or not pending.is_searching:
+        while pending != NULL and not pending.is_searching:
+            pending = self.find_earlier(pending)
+        if pending == NULL:
             return
         pending.is_searching = False
         self.searching -= 1

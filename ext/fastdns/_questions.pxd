@@ -73,6 +73,10 @@ cdef class Questions:
     cdef Outgoing outgoing              # answers to the waiting clients
 
     cdef Pending* find(self, uint64_t hash, const uint8_t* key, uint16_t key_length) noexcept nogil
+    # ^ the last one that was begun about this key; NULL: there is none
+    cdef Pending* find_earlier(self, const Pending* pending) noexcept nogil     # about the same key
+    cdef bint is_alike(self, const Pending* pending, const Decision* decision) noexcept nogil
+    # ^ a question with this decision would be asked in the same way: no reload has changed that since
     cdef Pending* shelve(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns
     ) noexcept

@@ -9,6 +9,7 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._counters cimport IN_FLIGHT
+from fastdns._policy cimport FORWARD, Decision
 from fastdns._query cimport TIER_STALE, Query
 from fastdns._waiters cimport describe, free_waiters
 from fastdns._shares cimport Share
@@ -100,6 +101,7 @@ cdef class Questions:
                 after = pending.next_on_shelf
                 free_waiters(pending.first)
                 free(pending.error)
+                end_rest(pending)
                 free(pending)
                 pending = after
 
@@ -112,6 +114,25 @@ cdef class Questions:
         ):
             pending = pending.next_on_shelf
         return pending
+
+    cdef Pending* find_earlier(self, const Pending* pending) noexcept nogil:
+        cdef Pending* earlier = pending.next_on_shelf
+        while earlier != NULL and (
+            earlier.hash != pending.hash or earlier.key_length != pending.key_length
+            or memcmp(earlier.key, pending.key, pending.key_length) != 0
+        ):
+            earlier = earlier.next_on_shelf
+        return earlier
+
+    cdef bint is_alike(self, const Pending* pending, const Decision* decision) noexcept nogil:
+        cdef const Decision* former = &pending.decision if pending.rest == NULL else &pending.rest.decision
+        cdef uint64_t origin = pending.origin if pending.rest == NULL else pending.rest.origin
+        if former.policy == decision.policy:
+            return True
+        return (
+            former.verdict == decision.verdict == FORWARD and former.group == decision.group
+            and origin == self.cache.changes.origin_of(decision)
+        )
 
     cdef Pending* shelve(
         self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Decision* decision, uint64_t now_ns

@@ -38,5 +38,7 @@ cdef class Rules:
 cdef uint64_t mark_of_rule(const Rule* rule, uint16_t qtype) noexcept nogil
 # ^ what tells answers under this rule from those under another one
 cdef bint leaves_out(const Rule* rule, uint16_t qtype) noexcept nogil
+cdef bint changes_answers(const Rule* rule, uint16_t qtype) noexcept nogil
+# ^ those of this type have other data than the upstream's, or are only given on a condition
 cdef bint changes_hints(const Rule* rule, uint16_t qtype) noexcept nogil
 # ^ IPv6 addresses are taken out of the answers of this type

@@ -98,9 +98,7 @@ cdef class Rules:
         Not if the rule of its name forbids it, or wants something of it that nobody has seen to: IPv6 addresses.
         """
         cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
-        return rule == NULL or bool(
-            rule.is_cached and (rule.aaaa == AAAA_GIVEN or mark_of_rule(rule, <uint16_t>qtype) == rule.mark)
-        )
+        return rule == NULL or bool(rule.is_cached and not changes_answers(rule, <uint16_t>qtype))
 
     cdef uint32_t rule_of(self, const uint8_t* name) noexcept nogil:
         cdef Suffix found[DOMAIN_LABELS_MAX]
@@ -131,6 +129,10 @@ cdef bint leaves_out(const Rule* rule, uint16_t qtype) noexcept nogil:
         if rule.types[i] == qtype:
             return True
     return False
+
+
+cdef bint changes_answers(const Rule* rule, uint16_t qtype) noexcept nogil:
+    return rule.aaaa != AAAA_GIVEN and (qtype == TYPE_AAAA or qtype == TYPE_HTTPS or qtype == TYPE_SVCB)
 
 
 cdef bint changes_hints(const Rule* rule, uint16_t qtype) noexcept nogil:

@@ -33,6 +33,7 @@ from fastdns.config.load import load
 from fastdns.policy.compile import compile_domains
 
 Use = Callable[..., None]
+HTTPS = 65
 IF_NO_A = '[[rule]]\nnames = ["www.example", "b.corp.example"]\naaaa = "if-no-a"\n'
 REBIND = "[protect]\nrebind = true\n"
 CORP = '[[forward]]\nname = "corp"\ndomains = ["corp.example"]\nservers = ["192.0.2.53"]\n'
@@ -149,6 +150,40 @@ def load_number(tmp_path: Path) -> int:
     return load(tmp_path / "fastdns.toml", state=tmp_path).forward[0].number
 
 
+def test_who_asks_after_a_reload_does_not_wait_for_what_was_asked_before(
+    front: Front, use: Use
+) -> None:
+    use()
+    assert front.ask(query()) is None
+    use("", "a.lan 60 A 192.0.2.7")  # nothing about this name
+    assert front.ask(query(message_id=2)) is None
+    assert front.missed() == [key()]
+    use("", "www.example 60 CNAME other.example.")
+    assert front.ask(query(message_id=3)) is None
+    assert front.missed() == [key(), key("other.example")]
+    front.say(reply(address()))
+    assert [one[:2] for one in front.clients[0].heard()] == [query()[:2], b"\0\2"]
+    wire = front.answered(reply(address(), qname="other.example"))
+    assert told(wire) == ["other.example.", "192.0.2.1"]
+    assert front.forward.count == 0
+
+
+def test_each_question_of_a_cold_disk_is_asked_after_a_reload(place: Path, tmp_path: Path) -> None:
+    write_disk(place, {})
+    front = front_on(place, warm=False)
+    use = user(front, tmp_path)
+    assert front.ask(query()) is None
+    use(REBIND + CORP.replace("corp.example", "www.example"))
+    assert front.ask(query()) is None
+    assert front.cold == [key(), key()]
+    for one in front.cold:
+        front.forward.ask(one)
+    assert front.missed() == [key(), key()]
+    front.say(reply(address()))
+    front.say(reply(address()))
+    assert front.forward.count == 0
+
+
 # --- what was cached before -----------------------------------------------------------------------
 
 
@@ -169,6 +204,18 @@ def test_stale_answer_of_other_upstreams_is_inspected_as_well(front: Front, use:
     front.cache.set_group(0, 5)
     use(REBIND)
     assert front.cache.stale_answer(key(), 30) is None
+
+
+def test_stale_answer_with_what_the_rule_now_forbids_is_not_told(front: Front, use: Use) -> None:
+    hints = b"\0\1\0" + b"\0\6\0\x10" + bytes(16)
+    services = key(qtype=HTTPS)
+    front.learn(services, answer_from(reply(record(HTTPS, hints), qtype=HTTPS), of=services))
+    front.learn(key(), good())
+    front.cache.set_group(0, 5)
+    assert front.cache.stale_answer(services, 30) is not None
+    use('[[rule]]\nnames = ["www.example"]\naaaa = "never"\n')
+    assert front.cache.stale_answer(key(), 30) is not None
+    assert front.cache.stale_answer(services, 30) is None
 
 
 # --- aaaa = "if-no-a" -----------------------------------------------------------------------------
@@ -210,6 +257,18 @@ def test_target_has_no_ipv6_address_by_an_alias_either(front: Front, use: Use, a
     assert told(front.answered(reply(address(), qname="b.corp.example"))) == []
     assert told(front.ask(query(alias, AAAA))) == []
     assert front.ask(query("b.corp.example", AAAA)) is None  # asked for, as nobody has told it
+
+
+def test_hints_are_taken_out_of_what_another_group_says(front: Front, use: Use) -> None:
+    use(CORP + '[[rule]]\nnames = ["www.example"]\naaaa = "never"\n')
+    hints = b"\0\1\0" + b"\0\4\0\4" + bytes((192, 0, 2, 1)) + b"\0\6\0\x10" + bytes(16)
+    assert front.ask(query(qtype=HTTPS)) is None
+    front.say(reply(cname("a.corp.example"), qtype=HTTPS))
+    answer = reply(record(HTTPS, hints), qname="a.corp.example", qtype=HTTPS)
+    wire = front.answered(answer)
+    assert told(wire) == ["a.corp.example.", '1 . ipv4hint="192.0.2.1"']
+    assert front.ask(query(qtype=HTTPS)) == wire
+    assert "ipv6hint" in told(front.ask(query("a.corp.example", HTTPS)))[0]
 
 
 # --- refusals -------------------------------------------------------------------------------------
