@@ -349,7 +349,10 @@ cdef class Forward(Chains):
                 self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length, &stored,
                 &decision, now,
             )
-        elif not leads_out:
+        elif not leads_out and (
+            pending.rest == NULL or not landing.reply.has_data
+            or not self.is_conditional(flight.key, flight.key_length, &decision)    # it was asked for another name
+        ):
             self.cache.learn(
                 flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &decision,
                 &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,
