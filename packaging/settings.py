@@ -12,8 +12,9 @@ from fastdns.config.domains import parse_domain, parse_pattern
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward, Rule, Ttl
+from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward, Rule
 from fastdns.config.servers import parse_server
+from fastdns.config.values import Ttl
 
 WIDTH = 100
 MEANINGS = "fastdns/config/meanings.py"

@@ -450,8 +450,8 @@ cdef class Attempts(Questions):
             pending.until_ms = min(pending.until_ms, late_ms)
 
     cdef void settle_by(self, Landing* landing, const Decision* decision, uint8_t* options, Stored* out) noexcept:
-        """Make the cached form of a reply, as the group and the rule of its name have it."""
-        cdef Limits limits = self.group_of(decision.group).limits
+        """Make the cached form of a reply, as the group that was asked and the rule of its name have it."""
+        cdef Limits limits = self.group_of(landing.flight.group).limits
         cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
         if rule != NULL and rule.limits[limits.trust_ad] != NULL:
             limits = <Limits>rule.limits[limits.trust_ad]

@@ -75,9 +75,10 @@ cdef class Cache:
         const Instant* now,
     ) noexcept nogil
     cdef void keep_refusal(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
-        const Instant* now
-    ) noexcept nogil                                # what is told in place of an upstream's answer; memory alone has it
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
+        uint64_t fingerprint, const Instant* now
+    ) noexcept nogil
+    # ^ the same of what is told in place of an upstream's answer; memory alone has it
     # private
     cdef Entry* without_useless(self, Entry* entry, int64_t now_ms) noexcept nogil
     cdef bint may_be_told(

@@ -132,6 +132,8 @@ cdef class Cache:
         cdef Found found
         cdef Decision decision
         decide(self.changes.policy, key_view(octets, length), octets, length, &decision)
+        if decision.verdict != FORWARD:
+            return      # what upstreams have said about it before is not told any more
         self.begin_disk()
         self.look_up(self.memory.hash_of(octets, length), octets, length, &decision, now, &entry, &found)
         self.end_disk()
@@ -185,6 +187,7 @@ cdef class Cache:
     cdef Entry* judge(self, Entry* entry) noexcept nogil:
         cdef const uint8_t* key = key_of(entry)
         cdef Decision decision
+        cdef bint is_current
         if self.changes.is_removed(epoch_of(entry.stamp), key, entry.key_length):
             self.memory.remove(entry)
             self.show_memory()
@@ -196,14 +199,12 @@ cdef class Cache:
             self.memory.remove(entry)
             self.show_memory()
             return NULL
-        if decision.group != entry.answer.group or not self.changes.is_mark_of(&decision, entry.origin):
-            if self.is_cached(&decision):
-                return entry
-            self.memory.remove(entry)
-            self.show_memory()
-            return NULL
-        if self.may_be_told(key, entry.key_length, &entry.answer, &decision):
-            entry.stamp = self.memory.stamp
+        is_current = decision.group == entry.answer.group and self.changes.is_mark_of(&decision, entry.origin)
+        if (is_current or self.is_cached(&decision)) and self.may_be_told(
+            key, entry.key_length, &entry.answer, &decision
+        ):
+            if is_current:
+                entry.stamp = self.memory.stamp
             return entry
         self.memory.remove(entry)
         self.show_memory()
@@ -491,7 +492,7 @@ cdef class Cache:
             if entry == NULL:
                 self.bring_in(other, now)
                 entry = self.entry_of(other)
-            if entry == NULL or entry.answer.is_failure:
+            if entry == NULL or entry.answer.is_failure or entry.answer.is_authoritative:
                 continue
             if now.boot_ms >= entry.expires_ms + self.stale_ms_of(key_of(entry), entry.key_length):
                 continue
@@ -624,17 +625,20 @@ cdef class Cache:
         self.show_memory()
 
     cdef void keep_refusal(
-        self, uint64_t hash, const uint8_t* key, uint16_t key_length, const Stored* answer, const Decision* decision,
-        const Instant* now
+        self, const uint8_t* key, uint16_t key_length, const Stored* answer, uint64_t epoch, uint16_t group,
+        uint64_t fingerprint, const Instant* now
     ) noexcept nogil:
+        cdef uint64_t hash = self.memory.hash_of(key, key_length)
         cdef Standing standing
         cdef Stored refusal = answer[0]
         cdef Entry* old = self.look(hash, key, key_length)
+        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length, NULL):
+            return
         refusal.is_failure = True       # never on disk, never stale
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
-        standing.origin = 0
-        standing.group = decision.group
+        standing.origin = 0          # of no group: after a change it is asked for again
+        standing.group = group
         if old != NULL:
             self.memory.remove(old)
         self.memory.put(hash, key, key_length, &refusal, &standing, NULL, now.boot_ms)

@@ -18,7 +18,7 @@ from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, make_local
 from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
-from fastdns._query cimport TIER_LOCAL, TIER_UPSTREAM
+from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
 from fastdns._scrub cimport strip_hints, write_joined
@@ -61,13 +61,18 @@ cdef class Chains(Attempts):
             and load16(key + key_length - KEY_TAIL + 2) == CLASS_IN
         )
 
-    cdef bint wants_a(self, const Pending* pending, Rest* out) noexcept nogil:
-        cdef const Decision* decision = &pending.decision if pending.rest == NULL else &pending.rest.decision
-        if not self.is_conditional(pending.key, pending.key_length, decision):
+    cdef void decide_anew(self, Decision* decision, const uint8_t* key, uint16_t key_length) noexcept nogil:
+        if decision.policy != self.cache.changes.policy.generation:
+            decide(self.cache.changes.policy, key_view(key, key_length), key, key_length, decision)
+
+    cdef bint wants_a(
+        self, const uint8_t* key, uint16_t key_length, const Decision* decision, Rest* out
+    ) noexcept nogil:
+        if not self.is_conditional(key, key_length, decision):
             return False
-        memcpy(out.key, pending.key, pending.key_length)
-        store16(out.key + pending.key_length - KEY_TAIL, TYPE_A)
-        out.key_length = pending.key_length
+        memcpy(out.key, key, key_length)
+        store16(out.key + key_length - KEY_TAIL, TYPE_A)
+        out.key_length = key_length
         out.is_alternative = True
         decide(self.cache.changes.policy, key_view(out.key, out.key_length), out.key, out.key_length, &out.decision)
         return out.decision.verdict == FORWARD      # else it has no IPv4 address here
@@ -91,16 +96,7 @@ cdef class Chains(Attempts):
         self, Pending* pending, const Stored* part, uint32_t age, const Rest* rest, const AnswerSource* whence,
         uint32_t rtt_us, const Instant* now
     ) except *:
-        """Join what has come, `age` seconds old, to what was there; ask for the rest, or tell it when that was all."""
-        cdef uint16_t ttl_at[RECORDS_MAX]
-        cdef Stored* parts = NULL
         cdef Stored* copy = copy_stored(part)       # what is joined is written where it may lie
-        cdef Stored whole
-        cdef SpecialAnswer own
-        cdef Rest next_one
-        cdef Decision decision
-        cdef Findings findings
-        cdef bint is_refused
         cdef int i
         if copy == NULL:
             raise MemoryError
@@ -109,74 +105,136 @@ cdef class Chains(Attempts):
             copy.ttl = 0xffffffff
             for i in range(min(load16(copy.wire + 6), copy.ttl_count)):
                 copy.ttl = min(copy.ttl, load32(copy.wire + copy.ttl_at[i]))
-        whole = copy[0]
+        try:
+            self.join_part(pending, copy, age, rest, whence, rtt_us, now)
+        finally:
+            free(copy)
+
+    cdef void join_part(
+        self, Pending* pending, const Stored* part, uint32_t age, const Rest* rest, const AnswerSource* whence,
+        uint32_t rtt_us, const Instant* now
+    ) except *:
+        cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef Stored* parts
+        cdef Stored whole = part[0]
+        cdef SpecialAnswer own
+        cdef Rest next_one
+        if pending.rest != NULL and pending.rest.is_alternative and rest != NULL:
+            # Another group knows whether there is an IPv4 address.
+            next_one = rest[0]
+            next_one.is_alternative = True
+            parts, pending.rest.parts = pending.rest.parts, NULL
+            parts.ttl = min(part.ttl, parts.ttl)
+            self.follow(pending, parts, &next_one, now)
+            return
         if pending.rest != NULL and pending.rest.is_alternative:
-            if has_data(copy.wire, copy.length, pending.rest.key, pending.rest.key_length):
-                make_no_data(&own, pending.key, pending.key_length, EDE_BLOCKED, min(copy.ttl, pending.rest.parts.ttl))
+            if has_data(part.wire, part.length, pending.rest.key, pending.rest.key_length):
+                make_no_data(&own, pending.key, pending.key_length, EDE_BLOCKED, min(part.ttl, pending.rest.parts.ttl))
                 whole = own.stored
                 whole.is_authoritative = False      # it is cached like the upstream's
             else:
                 whole = pending.rest.parts[0]
-                whole.ttl = min(copy.ttl, whole.ttl)
+                whole.ttl = min(part.ttl, whole.ttl)
         elif pending.rest != NULL:
             whole.ttl_at = ttl_at
-            whole.ttl = min(copy.ttl, pending.rest.parts.ttl)
+            whole.ttl = min(part.ttl, pending.rest.parts.ttl)
             whole.wire = write_joined(
-                pending.rest.parts.wire, pending.rest.parts.length, copy.wire, copy.length, age, ttl_at,
+                pending.rest.parts.wire, pending.rest.parts.length, part.wire, part.length, age, ttl_at,
                 &whole.ttl_count, &whole.length,
             )
-        if whole.wire == NULL or copy.is_failure:
+        if whole.wire == NULL or part.is_failure:
             pending.failure = UNUSABLE
             self.conclude(pending, read_clock_ns())
         elif rest != NULL:
             self.follow(pending, copy_stored(&whole), rest, now)
-        elif (
-            not pending.rest.is_alternative and has_data(whole.wire, whole.length, pending.key, pending.key_length)
-            and self.wants_a(pending, &next_one)
-        ):
-            self.follow(pending, copy_stored(&whole), &next_one, now)
         else:
-            decision = pending.rest.decision
-            # Each part was found good for its own name, but they are told as records of this one.
-            is_refused = (
-                self.cache.changes.policy.inspects and decision.verdict == FORWARD
-                and find_in_answer(whole.wire, whole.length, pending.key, pending.key_length, &findings)
-                and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
+            self.take_whole(pending, &whole, whence, rtt_us, now)
+
+    cdef void take_whole(
+        self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
+    ) except *:
+        """Tell and cache the answer, unless its rule, or what it has, forbids that."""
+        cdef Decision decision = pending.rest.decision
+        cdef SpecialAnswer own
+        cdef Rest next_one
+        cdef Findings findings
+        cdef Stored* parts
+        cdef bint is_refused = whole.is_authoritative       # the last part was
+        self.decide_anew(&decision, pending.key, pending.key_length)
+        if (
+            not pending.rest.is_alternative and has_data(whole.wire, whole.length, pending.key, pending.key_length)
+            and self.wants_a(pending.key, pending.key_length, &decision, &next_one)
+        ):
+            self.follow(pending, copy_stored(whole), &next_one, now)
+            return
+        # Each part was found good for its own name, but they are told as records of this one.
+        if (
+            self.cache.changes.policy.inspects and pending.rest.decision.verdict == FORWARD
+            and find_in_answer(whole.wire, whole.length, pending.key, pending.key_length, &findings)
+            and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
+        ):
+            is_refused = True
+            make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
+            whole[0] = own.stored
+        elif not self.cache.is_cached(&decision):
+            whole.ttl = 0
+        parts, pending.rest.parts = pending.rest.parts, NULL        # `whole` may lie there
+        self.come_back(pending)
+        if is_refused and pending.decision.verdict == FORWARD:
+            self.cache.keep_refusal(
+                pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, now
             )
-            if is_refused:
-                make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
-                whole = own.stored
-            elif not self.cache.is_cached(&decision):
-                whole.ttl = 0
-            parts, pending.rest.parts = pending.rest.parts, NULL        # `whole` may lie there
-            self.come_back(pending)
-            if is_refused:
-                self.cache.keep_refusal(pending.hash, pending.key, pending.key_length, &whole, &decision, now)
-            else:
-                self.keep(pending, &whole, whence, rtt_us, now)
-            self.answer(pending, TIER_UPSTREAM, whence, &whole, 0, read_clock_ns())
-            self.flush()
-            self.close(pending, False)
+        else:
+            whole.is_authoritative = pending.decision.verdict != FORWARD    # RFC 1035 section 4.1.1
+            self.keep(pending, whole, whence, rtt_us, now)
+        self.answer(pending, TIER_UPSTREAM, whence, whole, 0, read_clock_ns())
+        self.flush()
+        self.close(pending, False)
         free(parts)
-        free(copy)
 
     cdef void keep(
-        self, Pending* pending, Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
+        self, Pending* pending, const Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
     ) noexcept:
-        cdef Decision decision
         if pending.decision.verdict == FORWARD:
             self.cache.learn(
                 pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin,
                 &pending.decision, whence, rtt_us, now,
             )
-            return
-        whole.is_authoritative = True       # for the name that was asked for: RFC 1035 section 4.1.1
-        decide(
-            self.cache.changes.policy, key_view(pending.key, pending.key_length), pending.key, pending.key_length,
-            &decision,
+        elif (
+            whole.ttl != 0 and pending.epoch == self.cache.changes.epoch
+            and pending.decision.policy == self.cache.changes.policy.generation     # else it may have other records
+        ):
+            self.cache.keep_own(pending.hash, pending.key, pending.key_length, whole, &pending.decision, now)
+
+    cdef bint tell_stale_chain(self, Pending* pending, uint64_t now_ns) except -1:
+        cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef Rest* rest = pending.rest
+        cdef Entry* entry
+        cdef Stored whole
+        if (
+            rest == NULL or rest.decision.verdict != OWN or rest.is_alternative or rest.parts == NULL
+            or not self.has_waiting(pending)
+            or not self.cache.recall((<const char*>rest.key)[:rest.key_length], True)
+        ):
+            return False
+        entry = self.cache.look(self.cache.memory.hash_of(rest.key, rest.key_length), rest.key, rest.key_length)
+        if entry == NULL:
+            return False
+        whole = entry.answer
+        whole.ttl_at = ttl_at
+        whole.wire = write_joined(
+            rest.parts.wire, rest.parts.length, entry.answer.wire, entry.answer.length, 0, ttl_at, &whole.ttl_count,
+            &whole.length,
         )
-        if decision.verdict == OWN and pending.epoch == self.cache.changes.epoch:
-            self.cache.keep_own(pending.hash, pending.key, pending.key_length, whole, &decision, now)
+        if whole.wire == NULL:
+            return False
+        self.answer(pending, TIER_STALE, NULL, &whole, 0, now_ns)
+        self.flush()
+        return True
+
+    cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil:
+        cdef int64_t held_from_s = (<Group>self.group_at_number(group)).held_from_s
+        return now_ms // 1000 < entry.hold_stale_s and held_from_s < entry.hold_stale_s
 
     cdef void begin_own(self, Pending* pending, const Instant* now) except *:
         """Begin with the owner's CNAME record, and ask for what it leads to; afterwards it may be over."""
@@ -210,6 +268,7 @@ cdef class Chains(Attempts):
         cdef Flight* after
         cdef Entry* entry
         cdef Group group
+        cdef bint is_held = False
         if pending.rest == NULL:
             pending.rest = <Rest*>calloc(1, sizeof(Rest))
             if pending.rest == NULL:
@@ -248,6 +307,15 @@ cdef class Chains(Attempts):
             )
             return
         group = self.group_of(pending.decision.group)
+        if pending.rest.decision.verdict == OWN:
+            if entry != NULL and self.cache.is_stale(entry, now.boot_ms):
+                pending.stale_ms = max(
+                    <int64_t>(pending.began_ns // 1000000) + self.cache.settings.stale_wait_ms, <int64_t>1
+                )
+                is_held = self.holds(entry, pending.decision.group, now.boot_ms)
+            if (is_held or group.is_outage) and self.tell_stale_chain(pending, read_clock_ns()):
+                self.close(pending, False)
+                return
         pending.version = group.version
         pending.position = -1
         pending.asked = pending.spent = 0

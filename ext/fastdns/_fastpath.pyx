@@ -205,9 +205,10 @@ cdef class FastPath:
         # Without RD the client gets what is here: RFC 1034 section 4.3.2.
         if self.own.target_length != 0 and query.asked.flags & FLAG_RD:
             return ASK
-        self.cache.keep_own(
-            query.key.hash, query.key.octets, query.key.length, &self.own.stored, &query.decision, now
-        )
+        if self.own.target_length == 0:     # else it is not what a client with RD gets
+            self.cache.keep_own(
+                query.key.hash, query.key.octets, query.key.length, &self.own.stored, &query.decision, now
+            )
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &self.own.stored, 0, query.limit
         ), TIER_LOCAL)

@@ -18,8 +18,6 @@ cdef class Forward(Chains):
     cdef bint is_outage(self, uint16_t group) noexcept nogil
     cdef bint has_no_try(self, uint16_t group, bint is_cold) noexcept nogil
     # ^ in an outage: enough questions are asked already, so that the answer to another one is known
-    cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil
-    # ^ asking for it failed a moment ago: serve it past its TTL without another try
     cdef void send(self) noexcept               # the questions and answers
     # private
     cdef Pending* open(

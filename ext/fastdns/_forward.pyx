@@ -78,10 +78,6 @@ cdef class Forward(Chains):
             return self.searching >= OUTAGE_SEARCHES
         return (<Group>found).tries >= TRIES_MAX or (<Group>found).count == 0
 
-    cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil:
-        cdef int64_t held_from_s = (<Group>self.group_at_number(group)).held_from_s
-        return now_ms // 1000 < entry.hold_stale_s and held_from_s < entry.hold_stale_s
-
     # --- taking -----------------------------------------------------------------------------------------
 
     cdef void take(self, const Query* query, Waiter* waiter, uint64_t now_ns, bint wants_disk) except *:
@@ -233,8 +229,11 @@ cdef class Forward(Chains):
 
     cdef bint tell_known(self, Pending* pending, bint in_outage, uint64_t now_ns) except -1:
         """Serve the waiting clients a stale answer; False: there is none."""
-        cdef Entry* entry = self.cache.look(pending.hash, pending.key, pending.key_length)
+        cdef Entry* entry
         cdef int64_t now_ms = <int64_t>(now_ns // 1000000)
+        if pending.rest != NULL and self.tell_stale_chain(pending, now_ns):
+            return True
+        entry = self.cache.look(pending.hash, pending.key, pending.key_length)
         if entry == NULL or not self.cache.is_stale(entry, now_ms):
             # It may have been evicted; and in an outage another DO or CD is better than nothing.
             if not self.cache.recall((<const char*>pending.key)[:pending.key_length], in_outage):
@@ -332,6 +331,7 @@ cdef class Forward(Chains):
         if landing.reply.wants_dnssec and not landing.reply.has_opt and upstream.has_never_opt(now_ns):
             landing.reply.wants_dnssec = False      # no client waits for more than that
         decision = pending.decision
+        self.decide_anew(&decision, flight.key, flight.key_length)
         if decision.rule:
             self.strip(landing, &decision)
         self.settle_by(landing, &decision, options, &stored)
@@ -341,13 +341,15 @@ cdef class Forward(Chains):
             stored = refusal.stored
             leads_out = False
         elif landing.reply.has_data:
-            leads_out = pending.rest == NULL and decision.rule and self.wants_a(pending, &rest)
+            leads_out = (
+                decision.rule and not (pending.rest != NULL and pending.rest.is_alternative)
+                and self.wants_a(flight.key, flight.key_length, &decision, &rest)
+            )
         else:
             leads_out = not stored.is_failure and self.leads_out(flight, &self.flights.findings.chain, &rest)
         if not passes:
             self.cache.keep_refusal(
-                self.cache.memory.hash_of(flight.key, flight.key_length), flight.key, flight.key_length, &stored,
-                &decision, now,
+                flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, now
             )
         elif not leads_out and (
             pending.rest == NULL or not landing.reply.has_data
@@ -359,8 +361,6 @@ cdef class Forward(Chains):
             )
         self.flights.note_reply(flight, now_ns)
         upstream.errors_in_a_row = 0
-        if leads_out and pending.rest != NULL and pending.rest.is_alternative:
-            leads_out = False       # there is no address where the parts would be of use
         rtt_us = <uint32_t>((now_ns - flight.sent_ns) // 1000)
         is_part = leads_out or pending.rest != NULL
         if not is_part:
@@ -421,6 +421,9 @@ cdef class Forward(Chains):
         cdef Failure own
         cdef bint is_known
         cdef bint knows_nothing = pending.is_trial and pending.spent == 0     # a try in an outage
+        is_known = self.tell_stale_chain(pending, now_ns)
+        if is_known and is_lasting(pending.failure) and not knows_nothing:
+            self.cache.hold_stale((<const char*>pending.rest.key)[:pending.rest.key_length], HOLD_STALE_SECONDS)
         self.come_back(pending)
         cdef const Stored* error = pending.error
         cdef bint is_silence = error == NULL
@@ -434,7 +437,9 @@ cdef class Forward(Chains):
                 failure_ttl if lasting else 0,
             )
             error = &own.stored
-        if self.has_waiting(pending):
+        if is_known:
+            pass
+        elif self.has_waiting(pending):
             is_known = self.tell_known(pending, is_silence, now_ns)
         else:       # nor may a failure hide a good answer that only the disk has
             is_known = self.cache.recall((<const char*>pending.key)[:pending.key_length], False)
@@ -450,10 +455,7 @@ cdef class Forward(Chains):
             else:
                 read_moment(&now)
                 self.cache.catch_up(now.boot_ms)
-                self.cache.learn(
-                    pending.key, pending.key_length, error, pending.epoch, pending.decision.group, pending.origin,
-                    &pending.decision, NULL, 0, &now,
-                )
+                self.keep(pending, error, NULL, 0, &now)
                 self.answer(pending, TIER_NONE if is_silence else TIER_UPSTREAM, NULL, error, 0, now_ns)
             self.flush()
         elif lasting:

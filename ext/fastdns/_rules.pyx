@@ -87,10 +87,20 @@ cdef class Rules:
         cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
         return 0 if rule == NULL else mark_of_rule(rule, <uint16_t>qtype)
 
-    def keeps(self, bytes name not None, int qclass):
-        """Return whether answers about a name may be cached."""
+    def limits_of(self, bytes name not None, int qclass, bint trust_ad):
+        """Return the Limits of answers about a name; None: those of all others."""
         cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
-        return rule == NULL or bool(rule.is_cached)
+        return None if rule == NULL or rule.limits[trust_ad] == NULL else <Limits>rule.limits[trust_ad]
+
+    def keeps(self, bytes name not None, int qtype, int qclass):
+        """Return whether an answer that did not come by this daemon may be cached.
+
+        Not if the rule of its name forbids it, or wants something of it that nobody has seen to: IPv6 addresses.
+        """
+        cdef Rule* rule = self.find(self.number_of(name)) if self.count and qclass == CLASS_IN else NULL
+        return rule == NULL or bool(
+            rule.is_cached and (rule.aaaa == AAAA_GIVEN or mark_of_rule(rule, <uint16_t>qtype) == rule.mark)
+        )
 
     cdef uint32_t rule_of(self, const uint8_t* name) noexcept nogil:
         cdef Suffix found[DOMAIN_LABELS_MAX]

@@ -406,8 +406,9 @@ cdef bint write_without_hints(Writer* w, const Reader* message, const Record* re
     if r.at != r.end:
         return False
     if not goes:
-        return write_octets(w, record.data, record.length)
-    if not write_octets(w, record.data, first - record.data):
+        return write_rdata(w, message, record)
+    # The name in full: where a pointer of the old message leads to lies elsewhere in the new one.
+    if not write_octets(w, record.data, 2) or not write_name(w, &target, False):
         return False
     r.at = first
     while next_parameter(&r, &key, &length):

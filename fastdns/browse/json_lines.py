@@ -49,6 +49,11 @@ class Terms:
     group_of: Callable[[bytes], int] = lambda _: 0  # of a name, where the file does not tell
     rules: Rules = attrs.Factory(Rules)
 
+    def limits_of(self, key: Key) -> Limits:
+        """Return the limits of an answer: those of the rule of its name, if it has one."""
+        found = self.rules.limits_of(key.name, key.qclass, self.limits.trust_ad)
+        return found or self.limits
+
     def origin_of(self, key: Key) -> int:
         """Return the origin of an entry; 0: there is no such group here."""
         if key.group == 0:
@@ -107,7 +112,7 @@ def read_line(line: bytes, terms: Terms) -> Pair:
     given = _parsed(line)
     key = _key(given)
     wire = _decoded(given)
-    answer = read_answer(wire, key, terms.limits)
+    answer = read_answer(wire, key, terms.limits_of(key))
     return make_entry(
         key,
         answer,
@@ -150,7 +155,7 @@ def make_entry(
 
     So are answers that a rule does not let the cache have.
     """
-    if not terms.rules.keeps(key.name, key.qclass):
+    if not terms.rules.keeps(key.name, key.qtype, key.qclass):
         raise Outdated
     on_disk = disk_key(key.join())
     value = pack(

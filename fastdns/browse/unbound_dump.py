@@ -207,7 +207,7 @@ class _Dump:
         built.answer, built.authority, built.additional = sections
         try:
             wire = built.to_wire(max_size=_MESSAGE_MAX)
-            return read_answer(wire, key, self._terms.limits)
+            return read_answer(wire, key, self._terms.limits_of(key))
         except Malformed:
             raise ValueError("has a record that does not fit its type") from None
         except (ValueError, dns.exception.DNSException):

@@ -9,17 +9,10 @@ import click
 
 from ..config.load import DEFAULT_FILE, load, read_server_file
 from ..config.render import render
-from ..config.schema import (
-    MEMORY_LEAST,
-    MEMORY_MOST,
-    MIB,
-    Config,
-    ServerFile,
-    machine_memory,
-    memory_here,
-)
+from ..config.schema import MEMORY_LEAST, MEMORY_MOST, Config, machine_memory, memory_here
 from ..config.text import path_text
 from ..config.units import spell_size
+from ..config.values import MIB, ServerFile
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses

@@ -6,8 +6,8 @@ import re
 from ipaddress import IPv4Network, IPv6Address, ip_address, ip_network
 from typing import get_args
 
-from .schema import Clients, KnownClients, Network
 from .text import describe, nearest
+from .values import Clients, KnownClients, Network
 
 _WORDS: tuple[KnownClients, ...] = get_args(KnownClients)
 _EVERYBODY = {"all", "any", "everybody"}  # words of other servers

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from .files import absolute_path
 from .names import parse_name
-from .schema import Domain, DomainFile, NamePattern
 from .text import describe
+from .values import Domain, DomainFile, NamePattern
 
 
 def parse_domain(text: str) -> Domain | DomainFile:

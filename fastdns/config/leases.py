@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from .files import absolute_path
-from .schema import AnyLeases, LeaseFile
 from .text import describe, nearest
+from .values import AnyLeases, LeaseFile
 
 FORMATS = ("dnsmasq", "isc", "kea", "libvirt", "networkd", "odhcpd")
 

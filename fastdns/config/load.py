@@ -12,10 +12,11 @@ from ..errors import ConfigError, ConfigErrors
 from .documents import Documents, read_documents
 from .files import absolute_path
 from .places import Places, decide
-from .schema import Config, ServerFile, own_address
+from .schema import Config, own_address
 from .servers import parse_server, read_server_file
 from .structure import Refused, structure
 from .text import describe, path_text
+from .values import ServerFile
 
 __all__ = ["load", "load_places", "parse_server", "read_server_file"]
 

@@ -14,8 +14,8 @@ import attrs
 
 from .files import absolute_path
 from .names import parse_name
-from .schema import MAX_TTL, Record, RecordFile
 from .text import describe, escape, quote, shorten
+from .values import MAX_TTL, Record, RecordFile
 
 TTL_DEFAULT = 60  # seconds
 DATA_MAX = 16384  # bytes; all records of a name have to fit an answer

@@ -6,10 +6,11 @@ from typing import Any
 
 import attrs
 
-from .schema import Config, MaybeTtl, Octets, Seconds, Section, Ttl
+from .schema import Config, Section
 from .structure import table_in
 from .text import quote
 from .units import spell_duration, spell_size
+from .values import MaybeTtl, Octets, Seconds, Ttl
 
 
 def render(config: Config) -> str:

@@ -7,50 +7,59 @@ on them.
 
 import os
 import re
-import socket
 import sys
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from collections.abc import Collection, Iterator
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Any, Literal, NewType, TypeVar
+from typing import Any
 from zlib import crc32
 
 import attrs
 
 from ..errors import ConfigError
 from .text import quote, shorten
-from .transports import TRANSPORTS, Transport
 from .units import in_seconds, spell_duration, spell_size
+from .validators import between, once, whole_seconds
+from .values import (
+    CNAME,
+    MAX_TTL,
+    MIB,
+    NO_DOMAIN,
+    Aaaa,
+    Address,
+    AnyAddresses,
+    AnyDomain,
+    AnyLeases,
+    AnyName,
+    AnyRecord,
+    AnyServer,
+    Clients,
+    Domain,
+    GroupName,
+    HostsFile,
+    LogLevel,
+    MaybeTtl,
+    Octets,
+    OwnAnswer,
+    OwnDomain,
+    Record,
+    Refusal,
+    Seconds,
+    Server,
+    Strategy,
+    Ttl,
+    TypeName,
+)
 
-Octets = NewType("Octets", int)
-Seconds = NewType("Seconds", float)
-GroupName = NewType("GroupName", str)
-Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
-MaybeTtl = Ttl | None  # None: what holds for all names
-TypeName = NewType("TypeName", str)  # of records
-
-LogLevel = Literal["debug", "info", "warning", "error"]
-Strategy = Literal["failover", "round-robin"]
-Refusal = Literal["refused", "drop"]
-OwnAnswer = Literal["", "nxdomain"]
-Aaaa = Literal["", "never", "if-no-a"]
-KnownClients = Literal["loopback", "lan"]
-Network = IPv4Network | IPv6Network
-Clients = KnownClients | Network
-
-MIB = 1 << 20
 # What Linux gives a process on the common 64-bit machines. A 32-bit process has 3 GiB or less,
 # which it shares with other data: this much is available in one piece.
 HAS_32_BITS = sys.maxsize < 1 << 32
 ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
 # Of one file, beside all other data.
 LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
-MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 WORKERS_MAX = 256
 RULES_MAX = 4095
 TYPES_MAX = 64  # of one rule
-CNAME = 5  # a type of records
 GROUPS_MAX = 1 << 16  # numbers of groups of upstreams; 0: the default group
 GROUP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 WORKER_MEMORY_MIN = 64 << 10  # bytes
@@ -58,200 +67,6 @@ WORKER_MEMORY_MIN = 64 << 10  # bytes
 MEMORY_SHARE = 16
 MEMORY_LEAST = Octets(8 * MIB)
 MEMORY_MOST = Octets(64 * MIB)
-
-_T = TypeVar("_T", int, float)
-
-
-@attrs.frozen
-class Address:
-    """An IP address and a port; a link-local one carries its interface as "fe80::1%eth0"."""
-
-    host: str
-    port: int
-
-    @property
-    def family(self) -> socket.AddressFamily:
-        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
-
-    @property
-    def wildcard(self) -> "Address":
-        """All addresses of the family, at the same port."""
-        return Address("::" if self.family is socket.AF_INET6 else "0.0.0.0", self.port)
-
-    @property
-    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
-        """The address for bind and connect, without a name look-up; OSError: no such interface."""
-        if self.family is socket.AF_INET:
-            return (self.host, self.port)
-        host, _, scope = self.host.partition("%")
-        number = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
-        return (host, self.port, 0, number)
-
-    def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
-
-
-@attrs.frozen
-class Server:
-    """One upstream."""
-
-    transport: str  # a scheme of TRANSPORTS
-    address: Address
-
-    @property
-    def kind(self) -> Transport:
-        """The scheme and address of one upstream."""
-        return TRANSPORTS[self.transport]
-
-    def __str__(self) -> str:
-        return self.kind.spell(self.address)
-
-
-@attrs.frozen
-class ServerFile:
-    """A file with upstreams, one a line; it may change while fastdns runs."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
-
-
-AnyServer = Server | ServerFile
-
-
-@attrs.frozen
-class Domain:
-    """A domain: itself and every name under it. `wire`: in wire form and lower case."""
-
-    text: str
-    wire: bytes = attrs.field(eq=False, repr=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@attrs.frozen
-class DomainFile:
-    """A file that lists domains, one a line."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
-
-
-AnyDomain = Domain | DomainFile
-OwnDomain = NewType("OwnDomain", Domain)  # NO_DOMAIN: there is none
-NO_DOMAIN = OwnDomain(Domain("", b""))
-
-
-@attrs.frozen
-class Record:
-    """A resource record, as in a zone file. `name` is in wire form and lower case."""
-
-    text: str
-    name: bytes = attrs.field(eq=False, repr=False)
-    rtype: int = attrs.field(eq=False)
-    ttl: int = attrs.field(eq=False)
-    data: bytes = attrs.field(eq=False, repr=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-@attrs.frozen
-class RecordFile:
-    """A file of resource records, as a zone file has them."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
-
-
-AnyRecord = Record | RecordFile
-
-
-@attrs.frozen
-class LeaseFile:
-    """A file in which a DHCP server keeps its leases. `format` "": its content tells.
-
-    The last part of the path may be a pattern.
-    """
-
-    path: Path
-    format: str = ""
-
-    def __str__(self) -> str:
-        return f"{self.format}:{self.path}" if self.format else str(self.path)
-
-
-AnyLeases = Literal["auto"] | LeaseFile
-HostsFile = NewType("HostsFile", Path)
-
-
-@attrs.frozen
-class NamePattern:
-    """A name, or all names under one: "host.example", "*.example". `wire`: without the "*"."""
-
-    text: str
-    wire: bytes = attrs.field(eq=False, repr=False)
-    is_wildcard: bool = attrs.field(eq=False, repr=False)
-
-    def __str__(self) -> str:
-        return self.text
-
-
-AnyName = NamePattern | DomainFile
-
-
-@attrs.frozen
-class AddressFile:
-    """A file that lists addresses, one a line."""
-
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
-
-
-@attrs.frozen
-class Addresses:
-    """An address or a network."""
-
-    network: Network
-
-    def __str__(self) -> str:
-        whole = self.network.prefixlen == self.network.max_prefixlen
-        return str(self.network.network_address if whole else self.network)
-
-
-AnyAddresses = Addresses | AddressFile
-
-
-def between(least: _T, most: _T, spell: Callable[[Any], str]) -> Callable[[Any, Any, _T], None]:
-    """Return a validator that accepts least to most, both included, and names them if not."""
-
-    def check(_instance: Any, _attribute: Any, value: _T) -> None:
-        if value < least:
-            raise ValueError(f"is {spell(value)}; must be at least {spell(least)}")
-        if value > most:
-            raise ValueError(f"is {spell(value)}; must be at most {spell(most)}")
-
-    return check
-
-
-def whole_seconds(least: float, most: float) -> Callable[[Any, Any, Ttl], None]:
-    """Return a validator for TTLs: least to most, in whole seconds."""
-    limits = between(least, most, in_seconds)
-
-    def check(instance: Any, attribute: Any, value: Ttl) -> None:
-        limits(instance, attribute, value)
-        if value % 1:
-            raise ValueError(f"is {in_seconds(value)}; must be whole seconds")
-
-    return check
 
 
 def _disk_size(instance: Any, attribute: Any, value: Octets) -> None:
@@ -307,16 +122,10 @@ class Listen(Section):
         )
 
 
-def _once(_instance: Any, _attribute: Any, value: tuple[Any, ...]) -> None:
-    for one, count in Counter(value).items():
-        if count > 1:
-            raise ValueError(f'"{one}" is listed more than once (keep one)')
-
-
 def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None:
     if not value:
         raise ValueError('is empty, so nobody could ask (try ["loopback", "lan"])')
-    _once(instance, attribute, value)
+    once(instance, attribute, value)
 
 
 @attrs.frozen
@@ -327,7 +136,7 @@ class Access(Section):
     """
 
     allow: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=_somebody)
-    deny: tuple[Clients, ...] = attrs.field(default=(), validator=_once)
+    deny: tuple[Clients, ...] = attrs.field(default=(), validator=once)
     refuse: Refusal = "refused"
 
     @property
@@ -439,10 +248,10 @@ class Local(Section):
     """Names that fastdns itself has records of."""
 
     domain: OwnDomain = NO_DOMAIN
-    hosts: tuple[HostsFile, ...] = attrs.field(default=(), validator=_once)
+    hosts: tuple[HostsFile, ...] = attrs.field(default=(), validator=once)
     records: tuple[AnyRecord, ...] = ()
-    leases: tuple[AnyLeases, ...] = attrs.field(default=(), validator=_once)
-    ask_upstream: tuple[Domain, ...] = attrs.field(default=(), validator=_once)
+    leases: tuple[AnyLeases, ...] = attrs.field(default=(), validator=once)
+    ask_upstream: tuple[Domain, ...] = attrs.field(default=(), validator=once)
 
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
         types: dict[bytes, set[int]] = {}

@@ -14,9 +14,9 @@ from pathlib import Path
 
 from . import later
 from .files import absolute_path, read_text
-from .schema import Address, Server, ServerFile
 from .text import describe, path_text
 from .transports import TRANSPORTS, UDP
+from .values import Address, Server, ServerFile
 
 DNS_PORT = 53
 MAX_SERVERS = 1000  # in one file

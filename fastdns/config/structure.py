@@ -21,7 +21,12 @@ from .domains import parse_domain, parse_pattern
 from .files import absolute_path
 from .leases import parse_leases
 from .records import parse_records
-from .schema import (
+from .schema import Config, Section
+from .servers import parse_listen, parse_server
+from .text import describe, key_text, nearest
+from .types import parse_type
+from .units import parse_duration, parse_size
+from .values import (
     NO_DOMAIN,
     Address,
     AnyAddresses,
@@ -31,7 +36,6 @@ from .schema import (
     AnyRecord,
     AnyServer,
     Clients,
-    Config,
     Domain,
     GroupName,
     HostsFile,
@@ -39,15 +43,10 @@ from .schema import (
     Octets,
     OwnDomain,
     Seconds,
-    Section,
     Strategy,
     Ttl,
     TypeName,
 )
-from .servers import parse_listen, parse_server
-from .text import describe, key_text, nearest
-from .types import parse_type
-from .units import parse_duration, parse_size
 
 _Table = TypeVar("_Table", bound=Section)
 

@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 from ipaddress import ip_address
 
 from ..config.places import Places
-from ..config.schema import Address, Config, Listen
+from ..config.schema import Config, Listen
 from ..config.units import in_time
+from ..config.values import Address
 from ..counters import Pages
 from ..errors import FastdnsError
 from ..machine.lan import read_lan

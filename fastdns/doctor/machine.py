@@ -9,9 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from .._clock import PLAUSIBLE_MS
-from ..config.schema import MIB, Config
+from ..config.schema import Config
 from ..config.text import path_text
 from ..config.units import in_octets
+from ..config.values import MIB
 from ..machine.receive_buffer import RECEIVE_BUFFER
 from .findings import Finding, hint, ok, wrong
 

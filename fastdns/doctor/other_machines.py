@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import ip_address
 
-from ..config.schema import Address, Config
+from ..config.schema import Config
+from ..config.values import Address
 from ..errors import FastdnsError
 from .changes import UnitChange
 from .commands import Commands

@@ -6,7 +6,8 @@ from collections.abc import Iterable, Iterator, Set
 
 import attrs
 
-from ..config.schema import Address, Config
+from ..config.schema import Config
+from ..config.values import Address
 from ..machine.port_owners import Bound, Port, Process, leader, read_process
 from ..upstream.sources import Sources
 from ..upstream.system import is_ourselves

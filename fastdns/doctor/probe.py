@@ -14,7 +14,7 @@ import dns.exception
 import dns.message
 
 from ..browse.names import spell_rcode
-from ..config.schema import Address, Server
+from ..config.values import Address, Server
 from ..upstream.once import ROOT_NS, ask_server, dial, exchange
 
 __all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_often", "ask_upstream", "resolves", "said"]

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from ..config.schema import Address, Config
+from ..config.schema import Config
+from ..config.values import Address
 from ..errors import FastdnsError
 from ..upstream.system import is_ourselves, system_servers
 from . import probe, resolv, units

@@ -10,7 +10,7 @@ from pathlib import Path
 import attrs
 
 from ..config.load import DEFAULT_FILE
-from ..config.schema import Address
+from ..config.values import Address
 from ..machine.port_owners import listens_on, read_process
 from .units import FASTDNS
 

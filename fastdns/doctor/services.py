@@ -9,7 +9,7 @@ from pathlib import Path
 
 import attrs
 
-from ..config.schema import Address
+from ..config.values import Address
 from ..errors import FastdnsError
 from ..machine.port_owners import Port, Process, read_process
 from . import units

@@ -10,9 +10,10 @@ import attrs
 
 from .._counters import UPSTREAM_TABLE
 from ..config.places import Places
-from ..config.schema import Config, Seconds, Server, ServerFile
+from ..config.schema import Config
 from ..config.servers import parse_server
 from ..config.units import in_time
+from ..config.values import Seconds, Server, ServerFile
 from ..counters import Pages
 from ..upstream.refusals import MEANINGS, Meaning
 from ..upstream.sources import RESOLV_CONF, Sources, no_upstream

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Iterator
 from ipaddress import IPv4Address, IPv4Network, ip_network
 
-from ..config import schema
+from ..config import values
 from ..policy.access import LINK_LOCAL, Lan
 from .netlink import InterfaceAddress, Ip, Network, read_network
 
@@ -35,7 +35,7 @@ def lan_of(network: Network) -> Lan:
     for address in network.addresses:
         if address.link in network.links:
             by_link.setdefault(address.link, []).append(address)
-    prefixes: set[schema.Network] = set()
+    prefixes: set[values.Network] = set()
     links = []
     for link, addresses in by_link.items():
         found = set(_of_lan(addresses, is_uplink=link in network.uplinks))
@@ -47,7 +47,7 @@ def lan_of(network: Network) -> Lan:
     return Lan(tuple(rising), tuple(sorted(links)))
 
 
-def _of_lan(addresses: list[InterfaceAddress], *, is_uplink: bool) -> Iterator[schema.Network]:
+def _of_lan(addresses: list[InterfaceAddress], *, is_uplink: bool) -> Iterator[values.Network]:
     """Yield the prefixes of an interface that belong to the LAN; LINK_LOCAL: its clients do."""
     four = [one.local for one in addresses if isinstance(one.local, IPv4Address)]
     is_public = any(not (_is_private(one) or one in LINK_LOCAL_IPV4) for one in four)
@@ -68,8 +68,8 @@ def _is_private(address: Ip) -> bool:
 
 
 def _own(
-    addresses: Iterable[InterfaceAddress], prefixes: Collection[schema.Network]
-) -> Iterator[schema.Network]:
+    addresses: Iterable[InterfaceAddress], prefixes: Collection[values.Network]
+) -> Iterator[values.Network]:
     """Yield this machine's addresses that are in none of the prefixes.
 
     No other machine can ask from there and get the answer.

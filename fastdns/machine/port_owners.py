@@ -16,8 +16,8 @@ from socket import AF_INET
 
 import attrs
 
-from ..config.schema import Address
 from ..config.text import path_text
+from ..config.values import Address
 
 _TABLES = ("udp", "udp6", "tcp", "tcp6")
 _LISTENING = "0A"  # the state of a TCP socket: <net/tcp_states.h>

@@ -14,9 +14,9 @@ import attrs
 
 from ..config.files import absolute_path, read_text
 from ..config.leases import parse_leases
-from ..config.schema import MAX_TTL, MIB
 from ..config.servers import parse_listen, parse_server
 from ..config.units import spell_duration, spell_size
+from ..config.values import MAX_TTL, MIB
 from .dnsmasq_domains import MANY, Domains
 from .dnsmasq_records import RECORDS
 from .dnsmasq_syntax import Option, options

@@ -10,8 +10,9 @@ from pathlib import Path
 import attrs
 
 from ..config.clients import parse_clients
-from ..config.schema import MAX_TTL, WORKERS_MAX
+from ..config.schema import WORKERS_MAX
 from ..config.units import spell_duration, spell_size
+from ..config.values import MAX_TTL
 from .draft import Draft
 from .files import Files, addresses_of
 from .local_zones import LocalZones

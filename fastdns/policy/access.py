@@ -9,7 +9,7 @@ import attrs
 
 from .._clients import Access
 from ..config import schema
-from ..config.schema import Clients, Network
+from ..config.values import Address, Clients, Network
 
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 LINK_LOCAL = IPv6Network("fe80::/10")
@@ -88,7 +88,7 @@ def admitted_strangers(section: schema.Access) -> Iterator[Network]:
             yield one
 
 
-def open_addresses(config: schema.Config) -> Iterator[tuple[schema.Address, Network]]:
+def open_addresses(config: schema.Config) -> Iterator[tuple[Address, Network]]:
     """Yield each address that strangers can reach, with the prefix that admits them there."""
     for _, address in config.listen.addresses:
         host = ip_address(address.host.partition("%")[0])

@@ -15,8 +15,9 @@ from .._local import LocalRecords
 from .._policy import NXDOMAIN_VERDICT, ZONE_VERDICT, Policy, value_of_domain
 from .._protection import Protection
 from .._rules import Rules
-from ..config.schema import Config, DomainFile, Forward, Network
+from ..config.schema import Config, Forward
 from ..config.text import describe, path_text
+from ..config.values import DomainFile, Network
 from .domain_lists import DomainLists
 from .protection import ProtectionCompiler
 from .rules import RulesCompiler

@@ -16,8 +16,9 @@ from .._local import local_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
 from ..config.names import parse_name
-from ..config.schema import Config, DomainFile, Forward, Rule
+from ..config.schema import Config, Forward, Rule
 from ..config.text import path_text
+from ..config.values import DomainFile
 from .domain_lists import LIST_OCTETS_MAX
 from .local_names import Names
 

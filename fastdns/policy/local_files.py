@@ -17,8 +17,9 @@ import attrs
 
 from ..config.files import read_octets
 from ..config.records import Problem, read_records
-from ..config.schema import LeaseFile, Local, Record, RecordFile
+from ..config.schema import Local
 from ..config.text import describe, path_text
+from ..config.values import LeaseFile, Record, RecordFile
 from .leases import files_beside, format_of, read_leases, usual_places
 from .leases.lease import Lease
 

@@ -13,8 +13,9 @@ import attrs
 from .._hosts import read_hosts, reverse_of
 from .._local import LocalBuilder, LocalRecords
 from ..config.names import NAME_MAX
-from ..config.schema import CNAME, Local, Record
+from ..config.schema import Local
 from ..config.text import describe
+from ..config.values import CNAME, Record
 from .leases.lease import Lease, is_top_level
 from .local_files import PROBLEMS_MAX, LocalFile, shortened, wrong_lines
 from .words import counted

@@ -9,8 +9,9 @@ from .._domains import DomainSet, DomainSetBuilder
 from .._protection import Protection
 from ..config.addresses import read_addresses
 from ..config.files import read_text
-from ..config.schema import Addresses, AnyDomain, DomainFile, Network, Protect
+from ..config.schema import Protect
 from ..config.text import path_text
+from ..config.values import Addresses, AnyDomain, DomainFile, Network
 from .domain_lists import PROBLEMS_MAX, DomainLists
 
 MAPPED = 0xFFFF << 32  # ::ffff:0:0, before an IPv4 address

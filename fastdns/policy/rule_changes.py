@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from ..config.schema import AddressFile, Config, DomainFile, Rule
+from ..config.schema import Config, Rule
+from ..config.values import AddressFile, DomainFile
 from .compile import Domains
 
 State = tuple[Config, Domains]

@@ -10,9 +10,10 @@ from .._answer import Limits
 from .._domains import DomainSet, DomainSetBuilder
 from .._rules import GIVEN, IF_NO_A, NEVER, Rules, value_of_name
 from .._siphash import siphash
-from ..config.schema import MAX_TTL, Cache, Config, DomainFile, Rule
+from ..config.schema import Cache, Config, Rule
 from ..config.text import describe, path_text
 from ..config.types import parse_type
+from ..config.values import MAX_TTL, DomainFile
 from .domain_lists import DomainLists
 
 AAAA = {"": GIVEN, "never": NEVER, "if-no-a": IF_NO_A}

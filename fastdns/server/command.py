@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TypedDict
 
 from ..config.load import load
-from ..config.schema import Address
+from ..config.values import Address
 from ..errors import ConfigErrors, FastdnsError
 from . import supervisor
 

@@ -12,7 +12,8 @@ from socket import socket
 
 import attrs
 
-from ..config.schema import Address, Config
+from ..config.schema import Config
+from ..config.values import Address
 from ..errors import FastdnsError
 from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses

@@ -15,7 +15,8 @@ from ipaddress import ip_address
 
 import attrs
 
-from ..config.schema import Address, Listen
+from ..config.schema import Listen
+from ..config.values import Address
 
 log = logging.getLogger(__name__)
 

@@ -18,7 +18,8 @@ from contextlib import suppress
 
 import attrs
 
-from ..config.schema import Address, Listen
+from ..config.schema import Listen
+from ..config.values import Address
 from ..errors import StartError
 from ..listen.services import DNS, SERVICES, Service
 from ..machine.port_owners import holder_of

@@ -19,7 +19,8 @@ from .. import __version__
 from .._counters import UpstreamState
 from .._pages import release_code
 from ..config.places import Places
-from ..config.schema import Address, Config
+from ..config.schema import Config
+from ..config.values import Address
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload

@@ -14,7 +14,7 @@ from .._entry import Source
 from .._flights import Flights
 from .._key import make_key
 from .._upstream import PLAIN, PROBE, TRIAL, Upstream
-from ..config.schema import Address, Server
+from ..config.values import Address, Server
 from .transports import channel_class
 
 PROBE_FIRST = 1.0

@@ -9,7 +9,8 @@ from .._answer import Limits
 from .._counters import Counters, UpstreamState
 from .._flights import Flights
 from .._groups import Group
-from ..config.schema import Cache, Forward, Server, Upstream
+from ..config.schema import Cache, Forward, Upstream
+from ..config.values import Server
 from .endpoint import Endpoint
 
 BUDGET = 3.5  # seconds for everything: a resolver in libc gives up after 5

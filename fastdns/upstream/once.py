@@ -7,7 +7,7 @@ import socket
 import struct
 import time
 
-from ..config.schema import Address, Server
+from ..config.values import Address, Server
 from .transports import channel_class
 
 ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it

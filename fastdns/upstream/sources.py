@@ -9,8 +9,9 @@ from pathlib import Path
 
 import attrs
 
-from ..config.schema import Config, Forward, Server, ServerFile, Upstream
+from ..config.schema import Config, Forward, Upstream
 from ..config.servers import read_server_file
+from ..config.values import Server, ServerFile
 from .system import is_ourselves, system_servers
 
 log = logging.getLogger(__name__)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import attrs
 
-from ..config.schema import Address, Server
 from ..config.servers import parse_server
+from ..config.values import Address, Server
 
 log = logging.getLogger(__name__)
 

@@ -12,7 +12,7 @@ import gevent
 from gevent.socket import wait_read, wait_write
 
 from .._flights import Attempt
-from ..config.schema import Address, Server
+from ..config.values import Address, Server
 
 log = logging.getLogger(__name__)
 

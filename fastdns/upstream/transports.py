@@ -6,7 +6,7 @@ import socket
 from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol, cast
 
-from ..config.schema import Address, Server
+from ..config.values import Address, Server
 
 if TYPE_CHECKING:
     from .._flights import Attempt

@@ -19,7 +19,7 @@ from pathlib import Path
 import dns.rcode
 import pytest
 
-from fastdns.config.schema import Address, Server
+from fastdns.config.values import Address, Server
 from fastdns.upstream.system import system_servers
 
 from .support import false_upstream

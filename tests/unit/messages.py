@@ -25,7 +25,7 @@ from fastdns._ring import Ring
 from fastdns._stream import PIPELINE_MAX, Backlog, Stream
 from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.counters import Pages
 from fastdns.upstream.endpoint import packed
 

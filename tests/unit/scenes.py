@@ -19,7 +19,7 @@ from messages import (
 from fastdns._flights import Attempt
 from fastdns._groups import Group
 from fastdns._upstream import OPT, Upstream
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.upstream.endpoint import packed
 
 TIMEOUT = 0.4

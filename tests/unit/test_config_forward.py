@@ -9,7 +9,8 @@ import pytest
 
 from fastdns.config.load import load
 from fastdns.config.render import render
-from fastdns.config.schema import Config, Domain, DomainFile, Forward, Server
+from fastdns.config.schema import Config, Forward
+from fastdns.config.values import Domain, DomainFile, Server
 from fastdns.errors import ConfigErrors
 
 CORP = '[[forward]]\nname = "corp"\ndomains = ["corp.example"]\nservers = ["10.0.0.53"]\n'

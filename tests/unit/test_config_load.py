@@ -15,9 +15,10 @@ from fastdns.config import load as load_module
 from fastdns.config import schema
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
-from fastdns.config.schema import Address, Config, Listen, Section, Server, ServerFile
+from fastdns.config.schema import Config, Listen, Section
 from fastdns.config.structure import Refused, structure
 from fastdns.config.text import nearest
+from fastdns.config.values import Address, Server, ServerFile
 from fastdns.errors import ConfigErrors
 
 # Of cache.memory and of cache.disk; a process of 32 bits has no more addresses.

@@ -12,7 +12,8 @@ import pytest
 from fastdns.config.load import load
 from fastdns.config.records import Problem, parse_record, read_records
 from fastdns.config.render import render
-from fastdns.config.schema import NO_DOMAIN, Config, Domain, LeaseFile, Local, Record, RecordFile
+from fastdns.config.schema import Config, Local
+from fastdns.config.values import NO_DOMAIN, Domain, LeaseFile, Record, RecordFile
 from fastdns.errors import ConfigErrors
 
 EVERY_KEY = r"""

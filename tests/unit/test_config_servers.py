@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from fastdns.config.load import parse_server, read_server_file
-from fastdns.config.schema import Address, Server, ServerFile
 from fastdns.config.servers import parse_listen
+from fastdns.config.values import Address, Server, ServerFile
 
 HINT = '(try "9.9.9.9" or "127.0.0.1:53")'
 LISTEN_HINT = '(try "127.0.0.1:53" or "0.0.0.0:53")'

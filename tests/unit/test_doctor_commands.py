@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastdns.config.load import load
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.doctor import daemon, other_machines, resolver, units
 from fastdns.doctor.commands import USUAL, Commands
 from fastdns.doctor.examine import admit, examine

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from fastdns.config.clients import parse_clients
-from fastdns.config.schema import Access, Address
+from fastdns.config.schema import Access
+from fastdns.config.values import Address
 from fastdns.doctor import units
 from fastdns.doctor.changes import UnitChange
 from fastdns.doctor.other_machines import uncovered

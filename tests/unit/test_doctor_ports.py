@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Address, Config, Server, Upstream
+from fastdns.config.schema import Config, Upstream
+from fastdns.config.values import Address, Server
 from fastdns.doctor import ports, units
 from fastdns.doctor.commands import USUAL
 from fastdns.doctor.findings import Finding

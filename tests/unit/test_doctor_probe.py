@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from fastdns.config.schema import Address, Server
+from fastdns.config.values import Address, Server
 from fastdns.doctor.probe import ROOT_NS, ask_upstream
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.doctor import services, units
 from fastdns.doctor.record import Record
 from fastdns.doctor.services import way_out

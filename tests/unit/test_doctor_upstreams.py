@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fastdns.config.schema import Address, Config, Server, Upstream
+from fastdns.config.schema import Config, Upstream
+from fastdns.config.values import Address, Server
 from fastdns.doctor import upstreams
 from fastdns.doctor.commands import USUAL
 from fastdns.doctor.findings import Finding

@@ -148,6 +148,21 @@ def test_names_in_other_records_still_point_to_the_right_place() -> None:
     assert [str(one.name) for one in message.answer] == ["www.example.", "a.example."]
 
 
+def test_target_that_was_compressed_is_written_in_full() -> None:
+    alias = record(5, name("deep.b.a.example"))
+    into_it = struct.pack("!H", 0xC000 | (len(reply(qtype=HTTPS)) + 12 + 5))  # b.a.example
+    for if_v4 in (False, True):
+        assert stripped(
+            alias,
+            record(
+                HTTPS,
+                b"\0\1" + into_it + addresses(V6, "2001:db8::1"),
+                owner=name("DEEP.b.a.example"),
+            ),
+            if_v4=if_v4,
+        )[1:] == ["1 b.a.example." + (' ipv6hint="2001:db8::1"' if if_v4 else "")]
+
+
 def test_nothing_that_a_packet_says_can_harm() -> None:
     chance = random.Random(14)
     good = service(
@@ -172,3 +187,40 @@ def test_nothing_that_a_packet_says_can_harm() -> None:
             again = Reading()
             assert again.read(reading.answer(GENEROUS).message, ID, question())
             assert again.addresses == reading.addresses
+
+
+def test_any_parameters_are_told_as_an_independent_reader_would() -> None:
+    chance = random.Random(9460)
+    for _ in range(1500):
+        records, wanted = [], []
+        if_v4 = chance.random() < 0.5
+        for priority in range(1, chance.randrange(2, 5)):
+            values = {
+                number: chance.randbytes(size * chance.randrange(1, 4))
+                for number, size in ((V4, 4), (V6, 16), (9, 3), (11, 1), (700, 2))
+                if chance.random() < 0.5
+            }
+            there = sorted(values)
+            if there and chance.random() < 0.3:
+                named = sorted(chance.sample(there, chance.randrange(1, len(there) + 1)))
+                values[MANDATORY] = struct.pack(f"!{len(named)}H", *named)
+            target = chance.choice((b"\0", name("Svc.example"), name(".".join(["x" * 60] * 4))))
+            start = struct.pack("!H", priority) + target
+
+            def data(
+                left_out: int = -1, start: bytes = start, values: dict[int, bytes] = values
+            ) -> bytes:
+                kept = {number: value for number, value in values.items() if number != left_out}
+                if MANDATORY in kept:
+                    numbers = struct.unpack(f"!{len(kept[0]) // 2}H", kept[0])
+                    kept[0] = b"".join(struct.pack("!H", n) for n in numbers if n != left_out)
+                    if not kept[0]:
+                        del kept[0]
+                return start + b"".join(parameter(n, kept[n]) for n in sorted(kept))
+
+            records.append(record(HTTPS, data()))
+            wanted.append(data(V6 if V4 in values or not if_v4 else -1))
+        reading = found(*records)
+        assert reading.strip(question(), if_v4)
+        message = dns.message.from_wire(reading.answer(GENEROUS).message, one_rr_per_rrset=True)
+        assert [one[0].to_wire() for one in message.answer] == wanted

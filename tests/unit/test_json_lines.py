@@ -8,9 +8,10 @@ import random
 import re
 from pathlib import Path
 
+import attrs
 import pytest
 from environments import ago, value_of
-from messages import EDE, address, answer_from, key, opt, option, question, reply, soa
+from messages import AAAA, EDE, address, answer_from, key, opt, option, question, record, reply, soa
 
 from fastdns._answer import Limits
 from fastdns._clock import Moment
@@ -26,6 +27,8 @@ from fastdns.browse.json_lines import (
     read_line,
     read_lines,
 )
+from fastdns.config.load import load
+from fastdns.policy.rules import compile_rules
 
 CORPUS = Path(__file__).parent.parent / "wire_corpus"
 LIMITS = Limits(0, 86400, 3600, 5, False)
@@ -62,6 +65,35 @@ def test_limits_of_who_takes_it_in_count() -> None:
     line = exported(reply(address(3000)), ago(1))
     strict = terms(Limits(0, 1000, 3600, 5, False))
     assert DiskEntry.parse(read_line(line.encode(), strict)[1]).ttl == 1000
+
+
+def ruled(does: str, tmp_path: Path) -> Terms:
+    """The terms under a configuration with one rule for the name of the entries."""
+    file = tmp_path / "fastdns.toml"
+    file.write_text(f'[[rule]]\nnames = ["www.example"]\n{does}\n')
+    return attrs.evolve(terms(), rules=compile_rules(load(file, state=tmp_path)))
+
+
+def test_limits_of_the_rule_of_its_name_count(tmp_path: Path) -> None:
+    line = exported(reply(address(3000)), ago(1))
+    short = ruled('max_ttl = "1m"', tmp_path)
+    assert DiskEntry.parse(read_line(line.encode(), short)[1]).ttl == 60
+    with pytest.raises(Outdated):
+        read_line(line.encode(), ruled("cache = false", tmp_path))
+
+
+def test_rule_for_ipv6_addresses_keeps_out_what_nobody_has_looked_at(tmp_path: Path) -> None:
+    """Whether the name has an IPv4 address, or an HTTPS record IPv6 hints, is not known."""
+    terms = ruled('aaaa = "if-no-a"', tmp_path)
+    for rtype, rdata in ((AAAA, bytes(16)), (65, b"\0\1\0")):
+        wire = reply(record(rtype, rdata), qtype=rtype)
+        value = value_of(answer_from(wire, LIMITS, key(qtype=rtype)), ago(1))
+        judge = Judge(Moment.now(), 3600)
+        line = line_of(read_item(disk_key(key(qtype=rtype)), value, judge))
+        with pytest.raises(Outdated):
+            read_line(line.encode(), terms)
+        assert read_line(line.encode(), ruled('max_ttl = "1m"', tmp_path))
+    assert read_line(exported(reply(address()), ago(1)).encode(), terms)
 
 
 def test_entry_past_its_use_is_outdated() -> None:

@@ -9,7 +9,7 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from messages import Front, address, key, query, reply
+from messages import Front, address, good, key, query, reply
 from test_local import built
 
 from fastdns._domains import DomainSet, DomainSetBuilder
@@ -125,6 +125,8 @@ def test_without_rd_a_cname_is_told_alone(front: Front, use: Use) -> None:
     use("safe.lan 60 CNAME www.example.")
     assert told(asked(front, "safe.lan", flags=0)) == ["www.example."]
     assert front.missed() == []
+    assert front.ask(query("safe.lan")) is None  # what that one was told is not cached
+    assert front.missed() == [key("www.example")]
 
 
 def test_cname_to_what_cannot_be_asked_is_told_with_what_is_known(front: Front, use: Use) -> None:
@@ -132,13 +134,43 @@ def test_cname_to_what_cannot_be_asked_is_told_with_what_is_known(front: Front, 
     assert told(asked(front, "a.lan")) == ["nowhere.invalid."]
 
 
-def test_failure_behind_a_cname_is_told_and_not_kept(front: Front, use: Use) -> None:
+def test_failure_behind_a_cname_is_told_and_remembered_for_a_while(front: Front, use: Use) -> None:
     use("safe.lan 60 CNAME www.example.")
     assert front.ask(query("safe.lan")) is None
     front.fail()
     wire = front.heard()
     assert wire is not None
-    assert dns.message.from_wire(wire).rcode() == dns.rcode.SERVFAIL
+    failure = dns.message.from_wire(wire)
+    assert failure.rcode() == dns.rcode.SERVFAIL
+    assert not failure.flags & dns.flags.AA
+    assert front.ask(query("safe.lan")) == wire
+    use("safe.lan 60 CNAME other.example.")
+    assert front.ask(query("safe.lan")) is None
+
+
+def test_stale_answer_about_the_target_is_told_with_the_cname_and_held(
+    front: Front, use: Use
+) -> None:
+    use("safe.lan 60 CNAME www.example.")
+    front.keep(good(300), age_ms=400_000)
+    assert front.ask(query("safe.lan")) is None
+    front.fail()
+    wire = front.heard()
+    assert wire is not None
+    assert told(dns.message.from_wire(wire)) == ["www.example.", "192.0.2.1"]
+    assert {rrset.ttl for rrset in dns.message.from_wire(wire).answer} == {30}
+    assert front.missed() == []
+    assert front.ask(query("safe.lan")) == wire
+    assert front.missed() == []
+
+
+def test_in_an_outage_what_is_stale_about_the_target_is_told_at_once(
+    front: Front, use: Use
+) -> None:
+    use("safe.lan 60 CNAME www.example.")
+    front.keep(good(300), age_ms=400_000)
+    front.group.use([])
+    assert told(asked(front, "safe.lan")) == ["www.example.", "192.0.2.1"]
 
 
 def test_change_of_the_records_is_seen_at_once(front: Front, use: Use) -> None:

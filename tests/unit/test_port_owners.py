@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.machine.port_owners import Port, holder_of, leader, read_process
 from journey.support.ports import free_port
 

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastdns.config.schema import Address, Listen
+from fastdns.config.schema import Listen
+from fastdns.config.values import Address
 from fastdns.server.socket_activation import Handed, Pool, handed, store_name, where_to_listen
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.server.sockets import why_not
 
 DENIED = OSError(errno.EACCES, "Permission denied")

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Address
+from fastdns.config.values import Address
 from fastdns.server.socket_activation import store_name
 from fastdns.server.systemd import Manager
 from journey.support.manager import ServiceManager

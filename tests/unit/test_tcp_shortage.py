@@ -11,7 +11,7 @@ import pytest
 from messages import opt, query
 from scenes import Scene, readable
 
-from fastdns.config.schema import Address, Server
+from fastdns.config.values import Address, Server
 from fastdns.upstream.endpoint import Endpoint
 
 

@@ -32,9 +32,10 @@ from ..._ring import Ring
 from ..._upstream import query_message
 from ...browse.names import Key, spell_name, spell_rcode, spell_type
 from ...browse.records import Record, read_records, relevant
-from ...config.schema import MIB, Forward, Server, Upstream
+from ...config.schema import Forward, Upstream
 from ...config.servers import parse_server
 from ...config.text import escape
+from ...config.values import MIB, Server
 from ...counters import WORKER_SLOT, Pages
 from ...resolve import Resolver
 from ...upstream.group import Endpoints, Upstreams, limits_of

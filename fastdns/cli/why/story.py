@@ -22,8 +22,9 @@ from ...browse.reader import CacheAbsent, Reader
 from ...config.documents import read_documents
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
-from ...config.schema import AddressFile, Config, DomainFile, Forward, Upstream
+from ...config.schema import Config, Forward, Upstream
 from ...config.text import path_text
+from ...config.values import AddressFile, DomainFile
 from ...errors import FastdnsError
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder

@@ -15,8 +15,8 @@ from gevent import socket as cooperative
 
 from fastdns._flights import Attempt
 from fastdns.cli import main
-from fastdns.config.schema import Address, Server
 from fastdns.config.transports import TRANSPORTS, Transport
+from fastdns.config.values import Address, Server
 
 PORT = 5399
 QUERY_ID = 4711

@@ -1,0 +1,198 @@
+"""The kinds of values that the configuration has, each with its unit or form in its type."""
+
+import socket
+from ipaddress import IPv4Network, IPv6Network
+from pathlib import Path
+from typing import Literal, NewType
+
+import attrs
+
+from .transports import TRANSPORTS, Transport
+
+Octets = NewType("Octets", int)
+Seconds = NewType("Seconds", float)
+GroupName = NewType("GroupName", str)
+Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
+MaybeTtl = Ttl | None  # None: what holds for all names
+TypeName = NewType("TypeName", str)  # of records
+
+LogLevel = Literal["debug", "info", "warning", "error"]
+Strategy = Literal["failover", "round-robin"]
+Refusal = Literal["refused", "drop"]
+OwnAnswer = Literal["", "nxdomain"]
+Aaaa = Literal["", "never", "if-no-a"]
+KnownClients = Literal["loopback", "lan"]
+Network = IPv4Network | IPv6Network
+Clients = KnownClients | Network
+
+MIB = 1 << 20
+MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
+CNAME = 5  # a type of records
+
+
+@attrs.frozen
+class Address:
+    """An IP address and a port; a link-local one carries its interface as "fe80::1%eth0"."""
+
+    host: str
+    port: int
+
+    @property
+    def family(self) -> socket.AddressFamily:
+        return socket.AF_INET6 if ":" in self.host else socket.AF_INET
+
+    @property
+    def wildcard(self) -> "Address":
+        """All addresses of the family, at the same port."""
+        return Address("::" if self.family is socket.AF_INET6 else "0.0.0.0", self.port)
+
+    @property
+    def sockaddr(self) -> tuple[str, int] | tuple[str, int, int, int]:
+        """The address for bind and connect, without a name look-up; OSError: no such interface."""
+        if self.family is socket.AF_INET:
+            return (self.host, self.port)
+        host, _, scope = self.host.partition("%")
+        number = int(scope) if scope.isdigit() else socket.if_nametoindex(scope) if scope else 0
+        return (host, self.port, 0, number)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@attrs.frozen
+class Server:
+    """One upstream."""
+
+    transport: str  # a scheme of TRANSPORTS
+    address: Address
+
+    @property
+    def kind(self) -> Transport:
+        """The scheme and address of one upstream."""
+        return TRANSPORTS[self.transport]
+
+    def __str__(self) -> str:
+        return self.kind.spell(self.address)
+
+
+@attrs.frozen
+class ServerFile:
+    """A file with upstreams, one a line; it may change while fastdns runs."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyServer = Server | ServerFile
+
+
+@attrs.frozen
+class Domain:
+    """A domain: itself and every name under it. `wire`: in wire form and lower case."""
+
+    text: str
+    wire: bytes = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class DomainFile:
+    """A file that lists domains, one a line."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyDomain = Domain | DomainFile
+OwnDomain = NewType("OwnDomain", Domain)  # NO_DOMAIN: there is none
+NO_DOMAIN = OwnDomain(Domain("", b""))
+
+
+@attrs.frozen
+class Record:
+    """A resource record, as in a zone file. `name` is in wire form and lower case."""
+
+    text: str
+    name: bytes = attrs.field(eq=False, repr=False)
+    rtype: int = attrs.field(eq=False)
+    ttl: int = attrs.field(eq=False)
+    data: bytes = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class RecordFile:
+    """A file of resource records, as a zone file has them."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+AnyRecord = Record | RecordFile
+
+
+@attrs.frozen
+class LeaseFile:
+    """A file in which a DHCP server keeps its leases. `format` "": its content tells.
+
+    The last part of the path may be a pattern.
+    """
+
+    path: Path
+    format: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.format}:{self.path}" if self.format else str(self.path)
+
+
+AnyLeases = Literal["auto"] | LeaseFile
+HostsFile = NewType("HostsFile", Path)
+
+
+@attrs.frozen
+class NamePattern:
+    """A name, or all names under one: "host.example", "*.example". `wire`: without the "*"."""
+
+    text: str
+    wire: bytes = attrs.field(eq=False, repr=False)
+    is_wildcard: bool = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+AnyName = NamePattern | DomainFile
+
+
+@attrs.frozen
+class AddressFile:
+    """A file that lists addresses, one a line."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+@attrs.frozen
+class Addresses:
+    """An address or a network."""
+
+    network: Network
+
+    def __str__(self) -> str:
+        whole = self.network.prefixlen == self.network.max_prefixlen
+        return str(self.network.network_address if whole else self.network)
+
+
+AnyAddresses = Addresses | AddressFile
