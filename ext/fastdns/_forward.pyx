@@ -351,10 +351,7 @@ cdef class Forward(Chains):
             self.cache.keep_refusal(
                 flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, now
             )
-        elif not leads_out and (
-            pending.rest == NULL or not landing.reply.has_data
-            or not self.is_conditional(flight.key, flight.key_length, &decision)    # it was asked for another name
-        ):
+        elif not leads_out:
             self.cache.learn(
                 flight.key, flight.key_length, &stored, flight.epoch, flight.group, flight.origin, &decision,
                 &upstream.source.origin, <uint32_t>((now_ns - flight.sent_ns) // 1000), now,

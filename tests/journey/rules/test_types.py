@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 
 import dns.flags
 import dns.rcode
@@ -11,7 +10,7 @@ import dns.rdatatype
 import pytest
 
 from ..support.client import ask, data, extended_errors, records
-from ..support.daemon import Fastdns, address_of
+from ..support.daemon import address_of
 from ..support.false_upstream import Asked, FalseUpstream, silence
 from .conftest import Start
 
@@ -174,20 +173,6 @@ def test_if_no_a_follows_a_chain_into_a_group(
         for _ in range(2):
             alone = ask(daemon, "other.example", "AAAA")
             assert data(alone) == ["v6only.corp.demo.", V6]
-
-
-def test_address_that_was_asked_for_another_name_is_not_given_to_its_own(
-    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
-) -> None:
-    with FalseUpstream(lambda asked: asked.answer("@ 300 IN CNAME www.example.")) as corp:
-        daemon = start_fastdns(
-            upstream=[upstream],
-            config=rule("*.example", 'aaaa = "if-no-a"')
-            + '[[forward]]\nname = "corp"\ndomains = ["corp.demo"]\n'
-            + f'servers = ["{address_of(corp)}"]\n',
-        )
-        assert data(ask(daemon, "www.corp.demo", "AAAA")) == ["www.example.", V6]
-        assert_no_data(ask(daemon, "www.example", "AAAA"))
 
 
 def test_change_of_aaaa_leaves_other_types_alone(start: Start, upstream: FalseUpstream) -> None:
