@@ -175,6 +175,7 @@ cdef class Cache:
     def use_policy(self, Policy policy not None):
         """Set the policy: cached entries are judged again when they are next asked for."""
         self.changes.use_policy(policy)
+        self.disk.has_marks = policy.rules.count != 0
         self.memory.stamp = self.changes.stamp
 
     # --- what memory holds ------------------------------------------------------------------------------

@@ -36,6 +36,7 @@ cdef class Environment:
 cdef class Disk:
     cdef readonly str path
     cdef public uint64_t origin         # of the current upstreams; answers of others are found as well
+    cdef bint has_marks                 # origins of entries may be joined with the marks of rules
     cdef readonly bint is_open
     cdef readonly bint is_cold          # the file is not in memory: look-ups here would stall the caller
     cdef Environment environment

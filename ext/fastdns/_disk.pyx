@@ -434,7 +434,7 @@ cdef class Disk:
                         looked += 1
                         if value.mv_size >= sizeof(Header):
                             memcpy(&header, value.mv_data, sizeof(Header))
-                            if header.hits >= hits_min and header.origin == self.origin:
+                            if header.hits >= hits_min and (header.origin == self.origin or self.has_marks):
                                 found[count] = key
                                 hits[count] = header.hits
                                 count += 1

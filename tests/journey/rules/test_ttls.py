@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import dns.rcode
 import pytest
 
-from ..support.client import ask, data, ttls
+from ..support.client import ask, data, eventually, ttls
 from ..support.commands import fastdns
 from ..support.daemon import Fastdns
 from ..support.false_upstream import FalseUpstream, silence
@@ -185,6 +185,21 @@ def test_failure_is_remembered_where_nothing_may_be_stale(
     for _ in range(3):
         assert ask(daemon, "a.gone.example").rcode() == dns.rcode.SERVFAIL
     assert count(upstream, "a.gone.example") == 2
+
+
+def test_answer_under_a_rule_is_loaded_from_disk_after_a_restart(
+    start: Start, upstream: FalseUpstream
+) -> None:
+    text = rule("*.example", 'min_ttl = "1h"')
+    daemon = start(text)
+    for _ in range(3):
+        ask(daemon, "www.example")
+    daemon.stop()
+    with Fastdns(daemon.state_dir, upstream=[upstream], config=text) as again:
+        eventually(lambda: again.counter("warmed_total"), lambda count: count == 1)
+        assert data(ask(again, "www.example")) == ["192.0.2.1"]
+        assert again.counter("cache_hits_total") == 1
+    assert count(upstream, "www.example") == 1
 
 
 def test_names_come_from_a_list(start: Start, tmp_path: object) -> None:
