@@ -30,6 +30,7 @@ cdef class Chains(Attempts):
         self, const Pending* pending, Stored* whole, uint16_t* ttl_at, const Decision* decision
     ) noexcept
     cdef void begin_own(self, Pending* pending, const Instant* now) except *
+    cdef void tell_own(self, Pending* pending, const Stored* part, const Rest* rest, const Instant* now) except *
     cdef void keep(
         self, Pending* pending, const Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
     ) noexcept

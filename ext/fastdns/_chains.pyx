@@ -17,6 +17,7 @@ from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, make_local
+from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
@@ -274,15 +275,37 @@ cdef class Chains(Attempts):
             self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
         )
         try:
-            if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
-                self.keep(pending, &own.stored, NULL, 0, now)
-                self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())
-                self.flush()
-                self.close(pending, False)
-            else:
+            if own.target_length != 0 and rest.decision.verdict == FORWARD:
                 self.follow(pending, copy_stored(&own.stored), &rest, now)
+            else:
+                self.tell_own(pending, &own.stored, &rest, now)
         finally:
             free(own)
+
+    cdef void tell_own(self, Pending* pending, const Stored* part, const Rest* rest, const Instant* now) except *:
+        """Answer with the owner's CNAME record, and with what fastdns itself says of the name that it leads to."""
+        cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef Stored whole = part[0]
+        cdef const uint8_t* joined
+        cdef OwnAnswer* behind = <OwnAnswer*>malloc(sizeof(OwnAnswer))
+        if behind == NULL:
+            raise MemoryError
+        if rest.key_length > KEY_TAIL:
+            make_own(self.cache.changes.policy, &rest.decision, rest.key, rest.key_length, behind)
+            joined = write_joined(
+                part.wire, part.length, behind.stored.wire, behind.stored.length, 0, ttl_at, &whole.ttl_count,
+                &whole.length,
+            )
+            if joined != NULL:
+                whole.wire, whole.ttl_at = joined, ttl_at
+                whole.ttl = min(part.ttl, behind.stored.ttl)
+                whole.rcode = behind.stored.rcode
+                whole.options, whole.options_length = behind.stored.options, behind.stored.options_length
+        self.keep(pending, &whole, NULL, 0, now)
+        self.answer(pending, TIER_LOCAL, NULL, &whole, 0, read_clock_ns())
+        self.flush()
+        self.close(pending, False)
+        free(behind)
 
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *:
         """Ask the group of the name in which a chain ends; the parts are ours to keep. Afterwards it may be over."""
