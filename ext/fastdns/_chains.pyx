@@ -207,6 +207,7 @@ cdef class Chains(Attempts):
         if rule == NULL or not changes_hints(rule, load16(pending.key + pending.key_length - KEY_TAIL)):
             return
         reply.wants_dnssec = False
+        findings.addresses = -1     # not counted
         if strip_hints(
             &wire, &length, pending.key, pending.key_length, rule.aaaa == AAAA_IF_NO_A, &reply, ttl_at, &findings
         ):
