@@ -9,7 +9,7 @@ from fastdns._special_names cimport SpecialAnswer
 
 cdef struct OwnAnswer:
     Stored stored               # points into this very struct
-    uint16_t target_length      # of local.target, to which a CNAME record leads that is not ours; 0: the answer is whole
+    uint16_t target_length      # of local.target, to which a CNAME record leads that is not ours; 0: it is whole
     SpecialAnswer special
     LocalAnswer local
 
