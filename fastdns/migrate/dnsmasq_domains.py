@@ -9,11 +9,12 @@ from ipaddress import ip_address, ip_network
 
 import attrs
 
+from ..config.domains import reverse_domains
 from ..config.names import parse_name
 from ..config.servers import parse_server
 from .dnsmasq_records import absolute, address_record
 from .dnsmasq_syntax import Option
-from .draft import Draft, is_under, reverse_domains, wire
+from .draft import Draft, is_under, wire
 from .report import Origin
 
 MANY = 100  # lines of one kind: their file is named in place of a copy of them
