@@ -135,6 +135,11 @@ def test_without_the_table_there_are_no_local_names(loaded: Callable[[str], Conf
             'records[0]: 7 is not a record in quotes (try "nas.lan. A 192.168.1.10")',
         ),
         (
+            'records = ["x.lan A 192.0.2.1", "w.lan. CNAME W.lan."]',
+            'records[1]: "w.lan. CNAME W.lan." leads back to itself (end it at a name with an '
+            "address)",
+        ),
+        (
             'records = ["w.lan. CNAME nas.lan.", "W.lan A 192.0.2.1"]',
             'records[1]: "W.lan A 192.0.2.1": a name with a CNAME record has no others '
             "(leave one out)",
@@ -289,3 +294,11 @@ def test_dnspython_is_not_imported_without_records(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout == "False\n"
+
+
+def test_each_record_of_a_loop_is_named_and_a_chain_into_it_is_not(
+    refused: Callable[[str], list[str]],
+) -> None:
+    records = '"a.lan CNAME b.lan", "b.lan CNAME c.lan", "c.lan CNAME b.lan"'
+    told = refused(f"[local]\nrecords = [{records}]")
+    assert [line.partition(":")[0] for line in told] == ["local.records[1]", "local.records[2]"]
