@@ -68,6 +68,13 @@ class Documents:
             around = around.rpartition("[" if around.endswith("]") else ".")[0]
         return self.source, key
 
+    def spell(self, key: str) -> str:
+        """Return a key for people: with its file, and as it is there, if files are included."""
+        if not self.files:
+            return key
+        source, there = self.place_of(key)
+        return f"{source}: {there}"
+
     def add(self, data: dict[str, Any], text: str, file: str) -> None:
         """Add the data of another file; existing keys win."""
         lines = {line.path: line.number for line in key_lines(text)}

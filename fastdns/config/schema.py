@@ -414,7 +414,7 @@ class Config(Section):
             for domain in (self.local.domain, *self.local.ask_upstream):
                 if domain in group.domains:
                     key = "domain" if domain == self.local.domain else "ask_upstream"
-                    problem = f'"{domain}" belongs to forward[{place}] as well (leave one out)'
+                    problem = f'"{domain}" belongs to group {group.name} as well (leave one out)'
                     yield ConfigError(f"local.{key}", problem)
 
 

@@ -54,6 +54,11 @@ class LocalSources:
         return self.names.problems
 
     @property
+    def unread(self) -> list[Path]:
+        """The files that could never be read: what the names do not have, others may."""
+        return [one.place.path for one in self._files if not one.is_read]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many names each source has."""
         return self.names.counts

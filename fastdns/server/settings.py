@@ -27,6 +27,7 @@ from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 log = logging.getLogger(__name__)
 
 
+PROBLEMS_TOLD = 10  # lines of a reload about lists and files
 RESTART = "restart it, or start one that takes over (serve --takeover)"
 
 
@@ -127,6 +128,15 @@ def warn_of_files(domains: Domains, local: LocalSources) -> None:
     """Say what is wrong with lists of domains and with files of the owner's names."""
     for problem in (*domains.problems, *local.problems):
         log.warning("%s", problem)
+
+
+def first_problems(settings: Settings) -> list[str]:
+    """Return the same for who asked for a reload: the first lines, and how many more there are."""
+    problems = [*settings.domains.problems, *settings.local.problems]
+    if len(problems) > PROBLEMS_TOLD:
+        more = len(problems) - PROBLEMS_TOLD
+        problems[PROBLEMS_TOLD:] = [f"and {more:,} more (fastdns check and the log name them)"]
+    return problems
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:

@@ -86,7 +86,9 @@ def test_names_of_lists_are_domains_with_all_under_them(compiled: Compile, tmp_p
 def test_name_of_two_rules_belongs_to_the_first_and_is_told(compiled: Compile) -> None:
     _, domains = compiled(rule("*.a.example") + rule("a.example", "*.a.example"))
     assert [number(domains, name) for name in ("a.example", "x.a.example")] == [2, 1]
-    assert domains.problems == ('rule[1].names: "*.a.example" has an earlier rule (leave one out)',)
+    assert domains.problems == (
+        'rule[1].names: "*.a.example" has an earlier rule, that of "*.a.example" (leave one out)',
+    )
 
 
 def test_list_that_is_gone_at_a_reload_keeps_its_names(compiled: Compile, tmp_path: Path) -> None:
