@@ -22,6 +22,11 @@ from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
 
+NO_LEASES = (
+    'local.leases: "auto" finds no file of leases here (try the path of your DHCP server\'s file, '
+    'like "/srv/dhcp/dnsmasq.leases")'
+)
+
 
 @click.command()
 @options.config_file
@@ -51,6 +56,8 @@ def check(
     local = LocalSources(config.local)
     for name, count in local.counts.items():
         emit(f"# {path_text(name)}: {count:,} name{'s' * (count != 1)}\n")
+    for line in local.left_out:
+        emit(f"# {line}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
     for address, everybody in open_addresses(config):
@@ -62,6 +69,8 @@ def check(
     _warn_of_server_files(config)
     for problem in (*domains.problems, *local.problems):
         warn(problem)
+    if local.finds_no_leases:
+        warn(NO_LEASES)
     _warn_of_receive_buffer()
 
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .clients import parse_prefix
 from .files import absolute_path
-from .text import describe, shorten
+from .text import describe
 from .values import Addresses, AddressFile, Network
 
 _DNSMASQ = re.compile(r"\s*(?:bogus-nxdomain|ignore-address)\s*=")
@@ -30,5 +30,6 @@ def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
         for word in words:
             try:
                 yield number, parse_prefix(word)
-            except ValueError:
-                yield number, f"{describe(shorten(word))} is not an address"
+            except ValueError as error:
+                is_other = "is not an address" in str(error)
+                yield number, f"{describe(word)} is not an address" if is_other else str(error)
