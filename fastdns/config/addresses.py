@@ -20,7 +20,13 @@ def parse_addresses(text: str) -> Addresses | AddressFile:
     """Return the address or network, or the file of them. ValueError with one phrase."""
     if text.startswith("file:"):
         return AddressFile(absolute_path(text.removeprefix("file:")))
-    return Addresses(parse_prefix(text))
+    network = parse_prefix(text, 'try "192.0.2.1"')
+    if not network.prefixlen:
+        raise ValueError(
+            f"{describe(text)} has every address, so no reply could be used (name those that only "
+            "forged replies have)"
+        )
+    return Addresses(network)
 
 
 def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
@@ -29,6 +35,11 @@ def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
         words = _DNSMASQ.sub("", line.partition("#")[0], count=1).replace(",", " ").split()
         for word in words:
             try:
-                yield number, parse_prefix(word)
-            except ValueError:
+                found = parse_addresses(word) if not word.startswith("file:") else None
+            except ValueError as error:
+                yield number, str(error)
+                continue
+            if isinstance(found, Addresses):
+                yield number, found.network
+            else:
                 yield number, f"{describe(shorten(word))} is not an address"

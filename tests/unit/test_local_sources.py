@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
 from collections.abc import Callable
 from ipaddress import ip_address
@@ -507,6 +508,63 @@ def test_file_that_appears_where_a_pattern_looks_is_told(
 
         file.write_text(lease(0, "192.168.1.2", "laptop"))  # in place: the directory is the same
         follower.until(lambda: told(local, "laptop") == ["192.168.1.2"])
+    finally:
+        local.stop()
+
+
+def test_file_behind_links_that_is_changed_in_place_is_told(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "hosts").write_text("192.168.1.1 nas\n")
+    now = tmp_path / "now"
+    now.symlink_to("one")
+    (tmp_path / "hosts").symlink_to("now/hosts")
+    local = LocalSources(section('hosts = ["DIR/hosts"]'))
+    follower = Follower(local)
+    try:
+        follower.rest()
+        (tmp_path / "one/hosts").write_text("192.168.1.2 nas\n")
+        follower.until(lambda: told(local, "nas") == ["192.168.1.2"])
+
+        (tmp_path / "new").symlink_to("two")
+        (tmp_path / "new").rename(now)  # the link to the file is the same
+        follower.until(lambda: told(local, "nas") == ["192.168.1.1"])
+        (tmp_path / "two/hosts").write_text("192.168.1.3 nas\n")
+        follower.until(lambda: told(local, "nas") == ["192.168.1.3"])
+    finally:
+        local.stop()
+
+
+@pytest.mark.parametrize("name", ["a.leases", "*.leases"])
+def test_directory_that_comes_later_or_is_replaced_is_watched(
+    section: Callable[[str], Local], tmp_path: Path, name: str
+) -> None:
+    (tmp_path / "later").mkdir()
+    folder = tmp_path / "later/folder"
+    local = LocalSources(section(f'leases = ["dnsmasq:DIR/later/folder/{name}"]'))
+    follower = Follower(local)
+
+    def write(number: int) -> None:
+        (folder / "a.leases").write_text(lease(0, f"192.168.1.{number}", "laptop"))
+        follower.until(lambda: told(local, "laptop") == [f"192.168.1.{number}"])
+
+    try:
+        follower.rest()
+        folder.mkdir()
+        follower.rest()  # the kernel's notice is over before the files come
+        write(1)
+        follower.rest()
+        shutil.rmtree(folder)
+        folder.mkdir()
+        follower.rest()
+        write(2)
+        follower.rest()
+        folder.rename(tmp_path / "other")
+        folder.mkdir()
+        follower.rest()
+        write(3)
     finally:
         local.stop()
 

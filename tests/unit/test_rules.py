@@ -188,6 +188,19 @@ def test_without_rules_no_name_has_one(compiled: Compile) -> None:
         (rule("a", does='block_types = ["HTTP"]'), 'rule[0].block_types: "HTTP" is not a record'),
         (rule("a", does='aaaa = "no"'), 'rule[0].aaaa: "no" is not one of "", "never", "if-no-a"'),
         ('[protect]\nbogus_answers = ["x"]\n', 'protect.bogus_answers: "x" is not an address'),
+        (
+            '[protect]\nbogus_answers = ["192.0.2.300"]\n',
+            'protect.bogus_answers: "192.0.2.300" is not an address or a prefix (try "192.0.2.1")',
+        ),
+        (
+            '[protect]\nbogus_answers = ["::/0"]\n',
+            'protect.bogus_answers: "::/0" has every address',
+        ),
+        (
+            '[protect]\nrebind_allow = ["192.168.1.0/24"]\n',
+            'protect.rebind_allow: "192.168.1.0/24" has addresses, not names '
+            '(for their reverse names write "1.168.192.in-addr.arpa")',
+        ),
         ('[protect]\nrebind_allow = ["*.x"]\n', "protect.rebind_allow: "),
         ("[rule]\nnames = ['a']\n", "rule: is a single table (write [[rule]], once for each)"),
     ],
@@ -259,7 +272,7 @@ def test_list_of_addresses_is_read_as_dnsmasq_writes_it() -> None:
         (5, "2001:db8::/32"),
         (6, "198.51.100.1/32"),
         (6, "198.51.100.2/32"),
-        (7, '"no" is not an address'),
+        (7, '"no" is not an address or a prefix (try "192.0.2.1")'),
     ]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -103,6 +104,27 @@ def test_client_may_not_have_every_name(
     assert told(daemon, "com.lan") == ["192.168.1.32"]
     assert told(daemon, "com") == told(daemon, "www.evil.example") == ["192.0.2.1"]
     assert all(upstream.asked(name) for name in ("com", "www.evil.example"))
+
+
+def test_leases_are_found_in_a_directory_that_comes_later_or_is_replaced(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    folder = tmp_path / "later/folder"
+    daemon = start_fastdns(
+        upstream=[upstream], config=local(domain="lan", leases=[str(folder / "leases")])
+    )
+
+    for number in range(1, 4):
+        folder.mkdir(parents=True)
+        assert not told(daemon, f"host{number}.lan")
+        time.sleep(3)  # the kernel's notice of the directory is over
+        (folder / "leases").write_text(lease(3600, "192.168.1.20", f"host{number}"))
+        assert is_told(daemon, f"host{number}.lan", ["192.168.1.20"])
+        time.sleep(3)
+        if number == 1:
+            shutil.rmtree(folder)
+        else:
+            folder.rename(tmp_path / f"other{number}")
 
 
 def test_names_stay_while_a_file_is_rewritten_in_place(daemon: Fastdns, leases: Path) -> None:
