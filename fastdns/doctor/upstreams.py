@@ -10,7 +10,7 @@ import attrs
 
 from .._counters import UPSTREAM_TABLE
 from ..config.places import Places
-from ..config.schema import Config
+from ..config.schema import Config, Forward
 from ..config.servers import parse_server
 from ..config.units import in_time
 from ..config.values import Seconds, Server, ServerFile
@@ -70,6 +70,34 @@ def look(config: Config, running: Daemon | None, commands: Commands) -> Iterator
         yield ok(ABOUT, f"{len(asked.servers) - ASKED_MAX} more were not asked")
     if finding is not None:
         yield finding
+
+
+def look_at_groups(config: Config) -> Iterator[Finding]:
+    """Say which upstreams of the groups answer: those that the configuration names."""
+    named = [
+        (group, server)
+        for group in config.forward
+        if not group.answer
+        for server in Sources(config, group).servers
+    ]
+    if not named:
+        return
+    with ThreadPoolExecutor(2 * ASKED_MAX) as pool:
+        told = list(pool.map(lambda one: _ask_of_group(*one), named[:ASKED_MAX]))
+    answering = {
+        group.name for (group, _), one in zip(named, told, strict=False) if one.state == "ok"
+    }
+    for (group, _), one in zip(named, told, strict=False):
+        is_wrong = one.state == "wrong"
+        is_backed = group.fallback_to_default or group.name in answering
+        yield hint(one.about, one.text, one.do) if is_wrong and is_backed else one
+    if len(named) > ASKED_MAX:
+        yield ok(ABOUT, f"{len(named) - ASKED_MAX} more of groups were not asked")
+
+
+def _ask_of_group(group: Forward, server: Server) -> Finding:
+    change = f"name another one in the servers of group {group.name}"
+    return _ask(server, group.timeout, Asked((server,), f"of group {group.name}", change))
 
 
 def _refuses_tcp(server: Server) -> str | None:

@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from fastdns.config.schema import Config, Upstream
-from fastdns.config.values import Address, Server
+import pytest
+
+from fastdns.config.schema import Config, Forward, Upstream
+from fastdns.config.values import Address, Domain, GroupName, Server
 from fastdns.doctor import upstreams
 from fastdns.doctor.commands import USUAL
 from fastdns.doctor.findings import Finding
@@ -89,6 +91,30 @@ def test_upstream_without_tcp_beside_one_that_has_it_is_a_hint() -> None:
     assert [one.state for one in found] == ["ok", "ok", "hint"]
     assert found[2].text.startswith(f"{bad} answers over UDP, but not over TCP")
     assert f"TCP from this machine to its port {bad.address.port}" in found[2].do
+
+
+@pytest.mark.parametrize(
+    ("falls_back", "has_other", "state"),
+    [(False, False, "wrong"), (True, False, "hint"), (False, True, "hint")],
+)
+def test_dead_upstream_of_a_group_is_named_with_its_group(
+    falls_back: bool, has_other: bool, state: str
+) -> None:
+    with upstream(tcp=True) as alive:
+        with upstream(tcp=True) as dead:
+            pass
+        group = Forward(
+            name=GroupName("corp"),
+            domains=(Domain("corp.demo", b"\x04corp\x04demo\0"),),
+            servers=(dead, alive) if has_other else (dead,),
+            fallback_to_default=falls_back,
+        )
+        config = Config(state_dir=Path("/nowhere"), run_dir=Path("/nowhere"), forward=(group,))
+        first, *others = upstreams.look_at_groups(config)
+    assert first.state == state
+    assert first.text == f"{dead} does not answer: Connection refused (of group corp)"
+    assert first.do.startswith("name another one in the servers of group corp, or ")
+    assert [one.state for one in others] == ["ok"] * has_other
 
 
 def test_upstream_that_refuses_is_said_to_and_why() -> None:

@@ -16,6 +16,7 @@ from .. import options
 from ..figures import in_time
 from ..output import emit, fail, warn
 from . import arguments
+from .obstacles import obstacle, policy_for, why_never
 from .site import Site, find_site
 
 
@@ -39,7 +40,8 @@ def get(name: bytes, qtype: int | None, as_json: bool, path: Path | None, state:
     if as_json:
         emit("".join(json.dumps(item.as_json()) + "\n" for item in items))
     else:
-        emit("\n".join(map(_details, items)))
+        policy = policy_for(site)
+        emit("\n".join(_details(one, obstacle(one, policy) if policy else "") for one in items))
     return 0
 
 
@@ -63,10 +65,12 @@ def no_entry(name: bytes, qtype: int | None) -> str:
 def not_on_disk(site: Site, name: bytes, qtype: int | None) -> str:
     """Say that the disk has none: an answer that nobody asked for again may not be written."""
     told = no_entry(name, qtype)
+    if never := why_never(site, name, qtype):
+        return f"{told}: {never}"
     return told if site.daemon is None else f"{told} on disk; the daemon may have it in memory"
 
 
-def _details(item: Item) -> str:
+def _details(item: Item, problem: str) -> str:
     key, entry = item.key, item.entry
     variant = f"DO {int(key.do)}, CD {int(key.cd)}"
     if key.group:
@@ -76,7 +80,7 @@ def _details(item: Item) -> str:
         came_from += f", round trip {in_time(entry.rtt_us / 1e6)}"
     lines = [
         f";; {item.name} {spell_class(key.qclass)} {spell_type(key.qtype)}, {variant}",
-        f";; {spell_rcode(entry.rcode)}, {_life(item)}",
+        f";; {spell_rcode(entry.rcode)}, {_life(item, is_served=not problem)}",
         f";; stored {_clock(item.stored_at)}, hits {entry.hits}, size {entry.size} bytes",
         f";; upstream {came_from}",
     ]
@@ -87,6 +91,8 @@ def _details(item: Item) -> str:
             ";; not served while an upstream answers: it came from other upstreams"
             " than the daemon has now (or with another trust_ad, or under another rule)"
         )
+    elif problem and item.state != "expired":
+        lines.append(f";; not served: {problem} (see fastdns why)")
     for section, records in groupby(item.records(), key=lambda record: record.section):
         lines.append(f";; {section}")
         lines += (
@@ -95,13 +101,14 @@ def _details(item: Item) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _life(item: Item) -> str:
+def _life(item: Item, *, is_served: bool) -> str:
     age, ttl = item.age, item.entry.ttl
+    state = item.state if is_served or item.state != "fresh" else "fresh, but not served"
     if age is None:
-        return f"{item.state}: TTL {ttl} s, age unknown (the clock was set)"
+        return f"{state}: TTL {ttl} s, age unknown (the clock was set)"
     left = item.until_expiry
     lasts = f"{left} s left" if item.state == "fresh" else f"expired {-left} s ago"
-    return f"{item.state}: TTL {ttl} s, {lasts}, age {int(age)} s"
+    return f"{state}: TTL {ttl} s, {lasts}, age {int(age)} s"
 
 
 def _clock(seconds: float) -> str:

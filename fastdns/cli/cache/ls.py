@@ -10,15 +10,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ...browse.items import SORTS, Item, Judge, Wanted, find, find_sorted
+from ...browse.items import SORTS, Item, Judge, Wanted, find, find_sorted, is_pattern
 from ...browse.names import spell_class, spell_rcode, spell_type
 from ...browse.reader import Reader
+from ...config.names import parse_name
 from .. import options
 from ..figures import in_a_few_letters
 from ..output import counted, emit, fail, warn
 from . import arguments
+from .obstacles import why_never
 from .progress import progress
-from .site import find_site
+from .site import Site, find_site
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -99,7 +101,18 @@ def ls(
         memory = "" if site.daemon is None else "; answers that are only in memory are not listed"
         click.echo(f"the cache {site.path} is empty{memory}", err=True)
         return 0
-    return fail("no entry matches")
+    return fail("no entry matches" + _why_never(site, pattern, qtype))
+
+
+def _why_never(site: Site, pattern: str | None, qtype: int | None) -> str:
+    """Return why there cannot be an entry of this one name, as far as that is known."""
+    if pattern is None or is_pattern(pattern):
+        return ""
+    try:
+        never = why_never(site, parse_name(pattern), qtype)
+    except ValueError:
+        return ""
+    return never and f": {never}"
 
 
 def _found(

@@ -18,7 +18,7 @@ from ...browse.pending import count_pending
 from ...browse.reader import CacheAbsent, Reader
 from ...config.load import load, load_places
 from ...config.places import Places, which_one
-from ...config.schema import Cache
+from ...config.schema import Cache, Config
 from ...errors import ConfigErrors, FastdnsError
 from ...machine import keeper_requests
 from ...machine.state_lock import holder
@@ -44,6 +44,7 @@ class Site:
     control: Control | None
     groups: Groups  # of upstreams, beside the default one; of the running daemon, if one runs
     rules: Rules  # of the configuration
+    config: Config | None  # None: it is not valid
 
     def judge(self) -> Judge:
         """Return what entries are judged by, at this very moment."""
@@ -107,7 +108,7 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
     FastdnsError names its owner if this user may not read it. Everything that is imported later
     must be imported by now, while root can still read its files.
     """
-    places, stale, configured, rules = _settings(path, state)
+    places, stale, configured, rules, config = _settings(path, state)
     if os.geteuid() == 0:
         if shows_records:
             records.import_all()
@@ -128,11 +129,14 @@ def find_site(path: Path | None, state: str | None, *, shows_records: bool = Fal
         control=control,
         groups=read_groups(places.groups) if daemon is not None else configured,
         rules=rules,
+        config=config,
     )
 
 
-def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups, Rules]:
-    """Return places, cache.stale, the names of groups, and the rules.
+def _settings(
+    path: Path | None, state: str | None
+) -> tuple[Places, int, Groups, Rules, Config | None]:
+    """Return places, cache.stale, the names of groups, the rules, and all of it if it is valid.
 
     Of a configuration that is being edited as far as it goes.
     """
@@ -142,10 +146,10 @@ def _settings(path: Path | None, state: str | None) -> tuple[Places, int, Groups
         places = load_places(path, state=state)
         stale = Cache().stale
         warn(f"{errors.lines[0]} (assuming cache.stale = {stale:.0f}s)")
-        return places, int(stale), {}, Rules()
+        return places, int(stale), {}, Rules(), None
     groups = {one.number: KnownGroup(one.name) for one in config.forward}
     places = Places(config.state_dir, config.run_dir)
-    return places, int(config.cache.stale), groups, compile_rules(config)
+    return places, int(config.cache.stale), groups, compile_rules(config), config
 
 
 def _control(places: Places) -> Control | None:

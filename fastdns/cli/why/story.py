@@ -34,16 +34,12 @@ from ...policy.explain import Explanation, explain
 from ...policy.local import LocalSources
 from ...policy.words import counted
 from ...upstream.sources import Sources
+from ..cache.obstacles import obstacle
 from ..cache.site import Site, find_site
 from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
 DISK, RING = "disk", "ring"
-# Why an answer that is cached must not be given, by the verdict in its place.
-NOT_ALLOWED = {
-    "nodata": "it has an address of a private network (protect.rebind)",
-    "ignore": "it has an address of protect.bogus_answers",
-}
 
 
 @attrs.frozen
@@ -283,7 +279,7 @@ def _kept(site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str]) 
             continue
         try:
             item = read_item(place, value, judge)
-            yield Kept(item, tier, _obstacle(item, policy, variant))
+            yield Kept(item, tier, obstacle(item, policy))
         except ValueError as error:
             notes.append(f"an entry of this name is damaged: {error} (see fastdns cache verify)")
 
@@ -313,23 +309,6 @@ def _counts(pending: Pending, value: bytes | None, control: Control | None) -> b
         kind != CHANGE_REFRESH and change_covers(kind, qtype, name, pending.key)
         for kind, qtype, name, _ in changes
     )
-
-
-def _obstacle(item: Item, policy: Policy, key: Key) -> str:
-    if item.state == "expired":
-        return "it is too old to be served"
-    if item.is_of_no_group:
-        return "the daemon has no such group of upstreams"
-    # A view stands in the key where the disk has the group.
-    instead = policy.inspect(key._replace(group=0).join(), item.entry.message)
-    if instead is not None:
-        return NOT_ALLOWED.get(instead.verdict, f"its content is not allowed ({instead.verdict})")
-    if item.is_foreign:
-        return (
-            "it came from other upstreams than the group has now, or under another rule: it is "
-            "only served while no upstream answers"
-        )
-    return ""
 
 
 # --- the upstreams --------------------------------------------------------------------------------

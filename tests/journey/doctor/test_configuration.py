@@ -48,6 +48,27 @@ def test_state_dir_that_was_changed_since_is_no_daemon_that_does_not_run(served:
     assert "runs with state_dir /var/lib/fastdns, which cannot change" in reload.stderr
 
 
+def test_lists_and_local_files_and_servers_of_groups_are_examined(served: Box) -> None:
+    served.write("list", "".join(f"no domain {number}\n" for number in range(7)))
+    served.write(
+        "fastdns/fastdns.toml",
+        '[local]\nhosts = ["/etc/none"]\n[[forward]]\nname = "corp"\n'
+        'domains = ["corp.demo", "file:/etc/list"]\nservers = ["127.0.9.8"]\n',
+    )
+
+    found = served.findings("names", status=1)  # the server of the group is dead
+
+    assert {one["state"] for one in found} == {"hint"}
+    assert [one["text"].partition(": ")[0] for one in found[:-1]] == [
+        f"/etc/list:{line}" for line in range(1, 6)
+    ]
+    assert found[-1]["text"] == "4 more problems of lists and local files"
+    assert found[-1]["do"] == "fastdns check names all; mend the files, then fastdns reload"
+    *_, dead = served.findings("upstream", status=1)
+    assert dead["state"] == "wrong"
+    assert dead["text"] == "127.0.9.8:53 does not answer: Connection refused (of group corp)"
+
+
 @pytest.mark.parametrize("refuse", ["refused", "drop"])
 def test_machine_that_may_not_ask_itself_is_told_the_rule(box: Box, refuse: str) -> None:
     box.start_upstream()

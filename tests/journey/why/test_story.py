@@ -18,7 +18,7 @@ from ..support.commands import FASTDNS, cache, fastdns
 from ..support.daemon import Fastdns, address_of
 from ..support.false_upstream import FalseUpstream, silence
 from ..support.stock import entry, fill
-from .conftest import told, why
+from .conftest import places_of, told, why
 
 Start = Callable[..., Fastdns]
 
@@ -187,6 +187,54 @@ def test_rule_that_decides_by_the_other_address_is_in_the_first_line(
     ask(daemon, "www.demo", "AAAA")
     assert why(daemon, "www.demo", "AAAA").startswith(f"{told_first}answered from the cache")
     assert "if-no-a" not in why(daemon, "www.demo").splitlines()[0]
+
+
+def test_cache_commands_say_what_is_never_cached_or_not_served(
+    start_fastdns: Start, default: FalseUpstream, corp: FalseUpstream
+) -> None:
+    default.on("private.demo", lambda asked: asked.answer("@ 300 IN A 10.0.0.7"))
+    daemon = start_fastdns(
+        upstream=[default], config='[local]\nrecords = ["tv.lan. A 192.168.1.11"]\n'
+    )
+    for name in ("private.demo", "nas.lan", "moved.demo", "well.demo"):
+        ask(daemon, name)
+    ask(daemon, "well.demo", "AAAA")
+    daemon.configure(
+        '[local]\nrecords = ["nas.lan. A 192.168.1.10", "tv.lan. A 192.168.1.11"]\n'
+        '[protect]\nrebind = true\n[[rule]]\nnames = ["dyn.demo"]\ncache = false\n'
+        '[[rule]]\nnames = ["well.demo"]\nblock_types = ["AAAA"]\n'
+        '[[forward]]\nname = "corp"\ndomains = ["moved.demo"]\n'
+        f'servers = ["{address_of(corp)}"]\n'
+        '[[forward]]\nname = "ads"\ndomains = ["ads.demo"]\nanswer = "nxdomain"\n'
+    )
+    assert daemon.reload().returncode == 0
+    places = places_of(daemon)
+    for name, problem in (
+        ("private.demo", "it has an address of a private network (protect.rebind)"),
+        ("nas.lan", "fastdns itself answers it now"),
+        ("moved.demo", "another group of upstreams is asked for this name now"),
+    ):
+        shown = fastdns("cache", "get", name, "A", *places).stdout
+        assert ";; NOERROR, fresh, but not served: TTL 300 s, " in shown
+        assert f";; not served: {problem} (see fastdns why)\n" in shown
+    assert "NOERROR, fresh: TTL " in fastdns("cache", "get", "well.demo", "A", *places).stdout
+    assert "but not served" in fastdns("cache", "get", "well.demo", "AAAA", *places).stdout
+    for name, reason in (
+        ("tv.lan", "fastdns itself answers it"),
+        ("x.ads.demo", "fastdns itself answers it"),
+        ("dyn.demo", "by a rule, its answers are not cached"),
+    ):
+        why_not = f"{reason} (see fastdns why {name}.)\n"
+        for command in ("get", "refresh"):
+            done = fastdns("cache", command, name, *places)
+            assert (done.returncode, done.stderr) == (
+                1,
+                f"fastdns: no entry for {name}.: {why_not}",
+            )
+        done = fastdns("cache", "ls", name, *places)
+        assert (done.returncode, done.stderr) == (1, f"fastdns: no entry matches: {why_not}")
+    done = fastdns("cache", "get", "other.demo", *places)
+    assert done.stderr.endswith("the daemon may have it in memory\n")
 
 
 @pytest.mark.parametrize("arguments", [["192.168.1.11"], ["192.168.1.11", "PTR"]])
