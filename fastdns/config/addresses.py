@@ -42,4 +42,4 @@ def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
             if isinstance(found, Addresses):
                 yield number, found.network
             else:
-                yield number, f"{describe(shorten(word))} is not an address"
+                yield number, f"{describe(word)} is not an address"
