@@ -216,7 +216,8 @@ def test_a_command_is_in_the_manual_with_all_its_options(
 
     assert section is not None
     for option in ALL_COMMANDS[words].params:
-        for flag in option.opts if isinstance(option, click.Option) else ():
+        is_shown = isinstance(option, click.Option) and not option.hidden
+        for flag in option.opts if is_shown else ():
             assert re.search(rf"(?<![\w-]){flag}(?![\w-])", section[0]), flag
 
 

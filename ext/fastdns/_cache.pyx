@@ -641,7 +641,7 @@ cdef class Cache:
         cdef Standing standing
         cdef Stored refusal = answer[0]
         cdef Entry* old = self.look(hash, key, key_length)
-        if self.changes.is_outdated(epoch, group, fingerprint, key, key_length, NULL):
+        if answer.ttl == 0 or self.changes.is_outdated(epoch, group, fingerprint, key, key_length, NULL):
             return
         refusal.is_failure = True       # never on disk, never stale
         standing.stamp = self.memory.stamp

@@ -8,6 +8,7 @@ from fastdns._clock cimport Instant
 from fastdns._entry cimport AnswerSource
 from fastdns._flights cimport Flight, Landing
 from fastdns._hotcache cimport Entry
+from fastdns._local cimport LocalAnswer
 from fastdns._policy cimport Decision
 from fastdns._questions cimport Pending, Rest
 from fastdns._wire cimport Chain
@@ -30,6 +31,7 @@ cdef class Chains(Attempts):
         self, const Pending* pending, Stored* whole, uint16_t* ttl_at, const Decision* decision
     ) noexcept
     cdef void begin_own(self, Pending* pending, const Instant* now) except *
+    cdef void tell_own(self, Pending* pending, const Stored* part, const Rest* rest, const Instant* now) except *
     cdef void keep(
         self, Pending* pending, const Stored* whole, const AnswerSource* whence, uint32_t rtt_us, const Instant* now
     ) noexcept
@@ -37,6 +39,11 @@ cdef class Chains(Attempts):
     # ^ serve the clients the owner's CNAME record with a stale answer about its target; False: there is none
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil
     # ^ asking for it failed a moment ago: serve it past its TTL without another try
+    cdef bint make_part(
+        self, const uint8_t* key, uint16_t key_length, int labels, LocalAnswer* own, Rest* rest
+    ) noexcept nogil
+    # ^ the owner's records of a name; True: rest says what upstreams have to be asked for
+    cdef void take_own(self, Pending* pending, const Instant* now) except *
     cdef void follow(self, Pending* pending, Stored* parts, const Rest* rest, const Instant* now) except *
     cdef bint is_conditional(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil
     # ^ this answer is only given if the name has no IPv4 address

@@ -17,6 +17,7 @@ from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, make_local
+from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
@@ -40,7 +41,10 @@ cdef class Chains(Attempts):
     """Questions whose answers may come from several groups."""
 
     cdef bint leads_out(self, const Flight* flight, const Chain* chain, Rest* out) noexcept nogil:
-        """True when a chain that lacks what was asked for ends in a name of another group; out says which and whose."""
+        """True when a chain that lacks what was asked for ends in a name of another group, or of the owner.
+
+        out says which and whose.
+        """
         cdef const Name* name
         cdef int last = chain.count - 1
         while last > 0 and chain.is_dname[last]:
@@ -53,7 +57,9 @@ cdef class Chains(Attempts):
         memcpy(out.key + name.length, flight.key + flight.key_length - KEY_TAIL, KEY_TAIL)
         out.key_length = name.length + KEY_TAIL
         decide(self.cache.changes.policy, key_view(out.key, out.key_length), out.key, out.key_length, &out.decision)
-        return out.decision.verdict == FORWARD and out.decision.group != flight.group
+        return out.decision.verdict == OWN or (
+            out.decision.verdict == FORWARD and out.decision.group != flight.group
+        )
 
     cdef bint is_conditional(self, const uint8_t* key, uint16_t key_length, const Decision* decision) noexcept nogil:
         cdef const Rule* rule = self.cache.changes.policy.rules.find(decision.rule)
@@ -136,9 +142,11 @@ cdef class Chains(Attempts):
             else:
                 whole = pending.rest.parts[0]
                 whole.ttl = min(part.ttl, whole.ttl)
+            whole.is_authoritative |= part.is_authoritative
         elif pending.rest != NULL:
             whole.ttl_at = ttl_at
             whole.ttl = min(part.ttl, pending.rest.parts.ttl)
+            whole.is_authoritative |= pending.rest.parts.is_authoritative
             whole.wire = write_joined(
                 pending.rest.parts.wire, pending.rest.parts.length, part.wire, part.length, age, ttl_at,
                 &whole.ttl_count, &whole.length,
@@ -161,7 +169,7 @@ cdef class Chains(Attempts):
         cdef Findings findings
         cdef uint16_t ttl_at[RECORDS_MAX]
         cdef Stored* parts
-        cdef bint is_refused = whole.is_authoritative       # the last part was
+        cdef bint is_partly_ours = whole.is_authoritative       # a refusal, or records of the owner
         self.decide_anew(&decision, pending.key, pending.key_length)
         self.strip_whole(pending, whole, ttl_at, &decision)
         if (
@@ -176,14 +184,14 @@ cdef class Chains(Attempts):
             and find_in_answer(whole.wire, whole.length, pending.key, pending.key_length, &findings)
             and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
         ):
-            is_refused = True
+            is_partly_ours = True
             make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
             whole[0] = own.stored
         elif not self.cache.is_cached(&decision):
             whole.ttl = 0
         parts, pending.rest.parts = pending.rest.parts, NULL        # `whole` may lie there
         self.come_back(pending)
-        if is_refused and pending.decision.verdict == FORWARD:
+        if is_partly_ours and pending.decision.verdict == FORWARD:
             self.cache.keep_refusal(
                 pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, now
             )
@@ -207,6 +215,7 @@ cdef class Chains(Attempts):
         if rule == NULL or not changes_hints(rule, load16(pending.key + pending.key_length - KEY_TAIL)):
             return
         reply.wants_dnssec = False
+        findings.addresses = -1     # not counted
         if strip_hints(
             &wire, &length, pending.key, pending.key_length, rule.aaaa == AAAA_IF_NO_A, &reply, ttl_at, &findings
         ):
@@ -263,24 +272,66 @@ cdef class Chains(Attempts):
         cdef LocalAnswer* own = <LocalAnswer*>malloc(sizeof(LocalAnswer))
         if own == NULL:
             raise MemoryError
-        make_local(
-            self.cache.changes.policy.local, pending.key, pending.key_length, pending.decision.labels, own
-        )
+        try:
+            if self.make_part(pending.key, pending.key_length, pending.decision.labels, own, &rest):
+                self.follow(pending, copy_stored(&own.stored), &rest, now)
+            else:
+                self.tell_own(pending, &own.stored, &rest, now)
+        finally:
+            free(own)
+
+    cdef void tell_own(self, Pending* pending, const Stored* part, const Rest* rest, const Instant* now) except *:
+        """Answer with the owner's CNAME record, and with what fastdns itself says of the name that it leads to."""
+        cdef uint16_t ttl_at[RECORDS_MAX]
+        cdef Stored whole = part[0]
+        cdef const uint8_t* joined
+        cdef OwnAnswer* behind = <OwnAnswer*>malloc(sizeof(OwnAnswer))
+        if behind == NULL:
+            raise MemoryError
+        if rest.key_length > KEY_TAIL:
+            make_own(self.cache.changes.policy, &rest.decision, rest.key, rest.key_length, behind)
+            joined = write_joined(
+                part.wire, part.length, behind.stored.wire, behind.stored.length, 0, ttl_at, &whole.ttl_count,
+                &whole.length,
+            )
+            if joined != NULL:
+                whole.wire, whole.ttl_at = joined, ttl_at
+                whole.ttl = min(part.ttl, behind.stored.ttl)
+                whole.rcode = behind.stored.rcode
+                whole.options, whole.options_length = behind.stored.options, behind.stored.options_length
+        self.keep(pending, &whole, NULL, 0, now)
+        self.answer(pending, TIER_LOCAL, NULL, &whole, 0, read_clock_ns())
+        self.flush()
+        self.close(pending, False)
+        free(behind)
+
+    cdef bint make_part(
+        self, const uint8_t* key, uint16_t key_length, int labels, LocalAnswer* own, Rest* rest
+    ) noexcept nogil:
+        make_local(self.cache.changes.policy.local, key, key_length, labels, own)
         memcpy(rest.key, own.target, own.target_length)
-        memcpy(rest.key + own.target_length, pending.key + pending.key_length - KEY_TAIL, KEY_TAIL)
+        memcpy(rest.key + own.target_length, key + key_length - KEY_TAIL, KEY_TAIL)
         rest.key_length = own.target_length + KEY_TAIL
         rest.is_alternative = False
+        if own.target_length == 0:
+            return False
         decide(
             self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
         )
+        return rest.decision.verdict == FORWARD
+
+    cdef void take_own(self, Pending* pending, const Instant* now) except *:
+        """Join the owner's records, to which a chain of upstreams has led."""
+        cdef Rest rest
+        cdef bint leads_on
+        cdef LocalAnswer* own = <LocalAnswer*>malloc(sizeof(LocalAnswer))
+        if own == NULL:
+            raise MemoryError
         try:
-            if own.target_length == 0 or rest.decision.verdict != FORWARD:  # nothing more is known about it
-                self.keep(pending, &own.stored, NULL, 0, now)
-                self.answer(pending, TIER_LOCAL, NULL, &own.stored, 0, read_clock_ns())
-                self.flush()
-                self.close(pending, False)
-            else:
-                self.follow(pending, copy_stored(&own.stored), &rest, now)
+            leads_on = self.make_part(
+                pending.rest.key, pending.rest.key_length, pending.decision.labels, own, &rest
+            )
+            self.take_part(pending, &own.stored, 0, &rest if leads_on else NULL, NULL, 0, now)
         finally:
             free(own)
 
@@ -319,6 +370,9 @@ cdef class Chains(Attempts):
         if parts == NULL or pending.rest.count > FOLLOWED_MAX or self.is_asked_for(pending, rest):
             pending.failure = UNUSABLE
             self.conclude(pending, read_clock_ns())
+            return
+        if rest.decision.verdict == OWN:
+            self.take_own(pending, now)
             return
         entry = self.cache.look(
             self.cache.memory.hash_of(rest.key, rest.key_length), rest.key, rest.key_length

@@ -230,8 +230,8 @@ def read_hosts(
     """Add the records of a hosts file to the builder: A or AAAA for each name, PTR for each address.
 
     Return how many different names there are, how many lines or names are wrong, and the first of these as (line,
-    text, what is wrong with it). A host is found by its name alone and under `domain` (in wire form; b"": there is none). Other
-    threads get their turn between lines.
+    text, what is wrong with it). A host is found by its name alone and under `domain` (in wire form; b"": there is
+    none). Other threads get their turn between lines.
     """
     cdef const uint8_t* at = text
     cdef const uint8_t* end = at + len(text)

@@ -14,6 +14,7 @@ from fastdns._wire cimport (
 cdef enum:
     POINTER = 0xc000        # to a name in the first 16,384 octets
     POINTED_MAX = 0x4000
+    RCODE_SERVFAIL = 2
     DRAFTS_MAX = 1 << 30    # records
     WORD = 4                # octets: places in the block are counted in words
 
@@ -31,6 +32,15 @@ cdef uint16_t length_of(const uint8_t* name) noexcept nogil:
     while name[length] != 0:
         length += name[length] + 1
     return length + 1
+
+
+cdef bint is_under(const uint8_t* name, const uint8_t* zone) noexcept nogil:
+    """True if the name is the zone, or lies under it; both are in lower case."""
+    cdef uint16_t length = length_of(zone)
+    while True:
+        if length_of(name) <= length:
+            return length_of(name) == length and memcmp(name, zone, length) == 0
+        name += name[0] + 1
 
 
 cdef uint16_t suffix_at(const uint8_t* name, int labels) noexcept nogil:
@@ -101,14 +111,19 @@ cdef class LocalBuilder:
         cdef Draft* draft
         while at != 0:
             draft = &self.drafts[at]
-            if (
-                draft.record.rtype == rtype and draft.record.length == length
-                and memcmp(self.data + draft.data, data, length) == 0
-            ):
-                return 0
+            if draft.record.rtype == rtype:
+                if draft.record.length == length and memcmp(self.data + draft.data, data, length) == 0:
+                    return 0
+                ttl = min(ttl, draft.record.ttl)
             at = draft.next
         if of_name.octets[is_wildcard] + length + sizeof(LocalRecord) > NAME_OCTETS_MAX:
             return 0
+        at = of_name.first[is_wildcard]
+        while at != 0:          # all records of a type have one TTL: RFC 2181 section 5.2
+            draft = &self.drafts[at]
+            if draft.record.rtype == rtype:
+                draft.record.ttl = ttl
+            at = draft.next
         self.make_room(length)
         draft = &self.drafts[self.used]
         draft.data = self.data_used
@@ -342,6 +357,7 @@ cdef void make_local(
     cdef const LocalRecord* alias
     cdef LocalMatch match
     cdef int _followed, _i
+    cdef uint16_t zone_at = suffix_at(key, zone_labels)
     cdef bint has_data = False
     begin(out, key, length)
     for _followed in range(CHAIN_LOCAL_MAX):
@@ -365,12 +381,16 @@ cdef void make_local(
         owner = <const uint8_t*>(alias + 1)
         if owner_at == 0:
             break
+    if not has_data and alias != NULL and out.target_length == 0:       # a loop
+        begin(out, key, length)
+        out.stored.rcode = RCODE_SERVFAIL
+        out.stored.ttl = OWN_TTL
+        store16(out.wire + 2, FLAG_QR | RCODE_SERVFAIL)
+        return
     store16(out.wire + 6, out.stored.ttl_count)
     if not has_data and alias == NULL and out.target_length == 0:
-        if owner == key:
-            owner_at += suffix_at(key, zone_labels)
-        elif owner_at >= POINTED_MAX:
-            owner_at = HEADER_LENGTH
+        if owner == key or is_under(owner, key + zone_at) or owner_at >= POINTED_MAX:
+            owner_at = HEADER_LENGTH + zone_at
         out.stored.ttl = min(out.stored.ttl, <uint32_t>OWN_TTL)
         out.ttl_at[out.stored.ttl_count] = out.stored.length + SOA_TTL_AT
         out.stored.ttl_count += 1

@@ -6,7 +6,7 @@ from fastdns._answer cimport copy_answer
 from fastdns._key cimport key_is_sound, key_view
 from fastdns._local cimport find_local, make_local
 from fastdns._policy cimport FORWARD, LOCAL, MINIMAL_ANY, NODATA, OWN, ZONE, decide
-from fastdns._special_names cimport OWN_TTL, make_minimal_any, make_negative, make_no_data, make_special
+from fastdns._special_names cimport OWN_TTL, SPECIAL_TTL, make_minimal_any, make_negative, make_no_data, make_special
 
 
 cdef int labels_of(const uint8_t* name) noexcept nogil:
@@ -33,7 +33,8 @@ cdef void make_own(
     elif decision.verdict == MINIMAL_ANY:
         make_minimal_any(&out.special, key, key_length)
     elif decision.verdict == LOCAL:
-        make_special(&out.special, key, key_length, exists)
+        # Where the owner has names, others may come soon: of a client that has just got its lease.
+        make_special(&out.special, key, key_length, exists, OWN_TTL if policy.local.count else SPECIAL_TTL)
     else:
         exists |= decision.verdict == ZONE and decision.labels == labels_of(key)
         make_negative(&out.special, key, key_length, exists, decision.labels, OWN_TTL)

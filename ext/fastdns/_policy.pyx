@@ -5,7 +5,7 @@ from collections import namedtuple
 from fastdns._domains cimport Suffix, find_suffixes
 from fastdns._key cimport KEY_TAIL, key_is_sound, key_view, name_is_sound
 from fastdns._local cimport LocalMatch, find_local
-from fastdns._rules cimport Rule, leaves_out, mark_of_rule
+from fastdns._rules cimport AAAA_GIVEN, Rule, leaves_out, mark_of_rule
 from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, TYPE_ANY, find_in_answer, load16
 
@@ -127,7 +127,7 @@ cdef inline void decide_type(
 ) noexcept nogil:
     """Find the rule that concerns a name, and whether its group is asked for this type."""
     cdef uint16_t qtype = load16(key + key_length - KEY_TAIL)
-    cdef const Rule* rule
+    cdef const Rule* rule = NULL
     if load16(key + key_length - KEY_TAIL + 2) != CLASS_IN:
         return
     if policy.rules.count:
@@ -139,7 +139,10 @@ cdef inline void decide_type(
                 decision.verdict = NODATA
                 decision.ede = EDE_BLOCKED
                 return
-    if qtype == TYPE_ANY and policy.protection.minimal_any:
+    # An upstream's answer would have the types that a rule leaves out, too.
+    if qtype == TYPE_ANY and (
+        policy.protection.minimal_any or rule != NULL and (rule.aaaa != AAAA_GIVEN or rule.type_count)
+    ):
         decision.verdict = MINIMAL_ANY
 
 

@@ -492,6 +492,7 @@ cdef bint strip_hints(
 ) noexcept:
     cdef uint16_t message_id = load16(wire[0])
     cdef bint wants_dnssec = out.wants_dnssec
+    cdef int addresses = findings.addresses
     cdef size_t written
     if wire[0] == cleaned:
         memcpy(uncut, cleaned, length[0])
@@ -505,6 +506,8 @@ cdef bint strip_hints(
         out.wants_dnssec = wants_dnssec
         return False
     out.wants_dnssec = wants_dnssec
+    if findings.addresses != addresses:     # this is not what the upstream has validated
+        store16(cleaned + 2, load16(cleaned + 2) & ~FLAG_AD)
     wire[0] = cleaned
     length[0] = written
     return True

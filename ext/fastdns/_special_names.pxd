@@ -11,6 +11,7 @@ from fastdns._answer cimport Stored
 cdef enum:
     SPECIAL_MAX = 512       # octets: header, a question of 259, four records of less than 60 each
     SPECIAL_RECORDS = 4
+    SPECIAL_TTL = 10800         # seconds: RFC 6303 section 3
     OWN_TTL = 60                # seconds, of answers that the configuration gives
     SOA_OCTETS = 50             # of the record that write_soa writes
     SOA_TTL_AT = 6              # in it
@@ -22,7 +23,9 @@ cdef struct SpecialAnswer:
     uint8_t options[6]
 
 cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil
-cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names) noexcept nogil
+cdef bint make_special(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names, uint32_t negative_ttl
+) noexcept nogil
 # ^ False: an ordinary name, `out` is untouched. has_names: others have names under this one, so that it exists
 cdef void make_negative(
     SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint exists, int zone_labels, uint32_t ttl

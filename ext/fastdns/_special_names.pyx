@@ -30,7 +30,6 @@ cdef enum:
     TYPE_DS = 43
     NOERROR = 0
     NXDOMAIN = 3
-    TTL = 10800             # RFC 6303 section 3
     POINTER = 0xc000
     LABELS_MAX = 128
     OCTETS_V4 = 4           # labels of a reversed address
@@ -303,15 +302,18 @@ cdef bint exists(const Found* found) noexcept nogil:
     )
 
 
-cdef bint make_special(SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names) noexcept nogil:
+cdef bint make_special(
+    SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint has_names, uint32_t negative_ttl
+) noexcept nogil:
     cdef uint16_t length = key_length - KEY_TAIL
     cdef Found found
     find(key, key_length, &found)
     if found.kind == ORDINARY:
         return False
-    begin(out, key, length, NOERROR if has_names or exists(&found) else NXDOMAIN, TTL)
+    begin(out, key, length, NOERROR if has_names or exists(&found) else NXDOMAIN, SPECIAL_TTL)
     store16(out.wire + 6, <uint16_t>add_answers(out, &found, load16(key + length)))
     if out.stored.ttl_count == 0:
+        out.stored.ttl = negative_ttl
         add_soa(out, HEADER_LENGTH + found.zone_at)
         store16(out.wire + 8, 1)
     return True
@@ -358,6 +360,6 @@ cdef void make_minimal_any(SpecialAnswer* out, const uint8_t* key, uint16_t key_
 def special_answer(bytes key not None):
     """Return the answer of fastdns to the question of this key; None: it is an ordinary name."""
     cdef SpecialAnswer answer
-    if not make_special(&answer, key, <uint16_t>len(key), False):
+    if not make_special(&answer, key, <uint16_t>len(key), False, SPECIAL_TTL):
         return None
     return copy_answer(&answer.stored)

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 
+from .._key import make_key
+from .._special_names import special_answer
 from ..config.load import DEFAULT_FILE, load, read_server_file
 from ..config.render import render
 from ..config.schema import MEMORY_LEAST, MEMORY_MOST, Config, machine_memory, memory_here
-from ..config.text import path_text
+from ..config.text import path_text, quote
+from ..config.types import TYPES
 from ..config.units import spell_size
-from ..config.values import MIB, ServerFile
+from ..config.values import MIB, Domain, ServerFile
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
@@ -26,6 +30,7 @@ NO_LEASES = (
     'local.leases: "auto" finds no file of leases here (try the path of your DHCP server\'s file, '
     'like "/srv/dhcp/dnsmasq.leases")'
 )
+MULTICAST = b"\5local\0"
 
 
 @click.command()
@@ -41,7 +46,15 @@ def check(
     Exit status 2: the configuration is not valid; each error has a line.
     """
     notes: list[str] = []
-    config = load(path, listen=listen, upstream=upstream, state=state, say=notes.append)
+    overlaps: list[str] = []
+    config = load(
+        path,
+        listen=listen,
+        upstream=upstream,
+        state=state,
+        say=notes.append,
+        warn=overlaps.append,
+    )
     emit(f"# valid: {_name_of(path)}; all settings, with the defaults:\n")
     emit(render(config))
     emit("".join(f"# {note}\n" for note in notes))
@@ -67,11 +80,45 @@ def check(
         )
     _warn_of_workers(config)
     _warn_of_server_files(config)
+    for problem in (*without_effect(config), *overlaps):
+        warn(problem)
     for problem in (*domains.problems, *local.problems):
         warn(problem)
     if local.finds_no_leases:
         warn(NO_LEASES)
     _warn_of_receive_buffer()
+
+
+def without_effect(config: Config) -> Iterator[str]:
+    """Yield a line for each setting that is valid, but does nothing, or not what one expects."""
+    local, protect = config.local, config.protect
+    if local.domain.wire.endswith(MULTICAST):
+        yield (
+            f"local.domain: many clients look for names under {quote(local.domain.text)} by "
+            'multicast only (RFC 6762) and never ask fastdns (try "lan" or "home.arpa")'
+        )
+    owners = {local.domain.wire} if local.domain.text else set()
+    listed = [one for group in config.forward for one in group.domains]
+    owners |= {one.wire for one in listed if isinstance(one, Domain)}
+    for domain in local.ask_upstream if all(isinstance(one, Domain) for one in listed) else ():
+        is_special = special_answer(make_key(domain.wire, TYPES["A"])) is not None
+        if not is_special and not any(one in owners for one in _from(domain.wire)):
+            yield (
+                f"local.ask_upstream: {quote(domain.text)} is asked upstream anyway (leave it out; "
+                "this key is for special zones that fastdns answers itself, and "
+                "[[forward]] names other servers for a domain)"
+            )
+    if protect.rebind_allow and not protect.rebind:
+        yield "protect.rebind_allow: does nothing without rebind = true (add that)"
+
+
+def _from(name: bytes) -> Iterator[bytes]:
+    """Yield a name in wire form and all domains above it."""
+    at = 0
+    while name[at]:
+        yield name[at:]
+        at += 1 + name[at]
+    yield name[at:]
 
 
 def _share_of_memory() -> str:

@@ -15,7 +15,7 @@ from ..config.places import Places, decide, which_one
 from ..config.text import path_text
 from ..doctor.running import daemons, meant
 from ..errors import ConfigErrors, FastdnsError
-from ..machine.control_socket import OK, WRONG, ask
+from ..machine.control_socket import OK, WARNING, WRONG, ask
 from ..machine.state_lock import holder
 from . import options
 from .output import emit, fail, warn
@@ -34,7 +34,7 @@ def reload(path: Path | None, state: str | None) -> int:
 
     The daemon reads its configuration file again and keeps the options of `serve`. Exit status 2:
     the configuration is not valid. Exit status 1: a change needs a restart, or no daemon runs. In
-    both cases nothing changes.
+    both cases nothing changes. A list or file that cannot be read is a warning.
     """
     places = _places(path, state)
     pid = holder(places.lock)
@@ -64,10 +64,13 @@ def reload(path: Path | None, state: str | None) -> int:
         for line in wrong:
             click.echo(line, err=True)
         return 2
-    refused = [text for word, text in answer if word != OK]
+    refused = [text for word, text in answer if word not in (OK, WARNING)]
     if refused:
         return fail("; ".join(refused))
-    emit("".join(f"{text}\n" for _, text in answer))
+    emit("".join(f"{text}\n" for word, text in answer if word == OK))
+    for word, text in answer:
+        if word == WARNING:
+            warn(text)
     return 0
 
 

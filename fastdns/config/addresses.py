@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .clients import parse_prefix
 from .files import absolute_path
-from .text import describe
+from .text import describe, shorten
 from .values import Addresses, AddressFile, Network
 
 _DNSMASQ = re.compile(r"\s*(?:bogus-nxdomain|ignore-address)\s*=")
@@ -20,7 +20,13 @@ def parse_addresses(text: str) -> Addresses | AddressFile:
     """Return the address or network, or the file of them. ValueError with one phrase."""
     if text.startswith("file:"):
         return AddressFile(absolute_path(text.removeprefix("file:")))
-    return Addresses(parse_prefix(text))
+    network = parse_prefix(text, 'try "192.0.2.1"')
+    if not network.prefixlen:
+        raise ValueError(
+            f"{describe(text)} has every address, so no reply could be used (name those that only "
+            "forged replies have)"
+        )
+    return Addresses(network)
 
 
 def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
@@ -29,7 +35,11 @@ def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
         words = _DNSMASQ.sub("", line.partition("#")[0], count=1).replace(",", " ").split()
         for word in words:
             try:
-                yield number, parse_prefix(word)
+                found = parse_addresses(word) if not word.startswith("file:") else None
             except ValueError as error:
-                is_other = "is not an address" in str(error)
-                yield number, f"{describe(word)} is not an address" if is_other else str(error)
+                yield number, str(error)
+                continue
+            if isinstance(found, Addresses):
+                yield number, found.network
+            else:
+                yield number, f"{describe(shorten(word))} is not an address"

@@ -29,13 +29,13 @@ def parse_clients(text: str) -> Clients:
     return parse_prefix(text)
 
 
-def parse_prefix(text: str) -> Network:
+def parse_prefix(text: str, example: str = _EXAMPLE) -> Network:
     """Return the address or prefix that the text names; ValueError with one phrase."""
     match = _PREFIX.fullmatch(text)
     try:
         address = ip_address(match[1] if match else "")
     except ValueError:
-        raise ValueError(f"{describe(text)} is not an address or a prefix ({_EXAMPLE})") from None
+        raise ValueError(f"{describe(text)} is not an address or a prefix ({example})") from None
     if isinstance(address, IPv6Address) and address.scope_id:
         raise ValueError(f'{describe(text)}: a prefix cannot have an interface (try "fe80::/10")')
     length = int(match[2]) if match and match[2] else address.max_prefixlen

@@ -18,11 +18,15 @@ import attrs
 
 from ..errors import ConfigErrors
 from .files import own_name, read_text
+from .leases import FORMATS
 from .lines import doubles, key_lines
 from .text import describe, key_text, path_text
 
 FILES_MAX = 1000
 _MAGIC = "*?["
+_BOOLEANS = dict.fromkeys(("yes", "on", "true"), "true") | dict.fromkeys(
+    ("no", "off", "false"), "false"
+)
 # A first line of a setting in files of other programs, neither of which is TOML.
 _UNBOUND = re.compile(r"\s*[a-z-]+:")
 _DNSMASQ = re.compile(r"\s*(?:[a-z-]+=(?![\s\"'\[{]|\d+$|true$|false$)|[a-z-]+\s*$)")
@@ -48,6 +52,7 @@ class Documents:
     data: dict[str, Any] = attrs.Factory(dict)
     files: list[str] = attrs.Factory(list)  # the included ones, in their order
     notes: list[str] = attrs.Factory(list)  # keys of one file that replace those of another
+    problems: list[str] = attrs.Factory(list)  # of files that could not be included
     _places: dict[str, Place] = attrs.Factory(dict)
 
     def place_of(self, key: str) -> tuple[str | None, str]:
@@ -62,6 +67,13 @@ class Documents:
                 return place.file, (place.path or around) + key[len(around) :]
             around = around.rpartition("[" if around.endswith("]") else ".")[0]
         return self.source, key
+
+    def spell(self, key: str) -> str:
+        """Return a key for people: with its file, and as it is there, if files are included."""
+        if not self.files:
+            return key
+        source, there = self.place_of(key)
+        return f"{source}: {there}"
 
     def add(self, data: dict[str, Any], text: str, file: str) -> None:
         """Add the data of another file; existing keys win."""
@@ -107,7 +119,7 @@ def _are_tables(value: object) -> bool:
 
 
 def read_documents(path: Path, *, regular: bool) -> Documents:
-    """Return the data of the file and of its includes; ConfigErrors: lines that name files."""
+    """Return the data of the file and of its includes; ConfigErrors: the file cannot be read."""
     source = path_text(path)
     data, text = _read(path, regular=regular)
     documents = Documents(source)
@@ -116,8 +128,8 @@ def read_documents(path: Path, *, regular: bool) -> Documents:
         data["include"] = patterns = [_absolute(one, path) for one in patterns]
     else:
         patterns = []  # its errors are reported with all the others
-    documents.add(data, text, source)
-    problems: list[str] = []
+    documents.add(_with_whole_paths(data, path), text, source)
+    problems = documents.problems
     for file in _included(patterns, path, problems):
         try:
             more, text = _read(file, regular=True)
@@ -129,10 +141,46 @@ def read_documents(path: Path, *, regular: bool) -> Documents:
         if "include" in more:
             problems.append(f"{name}: include: only {source} may have it (name the files there)")
             continue
-        documents.add(more, text, name)
-    if problems:
-        raise ConfigErrors(problems)
+        documents.add(_with_whole_paths(more, file), text, name)
     return documents
+
+
+def _with_whole_paths(data: dict[str, Any], file: Path) -> dict[str, Any]:
+    """Return the data with each path relative to its file made absolute, as in `include`."""
+    here = os.path.abspath(file.parent)
+
+    def whole(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: whole(one) for key, one in value.items()}
+        if isinstance(value, list):
+            return [whole(one) for one in value]
+        if isinstance(value, str) and value.startswith("file:"):
+            return "file:" + _joined(here, value.removeprefix("file:"))
+        return value
+
+    data = whole(data)
+    if isinstance(local := data.get("local"), dict):
+        for key, join in (("hosts", _joined), ("leases", _joined_leases)):
+            if isinstance(values := local.get(key), list):
+                local[key] = [join(here, one) if isinstance(one, str) else one for one in values]
+    return data
+
+
+def _joined(directory: str, path: str) -> str:
+    return (
+        path
+        if path[:1] in ("", "/", "~") or path.startswith("file:")
+        else os.path.join(directory, path)
+    )
+
+
+def _joined_leases(directory: str, text: str) -> str:
+    """The same for a file of leases, which may have its format before it, or be "auto"."""
+    word, colon, path = text.partition(":")
+    if colon and word in FORMATS:
+        return f"{word}:{_joined(glob.escape(directory), path)}"
+    is_path = not colon and ("/" in text or "." in text)  # not a word, maybe misspelled
+    return _joined(glob.escape(directory), text) if is_path else text
 
 
 def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
@@ -151,7 +199,20 @@ def _read(path: Path, *, regular: bool) -> tuple[dict[str, Any], str]:
             twice = next((path_text(one) for one in doubles(text)), "")
             if twice:
                 raise ConfigErrors([f"{source}: {twice}"]) from None
-    raise ConfigErrors([f"{source}: is not valid TOML: {problem}{_other_program(text)}"])
+    remedy = _other_program(text) or _remedy(problem, text)
+    raise ConfigErrors([f"{source}: is not valid TOML: {problem}{remedy}"])
+
+
+def _remedy(problem: str, text: str) -> str:
+    """Return a remedy for a value without quotes."""
+    place = re.fullmatch(r"Invalid value \(at line ([0-9]+), column ([0-9]+)\)", problem)
+    if not place:
+        return ""
+    line = text.replace("\r\n", "\n").split("\n")[int(place[1]) - 1]
+    word = re.split(r"[\s,\]#]", line[int(place[2]) - 1 :], maxsplit=1)[0]
+    if word.lower() in _BOOLEANS:
+        return f" (write {_BOOLEANS[word.lower()]})"
+    return f" (try {describe(word)})" if re.fullmatch(r"[A-Za-z/][^\"']*", word) else ""
 
 
 def _other_program(text: str) -> str:

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
 from .files import absolute_path
 from .names import parse_name
-from .text import describe
+from .text import describe, quote
 from .values import Domain, DomainFile, NamePattern
 
 
@@ -17,6 +20,7 @@ def parse_domain(text: str) -> Domain | DomainFile:
         raise ValueError(
             f'{describe(text)}: a domain covers all names under it anyway (write "{plain}")'
         )
+    _no_other(text)
     wire = parse_name(text)
     return Domain(text.lower().rstrip(".") or ".", wire)
 
@@ -34,8 +38,38 @@ def parse_pattern(text: str) -> NamePattern | DomainFile:
     below = text[2:] or "." if is_wildcard else text
     if "*" in below:
         raise ValueError(f'{describe(text)}: "*" is only possible as the first label')
+    _no_other(below)
     wire = parse_name(below)
     plain = below.lower().rstrip(".")
     if is_wildcard:
         return NamePattern(f"*.{plain}" if plain else "*", wire, is_wildcard=True)
     return NamePattern(plain or ".", wire, is_wildcard=False)
+
+
+def _no_other(text: str) -> None:
+    """Raise ValueError if the text names addresses or several domains: it would match nothing."""
+    if re.search(r"(?<!\\)\s", text):
+        raise ValueError(
+            f"{describe(text)} has a space, so it is not one domain (put each domain in quotes)"
+        )
+    try:
+        zones = reverse_domains(ip_network(text, strict=False))
+    except ValueError:
+        return
+    more = f" and {len(zones) - 1} more for the rest" if len(zones) > 1 else ""
+    raise ValueError(
+        f"{describe(text)} has addresses, not names (for their reverse names write "
+        f"{quote(zones[0])}{more})"
+    )
+
+
+def reverse_domains(network: IPv4Network | IPv6Network) -> list[str]:
+    """Return the domains that together have the names of all addresses of a network."""
+    step = 8 if network.version == 4 else 4
+    length = -(-network.prefixlen // step) * step or step
+    labels = length // step
+    every = network.max_prefixlen // step
+    return [
+        one.network_address.reverse_pointer.split(".", every - labels)[-1]
+        for one in network.subnets(new_prefix=length)
+    ]

@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ConfigError, ConfigErrors
 from .documents import Documents, read_documents
 from .files import absolute_path
+from .overlaps import dropped_settings
 from .places import Places, decide
 from .schema import Config, own_address
 from .servers import parse_server, read_server_file
@@ -32,6 +33,7 @@ def load(
     workers: int | None = None,
     again: bool = False,
     say: Callable[[str], None] = lambda _: None,
+    warn: Callable[[str], None] | None = None,
 ) -> Config:
     """Return the effective configuration: the flags, else the files, else the defaults.
 
@@ -39,7 +41,8 @@ def load(
     file and the key for each wrong value; a key that a flag replaces is not checked. A file of
     upstreams must exist and name at least one; its other lines may be wrong (`read_server_file`).
     With `again`, the file must be one that can be read twice, and nothing here can block. `say` is
-    told which key of an included file replaces another one.
+    told which key of an included file replaces another one, `warn` what is valid, but probably not
+    meant: only in one place do the keys of all files come together.
     """
     documents = _read(path, regular=again)
     data = documents.data
@@ -62,8 +65,13 @@ def load(
             raise Refused(problems)
     except Refused as refused:
         raise _lines(refused.problems, documents, flags) from None
+    if documents.problems:
+        raise ConfigErrors(documents.problems)
     for note in documents.notes:
         say(note)
+    if warn is not None:
+        for line in dropped_settings(config.rule, documents):
+            warn(line)
     return config
 
 
@@ -88,6 +96,8 @@ def load_places(path: Path | None, *, state: str | Path | None = None) -> Places
     is being edited.
     """
     documents = _read(path)
+    if documents.problems:
+        raise ConfigErrors(documents.problems)
     try:
         given = _with_places(documents.data, state)
         return structure({key: given[key] for key in ("state_dir", "run_dir")}, Places)
@@ -157,7 +167,7 @@ def _problems_of_file(key: str, path: Path, config: Config) -> Iterator[ConfigEr
 def _lines(
     problems: list[ConfigError], documents: Documents, flags: dict[str, str]
 ) -> ConfigErrors:
-    lines = []
+    lines = [*documents.problems]
     for problem in problems:
         source, key = documents.place_of(problem.key)
         name = flags.get(problem.key) or (f"{source}: {key}" if source else key)

@@ -9,12 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from importlib import import_module
+from ipaddress import ip_address
 
 import attrs
 
 from .files import absolute_path
 from .names import parse_name
-from .text import describe, escape, quote, shorten
+from .text import describe, escape, nearest, quote, shorten
+from .types import TYPES
 from .values import MAX_TTL, Record, RecordFile
 
 TTL_DEFAULT = 60  # seconds
@@ -81,6 +83,8 @@ def parse_record(text: str, defaults: Defaults | None = None) -> Record:
             break
         used += 1
     kind, data = [*text.split(maxsplit=used + 1)[used:], "", ""][:2]
+    if not defaults.origin and (remedy := _reversed(owner, kind, data)):
+        raise ValueError(f"{describe(text)}: {describe(owner)} is an address ({remedy})")
     name = parse_name(_absolute(owner, defaults.origin))
     rtype = _type_of(kind, text)
     return Record(text, name, rtype, ttl, _data(rtype, kind.upper(), data, text, defaults.origin))
@@ -146,7 +150,11 @@ def _type_of(kind: str, text: str) -> int:
         rtype = 0
     if not rtype:
         what = f"{describe(kind)} is not a type of records" if kind else "the type is missing"
-        raise ValueError(f"{describe(text)}: {what} (try {quote(_example('A', text))})")
+        near = nearest(kind.upper(), _EXAMPLES) or nearest(kind.upper(), TYPES)
+        remedy = f"try {quote(_example('A', text, kind))}"
+        if near:
+            remedy = f"did you mean {near}?"
+        raise ValueError(f"{describe(text)}: {what} ({remedy})")
     if types.is_metatype(rtype) or rtype in _PSEUDO:
         raise ValueError(f"{describe(text)}: no record has the type {kind.upper()}")
     return rtype
@@ -161,17 +169,43 @@ def _data(rtype: int, kind: str, data: str, text: str, origin: str) -> bytes:
         record = rdata.from_text(CLASS_IN, rtype, data, origin=above, relativize=False)
         octets: bytes = record.to_wire(origin=above)
     except Exception as error:  # which errors a text causes differs by version of dnspython
-        reason = shorten(str(error)) if str(error) else type(error).__name__
-        hint = f"; try {quote(_example(kind, text))}" if kind in _EXAMPLES else ""
-        raise ValueError(
-            f"{describe(text)}: {describe(data)} is not the data of a record of type {kind} "
-            f"({escape(reason)}{hint})"
-        ) from None
+        what = f"{describe(data)} is not the data of a record of type {kind}"
+        if not data:
+            what = f"the data of type {kind} is missing"
+        hint = f"try {quote(_example(kind, text))}" if kind in _EXAMPLES else _reason(str(error))
+        raise ValueError(f"{describe(text)}: {what}{hint and data and f' ({hint})'}") from None
     if len(octets) > DATA_MAX:
         raise ValueError(f"{describe(text)}: the data has more than {DATA_MAX} bytes")
     # The names in a chain of CNAME records are looked up as they are.
     return octets.lower() if kind == "CNAME" else octets
 
 
-def _example(kind: str, text: str) -> str:
-    return f"{shorten(text.split(maxsplit=1)[0])} {kind} {_EXAMPLES[kind]}"
+def _reason(error: str) -> str:
+    """Return what dnspython says of data, in our words."""
+    reason = error.rstrip(".").replace("octet", "byte").replace("Text input", "it")
+    if "expecting" in reason or "ended unexpectedly" in reason:
+        return "something is missing"
+    return escape(shorten(reason))
+
+
+def _reversed(owner: str, kind: str, data: str) -> str:
+    """Return the remedy for an address in place of a name; "": it is a name."""
+    try:
+        name = f"{ip_address(owner.rstrip('.')).reverse_pointer}."
+    except ValueError:
+        return ""
+    if kind.upper() == "PTR":
+        return f"try {quote(f'{name} PTR {shorten(data)}')}"
+    if kind.upper() in TYPES:
+        return f"its name is {quote(name)}"
+    return f"try {quote(str(_example('A', kind, owner)))}"  # as hosts files have it
+
+
+def _example(kind: str, text: str, data: str = "") -> str:
+    """Return a record of that type for the name in the text; with `data` if it is an address."""
+    try:
+        address = ip_address(data.rstrip("."))
+        kind, example = ("A", str(address)) if address.version == 4 else ("AAAA", str(address))
+    except ValueError:
+        example = _EXAMPLES[kind]
+    return f"{shorten([*text.split(maxsplit=1), 'nas.lan.'][0])} {kind} {example}"

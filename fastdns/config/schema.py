@@ -8,7 +8,7 @@ on them.
 import os
 import re
 import sys
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -262,6 +262,30 @@ class Local(Section):
                 if CNAME in there and len(there) > 1:  # RFC 2181 section 10.1
                     problem = f"{quote(shorten(record.text))}: a name with a CNAME record has no "
                     yield ConfigError(f"records[{place}]", f"{problem}others (leave one out)")
+        targets = {
+            one.name: one.data
+            for one in self.records
+            if isinstance(one, Record) and one.rtype == CNAME
+        }
+        for place, record in enumerate(self.records):
+            if (
+                isinstance(record, Record)
+                and record.rtype == CNAME
+                and _comes_back(record, targets)
+            ):
+                problem = f"{quote(shorten(record.text))} leads back to itself"
+                yield ConfigError(
+                    f"records[{place}]", f"{problem} (end it at a name with an address)"
+                )
+
+
+def _comes_back(record: Record, targets: Mapping[bytes, bytes]) -> bool:
+    seen = set()
+    at: bytes | None = record.data
+    while at is not None and at not in seen and at != record.name:
+        seen.add(at)
+        at = targets.get(at)
+    return at == record.name
 
 
 def _maybe_seconds(instance: Any, attribute: Any, value: Ttl | None) -> None:
@@ -390,7 +414,7 @@ class Config(Section):
             for domain in (self.local.domain, *self.local.ask_upstream):
                 if domain in group.domains:
                     key = "domain" if domain == self.local.domain else "ask_upstream"
-                    problem = f'"{domain}" belongs to forward[{place}] as well (leave one out)'
+                    problem = f'"{domain}" belongs to group {group.name} as well (leave one out)'
                     yield ConfigError(f"local.{key}", problem)
 
 

@@ -1,8 +1,8 @@
 """A daemon's control sockets, in run_dir: a request is one line, the answer is lines.
 
-Each line of the supervisor's answers begins with a word: `ok`, `wrong` (a line about the
-configuration) or `error`. Then the daemon closes the connection. keeper_requests has the requests
-to the keeper.
+Each line of the supervisor's answers begins with a word: `ok`, `warning` (it is done, but not all
+is well), `wrong` (a line about the configuration) or `error`. Then the daemon closes the
+connection. keeper_requests has the requests to the keeper.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 OK = "ok"
+WARNING = "warning"
 WRONG = "wrong"
 ERROR = "error"
 LINE_MAX = 256  # bytes of a request

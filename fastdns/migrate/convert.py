@@ -54,11 +54,12 @@ def _kind_of(paths: list[Path]) -> str:
     lines = [line for path in paths for line in peek(path).splitlines()]
     unbound = sum(_is_unbound(line) for line in lines)
     dnsmasq = sum(_is_dnsmasq(line) for line in lines)
-    if unbound > dnsmasq:
-        return UNBOUND
-    if dnsmasq > unbound:
-        return DNSMASQ
-    for kind in KINDS:
+    # Another text has lines that look like an option as well: one word, or one before "=".
+    settings = sum(bool(line.partition("#")[0].strip()) for line in lines)
+    is_either = 2 * max(unbound, dnsmasq) >= settings
+    if is_either and unbound != dnsmasq:
+        return UNBOUND if unbound > dnsmasq else DNSMASQ
+    for kind in KINDS if is_either else ():
         if any(kind in os.path.abspath(path) for path in paths):
             return kind
     raise ConfigErrors(

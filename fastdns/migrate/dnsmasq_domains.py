@@ -9,11 +9,12 @@ from ipaddress import ip_address, ip_network
 
 import attrs
 
+from ..config.domains import reverse_domains
 from ..config.names import parse_name
 from ..config.servers import parse_server
 from .dnsmasq_records import absolute, address_record
 from .dnsmasq_syntax import Option
-from .draft import Draft, is_under, reverse_domains, wire
+from .draft import Draft, is_under, wire
 from .report import Origin
 
 MANY = 100  # lines of one kind: their file is named in place of a copy of them
@@ -86,6 +87,9 @@ class Domains:
         found = []
         for domain in domains:
             plain = domain.removeprefix("*.") if wildcards else domain
+            if domain == "#" and wildcards:
+                found.append(domain)
+                continue
             if domain == "#":
                 why = "fastdns cannot do that for all names"
             elif domain == "":
@@ -233,8 +237,11 @@ class Domains:
 
     def _write_address(self, domain: str, target: str, option: Option) -> bytes:
         """Write the records of a domain; return it in wire form."""
-        name = absolute(domain.removeprefix("*.").lstrip("."))
-        names = [f"*.{name}"] if domain.startswith("*.") else [name, f"*.{name}"]
+        if domain == STANDARD:  # all names; the root itself has other records
+            name, names = ".", ["*."]
+        else:
+            name = absolute(domain.removeprefix("*.").lstrip("."))
+            names = [f"*.{name}"] if domain.startswith("*.") else [name, f"*.{name}"]
         for address in ("0.0.0.0", "::") if target == STANDARD else (target,):
             for one in names:
                 self.draft.record(address_record(one, address).line(self.ttl), option.origin)

@@ -42,7 +42,7 @@ LEFT_OUT = {
     "fastdns listens on addresses; write those of other interfaces into listen.dns": """
         except-interface""",
     "fastdns asks upstream for names without a dot": "domain-needed",
-    NO_KEY: "filterwin2k filter-A",
+    NO_KEY: "filterwin2k",
     "fastdns does not cache negative answers without an SOA": "neg-ttl",
     "protect.rebind covers 127.0.0.0/8; name such domains in protect.rebind_allow": """
         rebind-localhost-ok""",
@@ -74,7 +74,8 @@ CONVERTED = frozenset(
         *("dhcp-leasefile", "dhcp-range", "cache-size", "no-negcache", "max-ttl", "max-cache-ttl"),
         *("min-cache-ttl", "local-ttl", "use-stale-cache", "strict-order", "resolv-file"),
         *("no-resolv", "listen-address", "interface", "port", "stop-dns-rebind"),
-        *("rebind-domain-ok", "bogus-nxdomain", "ignore-address", "filter-AAAA", "filter-rr"),
+        *("rebind-domain-ok", "bogus-nxdomain", "ignore-address", "filter-A", "filter-AAAA"),
+        "filter-rr",
         "proxy-dnssec",
     }
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from contextlib import suppress
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from ipaddress import ip_address
 
 import attrs
 
@@ -350,15 +350,3 @@ def wire(text: str) -> bytes | None:
 def reverse_name(text: str) -> str:
     """Return the name that stands for an address; ValueError: it is not an address."""
     return f"{ip_address(text).reverse_pointer}."
-
-
-def reverse_domains(network: IPv4Network | IPv6Network) -> list[str]:
-    """Return the domains that together have the names of all addresses of a network."""
-    step = 8 if network.version == 4 else 4
-    length = -(-network.prefixlen // step) * step or step
-    labels = length // step
-    every = network.max_prefixlen // step
-    return [
-        one.network_address.reverse_pointer.split(".", every - labels)[-1]
-        for one in network.subnets(new_prefix=length)
-    ]

@@ -14,6 +14,7 @@ import attrs
 
 from ..config.files import absolute_path, read_text
 from ..config.leases import parse_leases
+from ..config.records import TTL_DEFAULT
 from ..config.servers import parse_listen, parse_server
 from ..config.units import spell_duration, spell_size
 from ..config.values import MAX_TTL, MIB
@@ -162,6 +163,12 @@ class _Reader:
             with self.draft.told(str(option), option.origin):
                 for record in RECORDS[option.word](option.fields):
                     self.draft.record(record.line(ttl), option.origin)
+                    if option.word == "cname" and record.name.startswith("*."):
+                        self.draft.report.differs(
+                            option.origin,
+                            str(option),
+                            "dnsmasq has it only in an auth-zone; here all names under it have it",
+                        )
 
     def _local(self, start: Origin) -> None:
         local = self.draft.table("local")
@@ -183,6 +190,13 @@ class _Reader:
                 path = beside(option.origin.file, option.value)
                 parse_leases(path)
                 local.add("leases", path, option.origin)
+        ttl = self.last("local-ttl")
+        if ttl and self.domains.ttl != TTL_DEFAULT and {"hosts", "leases"} & local.keys.keys():
+            self.draft.report.differs(
+                ttl.origin,
+                str(ttl),
+                f"names of hosts files and leases have a TTL of {TTL_DEFAULT} seconds here",
+            )
 
     def _domain(self) -> str | None:
         """Set local.domain, and return it."""
@@ -365,6 +379,10 @@ def _no_ipv6(draft: Draft, option: Option) -> None:
     draft.rule("", "aaaa", "never", option.origin)
 
 
+def _no_ipv4(draft: Draft, option: Option) -> None:
+    draft.block_type("A", option.origin)
+
+
 def _types(draft: Draft, option: Option) -> None:
     for one in option.fields:
         name = f"TYPE{one}" if one.isdigit() else one.upper()
@@ -383,6 +401,7 @@ _SIMPLE: dict[str, Callable[[Draft, Option], None]] = {
     "use-stale-cache": _stale,
     "stop-dns-rebind": _rebind,
     "rebind-domain-ok": _rebind_allow,
+    "filter-A": _no_ipv4,
     "filter-AAAA": _no_ipv6,
     "filter-rr": _types,
 }

@@ -268,6 +268,13 @@ class _Reader:
                     raise ValueError("is not private, and protect.rebind covers only that")
                 if "rebind" not in protect.keys:
                     protect.set("rebind", True, setting.origin, "for all private addresses")
+                self.draft.report.differs(
+                    setting.origin,
+                    setting.keyword,
+                    "protect.rebind is about all private addresses, and an answer that has one is "
+                    "dropped as a whole; unbound drops those of the named networks and keeps the "
+                    "others of the answer",
+                )
         for setting in self.private:
             if setting.keyword == "private-domain" and "rebind" in protect.keys:
                 with self.draft.told(str(setting), setting.origin):

@@ -99,6 +99,12 @@ class UpstreamZones:
         group = self.draft.forward(name.value, servers, told, name.origin)
         if group is None:
             return
+        report.differs(
+            name.origin,
+            f"{zone.kind}-zone",
+            "if a name outside has a CNAME to one under it, unbound asks these servers for that "
+            "one; fastdns takes the records that the other upstream sends with the CNAME",
+        )
         if first:
             self._fall_back(group, name, first)
         if uncached := zone.is_yes("no-cache"):

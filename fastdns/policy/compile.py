@@ -5,7 +5,7 @@ Beside them: the owner's own domain, and special names that upstreams are asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import attrs
@@ -41,6 +41,10 @@ class Domains:
     protection: Protection = attrs.Factory(Protection)
     bogus: dict[Path, tuple[Network, ...]] = attrs.Factory(dict)  # addresses that each list names
 
+    def has_read(self, path: Path) -> bool:
+        """Whether the content of a list of domains or of addresses is known."""
+        return path in self.lists or path in self.bogus
+
     def policy(self, local: LocalRecords | None = None) -> Policy:
         """Return a policy that decides by them and, before them, by the owner's own names."""
         return Policy(
@@ -65,9 +69,9 @@ def compile_domains(config: Config, former: Domains | None = None) -> Domains:
         builder.add(domain.wire, value_of_domain(DEFAULT_GROUP))
     problems: list[str] = []
     counts: dict[str, int] = {}
-    for place, group in enumerate(config.forward):
+    for group in config.forward:
         before = len(builder)
-        problems += _add_group(builder, lists, group, f"forward[{place}].domains")
+        problems += _add_group(builder, lists, config.forward, group)
         counts[group.name] = len(builder) - before
     rules = RulesCompiler(lists, builder.key)
     for number, rule in enumerate(config.rule, start=1):
@@ -87,10 +91,10 @@ def compile_domains(config: Config, former: Domains | None = None) -> Domains:
 
 
 def _add_group(
-    builder: DomainSetBuilder, lists: DomainLists, group: Forward, key: str
+    builder: DomainSetBuilder, lists: DomainLists, groups: Sequence[Forward], group: Forward
 ) -> Iterator[str]:
     """Add the domains of a group; yield a line for each thing that is wrong with them."""
-    value = value_of_domain(group.number, NXDOMAIN_VERDICT if group.answer else 0)
+    value = _value_of(group)
     for entry in group.domains:
         if isinstance(entry, DomainFile):
             yield from lists.load(entry.path)
@@ -99,5 +103,14 @@ def _add_group(
             if others:
                 where = path_text(entry.path)
                 yield f"{where}: {others} of its domains belong to an earlier group"
-        elif builder.add(entry.wire, value) != value:
-            yield f"{key}: {describe(entry.text)} belongs to an earlier group (leave one out)"
+        elif (first := builder.add(entry.wire, value)) != value:
+            earlier = next(one.name for one in groups if _value_of(one) == first)
+            # Their names: which file has a group is not known here.
+            yield (
+                f"group {group.name}: {describe(entry.text)} belongs to an earlier group, "
+                f"{earlier} (leave one out)"
+            )
+
+
+def _value_of(group: Forward) -> int:
+    return value_of_domain(group.number, NXDOMAIN_VERDICT if group.answer else 0)

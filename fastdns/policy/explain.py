@@ -5,7 +5,7 @@ It asks the same compiled policy as the daemon, and reads the lists again for th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import attrs
@@ -22,6 +22,8 @@ from ..config.text import path_text
 from ..config.values import DomainFile
 from .domain_lists import LIST_OCTETS_MAX
 from .local_names import Names
+
+Spell = Callable[[str], str]
 
 # The names that are answered here whatever the configuration has not given to others, and why.
 SPECIAL = tuple(
@@ -42,13 +44,22 @@ SPECIAL = tuple(
 
 @attrs.frozen
 class Origin:
-    """Where something is written: a key of the configuration, or a line of a file."""
+    """Where something is written: a key of the configuration, or a line of a file.
+
+    `shown`: the key for people, if that differs.
+    """
 
     where: str
     line: int | None = None
+    shown: str = attrs.field(default="", eq=False)
 
     def __str__(self) -> str:
-        return self.where if self.line is None else f"{self.where}:{self.line}"
+        return (self.shown or self.where) if self.line is None else f"{self.where}:{self.line}"
+
+    def spelled(self, spell: Spell) -> Origin:
+        """Return it with the key for people."""
+        is_key = self.line is None and not self.where.startswith("/")
+        return attrs.evolve(self, shown=spell(self.where)) if is_key else self
 
 
 @attrs.frozen
@@ -63,11 +74,19 @@ class OwnRecord:
 
 @attrs.frozen
 class AppliedRule:
-    """A rule that concerns the name. `key`: "rule[0]"; `origin`: where its name is written."""
+    """A rule that concerns the name. `key`: "rule[0]"; `origin`: where its name is written.
+
+    `shown`: the key for people.
+    """
 
     key: str
     rule: Rule
     origin: Origin
+    shown: str = attrs.field(default="", eq=False)
+
+    def __str__(self) -> str:
+        where, shown = self.origin.where, self.shown or self.key
+        return str(self.origin) if where.startswith(self.key) else f"{shown} ({self.origin})"
 
 
 @attrs.frozen
@@ -90,13 +109,27 @@ class Explanation:
     rule: AppliedRule | None = None
 
 
-def explain(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:
+def explain(
+    config: Config, policy: Policy, key: bytes, names: Names, spell: Spell = str
+) -> Explanation:
     """Return what this policy decides about the question of a key, and why.
 
-    The policy is compiled from the configuration, and `names` has the local records in it.
+    The policy is compiled from the configuration, and `names` has the local records in it. `spell`
+    returns a key of the configuration for people.
     """
     answer, target = own_answer(policy, key)
-    return attrs.evolve(_decided(config, policy, key, names), answer=answer, target=target)
+    found = _decided(config, policy, key, names)
+    rule = found.rule
+    if rule is not None:
+        rule = attrs.evolve(rule, origin=rule.origin.spelled(spell), shown=spell(rule.key))
+    return attrs.evolve(
+        found,
+        answer=answer,
+        target=target,
+        origin=found.origin and found.origin.spelled(spell),
+        records=tuple(attrs.evolve(one, origin=one.origin.spelled(spell)) for one in found.records),
+        rule=rule,
+    )
 
 
 def _decided(config: Config, policy: Policy, key: bytes, names: Names) -> Explanation:

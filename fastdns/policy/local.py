@@ -59,6 +59,11 @@ class LocalSources:
         return self.names.left_out
 
     @property
+    def unread(self) -> list[Path]:
+        """The files that could never be read: what the names do not have, others may."""
+        return [one.place.path for one in self._files if not one.is_read]
+
+    @property
     def counts(self) -> dict[str, int]:
         """How many names each source has, also 0."""
         counts = dict.fromkeys(self.sources[not self.section.records :], 0)

@@ -41,9 +41,12 @@ class RulesCompiler:
     def __init__(self, lists: DomainLists, key: bytes) -> None:
         self._lists = lists
         self._builder = DomainSetBuilder(key, in_halves=True)
+        # By the number of a rule. They identify it where its number among all files does not.
+        self._first_names: dict[int, str] = {}
 
     def add_names(self, rule: Rule, number: int) -> Iterator[str]:
         """Add the names of a rule; a name of two rules belongs to the first."""
+        self._first_names[number] = describe(str(rule.names[0]))
         both = value_of_name(number, itself=True, under=True)
         for entry in rule.names:
             if isinstance(entry, DomainFile):
@@ -55,9 +58,13 @@ class RulesCompiler:
                 continue
             wildcard = entry.is_wildcard
             value = value_of_name(number, itself=not wildcard, under=wildcard)
-            if _half(self._builder.add(entry.wire, value), wildcard) != number:
-                key = f"rule[{number - 1}].names"
-                yield f"{key}: {describe(entry.text)} has an earlier rule (leave one out)"
+            first = _half(self._builder.add(entry.wire, value), wildcard)
+            if first != number:
+                key, earlier = f"rule[{number - 1}].names", self._first_names[first]
+                yield (
+                    f"{key}: {describe(entry.text)} has an earlier rule, that of {earlier} "
+                    "(leave one out)"
+                )
 
     def compile(self, rules: tuple[Rule, ...], cache: Cache) -> Rules:
         """Return the rules with the names that were added."""

@@ -27,6 +27,7 @@ from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 log = logging.getLogger(__name__)
 
 
+PROBLEMS_TOLD = 10  # lines of a reload about lists and files
 RESTART = "restart it, or start one that takes over (serve --takeover)"
 
 
@@ -129,6 +130,15 @@ def warn_of_files(domains: Domains, local: LocalSources) -> None:
         log.warning("%s", problem)
     for line in local.left_out:
         log.info("%s", line)
+
+
+def first_problems(settings: Settings) -> list[str]:
+    """Return the same for who asked for a reload: the first lines, and how many more there are."""
+    problems = [*settings.domains.problems, *settings.local.problems]
+    if len(problems) > PROBLEMS_TOLD:
+        more = len(problems) - PROBLEMS_TOLD
+        problems[PROBLEMS_TOLD:] = [f"and {more:,} more (fastdns check and the log name them)"]
+    return problems
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:

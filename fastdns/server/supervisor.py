@@ -25,7 +25,7 @@ from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
 from ..machine.accounts import become
-from ..machine.control_socket import ERROR, OK, WRONG
+from ..machine.control_socket import ERROR, OK, WARNING, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
 from ..policy.compile import compile_domains
@@ -41,6 +41,7 @@ from .settings import (
     Refused,
     Settings,
     changes_of_names,
+    first_problems,
     settings_for,
     tell_names,
     warn_of_files,
@@ -270,11 +271,13 @@ class Supervisor:
         self._handover.end()  # some of the sockets that we were given may be closed now
         self._manager.reloading()
         callers, self._reload_callers = self._reload_callers, []
+        problems: list[str] = []  # of lists and files, which the log has already
         try:
             former = self._processes.settings
             yield from self._adopt(self._inherited.with_opened(self._reread()))
             word, lines = OK, [f"reloaded: ready on {self._description}"]
             lines += changes_of_names(former, self._processes.settings)
+            problems = first_problems(self._processes.settings)
             if self._processes.outdated:
                 lines.append(_outdated(self._processes.outdated))
         except ConfigErrors as errors:
@@ -293,6 +296,8 @@ class Supervisor:
             for caller in callers:
                 caller.say(word, line)
         for caller in callers:
+            for line in problems:
+                caller.say(WARNING, line)
             caller.close()
 
     def _adopt(self, config: Config) -> Iterator[float]:

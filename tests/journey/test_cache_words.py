@@ -91,6 +91,14 @@ def test_words_of_unbound_control_are_understood(
     assert left is None or set(names(state)) == left
 
 
+def test_flush_zone_takes_options_before_the_domain_and_has_help(state: Path) -> None:
+    assert fastdns("flush_zone", "--state", str(state), "example").stdout.startswith("removed ")
+    assert set(names(state)) == {"notexample.", "www.show."}
+    assert "--under DOMAIN" in fastdns("flush_zone", "--help").stdout
+    bare = fastdns("flush_zone", "--state", str(state))
+    assert (bare.returncode, "the domain is empty" in bare.stderr) == (2, True)
+
+
 def test_dump_and_load_of_unbound_control_are_export_and_import(
     state: Path, tmp_path: Path
 ) -> None:

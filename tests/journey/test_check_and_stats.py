@@ -167,6 +167,23 @@ def test_check_warns_of_more_workers_than_processors(tmp_path: Path) -> None:
     assert f"warning: workers: is {cpus + 1}, but fastdns may use {cpus} CPU" in outcome.stderr
 
 
+def test_check_warns_of_settings_without_the_effect_that_one_expects(tmp_path: Path) -> None:
+    file = tmp_path / "fastdns.toml"
+    file.write_text(
+        'local.domain = "home.local"\n'
+        'local.ask_upstream = ["example.com", "168.192.in-addr.arpa", "www.corp.example"]\n'
+        'protect.rebind_allow = ["plex.direct"]\n'
+        '[[forward]]\nname = "corp"\ndomains = ["corp.example"]\nservers = ["192.0.2.1"]\n'
+        '[[rule]]\nnames = ["*"]\naaaa = "never"\n[[rule]]\nnames = ["*.x.test"]\nmin_ttl = "1m"\n'
+    )
+    told = run("check", "-c", str(file)).stderr.splitlines()
+    keys = ["local.domain", "local.ask_upstream", "protect.rebind_allow", f"{file}: rule[1]"]
+    found = [line for line in told if any(f"warning: {key}: " in line for key in keys)]
+    assert len(found) == 4
+    assert '"home.local"' in found[0]
+    assert '"example.com" is asked upstream anyway' in found[1]
+
+
 def test_check_says_what_the_memory_is_by_default_on_a_small_machine() -> None:
     small_machine = (
         "import sys, fastdns.config.schema as schema\n"

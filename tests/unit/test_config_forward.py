@@ -133,8 +133,8 @@ def group(**keys: str) -> str:
             "or bytes as \\DDD",
         ),
         (
-            {"domains": '["file:list"]'},
-            'domains: "list" is not an absolute path (begin it with /)',
+            {"domains": '["file:~/list"]'},
+            'domains: "~/list" is not an absolute path (begin it with /)',
         ),
         (
             {"servers": ""},

@@ -212,6 +212,118 @@ def test_rendered_configuration_loads_as_the_same(write: Write, tmp_path: Path) 
     assert load(again) == config
 
 
+def test_errors_of_other_files_are_told_beside_one_that_is_not_toml(write: Write) -> None:
+    main = write("main.toml", CONF_D + 'workers = "x"\n')
+    write("conf.d/a.toml", "a =\n")
+    write("conf.d/b.toml", "wrokers = 1\n")
+    assert [line.partition(": ")[0] for line in refused(main)] == [
+        *("conf.d/a.toml", "main.toml", "conf.d/b.toml")
+    ]
+
+
+def test_invalid_included_file_alone_is_an_error_of_commands_as_well(write: Write) -> None:
+    main = write("main.toml", CONF_D)
+    write("conf.d/a.toml", "a =\n")
+    with pytest.raises(ConfigErrors):
+        load_places(main)
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("protect.rebind = yes", "(write true)"),
+        ("protect = { rebind = Off }", "(write false)"),
+        ("local.domain = lan # ours", '(try "lan")'),
+        ("local.hosts = [/etc/hosts]", '(try "/etc/hosts")'),
+        ("local.domain = ", "(at line 1, column 16)"),
+    ],
+)
+def test_value_without_quotes_is_told_with_the_remedy(write: Write, line: str, remedy: str) -> None:
+    (told,) = refused(write("main.toml", f"{line}\n"))
+    assert told.startswith("main.toml: is not valid TOML: Invalid value (at line 1, column ")
+    assert told.endswith(remedy)
+
+
+# ---- paths
+
+
+def test_relative_path_is_relative_to_the_file_that_names_it(write: Write) -> None:
+    main = write(
+        "main.toml",
+        CONF_D + '[local]\nhosts = ["hosts", "file:more", "/etc/hosts"]\nrecords = ["file:zone"]\n'
+        'leases = ["auto", "dhcp/l", "kea:l.csv", "/srv/l"]\n',
+    )
+    write(
+        "conf.d/a.toml",
+        '[upstream]\nservers = ["file:../ip"]\n[[rule]]\nnames = ["file:x"]\ncache = false\n'
+        '[[forward]]\nname = "f"\ndomains = ["file:list"]\nanswer = "nxdomain"\n'
+        '[protect]\nrebind_allow = ["file:y"]\nbogus_answers = ["file:z"]\n',
+    )
+    write("ip", "192.0.2.1\n")
+    config, _ = loaded(main)
+    here = main.parent
+
+    assert [str(one) for one in config.local.hosts] == [
+        *(f"{here}/hosts", f"{here}/more", "/etc/hosts")
+    ]
+    assert [str(one) for one in config.local.records] == [f"file:{here}/zone"]
+    assert [str(one) for one in config.local.leases] == [
+        *("auto", f"{here}/dhcp/l", f"kea:{here}/l.csv", "/srv/l")
+    ]
+    assert [str(one) for one in config.upstream.servers] == [f"file:{here}/conf.d/../ip"]
+    assert [str(one) for one in config.rule[0].names] == [f"file:{here}/conf.d/x"]
+    assert [str(one) for one in config.forward[0].domains] == [f"file:{here}/conf.d/list"]
+    assert [str(one) for one in config.protect.rebind_allow] == [f"file:{here}/conf.d/y"]
+    assert [str(one) for one in config.protect.bogus_answers] == [f"file:{here}/conf.d/z"]
+
+
+@pytest.mark.parametrize("value", ["aut", "", "dnsmask:x", "kea"])
+def test_word_that_is_not_a_path_of_leases_is_still_an_error(write: Write, value: str) -> None:
+    (told,) = refused(write("main.toml", f'local.leases = ["{value}"]\n'))
+    assert told.startswith("main.toml: local.leases: ")
+
+
+# ---- rules
+
+
+def dropped(main: Path) -> list[str]:
+    found: list[str] = []
+    load(main, state=main.parent / "state", warn=found.append)
+    return [line.replace(str(main.parent) + "/", "") for line in found]
+
+
+def test_setting_that_a_longer_rule_drops_is_told_with_both_rules(write: Write) -> None:
+    main = write("main.toml", CONF_D + '[[rule]]\nnames = ["*"]\naaaa = "never"\nstale = "1h"\n')
+    write("conf.d/a.toml", '[[rule]]\nnames = ["*.cdn.example", "x.y"]\nmin_ttl = "1m"\n')
+    write("conf.d/b.toml", '[[rule]]\nnames = ["file:l"]\naaaa = "if-no-a"\n')
+    ending = (
+        '"*" (main.toml: rule[0]): rules are not added up (to keep it, set it in this rule as well)'
+    )
+    assert dropped(main) == [
+        'conf.d/a.toml: rule[0]: "*.cdn.example" does not get stale = "1h", aaaa = "never" of '
+        + ending,
+        'conf.d/b.toml: rule[0]: "file:conf.d/l" does not get stale = "1h" of ' + ending,
+    ]
+
+
+@pytest.mark.parametrize(
+    "longer",
+    [
+        'names = ["*.cdn.example"]\naaaa = ""\nmin_ttl = "2m"\nmax_ttl = "1h"',
+        'names = ["*.cdn.example"]\naaaa = "if-no-a"\ncache = false',
+        'names = ["cdn.example", "other.test"]\nmax_ttl = "1h"',  # beside it, not below
+    ],
+)
+def test_rule_that_sets_the_key_itself_or_is_not_below_is_not_told(
+    write: Write, longer: str
+) -> None:
+    shorter = 'names = ["*.cdn.example", "*.x.cdn.example", "example"]'
+    if "*" in longer:
+        shorter = 'names = ["*.example", "example"]'
+    text = f'[[rule]]\n{shorter}\naaaa = "never"\nmin_ttl = "1m"\n[[rule]]\n{longer}\n'
+    assert dropped(write("main.toml", text)) == []
+
+
 # ---- twice in one file
 
 

@@ -97,7 +97,7 @@ def test_without_the_table_there_are_no_local_names(loaded: Callable[[str], Conf
         (
             'records = ["a.lan. A 192.168.1.1", "nas.lan. A 192.168.1.300"]',
             'records[1]: "nas.lan. A 192.168.1.300": "192.168.1.300" is not the data of a record '
-            'of type A (Text input is malformed.; try "nas.lan. A 192.168.1.10")',
+            'of type A (try "nas.lan. A 192.168.1.10")',
         ),
         (
             'records = ["nas.lan 192.168.1.10"]',
@@ -135,11 +135,53 @@ def test_without_the_table_there_are_no_local_names(loaded: Callable[[str], Conf
             'records[0]: 7 is not a record in quotes (try "nas.lan. A 192.168.1.10")',
         ),
         (
+            'records = ["x.lan A 192.0.2.1", "w.lan. CNAME W.lan."]',
+            'records[1]: "w.lan. CNAME W.lan." leads back to itself (end it at a name with an '
+            "address)",
+        ),
+        (
             'records = ["w.lan. CNAME nas.lan.", "W.lan A 192.0.2.1"]',
             'records[1]: "W.lan A 192.0.2.1": a name with a CNAME record has no others '
             "(leave one out)",
         ),
-        ('hosts = ["hosts"]', 'hosts: "hosts" is not an absolute path (begin it with /)'),
+        ('hosts = ["~/hosts"]', 'hosts: "~/hosts" is not an absolute path (begin it with /)'),
+        (
+            'records = ["nas.lan A"]',
+            'records[0]: "nas.lan A": the data of type A is missing',
+        ),
+        (
+            'records = ["p.lan. TXTT hello"]',
+            'records[0]: "p.lan. TXTT hello": "TXTT" is not a type of records (did you mean TXT?)',
+        ),
+        (
+            'records = ["nas.lan 192.168.1.9"]',
+            'records[0]: "nas.lan 192.168.1.9": "192.168.1.9" is not a type of records '
+            '(try "nas.lan A 192.168.1.9")',
+        ),
+        (
+            'records = ["x.lan CAA 0 issue"]',
+            'records[0]: "x.lan CAA 0 issue": "0 issue" is not the data of a record of type CAA '
+            "(something is missing)",
+        ),
+        (
+            'records = ["192.168.1.10 PTR nas.lan"]',
+            'records[0]: "192.168.1.10 PTR nas.lan": "192.168.1.10" is an address '
+            '(try "10.1.168.192.in-addr.arpa. PTR nas.lan")',
+        ),
+        (
+            'records = ["192.168.1.10 nas.lan"]',
+            'records[0]: "192.168.1.10 nas.lan": "192.168.1.10" is an address '
+            '(try "nas.lan A 192.168.1.10")',
+        ),
+        (
+            'domain = "lan lan"',
+            'domain: "lan lan" has a space, so it is not one domain (put each domain in quotes)',
+        ),
+        (
+            'ask_upstream = ["192.168.0.0/16"]',
+            'ask_upstream: "192.168.0.0/16" has addresses, not names '
+            '(for their reverse names write "168.192.in-addr.arpa")',
+        ),
         (
             'hosts = ["/etc/hosts", "/etc/hosts"]',
             'hosts: "/etc/hosts" is listed more than once (keep one)',
@@ -252,3 +294,11 @@ def test_dnspython_is_not_imported_without_records(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
 
     assert run.stdout == "False\n"
+
+
+def test_each_record_of_a_loop_is_named_and_a_chain_into_it_is_not(
+    refused: Callable[[str], list[str]],
+) -> None:
+    records = '"a.lan CNAME b.lan", "b.lan CNAME c.lan", "c.lan CNAME b.lan"'
+    told = refused(f"[local]\nrecords = [{records}]")
+    assert [line.partition(":")[0] for line in told] == ["local.records[1]", "local.records[2]"]

@@ -99,7 +99,9 @@ class Model:
         aaaa, types = self.rules[rule - 1] if rule else (0, ())
         if qtype in types or (qtype == AAAA and aaaa == NEVER):
             return "nodata", group, rule
-        return ("minimal_any" if qtype == ANY and self.minimal_any else "forward"), group, rule
+        is_filtered = bool(aaaa or types)
+        is_minimal = qtype == ANY and (self.minimal_any or is_filtered)
+        return ("minimal_any" if is_minimal else "forward"), group, rule
 
 
 def text(name: Labels) -> str:

@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 import dns.message
 import pytest
-from messages import GENEROUS, ID, A, key, name, record, reply
+from messages import AD, GENEROUS, ID, REPLY, A, key, name, record, reply
 
-from fastdns._answer import Reading
+from fastdns._answer import Limits, Reading
 
 HTTPS, SVCB = 65, 64
 MANDATORY, ALPN, PORT, V4, V6 = 0, 1, 3, 4, 6
@@ -116,6 +116,15 @@ def test_ipv6_hints_are_taken_out_and_the_rest_stays() -> None:
         ),
         service(addresses(V6, "2001:db8::1"), target=name("svc.example")),
     ) == ['1 . alpn="h2" ipv4hint="192.0.2.1" key9="x"', "1 svc.example."]
+
+
+@pytest.mark.parametrize("hint", [addresses(V4, "192.0.2.1"), addresses(V6, "2001:db8::1")])
+def test_answer_whose_hints_are_gone_counts_as_validated_no_more(hint: bytes) -> None:
+    reading = Reading()
+    assert reading.read(reply(service(hint), qtype=HTTPS, flags=REPLY | AD), ID, question())
+    assert reading.strip(question(), False)
+    message = reading.answer(Limits(0, 86400, 3600, 5, True)).message
+    assert bool(message[3] & AD) == (hint == addresses(V4, "192.0.2.1"))
 
 
 def test_only_records_with_ipv4_hints_lose_them_if_that_is_wanted() -> None:

@@ -48,7 +48,7 @@ def told(local: LocalRecords, name: str, rtype: str = "A") -> list[str]:
 def test_name_has_its_records_by_type() -> None:
     local = built(
         "nas.lan 300 A 192.0.2.1",
-        "nas.lan 60 A 192.0.2.2",
+        "nas.lan 300 A 192.0.2.2",
         "nas.lan 300 AAAA 2001:db8::1",
         'nas.lan 300 TXT "a b"',
         "lan 300 MX 10 nas.lan.",
@@ -62,7 +62,7 @@ def test_name_has_its_records_by_type() -> None:
         *(2, False),
         [
             (1, 300, bytes([192, 0, 2, 1]), 0),
-            (1, 60, bytes([192, 0, 2, 2]), 1),
+            (1, 300, bytes([192, 0, 2, 2]), 1),
             (28, 300, bytes.fromhex("20010db8") + bytes(11) + b"\1", 2),
             (16, 300, b"\3a b", 3),
         ],
@@ -74,6 +74,13 @@ def test_each_record_has_its_own_ttl_and_the_answer_the_least() -> None:
     made, _ = local_answer(local, key("nas.lan"), 2)
     assert made.ttl == 300
     assert answer(local, "nas.lan", "AAAA").answer[0].ttl == 7
+
+
+def test_records_of_a_type_have_the_smallest_ttl_of_them() -> None:
+    for ttls in ((300, 60, 120), (60, 300, 120), (300, 120, 60)):
+        local = built(*(f"nas.lan {ttl} A 192.0.2.{ttl & 255}" for ttl in ttls))
+        message = answer(local, "nas.lan")
+        assert (len(message.answer), message.answer[0].ttl) == (1, 60)  # RFC 2181 section 5.2
 
 
 def test_other_types_of_a_name_have_no_data_by_the_soa_of_its_zone() -> None:
@@ -127,17 +134,12 @@ def test_cname_is_followed_among_the_records_and_its_end_is_told() -> None:
     assert told(local, "www.lan", "CNAME") == ["web.lan."]
     message = answer(local, "www.lan", "AAAA")
     assert [str(one.name) for one in message.answer] == ["www.lan.", "web.lan."]
+    assert str(message.authority[0].name) == "lan."
+    message = answer(local, "www.lan", "AAAA", 2)
     assert str(message.authority[0].name) == "nas.lan."
     made, target = local_answer(local, key("out.lan"), 2)
     assert target == parse_name("example.com")
     assert str(dns.message.from_wire(made.message).answer[0][0]) == "example.com."
-
-
-def test_loop_of_cnames_ends() -> None:
-    local = built("a.lan 60 CNAME b.lan.", "b.lan 60 CNAME a.lan.")
-    message = answer(local, "a.lan")
-    assert {str(one.name) for one in message.answer} == {"a.lan.", "b.lan."}
-    assert not message.authority
 
 
 def test_same_record_is_there_once() -> None:

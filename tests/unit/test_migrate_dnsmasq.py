@@ -86,6 +86,8 @@ def test_option_becomes_a_key(
             ],
         ),
         ("cname=a.lan,b.lan,nas.lan,60", ["a.lan. 60 CNAME nas.lan.", "b.lan. 60 CNAME nas.lan."]),
+        ("address=/#/192.0.2.1", ["*. A 192.0.2.1"]),
+        ("address=/#/#", ["*. A 0.0.0.0", "*. AAAA ::"]),
         ("ptr-record=_http._tcp.lan,web.lan", ["_http._tcp.lan. PTR web.lan."]),
         ('txt-record=lan,"a, b",c', ['lan. TXT "a, b" "c"']),
         ('txt-record=lan,"say \\"hi\\""', ['lan. TXT "say \\"hi\\""']),
@@ -154,7 +156,13 @@ def test_domains_become_groups(
         ("server=/a*b/10.0.0.1", "server=/a*b/10.0.0.1 is left out: fastdns knows whole labels"),
         ("server=/b/#", "server=/b/# is left out: it needs upstream.servers"),
         ("server=/a..b/10.0.0.1", "server=/a..b/10.0.0.1 is left out: "),
-        ("address=/#/192.0.2.1", "address=/#/192.0.2.1 is left out: fastdns cannot do that"),
+        ("address=/#/", "address=/#/ is left out: fastdns cannot do that for all names"),
+        ("address=/#/192.0.2.1", "address differs: the names have no data of other types"),
+        ("cname=*.w.lan,x.lan", "cname=*.w.lan,x.lan differs: dnsmasq has it only in an auth-zone"),
+        (
+            "addn-hosts=/etc/hosts.lan\nlocal-ttl=30",
+            "local-ttl=30 differs: names of hosts files and leases have a TTL of 60 seconds here",
+        ),
         ("address=/x/ads", "address=/x/ads is left out: "),
         ("address=192.0.2.1", "address=192.0.2.1 is left out: it names no domain"),
         ("address=/x/192.0.2.1", "address differs: the names have no data of other types"),
@@ -245,6 +253,17 @@ def test_all_ipv6_and_other_types_are_filtered_by_rules(tmp_path: Path) -> None:
     assert found["rule"] == [
         {"names": ["*"], "aaaa": "never", "block_types": ["HTTPS", "TYPE65280"]}
     ]
+
+
+def test_addresses_are_filtered_by_a_rule(tmp_path: Path) -> None:
+    assert keys_of(converted(tmp_path, "filter-A\n"))["rule"] == [
+        {"names": ["*"], "block_types": ["A"]}
+    ]
+
+
+def test_ttl_of_local_names_without_files_is_not_told(tmp_path: Path) -> None:
+    text = "server=9.9.9.9\nlocal-ttl=30\nhost-record=a.lan,192.0.2.1\n"
+    assert converted(tmp_path, text).remarks == []
 
 
 def test_group_below_a_wildcard_of_address_is_told(tmp_path: Path) -> None:

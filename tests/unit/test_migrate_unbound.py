@@ -249,6 +249,14 @@ def test_unblocked_lan_zones_are_asked_upstream(tmp_path: Path) -> None:
             "server:\nprivate-address: 192.0.3.0/24\n",
             "2: private-address: 192.0.3.0/24 is left out",
         ),
+        (
+            "server:\nprivate-address: 192.168.0.0/16\nprivate-address: fd00::/8\n",
+            "2-3: private-address differs: protect.rebind is about all private addresses",
+        ),
+        (
+            "forward-zone:\nname: x.example\nforward-addr: 10.0.0.1\n",
+            "2: forward-zone differs: if a name outside has a CNAME to one under it, unbound asks",
+        ),
         ("server:\nport:\n", "2: port: is left out: it has no value"),
         ("junk\nserver:\n", "1: junk is left out: it is not a setting of unbound"),
         ("forward-zone:\nforward-addr: 9.9.9.9\n", "1: forward-zone: is left out: it has no name"),

@@ -68,7 +68,7 @@ def test_domain_of_two_groups_belongs_to_the_first_and_is_told(
     )
     assert domains.counts == {"one": 1, "two": 1}
     assert domains.problems == (
-        'forward[1].domains: "a.example" belongs to an earlier group (leave one out)',
+        'group two: "a.example" belongs to an earlier group, one (leave one out)',
         f"{tmp_path}/list: 2 of its domains belong to an earlier group",  # a line each
     )
 

@@ -86,7 +86,9 @@ def test_names_of_lists_are_domains_with_all_under_them(compiled: Compile, tmp_p
 def test_name_of_two_rules_belongs_to_the_first_and_is_told(compiled: Compile) -> None:
     _, domains = compiled(rule("*.a.example") + rule("a.example", "*.a.example"))
     assert [number(domains, name) for name in ("a.example", "x.a.example")] == [2, 1]
-    assert domains.problems == ('rule[1].names: "*.a.example" has an earlier rule (leave one out)',)
+    assert domains.problems == (
+        'rule[1].names: "*.a.example" has an earlier rule, that of "*.a.example" (leave one out)',
+    )
 
 
 def test_list_that_is_gone_at_a_reload_keeps_its_names(compiled: Compile, tmp_path: Path) -> None:
@@ -186,6 +188,19 @@ def test_without_rules_no_name_has_one(compiled: Compile) -> None:
         (rule("a", does='block_types = ["HTTP"]'), 'rule[0].block_types: "HTTP" is not a record'),
         (rule("a", does='aaaa = "no"'), 'rule[0].aaaa: "no" is not one of "", "never", "if-no-a"'),
         ('[protect]\nbogus_answers = ["x"]\n', 'protect.bogus_answers: "x" is not an address'),
+        (
+            '[protect]\nbogus_answers = ["192.0.2.300"]\n',
+            'protect.bogus_answers: "192.0.2.300" is not an address or a prefix (try "192.0.2.1")',
+        ),
+        (
+            '[protect]\nbogus_answers = ["::/0"]\n',
+            'protect.bogus_answers: "::/0" has every address',
+        ),
+        (
+            '[protect]\nrebind_allow = ["192.168.1.0/24"]\n',
+            'protect.rebind_allow: "192.168.1.0/24" has addresses, not names '
+            '(for their reverse names write "1.168.192.in-addr.arpa")',
+        ),
         ('[protect]\nrebind_allow = ["*.x"]\n', "protect.rebind_allow: "),
         ("[rule]\nnames = ['a']\n", "rule: is a single table (write [[rule]], once for each)"),
     ],
@@ -258,7 +273,7 @@ def test_list_of_addresses_is_read_as_dnsmasq_writes_it() -> None:
         (5, "2001:db8::/32"),
         (6, "198.51.100.1/32"),
         (6, "198.51.100.2/32"),
-        (7, '"no" is not an address'),
+        (7, '"no" is not an address or a prefix (try "192.0.2.1")'),
         (8, '"203.0.113.1/24" has bits beyond its prefix length (try "203.0.113.0/24")'),
     ]
 

@@ -271,6 +271,45 @@ def test_hints_are_taken_out_of_what_another_group_says(front: Front, use: Use) 
     assert "ipv6hint" in told(front.ask(query("a.corp.example", HTTPS)))[0]
 
 
+# --- chains that lead back to local names ---------------------------------------------------------
+
+
+def test_records_of_the_owner_end_a_chain_of_upstreams(front: Front, use: Use) -> None:
+    use(CORP, "nas.lan 60 A 192.168.1.1", "a.lan 60 CNAME a.corp.example.")
+    assert front.ask(query()) is None
+    wire = front.answered(reply(cname("nas.lan")))
+    assert told(wire) == ["nas.lan.", "192.168.1.1"]
+    assert front.ask(query()) == wire
+    assert front.ring.used == 0
+    use(CORP, "nas.lan 60 A 192.168.1.2", "a.lan 60 CNAME a.corp.example.")
+    assert front.ask(query()) is None  # it had the former address
+    front.answered(reply(cname("nas.lan")))
+    assert front.ask(query("a.lan")) is None
+    wire = front.answered(reply(cname("nas.lan"), qname="a.corp.example"))
+    assert told(wire) == ["a.corp.example.", "nas.lan.", "192.168.1.2"]
+    assert front.ask(query("a.lan")) == wire
+
+
+def test_local_name_in_the_middle_of_a_chain_is_followed(front: Front, use: Use) -> None:
+    use(CORP, "b.lan 60 CNAME a.corp.example.")
+    assert front.ask(query()) is None
+    front.say(reply(cname("b.lan")))
+    assert front.missed() == [key("a.corp.example")]
+    wire = front.answered(reply(address(), qname="a.corp.example"))
+    assert told(wire) == ["b.lan.", "a.corp.example.", "192.0.2.1"]
+    assert front.ask(query()) == wire
+    assert front.ask(query(qtype=AAAA)) is None
+    front.say(reply(cname("c.lan"), qtype=AAAA))
+
+
+def test_chains_between_local_names_and_upstreams_end(front: Front, use: Use) -> None:
+    use("", "b.lan 60 CNAME www.example.", "c.lan 60 CNAME b.lan.")
+    assert front.ask(query()) is None
+    wire = front.answered(reply(cname("c.lan")))
+    assert wire[3] & 15 == dns.rcode.SERVFAIL
+    assert front.forward.count == 0
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 

@@ -15,7 +15,7 @@ _LONG = {"ls", "stats", "verify", "export"}
 UNBOUND: dict[str, tuple[str, ...]] = {
     "lookup": ("get",),
     "flush_type": ("rm",),
-    "flush_zone": ("flush", "--under"),
+    "flush_zone": ("flush", "--zone"),
     "flush_negative": ("flush", "--negative"),
     "dump": ("export", "-"),
     "dump_cache": ("export", "-"),

@@ -11,6 +11,7 @@ from ..._control import CHANGE_ALL, CHANGE_UNDER
 from ..._key import cache_key, is_under, range_of
 from ...browse.items import Wanted
 from ...browse.names import spell_name
+from ...config.names import parse_name
 from ...config.text import path_text
 from ...store.store import Store
 from .. import options
@@ -29,6 +30,7 @@ ROOT = b"\0"  # all names lie under it
 @arguments.state_option
 @arguments.rcode_option
 @arguments.negative_option
+@click.option("--zone", "is_zone", is_flag=True, hidden=True)  # NAME is that of --under
 @click.option("--yes", is_flag=True, help="Remove everything without asking.")
 @options.config_file
 @options.state
@@ -40,6 +42,7 @@ def flush(
     state_is: str | None,
     rcode: int | None,
     negative: bool,
+    is_zone: bool,
     yes: bool,
     path: Path | None,
     state: str | None,
@@ -49,7 +52,9 @@ def flush(
     The other options select entries. Works with the daemon running, hung or stopped. Asks before it
     removes everything; without a terminal it needs --yes.
     """
-    if name is not None:
+    if is_zone and under is None:
+        under = _zone(name)
+    elif name is not None:
         shown = path_text(name)
         raise click.UsageError(
             f"to remove one name: fastdns cache rm {shown}; "
@@ -76,6 +81,14 @@ def flush(
         memory = " on disk; the daemon has removed its copies from memory"
     emit(f"removed {counted(removed)}{where}{memory}\n")
     return 0
+
+
+def _zone(name: str | None) -> bytes:
+    """Return the domain that flush_zone, a word of unbound-control, has as its argument."""
+    try:
+        return parse_name(name or "")
+    except ValueError as error:
+        raise click.UsageError(f"the domain {error}" if not name else str(error)) from None
 
 
 def _may_ask() -> bool:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import click
 
-from ...browse.names import Key, spell_type
+from ..._hosts import reverse_of
+from ...browse.names import Key, spell_name, spell_type
 from ...config.text import describe
 from ...config.types import TYPES
 from .. import options
@@ -29,6 +31,14 @@ def _client(ctx: click.Context, param: click.Parameter, text: str) -> IPv4Addres
         ) from None
     mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
     return mapped or address
+
+
+def _key_of(name: bytes, qtype: int | None) -> Key:
+    """Return the question. An address is not a name: its reverse name is meant."""
+    if qtype in (None, TYPES["PTR"]):
+        with suppress(ValueError):
+            return Key(reverse_of(ip_address(spell_name(name)[:-1]).packed), TYPES["PTR"])
+    return Key(name, TYPES["A"] if qtype is None else qtype)
 
 
 @click.command()
@@ -67,13 +77,13 @@ def why(
 ) -> int:
     """Explain what is answered to NAME, and why.
 
-    TYPE is A if it is left out. The decision is that of the daemon, by the configuration in its
-    file; the daemon may run, hang or be stopped. Exit status 0 whenever there is a decision,
-    whatever it is.
+    TYPE is A if it is left out. For an address, its reverse name is explained. The decision is
+    that of the daemon, by the configuration in its file; the daemon may run, hang or be stopped.
+    Exit status 0 whenever there is a decision, whatever it is.
     """
     if qtype is not None and wanted is not None and qtype != wanted:
         raise click.UsageError("two types are given (leave one out)")
-    key = Key(name, next((one for one in (qtype, wanted) if one is not None), TYPES["A"]))
+    key = _key_of(name, wanted if qtype is None else qtype)
     if key.qtype in REFUSED_TYPES:
         raise click.UsageError(
             f"queries of type {spell_type(key.qtype)} are refused, whatever the name is"

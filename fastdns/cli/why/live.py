@@ -5,6 +5,7 @@ The daemon and its cache are not touched. What the daemon knows of its upstreams
 
 from __future__ import annotations
 
+import errno
 import os
 import struct
 import time
@@ -278,6 +279,9 @@ class _Asking:
         told = REPLIES.get(event.what) or os.strerror(event.number)
         if event.what == "replied":
             told = spell_rcode(event.number)
+        elif event.number == errno.EBADMSG and event.what == "failed":
+            forged = any(one.what == "forged" for one in self._happenings)
+            told = "forged replies only" if forged else "no reply that can be used"
         return f"{told}{other} after {in_time(event.seconds)}"
 
     def _spelled(self, event: Event) -> str:

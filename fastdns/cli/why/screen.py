@@ -12,7 +12,8 @@ import click
 from ...browse.names import spell_name, spell_rcode, spell_type
 from ...browse.records import Record, read_records, relevant, spell_data
 from ...config.text import escape
-from ...policy.explain import AppliedRule, Explanation, OwnRecord
+from ...config.types import TYPES
+from ...policy.explain import Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
 from ..wrapping import wrapped
 from .story import RING, Asked, Kept, Story
@@ -41,7 +42,9 @@ def lines(story: Story, timeline: Timeline | None) -> Iterator[str]:
     yield from _named("daemon", [_daemon(story)])
     yield from _named("note", list(story.notes))
     if timeline is not None:
-        yield from _named("live", ["asked now, without the cache:"])
+        others = "" if story.client.may_ask else f" ({story.client.address} is refused)"
+        admitted = others and ", as for a client that may ask"
+        yield from _named("live", [f"asked now, without the cache{admitted}{others}:"])
         yield from timeline.lines()
 
 
@@ -70,6 +73,14 @@ def outcome(story: Story) -> str:
 
 def sentence(story: Story) -> str:
     """Return the answer to "why" in a sentence."""
+    told = _sentence(story)
+    if not story.unread:
+        return told
+    more = f" and {len(story.unread) - 1} more" if len(story.unread) > 1 else ""
+    return f"{told} (not certain: {story.unread[0]}{more} cannot be read)"
+
+
+def _sentence(story: Story) -> str:
     where = outcome(story)
     if where == "refused":
         verb = "gets no answer" if story.client.is_dropped else "is refused"
@@ -79,18 +90,22 @@ def sentence(story: Story) -> str:
         return f"{story.question} is answered here with {told}: {_reason(story.explanation)}"
     group = _group(story.explanation)
     plain = story.plain
+    question = story.question
+    rule = story.explanation.rule
+    if rule is not None and rule.rule.aaaa == "if-no-a" and story.key.qtype == TYPES["AAAA"]:
+        question += f' has data only if the name has no A record (aaaa = "if-no-a", {rule}); it'
     if where == "cache":
         assert plain is not None
         left = in_days(plain.item.ttl)
-        return f"{story.question} is answered from the cache, {left} left; it is of {group}"
+        return f"{question} is answered from the cache, {left} left; it is of {group}"
     if where == "stale":
         return (
-            f"{story.question} is asked from {group}; its entry in the cache is stale, and served "
+            f"{question} is asked from {group}; its entry in the cache is stale, and served "
             "only if no upstream answers in time"
         )
     if plain is None:
-        return f"{story.question} is asked from {group}, {_not_there(story)}"
-    return f"{story.question} is asked from {group}; its entry in the cache is not served"
+        return f"{question} is asked from {group}, {_not_there(story)}"
+    return f"{question} is asked from {group}; its entry in the cache is not served"
 
 
 def _answer(story: Story) -> list[Record]:
@@ -151,7 +166,7 @@ def _denial(explanation: Explanation) -> str:
     if verdict == "minimal_any":
         return "one record in place of all records (protect.minimal_any, RFC 8482)"
     if verdict == "nodata" and explanation.rule is not None:
-        return _rule(explanation.rule)
+        return str(explanation.rule)
     if explanation.group is not None:
         return f"group {explanation.group.name} ({_because(explanation)})"
     return verdict.upper()
@@ -191,12 +206,7 @@ def _decision(story: Story) -> Iterator[str]:
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
     if explanation.rule is not None:
-        yield f"{_rule(explanation.rule)}: {explanation.rule.rule}"
-
-
-def _rule(applied: AppliedRule) -> str:
-    where = str(applied.origin)
-    return where if where.startswith(applied.key) else f"{applied.key} ({where})"
+        yield f"{explanation.rule}: {explanation.rule.rule}"
 
 
 def _own_record(record: OwnRecord) -> str:
@@ -206,7 +216,7 @@ def _own_record(record: OwnRecord) -> str:
 def _absence(story: Story) -> str:
     rule = story.explanation.rule
     if rule is not None and not rule.rule.cache:
-        return f"none: answers are not cached ({_rule(rule)})"
+        return f"none: answers are not cached ({rule})"
     if story.site is None:
         return "not known"
     if story.daemon is None:
@@ -260,7 +270,9 @@ def _limit(story: Story, kept: Kept) -> str:
     named = {f"cache.{key}": value for key, value in limits.items()}
     if (applied := story.explanation.rule) is not None:
         own = {"min_ttl": applied.rule.min_ttl, "max_ttl": applied.rule.max_ttl}
-        named = {f"{applied.key}.{key}": one for key, one in own.items() if one is not None} | named
+        named = {
+            f"{applied.shown}.{key}": one for key, one in own.items() if one is not None
+        } | named
     return next((f" ({key})" for key, value in named.items() if int(value) == entry.ttl), "")
 
 

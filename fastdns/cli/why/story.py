@@ -19,7 +19,7 @@ from ...browse.items import Item, Judge, read_item
 from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
-from ...config.documents import read_documents
+from ...config.documents import Documents, read_documents
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
 from ...config.schema import Config, Forward, Upstream
@@ -101,6 +101,7 @@ class Story:
     daemon: Daemon | None
     site: Site | None
     notes: tuple[str, ...]
+    unread: tuple[str, ...] = ()  # files of which the daemon may know a former content
 
     @property
     def name(self) -> str:
@@ -127,15 +128,21 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
     domains = compile_domains(config)
     local = LocalSources(config.local)
     policy = domains.policy(local.records)
-    explanation = explain(config, policy, key.join(), local.names)
-    files = [*_files(path), *_lists(config)]
+    documents = _documents(path)
+    explanation = explain(config, policy, key.join(), local.names, documents.spell)
+    files = [*_files(documents, path), *_lists(config)]
     notes: list[str] = []
+    unread = [one for one in dict.fromkeys(_lists(config)) if not domains.has_read(one)]
+    unread += local.unread
     problems = len(domains.problems) + len(local.problems)
     if problems:
         notes.append(f"{counted(problems, 'problem')} of lists and local files (see fastdns check)")
     site = _site(path, state, notes)
     places = Places(config.state_dir, config.run_dir)
     daemon = _daemon(places, files, notes)
+    if daemon is None:
+        unread = []
+    notes += _unread_notes(unread, (*domains.problems, *local.problems))
     kept: tuple[Kept, ...] = ()
     group = explanation.group
     is_forwarded = explanation.decided.verdict == "forward"
@@ -156,7 +163,15 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
         daemon=daemon,
         site=site,
         notes=tuple(notes),
+        unread=tuple(map(path_text, unread)),
     )
+
+
+def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[str]:
+    for path in paths:
+        about = f"{path_text(path)}: "
+        said = next((one for one in problems if one.startswith(about)), f"{about}cannot be read")
+        yield f"{said}; a running daemon may still use its former content"
 
 
 # --- the client -----------------------------------------------------------------------------------
@@ -182,12 +197,17 @@ def _admits(access: Access, address: Address) -> bool:
 # --- the daemon -----------------------------------------------------------------------------------
 
 
-def _files(path: Path | None) -> Iterator[Path]:
-    """Yield the files of the configuration."""
+def _documents(path: Path | None) -> Documents:
     if path is None and not DEFAULT_FILE.exists():
-        return
-    yield path or DEFAULT_FILE
-    yield from map(Path, read_documents(path or DEFAULT_FILE, regular=False).files)
+        return Documents()
+    return read_documents(path or DEFAULT_FILE, regular=False)
+
+
+def _files(documents: Documents, path: Path | None) -> Iterator[Path]:
+    """Yield the files of the configuration."""
+    if documents.source is not None:
+        yield path or DEFAULT_FILE
+        yield from map(Path, documents.files)
 
 
 def _lists(config: Config) -> Iterator[Path]:

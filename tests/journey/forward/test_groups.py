@@ -237,11 +237,32 @@ def test_list_that_has_vanished_at_a_reload_keeps_its_domains(
     listed.unlink()
     done = daemon.reload()
     assert done.stdout.splitlines()[1:] == ["forward: 2 domains in 1 group, as before"]
-    daemon.wait_for_log(
-        f"WARNING: {listed}: cannot be read: No such file or directory; "
-        "its former 2 domains stay in use"
+    problem = (
+        f"{listed}: cannot be read: No such file or directory; its former 2 domains stay in use"
     )
+    daemon.wait_for_log(f"WARNING: {problem}")
+    assert (done.returncode, done.stderr) == (0, f"warning: {problem}\n")
     assert data(ask(daemon, "www.two.demo")) == ["10.0.0.7"]
+
+
+def test_reload_tells_the_first_problems_of_lists_and_files_and_how_many_more(
+    start_fastdns: Start, default: FalseUpstream, corp: FalseUpstream, tmp_path: Path
+) -> None:
+    listed = tmp_path / "list"
+    listed.write_text("one.demo\n")
+    listed.chmod(0o644)
+    rest = f'[local]\nhosts = ["{tmp_path}/hosts"]\n'
+    daemon = start_fastdns(upstream=[default], config=rest + group(corp, f"file:{listed}"))
+    listed.write_text("one.demo\n" + "no domain\n" * 9)
+    done = daemon.reload()
+    assert done.returncode == 0
+    *lines, last = done.stderr.splitlines()
+    assert [line.split(": ")[1] for line in lines] == [f"{listed}:{n}" for n in range(2, 11)]
+    assert last == f"warning: {tmp_path}/hosts: cannot be read: No such file or directory"
+    listed.write_text("one.demo\n" + "no domain\n" * 20)
+    *lines, last = daemon.reload().stderr.splitlines()
+    assert len(lines) == 10
+    assert last == "warning: and 2 more (fastdns check and the log name them)"
 
 
 def test_check_shows_how_many_domains_each_group_has_and_warns_of_lists(tmp_path: Path) -> None:

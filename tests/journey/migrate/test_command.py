@@ -110,6 +110,11 @@ def test_standard_input_needs_the_name_of_the_program() -> None:
     [
         ("", "is neither a configuration of unbound nor of dnsmasq"),
         ("key: value\nother: true\n", "is neither a configuration of unbound nor of dnsmasq"),
+        (
+            "# A program\n\nIt answers.\nRead this first:\n\n    server=9.9.9.9\n    version\n\n"
+            "Bye.\nThat is all.\n",
+            "is neither a configuration of unbound nor of dnsmasq",
+        ),
         ("[cache]\nmemory = '1MiB'\n", "is neither a configuration of unbound nor of dnsmasq"),
         (None, "cannot be read: No such file or directory"),
     ],

@@ -175,6 +175,28 @@ def test_forged_reply_is_shown_and_ignored(start_fastdns: Start, default: FalseU
     assert addresses(found) == ["192.0.2.1"]
 
 
+def test_forged_replies_alone_are_told_as_such(
+    start_fastdns: Start, default: FalseUpstream
+) -> None:
+    default.on("www.demo", lambda asked: asked.answer("@ 300 IN A 203.0.113.66"))
+    daemon = start_fastdns(
+        upstream=[default], config='[protect]\nbogus_answers = ["203.0.113.66"]\n'
+    )
+    found = live(daemon, "www.demo")
+    failed = next(one for one in found["events"] if one["what"] == "failed")
+    assert failed["detail"].startswith("forged replies only after ")
+
+
+def test_refused_client_is_named_where_an_answer_is_shown(daemon: Fastdns) -> None:
+    printed = why(daemon, "www.demo", "--client", "203.0.113.9", "--live")
+    assert printed.startswith("www.demo. A: client 203.0.113.9 is refused")
+    assert (
+        "live        asked now, without the cache, as for a client that may ask "
+        "(203.0.113.9 is refused):"
+    ) in printed
+    assert "as for a client" not in why(daemon, "www.demo", "--live")
+
+
 def test_condition_of_a_rule_is_shown(start_fastdns: Start, default: FalseUpstream) -> None:
     default.on("www.demo", lambda asked: asked.answer(ANSWERS[asked.rdtype]))
     daemon = start_fastdns(

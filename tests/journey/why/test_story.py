@@ -150,6 +150,84 @@ def test_rules_are_told_with_their_effects(start_fastdns: Start, default: FalseU
     )
 
 
+def test_places_in_included_files_are_told_with_the_file(
+    start_fastdns: Start, default: FalseUpstream, tmp_path: Path
+) -> None:
+    (tmp_path / "a.toml").write_text(
+        '[[forward]]\nname = "a"\ndomains = ["a.demo"]\nanswer = "nxdomain"\n'
+        '[[rule]]\nnames = ["a.example"]\nmax_ttl = "1m"\n'
+    )
+    (tmp_path / "b.toml").write_text(
+        '[[forward]]\nname = "b"\ndomains = ["b.demo"]\nanswer = "nxdomain"\n'
+        '[[rule]]\nnames = ["b.example"]\nblock_types = ["A"]\n'
+        '[local]\nrecords = ["nas.lan. A 192.168.1.10"]\n'
+    )
+    daemon = start_fastdns(upstream=[default], config=f'include = ["{tmp_path}/?.toml"]\n')
+    for name, place in (
+        ("b.demo", "forward[0].domains[0]"),
+        ("b.example", "rule[0].names[0]"),
+        ("nas.lan", "local.records[0]"),
+    ):
+        assert f"{tmp_path}/b.toml: {place}" in why(daemon, name).splitlines()[0]
+    assert told(daemon, "b.demo")["decision"]["where"] == "forward[1].domains[0]"
+    assert told(daemon, "b.example")["decision"]["rule"] == "rule[1]"
+
+
+def test_rule_that_decides_by_the_other_address_is_in_the_first_line(
+    start_fastdns: Start, default: FalseUpstream
+) -> None:
+    daemon = start_fastdns(
+        upstream=[default], config='[[rule]]\nnames = ["www.demo"]\naaaa = "if-no-a"\n'
+    )
+    told_first = (
+        'www.demo. AAAA has data only if the name has no A record (aaaa = "if-no-a", '
+        "rule[0].names[0]); it is "
+    )
+    assert why(daemon, "www.demo", "AAAA").startswith(f"{told_first}asked from the default group")
+    ask(daemon, "www.demo", "AAAA")
+    assert why(daemon, "www.demo", "AAAA").startswith(f"{told_first}answered from the cache")
+    assert "if-no-a" not in why(daemon, "www.demo").splitlines()[0]
+
+
+@pytest.mark.parametrize("arguments", [["192.168.1.11"], ["192.168.1.11", "PTR"]])
+def test_address_stands_for_its_reverse_name(
+    start_fastdns: Start, default: FalseUpstream, arguments: list[str]
+) -> None:
+    daemon = start_fastdns(
+        upstream=[default], config='[local]\nrecords = ["11.1.168.192.in-addr.arpa PTR tv.lan."]\n'
+    )
+    assert why(daemon, *arguments).startswith(
+        "11.1.168.192.in-addr.arpa. PTR is answered here with tv.lan.: local records"
+    )
+    assert told(daemon, "fd00::1")["name"].endswith(".d.f.ip6.arpa.")
+    assert told(daemon, "192.168.1.11", "MX")["name"] == "192.168.1.11."
+
+
+def test_story_is_not_certain_while_a_file_cannot_be_read(
+    start_fastdns: Start, default: FalseUpstream, corp: FalseUpstream, tmp_path: Path
+) -> None:
+    hosts, listed = tmp_path / "hosts", tmp_path / "list"
+    hosts.write_text("192.168.1.11 printer.lan\n")
+    listed.write_text("one.demo\n")
+    daemon = start_fastdns(
+        upstream=[default],
+        config=f'[local]\nhosts = ["{hosts}"]\n[[forward]]\nname = "ads"\n'
+        f'domains = ["file:{listed}"]\nanswer = "nxdomain"\n',
+    )
+    assert "certain" not in why(daemon, "printer.lan")
+    listed.unlink()
+    hosts.unlink()
+    printed = why(daemon, "printer.lan")
+    first = printed.splitlines()[0]
+    assert first.endswith(f"(not certain: {listed} and 1 more cannot be read)")
+    for path in (listed, hosts):
+        assert (
+            f"{path}: cannot be read: No such file or directory; a running daemon may still use "
+            "its former content"
+        ) in " ".join(printed.split())
+    assert data(ask(daemon, "printer.lan")) == ["192.168.1.11"]
+
+
 @pytest.mark.parametrize(
     ("protect", "obstacle"),
     [
