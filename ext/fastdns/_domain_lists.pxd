@@ -16,3 +16,5 @@ cdef inline bint is_space(uint8_t octet) noexcept nogil:
 cdef int read_domain(const uint8_t* at, const uint8_t* end, uint8_t* name) noexcept nogil
 # ^ writes the name in wire form and lower case, NAME_MAX octets at most; returns its length or a Reason
 cdef str spell_reason(int reason)
+cdef const uint8_t* after_mark(const uint8_t* at, const uint8_t* end) noexcept nogil
+# ^ behind byte order marks, which a file that others were joined to has before any line

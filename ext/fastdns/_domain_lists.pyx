@@ -18,13 +18,19 @@ cdef dict REASONS = {
     ALL_NAMES: "stands for all names (use upstream.servers for these)",
 }
 # What dnsmasq writes before "/domain/…/": these name domains, and the address behind them is not used.
-cdef tuple KEYWORDS = (b"server=", b"local=", b"address=", b"ipset=", b"nftset=")
+cdef tuple KEYWORDS = (b"server=", b"local=", b"address=", b"ipset=", b"nftset=", b"rebind-domain-ok=")
 
 
 cdef inline bint is_of_domain(uint8_t octet) noexcept nogil:
     return (
         c'a' <= octet <= c'z' or c'A' <= octet <= c'Z' or c'0' <= octet <= c'9' or octet == c'-' or octet == c'_'
     )
+
+
+cdef const uint8_t* after_mark(const uint8_t* at, const uint8_t* end) noexcept nogil:
+    while end - at >= 3 and at[0] == 0xef and at[1] == 0xbb and at[2] == 0xbf:
+        at += 3
+    return at
 
 
 cdef str spell_reason(int reason):
@@ -106,7 +112,7 @@ cdef class _Reader:
             return 0
         for word in KEYWORDS:
             if end - at > len(word) and memcmp(at, <const char*>word, len(word)) == 0:
-                return self.take_between_slashes(at + len(word), end, line)
+                return self.take_between_slashes(word, at + len(word), end, line)
         slash = <const uint8_t*>memchr(at, c'#', end - at)
         if slash != NULL and is_space((slash - 1)[0]):
             end = slash
@@ -114,10 +120,12 @@ cdef class _Reader:
                 end -= 1
         return self.take(at, end, line)
 
-    cdef int take_between_slashes(self, const uint8_t* at, const uint8_t* end, int line) except -1:
+    cdef int take_between_slashes(self, bytes word, const uint8_t* at, const uint8_t* end, int line) except -1:
         """Take the domains of "/one/other/address"."""
         cdef const uint8_t* slash
         cdef bint has_one = False
+        if at[0] != c'/' and word == b"rebind-domain-ok=":     # it may have one domain without slashes
+            return self.take(at, end, line)
         if at[0] != c'/':
             return self.tell(line, "names no domain (server=/DOMAIN/ does)", at, end)
         at += 1
@@ -135,14 +143,12 @@ cdef class _Reader:
         cdef const uint8_t* end = at + len(text)
         cdef const uint8_t* line_end
         cdef int line = 0
-        if text.startswith(b"\xef\xbb\xbf"):
-            at += 3
         while at < end:
             line += 1
             line_end = <const uint8_t*>memchr(at, c'\n', end - at)
             if line_end == NULL:
                 line_end = end
-            self.take_line(at, line_end, line)
+            self.take_line(after_mark(at, line_end), line_end, line)
             at = line_end + 1
         return 0
 

@@ -3,7 +3,7 @@
 from libc.stdint cimport uint8_t, uint16_t, uint32_t
 from libc.string cimport memchr, memcmp, memcpy
 
-from fastdns._domain_lists cimport is_space, read_domain, spell_reason
+from fastdns._domain_lists cimport after_mark, is_space, read_domain, spell_reason
 from fastdns._key cimport NAME_MAX, name_is_sound
 from fastdns._local cimport LocalBuilder
 from fastdns._wire cimport TYPE_A, TYPE_AAAA
@@ -187,7 +187,8 @@ cdef class _Reader:
             return self.tell(line, spell_reason(length), at, end)
         if is_own(name, length):
             return 0
-        self.names += 1
+        if self.builder.last_origin(name) >> 24 != self.source:
+            self.names += 1         # not one of a line before
         self.take(name, length)
         if name[0] + 2 == length and length - 1 + self.domain_length <= NAME_MAX and self.domain_length:
             memcpy(name + length - 1, self.domain, self.domain_length)
@@ -228,8 +229,8 @@ def read_hosts(
 ):
     """Add the records of a hosts file to the builder: A or AAAA for each name, PTR for each address.
 
-    Return how many names there are, how many lines or names are wrong, and the first of these as (line, text, what is
-    wrong with it). A host is found by its name alone and under `domain` (in wire form; b"": there is none). Other
+    Return how many different names there are, how many lines or names are wrong, and the first of these as (line,
+    text, what is wrong with it). A host is found by its name alone and under `domain` (in wire form; b"": there is none). Other
     threads get their turn between lines.
     """
     cdef const uint8_t* at = text
@@ -241,14 +242,12 @@ def read_hosts(
         raise ValueError("not a name in wire form and lower case")
     reader.builder, reader.source, reader.problems, reader.most = builder, source, [], most_problems
     reader.domain, reader.domain_length = domain, <int>len(domain)
-    if text.startswith(b"\xef\xbb\xbf"):
-        at += 3
     while at < end:
         line += 1
         line_end = <const uint8_t*>memchr(at, c'\n', end - at)
         if line_end == NULL:
             line_end = end
-        reader.take_line(at, line_end, line)
+        reader.take_line(after_mark(at, line_end), line_end, line)
         at = line_end + 1
         if line % LINES_AT_ONCE == 0:
             with nogil:         # so that a hub is not kept waiting for a large file

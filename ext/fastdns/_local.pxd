@@ -69,6 +69,7 @@ cdef class LocalBuilder:
     # ^ 1; 0: it is there already, or the name has no room for more. name: sound and in lower case, "*.x" is a wildcard;
     # an OverflowError: too many names
     cdef bint has_records(self, const uint8_t* name) noexcept nogil     # that very name; sound and in lower case
+    cdef uint32_t last_origin(self, const uint8_t* name) noexcept nogil   # of its last record; the largest: none
     # private
     cdef uint32_t place_of(self, const uint8_t* name) except 0
     cdef int make_room(self, uint16_t length) except -1

@@ -95,6 +95,12 @@ cdef class LocalBuilder:
         cdef uint32_t place = self.names.value_of_name(name + (2 if is_wildcard else 0))
         return place != 0 and self.of_name[place].first[is_wildcard] != 0
 
+    cdef uint32_t last_origin(self, const uint8_t* name) noexcept nogil:
+        cdef uint32_t place = self.names.value_of_name(name)
+        if place == 0 or self.of_name[place].last[0] == 0:
+            return <uint32_t>-1
+        return self.drafts[self.of_name[place].last[0]].record.origin
+
     cdef int put(
         self, const uint8_t* name, uint16_t rtype, uint32_t ttl, const uint8_t* data, uint16_t length, uint32_t origin
     ) except -1:

@@ -27,6 +27,10 @@ from . import options
 from .output import emit, warn
 
 MULTICAST = b"\5local\0"
+NO_LEASES = (
+    'local.leases: "auto" finds no file of leases here (try the path of your DHCP server\'s file, '
+    'like "/srv/dhcp/dnsmasq.leases")'
+)
 
 
 @click.command()
@@ -65,6 +69,8 @@ def check(
     local = LocalSources(config.local)
     for name, count in local.counts.items():
         emit(f"# {path_text(name)}: {count:,} name{'s' * (count != 1)}\n")
+    for line in local.left_out:
+        emit(f"# {line}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
     for address, everybody in open_addresses(config):
@@ -78,6 +84,8 @@ def check(
         warn(problem)
     for problem in (*domains.problems, *local.problems):
         warn(problem)
+    if local.finds_no_leases:
+        warn(NO_LEASES)
     _warn_of_receive_buffer()
 
 

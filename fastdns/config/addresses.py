@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .clients import parse_prefix
 from .files import absolute_path
-from .text import describe, shorten
+from .text import describe
 from .values import Addresses, AddressFile, Network
 
 _DNSMASQ = re.compile(r"\s*(?:bogus-nxdomain|ignore-address)\s*=")
@@ -42,4 +42,4 @@ def read_addresses(text: str) -> Iterator[tuple[int, Network | str]]:
             if isinstance(found, Addresses):
                 yield number, found.network
             else:
-                yield number, f"{describe(shorten(word))} is not an address"
+                yield number, f"{describe(word)} is not an address"

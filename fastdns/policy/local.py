@@ -15,8 +15,8 @@ from .._local import LocalRecords
 from .._pages import release_heap
 from ..config.schema import Local
 from .leases import files_beside
-from .local_files import LocalFile, configured, found, is_pattern
-from .local_names import Given, Names, compile_names, given_by_leases
+from .local_files import LocalFile, configured, found, is_pattern, usual
+from .local_names import Clients, Names, compile_names, given_by_leases
 from .watch import Watch
 
 TOO_MANY = "local: more names than fastdns can hold; the former ones stay in use"
@@ -33,15 +33,15 @@ class LocalSources:
         """Read all files. One that cannot be read has the names that it has in `former`."""
         self.section = section
         self.names = Names()
-        self.new_problems: list[str] = []  # that the last refresh has brought
         self._root = root
         self._files: list[LocalFile] = [copy.copy(one) for one in former._files] if former else []
-        self._told: tuple[tuple[Given, ...], list[str]] = ((), [])
+        self._told: tuple[Clients | None, list[str]] = (None, [])
         self._due = inf  # when a lease ends, or nearly
         self._at = inf  # when they were compiled
         self._is_stale = True  # the names are not those of the files
         self._watch: Watch | None = None
         self.refresh()
+        self.logged = self.names.without_records()
 
     @property
     def records(self) -> LocalRecords:
@@ -59,9 +59,20 @@ class LocalSources:
         return [one.place.path for one in self._files if not one.is_read]
 
     @property
+    def left_out(self) -> tuple[str, ...]:
+        """Which clients of DHCP servers have no name, and why, in lines."""
+        return self.names.left_out
+
+    @property
     def counts(self) -> dict[str, int]:
-        """How many names each source has."""
-        return self.names.counts
+        """How many names each source has, also 0."""
+        counts = dict.fromkeys(self.sources[not self.section.records :], 0)
+        return {**counts, **self.names.counts}
+
+    @property
+    def finds_no_leases(self) -> bool:
+        """Whether there is no file at any of the usual places, where it should look."""
+        return "auto" in self.section.leases and not any(found(usual(self._root)))
 
     @property
     def sources(self) -> tuple[str, ...]:
@@ -97,23 +108,21 @@ class LocalSources:
             return False
         was_stale, self._is_stale = self._is_stale, True
         self._at = now
-        given, due = given_by_leases(files, now)
+        clients = given_by_leases(files, now)
         problems = [line for one in files for line in one.problems]
         leases_only = not is_other and all(
             one.place.kind == "leases"
             for one, has_changed in zip(files, have_changed, strict=True)
             if has_changed
         )
-        if (leases_only and not was_stale) and (given, problems) == self._told:
-            self._due, self._is_stale = due, False
+        if (leases_only and not was_stale) and (clients, problems) == self._told:
+            self._due, self._is_stale = clients.due, False
             return False  # a client has only renewed its lease
-        former = self.names.problems
         try:
-            self.names = compile_names(self.section, files, given)
+            self.names = compile_names(self.section, files, clients)
         except OverflowError:
             self.names = attrs.evolve(self.names, problems=(TOO_MANY,))
-        self.new_problems = [line for line in self.names.problems if line not in former]
-        self._told, self._due, self._is_stale = (given, problems), due, False
+        self._told, self._due, self._is_stale = (clients, problems), clients.due, False
         if len(self.records) >= MANY:
             release_heap()
         return True

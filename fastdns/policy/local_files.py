@@ -21,7 +21,7 @@ from ..config.schema import Local
 from ..config.text import describe, path_text
 from ..config.values import LeaseFile, Record, RecordFile
 from .leases import files_beside, format_of, read_leases, usual_places
-from .leases.lease import Lease
+from .leases.lease import Lease, WrongLine
 
 Kind = Literal["records", "hosts", "leases"]
 Signature = tuple[tuple[int, ...] | None, ...]
@@ -105,9 +105,18 @@ class LocalFile:
             raise ValueError('has leases in no known format (try "dnsmasq:/PATH")')
         beside = [_text(one) for one in files_beside(path, self.format) if one.exists()]
         try:
-            return Content(leases=tuple(read_leases(self.format, text, beside))), ()
+            found = read_leases(self.format, text, beside)
         except (ValueError, RecursionError):
             raise ValueError(f"is not a whole file of {self.format}") from None
+        wrong = [
+            f"{self.name}:{one.line}: {describe(one.text)} is not a lease of {self.format}"
+            for one in found
+            if isinstance(one, WrongLine)
+        ]
+        return (
+            Content(leases=tuple(one for one in found if isinstance(one, Lease))),
+            tuple(shortened(wrong, self.name, len(wrong))),
+        )
 
 
 def _text(path: Path) -> str:
@@ -125,11 +134,13 @@ def _read_records(text: str, name: str) -> tuple[Content, tuple[str, ...]]:
     return Content(records=tuple(records)), tuple(shortened(problems, name, len(problems)))
 
 
-def shortened(problems: list[str], name: str, wrong: int) -> list[str]:
+def shortened(
+    problems: list[str], name: str, wrong: int, what: str = "lines are wrong"
+) -> list[str]:
     """Return the first problems of a file, and how many lines of it are wrong besides these."""
     told = problems[:PROBLEMS_MAX]
     if wrong > len(told):
-        told.append(f"{name}: {wrong - len(told)} more lines are wrong")
+        told.append(f"{name}: {wrong - len(told)} more {what}")
     return told
 
 
@@ -160,8 +171,13 @@ def configured(section: Local, root: Path) -> Iterator[Place]:
         if isinstance(source, LeaseFile):
             yield Place("leases", source.path, source.format, is_pattern(source.path))
     if "auto" in section.leases:
-        for path, name in usual_places(root):
-            yield Place("leases", path, name, is_optional=True)
+        yield from usual(root)
+
+
+def usual(root: Path) -> Iterator[Place]:
+    """Yield where leases usually are."""
+    for path, name in usual_places(root):
+        yield Place("leases", path, name, is_optional=True)
 
 
 def is_pattern(path: Path) -> bool:

@@ -32,12 +32,14 @@ CONFIGURED = "local.records"
 class Names:
     """The compiled names, and what is to be told of them.
 
-    `sources`: by their number in the `origin` of a record. `counts`: names of each that has any;
-    `digests`: what each has, to compare it with that of another time.
+    `left_out`: leases whose clients have no name. `sources`: by their number in the `origin` of a
+    record. `counts`: names of each that has any; `digests`: what each has, to compare it with that
+    of another time.
     """
 
     records: LocalRecords = attrs.Factory(LocalRecords)
     problems: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
     sources: tuple[str, ...] = (CONFIGURED,)
     counts: dict[str, int] = attrs.Factory(dict)
     digests: dict[str, int] = attrs.Factory(dict)
@@ -47,6 +49,10 @@ class Names:
         files = len(self.counts.keys() - {CONFIGURED})
         count = counted(sum(self.counts.values()), "name")
         return f"{count} in {counted(files, 'file')}" if files else count
+
+    def without_records(self) -> Names:
+        """Return what is to be told of them: all but the records, which are large."""
+        return attrs.evolve(self, records=LocalRecords())
 
     def place_of(self, origin: int) -> tuple[str, int | None]:
         """Return where a record was written: ("/etc/hosts", 12), ("local.records[2]", None)."""
@@ -66,19 +72,47 @@ class Given:
     address: bytes
     ttl: int
     source: str = attrs.field(eq=False)
+    line: int | None = attrs.field(eq=False)
 
 
-def given_by_leases(files: Iterable[LocalFile], now: float) -> tuple[tuple[Given, ...], float]:
-    """Return the names that clients have, and when the next of them changes (inf: never).
+@attrs.frozen
+class Refused:
+    """A lease whose client gets no name."""
+
+    source: str
+    line: int | None = attrs.field(eq=False)
+    name: str
+    reason: str
+
+    def __str__(self) -> str:
+        where = self.source if self.line is None else f"{self.source}:{self.line}"
+        return f"{where}: the client {describe(self.name)} gets no name: {self.reason}"
+
+
+@attrs.frozen
+class Clients:
+    """The names of clients, and those that get none. `due`: when that changes (inf: never)."""
+
+    given: tuple[Given, ...]
+    refused: tuple[Refused, ...]
+    due: float = attrs.field(eq=False)
+
+
+def given_by_leases(files: Iterable[LocalFile], now: float) -> Clients:
+    """Return the names that clients have.
 
     Of two clients with one name, the one with the newer lease has it; a client may have several
     addresses.
     """
     best: dict[tuple[str, int], list[tuple[Lease, str]]] = {}
+    refused: list[Refused] = []
     for file in files:
         for lease in file.content.leases:
+            if lease.is_over(now):
+                continue
             label = lease.label
-            if not label or lease.is_over(now):
+            if not label:
+                refused.append(Refused(file.name, lease.line, lease.name, lease.refusal))
                 continue
             there = best.setdefault((label, len(lease.address)), [])
             if there and lease.outlasts(there[0][0]):
@@ -93,11 +127,11 @@ def given_by_leases(files: Iterable[LocalFile], now: float) -> tuple[tuple[Given
                 is_last = lease.expires - now <= LEASE_TTL
                 ttl = LAST_TTL if is_last else LEASE_TTL
                 due = min(due, lease.expires - (0 if is_last else LEASE_TTL))
-            chosen.append(Given(label, lease.address, ttl, source))
-    return tuple(chosen), due
+            chosen.append(Given(label, lease.address, ttl, source, lease.line))
+    return Clients(tuple(chosen), tuple(refused), due)
 
 
-def compile_names(section: Local, files: Sequence[LocalFile], given: Iterable[Given]) -> Names:
+def compile_names(section: Local, files: Sequence[LocalFile], clients: Clients) -> Names:
     """Return all names. OverflowError: there are too many."""
     compiler = _Compiler(section.domain.wire)
     compiler.digests[CONFIGURED] = hash(section.records)
@@ -106,14 +140,41 @@ def compile_names(section: Local, files: Sequence[LocalFile], given: Iterable[Gi
             compiler.add(one, CONFIGURED, place)
     for file in files:
         compiler.add_file(file)
-    compiler.add_leases(given)
-    return Names(
+    taken = compiler.add_leases(clients.given)
+    names = Names(
         compiler.builder.compile(),
         tuple(compiler.problems),
+        (),
         tuple(compiler.sources),
         {name: count for name, count in compiler.counts.items() if count},
         compiler.digests,
     )
+    refused = [*clients.refused, *_without_name(taken, names)]
+    return attrs.evolve(names, left_out=tuple(_told(refused)))
+
+
+def _without_name(taken: Iterable[tuple[Given, list[bytes]]], names: Names) -> Iterator[Refused]:
+    """Yield the clients whose names others have. Not those that have the very address there."""
+    for one, full in taken:
+        if not full:
+            reason = "alone it may be a domain of the Internet (set local.domain)"
+            yield Refused(one.source, one.line, one.label, reason)
+            continue
+        found = next((each for each in map(names.records.find, full) if each is not None), None)
+        if found is None or any(data == one.address for _, _, data, _ in found[2]):
+            continue
+        where, line = names.place_of(found[2][0][3])
+        place = where if line is None else f"{where}:{line}"
+        yield Refused(one.source, one.line, one.label, f"{place} has that name")
+
+
+def _told(refused: Iterable[Refused]) -> Iterator[str]:
+    """Yield a line for each, and for many of one file how many more there are."""
+    of_source: dict[str, list[str]] = {}
+    for one in sorted(refused, key=lambda one: one.line or 0):
+        of_source.setdefault(one.source, []).append(str(one))
+    for source, lines in of_source.items():
+        yield from shortened(lines, source, len(lines), "clients get no name")
 
 
 class _Compiler:
@@ -159,27 +220,32 @@ class _Compiler:
         self.builder.add(record.name, record.rtype, record.ttl, record.data, origin)
         return True
 
-    def add_leases(self, given: Iterable[Given]) -> None:
-        """Give clients their names, as far as records and hosts have left these."""
-        names = [(one, list(self._names_of(one.label))) for one in given]
-        free = [
-            (one, full) for one, full in names if not any(self.builder.has(name) for name in full)
-        ]
+    def add_leases(self, given: Iterable[Given]) -> list[tuple[Given, list[bytes]]]:
+        """Give clients their names, as far as records and hosts have left these.
+
+        Return the clients without a name, and the names they would have had.
+        """
+        free: list[tuple[Given, list[bytes]]] = []
+        taken: list[tuple[Given, list[bytes]]] = []
+        for one in given:
+            full = list(self._names_of(one.label))
+            is_free = full and not any(self.builder.has(name) for name in full)
+            (free if is_free else taken).append((one, full))
         for one, full in free:
-            origin = self._number(one.source) << 24
+            origin = self._number(one.source) << 24 | min(one.line or 0, LINE_MAX)
             rtype = A if len(one.address) == 4 else AAAA
             for name in full:
                 self.builder.add(name, rtype, one.ttl, one.address, origin)
             reverse = reverse_of(one.address)
-            if full and not self.builder.has(reverse):
+            if not self.builder.has(reverse):
                 self.builder.add(reverse, PTR, one.ttl, full[0], origin)
         of_source: dict[str, set[Given]] = {}
-        for one, full in free:
-            if full:
-                of_source.setdefault(one.source, set()).add(one)
+        for one, _ in free:
+            of_source.setdefault(one.source, set()).add(one)
         for source, several in of_source.items():
             self.counts[source] = len({one.label for one in several})
             self.digests[source] = hash(frozenset((one.label, one.address) for one in several))
+        return taken
 
     def _names_of(self, label: str) -> Iterator[bytes]:
         """Yield the names of a client: under the domain, and alone."""

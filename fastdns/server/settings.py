@@ -130,6 +130,8 @@ def warn_of_files(domains: Domains, local: LocalSources) -> None:
     """Say what is wrong with lists of domains and with files of the owner's names."""
     for problem in (*domains.problems, *local.problems):
         log.warning("%s", problem)
+    for line in local.left_out:
+        log.info("%s", line)
 
 
 def first_problems(settings: Settings) -> list[str]:

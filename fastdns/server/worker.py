@@ -31,6 +31,7 @@ from ..config.schema import Config, Forward, Upstream
 from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
+from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
 from ..policy.local import LocalSources
 from ..resolve import Resolver
@@ -42,6 +43,7 @@ from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
+from .log import States
 from .sockets import Listener
 
 log = logging.getLogger(__name__)
@@ -265,18 +267,26 @@ class Worker:
         A thread reads them: a hosts file of 100,000 lines would keep queries waiting.
         """
         has_changed = Event()
-        self._local.watch(self._hub.loop, has_changed.set)
+        local = self._local
+        names = local.logged
+        problems = States(log, logging.WARNING, names.problems)
+        left_out = States(log, logging.INFO, names.left_out)
+        local.watch(self._hub.loop, has_changed.set)
         try:
             while True:
-                has_changed.wait(self._local.seconds_to_next_end())
+                due = (local.seconds_to_next_end(), problems.seconds, left_out.seconds)
+                has_changed.wait(min((one for one in due if one is not None), default=None))
                 has_changed.clear()
-                if not self._hub.threadpool.apply(self._local.refresh):
+                if self._hub.threadpool.apply(local.refresh):
+                    self._use_policy()
+                if not self._is_first:
                     continue
-                self._use_policy()
-                if self._is_first:
-                    for problem in self._local.new_problems:
-                        log.warning("%s", problem)
-                    log.info("local: %s", self._local.summary())
+                problems.update(local.problems)
+                left_out.update(local.left_out)
+                lines = changes_of_local(names, local.names)
+                if len(lines) > 1:
+                    log.info("local: %s", "; ".join(lines).removeprefix("local: "))
+                names = local.names.without_records()
         finally:
             self._local.stop()
 

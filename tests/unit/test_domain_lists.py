@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import random
+from pathlib import Path
 
 import pytest
 
 from fastdns._domain_lists import find_domain, read_domains
 from fastdns._domains import DomainHashes, DomainSet, DomainSetBuilder
 from fastdns.config.names import parse_name
+from fastdns.policy.domain_lists import DomainLists
 
 Read = tuple[DomainSet, int, list[tuple[int, str, str]]]
 
@@ -99,6 +101,37 @@ def test_line_that_names_no_domain_is_told_and_the_others_are_taken(
     domains, wrong, problems = read(b"one.example\n" + line + b"\ntwo.example\n")
     assert len(domains) == 2
     assert (wrong, [(number, what) for number, _, what in problems]) == (1, [(2, problem)])
+
+
+def test_lists_of_domains_that_may_be_rebound_are_read_as_dnsmasq_has_them() -> None:
+    assert names(
+        b"rebind-domain-ok=/a.example/b.example/\nrebind-domain-ok=c.example\n",
+        "a.example",
+        "b.example",
+        "c.example",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "remedy"),
+    [
+        ("*.ads.example", ' (write "ads.example", which covers all names under it)'),
+        ("||ads.example^", ' (write "ads.example", which covers all names under it)'),
+        ("||ads.example^$third-party", ' (write "ads.example", which covers all names under it)'),
+        ("https://ads.example/x", ' (write "ads.example", which covers all names under it)'),
+        ("0.0.0.0 ads.example", " (a hosts file belongs to local.hosts)"),
+        ("::1 ads.example # x", " (a hosts file belongs to local.hosts)"),
+        ("no domain", ""),
+    ],
+)
+def test_line_in_the_form_of_others_is_told_with_what_to_do(
+    tmp_path: Path, line: str, remedy: str
+) -> None:
+    file = tmp_path / "list"
+    file.write_text(f"one.example\n{line}\n")
+    part = line.partition(" # ")[0]
+    told = list(DomainLists(DomainSetBuilder().key, {}).load(file))
+    assert told == [f'{file}:2: "{part}" is not a domain{remedy}']
 
 
 def test_longest_name_and_label_are_taken() -> None:

@@ -42,6 +42,24 @@ def names(local: LocalRecords, address: str) -> list[str]:
     return addresses(local, str(dns.reversename.from_address(address)))
 
 
+def test_byte_order_mark_before_any_line_is_skipped() -> None:
+    mark = "\ufeff"  # a file that others were joined to has several
+    local, wrong, _ = read(f"{mark}{mark}192.168.1.10 nas\n{mark}192.168.1.11 tv\n{mark}")
+
+    assert addresses(local, "nas") == ["192.168.1.10"]
+    assert addresses(local, "tv") == ["192.168.1.11"]
+    assert wrong == 0
+
+
+def test_name_of_several_lines_counts_once() -> None:
+    builder = LocalBuilder()
+    builder.add(parse_name("nas"), A, 60, bytes(4), 0)
+    text = b"192.168.1.10 nas nas files\nfd00::10 nas files\n192.168.1.11 tv\n"
+
+    assert read_hosts(text, builder, 3, LAN, 10)[0] == 3
+    assert read_hosts(text, builder, 4, LAN, 10)[1] == 0
+
+
 def test_line_gives_all_its_names_an_address_and_the_first_is_that_of_the_address() -> None:
     local, wrong, _ = read("192.168.1.10 nas.example files.example\n2001:db8::10 nas.example\n")
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from fastdns.policy.leases import FORMATS, files_beside, format_of, read_leases, usual_places
-from fastdns.policy.leases.lease import Lease, is_top_level, packed
+from fastdns.policy.leases.lease import Lease, WrongLine, is_top_level, packed
 
 SAMPLES = Path(__file__).parent.parent / "leases"
 END = 1767323045
@@ -36,7 +36,11 @@ def read(sample: str, *beside: str, name: str = "") -> list[tuple[str, str, floa
     found = read_leases(
         name or format_of(text), text, [(SAMPLES / one).read_text() for one in beside]
     )
-    return [(one.name, str(ip_address(one.address)), one.expires) for one in found]
+    return [
+        (one.name, str(ip_address(one.address)), one.expires)
+        for one in found
+        if isinstance(one, Lease)
+    ]
 
 
 @pytest.mark.parametrize(("sample", "name"), FORMAT_OF.items())
@@ -162,6 +166,18 @@ def test_lines_that_are_no_leases_are_left_out() -> None:
     assert read("dnsmasq-garbage.leases") == [("laptop", "192.168.1.20", END)]
 
 
+def test_wrong_lines_of_dnsmasq_are_told_and_leases_know_their_lines() -> None:
+    text = (
+        "duid 00:01\nhello world\n0 aa 192.168.1.300 tv *\n\n0 aa 192.168.1.20 * *\n"
+        "0 aa 192.168.1.21 phone *\n0 aa 192.168"
+    )
+    assert read_leases("dnsmasq", text, []) == [
+        WrongLine(2, "hello world"),
+        WrongLine(3, "0 aa 192.168.1.300 tv *"),
+        Lease("phone", bytes((192, 168, 1, 21)), None, 6),
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "text"),
     [
@@ -173,7 +189,7 @@ def test_lines_that_are_no_leases_are_left_out() -> None:
     ],
 )
 def test_times_that_are_none_are_no_leases(name: str, text: str) -> None:
-    assert read_leases(name, text, []) == []
+    assert not any(isinstance(one, Lease) for one in read_leases(name, text, []))
 
 
 @pytest.mark.parametrize(

@@ -139,7 +139,7 @@ def test_client_is_found_alone_and_under_the_domain_and_by_its_address(
     assert told(local, "laptop.lan") == told(local, "laptop") == ["192.168.1.20", "fd00::20"]
     assert told(local, "192.168.1.20") == told(local, "fd00::20") == ["laptop.lan."]
     assert ttl_of(local, "laptop.lan") == 60
-    assert place_of(local, "laptop.lan") == str(leases)
+    assert place_of(local, "laptop.lan") == f"{leases}:1"
     assert local.summary() == "1 name in 1 file"
 
 
@@ -242,6 +242,65 @@ def test_client_gets_no_name_that_it_may_not_have(
     assert len(local.records) == 3
 
 
+def test_leases_without_a_name_are_told_with_the_reason(
+    section: Callable[[str], Local], tmp_path: Path, leases: Path
+) -> None:
+    (tmp_path / "hosts").write_text("192.168.1.10 nas\n192.168.1.11 tv-box\n")
+    leases.write_text(
+        lease(0, "192.168.1.66", "nas")
+        + "hello\n"
+        + lease(0, "192.168.1.67", "WPAD")
+        + lease(0, "192.168.1.68", "Big_Name!")
+        + lease(0, "192.168.1.69", "www")
+        + lease(0, "192.168.1.11", "tv-box")  # it has that name
+        + lease(1_600_000_000, "192.168.1.70", "isatap")  # its lease is over
+    )
+
+    local = LocalSources(
+        section(
+            'domain = "lan"\nhosts = ["DIR/hosts"]\nleases = ["dnsmasq:DIR/leases"]\n'
+            'records = ["www.lan. A 192.168.1.9"]\n'
+        )
+    )
+
+    assert local.problems == (f'{leases}:2: "hello" is not a lease of dnsmasq',)
+    assert local.left_out == (
+        f'{leases}:1: the client "nas" gets no name: {tmp_path}/hosts:1 has that name',
+        f'{leases}:3: the client "WPAD" gets no name: programs look for that name by themselves',
+        f'{leases}:4: the client "Big_Name!" gets no name: that is not a host name',
+        f'{leases}:5: the client "www" gets no name: local.records[0] has that name',
+    )
+    assert local.counts == {"local.records": 1, f"{tmp_path}/hosts": 2, str(leases): 0}
+    assert local.finds_no_leases is False
+
+
+def test_client_that_comes_without_a_name_is_told_and_no_flood_of_them(
+    local: LocalSources, leases: Path
+) -> None:
+    assert local.left_out == ()
+    leases.write_text(lease(END, "192.168.1.20", "wpad"))
+    assert local.refresh(NOW)
+    assert len(local.left_out) == 1
+    assert not local.refresh(NOW)
+
+    leases.write_text(
+        "".join(lease(END, f"10.0.{at >> 8}.{at & 255}", f"{at}!") for at in range(1000))
+    )
+    assert local.refresh(NOW)
+    assert len(local.left_out) == 11
+    assert local.left_out[-1] == f"{leases}: 990 more clients get no name"
+
+
+def test_auto_that_finds_no_leases_is_known(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    local = LocalSources(section('leases = ["auto", "DIR/*.leases"]'), root=tmp_path)
+    assert local.finds_no_leases
+    (tmp_path / "var/lib/misc").mkdir(parents=True)
+    (tmp_path / "var/lib/misc/dnsmasq.leases").touch()
+    assert not local.finds_no_leases
+
+
 @pytest.mark.parametrize("name", ["com", "tv", "lan", "arpa"])
 def test_client_is_no_domain_of_the_internet(local: LocalSources, leases: Path, name: str) -> None:
     leases.write_text(lease(END, "192.168.1.20", name))
@@ -305,13 +364,11 @@ def test_file_that_is_gone_keeps_its_names_and_is_told_once(
     assert local.problems == (
         f"{hosts}: cannot be read: No such file or directory; its former names stay in use",
     )
-    assert local.new_problems == list(local.problems)
     assert not local.refresh()
 
     hosts.write_text("192.168.1.11 nas\n")
     assert local.refresh()
     assert (told(local, "nas"), local.problems) == (["192.168.1.11"], ())
-    assert local.new_problems == []
 
 
 def test_file_that_cannot_be_read_at_a_reload_keeps_its_names(

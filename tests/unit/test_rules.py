@@ -265,6 +265,7 @@ def test_list_of_addresses_is_read_as_dnsmasq_writes_it() -> None:
     text = (
         "\ufeff## DNS\r\nbogus-nxdomain=192.0.2.1\r\n\r\n bogus-nxdomain = 192.0.2.2 # why\n"
         "ignore-address=2001:db8::/32\n198.51.100.1,198.51.100.2\nbogus-nxdomain=no\n"
+        "203.0.113.1/24\n"
     )
     assert [(line, str(one)) for line, one in read_addresses(text)] == [
         (2, "192.0.2.1/32"),
@@ -273,6 +274,7 @@ def test_list_of_addresses_is_read_as_dnsmasq_writes_it() -> None:
         (6, "198.51.100.1/32"),
         (6, "198.51.100.2/32"),
         (7, '"no" is not an address or a prefix (try "192.0.2.1")'),
+        (8, '"203.0.113.1/24" has bits beyond its prefix length (try "203.0.113.0/24")'),
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from . import dnsmasq, isc, kea, libvirt, networkd, odhcpd
-from .lease import Lease
+from .lease import Lease, WrongLine
 
 # In this order the content of a file is compared with them: the strictest first.
 FORMATS = {
@@ -66,8 +66,10 @@ def files_beside(path: Path, name: str) -> tuple[Path, ...]:
     return libvirt.beside(path) if name == "libvirt" else ()
 
 
-def read_leases(name: str, text: str, beside: list[str]) -> list[Lease]:
+def read_leases(name: str, text: str, beside: list[str]) -> list[Lease | WrongLine]:
     """Return the leases in a file of this format, and those beside it. ValueError: it is cut off.
+
+    Beside them: lines that are none, where the format can tell.
 
     A client that tells no name, or has lost its address for another reason than time, has none.
     """

@@ -9,21 +9,24 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .lease import Lease, packed, whole_lines
+from .lease import Lease, WrongLine, packed, whole_lines
 
 _TIME = re.compile(r"[0-9]{1,15}")
 _EARLIEST = 1_000_000_000  # a time before 2001 is none
 
 
-def leases(text: str) -> Iterator[Lease]:
-    """Yield the leases of clients that have a name."""
-    for line in whole_lines(text):
+def leases(text: str) -> Iterator[Lease | WrongLine]:
+    """Yield the leases of clients that have a name, and the lines that are no leases."""
+    for number, line in enumerate(whole_lines(text), start=1):
         words = line.split()
-        if len(words) < 4 or not _TIME.fullmatch(words[0]) or words[3] == "*":
+        if not words or words[0] == "duid":
             continue
-        if address := packed(words[2]):
+        address = packed(words[2]) if len(words) >= 4 and _TIME.fullmatch(words[0]) else None
+        if address is None:
+            yield WrongLine(number, line)
+        elif words[3] != "*":
             expires = int(words[0])
-            yield Lease(words[3], address, expires if expires >= _EARLIEST else None)
+            yield Lease(words[3], address, expires if expires >= _EARLIEST else None, number)
 
 
 def is_it(text: str) -> bool:

@@ -28,17 +28,18 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name. An entry that is not whole is left out."""
     found: dict[bytes, Lease | None] = {}
     address: bytes | None = None
+    first = 0
     name, is_held = "", True
     expires: float | None = 0.0
-    for line in whole_lines(text):
+    for number, line in enumerate(whole_lines(text), start=1):
         if begin := _BEGIN.match(line):
             address = packed(begin[1])
-            name, expires, is_held = "", 0.0, True
+            name, expires, is_held, first = "", 0.0, True, number
         elif address is None:
             continue
         elif "}" in line and '"' not in line:
             found.pop(address, None)
-            found[address] = Lease(name, address, expires) if name and is_held else None
+            found[address] = Lease(name, address, expires, first) if name and is_held else None
             address = None
         else:
             words = line.strip()

@@ -20,6 +20,8 @@ _TOP_LEVEL = frozenset(
         *("invalid", "lan", "local", "localdomain", "mil", "net", "onion", "org", "root", "test"),
     }
 )
+_SOUGHT = "programs look for that name by themselves"
+_ODD = "that is not a host name"
 _FAR = 1 << 40  # no lease ends so late
 _COUNTRY = 2  # letters of the top-level domain of a country
 
@@ -32,18 +34,29 @@ def _time(value: float | None) -> float | None:
 class Lease:
     """An address that a client has until `expires` (Unix time); None: for ever.
 
-    `name` is what the client said.
+    `name` is what the client said; `line` where the file has it, if it has lines.
     """
 
     name: str
     address: bytes  # 4 or 16 octets
     expires: float | None = attrs.field(converter=_time)
+    line: int | None = None
 
     @property
     def label(self) -> str:
         """The label that the client may have; "" if it may have none."""
-        label = self.name.partition(".")[0].lower()
-        return label if _LABEL.fullmatch(label) and label not in _NEVER else ""
+        return "" if self.refusal else self._first_label
+
+    @property
+    def refusal(self) -> str:
+        """Why the client gets no name; "": it may have one."""
+        if not _LABEL.fullmatch(self._first_label):
+            return _ODD
+        return _SOUGHT if self._first_label in _NEVER else ""
+
+    @property
+    def _first_label(self) -> str:
+        return self.name.partition(".")[0].lower()
 
     def is_over(self, now: float) -> bool:
         """Whether the client has lost the address."""
@@ -52,6 +65,14 @@ class Lease:
     def outlasts(self, other: Lease) -> bool:
         """Whether it ends later: of two leases with one name that is the newer one."""
         return _end(self) > _end(other)
+
+
+@attrs.frozen
+class WrongLine:
+    """A line that is not what its format has there."""
+
+    line: int
+    text: str
 
 
 def _end(lease: Lease) -> float:

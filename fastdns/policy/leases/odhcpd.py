@@ -22,19 +22,19 @@ def leases(text: str) -> Iterator[Lease]:
     """Yield the leases of clients that have a name."""
     hosts: dict[bytes, Lease] = {}
     state: set[bytes] = set()
-    for line in whole_lines(text):
+    for number, line in enumerate(whole_lines(text), start=1):
         words = line.split()
         if words[:1] == ["#"]:
-            for lease in _of_state(words):
+            for lease in _of_state(words, number):
                 state.add(lease.address)
                 if lease.name:
                     yield lease
         elif len(words) >= 2 and (address := packed(words[0])):
-            hosts.setdefault(address, Lease(words[1], address, None))
+            hosts.setdefault(address, Lease(words[1], address, None, number))
     yield from (lease for address, lease in hosts.items() if address not in state)
 
 
-def _of_state(words: list[str]) -> Iterator[Lease]:
+def _of_state(words: list[str], number: int) -> Iterator[Lease]:
     if len(words) < _FEWEST:
         return
     # A name that odhcpd itself found wrong begins with broken\x20.
@@ -47,7 +47,7 @@ def _of_state(words: list[str]) -> Iterator[Lease]:
         text, _, length = word.partition("/")
         address = packed(text)
         if address and length == _WHOLE[len(address)]:
-            yield Lease(name, address, None if until == _ENDLESS else until)
+            yield Lease(name, address, None if until == _ENDLESS else until, number)
 
 
 def is_it(text: str) -> bool:

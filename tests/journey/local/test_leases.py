@@ -127,6 +127,28 @@ def test_leases_are_found_in_a_directory_that_comes_later_or_is_replaced(
             folder.rename(tmp_path / f"other{number}")
 
 
+def test_log_tells_which_file_has_changed_and_which_client_has_no_name(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path, leases: Path
+) -> None:
+    leases.touch()
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 storage\n")
+    daemon = start_fastdns(
+        upstream=[upstream],
+        config=local(domain="lan", leases=[f"dnsmasq:{leases}"], hosts=[str(hosts)]),
+    )
+
+    leases.write_text(
+        lease(3600, "192.168.1.20", "wpad") + "".join(f"bad {i}\n" for i in range(12))
+    )
+    daemon.wait_for_log(f'INFO: {leases}:1: the client "wpad" gets no name')
+    daemon.wait_for_log(f"WARNING: {leases}: 2 more lines are wrong")
+    hosts.unlink()
+    daemon.wait_for_log(f"WARNING: {hosts}: cannot be read")
+    hosts.write_text("192.168.1.10 storage\nfd00::10 storage\n192.168.1.11 tv\n")
+    daemon.wait_for_log(f"local: 2 names in 1 file; {hosts}: 2 names \\(1 before\\)")
+
+
 def test_names_stay_while_a_file_is_rewritten_in_place(daemon: Fastdns, leases: Path) -> None:
     lines = [lease(3600, f"192.168.1.{number}", f"host{number}") for number in range(1, 40)]
     leases.write_text("".join(lines))
@@ -171,13 +193,16 @@ def test_check_names_the_files_and_what_is_wrong_with_them(tmp_path: Path, lease
     hosts = tmp_path / "hosts"
     hosts.write_text("192.168.1.10 nas tv\n192.168.1.300 printer\n")
     leases.write_text(lease(3600, "192.168.1.20", "laptop"))
+    dropped = tmp_path / "dropped"
+    dropped.write_text(lease(3600, "192.168.1.21", "wpad"))
     file = tmp_path / "fastdns.toml"
-    file.write_text(local(hosts=[str(hosts), "/nowhere/hosts"], leases=[str(leases)]))
+    file.write_text(local(hosts=[str(hosts), "/nowhere/hosts"], leases=[str(leases), str(dropped)]))
 
     done = fastdns("check", "-c", file, "--state", tmp_path / "state")
 
     assert done.returncode == 0
     assert f"# {hosts}: 2 names\n" in done.stdout
-    assert f"# {leases}: 1 name\n" in done.stdout
+    assert f"# {leases}: 1 name\n# {dropped}: 0 names\n" in done.stdout
+    assert f'# {dropped}:1: the client "wpad" gets no name: programs look for' in done.stdout
     assert f'{hosts}:2: "192.168.1.300" is not an IP address' in done.stderr
     assert "/nowhere/hosts: cannot be read: No such file or directory" in done.stderr
