@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import time
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,7 @@ import click
 
 from .. import __version__
 from ..config.load import load_places
-from ..config.text import escape
+from ..config.text import escape, path_text
 from ..counters import Pages
 from . import options
 from .figures import in_a_word, in_date, in_days, in_number, in_octets, in_time, is_well
@@ -35,18 +37,19 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
     pages = newest_pages(places)
     told, problem = told_by_supervisor(places)
     totals = pages.totals()
-    wrong = [*([problem] if problem else []), *warnings(pages, totals)]
+    found = [*([problem] if problem else []), *_unreadable(told.pop("files", []))]
+    wrong = [*found, *warnings(pages, totals)]
     if as_json:
         about = {
             "pid": pages.pid,
             "start_time_seconds": pages.started_at,
-            "summary": summary(pages, totals, others=bool(problem)),
+            "summary": summary(pages, totals, others=len(found)),
             "upstreams": [{"name": one.name, "alive": one.alive} for one in pages.upstreams()],
             "warnings": wrong,
         }
         emit(json.dumps(about | told) + "\n")
         return
-    first = summary(pages, totals, others=bool(problem))
+    first = summary(pages, totals, others=len(found))
     emit("".join(f"{line}\n" for line in _lines(pages, totals, told, first, wrong)))
 
 
@@ -80,6 +83,15 @@ def _lines(
         lines += _named("last reload", [f"{in_date(told['reloaded_at'], now)}{refused}"])
     warned = [click.style(wrapped(one, INDENT + 1), fg="red", bold=True) for one in wrong]
     return lines + _named("warnings", warned or ["none"])
+
+
+def _unreadable(files: Iterable[str]) -> Iterator[str]:
+    """Yield a line for each list or local file that the daemon's user cannot read."""
+    for file in dict.fromkeys(files):
+        try:
+            os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+        except (OSError, ValueError) as error:
+            yield f"{path_text(file)}: cannot be read: {getattr(error, 'strerror', error)}"
 
 
 def _upstreams(pages: Pages) -> list[str]:

@@ -17,7 +17,7 @@ from .._protection import Protection
 from .._rules import Rules
 from ..config.schema import Config, Forward
 from ..config.text import describe, path_text
-from ..config.values import DomainFile, Network
+from ..config.values import AddressFile, DomainFile, Network
 from .domain_lists import DomainLists
 from .protection import ProtectionCompiler
 from .rules import RulesCompiler
@@ -50,6 +50,16 @@ class Domains:
         return Policy(
             domains=self.compiled, local=local, rules=self.rules, protection=self.protection
         )
+
+
+def lists_of(config: Config) -> Iterator[Path]:
+    """Yield the lists that are read when the configuration is."""
+    named: list[object] = [*config.protect.rebind_allow, *config.protect.bogus_answers]
+    for group in config.forward:
+        named += group.domains
+    for rule in config.rule:
+        named += rule.names
+    yield from (one.path for one in named if isinstance(one, (DomainFile, AddressFile)))
 
 
 def compile_domains(config: Config, former: Domains | None = None) -> Domains:

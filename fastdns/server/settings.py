@@ -8,6 +8,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 from socket import socket
 
 import attrs
@@ -18,8 +19,9 @@ from ..errors import FastdnsError
 from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses
 from ..policy.changes import changes, changes_of_local, summary
-from ..policy.compile import Domains, compile_domains
+from ..policy.compile import Domains, compile_domains, lists_of
 from ..policy.local import LocalSources
+from ..policy.local_files import configured
 from ..policy.rule_changes import rule_changes
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
@@ -139,6 +141,13 @@ def first_problems(settings: Settings) -> list[str]:
         more = len(problems) - PROBLEMS_TOLD
         problems[PROBLEMS_TOLD:] = [f"and {more:,} more (fastdns check and the log name them)"]
     return problems
+
+
+def files_of(config: Config) -> Iterator[Path]:
+    """Yield the lists and local files that have to be there."""
+    yield from lists_of(config)
+    places = configured(config.local, Path("/"))
+    yield from (one.path for one in places if not one.is_optional)
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:

@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from itertools import islice
 
 from .. import __version__
 from .._counters import UpstreamState
@@ -41,6 +42,7 @@ from .settings import (
     Refused,
     Settings,
     changes_of_names,
+    files_of,
     first_problems,
     settings_for,
     tell_names,
@@ -55,6 +57,7 @@ from .takeover import TAKEOVER
 log = logging.getLogger(__name__)
 
 UPSTREAMS_SECONDS = 5.0  # between looks at them and at the processes
+FILES_TOLD = 100  # lists and local files
 LONGEST_WAIT_SECONDS = 3600.0
 
 
@@ -250,6 +253,7 @@ class Supervisor:
             "disk_limit_bytes": settings.config.cache.disk,
             "reloaded_at": self._reloaded_at,
             "reload_problem": self._reload_problem,
+            "files": list(map(str, islice(files_of(settings.config), FILES_TOLD))),
         }
         caller.say(OK, json.dumps(told))
         caller.close()

@@ -73,6 +73,27 @@ def test_status_tells_of_a_reload_that_was_refused(
     assert "nothing wrong" not in seen["2"]
 
 
+def test_status_names_lists_and_local_files_that_cannot_be_read(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    hosts, listed = tmp_path / "hosts", tmp_path / "list"
+    for file in (hosts, listed):
+        file.write_text("")
+    config = (
+        f'[local]\nhosts = ["{hosts}"]\n[[forward]]\nname = "ads"\nanswer = "nxdomain"\n'
+        f'domains = ["file:{listed}"]\n'
+    )
+    daemon = start_fastdns(upstream=[upstream], config=config)
+    assert status(daemon)["warnings"] == "none"
+    hosts.unlink()
+    seen = status(daemon)
+    assert seen["warnings"] == f"{hosts}: cannot be read: No such file or directory"
+    assert "1 warning" in seen["2"]
+    listed.unlink()
+    done = fastdns("status", "--json", "--state", str(daemon.state_dir))
+    assert len(json.loads(done.stdout)["warnings"]) == 2
+
+
 def test_status_names_processes_that_hang(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
 ) -> None:

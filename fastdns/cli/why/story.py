@@ -24,12 +24,11 @@ from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
 from ...config.schema import Config, Forward, Upstream
 from ...config.text import path_text
-from ...config.values import AddressFile, DomainFile
 from ...errors import FastdnsError
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for
-from ...policy.compile import compile_domains
+from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain
 from ...policy.local import LocalSources
 from ...policy.words import counted
@@ -126,9 +125,9 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
     policy = domains.policy(local.records)
     documents = _documents(path)
     explanation = explain(config, policy, key.join(), local.names, documents.spell)
-    files = [*_files(documents, path), *_lists(config)]
+    files = [*_files(documents, path), *lists_of(config)]
     notes: list[str] = []
-    unread = [one for one in dict.fromkeys(_lists(config)) if not domains.has_read(one)]
+    unread = [one for one in dict.fromkeys(lists_of(config)) if not domains.has_read(one)]
     unread += local.unread
     problems = len(domains.problems) + len(local.problems)
     if problems:
@@ -204,16 +203,6 @@ def _files(documents: Documents, path: Path | None) -> Iterator[Path]:
     if documents.source is not None:
         yield path or DEFAULT_FILE
         yield from map(Path, documents.files)
-
-
-def _lists(config: Config) -> Iterator[Path]:
-    """Yield the lists that are read when the configuration is."""
-    named: list[object] = [*config.protect.rebind_allow, *config.protect.bogus_answers]
-    for group in config.forward:
-        named += group.domains
-    for rule in config.rule:
-        named += rule.names
-    yield from (one.path for one in named if isinstance(one, (DomainFile, AddressFile)))
 
 
 def _daemon(places: Places, files: Sequence[Path], notes: list[str]) -> Daemon | None:
