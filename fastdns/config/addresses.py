@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 from .clients import parse_prefix
 from .files import absolute_path
-from .text import describe, shorten
+from .text import describe
 from .values import Addresses, AddressFile, Network
 
 _DNSMASQ = re.compile(r"\s*(?:bogus-nxdomain|ignore-address)\s*=")
