@@ -46,6 +46,8 @@ COMMANDS = {
     "top": [["--interval", "0.1"]],
     "doctor": [[], ["--json"]],
     "demo": [[]],
+    "why": [[NAME], [NAME, "--json"]],
+    "import-config": [["/dev/null", "--from", "dnsmasq"]],
     "cache ls": [[], ["--long"], ["--json"], ["--sort", "hits"]],
     "cache get": [[NAME], [NAME, "--json"], ["no.example"], ["odd.example"]],
     "cache verify": [[]],
@@ -56,7 +58,7 @@ COMMANDS = {
     "cache rm": [[NAME], ["*.example"]],
     "cache flush": [["--yes"], ["--negative"]],
 }
-NO_STATE = {"demo", "doctor"}  # they take no --state
+NO_STATE = {"import-config", "demo", "doctor"}  # they take no --state
 ON_TERMINAL = sorted(set(COMMANDS) - {"top", "demo", "reload"})
 
 
