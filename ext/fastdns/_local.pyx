@@ -147,6 +147,7 @@ cdef class LocalBuilder:
         cdef uint32_t place = self.names.value_of_name(name)
         cdef DraftName* moved
         cdef uint32_t next_place
+        cdef size_t room
         if place != 0:
             return place
         if name[0] != 0:
@@ -155,7 +156,7 @@ cdef class LocalBuilder:
         if next_place > DOMAIN_VALUE_MAX:
             raise OverflowError("too many local names")
         if next_place >= self.names_room:
-            room = max(256, 2 * self.names_room)
+            room = max(<size_t>256, 2 * self.names_room)
             moved = <DraftName*>realloc(self.of_name, room * sizeof(DraftName))
             if moved == NULL:
                 raise MemoryError

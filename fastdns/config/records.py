@@ -10,6 +10,7 @@ import re
 from collections.abc import Iterator
 from importlib import import_module
 from ipaddress import ip_address
+from typing import Any
 
 import attrs
 
@@ -142,8 +143,19 @@ def _ttl(word: str) -> int:
     return ttl
 
 
+def _dnspython(name: str) -> Any:
+    """Return one of its modules."""
+    try:
+        return import_module(f"dns.{name}")
+    except ImportError as error:  # a daemon that is no longer root may not read it
+        raise ValueError(
+            f"records need dnspython, which this process cannot read ({error}); install "
+            "python3-dnspython, and start fastdns again"
+        ) from None
+
+
 def _type_of(kind: str, text: str) -> int:
-    types = import_module("dns.rdatatype")
+    types = _dnspython("rdatatype")
     try:
         rtype = int(types.from_text(kind))
     except Exception:  # which errors a text causes differs by version of dnspython
@@ -162,7 +174,7 @@ def _type_of(kind: str, text: str) -> int:
 
 def _data(rtype: int, kind: str, data: str, text: str, origin: str) -> bytes:
     """Return the data in wire form, without compressed names."""
-    rdata, names = import_module("dns.rdata"), import_module("dns.name")
+    rdata, names = _dnspython("rdata"), _dnspython("name")
     try:
         # Unlike the owner's name, those in the data may be in letters beyond ASCII.
         above = names.from_text(origin or ".")

@@ -302,3 +302,12 @@ def test_each_record_of_a_loop_is_named_and_a_chain_into_it_is_not(
     records = '"a.lan CNAME b.lan", "b.lan CNAME c.lan", "c.lan CNAME b.lan"'
     told = refused(f"[local]\nrecords = [{records}]")
     assert [line.partition(":")[0] for line in told] == ["local.records[1]", "local.records[2]"]
+
+
+def test_dnspython_that_cannot_be_read_is_named(
+    refused: Callable[[str], list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "dns.rdatatype", None)
+    (line,) = refused('[local]\nrecords = ["nas.lan A 192.0.2.1"]')
+    assert line.startswith("local.records[0]: records need dnspython")
+    assert "install python3-dnspython" in line
