@@ -73,7 +73,7 @@ COUNTERS = (
     ("tcp_refused_total", "asked", "connections from clients not allowed"),
     ("disk_refused_total", "disk", "answers too large for the disk cache"),
     ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
-    ("rebind_blocked_total", "upstreams", "answers with a private address, not given"),
+    ("rebind_blocked_total", "upstreams", "private addresses, not passed on"),
     ("bogus_answers_total", "upstreams", "replies with a bogus address, ignored"),
 )
 if len(COUNTERS) != COUNTER_COUNT:

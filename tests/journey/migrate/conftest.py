@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import dns.message
+import dns.rdatatype
 import pytest
 
 from ..support.client import ask, eventually
@@ -25,7 +26,7 @@ def answer(line: str) -> Callable[[Asked], None]:
     """The behaviour of having this record for every name."""
 
     def behave(asked: Asked) -> None:
-        if line.split()[3] == asked.rdtype.name:
+        if line.split()[3] == dns.rdatatype.to_text(asked.rdtype):
             asked.answer(line)
         else:
             asked.answer(authority=[SOA])
@@ -122,7 +123,7 @@ def converted(file: Path) -> str:
 def gist(message: dns.message.Message) -> tuple[int, list[str]]:
     """Return the RCODE and the records of the answer, without TTLs and order."""
     return message.rcode(), sorted(
-        f"{rrset.name} {rrset.rdtype.name} {rdata}".lower()
+        f"{rrset.name} {dns.rdatatype.to_text(rrset.rdtype)} {rdata}".lower()
         for rrset in message.answer
         for rdata in rrset
     )
