@@ -148,30 +148,34 @@ cdef bint write_rdata(Writer* w, const Reader* message, const Record* record) no
 
 cdef bint write_record(Writer* w, const Reader* message, const uint8_t* at, const Record* record) noexcept nogil:
     """Write one record; False: there is no room, and nothing was written."""
+    cdef size_t began = w.at
+    cdef size_t data_at = begin_record(w, message, at, record)
+    return end_record(w, began, data_at, data_at and write_rdata(w, message, record))
+
+
+cdef size_t begin_record(Writer* w, const Reader* message, const uint8_t* at, const Record* record) noexcept nogil:
+    """Write what is before the data of a record; return where its data begins, or 0: there is no room."""
     cdef Reader r
     cdef Name owner
-    cdef size_t began = w.at
-    cdef size_t data_at
     r.start = message.start
     r.at = at
     r.end = message.end
-    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
-        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
-            data_at = w.at
-            if write_rdata(w, message, record):
-                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
-                return True
-    # Its names are gone, so that others cannot point to them.
-    w.at = began
-    forget_from(w, began)
-    return False
+    if read_spelled_name(&r, &owner) < 0 or not write_name(w, &owner, True):
+        return 0
+    return w.at if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD) else 0
 
 
-cdef void forget_from(Writer* w, size_t at) noexcept nogil:
+cdef bint end_record(Writer* w, size_t began, size_t data_at, bint is_whole) noexcept nogil:
+    """Write the length of the data; if not all was written, take the record back."""
     cdef int i
-    for i in range(SUFFIXES):
-        if w.suffixes[i].at >= at:
+    if is_whole:
+        store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
+        return True
+    w.at = began
+    for i in range(SUFFIXES):       # its names are gone, so that others cannot point to them
+        if w.suffixes[i].at >= began:
             w.suffixes[i].at = 0
+    return False
 
 
 cdef void begin(Writer* w, Reader* r, const uint8_t* packet, size_t length) noexcept nogil:
@@ -434,22 +438,9 @@ cdef bint write_service(
     Writer* w, const Reader* message, const uint8_t* at, const Record* record, bint if_v4
 ) noexcept nogil:
     """Write an SVCB or HTTPS record without its IPv6 hints; False: it cannot be read, and nothing was written."""
-    cdef Reader r
-    cdef Name owner
     cdef size_t began = w.at
-    cdef size_t data_at
-    r.start = message.start
-    r.at = at
-    r.end = message.end
-    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
-        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
-            data_at = w.at
-            if write_without_hints(w, message, record, if_v4):
-                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
-                return True
-    w.at = began
-    forget_from(w, began)
-    return False
+    cdef size_t data_at = begin_record(w, message, at, record)
+    return end_record(w, began, data_at, data_at and write_without_hints(w, message, record, if_v4))
 
 
 cdef size_t write_stripped(const uint8_t* packet, size_t length, bint if_v4) noexcept nogil:
