@@ -16,7 +16,9 @@ from setuptools.errors import CompileError
 MODULES = [
     "_key",
     "_wire",
+    "_rewrite",
     "_scrub",
+    "_hints",
     "_siphash",
     "_domains",
     "_domain_lists",

@@ -149,7 +149,7 @@ cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent
 
-# for _scrub
+# for _rewrite, _scrub and _hints
 cdef int read_name(Reader* r, Name* out) noexcept nogil             # 0, or -1
 cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil     # the same, without changing the case of letters
 cdef int read_record(Reader* r, Record* out) noexcept nogil         # 0, or -1: it is not completely inside the message

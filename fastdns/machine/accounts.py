@@ -77,6 +77,11 @@ def _may_give_files_away() -> bool:
 def become(account: Account) -> None:
     """Drop root for good. Loaded modules still work; nothing else must be readable."""
     preload.import_late()
+    drop_root(account)
+
+
+def drop_root(account: Account) -> None:
+    """The same where everything that is needed later has been imported."""
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

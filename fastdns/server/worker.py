@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import gevent
@@ -34,7 +34,6 @@ from ..defects import guarded
 from ..listen.services import SERVICES
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
-from ..policy.local import LocalSources
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams, limits_of
@@ -46,6 +45,9 @@ from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
 from .log import States
 from .sockets import Listener
+
+if TYPE_CHECKING:
+    from ..policy.local import LocalSources
 
 log = logging.getLogger(__name__)
 
@@ -69,7 +71,7 @@ class Inheritance:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
-    local: LocalSources
+    local: LocalSources | None
     listeners: Sequence[Listener]
     counters: Counters
     pages: Pages  # of all processes
@@ -212,7 +214,6 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
-            gevent.spawn(self._follow_local),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -220,6 +221,8 @@ class Worker:
                 self._flights.give_up_ports,
             ),
         ]
+        if self._local is not None and self._local.has_files:
+            beside.append(gevent.spawn(self._follow, self._local))
         self._stop.wait()
         gevent.killall(beside, block=False)
         for stream in self._streams:
@@ -260,15 +263,15 @@ class Worker:
                 write_groups(self._groups_file, groups_of(self._forward))
 
     def _use_policy(self) -> None:
-        self._tiers.use_policy(self._domains.policy(self._local.records))
+        records = None if self._local is None else self._local.records
+        self._tiers.use_policy(self._domains.policy(records))
 
-    def _follow_local(self) -> None:
+    def _follow(self, local: LocalSources) -> None:
         """Use the owner's names as their files change: hosts files, and leases, which end as well.
 
         A thread reads them: a hosts file of 100,000 lines would keep queries waiting.
         """
         has_changed = Event()
-        local = self._local
         names = local.logged
         problems = States(log, logging.WARNING, names.problems)
         left_out = States(log, logging.INFO, names.left_out)
@@ -289,7 +292,7 @@ class Worker:
                     log.info("local: %s", "; ".join(lines).removeprefix("local: "))
                 names = local.names.without_records()
         finally:
-            self._local.stop()
+            local.stop()
 
     def _use_servers(self) -> None:
         """Have each group ask those that its sources name now."""

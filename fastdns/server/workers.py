@@ -46,7 +46,8 @@ class Standby(Role):
             leave_to_first_worker()
         for one in (settings.sources, *(each.sources for each in settings.forward)):
             one.refresh()  # a successor must not begin with an old list
-        settings.local.refresh()
+        if settings.local is not None:
+            settings.local.refresh()
         close_unused(context.former, settings)
         for listener in settings.listeners:
             listener.close_others(number)

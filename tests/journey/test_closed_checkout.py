@@ -71,6 +71,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (directory / "sitecustomize.py").write_text(HOOK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(directory))
+        patch.setenv("PYTHONSAFEPATH", "1")  # not from the working directory, which may be open
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         yield directory
 
@@ -185,5 +186,52 @@ def test_daemon_needs_nothing_more_when_root_is_given_up(
             daemon.configure(text)
             daemon.reload()
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
-        found = [line for line in daemon.log if LATE in line or "ModuleNotFoundError" in line]
-    assert found == []
+        assert imported_late(daemon) == []
+
+
+def test_daemon_with_all_tables_needs_nothing_more_when_root_is_given_up(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    """Not to read their files, to follow them, or to reload others."""
+    (hosts := tmp_path / "hosts").write_text("192.0.2.10 nas\n")
+    (leases := tmp_path / "leases").write_text("0 aa:bb:cc:dd:ee:ff 192.0.2.20 tv *\n")
+    (bogus := tmp_path / "bogus").write_text("192.0.2.99\n")
+    tmp_path.chmod(0o755)
+    local = f'[local]\ndomain = "lan"\nhosts = ["{hosts}"]\nleases = ["dnsmasq:{leases}"]\n'
+    rule = '[[rule]]\nnames = ["*.dyn.example"]\nmax_ttl = "10s"\nblock_types = ["HTTPS"]\n'
+    protect = f'[protect]\nrebind = true\nbogus_answers = ["file:{bogus}"]\n'
+    state = tmp_path / "state"
+    with Fastdns(state, upstream=[upstream], config=local + rule + protect) as daemon:
+        assert data(ask(daemon, "nas.lan")) == ["192.0.2.10"]
+        assert data(ask(daemon, "tv.lan")) == ["192.0.2.20"]
+        hosts.write_text("192.0.2.11 nas\n")
+        eventually(lambda: data(ask(daemon, "nas.lan")), lambda found: found == ["192.0.2.11"])
+        for text in (local + protect, rule, ""):
+            daemon.configure(text)
+            assert daemon.reload().returncode == 0
+        assert imported_late(daemon) == []
+
+
+def test_table_whose_modules_cannot_be_read_any_more_is_named_at_a_reload(
+    daemon: Fastdns, upstream: FalseUpstream
+) -> None:
+    former = daemon.state_dir.with_suffix(".toml").read_text()
+    for key, table in (
+        ("rule", '[[rule]]\nnames = ["*.example"]\ncache = false\n'),
+        ("protect", "[protect]\nrebind = true\n"),
+        ("local", '[local]\ndomain = "lan"\nhosts = ["/etc/hosts"]\n'),
+        ("local.leases", '[local]\nleases = ["auto"]\n'),
+    ):
+        daemon.configure(former + table)
+        done = daemon.reload()
+        assert done.returncode != 0
+        (line,) = done.stderr.splitlines()
+        assert f"{key}: needs a part of fastdns that this process cannot read any more" in line
+        assert line.endswith("start fastdns again")
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    daemon.configure(former)
+    assert daemon.reload().returncode == 0
+
+
+def imported_late(daemon: Fastdns) -> list[str]:
+    return [line for line in daemon.log if LATE in line or "ModuleNotFoundError" in line]

@@ -138,6 +138,22 @@ def test_every_worker_follows_and_so_does_a_successor(
         )
 
 
+def test_reload_does_not_tell_a_change_that_was_followed_before(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 nas\n")
+    daemon = start_fastdns(upstream=[upstream], config=local(hosts=[str(hosts)]))
+    hosts.write_text("192.168.1.11 nas\n192.168.1.12 tv\n")
+    assert daemon.wait_for_log(r"local: .* 2 names \(1 before\)")
+
+    done = daemon.reload()
+
+    assert "local: 2 names in 1 file, as before" in done.stdout
+    assert data(ask(daemon, "tv")) == ["192.168.1.12"]
+    assert sum("(1 before)" in line for line in daemon.log) == 1
+
+
 def test_reload_says_what_has_changed(
     start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
 ) -> None:
