@@ -30,9 +30,9 @@ FIELDS = [
 ]
 
 
-def fastdns(*arguments: str) -> subprocess.CompletedProcess[str]:
+def fastdns(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command, which must end without a traceback."""
-    done = forks.run(*arguments)
+    done = forks.run(*arguments, text_in=text_in)
     assert "Traceback" not in done.stderr
     return done
 
