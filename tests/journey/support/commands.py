@@ -30,7 +30,7 @@ FIELDS = [
 ]
 
 
-def fastdns(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
+def fastdns(*arguments: str | Path, text_in: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command, which must end without a traceback."""
     done = forks.run(*arguments, text_in=text_in)
     assert "Traceback" not in done.stderr
@@ -38,7 +38,7 @@ def fastdns(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[s
 
 
 def cache(
-    state: Path | None, *arguments: str, text_in: str = "", status: int | None = 0
+    state: Path | None, *arguments: str | Path, text_in: str = "", status: int | None = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, which must end with this status (None: any) and without a traceback."""
     where = [] if state is None else ["--state", str(state)]

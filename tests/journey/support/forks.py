@@ -20,6 +20,7 @@ import socket
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 REQUEST_MAX = 1 << 20
 TIMEOUT = 60.0
@@ -27,12 +28,13 @@ TIMEOUT = 60.0
 _server: socket.socket | None = None
 
 
-def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
+def run(*arguments: str | Path, text_in: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command and return what it prints, as subprocess.run does."""
     (stdin, ours), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
     theirs = (stdin, stdout, stderr)
     control, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    request = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
+    words = [os.fspath(one) for one in arguments]
+    request = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
     with control, ThreadPoolExecutor(3) as pool:
         socket.send_fds(_connection(), [request], [*theirs, end.fileno()])
         for descriptor in theirs:
@@ -46,9 +48,9 @@ def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
             status = int(control.recv(64))
         except TimeoutError:
             os.kill(pid, signal.SIGKILL)
-            raise subprocess.TimeoutExpired(arguments, TIMEOUT) from None
+            raise subprocess.TimeoutExpired(words, TIMEOUT) from None
         typed.result()
-        return subprocess.CompletedProcess(arguments, status, *(one.result() for one in printed))
+        return subprocess.CompletedProcess(words, status, *(one.result() for one in printed))
 
 
 def _write(descriptor: int, text: str) -> None:
