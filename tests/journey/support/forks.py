@@ -9,6 +9,7 @@ the usual way.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import importlib
 import io
@@ -24,17 +25,23 @@ from pathlib import Path
 
 REQUEST_MAX = 1 << 20
 TIMEOUT = 60.0
+LIBC = ctypes.CDLL(None, use_errno=True)
 
 _server: socket.socket | None = None
 
 
-def run(*arguments: str | Path, text_in: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command and return what it prints, as subprocess.run does."""
+def run(
+    *arguments: str | Path, text_in: str = "", inside: int | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Run a command and return what it prints, as subprocess.run does.
+
+    `inside`: a process in whose network and mounts it is run.
+    """
     (stdin, ours), (out, stdout), (err, stderr) = os.pipe(), os.pipe(), os.pipe()
     theirs = (stdin, stdout, stderr)
     control, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     words = [os.fspath(one) for one in arguments]
-    request = json.dumps([words, os.getcwd(), dict(os.environ)]).encode()
+    request = json.dumps([words, inside, os.getcwd(), dict(os.environ)]).encode()
     with control, ThreadPoolExecutor(3) as pool:
         socket.send_fds(_connection(), [request], [*theirs, end.fileno()])
         for descriptor in theirs:
@@ -111,7 +118,12 @@ def wait_for_commands() -> list[str]:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
         os.close(stream)
-    arguments, directory, environment = json.loads(message)
+    arguments, inside, directory, environment = json.loads(message)
+    if inside is not None:
+        for kind in ("net", "mnt"):
+            with open(f"/proc/{inside}/ns/{kind}") as namespace:
+                if LIBC.setns(namespace.fileno(), 0):
+                    raise OSError(ctypes.get_errno(), f"cannot enter {namespace.name}")
     os.chdir(directory)
     os.environ.clear()
     os.environ.update(environment)
