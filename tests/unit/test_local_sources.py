@@ -18,6 +18,7 @@ from gevent.event import Event
 from fastdns.config.load import load
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Local
+from fastdns.policy import watch
 from fastdns.policy.changes import changes_of_local
 from fastdns.policy.local import LocalSources
 
@@ -624,8 +625,9 @@ def test_file_behind_links_that_is_changed_in_place_is_told(
 
 @pytest.mark.parametrize("name", ["a.leases", "*.leases"])
 def test_directory_that_comes_later_or_is_replaced_is_watched(
-    section: Callable[[str], Local], tmp_path: Path, name: str
+    section: Callable[[str], Local], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "POLLED", 1.0)
     (tmp_path / "later").mkdir()
     folder = tmp_path / "later/folder"
     local = LocalSources(section(f'leases = ["dnsmasq:DIR/later/folder/{name}"]'))

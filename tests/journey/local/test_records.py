@@ -117,7 +117,7 @@ def test_hosts_file_is_followed_without_a_reload(
     assert eventually(lambda: data(ask(daemon, "nas.lan")), lambda told: told == ["192.168.1.11"])
     assert data(ask(daemon, "nas.other")) == ["192.0.2.1"]
     hosts.unlink()
-    time.sleep(0.3)
+    daemon.wait_for_log(rf"{hosts}: cannot be read: .*; its former names stay in use")
     assert data(ask(daemon, "nas.lan")) == ["192.168.1.11"]  # a file that is gone keeps its names
     hosts.with_name("new").write_text("192.168.1.12 nas\n")
     hosts.with_name("new").rename(hosts)
