@@ -92,5 +92,6 @@ cdef class Counters:
     cdef uint64_t* alive_at     # the last heartbeat, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
     cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
     cdef uint64_t* pid          # of the process that last wrote a heartbeat
+    cdef uint64_t* overrides    # the version of the rules made at run time that it uses
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef Py_buffer memory       # keeps the mapping alive

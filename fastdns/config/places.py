@@ -14,7 +14,10 @@ from .section import Section
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
-OWN_NAMES = {"lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"}
+OWN_NAMES = {
+    *("lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"),
+    *("overrides.toml", "overrides.lock"),
+}
 
 
 @attrs.frozen
@@ -28,6 +31,11 @@ class Places(Section):
     def lock(self) -> Path:
         """The running supervisor holds an flock on it; its text is the supervisor's pid."""
         return self.state_dir / "lock"
+
+    @property
+    def overrides(self) -> Path:
+        """The rules made at run time; only commands write it."""
+        return self.state_dir / "overrides.toml"
 
     @property
     def counters(self) -> Path:

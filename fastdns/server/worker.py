@@ -34,6 +34,8 @@ from ..defects import guarded
 from ..listen.services import SERVICES
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
+from ..policy.override_follower import OverrideFollower
+from ..policy.overrides import Overrides
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams, limits_of
@@ -83,6 +85,7 @@ class Inheritance:
     keeper_wakeup: int
     cache: Path  # the LMDB environment
     groups: Path  # where commands find the groups
+    overrides: Path  # the file of the rules made at run time
     upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
 
 
@@ -161,6 +164,7 @@ class Worker:
         )
         self._refusals = RefusalCheck()
         self._is_first = inheritance.number == 0  # it logs what all workers see
+        self._override_problems = States(log, logging.WARNING)
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._upstreams.shown = lambda: health_log.look(pages.upstreams())
@@ -168,7 +172,12 @@ class Worker:
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
         self._domains, self._local = inheritance.domains, inheritance.local
+        # What uses the rules made at run time is told of others as soon as they are in force.
+        self._overrides = OverrideFollower(inheritance.overrides, self._use_overrides)
         self._use_policy()
+        self._counters.show_overrides(self._overrides.current.version)
+        if self._is_first and self._overrides.current != Overrides():
+            self._log_overrides(self._overrides.current)
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
@@ -214,6 +223,7 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
+            gevent.spawn(self._overrides.follow, self._hub),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -251,6 +261,8 @@ class Worker:
             if self._heartbeat.active and self._tiers.disk.loops():
                 self._leave_loop()
             self._refusals.look(self._upstreams)
+            if self._is_first:
+                self._override_problems.update(self._overrides.problems)
             self._renew_wanted()
             changed = [group for group in self._groups if group.sources.refresh()]
             for group in changed:
@@ -265,6 +277,16 @@ class Worker:
     def _use_policy(self) -> None:
         records = None if self._local is None else self._local.records
         self._tiers.use_policy(self._domains.policy(records))
+
+    def _use_overrides(self, overrides: Overrides) -> None:
+        self._use_policy()
+        # Only now: a command waits for it.
+        self._counters.show_overrides(overrides.version)
+        if self._is_first:
+            self._log_overrides(overrides)
+
+    def _log_overrides(self, overrides: Overrides) -> None:
+        log.info("rules made at run time: %s", overrides.summary)
 
     def _follow(self, local: LocalSources) -> None:
         """Use the owner's names as their files change: hosts files, and leases, which end as well.
@@ -316,6 +338,7 @@ class Worker:
         with suppress(BlockingIOError):
             os.read(self._wakeup, 8)
         self._upstreams.show()
+        self._overrides.look()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally

@@ -69,6 +69,7 @@ class Standby(Role):
             wakeup=slot.wakeup,
             keeper_wakeup=context.shared.keeper_wakeup,
             groups=self._places.groups,
+            overrides=self._places.overrides,
             cache=self._places.environment(settings.config.cache.disk),
             upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )
