@@ -14,7 +14,10 @@ from .section import Section
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
-OWN_NAMES = {"lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"}
+OWN_NAMES = {
+    *("lock", "run", "cache", "cookie_secrets", "counters", "control", "groups", "keeper"),
+    "supervisor",
+}
 
 
 @attrs.frozen
@@ -56,6 +59,11 @@ class Places(Section):
     def supervisor(self) -> Path:
         """The supervisor's socket."""
         return self.run_dir / "supervisor"
+
+    @property
+    def cookie_secrets(self) -> Path:
+        """The secrets of DNS cookies towards clients."""
+        return self.state_dir / "cookie_secrets"
 
     @property
     def cache(self) -> Path:
