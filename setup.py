@@ -44,6 +44,8 @@ MODULES = [
     "_udp",
     "_query",
     "_clients",
+    "_cookies",
+    "_rate_limit",
     "_stream",
     "_waiters",
     "_rules",

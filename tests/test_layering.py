@@ -31,7 +31,7 @@ LAYERS = (
     {"_questions"},
     {"_groups", "_flights"},
     {"_waiters"},
-    {"_upstream", "_stream"},
+    {"_upstream", "_stream", "_cookies", "_rate_limit"},
     {"_ports", "_wheel", "_shares", "_clients"},
     {"_cache"},
     {"_changes", "_outbox"},

@@ -64,10 +64,15 @@ cdef enum:      # indices, in the order of COUNTERS
     DISK_SPARED
     REBIND_BLOCKED
     BOGUS_ANSWERS
+    QUERIES_LIMITED
+    RESPONSES_LIMITED
+    QUERIES_OVER_LIMIT
+    COOKIES_VALID
+    COOKIES_BAD
     COUNTER_COUNT
 
 cdef enum:
-    COUNTER_MAX = 256           # words of a slot for counters: those of one version may be more, in the same pages
+    COUNTER_MAX = 320           # words of a slot for counters: those of one version may be more, in the same pages
     OUTCOMES_AT = 128           # of these: queries by transport, tier and RCODE (_query); those with names are before
 
 cdef enum:

@@ -75,6 +75,11 @@ COUNTERS = (
     ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
     ("rebind_blocked_total", "upstreams", "private addresses, not passed on"),
     ("bogus_answers_total", "upstreams", "replies with a bogus address, ignored"),
+    ("queries_limited_total", "asked", "queries above access.rate_limit"),
+    ("responses_limited_total", "answered", "of these, told to use TCP (TC=1)"),
+    ("queries_over_limit_total", "asked", "above it, and answered (rate_dry_run)"),
+    ("cookies_valid_total", "asked", "queries with a valid DNS cookie"),
+    ("cookies_bad_total", "asked", "queries with a wrong or old DNS cookie"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError(

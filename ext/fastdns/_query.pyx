@@ -1,15 +1,15 @@
 """The record of a query, and its only exit."""
 
 from fastdns._counters cimport (
-    CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED, QUERIES_REFUSED, RESPONSES_FORMERR,
-    RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER, RESPONSES_REFUSED, RESPONSES_SERVFAIL,
-    RESPONSES_TRUNCATED, SHED, observe,
+    CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED, QUERIES_LIMITED, QUERIES_REFUSED,
+    RESPONSES_FORMERR, RESPONSES_LIMITED, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER,
+    RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
 )
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
 
 # What queries are counted by, in the order of their counters.
 TRANSPORT_NAMES = ("udp", "tcp")
-TIER_NAMES = ("none", "access", "wire", "memory", "stale", "local", "disk", "upstream")
+TIER_NAMES = ("none", "access", "limit", "wire", "memory", "stale", "local", "disk", "upstream")
 RCODE_NAMES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none")
 if (len(TRANSPORT_NAMES), len(TIER_NAMES), len(RCODE_NAMES)) != (TRANSPORTS, TIERS, RCODES):
     raise ImportError("the names in _query.pyx and the enumerations in _query.pxd differ")
@@ -36,6 +36,9 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
         tally[CACHE_STALE] += 1
     elif query.tier == TIER_ACCESS:
         tally[QUERIES_REFUSED] += 1
+    elif query.tier == TIER_LIMIT:
+        tally[QUERIES_LIMITED] += 1
+        tally[RESPONSES_LIMITED] += query.told != 0
     if query.told == 0:
         outcomes[NO_ANSWER] += 1
         if query.tier == TIER_WIRE:
@@ -45,7 +48,7 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
         return
     tally[OF_RCODE[query.told & FLAG_RCODE]] += 1
     outcomes[min(query.told & <int>FLAG_RCODE, <int>RCODE_OTHER)] += 1
-    if query.told & FLAG_TC:
+    if query.told & FLAG_TC and query.tier != TIER_LIMIT:
         tally[RESPONSES_TRUNCATED] += 1
     if query.has_waited:
         observe(counters.miss_latency, now_ns - query.received_ns, 1)

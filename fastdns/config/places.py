@@ -16,7 +16,7 @@ SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
 OWN_NAMES = {
     *("lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"),
-    *("overrides.toml", "overrides.lock"),
+    *("overrides.toml", "overrides.lock", "cookie_secrets"),
 }
 
 
@@ -64,6 +64,11 @@ class Places(Section):
     def supervisor(self) -> Path:
         """The supervisor's socket."""
         return self.run_dir / "supervisor"
+
+    @property
+    def cookie_secrets(self) -> Path:
+        """The secrets of DNS cookies towards clients."""
+        return self.state_dir / "cookie_secrets"
 
     @property
     def cache(self) -> Path:

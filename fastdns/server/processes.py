@@ -7,10 +7,12 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from .._cookies import Cookies
 from .._counters import UpstreamState
 from ..config.places import Places
 from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
+from .cookie_secrets import CookieSecrets
 from .keeper import KeeperRole
 from .loop import Loop
 from .roles import Context, NotReplaced, Role, Roles
@@ -41,6 +43,9 @@ class Processes:
             max(config.worker_count, os.cpu_count() or 1),
         )
         self._context = context = Context(settings, shared, loop)
+        self._cookie_secrets = CookieSecrets(
+            places.cookie_secrets, Cookies(shared.cookie_page), time.time()
+        )
         keeper = KeeperRole(context, places)
         self._standby = Standby(context, places)
         self._worker = Worker(context, self._standby)
@@ -87,6 +92,7 @@ class Processes:
     def look(self) -> None:
         """Handle processes that have ended, and start others for their work."""
         self._roles.look()
+        self._cookie_secrets.look(time.time())
         if not self._is_changing:
             self._steer_to_serving()
 

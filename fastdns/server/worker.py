@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -20,12 +21,15 @@ from gevent.event import Event
 
 from .._cache import Cache
 from .._cache_settings import CacheSettings
+from .._clients import Access
 from .._control import Control
+from .._cookies import Cookies
 from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._pages import release_code
+from .._rate_limit import RateLimit
 from .._ring import Ring
 from ..config.groups import Forward, Upstream
 from ..config.schema import Config
@@ -81,6 +85,8 @@ class Inheritance:
     ring: Ring  # towards the keeper
     rings: Sequence[Ring]  # of all workers, to look answers up
     control: Control
+    rate_table: mmap.mmap  # for all workers
+    cookie_page: mmap.mmap
     wakeup: int  # an eventfd: the keeper asks us to read the control pages
     keeper_wakeup: int
     cache: Path  # the LMDB environment
@@ -181,6 +187,14 @@ class Worker:
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
+        self._rate = RateLimit(
+            inheritance.rate_table,
+            config.access.rate_limit,
+            self._admission.exempt,
+            dry_run=config.access.rate_dry_run,
+        )
+        self._fastpath.limit_by(self._rate)
+        self._fastpath.use_cookies(Cookies(inheritance.cookie_page))
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [
             (one.fileno(), place)
@@ -227,7 +241,7 @@ class Worker:
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
-                self._fastpath.admit_by,
+                self._use_access,
                 self._flights.give_up_ports,
             ),
         ]
@@ -287,6 +301,10 @@ class Worker:
 
     def _log_overrides(self, overrides: Overrides) -> None:
         log.info("rules made at run time: %s", overrides.summary)
+
+    def _use_access(self, access: Access, exempt: Access) -> None:
+        self._fastpath.admit_by(access)
+        self._rate.exempt_by(exempt)
 
     def _follow(self, local: LocalSources) -> None:
         """Use the owner's names as their files change: hosts files, and leases, which end as well.

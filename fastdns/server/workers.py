@@ -66,6 +66,8 @@ class Standby(Role):
             ring=slot.ring,
             rings=context.shared.rings,
             control=context.shared.control,
+            rate_table=context.shared.rate_table,
+            cookie_page=context.shared.cookie_page,
             wakeup=slot.wakeup,
             keeper_wakeup=context.shared.keeper_wakeup,
             groups=self._places.groups,

@@ -24,7 +24,7 @@ from fastdns.counters import (
     wait_until_taken,
 )
 
-UPSTREAMS_AT = 8192 + 8 * 256 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
+UPSTREAMS_AT = 8192 + 8 * 320 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
 CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_counters.pxd"
 
 
@@ -435,12 +435,12 @@ def test_sign_of_life_is_a_word_of_its_own() -> None:
     assert pages.alive_at(1) == 0.0
 
 
-def test_slot_has_room_for_256_counters(path: Path) -> None:
+def test_slot_has_room_for_320_counters(path: Path) -> None:
     """Those of the last word and of the histograms beside it are apart."""
     counters = Pages.create(path, 1, 0.0).counters(0)
     counters.observe_hit(0.0, 3)
     words = memoryview(path.read_bytes()).cast("Q")[8192 // 8 :]
-    assert words.tolist().index(3) == 256
+    assert words.tolist().index(3) == 320
 
 
 def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_stand() -> None:
