@@ -17,8 +17,9 @@ from ..config.schema import Local
 from ..config.text import describe
 from ..config.values import CNAME, Record
 from .leases.lease import Lease, is_top_level
-from .local_files import PROBLEMS_MAX, LocalFile, shortened, wrong_lines
+from .local_files import LocalFile
 from .local_names import CONFIGURED, LAST_SOURCE, LINE_MAX, Names
+from .problems import PROBLEMS_MAX, shortened, wrong_lines
 
 A, PTR, AAAA = 1, 12, 28
 LEASE_TTL = 60  # seconds

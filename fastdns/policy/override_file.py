@@ -26,8 +26,8 @@ from ..config.text import describe, path_text, quote
 from ..config.units import spell_size
 from ..config.values import Domain
 from ..errors import FastdnsError
-from .local_files import PROBLEMS_MAX, shortened
 from .overrides import RULES_MAX, Override, Overrides
+from .problems import PROBLEMS_MAX, shortened
 
 OCTETS_MAX = 8 << 20  # more than the most rules have
 VERSION_MASK = (1 << 53) - 1  # a number of JSON is exact below that

@@ -11,9 +11,9 @@ from gevent.event import Event
 
 from ..config.text import path_text
 from ..defects import report
-from .local_files import Signature, signature
 from .override_file import load, read
 from .overrides import Overrides
+from .signature import Signature, signature
 from .watch import Watch
 
 CLOCK_SECONDS = 5.0  # after which the clock is looked at again, should it be set

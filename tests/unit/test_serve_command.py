@@ -94,7 +94,7 @@ def test_daemon_loads_nothing_that_only_commands_need() -> None:
 # By the configuration, what a daemon with it imports of these.
 PARTS = {
     "": set(),
-    '[local]\nhosts = ["/etc/hosts"]': {"policy.local", "policy.watch", "_hosts"},
+    '[local]\nhosts = ["/etc/hosts"]': {"policy.local", "policy.local_files", "_hosts"},
     '[local]\nleases = ["auto"]': {"policy.leases.kea", "config.leases"},
     '[[rule]]\nnames = ["*.a"]\nblock_types = ["MX"]': {"policy.rules", "config.types"},
     '[protect]\nbogus_answers = ["192.0.2.1"]': {"policy.protection", "config.addresses"},
