@@ -8,13 +8,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastdns.config.block_lists import parse_list
 from fastdns.config.domains import parse_domain, parse_pattern
+from fastdns.config.filters import View
+from fastdns.config.groups import Forward
+from fastdns.config.hours import parse_hours
 from fastdns.config.meanings import KEYS, TABLES
 from fastdns.config.places import SYSTEM_RUN, SYSTEM_STATE
 from fastdns.config.render import render
-from fastdns.config.schema import MEMORY_MOST, Cache, Config, Forward, Rule
+from fastdns.config.schema import MEMORY_MOST, Cache, Config, Rule
 from fastdns.config.servers import parse_server
 from fastdns.config.values import Ttl
+from fastdns.config.view_clients import parse_view_client
 
 WIDTH = 100
 MEANINGS = "fastdns/config/meanings.py"
@@ -40,9 +45,18 @@ RULE = Rule(
     max_ttl=Ttl(3600.0),
     stale=Ttl(3600.0),
 )
+VIEW = View(
+    name="kids",
+    clients=(parse_view_client("192.168.1.20"), parse_view_client("aa:bb:cc:dd:ee:ff")),
+    when=parse_hours("Mon-Fri 20:00-07:00"),
+    lists=(parse_list("https://lists.example/hosts"),),
+    allow_lists=(),
+    answer="nxdomain",
+)
 MANY = {
     "forward": ("name", "domains", "servers"),
     "rule": ("names", "min_ttl", "max_ttl", "stale"),
+    "view": ("name", "clients", "when", "lists", "allow_lists", "answer"),
 }
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n(?:\|.*\n)+", re.M)
 
@@ -75,6 +89,7 @@ def settings() -> Iterator[Setting]:
         forward=(GROUP,),
         cache=Cache(memory=MEMORY_MOST),
         rule=(RULE,),
+        view=(VIEW,),
     )
     for line in render(defaults).splitlines():
         if line.startswith("["):

@@ -23,7 +23,8 @@ from fastdns.cli import COMMANDS
 from fastdns.cli.cache import _CacheCommands
 from fastdns.config.load import load
 from fastdns.config.render import render
-from fastdns.config.schema import Config, Section
+from fastdns.config.schema import Config
+from fastdns.config.section import Section
 from fastdns.config.structure import table_in
 from journey.support import eager
 from journey.support.client import ask
@@ -281,6 +282,8 @@ def test_the_defaults_in_the_documents_are_those_of_the_schema(tmp_path: Path) -
     needed = (
         '[[forward]]\nname = "a"\ndomains = ["b"]\nservers = ["192.0.2.1"]\n'
         '[[rule]]\nnames = ["c"]\nmin_ttl = "1s"\nmax_ttl = "1s"\nstale = "1s"\n'
+        '[[view]]\nname = "d"\nclients = ["e"]\nwhen = "Mon"\nlists = []\nallow_lists = []\n'
+        'answer = "null"\n'
     )
     file = tmp_path / "fastdns.toml"
     file.write_text(needed)

@@ -17,9 +17,12 @@ import pytest
 
 from fastdns.cli import _fastdns as command
 from fastdns.config import later
+from fastdns.config.filters import View
+from fastdns.config.groups import Forward
 from fastdns.config.load import load
 from fastdns.config.meanings import KEYS, TABLES
-from fastdns.config.schema import Config, Forward, Rule, Section
+from fastdns.config.schema import Config, Rule
+from fastdns.config.section import Section
 from fastdns.config.structure import table_in
 
 ROOT = Path(__file__).parent.parent
@@ -111,12 +114,14 @@ def test_the_reference_with_every_key_taken_in_changes_nothing_but_has_examples(
     taken_in.write_text(COMMENTED_OUT.sub("", REFERENCE.read_text()))
 
     config = load(taken_in)
-    (group,), (rule,) = config.forward, config.rule
-    assert config == attrs.evolve(defaults, forward=(group,), rule=(rule,))
+    (group,), (rule,), (view,) = config.forward, config.rule, config.view
+    assert config == attrs.evolve(defaults, forward=(group,), rule=(rule,), view=(view,))
     needed = {"name": group.name, "domains": group.domains, "servers": group.servers}
     assert group == Forward(**needed)
     unlike = ("names", "min_ttl", "max_ttl", "stale")
     assert rule == Rule(**{key: getattr(rule, key) for key in unlike})
+    unlike = ("name", "clients", "when", "lists", "allow_lists", "answer")
+    assert view == View(**{key: getattr(view, key) for key in unlike})
 
 
 def test_every_key_stands_in_the_reference_once() -> None:
@@ -225,7 +230,7 @@ def test_every_key_is_in_the_manual_with_its_meaning(manual: dict[str, str]) -> 
     page = manual["fastdns.toml.5"]
     for key, is_table in paths():
         if is_table:
-            heading = f"[[{key}]]" if key in ("forward", "rule") else f"[{key}]"
+            heading = f"[[{key}]]" if key in ("forward", "rule", "view") else f"[{key}]"
             assert f" {heading} {TABLES[key][:20]}" in page
         else:
             beginning = re.escape(KEYS[key].replace("`", "")[1:40])

@@ -19,8 +19,8 @@ from .._clock import Moment
 from .._entry import DiskEntry, pack
 from .._key import disk_key
 from .._rules import Rules
+from ..config.groups import GROUP_NAME, GROUPS_MAX, number_of_group
 from ..config.names import parse_name
-from ..config.schema import GROUP_NAME, GROUPS_MAX, number_of_group
 from ..config.text import describe
 from ..config.types import parse_type
 from ..config.units import spell_size

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from .schema import Access, Cache, Config, Forward, Listen, Section, Upstream
+from .groups import Forward, Upstream
+from .schema import Access, Cache, Config, Listen
+from .section import Section
 
 NOT_IN_THIS_VERSION = "is not in this version of fastdns"
 
 KEYS: dict[type[Section], frozenset[str]] = {
     Config: frozenset(
         {
-            *("block", "view", "log", "admin", "fleet"),
+            *("log", "admin", "fleet"),
             *("client", "log_queries", "query_log"),  # the last: others' words
         }
     ),
     Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
-    Access: frozenset({"rate_limit", "rate_exempt", "rate_burst"}),
+    Access: frozenset({"rate_burst"}),
     Upstream: frozenset({"fallback", "ecs", "bootstrap"}),
     Forward: frozenset({"fallback", "ecs", "bootstrap"}),
     Cache: frozenset({"redis"}),

@@ -22,6 +22,10 @@ TABLES = {
     "rule": "Exceptions for some names: one table for each rule. Of all rules the one with the "
     "longest name concerns a name, and a name before a wildcard.",
     "protect": "Protection from answers that are harmful or forged.",
+    "block": "Names that clients do not get: those of block lists, and your own.",
+    "view": "Other rules for some clients: one table for each view. Of all views that are in force, "
+    "the one that names the client most exactly counts; a client in no view gets what `[block]` "
+    "says.",
 }
 
 KEYS = {
@@ -45,6 +49,11 @@ KEYS = {
     "access.deny": "clients that may not ask; entries as in `allow`",
     "access.refuse": 'what refused clients get: `"refused"` (REFUSED with Extended DNS Error 18, '
     'RFC 8914) or `"drop"` (no answer)',
+    "access.rate_limit": "answers a second that a client may get over UDP without a DNS cookie "
+    "(RFC 7873); clients are counted by address, IPv6 ones by /56. Of the others every second one "
+    "is empty with TC=1, so that the client asks again over TCP. `0` means no limit",
+    "access.rate_exempt": "clients without a limit; entries as in `allow`",
+    "access.rate_dry_run": "count what the limit would do, without doing it",
     "upstream.servers": 'resolvers to ask: `"9.9.9.9"`, `"[2620:fe::fe]:53"`, `"tcp://9.9.9.9"`, '
     'or `"file:/etc/fastdns/ip"`, a file with one upstream a line. Empty means the resolvers of '
     "this machine",
@@ -124,4 +133,34 @@ KEYS = {
     "is waited for",
     "protect.minimal_any": "answer questions of type ANY with one HINFO record (RFC 8482); `false` "
     "sends them upstream",
+    "block.lists": 'block lists: `"https://lists.example/hosts"`, or `"file:/etc/fastdns/block"`. '
+    "They may be hosts files, domains one a line, or in the form of AdGuard, dnsmasq or RPZ",
+    "block.allow_lists": "lists of the same kinds, whose names are never blocked by a list",
+    "block.allow": "domains, each with all names under it, that are never blocked",
+    "block.deny": "domains, each with all names under it, that are blocked; of `allow` and `deny` "
+    "the longer domain counts, and both count more than lists",
+    "block.answer": '`"null"` answers 0.0.0.0 and ::, `"nxdomain"` that the name does not exist, '
+    '`"refused"` REFUSED; all with Extended DNS Error 15, which names the list',
+    "block.ttl": "the TTL of these answers",
+    "block.update": "how often lists are downloaded again; `0s` means only by `fastdns lists "
+    "update`",
+    "view.name": "name of the view in the log and in commands: up to 32 of `a-z`, `0-9`, `-` and "
+    "`_`. Must be set",
+    "view.clients": "clients of the view: addresses, prefixes, hardware addresses "
+    '(`"aa:bb:cc:dd:ee:ff"`), or names (`"tablet"`: of a DHCP lease, or by PTR). Must be set',
+    "view.when": "the hours in which the view is in force, by the clock of the machine: "
+    '`"Mon-Fri 20:00-07:00"`, several with commas. `""` means always',
+    "view.lists": "in place of `block.lists`",
+    "view.allow_lists": "in place of `block.allow_lists`",
+    "view.allow": "domains that are never blocked in this view, in addition to those of `[block]`",
+    "view.deny": "domains that are blocked in this view, in addition to those of `[block]`",
+    "view.block": "`false` blocks nothing in this view",
+    "view.answer": "in place of `block.answer`",
+    "view.safe_search": "search engines and video sites give their safe results only",
+    "view.servers": "resolvers to ask for these clients; entries as in `[upstream]`. Empty means "
+    "those of all clients",
+    "view.strategy": "as in `[upstream]`",
+    "view.timeout": "as in `[upstream]`",
+    "view.attempts": "as in `[upstream]`",
+    "view.trust_ad": "as in `[upstream]`",
 }

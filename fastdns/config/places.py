@@ -9,7 +9,7 @@ from pathlib import Path
 import attrs
 
 from ..errors import ConfigError
-from .schema import Section
+from .section import Section
 
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")

@@ -6,7 +6,8 @@ from typing import Any
 
 import attrs
 
-from .schema import Config, Section
+from .schema import Config
+from .section import Section
 from .structure import table_in
 from .text import quote
 from .units import spell_duration, spell_size

@@ -6,17 +6,18 @@ on them.
 """
 
 import os
-import re
 import sys
 from collections.abc import Collection, Iterator, Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
-from zlib import crc32
 
 import attrs
 
 from ..errors import ConfigError
+from .filters import Block, View
+from .groups import Forward, Upstream
+from .section import Section
 from .text import quote, shorten
 from .units import in_seconds, spell_duration, spell_size
 from .validators import between, once, whole_seconds
@@ -32,21 +33,17 @@ from .values import (
     AnyLeases,
     AnyName,
     AnyRecord,
-    AnyServer,
     Clients,
     Domain,
-    GroupName,
     HostsFile,
     LogLevel,
     MaybeTtl,
     Octets,
-    OwnAnswer,
     OwnDomain,
     Record,
     Refusal,
     Seconds,
     Server,
-    Strategy,
     Ttl,
     TypeName,
 )
@@ -58,10 +55,10 @@ ADDRESS_SPACE = Octets(1 << 30 if HAS_32_BITS else 1 << 47)
 # Of one file, beside all other data.
 LARGEST_MAP = Octets(1 << 30 if HAS_32_BITS else 1 << 46)
 WORKERS_MAX = 256
+RATE_MAX = 1_000_000  # answers a second and client
+VIEWS_MAX = 1000
 RULES_MAX = 4095
 TYPES_MAX = 64  # of one rule
-GROUPS_MAX = 1 << 16  # numbers of groups of upstreams; 0: the default group
-GROUP_NAME = re.compile(r"[a-z0-9_-]{1,32}")
 WORKER_MEMORY_MIN = 64 << 10  # bytes
 # The default of cache.memory: a share of the machine's memory, within limits.
 MEMORY_SHARE = 16
@@ -85,18 +82,6 @@ def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> No
     for address in dict.fromkeys(fixed):
         if fixed.count(address) > 1:
             raise ValueError(f'"{address}" is listed more than once (keep one)')
-
-
-@attrs.frozen
-class Section:
-    """A table of the configuration."""
-
-    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
-        """Yield errors between values that are each valid; keys relative to this table.
-
-        `wrong`: keys with invalid values; they have their default here, if they have one.
-        """
-        return iter(())
 
 
 @attrs.frozen
@@ -138,65 +123,14 @@ class Access(Section):
     allow: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=_somebody)
     deny: tuple[Clients, ...] = attrs.field(default=(), validator=once)
     refuse: Refusal = "refused"
+    rate_limit: int = attrs.field(default=0, validator=between(0, RATE_MAX, str))  # 0: none
+    rate_exempt: tuple[Clients, ...] = attrs.field(default=("loopback", "lan"), validator=once)
+    rate_dry_run: bool = False
 
     @property
     def knows_lan(self) -> bool:
         """Whether it depends on the networks that are directly connected."""
-        return "lan" in self.allow + self.deny
-
-
-@attrs.frozen
-class Upstream(Section):
-    """The upstreams. No servers: the nameservers of /etc/resolv.conf."""
-
-    servers: tuple[AnyServer, ...] = ()
-    strategy: Strategy = "failover"
-    timeout: Seconds = attrs.field(
-        default=Seconds(1.5), validator=between(Seconds(0.001), Seconds(10.0), in_seconds)
-    )
-    attempts: int = attrs.field(default=3, validator=between(1, 10, str))
-    trust_ad: bool = False
-
-
-def _group_name(_instance: Any, _attribute: Any, value: GroupName) -> None:
-    if not GROUP_NAME.fullmatch(value):
-        raise ValueError(f'"{value}" is not a name of a group (use up to 32 of a-z, 0-9, "-", "_")')
-
-
-def _some_domain(_instance: Any, _attribute: Any, value: tuple[AnyDomain, ...]) -> None:
-    if not value:
-        raise ValueError('is empty (try ["corp.example"])')
-
-
-def _own_first(_table: type, fields: list[Any]) -> list[Any]:
-    return sorted(fields, key=lambda one: one.inherited)
-
-
-# The name first: so it is shown.
-@attrs.frozen(kw_only=True, field_transformer=_own_first)
-class Forward(Upstream):
-    """Names that other upstreams are asked for: these domains and all names under them."""
-
-    name: GroupName = attrs.field(validator=_group_name)
-    domains: tuple[AnyDomain, ...] = attrs.field(validator=_some_domain)
-    answer: OwnAnswer = ""
-    fallback_to_default: bool = False
-
-    @property
-    def number(self) -> int:
-        """Return its number in keys on disk."""
-        return number_of_group(self.name)
-
-    def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
-        if self.answer and self.servers:
-            yield ConfigError("answer", "needs no servers: fastdns answers itself (leave one out)")
-        elif not self.answer and not self.servers and not {"servers", "answer"} & set(wrong):
-            yield ConfigError("servers", 'is missing (try ["10.0.0.53"], or answer = "nxdomain")')
-
-
-def number_of_group(name: str) -> int:
-    """Return the number of a group, which comes from its name alone; 0 is the default group's."""
-    return 1 + crc32(name.encode()) % (GROUPS_MAX - 1)
+        return "lan" in self.allow + self.deny + self.rate_exempt * bool(self.rate_limit)
 
 
 def machine_memory() -> Octets:
@@ -348,6 +282,11 @@ def _few_rules(_instance: Any, _attribute: Any, value: tuple[Rule, ...]) -> None
         raise ValueError(f"there are more than {RULES_MAX} rules (one may have many names)")
 
 
+def _few_views(_instance: Any, _attribute: Any, value: tuple[View, ...]) -> None:
+    if len(value) > VIEWS_MAX:
+        raise ValueError(f"there are more than {VIEWS_MAX} views (one may have many clients)")
+
+
 @attrs.frozen
 class Protect(Section):
     """What no upstream may answer, and what nobody is asked for."""
@@ -371,12 +310,14 @@ class Config(Section):
     include: tuple[str, ...] = ()  # the content of these files is included already: `documents`
     listen: Listen = Listen()
     access: Access = Access()
-    upstream: Upstream = Upstream()
+    upstream: Upstream = attrs.field(factory=Upstream)
     forward: tuple[Forward, ...] = ()
     local: Local = Local()
     cache: Cache = attrs.field(factory=Cache)
     rule: tuple[Rule, ...] = attrs.field(default=(), validator=_few_rules)
     protect: Protect = Protect()
+    block: Block = attrs.field(factory=Block)
+    view: tuple[View, ...] = attrs.field(default=(), validator=_few_views)
 
     @property
     def worker_count(self) -> int:
@@ -394,6 +335,9 @@ class Config(Section):
         yield "upstream", self.upstream
         for place, group in enumerate(self.forward):
             yield f"forward[{place}]", group
+        for place, view in enumerate(self.view):
+            if view.servers:
+                yield f"view[{place}]", view
 
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
         if "listen" not in wrong:
@@ -401,6 +345,11 @@ class Config(Section):
                 for server in group.servers:
                     if isinstance(server, Server) and self.listen.covers(server.address):
                         yield own_address(server, f"{key}.servers")
+        names = [view.name for view in self.view]
+        for place, name in enumerate(names):
+            if name in names[:place]:
+                problem = "is the name of another view as well (choose another one)"
+                yield ConfigError(f"view[{place}].name", problem)
         numbers: dict[int, Forward] = {}
         for place, group in enumerate(self.forward):
             other = numbers.setdefault(group.number, group)

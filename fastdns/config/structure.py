@@ -16,12 +16,15 @@ import attrs
 from ..errors import ConfigError
 from . import later
 from .addresses import parse_addresses
+from .block_lists import parse_list
 from .clients import parse_clients
 from .domains import parse_domain, parse_pattern
 from .files import absolute_path
+from .hours import parse_hours
 from .leases import parse_leases
 from .records import parse_records
-from .schema import Config, Section
+from .schema import Config
+from .section import Section
 from .servers import parse_listen, parse_server
 from .text import describe, key_text, nearest
 from .types import parse_type
@@ -32,13 +35,19 @@ from .values import (
     AnyAddresses,
     AnyDomain,
     AnyLeases,
+    AnyList,
     AnyName,
     AnyRecord,
     AnyServer,
+    AnyViewClient,
+    BlockAnswer,
     Clients,
     Domain,
     GroupName,
     HostsFile,
+    Hours,
+    MaybeBlockAnswer,
+    MaybeLists,
     MaybeTtl,
     Octets,
     OwnDomain,
@@ -47,6 +56,7 @@ from .values import (
     Ttl,
     TypeName,
 )
+from .view_clients import parse_view_client
 
 _Table = TypeVar("_Table", bound=Section)
 
@@ -302,6 +312,34 @@ def _structure_clients(value: object, _kind: Any) -> Clients:
     return parse_clients(value)
 
 
+def _structure_block_list(value: object, _kind: Any) -> AnyList:
+    if not isinstance(value, str):
+        raise ValueError(
+            f'{describe(value)} is not a list in quotes (try "https://lists.example/hosts")'
+        )
+    return parse_list(value)
+
+
+def _structure_maybe_lists(value: object, _kind: Any) -> tuple[Any, ...]:
+    return _structure_list(value, tuple[AnyList, ...])
+
+
+def _structure_block_answer(value: object, _kind: Any) -> str:
+    return _structure_word(value, BlockAnswer)
+
+
+def _structure_view_client(value: object, _kind: Any) -> AnyViewClient:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a client in quotes (try "192.168.1.20")')
+    return parse_view_client(value)
+
+
+def _structure_hours(value: object, _kind: Any) -> Hours:
+    if not isinstance(value, str):
+        raise ValueError(f'{describe(value)} is not a time in quotes (try "Mon-Fri 20:00-07:00")')
+    return parse_hours(value)
+
+
 def _structure_size(value: object, _kind: Any) -> int:
     return parse_size(value)
 
@@ -323,6 +361,11 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     AnyLeases: _structure_leases,
     HostsFile: _structure_hosts,
     GroupName: _structure_group_name,
+    AnyList: _structure_block_list,
+    MaybeLists: _structure_maybe_lists,
+    MaybeBlockAnswer: _structure_block_answer,
+    AnyViewClient: _structure_view_client,
+    Hours: _structure_hours,
     Clients: _structure_clients,
     Octets: _structure_size,
     Seconds: _structure_duration,

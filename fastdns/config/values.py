@@ -196,3 +196,70 @@ class Addresses:
 
 
 AnyAddresses = Addresses | AddressFile
+
+
+@attrs.frozen
+class ListFile:
+    """A block list in a file of this machine."""
+
+    path: Path
+
+    def __str__(self) -> str:
+        return f"file:{self.path}"
+
+
+@attrs.frozen
+class ListUrl:
+    """A block list that is downloaded."""
+
+    url: str
+
+    def __str__(self) -> str:
+        return self.url
+
+
+AnyList = ListFile | ListUrl
+MaybeLists = tuple[AnyList, ...] | None  # None: those of [block]
+BlockAnswer = Literal["null", "nxdomain", "refused"]
+MaybeBlockAnswer = BlockAnswer | None  # None: that of [block]
+
+
+@attrs.frozen
+class Mac:
+    """The hardware address of a client, in lower case with colons."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+@attrs.frozen
+class ClientName:
+    """The name of a client, in lower case: of its DHCP lease, or of its address."""
+
+    text: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+AnyViewClient = Network | Mac | ClientName
+
+
+@attrs.frozen
+class Hours:
+    """Hours of the week, by the local time of the machine. "": always.
+
+    `spans`: minutes since Monday 00:00, each as (first, end); one over midnight of Sunday has an
+    end beyond the week.
+    """
+
+    text: str
+    spans: tuple[tuple[int, int], ...] = attrs.field(eq=False, repr=False, default=())
+
+    def __str__(self) -> str:
+        return self.text
+
+
+NO_HOURS = Hours("")

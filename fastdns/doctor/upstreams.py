@@ -9,8 +9,9 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 
 from .._counters import UPSTREAM_TABLE
+from ..config.groups import Forward
 from ..config.places import Places
-from ..config.schema import Config, Forward
+from ..config.schema import Config
 from ..config.servers import parse_server
 from ..config.units import in_time
 from ..config.values import Seconds, Server, ServerFile

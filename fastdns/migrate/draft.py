@@ -12,9 +12,9 @@ import attrs
 from .._key import make_key
 from .._special_names import special_answer
 from ..config.domains import parse_domain
+from ..config.groups import GROUPS_MAX, number_of_group
 from ..config.names import parse_name
 from ..config.records import parse_record
-from ..config.schema import GROUPS_MAX, number_of_group
 from ..config.servers import parse_listen, parse_server
 from ..config.text import describe, quote
 from ..config.values import CNAME, Domain, Server

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 
 import attrs
 
-from ..config.schema import Config, Forward
+from ..config.groups import Forward
+from ..config.schema import Config
 from ..config.values import DomainFile
 from .compile import Domains
 from .local_names import Names

@@ -15,7 +15,8 @@ from .._local import LocalRecords
 from .._policy import NXDOMAIN_VERDICT, ZONE_VERDICT, Policy, value_of_domain
 from .._protection import Protection
 from .._rules import Rules
-from ..config.schema import Config, Forward
+from ..config.groups import Forward
+from ..config.schema import Config
 from ..config.text import describe, path_text
 from ..config.values import AddressFile, DomainFile, Network
 from .domain_lists import DomainLists

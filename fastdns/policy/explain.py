@@ -16,8 +16,9 @@ from .._key import name_of
 from .._own_answers import own_answer
 from .._policy import Decided, Policy
 from ..config.files import read_octets
+from ..config.groups import Forward
 from ..config.names import parse_name
-from ..config.schema import Config, Forward, Rule
+from ..config.schema import Config, Rule
 from ..config.text import path_text
 from ..config.values import DomainFile
 from .domain_lists import LIST_OCTETS_MAX

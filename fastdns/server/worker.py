@@ -27,7 +27,8 @@ from .._flights import Flights
 from .._hotcache import HotCache
 from .._pages import release_code
 from .._ring import Ring
-from ..config.schema import Config, Forward, Upstream
+from ..config.groups import Forward, Upstream
+from ..config.schema import Config
 from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES

@@ -9,7 +9,8 @@ from .._answer import Limits
 from .._counters import Counters, UpstreamState
 from .._flights import Flights
 from .._groups import Group
-from ..config.schema import Cache, Forward, Upstream
+from ..config.groups import Forward, Upstream
+from ..config.schema import Cache
 from ..config.values import Server
 from .endpoint import Endpoint
 

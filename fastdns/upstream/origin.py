@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from .._siphash import siphash
-from ..config.schema import Config, Upstream
+from ..config.groups import Upstream
+from ..config.schema import Config
 from ..config.values import Server
 from .sources import Sources
 

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import attrs
 
-from ..config.schema import Config, Forward, Upstream
+from ..config.groups import Forward, Upstream
+from ..config.schema import Config
 from ..config.servers import read_server_file
 from ..config.values import Server, ServerFile
 from .system import is_ourselves, system_servers

@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from fastdns.config.groups import Forward
 from fastdns.config.load import load
 from fastdns.config.render import render
-from fastdns.config.schema import Config, Forward
+from fastdns.config.schema import Config
 from fastdns.config.values import Domain, DomainFile, Server
 from fastdns.errors import ConfigErrors
 

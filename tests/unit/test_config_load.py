@@ -15,7 +15,8 @@ from fastdns.config import load as load_module
 from fastdns.config import schema
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
-from fastdns.config.schema import Config, Listen, Section
+from fastdns.config.schema import Config, Listen
+from fastdns.config.section import Section
 from fastdns.config.structure import Refused, structure
 from fastdns.config.text import nearest
 from fastdns.config.values import Address, Server, ServerFile
@@ -294,9 +295,7 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
     "key",
     [
         *(
-            "access.rate_limit",
             "access.rate_burst",
-            "block",
             "log",
             "admin",
             "client",

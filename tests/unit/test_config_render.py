@@ -77,7 +77,14 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
         "log_level": "info",
         "include": [],
         "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
-        "access": {"allow": ["loopback", "lan"], "deny": [], "refuse": "refused"},
+        "access": {
+            "allow": ["loopback", "lan"],
+            "deny": [],
+            "refuse": "refused",
+            "rate_limit": 0,
+            "rate_exempt": ["loopback", "lan"],
+            "rate_dry_run": False,
+        },
         "upstream": {
             "servers": [],
             "strategy": "failover",
@@ -98,6 +105,15 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
             "stale_ttl": "30s",
             "prefetch": True,
             "commit_interval": "30s",
+        },
+        "block": {
+            "lists": [],
+            "allow_lists": [],
+            "allow": [],
+            "deny": [],
+            "answer": "null",
+            "ttl": "10s",
+            "update": "1d",
         },
         "protect": {
             "rebind": False,

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Config, Upstream
+from fastdns.config.groups import Upstream
+from fastdns.config.schema import Config
 from fastdns.config.values import Address, Server
 from fastdns.doctor import ports, units
 from fastdns.doctor.commands import USUAL

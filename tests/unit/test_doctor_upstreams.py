@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from fastdns.config.schema import Config, Forward, Upstream
+from fastdns.config.groups import Forward, Upstream
+from fastdns.config.schema import Config
 from fastdns.config.values import Address, Domain, GroupName, Server
 from fastdns.doctor import upstreams
 from fastdns.doctor.commands import USUAL

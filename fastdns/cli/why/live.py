@@ -33,7 +33,7 @@ from ..._ring import Ring
 from ..._upstream import query_message
 from ...browse.names import Key, spell_name, spell_rcode, spell_type
 from ...browse.records import Record, read_records, relevant
-from ...config.schema import Forward, Upstream
+from ...config.groups import Forward, Upstream
 from ...config.servers import parse_server
 from ...config.text import escape
 from ...config.values import MIB, Server

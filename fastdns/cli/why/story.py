@@ -20,9 +20,10 @@ from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
 from ...config.documents import Documents, read_documents
+from ...config.groups import Forward, Upstream
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
-from ...config.schema import Config, Forward, Upstream
+from ...config.schema import Config
 from ...config.text import path_text
 from ...errors import FastdnsError
 from ...machine.lan import read_lan

@@ -1,0 +1,119 @@
+"""[block] and [[view]]: their values, and what is wrong with others."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from fastdns.config.hours import DAY, parse_hours
+from fastdns.config.load import load
+from fastdns.config.render import render
+from fastdns.config.values import ClientName, ListFile, ListUrl, Mac
+from fastdns.config.view_clients import parse_view_client
+from fastdns.errors import FastdnsError
+
+SATURDAY, SUNDAY = 5 * DAY, 6 * DAY
+
+
+@pytest.mark.parametrize(
+    ("text", "spans"),
+    [
+        ("", ()),
+        ("Mon 08:00-12:00", ((480, 720),)),
+        ("mon 20:00-07:00", ((1200, DAY + 420),)),
+        ("Sun 22:30-24:00", ((SUNDAY + 1350, SUNDAY + DAY),)),
+        ("Sat", ((SATURDAY, SATURDAY + DAY),)),
+        (
+            "Sat-Mon 10:00-11:00",
+            ((600, 660), (SATURDAY + 600, SATURDAY + 660), (7980 + 1260, 9300)),
+        ),
+        ("12:00-13:00", tuple((day * DAY + 720, day * DAY + 780) for day in range(7))),
+        ("Mon 8:00-9:00, Sat 9:00-10:00", ((480, 540), (SATURDAY + 540, SATURDAY + 600))),
+    ],
+)
+def test_hours_are_spans_of_minutes_of_the_week(
+    text: str, spans: tuple[tuple[int, int], ...]
+) -> None:
+    assert parse_hours(text).spans == spans
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Mon-Fri 20-7",
+        "Mo 20:00-07:00",
+        "Mon 25:00-26:00",
+        "Mon 08:00-08:00",
+        "Mon 24:00-07:00",
+        ",",
+    ],
+)
+def test_a_text_that_is_no_time_is_refused_with_an_example(text: str) -> None:
+    with pytest.raises(ValueError, match="20:00-07:00"):
+        parse_hours(text)
+
+
+def test_clients_of_a_view_are_addresses_prefixes_hardware_addresses_and_names() -> None:
+    assert parse_view_client("AA-BB-cc-dd-ee-ff") == Mac("aa:bb:cc:dd:ee:ff")
+    assert parse_view_client("Tablet.lan.") == ClientName("tablet.lan")
+    assert str(parse_view_client("192.168.20.0/24")) == "192.168.20.0/24"
+    with pytest.raises(ValueError, match=r'try "192\.168\.1\.20"'):
+        parse_view_client("tablet of anna")
+
+
+FILTERS = """
+[block]
+lists = ["https://lists.example/hosts", "file:/etc/fastdns/block"]
+allow = ["good.example"]
+answer = "nxdomain"
+
+[[view]]
+name = "kids"
+clients = ["192.168.1.20", "tablet"]
+when = "Mon-Fri 20:00-07:00"
+lists = []
+safe_search = true
+"""
+
+
+def test_what_is_written_is_read_and_written_again(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text(FILTERS)
+    config = load(tmp_path / "one.toml")
+    assert config.block.lists == (
+        ListUrl("https://lists.example/hosts"),
+        ListFile(Path("/etc/fastdns/block")),
+    )
+    (view,) = config.view
+    assert (view.lists, view.allow_lists, view.answer) == ((), None, None)
+    (tmp_path / "two.toml").write_text(render(config))
+    assert load(tmp_path / "two.toml") == config
+
+
+@pytest.mark.parametrize(
+    ("table", "line"),
+    [
+        ('[block]\nlists = ["/etc/block"]', 'block.lists: "/etc/block" is a path (write "file:'),
+        ('[block]\nlists = ["ftp://a.example/x"]', "is not a list (try"),
+        ('[block]\nlists = ["https://me:pw@a.example/x"]', "has a password"),
+        (
+            '[block]\nlists = ["https://a.example/x"]\nallow_lists = ["https://a.example/x"]',
+            "allow_lists",
+        ),
+        ('[block]\nallow = ["a.example"]\ndeny = ["a.example"]', "block.deny: "),
+        ('[block]\nupdate = "1m"', "block.update: "),
+        ('[[view]]\nname = "a"\nclients = []', "view[0].clients: is empty"),
+        ('[[view]]\nname = "a"', "view[0].clients: is missing"),
+        ('[[view]]\nname = "a"\nclients = ["x"]\nwhen = "always"', "view[0].when: "),
+        (
+            '[[view]]\nname = "a"\nclients = ["x"]\n[[view]]\nname = "a"\nclients = ["y"]',
+            "view[1].name: is the name of another view",
+        ),
+        ("[access]\nrate_limit = -1", "access.rate_limit: "),
+    ],
+)
+def test_a_wrong_value_is_told_with_its_key(tmp_path: Path, table: str, line: str) -> None:
+    (tmp_path / "fastdns.toml").write_text(table)
+    with pytest.raises(FastdnsError) as refused:
+        load(tmp_path / "fastdns.toml")
+    assert line in str(refused.value)
