@@ -22,7 +22,7 @@ LAYERS = (
     {"machine"},
     {"listen"},
     {"resolve"},
-    {"browse"},
+    {"browse", "lists"},
     {"policy", "store", "upstream", "counters"},
     {"_fastpath"},
     {"_forward"},

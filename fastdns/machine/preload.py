@@ -23,6 +23,13 @@ LATE = {
     "lmdb": ("lmdb._envid",),  # with its first environment; Debian 12's has none
     "fastdns.config.files": ("encodings.ascii", "encodings.utf_8_sig"),  # with what a reload reads
 }
+# What keeps block lists up to date, in a process of its own: not for others to carry.
+FOR_LISTS = (
+    *("fastdns.lists.background", "fastdns.lists.zone"),
+    *("encodings.idna", "stringprep"),
+    *("dns.rdtypes.ANY.SOA", "dns.rdtypes.ANY.TSIG", "dns.rdtypes.ANY.CNAME"),
+    *("dns.rdtypes.IN.A", "dns.rdtypes.IN.AAAA"),
+)
 
 
 def import_late() -> None:
@@ -36,3 +43,9 @@ def import_late() -> None:
         _ = service.stream_server
     for transport in TRANSPORTS.values():
         resolve_name(transport.channel)
+
+
+def import_for_lists() -> None:
+    """Import the modules that the process for block lists needs."""
+    for name in FOR_LISTS:
+        importlib.import_module(name)

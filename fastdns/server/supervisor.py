@@ -29,6 +29,7 @@ from ..machine.accounts import become
 from ..machine.control_socket import ERROR, OK, WARNING, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
+from ..policy.block_lists.named import lists_named
 from ..policy.compile import compile_domains
 from ..policy.local import LocalSources
 from ..upstream.sources import Sources, forward_sources, no_upstream
@@ -94,6 +95,8 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late()  # here, so that all processes share it
     if account is not None:
+        if lists_named(config):
+            preload.import_for_lists()
         become(account)
     check(places)
     forward = forward_sources(config)

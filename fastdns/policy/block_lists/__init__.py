@@ -1,0 +1,1 @@
+"""Block lists: reading them, and the file that they are compiled into."""
