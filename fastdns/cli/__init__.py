@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Check a configuration and print all settings.",
     "import-config": "Convert a configuration of unbound or dnsmasq.",
     "cache": "Show and change the cache on disk.",
+    "lists": "Show block lists, fetch them, or find a name in them.",
     "why": "Explain what is answered to a name, and why.",
     "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",

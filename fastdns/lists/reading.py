@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import BinaryIO
 
 from .._block_set import ITSELF, UNDER, BlockSetBuilder
+from ..browse.names import spell_name
 from ..config.values import AnyList
 from .copies import text_of
 from .errors import FetchError
@@ -13,9 +14,9 @@ from .state import Faulty, Figures
 from .store import Store
 
 
-def examine(text: bytes) -> Figures:
+def examine(pieces: Iterable[bytes], one: AnyList) -> Figures:
     """Return what the text of a list has."""
-    return _read(text, BlockSetBuilder(), 0)
+    return _read(b"".join(pieces), BlockSetBuilder(), 0)
 
 
 def compile_copies(store: Store, lists: Sequence[AnyList], stream: BinaryIO) -> None:
@@ -32,11 +33,11 @@ def compile_copies(store: Store, lists: Sequence[AnyList], stream: BinaryIO) -> 
     builder.write_to(stream.write, sources)
 
 
-def find_entries(text: bytes, name: str) -> Iterator[tuple[int, str]]:
+def find_lines(pieces: Iterable[bytes], one: AnyList, name: bytes) -> Iterator[tuple[int, str]]:
     """Yield the lines that have a name, or a domain above it."""
-    parts = name.split(".")
+    parts = spell_name(name).rstrip(".").split(".")
     above = {".".join(parts[n:]).encode() for n in range(len(parts))}
-    for number, line in enumerate(text.splitlines(), 1):
+    for number, line in enumerate(b"".join(pieces).splitlines(), 1):
         words = line.split(b"#")[0].split()
         if words and words[-1] in above:
             yield number, line.decode(errors="replace")

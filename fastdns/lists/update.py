@@ -18,7 +18,7 @@ import attrs
 
 from ..config.text import path_text
 from ..config.values import AnyList, ListFile, ListUrl, ListZone
-from .copies import PIECE, Written, pieces_of, text_of, write_copy
+from .copies import PIECE, Written, pieces_of, write_copy
 from .errors import FetchError
 from .http import Limits, opened
 from .lookup import Lookup
@@ -209,7 +209,7 @@ def _taken(store: Store, one: AnyList, before: State, written: Written, wish: Wi
     now = wish.clock()
     if written.digest == before.digest:
         return before
-    figures = examine(text_of(written.path))
+    figures = examine(pieces_of(written.path), one)
     _judge(one, written.head, figures, before.figures, wish)
     try:
         store.take(one)
