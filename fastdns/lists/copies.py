@@ -11,7 +11,7 @@ from pathlib import Path
 
 import attrs
 
-from .errors import FetchError
+from .errors import DamagedCopy
 from .store import private
 
 PIECE = 1 << 18
@@ -44,15 +44,15 @@ def write_copy(path: Path, text: Iterable[bytes]) -> Written:
 
 
 def text_of(path: Path) -> bytes:
-    """Return the text of a copy. FetchError: it is damaged."""
+    """Return the text of a copy. DamagedCopy: it is damaged."""
     return b"".join(pieces_of(path))
 
 
 def pieces_of(path: Path) -> Iterator[bytes]:
-    """Yield the text of a copy in pieces. FetchError: it is damaged, or gone."""
+    """Yield the text of a copy in pieces. DamagedCopy: it is damaged, or gone."""
     try:
         with gzip.open(path, "rb") as stream:
             while piece := stream.read(PIECE):
                 yield piece
     except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError
-        raise FetchError(f"has a damaged copy ({error})") from None
+        raise DamagedCopy(f"has a damaged copy ({error})") from None

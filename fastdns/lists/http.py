@@ -196,7 +196,8 @@ class _Line:
         encoding = (reply.getheader("Content-Encoding") or "").strip().lower()
         version = Version(reply.getheader("ETag") or "", reply.getheader("Last-Modified") or "")
         pieces = self._pieces(reply, advance)
-        return Reply(version, reply.length, unpacked(pieces, encoding, self._limits.text))
+        text = self._told(unpacked(pieces, encoding, self._limits.text))
+        return Reply(version, reply.length, text)
 
     def _pieces(
         self, reply: http.client.HTTPResponse, advance: Callable[[int], None]
@@ -212,6 +213,13 @@ class _Line:
             raise TimeoutError
         if whole is not None and total < whole:
             raise FetchError(f"is cut off after {total:,} of {whole:,} bytes")
+
+    def _told(self, text: Iterator[bytes]) -> Iterator[bytes]:
+        """Yield the text; whoever writes it then knows an error of the disk from ours."""
+        try:
+            yield from text
+        except (OSError, http.client.HTTPException) as error:
+            raise FetchError(self.reason(error)) from error
 
     def reason(self, error: Exception) -> str:
         """Return why it failed, in a phrase that goes on after the name of the list."""

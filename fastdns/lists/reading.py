@@ -9,7 +9,6 @@ from .._block_set import ITSELF, UNDER, BlockSetBuilder
 from ..browse.names import spell_name
 from ..config.values import AnyList
 from .copies import text_of
-from .errors import FetchError
 from .state import Faulty, Figures
 from .store import Store
 
@@ -24,10 +23,7 @@ def compile_copies(store: Store, lists: Sequence[AnyList], stream: BinaryIO) -> 
     builder = BlockSetBuilder()
     sources = []
     for number, one in enumerate(lists):
-        try:
-            text = text_of(store.copy(one))
-        except FetchError:
-            continue
+        text = text_of(store.copy(one))
         figures = _read(text, builder, number)
         sources.append({"url": str(one), "taken": figures.taken})
     builder.write_to(stream.write, sources)

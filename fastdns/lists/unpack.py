@@ -62,7 +62,7 @@ def _inflated(pieces: Iterable[bytes]) -> Iterator[bytes]:
             try:
                 text = inflater.decompress(data, PIECE)
             except zlib.error:
-                if not is_first:
+                if not is_first or data.startswith(GZIP):
                     raise FetchError("is damaged: its compressed data are wrong") from None
                 inflater = zlib.decompressobj(_RAW)
                 is_first = False

@@ -19,7 +19,7 @@ import attrs
 from ..config.text import path_text
 from ..config.values import AnyList, ListFile, ListUrl, ListZone
 from .copies import PIECE, Written, pieces_of, write_copy
-from .errors import FetchError
+from .errors import DamagedCopy, FetchError
 from .http import Limits, opened
 from .lookup import Lookup
 from .reading import compile_copies, examine
@@ -105,13 +105,27 @@ def _compile(store: Store, wish: Wish, outcome: Outcome) -> None:
     now = wish.clock()
     if fits(store, wish.lists, now):
         return
-    lists = with_copy(store, wish.lists, now)
+    lists = _undamaged(store, with_copy(store, wish.lists, now))
     try:
         store.replace_compiled(partial(compile_copies, store, lists), made_of(store, lists))
     except OSError as error:
         outcome.problem = f"{path_text(store.compiled)}: cannot be written: {error.strerror}"
     else:
         outcome.is_compiled = True
+
+
+def _undamaged(store: Store, lists: Iterable[AnyList]) -> list[AnyList]:
+    """Return the lists without those whose copy is damaged, which are fetched again."""
+    whole = []
+    for one in lists:
+        try:
+            for _ in pieces_of(store.copy(one)):
+                pass
+        except DamagedCopy:
+            store.forget(one)
+        else:
+            whole.append(one)
+    return whole
 
 
 def _renew(store: Store, one: AnyList, wish: Wish, outcome: Outcome, part: Advance) -> None:
