@@ -1,1 +1,1 @@
-"""Block lists: reading them, and the file that they are compiled into."""
+"""Block lists: what they say is read, and compiled into one file that all workers map."""
