@@ -43,11 +43,6 @@ def write_copy(path: Path, text: Iterable[bytes]) -> Written:
     return Written(path, digest.hexdigest(), octets, head[:PIECE])
 
 
-def text_of(path: Path) -> bytes:
-    """Return the text of a copy. DamagedCopy: it is damaged."""
-    return b"".join(pieces_of(path))
-
-
 def pieces_of(path: Path) -> Iterator[bytes]:
     """Yield the text of a copy in pieces. DamagedCopy: it is damaged, or gone."""
     try:

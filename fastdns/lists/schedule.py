@@ -6,9 +6,10 @@ import math
 import os
 from collections.abc import Sequence
 
+from .. import __version__
 from ..config.values import AnyList, ListFile
 from .state import State
-from .store import FORM, Store
+from .store import Store
 
 FILE_SECONDS = 300.0  # between two tries to read a file of this machine
 
@@ -41,7 +42,7 @@ def with_copy(store: Store, lists: Sequence[AnyList], now: float) -> list[AnyLis
 
 def made_of(store: Store, lists: Sequence[AnyList]) -> list[list[str]]:
     """Return what a compiled file of these lists is made of."""
-    return [["form", str(FORM)], *([str(one), store.state(one).digest] for one in lists)]
+    return [["version", __version__], *([str(one), store.state(one).digest] for one in lists)]
 
 
 def fits(store: Store, lists: Sequence[AnyList], now: float) -> bool:

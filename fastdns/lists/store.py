@@ -11,7 +11,7 @@ import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from ..config.places import Places
 from ..config.values import AnyList
@@ -20,7 +20,6 @@ from .state import State, from_json, key_of, to_json
 
 NEW = ".new"
 COPY, STATE = ".gz", ".json"
-FORM = 1  # of what is compiled: another version of fastdns compiles again
 
 
 class Store:
@@ -100,7 +99,7 @@ class Store:
 
     @property
     def made_of(self) -> object:
-        """What the compiled file was made of, as `replace_compiled` was told; None: unknown."""
+        """What the compiled file was made of, as `note_compiled` was told; None: unknown."""
         try:
             found: dict[str, Any] = json.loads(self._made_of.read_text(encoding="utf-8"))
             status = self.compiled.stat()
@@ -109,16 +108,9 @@ class Store:
         is_of_it = found.get("file") == [status.st_size, status.st_mtime_ns]
         return found.get("made_of") if is_of_it else None
 
-    def replace_compiled(
-        self, write: Callable[[BinaryIO], object], made_of: list[list[str]]
-    ) -> None:
-        """Let another compiled file be the current one. OSError: the former one stays."""
-        path = self.compiled.with_name(self.compiled.name + NEW)
-        with open(path, "wb", opener=private) as stream:
-            write(stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(path, self.compiled)
+    def note_compiled(self, made_of: list[list[str]]) -> None:
+        """Keep what the compiled file, which is there now, was made of. OSError: impossible."""
+        self._sync()
         status = self.compiled.stat()
         told = {"file": [status.st_size, status.st_mtime_ns], "made_of": made_of}
         self._replace(self._made_of, json.dumps(told).encode())

@@ -19,10 +19,10 @@ import attrs
 from ..config.text import path_text
 from ..config.values import AnyList, ListFile, ListUrl, ListZone
 from .copies import PIECE, Written, pieces_of, write_copy
-from .errors import DamagedCopy, FetchError
+from .errors import FetchError
 from .http import Limits, opened
 from .lookup import Lookup
-from .reading import compile_copies, examine
+from .reading import compile_copies, examine, is_sound
 from .schedule import due, fits, made_of, with_copy
 from .state import Figures, State
 from .store import Store
@@ -103,29 +103,20 @@ def _to_fetch(store: Store, wish: Wish) -> Iterator[AnyList]:
 def _compile(store: Store, wish: Wish, outcome: Outcome) -> None:
     """Compile the copies unless the compiled file is made of just these."""
     now = wish.clock()
-    if fits(store, wish.lists, now):
+    if fits(store, wish.lists, now) and (not store.compiled.exists() or is_sound(store)):
         return
-    lists = _undamaged(store, with_copy(store, wish.lists, now))
+    lists = with_copy(store, wish.lists, now)
     try:
-        store.replace_compiled(partial(compile_copies, store, lists), made_of(store, lists))
+        damaged = compile_copies(store, lists, lambda number: None)
+        for one in damaged:  # they are fetched again
+            store.forget(one)
+        store.note_compiled([] if damaged else made_of(store, lists))
     except OSError as error:
         outcome.problem = f"{path_text(store.compiled)}: cannot be written: {error.strerror}"
-    else:
-        outcome.is_compiled = True
-
-
-def _undamaged(store: Store, lists: Iterable[AnyList]) -> list[AnyList]:
-    """Return the lists without those whose copy is damaged, which are fetched again."""
-    whole = []
-    for one in lists:
-        try:
-            for _ in pieces_of(store.copy(one)):
-                pass
-        except DamagedCopy:
-            store.forget(one)
-        else:
-            whole.append(one)
-    return whole
+        return
+    outcome.is_compiled = True
+    if damaged:
+        _compile(store, wish, outcome)
 
 
 def _renew(store: Store, one: AnyList, wish: Wish, outcome: Outcome, part: Advance) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import click
@@ -13,7 +14,7 @@ from ...config.text import path_text
 from ...config.values import AnyList
 from ...lists.copies import pieces_of
 from ...lists.errors import FetchError
-from ...lists.reading import find_lines
+from ...lists.reading import find_lines, patterns_for
 from ...machine.priority import run_when_idle
 from .. import options
 from ..cache import arguments
@@ -62,7 +63,9 @@ def _found(site: ListsSite, name: bytes) -> Iterator[tuple[AnyList, int, str]]:
             warn(f"there is no copy of {path_text(one)} yet (fastdns lists update fetches it)")
             continue
         try:
-            for line, text in find_lines(pieces_of(site.store.copy(one)), one, name):
+            pieces = partial(pieces_of, site.store.copy(one))
+            patterns = patterns_for(site.store, one, name)
+            for line, text in find_lines(pieces, one, name, patterns):
                 yield one, line, text
         except FetchError as error:
             warn(f"{path_text(one)} {error}")

@@ -16,7 +16,7 @@ from fastdns.config.names import parse_name
 from fastdns.config.places import Places
 from fastdns.config.servers import parse_server
 from fastdns.config.values import AnyList
-from fastdns.lists.copies import text_of
+from fastdns.lists.copies import pieces_of
 from fastdns.lists.http import Limits
 from fastdns.lists.lookup import Lookup
 from fastdns.lists.report import lines_of_failure
@@ -59,7 +59,7 @@ class Site:
         return self.store.state(parse_list(url))
 
     def copy(self, url: str) -> bytes:
-        return text_of(self.store.copy(parse_list(url)))
+        return b"".join(pieces_of(self.store.copy(parse_list(url))))
 
     def blocks(self, name: str) -> bool:
         """Whether the compiled file has a name."""
