@@ -28,6 +28,7 @@ FOR_LISTS = (
     *("fastdns.lists.background", "fastdns.lists.zone"),
     *("encodings.idna", "stringprep"),
     *("dns.rdtypes.ANY.SOA", "dns.rdtypes.ANY.TSIG", "dns.rdtypes.ANY.CNAME"),
+    *("dns.rdtypes.ANY.NS", "dns.rdtypes.ANY.TXT", "dns.rdtypes.ANY.DNAME"),
     *("dns.rdtypes.IN.A", "dns.rdtypes.IN.AAAA"),
 )
 
