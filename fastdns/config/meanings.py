@@ -23,9 +23,8 @@ TABLES = {
     "longest name concerns a name, and a name before a wildcard.",
     "protect": "Protection from answers that are harmful or forged.",
     "block": "Names that clients do not get: those of block lists, and your own.",
-    "view": "Other rules for some clients: one table for each view. Of all views that are in force, "
-    "the one that names the client most exactly counts; a client in no view gets what `[block]` "
-    "says.",
+    "view": "Other rules for some clients: one table for each view. Of all views in force, the "
+    "one that names the client most exactly counts; a client in no view gets what `[block]` says.",
 }
 
 KEYS = {
