@@ -10,6 +10,7 @@ What concerns pages rather than names (cosmetic rules, paths, $third-party …) 
 
 import re
 
+from libc.stdint cimport uint8_t, uint16_t
 from libc.string cimport memchr
 
 from fastdns._block_set cimport ALLOWS, IMPORTANT, ITSELF, UNDER
@@ -106,7 +107,8 @@ cdef int read_rule(EntryCollector entries, bytes text, bytes options, uint8_t fl
 
 cdef int take(EntryCollector entries, bytes text, uint8_t flags, tuple types) except -1:
     cdef const uint8_t* at = text
-    return entries.take_domain(at, at + len(text), flags, entries.number_of_types(types))
+    cdef int number = entries.number_of_types(types)
+    return entries.take_domain(at, at + len(text), flags, <uint16_t>number) if number >= 0 else 0
 
 
 cdef bytes expression(bytes text, bint is_domain, bint is_start, bint is_end):

@@ -26,7 +26,7 @@ cdef class EntryCollector:
     # ^ writes it in wire form, and returns its length; 0: it is no domain, which is reported
     cdef int note(self, const uint8_t* name, int length, uint8_t flags, uint8_t action, uint16_t types) except -1
     cdef int note_pattern(self, bytes text, uint8_t flags, tuple types) except -1
-    cdef uint16_t number_of_types(self, tuple types) except? 0
+    cdef int number_of_types(self, tuple types) except -2       # -1: a set more than there may be, which is counted
     cdef int leave_out(self, str reason) except -1
     cdef int report(self, const uint8_t* at, const uint8_t* end, str reason) except -1      # as faulty
 

@@ -141,15 +141,21 @@ cdef class EntryCollector:
         reason = self.check_pattern(pattern)
         if reason is not None:
             return self.report(at, at + len(text), reason)
+        if self.number_of_types(types) < 0:
+            return 0
         self.taken += 1
         if self.builder is not None:
             self.builder.add_pattern(pattern, self.entry.source, flags, 0, types)
         return 0
 
-    cdef uint16_t number_of_types(self, tuple types) except? 0:
+    cdef int number_of_types(self, tuple types) except -2:
         if not types or self.builder is None:
             return 0
-        return <uint16_t>self.builder.number_of_types(types)
+        try:
+            return <int>self.builder.number_of_types(types)
+        except ValueError:
+            self.leave_out("more sets of types than there may be")
+            return -1
 
     cdef int leave_out(self, str reason) except -1:
         self.left_out[reason] = self.left_out.get(reason, 0) + 1

@@ -38,6 +38,6 @@ cdef class ZoneLines:
     cdef int read_control(self, const Token* tokens, int count) except -1
     cdef int read_owner(self, const uint8_t* at, const uint8_t* end) except -1
     cdef int full_name(self, const uint8_t* at, const uint8_t* end, uint8_t* name) noexcept nogil
-    cdef int note_apex(self) except -1
+    cdef int note_apex(self, bint is_origin) except -1
     cdef int read_record(self, const uint8_t* at, const uint8_t* end, const Token* data) except -1
     cdef int take(self, uint8_t flags, uint8_t action) except -1

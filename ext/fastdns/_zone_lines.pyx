@@ -76,7 +76,7 @@ cdef class ZoneLines:
                 raise ValueError("not a name in wire form and lower case")
             self.owner_length = <int>len(entries.zone)
             memcpy(self.owner, <const uint8_t*>entries.zone, self.owner_length)
-            self.note_apex()
+            self.note_apex(False)
             self.owner_kind = NO_OWNER
 
     cdef int split(self, const uint8_t* at, const uint8_t* end, Token* tokens) noexcept nogil:
@@ -123,6 +123,10 @@ cdef class ZoneLines:
             i = 1
         while i < count and is_ttl_or_class(tokens[i].at, tokens[i].end):
             i += 1
+        if self.apex_length == 0 and i < count and not is_word(tokens[i].at, tokens[i].end, b"soa"):
+            self.note_apex(True)        # only a part of a zone: it has the name that stands behind $ORIGIN, or none
+            if has_owner:
+                self.read_owner(tokens[0].at, tokens[0].end)
         if self.owner_kind == NO_OWNER:
             return 0 if has_owner else self.entries.report(at, end, "has no owner name")
         if i + 1 >= count:
@@ -175,8 +179,8 @@ cdef class ZoneLines:
         if length < 0:
             return self.entries.report(at, end, spell_reason(length))
         self.owner_length = length
-        if self.apex_length == 0:       # the record that comes is an SOA, or the zone has no name
-            self.owner_kind = A_NAME if not is_absolute else THE_APEX
+        if self.apex_length == 0:       # if this record is an SOA, it is that of this name
+            self.owner_kind = THE_APEX
             return 0
         i = last = 0
         while length - i > self.apex_length:
@@ -195,21 +199,25 @@ cdef class ZoneLines:
                     self.owner_kind, self.trigger = OTHER_TRIGGER, trigger
         return 0
 
-    cdef int note_apex(self) except -1:
-        """Take the name whose SOA was read, in `owner`, for the zone's."""
+    cdef int note_apex(self, bint is_origin) except -1:
+        """Take the origin, or the owner, for the name of the zone."""
+        if is_origin and self.origin_length:
+            memcpy(self.owner, self.origin, self.origin_length)
+            self.owner_length = self.origin_length
+        elif is_origin:
+            self.owner[0], self.owner_length = 0, 1
         memcpy(self.apex, self.owner, self.owner_length)
         self.apex_length = self.owner_length
         if self.origin_length == 0:
             memcpy(self.origin, self.owner, self.owner_length)
             self.origin_length = self.owner_length
-        self.owner_kind = THE_APEX
         return 0
 
     cdef int read_record(self, const uint8_t* at, const uint8_t* end, const Token* data) except -1:
         cdef uint8_t target[NAME_MAX]
         cdef int length
         if is_word(at, end, b"soa"):
-            return self.note_apex() if self.apex_length == 0 else 0
+            return self.note_apex(False) if self.apex_length == 0 else 0
         if self.owner_kind == THE_APEX or is_word(at, end, b"ns"):
             return 0
         if self.owner_kind == OTHER_TRIGGER:

@@ -273,6 +273,14 @@ def test_rule_that_is_not_for_a_domain_becomes_a_regular_expression(
     assert read.says() == (1, {}, 0)
 
 
+def test_list_with_hundreds_of_sets_of_types_takes_little_memory() -> None:
+    read = Read("".join(f"||a.demo^$dnstype=TYPE{number}\n" for number in range(1, 3001)))
+    assert read.says() == (255, {"more sets of types than there may be": 2745}, 0)
+    (found,) = read.lists.find(wire("a.demo"))
+    assert [entry.types for entry in found.entries] == [(number,) for number in range(1, 256)]
+    assert len(read.lists.types_of(255)) == 1
+
+
 def test_refused_expression_is_faulty_with_the_reason() -> None:
     reader = ListReader(BlockSetBuilder(), check_pattern=lambda text: f"is {len(text)} long")
     reader.feed(b"a.demo\n/abc/\n")

@@ -83,6 +83,8 @@ def test_record_says_which_names_and_which_answer(record: str, flags: int, actio
         "$ORIGIN rpz.demo.\n@ SOA . . 1 2 3 4 5\n$ORIGIN demo\na CNAME .\n",
         "$TTL 60\n@ SOA . . 1 2 3 4 5\na.demo CNAME .\n",
         "a.demo CNAME .\n",
+        "$ORIGIN rpz.demo.\na.demo CNAME .\n",
+        "$ORIGIN rpz.demo.\na.demo.rpz.demo. CNAME .\n",
     ],
 )
 def test_name_of_the_zone_is_not_part_of_what_is_blocked(text: str) -> None:
@@ -146,6 +148,12 @@ def test_line_that_is_wrong_is_told_with_its_number(record: str, problem: str) -
     assert number == 2
     assert problem in told
     assert said(lists, "b.demo") == [(ITSELF, ANSWER_NXDOMAIN)]
+
+
+def test_full_name_in_a_zone_without_a_name_is_told() -> None:
+    reader, lists = read("@ SOA . . 1 2 3 4 5\na.demo.rpz.demo. CNAME .\n")
+    assert len(lists) == 0
+    assert reader.first_faulty == [(2, "a.demo.rpz.demo.", "is not under the name of the zone")]
 
 
 def test_records_of_a_name_that_is_wrong_are_not_those_of_the_one_before() -> None:

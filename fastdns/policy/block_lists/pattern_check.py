@@ -18,6 +18,7 @@ WAYS_MAX = 1 << 26
 NAME_LENGTH = 253  # characters of the longest name
 SECONDS_A_NAME = 0.002
 PATTERNS_MAX = 1000  # in all lists: each of them is tried on each new name
+LOOKED_AT_MAX = 10_000
 SECONDS_IN_ALL = 10.0  # of trials
 _LONG = "takes too long for some names"
 _EVERY = ("a.demo", "0.test", "x-y_z.example", "www.q1.invalid", "k9")
@@ -49,7 +50,7 @@ class PatternCheck:
     def __call__(self, text: str) -> str | None:
         if len(text) > TEXT_MAX:
             return f"has more than {TEXT_MAX} characters"
-        if self._taken == PATTERNS_MAX:
+        if self._taken == PATTERNS_MAX or len(self._known) == LOOKED_AT_MAX:
             return f"is beyond the first {PATTERNS_MAX:,} regular expressions of all lists"
         if self._seconds > SECONDS_IN_ALL:
             return f"was not tried: others took {SECONDS_IN_ALL:.0f} s"
