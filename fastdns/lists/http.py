@@ -215,7 +215,7 @@ class _Line:
             raise FetchError(f"is cut off after {total:,} of {whole:,} bytes")
 
     def _told(self, text: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the text; whoever writes it then knows an error of the disk from ours."""
+        """Yield the text. Its errors are FetchErrors: an OSError while it is written is the disk's."""
         try:
             yield from text
         except (OSError, http.client.HTTPException) as error:

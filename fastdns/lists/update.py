@@ -65,7 +65,7 @@ class Outcome:
 
 @attrs.frozen
 class Steps:
-    """What whoever waits is told."""
+    """Functions that are called as an update proceeds."""
 
     began: Callable[[AnyList], None] = lambda one: None
     part: Advance = lambda part: None

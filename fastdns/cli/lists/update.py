@@ -63,8 +63,8 @@ def update(
 ) -> int:
     """Fetch all lists now, or those that are named.
 
-    LIST is a list as the configuration has it, or a part of it. A list that cannot be fetched, or
-    is no list, keeps its last good copy. A running daemon uses the new lists without a reload.
+    LIST is a list as the configuration has it, or a part of it. A list whose
+    download fails or is damaged keeps its last good copy. A running daemon uses the new lists without a reload.
     Exit status 1: a list could not be renewed.
     """
     site = find_lists(path, state)
