@@ -215,7 +215,7 @@ class _Line:
             raise FetchError(f"is cut off after {total:,} of {whole:,} bytes")
 
     def _told(self, text: Iterator[bytes]) -> Iterator[bytes]:
-        """Yield the text. Its errors are FetchErrors: an OSError while it is written is the disk's."""
+        """Yield the text. FetchError, not OSError: that is for the disk to which it is written."""
         try:
             yield from text
         except (OSError, http.client.HTTPException) as error:

@@ -63,9 +63,9 @@ def update(
 ) -> int:
     """Fetch all lists now, or those that are named.
 
-    LIST is a list as the configuration has it, or a part of it. A list whose
-    download fails or is damaged keeps its last good copy. A running daemon uses the new lists without a reload.
-    Exit status 1: a list could not be renewed.
+    LIST is a list as the configuration has it, or a part of it. A list whose download fails or is
+    damaged keeps its last good copy. A running daemon uses the new lists without a reload. Exit
+    status 1: a list could not be renewed.
     """
     site = find_lists(path, state)
     chosen = chosen_of(site.lists, names) or list(site.lists)

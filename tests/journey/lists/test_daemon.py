@@ -188,6 +188,17 @@ def test_a_command_beside_a_daemon_fetches_at_once(start: Start, web: DownloadSe
     assert {one.stat().st_uid for one in (daemon.state_dir / "lists").iterdir()} == {owner}
 
 
+def test_a_reload_without_lists_removes_all_of_them(start: Start, web: DownloadServer) -> None:
+    daemon = start(web.on("/hosts", text(GOOD)))
+    wait_until_blocked(daemon, "ads.test.")
+
+    daemon.configure(configured())
+    assert daemon.reload().returncode == 0
+
+    eventually((daemon.state_dir / "lists").exists, lambda there: not there)
+    eventually(lambda: daemon.processes("fastdns-lists"), lambda left: not left)
+
+
 def test_without_lists_there_is_no_process_and_no_directory(start: Start) -> None:
     daemon = start()
 
