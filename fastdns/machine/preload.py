@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from pkgutil import resolve_name
 
 from ..config.transports import TRANSPORTS
@@ -44,6 +45,12 @@ def import_late() -> None:
         _ = service.stream_server
     for transport in TRANSPORTS.values():
         resolve_name(transport.channel)
+
+
+def files_for_lists() -> list[str]:
+    """Return some files of these modules, one in each directory that they come from."""
+    found = (find_spec(name) for name in ("fastdns.lists.background", "ssl", "_ssl", "dns.query"))
+    return [one.origin for one in found if one is not None and one.has_location and one.origin]
 
 
 def import_for_lists() -> None:

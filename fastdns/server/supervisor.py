@@ -25,7 +25,7 @@ from ..config.values import Address
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
-from ..machine.accounts import become
+from ..machine.accounts import become, may_read
 from ..machine.control_socket import ERROR, OK, WARNING, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
@@ -95,7 +95,8 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late()  # here, so that all processes share it
     if account is not None:
-        if lists_named(config):
+        # The child for block lists imports what it needs itself, if it can: all would carry it.
+        if lists_named(config) and not may_read(account, preload.files_for_lists()):
             preload.import_for_lists()
         become(account)
     check(places)
