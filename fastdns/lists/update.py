@@ -29,6 +29,7 @@ from .store import Store
 from .unpack import unpacked
 
 JITTER = 0.1  # of the time between two checks
+PATIENCE_SECONDS = 20.0  # until names of the first lists are blocked while others are fetched
 MANY = 1_000  # entries from which on a list that has lost half of them is not believed
 HTML = (b"<!doctype", b"<html", b"<head", b"<body", b"<?xml", b"<script")
 
@@ -82,10 +83,14 @@ def update(store: Store, wish: Wish, steps: Steps | None = None) -> Outcome:
     store.keep_only(wish.lists)
     # First without the network: at boot the names of the copies are blocked at once.
     _compile(store, wish, outcome)
+    compiled_at = time.monotonic()
     for one in _to_fetch(store, wish):
         steps.began(one)
         _renew(store, one, wish, outcome, steps.part)
         steps.done(one)
+        if time.monotonic() - compiled_at > PATIENCE_SECONDS:  # others may take as long
+            _compile(store, wish, outcome)
+            compiled_at = time.monotonic()
     _compile(store, wish, outcome)
     steps.done(None)
     return outcome
