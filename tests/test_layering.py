@@ -22,6 +22,7 @@ LAYERS = (
     {"machine"},
     {"listen"},
     {"resolve"},
+    {"lists"},
     {"browse"},
     {"policy", "store", "upstream", "counters"},
     {"_fastpath"},

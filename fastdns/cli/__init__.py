@@ -18,6 +18,7 @@ COMMANDS = {
     "check": "Check a configuration and print all settings.",
     "import-config": "Convert a configuration of unbound or dnsmasq.",
     "cache": "Show and change the cache on disk.",
+    "lists": "Show block lists, fetch them, or find a name in them.",
     "allow": "Allow a domain at run time.",
     "deny": "Block a domain at run time.",
     "rules": "Show the rules of allow and deny, or remove some.",

@@ -15,8 +15,8 @@ SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
 OWN_NAMES = {
-    *("lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"),
-    *("overrides.toml", "overrides.lock", "cookie_secrets"),
+    *("lock", "run", "cache", "lists", "cookie_secrets", "overrides.toml", "overrides.lock"),
+    *("counters", "control", "groups", "keeper", "supervisor"),
 }
 
 
@@ -78,6 +78,11 @@ class Places(Section):
     def small_cache(self) -> Path:
         """Replaces the cache on disk if it is disabled; it does not survive a boot."""
         return self.run_dir / "cache"
+
+    @property
+    def lists(self) -> Path:
+        """Copies of the block lists, and what they are compiled into."""
+        return self.state_dir / "lists"
 
     def environment(self, disk: int) -> Path:
         """Return the directory of the LMDB environment, for this value of cache.disk."""

@@ -51,6 +51,7 @@ from .values import (
     Ttl,
     TypeName,
 )
+from .view_clients import parse_view_client
 
 _Table = TypeVar("_Table", bound=Section)
 
@@ -317,7 +318,6 @@ def _structure_block_answer(value: object, _kind: Any) -> str:
 
 
 def _structure_view_client(value: object, _kind: Any) -> AnyViewClient:
-    from .view_clients import parse_view_client  # noqa: PLC0415
 
     return parse_view_client(_in_quotes(value, "a client", "192.168.1.20"))
 

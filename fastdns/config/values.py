@@ -209,7 +209,23 @@ class ListUrl:
         return self.url
 
 
-AnyList = ListFile | ListUrl
+@attrs.frozen
+class ListZone:
+    """A response policy zone (RPZ) that a name server hands out by zone transfer.
+
+    `key`: a file with the TSIG key, if one is needed.
+    """
+
+    text: str
+    server: Address = attrs.field(eq=False, repr=False)
+    zone: str = attrs.field(eq=False, repr=False)
+    key: Path | None = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+AnyList = ListFile | ListUrl | ListZone
 MaybeLists = tuple[AnyList, ...] | None  # None: those of [block]
 BlockAnswer = Literal["null", "nxdomain", "refused"]
 MaybeBlockAnswer = BlockAnswer | None  # None: that of [block]

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 import sys
 from contextlib import suppress
+from importlib.util import find_spec
 from itertools import chain
 
 from ..config.schema import Config
@@ -29,10 +30,19 @@ LATE = {
 PARTS_OF = {
     "fastdns.config.structure": (
         *("fastdns.config.addresses", "fastdns.config.leases"),
-        *("fastdns.config.records", "fastdns.config.types"),
+        *("fastdns.config.records", "fastdns.config.types", "fastdns.config.block_lists"),
+        *("fastdns.config.hours", "fastdns.config.view_clients"),
     ),
     "fastdns.policy.compile": tuple(chain.from_iterable(PARTS.values())),
 }
+# What keeps block lists up to date, in a process of its own: not for others to carry.
+FOR_LISTS = (
+    *("fastdns.lists.background", "fastdns.lists.zone"),
+    *("encodings.idna", "stringprep"),
+    *("dns.rdtypes.ANY.SOA", "dns.rdtypes.ANY.TSIG", "dns.rdtypes.ANY.CNAME"),
+    *("dns.rdtypes.ANY.NS", "dns.rdtypes.ANY.TXT", "dns.rdtypes.ANY.DNAME"),
+    *("dns.rdtypes.IN.A", "dns.rdtypes.IN.AAAA"),
+)
 
 
 def import_late(config: Config | None = None) -> None:
@@ -51,3 +61,15 @@ def import_late(config: Config | None = None) -> None:
         _ = service.stream_server
     for transport in TRANSPORTS.values():
         load_class(transport.channel)
+
+
+def files_for_lists() -> list[str]:
+    """Return some files of these modules, one in each directory that they come from."""
+    found = (find_spec(name) for name in ("fastdns.lists.background", "ssl", "_ssl", "dns.query"))
+    return [one.origin for one in found if one is not None and one.has_location and one.origin]
+
+
+def import_for_lists() -> None:
+    """Import the modules that the process for block lists needs."""
+    for name in FOR_LISTS:
+        importlib.import_module(name)

@@ -14,6 +14,7 @@ from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
 from .cookie_secrets import CookieSecrets
 from .keeper import KeeperRole
+from .lists import ListsRole
 from .loop import Loop
 from .roles import Context, NotReplaced, Role, Roles
 from .settings import Settings, close_unused, trimmed
@@ -49,7 +50,7 @@ class Processes:
         keeper = KeeperRole(context, places)
         self._standby = Standby(context, places)
         self._worker = Worker(context, self._standby)
-        others = [other(context) for other in OTHERS]
+        others = [ListsRole(context, places), *(other(context) for other in OTHERS)]
         self._beside_workers = [keeper, *others]
         self._roles = Roles([keeper, self._worker, self._standby, *others], context)
 

@@ -25,10 +25,11 @@ from ..config.values import Address
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
-from ..machine.accounts import drop_root
+from ..machine.accounts import drop_root, may_read
 from ..machine.control_socket import ERROR, OK, WARNING, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
+from ..policy.block_lists.named import lists_named
 from ..policy.compile import compile_domains
 from ..upstream.sources import Sources, forward_sources, no_upstream
 from .control_socket import Caller, ControlSocket
@@ -95,6 +96,9 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late(config)  # here, so that all processes share it
     if account is not None:
+        # The child for block lists imports what it needs itself, if it can: all would carry it.
+        if lists_named(config) and not may_read(account, preload.files_for_lists()):
+            preload.import_for_lists()
         drop_root(account)
     check(places)
     forward = forward_sources(config)

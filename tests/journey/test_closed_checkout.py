@@ -6,6 +6,7 @@ every later import, wherever its file is.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -20,10 +21,13 @@ import pytest
 import fastdns
 from fastdns.cli import _fastdns
 from fastdns.cli.cache import cache as cache_group
+from fastdns.cli.lists import lists as lists_group
 
 from .support.client import ask, data, eventually
 from .support.daemon import Fastdns
+from .support.download_server import DownloadServer
 from .support.false_upstream import FalseUpstream
+from .support.nsd import Nsd
 from .support.stock import SOA, entry, fill
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
@@ -37,6 +41,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 """
 NAME = "www.example"
+RPZ = "$TTL 60\n@ IN SOA ns.demo. hostmaster.demo. 1 600 120 7200 60\n@ IN NS ns.demo.\n"
 # Each command of the command line but serve, with what it takes; of some more than one form.
 COMMANDS = {
     "reload": [[]],
@@ -53,6 +58,7 @@ COMMANDS = {
     "resume": [[]],
     "why": [[NAME], [NAME, "--json"]],
     "import-config": [["/dev/null", "--from", "dnsmasq"]],
+    "lists": [[], ["--json"]],
     "cache ls": [[], ["--long"], ["--json"], ["--sort", "hits"]],
     "cache get": [[NAME], [NAME, "--json"], ["no.example"], ["odd.example"]],
     "cache verify": [[]],
@@ -62,6 +68,8 @@ COMMANDS = {
     "cache refresh": [[NAME]],
     "cache rm": [[NAME], ["*.example"]],
     "cache flush": [["--yes"], ["--negative"]],
+    "lists update": [[]],
+    "lists test": [[NAME], [NAME, "--json"]],
 }
 NO_STATE = {"import-config", "demo", "doctor"}  # they take no --state
 ON_TERMINAL = sorted(set(COMMANDS) - {"top", "demo", "reload"})
@@ -91,10 +99,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, upstream: FalseUpstream) ->
 
 def test_every_command_is_in_the_table() -> None:
     commands = set(_fastdns.commands or _fastdns.list_commands(click.Context(_fastdns)))
-    under_cache = {
-        f"cache {name}" for name in cache_group.list_commands(click.Context(cache_group))
+    below = {
+        f"{group.name} {name}"
+        for group in (cache_group, lists_group)
+        for name in group.list_commands(click.Context(group))
     }
-    assert set(COMMANDS) == commands - {"serve", "cache"} | under_cache
+    assert set(COMMANDS) == commands - {"serve", "cache"} | below
 
 
 def call(command: str, arguments: list[str], state: Path) -> list[str]:
@@ -240,3 +250,41 @@ def test_table_whose_modules_cannot_be_read_any_more_is_named_at_a_reload(
 
 def imported_late(daemon: Fastdns) -> list[str]:
     return [line for line in daemon.log if LATE in line or "ModuleNotFoundError" in line]
+
+
+def test_block_lists_need_nothing_more_when_root_is_given_up(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    """Not those of a file, of a web server by a name, and of a zone; by the daemon and by hand."""
+    own = tmp_path / "own"
+    own.write_text("/^ads[0-9]+\\./\nads.example\n")
+    own.chmod(0o644)
+    upstream.on("web.demo", lambda asked: asked.answer("@ 9 IN A 127.0.0.1"))
+    with DownloadServer(tls=True) as web, Nsd(tmp_path / "nsd", {"rpz.": RPZ}) as nsd:
+        lists = [
+            f"file:{own}",
+            web.url("/hosts", "web.demo"),  # whose certificate is of another
+            f"axfr://127.0.0.1:{nsd.port}/rpz",
+        ]
+        servers = f'[upstream]\nservers = ["{upstream.host}:{upstream.port}"]\n'
+        config = f"{servers}[block]\nlists = {json.dumps(lists)}\n"
+        with Fastdns(tmp_path / "state", config=config) as daemon:
+            daemon.wait_for_log("block lists: compiled")
+            daemon.wait_for_log(r"has no valid certificate")
+            daemon.wait_for_log(r"axfr://\S+ answers REFUSED")
+            found = [line for line in daemon.log if LATE in line or "ModuleNotFound" in line]
+        assert found == []
+        where = ["-c", str(tmp_path / "state.toml"), "--state", str(tmp_path / "state")]
+        for words in (["update"], ["test", "ads1.example"], []):
+            done = subprocess.run(
+                [sys.executable, "-m", "fastdns", "lists", *words, *where],
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+                cwd="/",
+            )
+            assert "Traceback" not in done.stderr
+            assert done.returncode in (0, 1)
+            assert LATE not in done.stderr
+            assert "ModuleNotFoundError" not in done.stderr
