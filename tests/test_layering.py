@@ -42,9 +42,9 @@ LAYERS = (
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domain_lists", "_local"),
-        *("_rules", "_protection"),
+        *("_rules", "_protection", "_block_set"),
     },
-    {"_special_names"},
+    {"_special_names", "_domain_sorter"},
     {"_put", "_database", "_ring_index", "_domains"},
     {"_entry", "mapped"},
     {"_answer"},

@@ -9,9 +9,25 @@ from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._siphash cimport SipKey
 
+cdef extern from * nogil:
+    """
+    #include <stdint.h>
+    static inline uint64_t scaled(uint64_t hash, uint64_t count) {
+    #ifdef __SIZEOF_INT128__
+        return (uint64_t)(((unsigned __int128)hash * count) >> 64);
+    #else
+        return ((hash >> 32) * count) >> 32;    /* count is below 2**32 */
+    #endif
+    }
+    """
+    uint64_t scaled(uint64_t hash, uint64_t count)  # hash / 2**64 * count: the line of a domain
+
 cdef enum:
     DOMAIN_LABELS_MAX = 128     # of a name of 255 octets, the root included
     DOMAIN_VALUE_MAX = 0xffffff
+    VALUE_BITS = 24
+    SLOTS_A_LINE = 8            # 64 octets: one line of a processor's cache
+    RUN_LIMIT = 64              # lines: a table that needs more is not ours
 
 ctypedef struct Suffix:         # of a name, that is in the set
     uint32_t value
@@ -62,3 +78,11 @@ cdef class DomainHashes:
 
 cdef int find_suffixes(DomainSet domains, const uint8_t* name, Suffix* found, int most) noexcept nogil
 # ^ how many, the longest first; name: sound and in lower case. No name has more than DOMAIN_LABELS_MAX.
+
+# For those that build a set.
+cdef uint64_t hash_of(const SipKey* key, const uint8_t* name, int* labels) noexcept nogil
+cdef uint64_t lines_for(uint64_t domains) noexcept nogil
+cdef bytes write_header(const SipKey* key, uint64_t domains, uint64_t lines, const uint64_t* depths, int longest_run)
+
+cdef inline uint64_t slot_of(uint64_t hash, uint32_t value) noexcept nogil:
+    return hash << VALUE_BITS | value

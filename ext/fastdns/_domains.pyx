@@ -16,26 +16,10 @@ cdef extern from *:
     """
     void prefetch_slots(const void* at) nogil
 
-cdef extern from * nogil:
-    """
-    #include <stdint.h>
-    static inline uint64_t scaled(uint64_t hash, uint64_t count) {
-    #ifdef __SIZEOF_INT128__
-        return (uint64_t)(((unsigned __int128)hash * count) >> 64);
-    #else
-        return ((hash >> 32) * count) >> 32;    /* count is below 2**32 */
-    #endif
-    }
-    """
-    uint64_t scaled(uint64_t hash, uint64_t count)  # hash / 2**64 * count
-
 cdef enum:
-    SLOTS_A_LINE = 8            # 64 octets: one line of a processor's cache
-    VALUE_BITS = 24
     LOWER_HALF = 0x000fff       # of a value
     UPPER_HALF = 0xfff000
     HEADER_OCTETS = 128
-    RUN_LIMIT = 64              # lines: a table that needs more is not ours
     LOAD_PERCENT = 70
 
 cdef bytes MAGIC = b"fastdns-domains1"
@@ -328,8 +312,7 @@ cdef class DomainSetBuilder:
 
     def compile(self):
         """Return the set as a block of memory: a header of 128 octets and less than 12 for each domain."""
-        cdef uint64_t slots_wanted = self.used * 100 // LOAD_PERCENT
-        cdef uint64_t lines = (slots_wanted + SLOTS_A_LINE) // SLOTS_A_LINE if self.used else 0
+        cdef uint64_t lines = lines_for(self.used)
         cdef bytearray block = bytearray(HEADER_OCTETS + lines * SLOTS_A_LINE * 8)
         cdef uint64_t* slots = <uint64_t*>(<uint8_t*>block + HEADER_OCTETS)
         cdef uint64_t i
@@ -340,12 +323,20 @@ cdef class DomainSetBuilder:
                     longest = max(longest, insert(slots, lines, self.pairs[i].hash, self.pairs[i].value))
         if longest > RUN_LIMIT:
             raise MemoryError("the table of domains is too uneven")     # a chance of nothing at such a load
-        deepest = max(0, (int(self.depths[1]) << 64 | int(self.depths[0])).bit_length() - 1)
-        key = (<const uint8_t*>&self.key)[:sizeof(SipKey)]
-        HEADER.pack_into(
-            block, 0, MAGIC, key, self.used, lines, self.depths[0], self.depths[1], deepest, longest
-        )
+        block[:HEADER_OCTETS] = write_header(&self.key, self.used, lines, self.depths, longest)
         return block
+
+
+cdef uint64_t lines_for(uint64_t domains) noexcept nogil:
+    """How many lines the table of so many domains has."""
+    return (domains * 100 // LOAD_PERCENT + SLOTS_A_LINE) // SLOTS_A_LINE if domains else 0
+
+
+cdef bytes write_header(const SipKey* key, uint64_t domains, uint64_t lines, const uint64_t* depths, int longest_run):
+    deepest = max(0, (int(depths[1]) << 64 | int(depths[0])).bit_length() - 1)
+    octets = (<const uint8_t*>key)[:sizeof(SipKey)]
+    packed = HEADER.pack(MAGIC, octets, domains, lines, depths[0], depths[1], deepest, longest_run)
+    return packed.ljust(HEADER_OCTETS, b"\0")
 
 
 cdef int insert(uint64_t* slots, uint64_t lines, uint64_t hash, uint32_t value) noexcept nogil:
@@ -356,7 +347,7 @@ cdef int insert(uint64_t* slots, uint64_t lines, uint64_t hash, uint32_t value) 
     while True:
         for i in range(SLOTS_A_LINE):
             if slots[line * SLOTS_A_LINE + i] == 0:
-                slots[line * SLOTS_A_LINE + i] = fingerprint(hash) << VALUE_BITS | value
+                slots[line * SLOTS_A_LINE + i] = slot_of(hash, value)
                 return run
         line = line + 1 if line + 1 < lines else 0
         run += 1
