@@ -38,6 +38,7 @@ LAYERS = (
     {"_query"},
     {"_own_answers"},
     {"_policy"},
+    {"_blocking"},
     {"_rings", "_intake", "_hosts"},
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),

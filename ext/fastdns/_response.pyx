@@ -13,6 +13,7 @@ cdef enum:
     OPTION_EDE = 15
     EDE_OCTETS = 6          # the option without a text
     RCODE_NXDOMAIN = 3
+    RCODE_REFUSED = 5
 
 
 cdef size_t write_opt(
@@ -76,7 +77,7 @@ cdef size_t write_body(
     # it.
     if asked.dnssec_ok or asked.flags & FLAG_AD:
         flags |= load16(answer.wire + 2) & FLAG_AD
-    if answer.is_authoritative:
+    if answer.is_authoritative and answer.rcode != RCODE_REFUSED:
         flags |= FLAG_AA
     store16(out + 2, flags)
     memcpy(out + HEADER_LENGTH, spelling, asked.length)
