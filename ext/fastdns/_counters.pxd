@@ -64,6 +64,11 @@ cdef enum:      # indices, in the order of COUNTERS
     DISK_SPARED
     REBIND_BLOCKED
     BOGUS_ANSWERS
+    BLOCKED_LISTS
+    BLOCKED_RULES
+    BLOCKED_PATTERNS
+    SAFE_SEARCHES
+    BLOCKED_ALIASES
     COUNTER_COUNT
 
 cdef enum:
@@ -93,4 +98,8 @@ cdef class Counters:
     cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
     cdef uint64_t* pid          # of the process that last wrote a heartbeat
     cdef uint8_t* upstreams     # the table of show_upstreams
+    cdef uint64_t* list_hits    # answers that each list has blocked, by its number; NULL: not counted
+    cdef uint64_t lists         # how many of them
     cdef Py_buffer memory       # keeps the mapping alive
+    cdef Py_buffer hits_memory
+    cdef bint has_hits_memory

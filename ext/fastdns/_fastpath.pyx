@@ -6,7 +6,7 @@ Neither a hit nor a miss makes a Python object; `forward` asks for what is neith
 from libc.stdlib cimport calloc, free, malloc
 
 from fastdns._clients cimport Access, read_asker
-from fastdns._answer cimport Answer
+from fastdns._answer cimport IS_OURS, Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment
 from fastdns._counters cimport (
     CACHE_MISSES, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS,
@@ -17,7 +17,8 @@ from fastdns._key cimport key_view
 from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
-    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
+    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, count_blocked,
+    finish,
 )
 from fastdns._response cimport (
     EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
@@ -176,6 +177,8 @@ cdef class FastPath:
             self.cache.keep_own(
                 query.key.hash, query.key.octets, query.key.length, &self.own.stored, &query.decision, now
             )
+        if self.own.stored.is_authoritative > IS_OURS:
+            count_blocked(self.counters, &self.own.stored)
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &self.own.stored, 0, query.limit
         ), TIER_LOCAL)
@@ -224,6 +227,8 @@ cdef class FastPath:
     cdef int serve(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil:
         """Answer with a fresh entry."""
         self.memory.count_hit(entry)
+        if entry.answer.is_authoritative > IS_OURS:
+            count_blocked(self.counters, &entry.answer)
         told(query, out, write_answer(
             out, query.spelling, &query.asked, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000),
             query.limit,

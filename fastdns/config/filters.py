@@ -77,6 +77,8 @@ class View(Upstream):
     answer: MaybeBlockAnswer = None
     safe_search: bool = False
 
+    fallback_to_default = False  # of its servers; it is no key
+
     @property
     def number(self) -> int:
         """Return the number of its own group of upstreams in keys on disk, if it has servers."""

@@ -27,6 +27,7 @@ from .._flights import Flights
 from .._hotcache import HotCache
 from .._pages import release_code
 from .._ring import Ring
+from ..config.filters import View
 from ..config.groups import Forward, Upstream
 from ..config.schema import Config
 from ..counters import Pages
@@ -103,7 +104,7 @@ class _Group:
     @property
     def spelled(self) -> str:
         """Of which group, in the log."""
-        return f" of {self.settings.name}" if isinstance(self.settings, Forward) else ""
+        return f" of {self.settings.name}" if isinstance(self.settings, (Forward, View)) else ""
 
     @property
     def falls_back(self) -> bool:

@@ -26,8 +26,8 @@ def policy_for(site: Site) -> Policy | None:
     config = site.config
     if config is None:
         return None
-    asked = {one.number for one in config.forward if not one.answer}
-    if not asked <= set(site.groups) <= {one.number for one in config.forward}:
+    asked = {one.number for one in config.named_groups}
+    if not asked <= set(site.groups) <= asked | {one.number for one in config.forward}:
         return None
     return compile_domains(config).policy(LocalSources(config.local).records)
 
