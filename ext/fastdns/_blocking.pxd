@@ -64,6 +64,7 @@ cdef class Blocking:
     cdef const ViewClass* class_of(self, uint16_t view) noexcept nogil
     cdef void judge(self, uint16_t view, const uint8_t* name, uint16_t qtype, Outcome* out) noexcept nogil
     # ^ name: sound and in lower case, of class IN
+    cdef void expect(self, uint16_t view, const uint8_t* name) noexcept nogil       # prefetch for a judge later
     cdef bint has_safe_name(self, uint16_t view, const uint8_t* name, uint16_t qtype) noexcept nogil
     cdef Note note_of(self, int reason, uint16_t source) noexcept nogil     # the list or set of rules in words
     # private

@@ -162,6 +162,10 @@ cdef class FastPath:
                     return self.serve_stale(entry, query, out, now_ms)
         self.tally[CACHE_MISSES] += 1
         self.cache.rings.expect(query.key.hash)
+        if self.cache.changes.policy.blocking.blocks:
+            self.cache.changes.policy.blocking.expect(
+                key_view(query.key.octets, query.key.length), query.key.octets
+            )
         return NEXT
 
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
