@@ -39,7 +39,9 @@ LAYERS = (
     {"_own_answers"},
     {"_policy"},
     {"_blocking"},
-    {"_rings", "_intake", "_hosts"},
+    {"_rings", "_intake", "_hosts", "_list_reader"},
+    {"_adblock", "_zone_lines"},
+    {"_list_entries"},
     {
         *("_hotcache", "_disk", "_writer", "_counters", "_ring", "_control"),
         *("_response", "_udp", "_domain_lists", "_local"),

@@ -11,7 +11,7 @@ domain takes no more memory than in any other DomainSet. Numbers have this machi
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
-from fastdns._domain_sorter cimport DomainSorter
+from fastdns._domain_sorter cimport DomainSorter, HashedDomain
 from fastdns._domains cimport DomainSet
 
 cpdef enum:                     # flags of a membership
@@ -68,6 +68,8 @@ cdef class BlockSetBuilder(DomainSorter):
     cdef int add_entry(self, const uint8_t* name, const Membership* entry) except -1    # name: sound, lower case
     cdef uint32_t number_of_types(self, tuple types) except? 0
     # private
+    cdef uint32_t united(self, uint32_t one, uint32_t other) except 0
+    cdef uint32_t united_all(self, const HashedDomain* entries, uint64_t count) except 0
     cdef Membership checked(self, int source, int flags, int action, types) except *
     cdef uint32_t alone(self, const Membership* entry) except 0
     cdef uint32_t intern(self, const Membership* members, uint32_t count) except 0

@@ -6,9 +6,10 @@ import zlib
 from collections import namedtuple
 
 from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
-from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.stdlib cimport calloc, free, qsort, realloc
 from libc.string cimport memcmp, memcpy, memset
 
+from fastdns._domain_sorter cimport HashedDomain
 from fastdns._domains cimport DOMAIN_LABELS_MAX, DOMAIN_VALUE_MAX, DomainSet, Suffix, find_suffixes
 from fastdns._key cimport name_is_sound
 from fastdns._siphash cimport keyed_hash
@@ -19,7 +20,9 @@ Found = namedtuple("Found", ("labels", "is_whole", "entries"))
 
 cdef enum:
     HEADER_OCTETS = 64
-    TYPE_SETS_MAX = 65535
+    TYPE_SETS_MAX = 255                 # more are only in a hostile list, whose domains would have all of them
+    FEW = 8                             # combinations that are united one by one
+    UNIONS_MAX = 100_000                # that are remembered
     WHICH = ~(ITSELF | UNDER) & 0xff    # the flags that two memberships of one source may differ in
 
 cdef bytes MAGIC = b"fastdns-blocks01"
@@ -165,17 +168,15 @@ cdef read_block(BlockSet lists, view, const uint8_t* start, Py_ssize_t octets):
     lists.combinations, lists.type_sets = combinations, type_sets
 
 
-cdef inline bint is_same_kind(const Membership* one, const Membership* other) noexcept nogil:
-    return (
-        one.source == other.source
-        and one.flags & WHICH == other.flags & WHICH
-        and one.action == other.action
-        and one.types == other.types
-    )
-
-
 cdef inline uint64_t order_of(const Membership* one) noexcept nogil:
+    """Equal for two that differ only in whether they concern the domain or what is under it."""
     return <uint64_t>one.source << 32 | <uint64_t>(one.flags & WHICH) << 24 | <uint64_t>one.action << 16 | one.types
+
+
+cdef int compare(const void* one, const void* other) noexcept nogil:
+    cdef uint64_t first = order_of(<const Membership*>one)
+    cdef uint64_t second = order_of(<const Membership*>other)
+    return (first > second) - (first < second)
 
 
 cdef class BlockSetBuilder(DomainSorter):
@@ -294,47 +295,58 @@ cdef class BlockSetBuilder(DomainSorter):
         self.table, self.table_room = larger, room
         return 0
 
-    cdef uint32_t merged(self, uint32_t one, uint32_t other) except 0:
-        """The combination of all members of two."""
-        cdef uint64_t pair = <uint64_t>one << 32 | other
-        cdef uint32_t number
-        cdef uint32_t i = self.starts[one - 1]
-        cdef uint32_t k = self.starts[other - 1]
-        cdef uint32_t count = 0
-        cdef Membership* both
-        known = self.unions.get(pair)
-        if known is not None:
-            return known
-        both = <Membership*>malloc((self.starts[one] - i + self.starts[other] - k) * sizeof(Membership))
-        if both is NULL:
-            raise MemoryError
-        try:
-            while i < self.starts[one] or k < self.starts[other]:
-                if i == self.starts[one]:
-                    both[count] = self.members[k]
-                    k += 1
-                elif k == self.starts[other]:
-                    both[count] = self.members[i]
-                    i += 1
-                elif is_same_kind(&self.members[i], &self.members[k]):
-                    both[count] = self.members[i]
-                    both[count].flags |= self.members[k].flags
-                    i += 1
-                    k += 1
-                elif order_of(&self.members[i]) < order_of(&self.members[k]):
-                    both[count] = self.members[i]
-                    i += 1
-                else:
-                    both[count] = self.members[k]
-                    k += 1
-                count += 1
-            number = self.intern(both, count)
-        finally:
-            free(both)
-        if len(self.unions) > 100_000:      # of hostile lists
-            self.unions.clear()
-        self.unions[pair] = number
+    cdef uint32_t merged(self, const HashedDomain* entries, uint64_t count) except 0:
+        """The combination of all members of several."""
+        cdef uint32_t number = entries[0].value
+        cdef uint64_t i
+        if count > FEW:
+            return self.united_all(entries, count)
+        for i in range(1, count):
+            number = self.united(number, entries[i].value)
         return number
+
+    cdef uint32_t united(self, uint32_t one, uint32_t other) except 0:
+        """The combination of two, which is usually known."""
+        cdef uint64_t pair = <uint64_t>one << 32 | other
+        cdef HashedDomain both[2]
+        if one == other:
+            return one
+        known = self.unions.get(pair)
+        if known is None:
+            both[0].value, both[1].value = one, other
+            known = self.united_all(both, 2)
+            if len(self.unions) == UNIONS_MAX:
+                self.unions.clear()
+            self.unions[pair] = known
+        return known
+
+    cdef uint32_t united_all(self, const HashedDomain* entries, uint64_t count) except 0:
+        """The combination of several, without any of only some of them: a hostile list would make too many."""
+        cdef Membership* all_of_them
+        cdef uint64_t total = 0
+        cdef uint64_t i
+        cdef uint32_t number, length, kept
+        for i in range(count):
+            total += self.starts[entries[i].value] - self.starts[entries[i].value - 1]
+        all_of_them = <Membership*>grown(NULL, total * sizeof(Membership))
+        try:
+            total = 0
+            for i in range(count):
+                number = entries[i].value
+                length = self.starts[number] - self.starts[number - 1]
+                memcpy(all_of_them + total, self.members + self.starts[number - 1], length * sizeof(Membership))
+                total += length
+            qsort(all_of_them, total, sizeof(Membership), compare)
+            kept = 0
+            for i in range(1, total):
+                if order_of(&all_of_them[i]) == order_of(&all_of_them[kept]):
+                    all_of_them[kept].flags |= all_of_them[i].flags
+                else:
+                    kept += 1
+                    all_of_them[kept] = all_of_them[i]
+            return self.intern(all_of_them, kept + 1)
+        finally:
+            free(all_of_them)
 
     def compile(self, sources=()):
         """Return all of it as a block of memory; `sources`: what JSON can hold of each, by their numbers."""

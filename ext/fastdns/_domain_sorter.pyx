@@ -23,13 +23,13 @@ cdef enum:
     FIRST_ROOM = 1024
 
 
-cdef inline uint64_t hash_in(const Entry* entry) noexcept nogil:
+cdef inline uint64_t hash_in(const HashedDomain* entry) noexcept nogil:
     return <uint64_t>entry.high << 32 | entry.low
 
 
-cdef void sort_few(Entry* at, uint64_t count) noexcept nogil:
+cdef void sort_few(HashedDomain* at, uint64_t count) noexcept nogil:
     cdef uint64_t i, to
-    cdef Entry moved
+    cdef HashedDomain moved
     for i in range(1, count):
         moved = at[i]
         to = i
@@ -39,13 +39,13 @@ cdef void sort_few(Entry* at, uint64_t count) noexcept nogil:
         at[to] = moved
 
 
-cdef void sort_entries(Entry* at, uint64_t count, int shift) noexcept nogil:
+cdef void sort_entries(HashedDomain* at, uint64_t count, int shift) noexcept nogil:
     """Sort by the hash, 8 bits at a time from the highest, in place; the bits above shift + 8 are equal."""
     cdef uint64_t next_of[256]
     cdef uint64_t end_of[256]
     cdef uint64_t i, place
     cdef int digit, other
-    cdef Entry moved, kept
+    cdef HashedDomain moved, kept
     if count <= FEW:
         sort_few(at, count)
         return
@@ -113,37 +113,42 @@ cdef class DomainSorter:
         """Leave each domain once, and take more memory if a quarter is not free then. What is not written costs none.
         """
         cdef uint64_t room = max(self.room, <uint64_t>FIRST_ROOM)
-        cdef Entry* moved
+        cdef HashedDomain* moved
         self.settle()
         if self.entries is NULL or self.used * 4 > self.room * 3:
             if self.entries is not NULL:
                 room = room // 2 * 3
-            moved = <Entry*>realloc(self.entries, room * sizeof(Entry))
+            moved = <HashedDomain*>realloc(self.entries, room * sizeof(HashedDomain))
             if moved is NULL:
                 raise MemoryError
             self.entries, self.room = moved, room
         return 0
 
-    cdef uint32_t merged(self, uint32_t one, uint32_t other) except 0:
-        return one
+    cdef uint32_t merged(self, const HashedDomain* entries, uint64_t count) except 0:
+        return entries[0].value
 
     cdef int settle(self) except -1:
         """Have each domain once, in the order of the hashes."""
-        cdef uint64_t i
+        cdef uint64_t i, end
         cdef uint64_t kept = 0
-        cdef Entry* last
+        cdef bint is_same
         if self.settled == self.used:
             return 0
         with nogil:         # a large set takes long
             sort_entries(self.entries, self.used, 56)
-        for i in range(1, self.used):
-            last = &self.entries[kept]
-            if hash_in(last) != hash_in(&self.entries[i]):
-                kept += 1
-                self.entries[kept] = self.entries[i]
-            elif last.value != self.entries[i].value:
-                last.value = self.merged(last.value, self.entries[i].value)
-        self.used = self.settled = kept + 1
+        i = 0
+        while i < self.used:
+            end = i + 1
+            is_same = True
+            while end < self.used and hash_in(&self.entries[end]) == hash_in(&self.entries[i]):
+                is_same = is_same and self.entries[end].value == self.entries[i].value
+                end += 1
+            if not is_same:
+                self.entries[i].value = self.merged(&self.entries[i], end - i)
+            self.entries[kept] = self.entries[i]
+            kept += 1
+            i = end
+        self.used = self.settled = kept
         return 0
 
     cdef uint64_t lines(self) noexcept nogil:
@@ -171,7 +176,7 @@ cdef class DomainSorter:
         cdef bytearray buffer = bytearray(SLOTS_A_BUFFER * sizeof(uint64_t))
         cdef uint64_t* slots = <uint64_t*><uint8_t*>buffer
         cdef uint64_t lines, wrapped, at, i, begin
-        cdef const Entry* entry
+        cdef const HashedDomain* entry
         cdef int longest
         self.settle()
         lines, wrapped = self.lines(), 0

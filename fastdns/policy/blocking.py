@@ -6,7 +6,6 @@ the order of the configuration.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -28,6 +27,7 @@ from .._local import LocalRecords
 from ..config.filters import View
 from ..config.schema import Config
 from ..config.values import AnyList, Domain
+from .block_lists.patterns import compile_pattern
 from .safe_search import safe_names
 
 UNUSED, BLOCKS, EXCEPTS = ROLES
@@ -246,8 +246,8 @@ def _patterns(
         if not any(view.roles[source] for view in views):
             continue
         try:
-            search = re.compile(text, re.IGNORECASE).search
-        except (re.error, RecursionError, OverflowError):  # another Python has compiled the lists
+            search = compile_pattern(text).search
+        except ValueError:  # another Python has compiled the lists
             continue
         found.append(Pattern(search, source, flags, types, action))
         texts.append(text)

@@ -47,9 +47,7 @@ class Domains:
         """Whether the content of a list of domains or of addresses is known."""
         return path in self.lists or path in self.bogus
 
-    def policy(
-        self, local: LocalRecords | None = None, blocking: Blocking | None = None
-    ) -> Policy:
+    def policy(self, local: LocalRecords | None = None, blocking: Blocking | None = None) -> Policy:
         """Return a policy that decides by them and, before them, by the owner's own names.
 
         `blocking`: which names are blocked, and what differs between the views.

@@ -128,6 +128,18 @@ def test_every_domain_of_many_lists_that_overlap_is_found_with_its_own_lists() -
         assert lists.find(wire(f"x{name}")) == []
 
 
+def test_domain_of_hundreds_of_lists_has_all_of_them_in_one_combination() -> None:
+    builder = BlockSetBuilder()
+    for number in range(50):
+        for source in random.Random(number).sample(range(400), 400):
+            builder.add(wire(f"n{number}.demo"), source, BOTH)
+    block = builder.compile()
+    for number in range(50):
+        (found,) = BlockSet(block).find(wire(f"n{number}.demo"))
+        assert [entry.source for entry in found.entries] == list(range(400))
+    assert len(block) < 400 * 8 * 400  # of the combinations that were made on the way, few
+
+
 def test_domain_takes_less_than_12_bytes_whatever_lists_it_is_on() -> None:
     builder = BlockSetBuilder()
     for number in range(30_000):
