@@ -431,13 +431,13 @@ def inspected(blocking: Blocking, *chain: str, view: int = 0) -> Decided | None:
 def test_name_that_leads_to_a_blocked_one_is_blocked_unless_it_is_allowed() -> None:
     views = (View(name="free", clients=("x",), block=False),)
     config = configured(Block(lists=lists(1), allow=(domain("shop.example"),)), *views)
-    blocking = compile_blocking(config, block_set=compiled(("tracker.test", 0, ITSELF | UNDER)))
-    found = inspected(blocking, "metrics.example", "x.cdn.example", "a.tracker.test")
+    blocking = compile_blocking(config, block_set=compiled(("tracker.demo", 0, ITSELF | UNDER)))
+    found = inspected(blocking, "metrics.example", "x.cdn.example", "a.tracker.demo")
     assert found is not None
     assert (found.verdict, found.reason, found.alias) == ("null_address", "list", 2)
     assert inspected(blocking, "metrics.example", "x.cdn.example") is None
-    assert inspected(blocking, "a.shop.example", "a.tracker.test") is None
-    assert inspected(blocking, "metrics.example", "a.tracker.test", view=1) is None
+    assert inspected(blocking, "a.shop.example", "a.tracker.demo") is None
+    assert inspected(blocking, "metrics.example", "a.tracker.demo", view=1) is None
 
 
 def test_domain_above_a_chain_is_not_a_name_of_it() -> None:

@@ -99,9 +99,9 @@ def test_name_that_is_blocked_or_allowed_later_is_so_at_once(front: Front, use: 
 
 
 def test_answer_that_leads_to_a_blocked_name_is_blocked(front: Front, use: Use) -> None:
-    use("tracker.test")
+    use("tracker.demo")
     assert front.ask(query()) is None
-    wire = front.answered(reply(alias("a.tracker.test"), address(owner=name("a.tracker.test"))))
+    wire = front.answered(reply(alias("a.tracker.demo"), address(owner=name("a.tracker.demo"))))
     assert told(dns.message.from_wire(wire)) == ["0.0.0.0"]
     assert told(asked(front, "www.example")) == ["0.0.0.0"]
     assert front.count("cache_hits_total") == 1
@@ -114,21 +114,21 @@ def test_answer_that_leads_to_a_blocked_name_is_blocked(front: Front, use: Use) 
 def test_kept_answer_is_looked_at_again_after_lists_have_changed(front: Front, use: Use) -> None:
     use()
     assert front.ask(query()) is None
-    front.answered(reply(alias("a.tracker.test"), address(owner=name("a.tracker.test"))))
-    use("other.test")
-    assert told(asked(front, "www.example")) == ["a.tracker.test.", "192.0.2.1"]
-    use("tracker.test")
+    front.answered(reply(alias("a.tracker.demo"), address(owner=name("a.tracker.demo"))))
+    use("other.demo")
+    assert told(asked(front, "www.example")) == ["a.tracker.demo.", "192.0.2.1"]
+    use("tracker.demo")
     assert front.ask(query()) is None  # neither memory nor what is on its way to the disk is told
     assert front.missed()[-1] == key("www.example")
 
 
 def test_allowed_name_may_lead_to_a_blocked_one(front: Front, use: Use) -> None:
-    use("tracker.test", allow="www.example")
+    use("tracker.demo", allow="www.example")
     assert front.ask(query()) is None
-    wire = front.answered(reply(alias("a.tracker.test"), address(owner=name("a.tracker.test"))))
-    assert told(dns.message.from_wire(wire)) == ["a.tracker.test.", "192.0.2.1"]
-    use("tracker.test", "more.test", allow="www.example")
-    assert told(asked(front, "www.example")) == ["a.tracker.test.", "192.0.2.1"]
+    wire = front.answered(reply(alias("a.tracker.demo"), address(owner=name("a.tracker.demo"))))
+    assert told(dns.message.from_wire(wire)) == ["a.tracker.demo.", "192.0.2.1"]
+    use("tracker.demo", "more.demo", allow="www.example")
+    assert told(asked(front, "www.example")) == ["a.tracker.demo.", "192.0.2.1"]
 
 
 def test_record_of_the_owner_that_leads_to_a_blocked_name_has_no_address(
@@ -141,9 +141,9 @@ def test_record_of_the_owner_that_leads_to_a_blocked_name_has_no_address(
 
 
 def test_record_of_the_owner_may_lead_to_an_answer_that_is_blocked(front: Front, use: Use) -> None:
-    use("tracker.test", local="a.lan 60 CNAME www.example.")
+    use("tracker.demo", local="a.lan 60 CNAME www.example.")
     assert front.ask(query("a.lan")) is None
-    wire = front.answered(reply(alias("a.tracker.test"), address(owner=name("a.tracker.test"))))
+    wire = front.answered(reply(alias("a.tracker.demo"), address(owner=name("a.tracker.demo"))))
     assert told(dns.message.from_wire(wire)) == ["www.example.", "0.0.0.0"]
     assert told(asked(front, "a.lan")) == ["www.example.", "0.0.0.0"]
     assert front.count("blocked_aliases_total") == 2
