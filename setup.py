@@ -56,6 +56,7 @@ MODULES = [
     "_waiters",
     "_rules",
     "_protection",
+    "_blocking",
     "_policy",
     "_own_answers",
     "_changes",

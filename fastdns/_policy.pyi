@@ -1,5 +1,6 @@
 from typing import NamedTuple
 
+from ._blocking import Blocking
 from ._domains import DomainSet
 from ._local import LocalRecords
 from ._protection import Protection
@@ -11,13 +12,21 @@ ZONE_VERDICT: int
 VERDICTS: tuple[str, ...]
 
 class Decided(NamedTuple):
-    """A decision in words; `labels`: of the domain by which it was made, `rule`: 0 means none."""
+    """A decision in words; `labels`: of the domain by which it was made, `rule`: 0 means none.
+
+    `reason`: why the name is blocked, or is not although a list has it (REASONS in _blocking).
+    `source`: number of the list or set of rules that is the reason, and 1; `alias`: which name of
+    the answer's chain is blocked.
+    """
 
     verdict: str
     group: int
     labels: int
     rule: int
     ede: int | None
+    reason: str
+    source: int
+    alias: int
 
 def value_of_domain(group: int, verdict: int = 0) -> int: ...
 
@@ -37,6 +46,8 @@ class Policy:
     @property
     def protection(self) -> Protection: ...
     @property
+    def blocking(self) -> Blocking: ...
+    @property
     def inspects(self) -> bool: ...
     @property
     def is_empty(self) -> bool: ...
@@ -48,6 +59,7 @@ class Policy:
         *,
         rules: Rules | None = None,
         protection: Protection | None = None,
+        blocking: Blocking | None = None,
     ) -> None: ...
     def group_of(self, name: bytes) -> int: ...
     def decide(self, key: bytes) -> Decided: ...

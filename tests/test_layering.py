@@ -39,6 +39,7 @@ LAYERS = (
     {"_query"},
     {"_own_answers"},
     {"_policy"},
+    {"_blocking"},
     {"_rings", "_intake", "_hosts", "_list_reader"},
     {"_adblock", "_zone_lines"},
     {"_list_entries"},

@@ -15,8 +15,14 @@ ctypedef struct Stored:             # borrowed memory; its creator keeps it aliv
     uint16_t rcode
     uint32_t ttl                    # seconds for which it may be cached; 0: not at all
     uint8_t is_failure              # cached for failure_ttl, but never instead of a good answer
-    uint8_t is_authoritative        # made by fastdns, not by an upstream: AA=1, never on disk
-    uint16_t group                  # of an entry in memory: its upstreams; elsewhere without meaning
+    uint8_t is_authoritative        # made by fastdns, not by an upstream: AA=1, never on disk; above 1: OursBits
+    uint16_t group                  # of an entry in memory: its upstreams; of one that is blocked: which list blocks it
+
+cdef enum OursBits:                 # of is_authoritative
+    IS_OURS = 1
+    REASON_SHIFT = 1                # above that bit the Reason of _blocking, of three bits
+    REASON_MASK = 7
+    BY_ALIAS = 16                   # not the name itself is blocked, but one that it leads to
 
 cdef enum:
     OPTIONS_MAX = 256               # bytes; the upstream chooses the text of an EDE, but the room is ours

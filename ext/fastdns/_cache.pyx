@@ -11,7 +11,7 @@ import logging
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memcpy
 
-from fastdns._answer cimport Answer, copy_answer, make_answer
+from fastdns._answer cimport IS_OURS, Answer, copy_answer, make_answer
 from fastdns._changes cimport short_of
 from fastdns._clock cimport AGE_UNKNOWN, Moment, read_moment
 from fastdns._disk cimport DISK_ABSENT, DISK_DAMAGED, DISK_FOUND, DISK_SPOILED
@@ -21,7 +21,7 @@ from fastdns._key cimport (
     KEY_CD, KEY_DO, KEY_FLAGS_AT, KEY_MAX, KEY_TAIL, key_flags, key_length_of, key_view, set_key_view,
 )
 from fastdns._outbox cimport Outbox
-from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, inspect
+from fastdns._policy cimport DEFAULT_GROUP, FORWARD, Decision, Policy, decide, inspect, is_refused
 from fastdns._response cimport EDE_STALE_ANSWER, EDE_STALE_NXDOMAIN
 from fastdns._ring cimport Ring
 from fastdns._rings cimport Rings
@@ -218,7 +218,7 @@ cdef class Cache:
         if not self.changes.policy.inspects:
             return True
         return find_in_answer(answer.wire, answer.length, key, key_length, &findings) and inspect(
-            self.changes.policy, decision, &findings
+            self.changes.policy, key, key_length, decision, &findings
         ) and not self.changes.policy.protection.is_bogus(&findings)
 
     cdef bint passes(
@@ -226,9 +226,11 @@ cdef class Cache:
     ) noexcept nogil:
         if decision.policy != self.changes.policy.generation:   # else it is still the one about this name
             decide(self.changes.policy, key_view(key, key_length), key, key_length, decision)
-        if not self.changes.policy.inspects or inspect(self.changes.policy, decision, findings):
+        if not self.changes.policy.inspects or inspect(
+            self.changes.policy, key, key_length, decision, findings
+        ):
             return True
-        self.tally[REBIND_BLOCKED] += 1
+        self.tally[REBIND_BLOCKED] += not is_refused(decision)
         return False
 
     cdef bint is_cached(self, const Decision* decision) noexcept nogil:
@@ -627,7 +629,7 @@ cdef class Cache:
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
         standing.origin = 0
-        standing.group = decision.group
+        standing.group = decision.source if decision.reason else decision.group
         self.memory.put(hash, key, key_length, answer, &standing, old, now.boot_ms)
         self.tally[CACHE_INSERTS] += 1
         self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
@@ -647,7 +649,7 @@ cdef class Cache:
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
         standing.origin = 0          # of no group: after a change it is asked for again
-        standing.group = group
+        standing.group = answer.group if answer.is_authoritative > IS_OURS else group
         if old != NULL:
             self.memory.remove(old)
         self.memory.put(hash, key, key_length, &refusal, &standing, NULL, now.boot_ms)

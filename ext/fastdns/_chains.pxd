@@ -40,7 +40,7 @@ cdef class Chains(Attempts):
     cdef bint holds(self, const Entry* entry, uint16_t group, int64_t now_ms) noexcept nogil
     # ^ asking for it failed a moment ago: serve it past its TTL without another try
     cdef bint make_part(
-        self, const uint8_t* key, uint16_t key_length, int labels, LocalAnswer* own, Rest* rest
+        self, const uint8_t* key, uint16_t key_length, const Decision* decision, LocalAnswer* own, Rest* rest
     ) noexcept nogil
     # ^ the owner's records of a name; True: rest says what upstreams have to be asked for
     cdef void take_own(self, Pending* pending, const Instant* now) except *

@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
-from fastdns._answer cimport Stored, copy_stored
+from fastdns._answer cimport IS_OURS, Stored, copy_stored
 from fastdns._attempts cimport UNUSABLE
 from fastdns._clock cimport Instant, read_clock_ns
 from fastdns._entry cimport AnswerSource
@@ -17,9 +17,9 @@ from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hints cimport strip_hints
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
-from fastdns._local cimport LocalAnswer, make_local
-from fastdns._own_answers cimport OwnAnswer, make_own
-from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide
+from fastdns._local cimport LocalAnswer, LocalRecords, make_local
+from fastdns._own_answers cimport OwnAnswer, make_instead, make_own, ours_bits
+from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide, records_for
 from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
@@ -35,7 +35,6 @@ from fastdns._attempts import Event
 cdef enum:
     FOLLOWED_MAX = 8        # names of other groups in one chain
     FOLLOWED_MS = 4000      # for the whole chain
-    REFUSAL_TTL = 60        # seconds, of what is told in place of an answer that must not be given
 
 
 cdef class Chains(Attempts):
@@ -143,11 +142,11 @@ cdef class Chains(Attempts):
             else:
                 whole = pending.rest.parts[0]
                 whole.ttl = min(part.ttl, whole.ttl)
-            whole.is_authoritative |= part.is_authoritative
+            whole.is_authoritative |= part.is_authoritative & IS_OURS
         elif pending.rest != NULL:
             whole.ttl_at = ttl_at
             whole.ttl = min(part.ttl, pending.rest.parts.ttl)
-            whole.is_authoritative |= pending.rest.parts.is_authoritative
+            whole.is_authoritative |= pending.rest.parts.is_authoritative & IS_OURS
             whole.wire = write_joined(
                 pending.rest.parts.wire, pending.rest.parts.length, part.wire, part.length, age, ttl_at,
                 &whole.ttl_count, &whole.length,
@@ -186,7 +185,7 @@ cdef class Chains(Attempts):
             and not self.cache.passes(pending.key, pending.key_length, &findings, &decision)
         ):
             is_partly_ours = True
-            make_no_data(&own, pending.key, pending.key_length, decision.ede, REFUSAL_TTL)
+            make_instead(self.cache.changes.policy, &decision, pending.key, pending.key_length, &own)
             whole[0] = own.stored
         elif not self.cache.is_cached(&decision):
             whole.ttl = 0
@@ -197,7 +196,11 @@ cdef class Chains(Attempts):
                 pending.key, pending.key_length, whole, pending.epoch, pending.decision.group, pending.origin, now
             )
         else:
-            whole.is_authoritative = pending.decision.verdict != FORWARD    # RFC 1035 section 4.1.1
+            # RFC 1035 section 4.1.1. What it leads to may be blocked: then that is the reason.
+            if pending.decision.verdict == FORWARD:
+                whole.is_authoritative = 0
+            elif whole.is_authoritative <= IS_OURS:
+                whole.is_authoritative = ours_bits(&pending.decision)
             self.keep(pending, whole, whence, rtt_us, now)
         self.answer(pending, TIER_UPSTREAM, whence, whole, 0, read_clock_ns())
         self.flush()
@@ -274,7 +277,7 @@ cdef class Chains(Attempts):
         if own == NULL:
             raise MemoryError
         try:
-            if self.make_part(pending.key, pending.key_length, pending.decision.labels, own, &rest):
+            if self.make_part(pending.key, pending.key_length, &pending.decision, own, &rest):
                 self.follow(pending, copy_stored(&own.stored), &rest, now)
             else:
                 self.tell_own(pending, &own.stored, &rest, now)
@@ -307,9 +310,11 @@ cdef class Chains(Attempts):
         free(behind)
 
     cdef bint make_part(
-        self, const uint8_t* key, uint16_t key_length, int labels, LocalAnswer* own, Rest* rest
+        self, const uint8_t* key, uint16_t key_length, const Decision* decision, LocalAnswer* own, Rest* rest
     ) noexcept nogil:
-        make_local(self.cache.changes.policy.local, key, key_length, labels, own)
+        make_local(
+            <LocalRecords>records_for(self.cache.changes.policy, decision), key, key_length, decision.labels, own
+        )
         memcpy(rest.key, own.target, own.target_length)
         memcpy(rest.key + own.target_length, key + key_length - KEY_TAIL, KEY_TAIL)
         rest.key_length = own.target_length + KEY_TAIL
@@ -319,7 +324,7 @@ cdef class Chains(Attempts):
         decide(
             self.cache.changes.policy, key_view(rest.key, rest.key_length), rest.key, rest.key_length, &rest.decision
         )
-        return rest.decision.verdict == FORWARD
+        return rest.decision.verdict == FORWARD or rest.decision.verdict == OWN     # of other records
 
     cdef void take_own(self, Pending* pending, const Instant* now) except *:
         """Join the owner's records, to which a chain of upstreams has led."""
@@ -330,7 +335,7 @@ cdef class Chains(Attempts):
             raise MemoryError
         try:
             leads_on = self.make_part(
-                pending.rest.key, pending.rest.key_length, pending.decision.labels, own, &rest
+                pending.rest.key, pending.rest.key_length, &pending.decision, own, &rest
             )
             self.take_part(pending, &own.stored, 0, &rest if leads_on else NULL, NULL, 0, now)
         finally:

@@ -69,6 +69,11 @@ cdef enum:      # indices, in the order of COUNTERS
     QUERIES_OVER_LIMIT
     COOKIES_VALID
     COOKIES_BAD
+    BLOCKED_LISTS
+    BLOCKED_RULES
+    BLOCKED_PATTERNS
+    SAFE_SEARCHES
+    BLOCKED_ALIASES
     COUNTER_COUNT
 
 cdef enum:
@@ -99,4 +104,8 @@ cdef class Counters:
     cdef uint64_t* pid          # of the process that last wrote a heartbeat
     cdef uint64_t* overrides    # the version of the rules made at run time that it uses
     cdef uint8_t* upstreams     # the table of show_upstreams
+    cdef uint64_t* list_hits    # answers that each list has blocked, by its number; NULL: not counted
+    cdef uint64_t lists         # how many of them
     cdef Py_buffer memory       # keeps the mapping alive
+    cdef Py_buffer hits_memory
+    cdef bint has_hits_memory

@@ -80,6 +80,11 @@ COUNTERS = (
     ("queries_over_limit_total", "asked", "above it, and answered (rate_dry_run)"),
     ("cookies_valid_total", "asked", "queries with a valid DNS cookie"),
     ("cookies_bad_total", "asked", "queries with a wrong or old DNS cookie"),
+    ("blocked_lists_total", "answered", "names blocked by a list"),
+    ("blocked_rules_total", "answered", "names blocked by your own rules"),
+    ("blocked_patterns_total", "answered", "names blocked by a regular expression"),
+    ("safe_searches_total", "answered", "names of search engines made safe"),
+    ("blocked_aliases_total", "answered", "of the blocked, those by a CNAME target"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError(
@@ -164,6 +169,23 @@ cdef class Counters:
 
     def __dealloc__(self):
         PyBuffer_Release(&self.memory)
+        if self.has_hits_memory:
+            PyBuffer_Release(&self.hits_memory)
+
+    def use_list_hits(self, memory):
+        """Count the answers that each list blocks in this memory, eight bytes a list; None: do not count them.
+
+        The numbers are those of the lists in the policy in use. BufferError: the memory is read-only.
+        """
+        if self.has_hits_memory:
+            self.list_hits, self.lists, self.has_hits_memory = NULL, 0, False
+            PyBuffer_Release(&self.hits_memory)
+        if memory is None:
+            return
+        PyObject_GetBuffer(memory, &self.hits_memory, PyBUF_WRITABLE)
+        self.has_hits_memory = True
+        self.list_hits = <uint64_t*>self.hits_memory.buf
+        self.lists = <uint64_t>self.hits_memory.len // sizeof(uint64_t)
 
     def add(self, str name, int64_t amount=1):
         """Add to a counter. KeyError: there is none with that name."""

@@ -86,3 +86,5 @@ cdef bytes write_header(const SipKey* key, uint64_t domains, uint64_t lines, con
 
 cdef inline uint64_t slot_of(uint64_t hash, uint32_t value) noexcept nogil:
     return hash << VALUE_BITS | value
+cdef void expect_suffixes(DomainSet domains, const uint8_t* name) noexcept nogil
+# ^ prefetch for a find_suffixes some time later

@@ -110,6 +110,20 @@ cdef int find_suffixes(DomainSet domains, const uint8_t* name, Suffix* found, in
     return count
 
 
+cdef void expect_suffixes(DomainSet domains, const uint8_t* name) noexcept nogil:
+    cdef uint8_t starts[DOMAIN_LABELS_MAX]
+    cdef uint64_t hash = domains.root
+    cdef int labels, depth
+    if domains.lines == 0:
+        return
+    labels = label_starts(name, starts)
+    for depth in range(min(labels, domains.depth_max) + 1):
+        if depth:
+            hash = hash_below(&domains.key, hash, name + starts[labels - depth])
+        if domains.depths[depth >> 6] >> (depth & 63) & 1:
+            prefetch_slots(domains.slots + scaled(hash, domains.lines) * SLOTS_A_LINE)
+
+
 cdef class DomainSet:
     """A set that was compiled into a buffer, which may be a mapped file.
 

@@ -6,7 +6,7 @@ Neither a hit nor a miss makes a Python object; `forward` asks for what is neith
 from libc.stdlib cimport calloc, free, malloc
 
 from fastdns._clients cimport Access, read_asker
-from fastdns._answer cimport Answer
+from fastdns._answer cimport IS_OURS, Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment, read_wall_seconds
 from fastdns._cookies cimport BAD_PROOF, GOOD_PROOF, Cookies
 from fastdns._counters cimport (
@@ -19,7 +19,8 @@ from fastdns._key cimport key_view
 from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
-    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LIMIT, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, finish,
+    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LIMIT, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE,
+    count_blocked, finish,
 )
 from fastdns._rate_limit cimport RateLimit
 from fastdns._response cimport (
@@ -207,6 +208,10 @@ cdef class FastPath:
                     return self.serve_stale(entry, query, out, now_ms)
         self.tally[CACHE_MISSES] += 1
         self.cache.rings.expect(query.key.hash)
+        if self.cache.changes.policy.blocking.blocks:
+            self.cache.changes.policy.blocking.expect(
+                key_view(query.key.octets, query.key.length), query.key.octets
+            )
         return NEXT
 
     cdef int from_policy(self, Query* query, uint8_t* out, const Instant* now) noexcept nogil:
@@ -222,6 +227,8 @@ cdef class FastPath:
             self.cache.keep_own(
                 query.key.hash, query.key.octets, query.key.length, &self.own.stored, &query.decision, now
             )
+        if self.own.stored.is_authoritative > IS_OURS:
+            count_blocked(self.counters, &self.own.stored)
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &self.own.stored, 0, query.limit
         ), TIER_LOCAL)
@@ -270,6 +277,8 @@ cdef class FastPath:
     cdef int serve(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil:
         """Answer with a fresh entry."""
         self.memory.count_hit(entry)
+        if entry.answer.is_authoritative > IS_OURS:
+            count_blocked(self.counters, &entry.answer)
         told(query, out, write_answer(
             out, query.spelling, &query.asked, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000),
             query.limit,

@@ -13,11 +13,12 @@ from fastdns._flights cimport Attempt, Flight, Flights, Landing
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
 from fastdns._hotcache cimport stored_ms_of
 from fastdns._key cimport Key, key_length_of, key_view
+from fastdns._own_answers cimport make_instead
 from fastdns._policy cimport FORWARD, OWN, Decision, decide
 from fastdns._query cimport TIER_DISK, TIER_NONE, TIER_STALE, TIER_UPSTREAM, Query
 from fastdns._questions cimport WAITING_MAX, Rest
 from fastdns._response cimport EDE_NO_REACHABLE_AUTHORITY
-from fastdns._special_names cimport SpecialAnswer, make_no_data
+from fastdns._special_names cimport SpecialAnswer
 from fastdns._counters cimport COALESCED, UPSTREAM_BAD_REPLIES
 from fastdns._upstream cimport Upstream
 from fastdns._waiters cimport describe
@@ -30,7 +31,6 @@ cdef enum:
     SEARCHES_MAX = 1024     # that another thread looks up on disk: each costs a greenlet
     OUTAGE_SEARCHES = 512   # in an outage
     OVERDUE_A_TICK = 256    # so that hits get their turn; the rest follows with the next tick
-    REFUSAL_TTL = 60        # seconds, of what is told in place of an answer that must not be given
     HOLD_STALE_SECONDS = 30     # until a failed question is tried again: RFC 8767 section 5
     RENEWALS_BELOW = 256    # questions without a waiting client are asked only while fewer are in flight
     SERVFAIL = 2
@@ -341,7 +341,7 @@ cdef class Forward(Chains):
         self.settle_by(landing, &decision, options, &stored)
         passes = self.cache.passes(flight.key, flight.key_length, &self.flights.findings, &decision)
         if not passes:
-            make_no_data(&refusal, flight.key, flight.key_length, decision.ede, REFUSAL_TTL)
+            make_instead(self.cache.changes.policy, &decision, flight.key, flight.key_length, &refusal)
             stored = refusal.stored
             leads_out = False
         elif landing.reply.has_data:

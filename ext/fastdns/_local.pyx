@@ -6,7 +6,7 @@ from libc.string cimport memcmp, memcpy, memset
 from fastdns._answer cimport copy_answer
 from fastdns._domains cimport DOMAIN_LABELS_MAX, DOMAIN_VALUE_MAX, Suffix, find_suffixes
 from fastdns._key cimport KEY_TAIL, name_is_sound
-from fastdns._special_names cimport OWN_TTL, SOA_OCTETS, SOA_TTL_AT, write_soa
+from fastdns._special_names cimport OWN_TTL, SOA_OCTETS, SOA_TTL_AT, suffix_at, write_soa
 from fastdns._wire cimport (
     CLASS_IN, FLAG_QR, HEADER_LENGTH, TYPE_ANY, TYPE_CNAME, load16, store16, store32,
 )
@@ -41,20 +41,6 @@ cdef bint is_under(const uint8_t* name, const uint8_t* zone) noexcept nogil:
         if length_of(name) <= length:
             return length_of(name) == length and memcmp(name, zone, length) == 0
         name += name[0] + 1
-
-
-cdef uint16_t suffix_at(const uint8_t* name, int labels) noexcept nogil:
-    """Where the suffix of so many labels begins; the name has them."""
-    cdef uint16_t at = 0
-    cdef int more = -labels
-    while name[at] != 0:
-        at += name[at] + 1
-        more += 1
-    at = 0
-    while more > 0:
-        at += name[at] + 1
-        more -= 1
-    return at
 
 
 cdef class LocalBuilder:

@@ -5,6 +5,7 @@ docs/architecture.md has the order of a decision ("The order of a decision").
 
 from libc.stdint cimport int16_t, uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._blocking cimport Blocking, is_blocked
 from fastdns._domains cimport DomainSet
 from fastdns._local cimport LocalRecords
 from fastdns._protection cimport Protection
@@ -24,7 +25,7 @@ cdef enum Verdict:
 
 cdef enum:
     NO_EDE = -1
-    EDE_BLOCKED = 15        # RFC 8914: a rule leaves the type out
+    EDE_BLOCKED = 15        # RFC 8914: a list blocks the name, or a rule leaves the type out
     EDE_FILTERED = 17       # an answer has what it may not have
     DEFAULT_GROUP = 0
     GROUPS_MAX = 1 << 16    # numbers of groups
@@ -37,6 +38,9 @@ ctypedef struct Decision:
     int16_t ede             # INFO-CODE that goes with the answer (RFC 8914), or NO_EDE
     uint8_t verdict
     uint8_t labels          # of the domain by which the name was decided, or whose SOA record denies it; 0: the root
+    uint8_t reason          # a Reason of _blocking
+    uint8_t alias           # which name of the answer's chain is the one that is blocked; 0: the name itself
+    uint16_t source         # number of the list or set of rules that is the reason, and 1
 
 cdef class Policy:
     cdef public uint64_t generation         # grows with every change of its decisions, including the servers of groups
@@ -45,11 +49,19 @@ cdef class Policy:
     cdef readonly LocalRecords local        # the owner's own names
     cdef readonly Rules rules               # exceptions for some names
     cdef readonly Protection protection
+    cdef readonly Blocking blocking
     cdef readonly bint inspects             # an answer may be refused for what is in it
     cdef readonly bint is_empty             # every name belongs to the default group, and every answer may be served
 
 cdef void decide(
     Policy policy, uint16_t view, const uint8_t* key, uint16_t key_length, Decision* decision
 ) noexcept nogil
-cdef bint inspect(Policy policy, Decision* decision, const Findings* findings) noexcept nogil
+cdef bint inspect(
+    Policy policy, const uint8_t* key, uint16_t key_length, Decision* decision, const Findings* findings
+) noexcept nogil
 # ^ True: the answer may be served. False: decision says what is served instead.
+cdef void* records_for(Policy policy, const Decision* decision) noexcept nogil
+# ^ the LocalRecords that answer a question whose verdict is OWN
+cdef inline bint is_refused(const Decision* decision) noexcept nogil:
+    """True if the name, or one that it leads to, is blocked."""
+    return is_blocked(decision.reason)

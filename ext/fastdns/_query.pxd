@@ -2,6 +2,7 @@
 
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 
+from fastdns._answer cimport Stored
 from fastdns._entry cimport AnswerSource
 from fastdns._key cimport Key
 from fastdns._counters cimport Counters
@@ -57,5 +58,7 @@ ctypedef struct Query:
     uint16_t told           # the flags of the response; 0: there is none
     uint16_t told_octets
 
+cdef void count_blocked(Counters counters, const Stored* told) noexcept nogil
+# ^ an answer that is told and whose is_authoritative is more than IS_OURS: by what it is blocked
 cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcept nogil
 # ^ the only exit of a query, with its answer or without: once for each

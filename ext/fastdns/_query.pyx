@@ -1,8 +1,11 @@
 """The record of a query, and its only exit."""
 
+from fastdns._answer cimport BY_ALIAS, REASON_MASK, REASON_SHIFT
+from fastdns._blocking cimport BY_LIST, BY_PATTERN, BY_SAFE_SEARCH
 from fastdns._counters cimport (
-    CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED, QUERIES_LIMITED, QUERIES_REFUSED,
-    RESPONSES_FORMERR, RESPONSES_LIMITED, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER,
+    BLOCKED_ALIASES, BLOCKED_LISTS, CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED,
+    QUERIES_LIMITED, QUERIES_REFUSED, RESPONSES_FORMERR, RESPONSES_LIMITED, RESPONSES_NOERROR, RESPONSES_NOTIMP,
+    RESPONSES_NXDOMAIN, RESPONSES_OTHER,
     RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
 )
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
@@ -25,6 +28,17 @@ OF_RCODE[2] = RESPONSES_SERVFAIL
 OF_RCODE[3] = RESPONSES_NXDOMAIN
 OF_RCODE[4] = RESPONSES_NOTIMP
 OF_RCODE[5] = RESPONSES_REFUSED
+
+
+cdef void count_blocked(Counters counters, const Stored* told) noexcept nogil:
+    cdef int reason = told.is_authoritative >> REASON_SHIFT & REASON_MASK
+    if not BY_LIST <= reason <= BY_SAFE_SEARCH:
+        return
+    counters.at[BLOCKED_LISTS + reason - BY_LIST] += 1
+    if told.is_authoritative & BY_ALIAS:
+        counters.at[BLOCKED_ALIASES] += 1
+    if (reason == BY_LIST or reason == BY_PATTERN) and 0 < told.group <= counters.lists:
+        counters.list_hits[told.group - 1] += 1
 
 
 cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcept nogil:

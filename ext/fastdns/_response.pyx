@@ -15,6 +15,7 @@ cdef enum:
     COOKIE_OPTION = 28      # octets
     EDE_OCTETS = 6          # the option without a text
     RCODE_NXDOMAIN = 3
+    RCODE_REFUSED = 5
 
 
 cdef inline size_t opt_length(const Asked* asked) noexcept nogil:
@@ -93,7 +94,7 @@ cdef size_t write_body(
     # it.
     if asked.dnssec_ok or asked.flags & FLAG_AD:
         flags |= load16(answer.wire + 2) & FLAG_AD
-    if answer.is_authoritative:
+    if answer.is_authoritative and answer.rcode != RCODE_REFUSED:
         flags |= FLAG_AA
     store16(out + 2, flags)
     memcpy(out + HEADER_LENGTH, spelling, asked.length)

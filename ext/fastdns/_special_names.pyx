@@ -218,7 +218,6 @@ cdef bint is_special(const uint8_t* key, uint16_t key_length) noexcept nogil:
 
 
 cdef void begin(SpecialAnswer* out, const uint8_t* key, uint16_t length, uint16_t rcode, uint32_t ttl) noexcept nogil:
-    """Write the header and the question, of a name of that length."""
     memset(&out.stored, 0, sizeof(Stored))
     memset(out.wire, 0, HEADER_LENGTH)
     memcpy(out.wire + HEADER_LENGTH, key, length + 4)
@@ -319,21 +318,24 @@ cdef bint make_special(
     return True
 
 
+cdef uint16_t suffix_at(const uint8_t* name, int labels) noexcept nogil:
+    cdef int more = -labels
+    cdef uint16_t at = 0
+    while name[at] != 0:
+        at += name[at] + 1
+        more += 1
+    at = 0
+    while more > 0:
+        at += name[at] + 1
+        more -= 1
+    return at
+
+
 cdef void make_negative(
     SpecialAnswer* out, const uint8_t* key, uint16_t key_length, bint exists, int zone_labels, uint32_t ttl
 ) noexcept nogil:
-    cdef uint16_t length = key_length - KEY_TAIL
-    cdef int labels = 0
-    cdef uint16_t at = 0
-    while key[at] != 0:
-        at += key[at] + 1
-        labels += 1
-    at = 0
-    while labels > zone_labels:
-        at += key[at] + 1
-        labels -= 1
-    begin(out, key, length, NOERROR if exists else NXDOMAIN, ttl)
-    add_soa(out, HEADER_LENGTH + at)
+    begin(out, key, key_length - KEY_TAIL, NOERROR if exists else NXDOMAIN, ttl)
+    add_soa(out, HEADER_LENGTH + suffix_at(key, zone_labels))
     store16(out.wire + 8, 1)
 
 

@@ -6,7 +6,8 @@ from libc.string cimport memcpy, memset
 
 from fastdns._clock cimport read_clock_ns
 from fastdns._key cimport KEY_TAIL
-from fastdns._query cimport TIER_NONE, finish
+from fastdns._answer cimport IS_OURS
+from fastdns._query cimport TIER_NONE, count_blocked, finish
 from fastdns._response cimport RESPONSE_MAX, write_answer, write_stale
 from fastdns._counters cimport SEND_ERRORS
 from fastdns._udp cimport BATCH
@@ -92,6 +93,8 @@ cdef class Outgoing:
         else:
             query.told_octets = <uint16_t>write_answer(room, query.spelling, &query.asked, stored, age, limit)
         query.told = load16(room + 2)
+        if stored.is_authoritative > IS_OURS:
+            count_blocked(self.counters, stored)
         finish(self.counters, query, now_ns)
         if waiter.stream == NULL:
             self.batch.queue_to(&waiter.sender, query.told_octets)

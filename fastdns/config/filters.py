@@ -6,7 +6,7 @@ from typing import Any
 import attrs
 
 from ..errors import ConfigError
-from .groups import Upstream, group_name, own_first
+from .groups import Upstream, group_name, number_of_group, own_first
 from .section import Section
 from .units import in_seconds
 from .validators import between, once, whole_seconds
@@ -76,3 +76,10 @@ class View(Upstream):
     block: bool = True
     answer: MaybeBlockAnswer = None
     safe_search: bool = False
+
+    fallback_to_default = False  # of its servers; it is no key
+
+    @property
+    def number(self) -> int:
+        """Return the number of its own group of upstreams in keys on disk, if it has servers."""
+        return number_of_group(self.name)

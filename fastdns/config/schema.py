@@ -339,6 +339,12 @@ class Config(Section):
             if view.servers:
                 yield f"view[{place}]", view
 
+    @property
+    def named_groups(self) -> tuple[Forward | View, ...]:
+        """The groups beside the default one that have upstreams of their own."""
+        forward = (group for group in self.forward if not group.answer)
+        return (*forward, *(view for view in self.view if view.servers))
+
     def contradictions(self, wrong: Collection[str] = ()) -> Iterator[ConfigError]:
         if "listen" not in wrong:
             for key, group in self.groups:
@@ -350,21 +356,31 @@ class Config(Section):
             if name in names[:place]:
                 problem = "is the name of another view as well (choose another one)"
                 yield ConfigError(f"view[{place}].name", problem)
-        numbers: dict[int, Forward] = {}
+        numbers: dict[int, Forward | View] = {}
         for place, group in enumerate(self.forward):
-            other = numbers.setdefault(group.number, group)
-            if other is not group:
-                problem = (
-                    "is the name of another group as well (choose another one)"
-                    if other.name == group.name
-                    else f'stands for the same number as "{other.name}" (choose another one)'
-                )
-                yield ConfigError(f"forward[{place}].name", problem)
+            yield from _same_number(numbers, group, f"forward[{place}].name")
             for domain in (self.local.domain, *self.local.ask_upstream):
                 if domain in group.domains:
                     key = "domain" if domain == self.local.domain else "ask_upstream"
                     problem = f'"{domain}" belongs to group {group.name} as well (leave one out)'
                     yield ConfigError(f"local.{key}", problem)
+        for place, view in enumerate(self.view):
+            if view.servers and view.name not in names[:place]:
+                yield from _same_number(numbers, view, f"view[{place}].name")
+
+
+def _same_number(
+    numbers: dict[int, Forward | View], group: Forward | View, key: str
+) -> Iterator[ConfigError]:
+    """Yield the problem of a group that an earlier one cannot be told from."""
+    other = numbers.setdefault(group.number, group)
+    if other is not group:
+        problem = (
+            "is the name of another group as well (choose another one)"
+            if other.name == group.name
+            else f'stands for the same number as "{other.name}" (choose another one)'
+        )
+        yield ConfigError(key, problem)
 
 
 def own_address(server: Server, key: str = "upstream.servers") -> ConfigError:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 import attrs
 
 from .._counters import UPSTREAM_TABLE
+from ..config.filters import View
 from ..config.groups import Forward
 from ..config.places import Places
 from ..config.schema import Config
@@ -77,8 +78,7 @@ def look_at_groups(config: Config) -> Iterator[Finding]:
     """Say which upstreams of the groups answer: those that the configuration names."""
     named = [
         (group, server)
-        for group in config.forward
-        if not group.answer
+        for group in config.named_groups
         for server in Sources(config, group).servers
     ]
     if not named:
@@ -96,7 +96,7 @@ def look_at_groups(config: Config) -> Iterator[Finding]:
         yield ok(ABOUT, f"{len(named) - ASKED_MAX} more of groups were not asked")
 
 
-def _ask_of_group(group: Forward, server: Server) -> Finding:
+def _ask_of_group(group: Forward | View, server: Server) -> Finding:
     change = f"name another one in the servers of group {group.name}"
     return _ask(server, group.timeout, Asked((server,), f"of group {group.name}", change))
 

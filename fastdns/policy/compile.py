@@ -10,6 +10,7 @@ from pathlib import Path
 
 import attrs
 
+from .._blocking import Blocking
 from .._domains import DomainHashes, DomainSet, DomainSetBuilder
 from .._local import LocalRecords
 from .._policy import NXDOMAIN_VERDICT, ZONE_VERDICT, Policy, value_of_domain
@@ -47,10 +48,17 @@ class Domains:
         """Whether the content of a list of domains or of addresses is known."""
         return path in self.lists or path in self.bogus
 
-    def policy(self, local: LocalRecords | None = None) -> Policy:
-        """Return a policy that decides by them and, before them, by the owner's own names."""
+    def policy(self, local: LocalRecords | None = None, blocking: Blocking | None = None) -> Policy:
+        """Return a policy that decides by them and, before them, by the owner's own names.
+
+        `blocking`: which names are blocked, and what differs between the views.
+        """
         return Policy(
-            domains=self.compiled, local=local, rules=self.rules, protection=self.protection
+            domains=self.compiled,
+            local=local,
+            rules=self.rules,
+            protection=self.protection,
+            blocking=blocking,
         )
 
 

@@ -31,6 +31,7 @@ from .._hotcache import HotCache
 from .._pages import release_code
 from .._rate_limit import RateLimit
 from .._ring import Ring
+from ..config.filters import View
 from ..config.groups import Forward, Upstream
 from ..config.schema import Config
 from ..counters import Pages
@@ -114,7 +115,7 @@ class _Group:
     @property
     def spelled(self) -> str:
         """Of which group, in the log."""
-        return f" of {self.settings.name}" if isinstance(self.settings, Forward) else ""
+        return f" of {self.settings.name}" if isinstance(self.settings, (Forward, View)) else ""
 
     @property
     def falls_back(self) -> bool:

@@ -9,6 +9,7 @@ from .._answer import Limits
 from .._counters import Counters, UpstreamState
 from .._flights import Flights
 from .._groups import Group
+from ..config.filters import View
 from ..config.groups import Forward, Upstream
 from ..config.schema import Cache
 from ..config.values import Server
@@ -38,10 +39,10 @@ class Endpoints:
         self._endpoints: list[Endpoint] = []
         self._earlier = earlier
         self._turned = turned
-        self._of_group = f" ({settings.name})" if isinstance(settings, Forward) else ""
+        self._of_group = f" ({settings.name})" if isinstance(settings, (Forward, View)) else ""
         self.group = Group(
             limits,
-            number=settings.number if isinstance(settings, Forward) else 0,
+            number=settings.number if isinstance(settings, (Forward, View)) else 0,
             in_turn=settings.strategy == "round-robin",
             attempts=settings.attempts,
             budget=min(settings.timeout * settings.attempts, BUDGET),

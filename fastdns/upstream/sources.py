@@ -9,6 +9,7 @@ from pathlib import Path
 
 import attrs
 
+from ..config.filters import View
 from ..config.groups import Forward, Upstream
 from ..config.schema import Config
 from ..config.servers import read_server_file
@@ -95,7 +96,7 @@ class Sources:
 class ForwardSources:
     """A group of its own, and where its upstreams come from."""
 
-    group: Forward
+    group: Forward | View
     sources: Sources
 
 
@@ -106,8 +107,7 @@ def forward_sources(
     known = {one.group: one for one in former}
     return tuple(
         known.get(group) or ForwardSources(group, Sources(config, group))
-        for group in config.forward
-        if not group.answer
+        for group in config.named_groups
     )
 
 

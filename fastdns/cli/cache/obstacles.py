@@ -9,6 +9,7 @@ from ..._policy import Decided, Policy
 from ...browse.items import Item
 from ...browse.names import Key, spell_name
 from ...config.types import TYPES
+from ...policy.blocking import compile_blocking
 from ...policy.compile import compile_domains
 from ...policy.local import LocalSources
 from .site import Site
@@ -26,10 +27,11 @@ def policy_for(site: Site) -> Policy | None:
     config = site.config
     if config is None:
         return None
-    asked = {one.number for one in config.forward if not one.answer}
-    if not asked <= set(site.groups) <= {one.number for one in config.forward}:
+    asked = {one.number for one in config.named_groups}
+    if not asked <= set(site.groups) <= asked | {one.number for one in config.forward}:
         return None
-    return compile_domains(config).policy(LocalSources(config.local).records)
+    blocking = compile_blocking(config)
+    return compile_domains(config).policy(LocalSources(config.local).records, blocking)
 
 
 def why_never(site: Site, name: bytes, qtype: int | None) -> str:
@@ -47,10 +49,16 @@ def why_never(site: Site, name: bytes, qtype: int | None) -> str:
     return f"{reason} (see fastdns why {spell_name(name)})"
 
 
-def obstacle(item: Item, policy: Policy) -> str:
-    """Return why an entry is not served; "": it is."""
+def obstacle(item: Item, policy: Policy, view: int | None = None) -> str:
+    """Return why an entry is not served to clients of a view; "": it is.
+
+    Without `view`: to clients in none, or to those whose view has servers that have given it.
+    """
+    if view is None:
+        groups = [one.group for one in policy.blocking.views]
+        view = groups.index(item.key.group) if item.key.group in groups else 0
     # A view stands in the key where the disk has the group.
-    key = item.key._replace(group=0).join()
+    key = item.key._replace(group=view).join()
     decided = policy.decide(key)
     if _is_here(decided):
         return f"{HERE} now"
@@ -62,7 +70,10 @@ def obstacle(item: Item, policy: Policy) -> str:
         return no_group if item.is_of_no_group else other
     instead = policy.inspect(key, item.entry.message)
     if instead is not None:
-        return NOT_ALLOWED.get(instead.verdict, f"its content is not allowed ({instead.verdict})")
+        otherwise = NOT_ALLOWED.get(
+            instead.verdict, f"its content is not allowed ({instead.verdict})"
+        )
+        return "it leads to a name that is blocked" if instead.reason else otherwise
     if item.is_foreign:
         return (
             "it came from other upstreams than the group has now, or under another rule: it is "

@@ -147,7 +147,8 @@ def _settings(
         stale = Cache().stale
         warn(f"{errors.lines[0]} (assuming cache.stale = {stale:.0f}s)")
         return places, int(stale), {}, Rules(), None
-    groups = {one.number: KnownGroup(one.name) for one in config.forward}
+    named = (*config.forward, *config.named_groups)
+    groups = {one.number: KnownGroup(one.name) for one in named}
     places = Places(config.state_dir, config.run_dir)
     return places, int(config.cache.stale), groups, compile_rules(config), config
 

@@ -60,6 +60,7 @@ def _key_of(name: bytes, qtype: int | None) -> Key:
     callback=_client,
     help="Explain what this client gets (default: 127.0.0.1).",
 )
+@click.option("--view", metavar="NAME", help="Explain what clients of this view get.")
 @click.option("--live", is_flag=True, help="Ask now, and show what happens when.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @options.config_file
@@ -70,6 +71,7 @@ def why(
     qtype: int | None,
     wanted: int | None,
     client: IPv4Address | IPv6Address,
+    view: str | None,
     live: bool,
     as_json: bool,
     path: Path | None,
@@ -96,10 +98,10 @@ def why(
     if live:
         from . import live as asking  # noqa: PLC0415 - loads the event loop
 
-        story = tell(key, client, path, state)
+        story = tell(key, client, path, state, view)
         timeline = asking.ask(story)
     else:
-        story, timeline = tell(key, client, path, state), None
+        story, timeline = tell(key, client, path, state, view), None
     if as_json:
         emit(json.dumps(screen.as_json(story, timeline)) + "\n")
     else:

@@ -33,6 +33,7 @@ from ..._ring import Ring
 from ..._upstream import query_message
 from ...browse.names import Key, spell_name, spell_rcode, spell_type
 from ...browse.records import Record, read_records, relevant
+from ...config.filters import View
 from ...config.groups import Forward, Upstream
 from ...config.servers import parse_server
 from ...config.text import escape
@@ -154,10 +155,9 @@ class _Asking:
         flights = Flights(counters)
         groups: list[tuple[Upstream, Endpoints]] = [
             (one, self._upstreams.add(one, limits_of(config.cache, one), flights))
-            for one in (config.upstream, *config.forward)
-            if not (isinstance(one, Forward) and one.answer)
+            for one in (config.upstream, *config.named_groups)
         ]
-        self._names = {one.number: one.name for one in config.forward}
+        self._names = {one.number: one.name for one in config.named_groups}
         cache = Cache(
             HotCache(MIB),
             counters,
@@ -183,7 +183,7 @@ class _Asking:
     def _servers(self, settings: Upstream) -> tuple[Server, ...]:
         """Return the servers of a group: of the default one as the daemon has them."""
         daemon = self._story.daemon
-        if daemon is not None and not isinstance(settings, Forward):
+        if daemon is not None and not isinstance(settings, (Forward, View)):
             names = [one.name for one in daemon.upstreams if " (" not in one.name]
             found = [server for server in map(_parsed, names) if server is not None]
             if found:

@@ -16,6 +16,7 @@ from ...config.types import TYPES
 from ...policy.explain import Explanation, OwnRecord
 from ..figures import in_a_word, in_days, in_number, in_time
 from ..wrapping import wrapped
+from . import filtering
 from .story import RING, Asked, Kept, Story
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ def lines(story: Story, timeline: Timeline | None) -> Iterator[str]:
     yield click.style(wrapped(sentence(story)), bold=True)
     yield ""
     yield from _named("client", [_client(story)])
+    if story.explanation.view is not None:
+        yield from _named("view", [story.explanation.view.name])
     yield from _named("decision", list(_decision(story)))
     if story.is_forwarded:
         for one in story.kept:
@@ -140,6 +143,8 @@ def _not_there(story: Story) -> str:
 def _group(explanation: Explanation) -> str:
     if explanation.group is None:
         return "the default group"
+    if explanation.domain is None:
+        return f"the servers of view {explanation.group.name}"
     return f"group {explanation.group.name} ({_because(explanation)})"
 
 
@@ -151,6 +156,8 @@ def _because(explanation: Explanation) -> str:
 def _reason(explanation: Explanation) -> str:
     """Return why fastdns itself answers."""
     verdict = explanation.decided.verdict
+    if explanation.filtering is not None and not explanation.filtering.allows:
+        return filtering.told(explanation.filtering)
     if verdict == "special":
         return f"a special name, which no upstream is asked for ({explanation.special})"
     if verdict == "local":
@@ -197,6 +204,8 @@ def _decision(story: Story) -> Iterator[str]:
         if explanation.target is not None:
             target = spell_name(explanation.target)
             yield f"it leads to {target}, which has its own story: fastdns why {target}"
+    elif explanation.group is not None and explanation.domain is None:
+        yield f"the servers of view {explanation.group.name}: {explanation.origin}"
     elif explanation.group is not None:
         yield f"group {explanation.group.name}: {_because(explanation)}"
         if explanation.group.fallback_to_default:
@@ -205,6 +214,8 @@ def _decision(story: Story) -> Iterator[str]:
         yield f"the default group: {_because(explanation)}"
     else:
         yield "the default group: not a special name, no local record, in no domain of [[forward]]"
+    if explanation.filtering is not None and explanation.filtering.allows:
+        yield filtering.told(explanation.filtering)
     if explanation.rule is not None:
         yield f"{explanation.rule}: {explanation.rule.rule}"
 
@@ -332,6 +343,7 @@ def as_json(story: Story, timeline: Timeline | None) -> dict[str, Any]:
             "may_ask": story.client.may_ask,
             "rule": story.client.rule,
         },
+        "view": story.explanation.view and story.explanation.view.name,
         "decision": _decision_json(story.explanation),
         "answer": _answer_json(story),
         "entries": [
@@ -372,6 +384,7 @@ def _decision_json(explanation: Explanation) -> dict[str, Any]:
             for one in explanation.records
         ],
         "ede": decided.ede,
+        "filtering": filtering.as_json(explanation.filtering),
     }
 
 

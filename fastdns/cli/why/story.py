@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import attrs
 
+from ..._block_set import BlockSet
+from ..._blocking import Blocking
 from ..._clients import Access
 from ..._control import CHANGE_REFRESH, Control, change_covers
 from ..._counters import UpstreamState
@@ -20,15 +23,17 @@ from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
 from ...config.documents import Documents, read_documents
+from ...config.filters import View
 from ...config.groups import Forward, Upstream
 from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
 from ...config.schema import Config
-from ...config.text import path_text
+from ...config.text import describe, path_text
 from ...errors import FastdnsError
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for
+from ...policy.blocking import compile_blocking
 from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain
 from ...policy.local import LocalSources
@@ -118,16 +123,23 @@ class Story:
         return next((one for one in self.kept if one.is_plain), None)
 
 
-def tell(key: Key, address: Address, path: Path | None, state: str | None) -> Story:
-    """Return the story of a question. ConfigErrors: the configuration is not valid."""
+def tell(
+    key: Key, address: Address, path: Path | None, state: str | None, view: str | None = None
+) -> Story:
+    """Return the story of a question of a client in a view, or in none.
+
+    ConfigErrors: the configuration is not valid. ConfigError: it has no such view.
+    """
     config = load(path, state=state)
     domains = compile_domains(config)
     local = LocalSources(config.local)
-    policy = domains.policy(local.records)
-    documents = _documents(path)
-    explanation = explain(config, policy, key.join(), local.names, documents.spell)
-    files = [*_files(documents, path), *lists_of(config)]
     notes: list[str] = []
+    number = _number_of_view(config, view)
+    policy = domains.policy(local.records, _blocking(config, notes))
+    documents = _documents(path)
+    asked = key._replace(group=number).join()  # a view stands in the key where the disk has a group
+    explanation = explain(config, policy, asked, local.names, documents.spell)
+    files = [*_files(documents, path), *lists_of(config)]
     unread = [one for one in dict.fromkeys(lists_of(config)) if not domains.has_read(one)]
     unread += local.unread
     problems = len(domains.problems) + len(local.problems)
@@ -147,7 +159,7 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
         judge = site.judge()
         if explanation.rule is not None and explanation.rule.rule.stale is not None:
             judge = attrs.evolve(judge, stale=int(explanation.rule.rule.stale))
-        kept = tuple(_kept(site, of_group, policy, judge, notes))
+        kept = tuple(_kept(site, of_group, policy, judge, notes, view=number))
     return Story(
         key=key,
         config=config,
@@ -161,6 +173,30 @@ def tell(key: Key, address: Address, path: Path | None, state: str | None) -> St
         notes=tuple(notes),
         unread=tuple(map(path_text, unread)),
     )
+
+
+def _number_of_view(config: Config, name: str | None) -> int:
+    """Return the number of a view; 0: of clients in none."""
+    if name is None:
+        return 0
+    names: list[str] = [one.name for one in config.view]
+    if name not in names:
+        known = f"there are {', '.join(names)}" if names else "there is none"
+        raise FastdnsError(f"view {describe(name)} is not in the configuration ({known})")
+    return names.index(name) + 1
+
+
+def _blocking(config: Config, notes: list[str]) -> Blocking:
+    """Return what is blocked, by the lists that were compiled last."""
+    path = Path(config.state_dir) / "lists" / "compiled"
+    block_set = None
+    try:
+        block_set = BlockSet(path.read_bytes())
+    except (OSError, ValueError) as error:
+        views = ((view.lists or ()) + (view.allow_lists or ()) for view in config.view)
+        if config.block.lists or any(views):
+            notes.append(f"the block lists are not known: {error}")
+    return compile_blocking(config, block_set=block_set, now=time.time())
 
 
 def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[str]:
@@ -254,7 +290,9 @@ def _site(path: Path | None, state: str | None, notes: list[str]) -> Site | None
         return None
 
 
-def _kept(site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str]) -> Iterator[Kept]:
+def _kept(
+    site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str], *, view: int
+) -> Iterator[Kept]:
     """Yield the answers of all variants of a question, whether a client sets DO or CD or not."""
     variants = [key._replace(do=do, cd=cd) for cd, do in product((False, True), repeat=2)]
     values = _on_disk(site, [disk_key(one.join()) for one in variants], notes)
@@ -269,7 +307,7 @@ def _kept(site: Site, key: Key, policy: Policy, judge: Judge, notes: list[str]) 
             continue
         try:
             item = read_item(place, value, judge)
-            yield Kept(item, tier, obstacle(item, policy))
+            yield Kept(item, tier, obstacle(item, policy, view))
         except ValueError as error:
             notes.append(f"an entry of this name is damaged: {error} (see fastdns cache verify)")
 
@@ -304,7 +342,9 @@ def _counts(pending: Pending, value: bytes | None, control: Control | None) -> b
 # --- the upstreams --------------------------------------------------------------------------------
 
 
-def _upstreams(config: Config, group: Forward | None, daemon: Daemon | None) -> Iterator[Asked]:
+def _upstreams(
+    config: Config, group: Forward | View | None, daemon: Daemon | None
+) -> Iterator[Asked]:
     """Yield those of the group: as the daemon has them, else as the configuration names them."""
     if daemon is not None and daemon.upstreams:
         of_group = "" if group is None else f" ({group.name})"
