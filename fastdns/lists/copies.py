@@ -8,6 +8,7 @@ import os
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import IO, cast
 
 import attrs
 
@@ -43,10 +44,15 @@ def write_copy(path: Path, text: Iterable[bytes]) -> Written:
     return Written(path, digest.hexdigest(), octets, head[:PIECE])
 
 
+def open_copy(path: Path) -> IO[bytes]:
+    """Open a copy for reading its text. OSError: impossible."""
+    return cast("IO[bytes]", gzip.open(path, "rb"))
+
+
 def pieces_of(path: Path) -> Iterator[bytes]:
     """Yield the text of a copy in pieces. DamagedCopy: it is damaged, or gone."""
     try:
-        with gzip.open(path, "rb") as stream:
+        with open_copy(path) as stream:
             while piece := stream.read(PIECE):
                 yield piece
     except (OSError, EOFError, zlib.error) as error:  # BadGzipFile is an OSError

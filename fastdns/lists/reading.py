@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import mmap
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
-from typing import IO, cast
 
 from .._block_set import BlockSet
 from .._list_reader import LineFinder, ListReader
@@ -15,8 +11,10 @@ from ..browse.names import spell_name
 from ..config.names import parse_name
 from ..config.values import AnyList, ListZone
 from ..policy.block_lists.compile import ListSource, compile_sources
+from ..policy.block_lists.named import open_compiled
 from ..policy.block_lists.pattern_check import PatternCheck
 from ..policy.block_lists.patterns import compile_pattern
+from .copies import open_copy
 from .state import Faulty, Figures
 from .store import Store
 
@@ -40,7 +38,9 @@ def compile_copies(
 
     `advance` is told the number of the list that is read.
     """
-    sources = [ListSource(str(one), partial(_opened, store.copy(one)), _zone(one)) for one in lists]
+    sources = [
+        ListSource(str(one), partial(open_copy, store.copy(one)), _zone(one)) for one in lists
+    ]
     figures = compile_sources(sources, store.compiled, lambda number, octets: advance(number))
     return [one for one, found in zip(lists, figures, strict=True) if found.problem is not None]
 
@@ -79,14 +79,9 @@ def patterns_for(store: Store, one: AnyList, name: bytes) -> list[str]:
     ]
 
 
-def _opened(path: Path) -> IO[bytes]:
-    return cast("IO[bytes]", gzip.open(path, "rb"))
-
-
 def _compiled(store: Store) -> BlockSet | None:
     try:
-        with open(store.compiled, "rb") as stream:
-            return BlockSet(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
+        return open_compiled(store.compiled)
     except (OSError, ValueError):
         return None
 

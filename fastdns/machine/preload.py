@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import importlib
 import sys
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from importlib.util import find_spec
 from itertools import chain
@@ -63,13 +64,25 @@ def import_late(config: Config | None = None) -> None:
         load_class(transport.channel)
 
 
-def files_for_lists() -> list[str]:
-    """Return some files of these modules, one in each directory that they come from."""
-    found = (find_spec(name) for name in ("fastdns.lists.background", "ssl", "_ssl", "dns.query"))
-    return [one.origin for one in found if one is not None and one.has_location and one.origin]
+def import_for_filtering(may_read: Callable[[Iterable[str]], bool], *, lists: bool) -> None:
+    """Import what rules made at run time need and, for `lists`, what keeps block lists fresh.
+
+    Only what cannot be read later, as `may_read` tells of files: the rest is imported where and
+    when it is needed, because here all processes would carry it.
+    """
+    if not may_read(_files("fastdns.policy.blocking")):
+        importlib.import_module("fastdns.policy.blocking")
+    if lists and not may_read(_files("fastdns.lists.background", "ssl", "_ssl", "dns")):
+        import_for_lists()
 
 
 def import_for_lists() -> None:
     """Import the modules that the process for block lists needs."""
     for name in FOR_LISTS:
         importlib.import_module(name)
+
+
+def _files(*modules: str) -> list[str]:
+    """Return a file of each of these modules, which stand for their directories."""
+    found = map(find_spec, modules)
+    return [one.origin for one in found if one is not None and one.has_location and one.origin]

@@ -16,6 +16,8 @@ from ..errors import ConfigError, unreadable
 PARTS = {
     "local": ("fastdns.policy.local",),
     "rule": ("fastdns.policy.rules", "fastdns.policy.rule_changes"),
+    "block": ("fastdns.policy.blocking",),
+    "view": ("fastdns.policy.blocking",),
     "protect": ("fastdns.policy.protection", "fastdns.policy.rule_changes"),
 }
 

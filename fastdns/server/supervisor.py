@@ -14,6 +14,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
+from functools import partial
 from itertools import islice
 
 from .. import __version__
@@ -96,9 +97,7 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late(config)  # here, so that all processes share it
     if account is not None:
-        # The child for block lists imports what it needs itself, if it can: all would carry it.
-        if lists_named(config) and not may_read(account, preload.files_for_lists()):
-            preload.import_for_lists()
+        preload.import_for_filtering(partial(may_read, account), lists=bool(lists_named(config)))
         drop_root(account)
     check(places)
     forward = forward_sources(config)

@@ -37,10 +37,9 @@ from ..config.schema import Config
 from ..counters import Pages
 from ..defects import guarded
 from ..listen.services import SERVICES
+from ..policy.block_lists.hits import ListHits
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
-from ..policy.override_follower import OverrideFollower
-from ..policy.overrides import Overrides
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams, limits_of
@@ -50,6 +49,7 @@ from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
+from .filtering import Filtering
 from .log import States
 from .sockets import Listener
 
@@ -93,6 +93,8 @@ class Inheritance:
     cache: Path  # the LMDB environment
     groups: Path  # where commands find the groups
     overrides: Path  # the file of the rules made at run time
+    compiled: Path  # the compiled block lists
+    hits: ListHits  # how much each list has blocked
     upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
 
 
@@ -179,12 +181,16 @@ class Worker:
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
         self._domains, self._local = inheritance.domains, inheritance.local
-        # What uses the rules made at run time is told of others as soon as they are in force.
-        self._overrides = OverrideFollower(inheritance.overrides, self._use_overrides)
+        self._filtering = Filtering(
+            config,
+            compiled=inheritance.compiled,
+            overrides=inheritance.overrides,
+            counters=counters,
+            hits=inheritance.hits,
+            use=self._use_policy,
+            tells=self._is_first,
+        )
         self._use_policy()
-        self._counters.show_overrides(self._overrides.current.version)
-        if self._is_first and self._overrides.current != Overrides():
-            self._log_overrides(self._overrides.current)
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
@@ -238,7 +244,7 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
-            gevent.spawn(self._overrides.follow, self._hub),
+            gevent.spawn(self._filtering.follow, self._hub),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -277,7 +283,7 @@ class Worker:
                 self._leave_loop()
             self._refusals.look(self._upstreams)
             if self._is_first:
-                self._override_problems.update(self._overrides.problems)
+                self._override_problems.update(self._filtering.problems)
             self._renew_wanted()
             changed = [group for group in self._groups if group.sources.refresh()]
             for group in changed:
@@ -291,17 +297,7 @@ class Worker:
 
     def _use_policy(self) -> None:
         records = None if self._local is None else self._local.records
-        self._tiers.use_policy(self._domains.policy(records))
-
-    def _use_overrides(self, overrides: Overrides) -> None:
-        self._use_policy()
-        # Only now: a command waits for it.
-        self._counters.show_overrides(overrides.version)
-        if self._is_first:
-            self._log_overrides(overrides)
-
-    def _log_overrides(self, overrides: Overrides) -> None:
-        log.info("rules made at run time: %s", overrides.summary)
+        self._tiers.use_policy(self._domains.policy(records, self._filtering.blocking))
 
     def _use_access(self, access: Access, exempt: Access) -> None:
         self._fastpath.admit_by(access)
@@ -357,7 +353,7 @@ class Worker:
         with suppress(BlockingIOError):
             os.read(self._wakeup, 8)
         self._upstreams.show()
-        self._overrides.look()
+        self._filtering.look()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally

@@ -8,6 +8,8 @@ import time
 
 from ..config.places import Places
 from ..counters import WORKER_SLOT
+from ..policy.block_lists.hits import ListHits
+from ..policy.block_lists.named import compiled_path
 from . import worker
 from .children import Child, name_process
 from .log import leave_to_first_worker
@@ -72,6 +74,8 @@ class Standby(Role):
             keeper_wakeup=context.shared.keeper_wakeup,
             groups=self._places.groups,
             overrides=self._places.overrides,
+            compiled=compiled_path(self._places),
+            hits=ListHits(self._places.run_dir, slot.number, context.shared.pages.started_at),
             cache=self._places.environment(settings.config.cache.disk),
             upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )

@@ -5,11 +5,13 @@ By the configuration in its file: the daemon may not have read it yet.
 
 from __future__ import annotations
 
+import time
+
 from ..._policy import Decided, Policy
 from ...browse.items import Item
 from ...browse.names import Key, spell_name
 from ...config.types import TYPES
-from ...policy.blocking import compile_blocking
+from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains
 from ...policy.local import LocalSources
 from .site import Site
@@ -30,7 +32,7 @@ def policy_for(site: Site) -> Policy | None:
     asked = {one.number for one in config.named_groups}
     if not asked <= set(site.groups) <= asked | {one.number for one in config.forward}:
         return None
-    blocking = compile_blocking(config)
+    blocking = blocking_now(config, time.time())
     return compile_domains(config).policy(LocalSources(config.local).records, blocking)
 
 

@@ -13,8 +13,10 @@ import click
 
 from ...config.text import path_text
 from ...config.values import AnyList
+from ...counters import Pages
 from ...lists.schedule import due, fits
 from ...lists.state import State
+from ...policy.block_lists.hits import counted
 from ..figures import in_days, in_number, in_octets
 from ..output import emit
 from ..owner import become_owner
@@ -42,7 +44,12 @@ def show(path: Path | None, state: str | None, *, as_json: bool) -> None:
 
 def hits_of(site: ListsSite) -> Mapping[AnyList, int]:
     """Return how often each list has blocked a name since the daemon started, if one knows it."""
-    return {}
+    try:
+        started_at = Pages.attach(site.places.counters).started_at
+    except (OSError, ValueError):
+        return {}
+    found = counted(site.places.run_dir, started_at)
+    return {one: found.get(str(one), 0) for one in site.lists}
 
 
 def word_of(one: AnyList, state: State, update: float, now: float) -> str:

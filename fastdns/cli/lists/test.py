@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import click
 
-from ...browse.names import spell_name
+from ...browse.names import Key, spell_name
 from ...config.text import path_text
+from ...config.types import TYPES
 from ...config.values import AnyList
 from ...lists.copies import pieces_of
 from ...lists.errors import FetchError
 from ...lists.reading import find_lines, patterns_for
 from ...machine.priority import run_when_idle
+from ...policy.blocking import About
+from ...policy.blocking_now import blocking_now
+from ...policy.compile import compile_domains
 from .. import options
 from ..cache import arguments
 from ..output import emit, warn
@@ -48,13 +53,21 @@ def test(name: bytes, *, as_json: bool, path: Path | None, state: str | None) ->
         emit(f"{path_text(one)}, line {line}: {path_text(text)}\n")
     if not found:
         emit(f"no list has {spell_name(name)}\n")
-    if decided is not None:
-        emit(f"verdict: {decided}\n")
+    emit(f"verdict: {decided}\n")
 
 
-def verdict(site: ListsSite, name: bytes) -> str | None:
-    """Return what the policy of the configuration decides for a client in no view."""
-    return None
+def verdict(site: ListsSite, name: bytes) -> str:
+    """Return what is decided for the addresses of a name and clients in no view."""
+    config = site.config
+    blocking = blocking_now(config, time.time(), warn)
+    decided = compile_domains(config).policy(None, blocking).decide(Key(name, TYPES["A"]).join())
+    about = blocking.about
+    if not decided.reason or not isinstance(about, About):
+        return "not blocked"
+    word = "allowed" if decided.reason.startswith("allowed") else "blocked"
+    if decided.reason.endswith("rule"):
+        return f"{word} by a rule (fastdns rules shows them)"
+    return f"{word} by {about.sources[decided.source - 1]}"
 
 
 def _found(site: ListsSite, name: bytes) -> Iterator[tuple[AnyList, int, str]]:

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import attrs
 
-from ..._block_set import BlockSet
-from ..._blocking import Blocking
 from ..._clients import Access
 from ..._control import CHANGE_REFRESH, Control, change_covers
 from ..._counters import UpstreamState
@@ -30,12 +28,16 @@ from ...config.places import Places
 from ...config.schema import Config
 from ...config.text import describe, path_text
 from ...errors import FastdnsError
+from ...lists.copies import open_copy
+from ...lists.store import Store
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for
-from ...policy.blocking import compile_blocking
+from ...policy.block_lists.named import lists_named
+from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain
+from ...policy.explain_blocking import OpenList
 from ...policy.local import LocalSources
 from ...policy.words import counted
 from ...upstream.sources import Sources
@@ -135,10 +137,12 @@ def tell(
     local = LocalSources(config.local)
     notes: list[str] = []
     number = _number_of_view(config, view)
-    policy = domains.policy(local.records, _blocking(config, notes))
+    policy = domains.policy(local.records, blocking_now(config, time.time(), notes.append))
     documents = _documents(path)
     asked = key._replace(group=number).join()  # a view stands in the key where the disk has a group
-    explanation = explain(config, policy, asked, local.names, documents.spell)
+    explanation = explain(
+        *(config, policy, asked, local.names, documents.spell), open_list=_copies(config)
+    )
     files = [*_files(documents, path), *lists_of(config)]
     unread = [one for one in dict.fromkeys(lists_of(config)) if not domains.has_read(one)]
     unread += local.unread
@@ -175,6 +179,13 @@ def tell(
     )
 
 
+def _copies(config: Config) -> OpenList:
+    """Return what opens the good copy of a list, by its name in the configuration."""
+    store = Store(Places(config.state_dir, config.run_dir))
+    lists = {str(one): one for one in lists_named(config)}
+    return lambda name: open_copy(store.copy(lists[name])) if name in lists else None
+
+
 def _number_of_view(config: Config, name: str | None) -> int:
     """Return the number of a view; 0: of clients in none."""
     if name is None:
@@ -184,19 +195,6 @@ def _number_of_view(config: Config, name: str | None) -> int:
         known = f"there are {', '.join(names)}" if names else "there is none"
         raise FastdnsError(f"view {describe(name)} is not in the configuration ({known})")
     return names.index(name) + 1
-
-
-def _blocking(config: Config, notes: list[str]) -> Blocking:
-    """Return what is blocked, by the lists that were compiled last."""
-    path = Path(config.state_dir) / "lists" / "compiled"
-    block_set = None
-    try:
-        block_set = BlockSet(path.read_bytes())
-    except (OSError, ValueError) as error:
-        views = ((view.lists or ()) + (view.allow_lists or ()) for view in config.view)
-        if config.block.lists or any(views):
-            notes.append(f"the block lists are not known: {error}")
-    return compile_blocking(config, block_set=block_set, now=time.time())
 
 
 def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -28,3 +29,9 @@ def source_numbers(lists: Iterable[AnyList], block_set: BlockSet) -> dict[AnyLis
     """Return the number of each list in the compiled file; of those that it has."""
     numbers = {one["url"]: number for number, one in enumerate(block_set.sources)}
     return {one: numbers[str(one)] for one in lists if str(one) in numbers}
+
+
+def open_compiled(path: Path) -> BlockSet:
+    """Map a compiled file. OSError: impossible; ValueError: it is damaged, as far as one sees."""
+    with open(path, "rb") as stream:
+        return BlockSet(mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ))
