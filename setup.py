@@ -29,6 +29,7 @@ MODULES = [
     "_entry",
     "_hotcache",
     "_ring_index",
+    "_seen_clients",
     "_ring",
     "_rings",
     "_intake",

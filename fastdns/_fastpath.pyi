@@ -6,6 +6,9 @@ from ._clients import Access
 from ._forward import Forward
 from ._stream import Stream
 
+class HeldQuery:
+    """A query over UDP that waits until it is known who its client is."""
+
 class FastPath:
     """Answers from the cache; lets `forward` ask for what is missing."""
 
@@ -22,7 +25,9 @@ class FastPath:
         about: Callable[[bytes], Answer],
         on_refresh: Callable[[bytes], object],
     ) -> None: ...
+    on_unmet: Callable[[bytes, int, HeldQuery | None], bool] | None
     def admit_by(self, access: Access) -> None: ...
+    def resume(self, held: HeldQuery) -> None: ...
     def drain(self, fd: int, listener: int = 0) -> None: ...
     def serve_stream(self, stream: Stream) -> bool: ...
     def renew_wanted(self) -> None: ...

@@ -45,7 +45,7 @@ LAYERS = (
         *("_rules", "_protection"),
     },
     {"_special_names"},
-    {"_put", "_database", "_ring_index", "_domains"},
+    {"_put", "_database", "_ring_index", "_domains", "_seen_clients"},
     {"_entry", "mapped"},
     {"_answer"},
     {"_scrub"},

@@ -6,6 +6,8 @@ _counters.pyx.
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from fastdns._seen_clients cimport SeenClients
+
 cdef extern from *:
     int leading_zeros "__builtin_clzll"(unsigned long long) nogil      # not of 0
 
@@ -94,3 +96,4 @@ cdef class Counters:
     cdef uint64_t* pid          # of the process that last wrote a heartbeat
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef Py_buffer memory       # keeps the mapping alive
+    cdef public SeenClients clients     # that the process has seen; None: they are not noted

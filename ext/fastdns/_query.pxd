@@ -35,7 +35,7 @@ ctypedef struct Asker:      # the client: of a packet, or of a connection
     uint32_t bucket         # whose limit counts
     uint16_t port
     uint16_t listener
-    uint16_t view
+    uint16_t view           # its number; 0: it is in none
     uint8_t transport
 
 ctypedef struct Query:
@@ -52,6 +52,8 @@ ctypedef struct Query:
     const AnswerSource* upstream  # the source of the answer, if known
     uint8_t tier
     uint8_t has_waited      # its answer was not in memory
+    uint8_t blocked         # its answer is what a block list says
+    uint8_t limited         # it is over the client's rate limit
     uint16_t limit          # bytes that the answer may have
     uint16_t told           # the flags of the response; 0: there is none
     uint16_t told_octets

@@ -36,6 +36,10 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
         tally[CACHE_STALE] += 1
     elif query.tier == TIER_ACCESS:
         tally[QUERIES_REFUSED] += 1
+    if counters.clients is not None and query.tier != TIER_ACCESS:
+        counters.clients.count(
+            query.asker.address, query.asker.link, query.asker.view, query.blocked, query.limited, now_ns
+        )
     if query.told == 0:
         outcomes[NO_ANSWER] += 1
         if query.tier == TIER_WIRE:

@@ -44,7 +44,12 @@ def lan_of(network: Network) -> Lan:
         prefixes |= found - {LINK_LOCAL}
     prefixes |= set(_own(network.addresses, prefixes))
     rising = sorted(prefixes, key=lambda one: (one.version, one.network_address, one.prefixlen))
-    return Lan(tuple(rising), tuple(sorted(links)))
+    own = {ip_network((one.local, one.local.max_prefixlen)) for one in network.addresses}
+    return Lan(
+        tuple(rising),
+        tuple(sorted(links)),
+        tuple(sorted(own, key=lambda one: (one.version, one.network_address))),
+    )
 
 
 def _of_lan(addresses: list[InterfaceAddress], *, is_uplink: bool) -> Iterator[values.Network]:

@@ -46,6 +46,7 @@ from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
 from .log import States
 from .sockets import Listener
+from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -157,12 +158,14 @@ class Worker:
             inheritance.rings,
             CacheSettings.of(config.cache),
         )
+        self._tiers.views = len(config.view)
         self._refusals = RefusalCheck()
         self._is_first = inheritance.number == 0  # it logs what all workers see
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._upstreams.shown = lambda: health_log.look(pages.upstreams())
-        self._admission = Admission(config.access, tells=self._is_first)
+        self._views = Views(config, inheritance.local, tells=self._is_first)
+        self._admission = Admission(config.access, self._views, tells=self._is_first)
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
         self._domains, self._local = inheritance.domains, inheritance.local
@@ -170,6 +173,8 @@ class Worker:
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
+        if counters.clients is not None:
+            counters.clients.use_views([one.name for one in config.view])
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [
             (one.fileno(), place)
@@ -213,6 +218,15 @@ class Worker:
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
             gevent.spawn(self._follow_local),
+            gevent.spawn(
+                self._views.follow_hours, lambda: self._admission.renew(self._fastpath.admit_by)
+            ),
+            gevent.spawn(
+                self._views.follow_clients,
+                self._fastpath,
+                self._resolver.renew,
+                self._counters.clients,
+            ),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -280,6 +294,7 @@ class Worker:
                 has_changed.clear()
                 if self._hub.threadpool.apply(local.refresh):
                     self._use_policy()
+                    self._views.use_names(local.names)
                 if not self._is_first:
                     continue
                 problems.update(local.problems)

@@ -47,7 +47,7 @@ from .story import Story
 
 PATIENCE = 8.0  # seconds; a question fails after 4
 NOWHERE = Path("/proc/self/no-cache")  # a directory that cannot be there
-EVERYBODY = Access([0], [0])
+EVERYBODY = Access([(0, 1)], [(0, 1)])
 RING_OCTETS = 1 << 16
 EDE = 15  # the EDNS option, RFC 8914
 TC = 0x0200
