@@ -74,8 +74,8 @@ cdef class FastPath:
 
     `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for an answer that is
     served but should be asked for again, and returns False if it is not asked for. `access` says who may ask.
-    `on_unmet(address, link, held)`, if set, is called for a neighbour that `access` does not know; it returns True if it
-    keeps the HeldQuery (None: a stream's query cannot be held) and will give it to `resume`.
+    `on_unmet(address, link, held)`, if set, is called for a neighbour that `access` does not know; it returns True if
+    it keeps the HeldQuery (None: a stream's query cannot be held) and will give it to `resume`.
     """
 
     def __cinit__(

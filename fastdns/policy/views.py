@@ -76,14 +76,19 @@ def names_of_addresses(config: Config, names: Names) -> Mapping[bytes, frozenset
     These are names of hosts files, leases and records.
     """
     found: dict[bytes, set[str]] = {}
-    domain = config.local.domain.text
     for view in config.view:
         for client in view.clients:
             if isinstance(client, ClientName):
-                for spelled in (client.text, f"{client.text}.{domain}" if domain else ""):
-                    for address in _addresses(names, spelled):
-                        found.setdefault(address, set()).add(client.text)
+                for address in addresses_of_name(config, names, client.text):
+                    found.setdefault(address, set()).add(client.text)
     return {address: frozenset(several) for address, several in found.items()}
+
+
+def addresses_of_name(config: Config, names: Names, name: str) -> Iterator[bytes]:
+    """Yield the addresses (16 octets) of a name, also in the owner's domain, by local names."""
+    domain = config.local.domain.text
+    for spelled in (name, f"{name}.{domain}" if domain else ""):
+        yield from _addresses(names, spelled)
 
 
 def _addresses(names: Names, spelled: str) -> Iterator[bytes]:
