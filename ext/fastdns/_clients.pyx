@@ -279,11 +279,12 @@ cdef uint32_t* numbers(rising, size_t* count) except? NULL:
 
 cdef uint32_t* values(spans) except NULL:
     """The value at each number of addresses that are not above a client's; 0: nobody may ask."""
-    cdef uint32_t* room = <uint32_t*>reserve(len(spans) + 1, sizeof(uint32_t))
+    cdef size_t count = len(spans)
+    cdef uint32_t* room = <uint32_t*>reserve(count + 1, sizeof(uint32_t))
     cdef size_t i
     room[0] = 0
     try:
-        for i in range(len(spans)):
+        for i in range(count):
             room[i + 1] = spans[i][1]
     except BaseException:
         free(room)

@@ -70,15 +70,16 @@ cdef class SeenClients:
 
     def use_views(self, names):
         """Set the names of the views, the first of which has the number 1."""
+        cdef size_t count = len(names)
         cdef size_t i
-        cdef uint32_t* views = <uint32_t*>calloc(len(names) + 1, sizeof(uint32_t))
+        cdef uint32_t* views = <uint32_t*>calloc(count + 1, sizeof(uint32_t))
         if views == NULL:
             raise MemoryError
-        for i in range(len(names)):
+        for i in range(count):
             views[i + 1] = hash_of_view(names[i])
         free(self.views)
         self.views = views
-        self.view_count = <uint32_t>len(names)
+        self.view_count = <uint32_t>count
 
     def without_mac(self, double since):
         """Return (address, link) of the clients without a hardware address that have asked since then.
@@ -86,7 +87,7 @@ cdef class SeenClients:
         The time is in seconds by CLOCK_BOOTTIME, the address always of 16 octets.
         """
         cdef SeenClient* row
-        cdef size_t i
+        cdef int i
         found = []
         for i in range(ROWS):
             row = &self.rows[i]

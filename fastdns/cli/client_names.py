@@ -19,6 +19,7 @@ from ..policy.views import (
     names_of_addresses,
     narrow,
     reverse_names,
+    wide,
 )
 from .cache.site import Site
 
@@ -32,7 +33,7 @@ class ClientNames:
         self._config = config
         self._names = names
         self._of_views = names_of_addresses(config, names)
-        self._macs = _macs()
+        self._macs = {(wide(address), 0): mac for address, mac in names.macs.items()} | _macs()
         self._cached: dict[bytes, list[str]] = {}
 
     def mac(self, address: bytes, link: int = 0) -> bytes | None:

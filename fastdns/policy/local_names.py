@@ -34,7 +34,7 @@ class Names:
 
     `left_out`: leases whose clients have no name. `sources`: by their number in the `origin` of a
     record. `counts`: names of each that has any; `digests`: what each has, to compare it with that
-    of another time.
+    of another time. `macs`: the hardware addresses of leases, by address.
     """
 
     records: LocalRecords = attrs.Factory(LocalRecords)
@@ -43,6 +43,7 @@ class Names:
     sources: tuple[str, ...] = (CONFIGURED,)
     counts: dict[str, int] = attrs.Factory(dict)
     digests: dict[str, int] = attrs.Factory(dict)
+    macs: dict[bytes, bytes] = attrs.Factory(dict)
 
     def summary(self) -> str:
         """Return how many names there are, and in how many files."""
@@ -73,6 +74,7 @@ class Given:
     ttl: int
     source: str = attrs.field(eq=False)
     line: int | None = attrs.field(eq=False)
+    mac: bytes | None = None  # the client's hardware address
 
 
 @attrs.frozen
@@ -127,7 +129,7 @@ def given_by_leases(files: Iterable[LocalFile], now: float) -> Clients:
                 is_last = lease.expires - now <= LEASE_TTL
                 ttl = LAST_TTL if is_last else LEASE_TTL
                 due = min(due, lease.expires - (0 if is_last else LEASE_TTL))
-            chosen.append(Given(label, lease.address, ttl, source, lease.line))
+            chosen.append(Given(label, lease.address, ttl, source, lease.line, lease.mac))
     return Clients(tuple(chosen), tuple(refused), due)
 
 
@@ -148,6 +150,7 @@ def compile_names(section: Local, files: Sequence[LocalFile], clients: Clients) 
         tuple(compiler.sources),
         {name: count for name, count in compiler.counts.items() if count},
         compiler.digests,
+        {one.address: one.mac for one in clients.given if one.mac is not None},
     )
     refused = [*clients.refused, *_without_name(taken, names)]
     return attrs.evolve(names, left_out=tuple(_told(refused)))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from typing import Any
 
 import gevent
@@ -29,11 +30,13 @@ from ..policy.views import (
     names_of_addresses,
     needs_names,
     needs_neighbours,
+    wide,
 )
 from .reverse_names import ReverseNames
 
 log = logging.getLogger(__name__)
 
+NEIGHBOURS_MAX = KNOWN_CLIENTS_MAX // 2
 LOOK_SECONDS = 1.0
 HOLD_SECONDS = 0.25  # for a neighbour to say its hardware address; a radio may sleep for long
 HELD_MAX = 64
@@ -60,7 +63,9 @@ class Views:
         self._schedule = Schedule(config.view, time.time()) if has_hours else None
         self.rules = self._rules()
         self.known = KnownClients() if needs_neighbours(config.view) else None
-        self._macs: dict[Place, bytes] = {}
+        self._told_macs: dict[Place, bytes] = {}  # by the kernel
+        self._leased: dict[Place, bytes] = _leased(local.names)
+        self._macs: dict[Place, bytes] = {}  # by either, the kernel first
         self._places: dict[bytes, set[Place]] = {}  # by hardware address
         self._names = names_of_addresses(config, local.names)
         self._named = {(address, 0) for address in self._names}
@@ -114,10 +119,12 @@ class Views:
             self._news = None
             if self._tells:
                 log.warning(
-                    "views cannot tell clients by hardware address, and by name only the addresses "
-                    "that have it: netlink cannot be read (%s); addresses and prefixes count",
+                    "views know hardware addresses only from leases, because netlink cannot be "
+                    "read (%s); addresses, prefixes and names count",
                     error.strerror or error,
                 )
+            for place in self._leased:
+                self._set(place)
         self._know_all()
 
     def follow_clients(
@@ -162,7 +169,10 @@ class Views:
             former = self._named
             self._names = names_of_addresses(self._config, names)
             self._named = {(address, 0) for address in self._names}
-            self._know_all(former)
+            leased, self._leased = self._leased, _leased(names)
+            for place in leased.keys() | self._leased:
+                self._set(place)
+            self._know_all({*former, *leased})
 
     def _meet(self, address: bytes, link: int, held: HeldQuery | None) -> bool:
         """Find out who a neighbour is; return True if its query is held until that is known."""
@@ -172,7 +182,7 @@ class Views:
         if self._reverse is not None and address not in self._names:
             self._reverse.want(address)
         self._hear()
-        if place in self._macs or place in self._absent:
+        if place in self._told_macs or place in self._absent:
             return False
         if held is None or sum(map(len, self._held.values())) >= HELD_MAX:
             return False
@@ -223,21 +233,29 @@ class Views:
 
     def _learn(self, one: Neighbour) -> None:
         place = one.address, one.link
-        former = self._macs.get(place)
-        if one.mac is None and place in self._held:
-            return  # it is being asked for; `_give_up` ends that
-        if one.mac == former:
-            if former is not None:
-                self._release(place)
-            return
-        affected = self._set(place, one.mac)
-        for each in affected:
-            self._know(each)
+        if one.mac is None:
+            if place in self._held:
+                return  # it is being asked for; `_give_up` ends that
+            is_new = self._told_macs.pop(place, None) is not None
+        else:
+            is_new = self._told_macs.get(place) != one.mac and self._tell(place, one.mac)
+        if is_new:
+            for each in self._set(place):
+                self._know(each)
         if one.mac is not None:
             self._release(place)
 
-    def _set(self, place: Place, mac: bytes | None) -> set[Place]:
-        """Note a hardware address; return the addresses whose views it may change."""
+    def _tell(self, place: Place, mac: bytes) -> bool:
+        """Note what the kernel tells; return False if there is no room for it."""
+        if place not in self._told_macs and len(self._told_macs) >= NEIGHBOURS_MAX:
+            return False
+        self._told_macs[place] = mac
+        self._absent.pop(place, None)
+        return True
+
+    def _set(self, place: Place) -> set[Place]:
+        """Take over the hardware address of an address; return those whose views it may change."""
+        mac = self._told_macs.get(place) or self._leased.get(place)
         former = self._macs.pop(place, None)
         affected = {place}
         if former is not None:
@@ -245,18 +263,21 @@ class Views:
             affected |= self._places[former]
             if not self._places[former]:
                 del self._places[former]
-        if mac is not None and len(self._macs) < KNOWN_CLIENTS_MAX:
+        if mac is not None:
             self._macs[place] = mac
             self._places.setdefault(mac, set()).add(place)
             affected |= self._places[mac]
-            self._absent.pop(place, None)
         return affected
 
     def _read(self) -> None:
+        self._told_macs.clear()
+        for one in read_neighbours():
+            if one.mac is not None:
+                self._tell((one.address, one.link), one.mac)
         self._macs.clear()
         self._places.clear()
-        for one in read_neighbours():
-            self._set((one.address, one.link), one.mac)
+        for place in {*self._told_macs, *self._leased}:
+            self._set(place)
 
     def _read_again(self) -> None:
         former = set(self._macs)
@@ -268,7 +289,7 @@ class Views:
             self._is_lost.set()
             return
         self._know_all(former)
-        for place in [one for one in self._held if one in self._macs]:
+        for place in [one for one in self._held if one in self._told_macs]:
             self._release(place)
 
     def _know_all(self, former: set[Place] | frozenset[Place] = frozenset()) -> None:
@@ -286,7 +307,7 @@ class Views:
             self.known.remove(*place)
             return
         number, _ = self.rules.by_other_than_address(mac, names)
-        is_sure = mac is not None or place in self._absent
+        is_sure = place in self._told_macs or place in self._absent
         self.known.set(*place, number, is_sure=is_sure)
 
     def _names_of(self, place: Place, mac: bytes | None) -> Iterator[str]:
@@ -333,3 +354,9 @@ class Views:
 
 def _is_link_local(address: bytes) -> bool:
     return address[0] == 0xFE and address[1] & 0xC0 == 0x80
+
+
+def _leased(names: Names) -> dict[Place, bytes]:
+    """Return the hardware addresses that leases have."""
+    pairs = islice(names.macs.items(), NEIGHBOURS_MAX)
+    return {(wide(address), 0): mac for address, mac in pairs}

@@ -179,21 +179,28 @@ def test_address_beyond_the_lan_is_never_looked_for(home: Home) -> None:
 @pytest.mark.skipif(
     platform.machine() not in ("x86_64", "aarch64"), reason="no number of socket() for this machine"
 )
-def test_where_the_kernel_says_nothing_prefixes_count_and_one_line_says_so(home: Home) -> None:
+def test_where_the_kernel_says_nothing_prefixes_and_leases_count_and_one_line_says_so(
+    home: Home, tmp_path: Path
+) -> None:
     sandbox = [sys.executable, str(Path(__file__).parent / "support" / "without_netlink.py")]
+    leases = tmp_path / "leases"
+    leases.write_text(f"0 {KID} 192.168.1.22 tablet *\n")
+    tmp_path.chmod(0o755)
     daemon = home.serve(
         '[access]\nallow = ["192.168.0.0/16"]\n'
+        + f'[local]\nleases = ["dnsmasq:{leases}"]\n'
         + view("kids", KID)
         + view("lan", "192.168.1.0/24")
         + view("one", "192.168.1.20"),
         prefix=sandbox,
         workers=2,
     )
-    home.machine.ip("addr add 192.168.1.21/24 dev eth0")
-    home.ask("192.168.1.20")
-    home.ask("192.168.1.21")
+    for number in (21, 22):
+        home.machine.ip(f"addr add 192.168.1.{number}/24 dev eth0")
+    for number in (20, 21, 22):
+        home.ask(f"192.168.1.{number}")
     seen = views_of(daemon, "kids", "lan", "one")
-    assert seen == {"192.168.1.20": "one", "192.168.1.21": "lan"}
+    assert seen == {"192.168.1.20": "one", "192.168.1.21": "lan", "192.168.1.22": "kids"}
     assert len([line for line in daemon.log if "netlink" in line]) == 1
 
 
