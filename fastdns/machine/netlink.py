@@ -38,7 +38,7 @@ _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_OIF, _RTA_MULTIPATH = 4, 9
-_IFF_UP, _IFF_LOOPBACK = 1, 8
+_IFF_UP, _IFF_LOOPBACK, _IFF_NOARP = 1, 8, 128
 _RTN_UNICAST = 1
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and routes of IPv4 and of IPv6
 
@@ -60,6 +60,7 @@ class Network:
     links: frozenset[int]  # interfaces that are up, without the loopback
     addresses: tuple[InterfaceAddress, ...]
     uplinks: frozenset[int]  # interfaces with a default route
+    without_arp: frozenset[int] = frozenset()  # those of tunnels: no hardware addresses are behind
 
 
 class Interrupted(OSError):
@@ -117,10 +118,11 @@ def _matters(kind: int, _flags: int, body: bytes) -> bool:
 def _read_network() -> Network:
     with closing(open_socket(0)) as kernel:
         kernel.settimeout(DUMP_SECONDS)
-        links = frozenset(_up(dump(kernel, _GET_LINK, _NEW_LINK)))
+        flags = dict(_up(dump(kernel, _GET_LINK, _NEW_LINK)))
         addresses = tuple(_addresses(dump(kernel, _GET_ADDRESS, _NEW_ADDRESS)))
         uplinks = frozenset(_uplinks(dump(kernel, _GET_ROUTE, _NEW_ROUTE)))
-    return Network(links, addresses, uplinks)
+    without_arp = frozenset(link for link, told in flags.items() if told & _IFF_NOARP)
+    return Network(frozenset(flags), addresses, uplinks, without_arp)
 
 
 def open_socket(groups: int) -> socket.socket:
@@ -184,12 +186,13 @@ def _aligned(length: int) -> int:
     return (length + 3) & ~3
 
 
-def _up(bodies: Iterator[bytes]) -> Iterator[int]:
+def _up(bodies: Iterator[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the interfaces that are up, with their flags."""
     for body in bodies:
         if len(body) >= _LINK.size:
             _, _, link, flags, _ = _LINK.unpack_from(body)
             if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
-                yield link
+                yield link, flags
 
 
 def _addresses(bodies: Iterator[bytes]) -> Iterator[InterfaceAddress]:

@@ -30,7 +30,8 @@ class Lan:
 
     prefixes: tuple[Network, ...] = ()
     links: tuple[int, ...] = ()  # interfaces whose link-local clients belong to it, sorted
-    own: tuple[Network, ...] = ()  # the addresses of this machine
+    # Where no hardware address is asked for: this machine's own addresses, and behind tunnels.
+    without_mac: frozenset[Network] = frozenset()
 
     def __str__(self) -> str:
         shown = [str(one) for one in (*self.prefixes, *([LINK_LOCAL] if self.links else []))]
@@ -67,7 +68,7 @@ def compile_access(
     neighbours: dict[Network, int] = {}
     if known is not None:
         neighbours = dict.fromkeys(lan.prefixes, span_value(False, is_neighbour=True))
-        neighbours |= dict.fromkeys(lan.own, 0)
+        neighbours |= dict.fromkeys(lan.without_mac, 0)
 
     def spans(
         allowed: Mapping[Network, bool], lans: Mapping[Network, int], family: type[Network]

@@ -372,3 +372,18 @@ def test_defect_in_meeting_costs_no_answer(neighbour: Neighbour) -> None:
     neighbour.front.fastpath.on_unmet = lambda *_: 1 // 0 == 0
     neighbour.ask(2)
     assert neighbour.heard() == [bytes([0])] * 2
+
+
+@pytest.mark.parametrize(("is_own", "expected"), [(False, 1), (True, 0)])
+def test_neighbour_on_the_lan_is_met_and_this_machine_is_not(
+    neighbour: Neighbour, is_own: bool, expected: int
+) -> None:
+    home = ip_network("127.0.0.0/8")
+    own = frozenset({ip_network("127.0.0.1/32")}) if is_own else frozenset()
+    neighbour.holds = False
+    neighbour.front.fastpath.admit_by(
+        compiled(views(["tablet"]), neighbour.known, Lan((home,), (), own))
+    )
+    neighbour.ask()
+    assert len(neighbour.met) == expected
+    assert len(neighbour.heard()) == 1
