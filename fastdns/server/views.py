@@ -147,7 +147,8 @@ class Views:
         if self._news is None:
             return
         self._resume = fastpath.resume
-        watcher = self._loop.io(self._news.descriptor, 1)
+        # Before the queries that wait by then: the kernel has told of a machine before it asks.
+        watcher = self._loop.io(self._news.descriptor, 1, priority=self._loop.MAXPRI)
         watcher.start(guarded(self._hear))
         fastpath.on_unmet = self._meet
         try:

@@ -258,6 +258,21 @@ def test_day_of_a_household(start_fastdns: Start, localtime: Callable[[int], Non
     daemon.wait_for_log("INFO: views in force: night, house")
 
 
+def test_reload_uses_the_views_of_the_new_configuration(start_fastdns: Start) -> None:
+    daemon = start_fastdns(config=view("kids", "127.0.0.2") + view("house", "127.0.0.0/8"))
+
+    def told() -> dict[str, str]:
+        for source in ("127.0.0.2", "127.0.0.3"):
+            assert ask_from(source, daemon.host, ASKED, port=daemon.port) is not None
+        return {one["addresses"][0]: one["view"] for one in clients(daemon)}
+
+    assert told() == {"127.0.0.2": "kids", "127.0.0.3": "house"}
+    file = daemon.state_dir.with_suffix(".toml")
+    file.write_text(view("house", "127.0.0.0/8") + view("guests", "127.0.0.3"))
+    assert daemon.reload().returncode == 0
+    assert told() == {"127.0.0.2": "house", "127.0.0.3": "guests"}
+
+
 # ---- the command
 
 

@@ -252,6 +252,16 @@ def test_clients_of_one_view_wait_for_one_answer_and_those_of_another_for_theirs
     assert len(front.missed()) == 2
 
 
+def test_answer_that_is_soon_over_is_refreshed_for_the_view_that_has_asked(
+    tmp_path: Path,
+) -> None:
+    front = Front(tmp_path)
+    front.fastpath.admit_by(in_views(1))
+    front.keep(answer_from(reply(address(100))), of_view(1), age_ms=95_000)
+    assert ask_as(front, "192.0.2.1") is not None
+    assert front.refreshed == [of_view(1)]
+
+
 @pytest.mark.parametrize("kind", [CHANGE_NAME, CHANGE_UNDER])
 def test_command_removes_the_answers_of_all_views(kind: int, tmp_path: Path) -> None:
     front = Front(tmp_path)
