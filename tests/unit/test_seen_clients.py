@@ -76,7 +76,8 @@ def test_client_that_has_not_asked_for_longest_makes_room(table: SeenClients, pa
     kept = {row.address for row in read_seen(path)}
     places = [number for number, one in enumerate(many) if one in kept]
     assert len(places) > ROWS_MAX * 0.95
-    assert min(places) > ROWS_MAX // 2
+    # Sets of rows are not filled evenly, but hardly one has been asked for that little.
+    assert sum(number < ROWS_MAX for number in places) < len(places) * 0.03
 
 
 def test_clients_without_a_hardware_address_are_told_until_they_have_one(
