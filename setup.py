@@ -37,6 +37,7 @@ MODULES = [
     "_entry",
     "_hotcache",
     "_ring_index",
+    "_seen_clients",
     "_ring",
     "_rings",
     "_intake",

@@ -15,6 +15,7 @@ from ._ring import Ring
 class Cache:
     """Memory and disk as one cache."""
 
+    views: int  # how many there are: numbers of views begin with 1
     @property
     def memory(self) -> HotCache: ...
     @property

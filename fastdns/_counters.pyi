@@ -2,6 +2,8 @@ from collections.abc import Iterable
 from mmap import mmap
 from typing import NamedTuple
 
+from ._seen_clients import SeenClients
+
 COUNTERS: tuple[tuple[str, str, str], ...]  # name, group, meaning
 GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
@@ -27,6 +29,7 @@ class UpstreamState(NamedTuple):
 class Counters:
     """The slot of one process, for writing."""
 
+    clients: SeenClients | None  # that the process has seen
     def __init__(self, memory: mmap | bytes, octets: int) -> None: ...
     def use_list_hits(self, memory: mmap | bytearray | memoryview | None) -> None: ...
     def add(self, name: str, amount: int = 1) -> None: ...

@@ -40,7 +40,7 @@ BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
 # Commands that look at a daemon: they get the test's.
 LOOKS = re.compile(
-    r"fastdns (?:reload|status|stats|top|why|allow|deny|rules|pause|resume|cache [a-z]+)"
+    r"fastdns (?:reload|status|stats|clients|top|why|allow|deny|rules|pause|resume|cache [a-z]+)"
 )
 NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
 # Each takes one value; a test gives values of its own, and `check` judges those of the documents.
@@ -85,6 +85,8 @@ class Place(NamedTuple):
         if look := LOOKS.match(command):
             if look[0].startswith("fastdns cache"):
                 self.ask_what_is_named(command[look.end() :])
+            if look[0] == "fastdns clients":
+                ask(self.daemon, "www.example.com")
             arguments = PLACE_OPTION.sub("", command[look.end() :])
             command = f"{look[0]} --state {self.daemon.state_dir}{arguments}"
         elif command.startswith(("dig ", "kdig ")):

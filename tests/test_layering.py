@@ -49,7 +49,7 @@ LAYERS = (
         *("_rules", "_protection", "_block_set"),
     },
     {"_special_names", "_domain_sorter"},
-    {"_put", "_database", "_ring_index", "_domains"},
+    {"_put", "_database", "_ring_index", "_domains", "_seen_clients"},
     {"_entry", "mapped"},
     {"_answer"},
     {"_scrub", "_hints"},

@@ -27,6 +27,7 @@ cdef class Cache:
     cdef readonly Counters counters
     cdef readonly Changes changes
     cdef readonly CacheSettings settings
+    cdef public uint16_t views      # how many there are: numbers of views begin with 1
     cdef uint64_t* tally
     cdef Outbox outbox
     cdef Rings rings        # all workers' outboxes

@@ -118,7 +118,7 @@ cdef class Cache:
             now = Moment.now()
         if self.changes.follow_clock(now.at.wall_ms, now.at.boot_ms):
             self.memory.stamp = self.changes.stamp
-        wanted = self.changes.take_wanted() if self.catch_up(now.at.boot_ms) else []
+        wanted = self.take_wanted() if self.catch_up(now.at.boot_ms) else []
         self.outbox.spoiled = 0
         if not self.disk.is_open:
             self.follow_disk()      # the obstacle to opening it may be gone
@@ -139,8 +139,21 @@ cdef class Cache:
         self.end_disk()
 
     def take_wanted(self):
-        """Return, once, the keys that commands want refreshed."""
-        return self.changes.take_wanted()
+        """Return, once, the keys that commands want refreshed: in every view that has an answer."""
+        cdef bytes key
+        cdef const uint8_t* octets
+        cdef uint16_t length
+        cdef int view
+        wanted = []
+        for first in self.changes.take_wanted():
+            wanted.append(first)
+            for view in range(1, self.views + 1):
+                key = first[:len(first) - 2] + bytes((view >> 8, view & 0xff))
+                octets = <const uint8_t*>PyBytes_AS_STRING(key)
+                length = <uint16_t>len(key)
+                if self.memory.find_any(self.memory.hash_of(octets, length), octets, length) != NULL:
+                    wanted.append(key)
+        return wanted
 
     cdef bint catch_up(self, int64_t now_ms) except -1:
         if self.control.epoch_now() != self.changes.epoch:

@@ -6,6 +6,8 @@ _counters.pyx.
 
 from libc.stdint cimport uint8_t, uint64_t
 
+from fastdns._seen_clients cimport SeenClients
+
 cdef extern from *:
     int leading_zeros "__builtin_clzll"(unsigned long long) nogil      # not of 0
 
@@ -109,3 +111,4 @@ cdef class Counters:
     cdef Py_buffer memory       # keeps the mapping alive
     cdef Py_buffer hits_memory
     cdef bint has_hits_memory
+    cdef public SeenClients clients     # that the process has seen; None: they are not noted

@@ -13,7 +13,7 @@ from fastdns._rate_limit cimport RateLimit
 from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
 from fastdns._cache cimport Cache
-from fastdns._udp cimport Batch
+from fastdns._udp cimport Batch, Sender
 
 cdef enum Result:           # of a stage
     NEXT                    # the next stage's
@@ -22,12 +22,21 @@ cdef enum Result:           # of a stage
     DROPPED
     ASK                     # upstreams
     SEARCH                  # the disk, which might take long, and then upstreams
+    HELD                    # until it is known who the client is
 
 cdef enum:                  # beside WireStatus
     STRANGER = -100         # from a client that may not ask
     STRANGER_IGNORED = -101     # and is not answered
     LIMITED = -102          # from a client above its limit, which is told to use TCP
     LIMITED_IGNORED = -103  # and is not answered
+    UNMET_CLIENT = -104     # whole, but `access` does not know its client yet
+
+cdef class HeldQuery:
+    cdef bytes packet
+    cdef Sender sender
+    cdef uint64_t received_ns
+    cdef int fd
+    cdef uint16_t listener
 
 cdef class FastPath:
     cdef readonly Forward forward
@@ -42,6 +51,11 @@ cdef class FastPath:
     cdef object about
     cdef int about_us       # how often it has been called in this wake-up
     cdef object on_refresh
+    cdef public object on_unmet
+    cdef int unmet          # queries of a batch, by clients that `access` does not know yet
+    cdef int met            # how many of them were looked at in the second met_s
+    cdef int64_t met_s
+    cdef bint is_resuming
     cdef Batch batch
     cdef Query* queries     # a batch of them
     cdef int* missed        # which of them memory could not answer
@@ -68,6 +82,8 @@ cdef class FastPath:
     cdef int serve_stale(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef int refuse(self, Query* query, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil
     cdef void run_missed(self, int missed, int fd, Stream stream) except *
+    cdef void meet_all(self, int count, int fd, Stream stream) except *
+    cdef bint is_held(self, int i, int fd, Stream stream) except *
     cdef int about_ourselves(self, Query* query, uint8_t* out) except -1
     cdef void send(self, int fd, Stream stream) except *
     cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *

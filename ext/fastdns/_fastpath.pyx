@@ -3,9 +3,10 @@
 Neither a hit nor a miss makes a Python object; `forward` asks for what is neither in memory nor on disk.
 """
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdlib cimport calloc, free, malloc
 
-from fastdns._clients cimport Access, read_asker
+from fastdns._clients cimport NOT_ADMITTED, UNMET, Access, read_asker
 from fastdns._answer cimport IS_OURS, Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment, read_wall_seconds
 from fastdns._cookies cimport BAD_PROOF, GOOD_PROOF, Cookies
@@ -15,7 +16,7 @@ from fastdns._counters cimport (
 )
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
-from fastdns._key cimport key_view
+from fastdns._key cimport key_view, set_key_view
 from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
@@ -40,6 +41,7 @@ from fastdns.defects import report
 cdef enum:
     BATCHES_A_WAKEUP = 8    # so that timers and connections get their turn under a flood
     ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
+    MEETINGS_A_SECOND = 64  # of new neighbours: these cost a call into Python each, and may be forged
     OUTAGE_TRY_MS = 1000    # between questions for names that are served stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL refreshes the answer
     RCODE_NOERROR = 0
@@ -70,11 +72,17 @@ cdef inline int told(Query* query, const uint8_t* out, size_t octets, int tier) 
     return ANSWERED
 
 
+cdef class HeldQuery:
+    """A query over UDP that waits until it is known who its client is."""
+
+
 cdef class FastPath:
     """Answers from the cache, and lets `forward` ask for what is missing.
 
     `about(key)` returns the Answer to a question of class CHAOS. `on_refresh(key)` is called for an answer that is
     served but should be asked for again, and returns False if it is not asked for. `access` says who may ask.
+    `on_unmet(address, link, held)`, if set, is called for a neighbour that `access` does not know; it returns True if
+    it keeps the HeldQuery (None: a stream's query cannot be held) and will give it to `resume`.
     """
 
     def __cinit__(
@@ -109,7 +117,7 @@ cdef class FastPath:
         free(self.own)
 
     def admit_by(self, Access access not None):
-        """Set the rules of who may ask."""
+        """Set the rules of who may ask, and of who is in which view."""
         self.access = access
 
     def limit_by(self, RateLimit rate not None):
@@ -126,8 +134,9 @@ cdef class FastPath:
         """Admit the client, then read the message: a refused client must cost as little as possible."""
         query.spelling = query.packet + HEADER_LENGTH
         query.tier = TIER_WIRE
-        query.told = 0
-        if not self.access.admits(&query.asker):
+        query.told = query.blocked = query.limited = 0
+        cdef int admission = self.access.admit(&query.asker)
+        if admission == NOT_ADMITTED:
             query.status = self.look_at_stranger(query)
             return
         query.status = read_query(query.packet, query.length, &query.asked, &query.key)
@@ -135,8 +144,13 @@ cdef class FastPath:
             query.status = self.look_at_limit(query)
         query.limit = query.asked.udp_size if query.asker.transport == OVER_UDP else <uint16_t>RESPONSE_MAX
         if query.status == WIRE_OK:
+            if query.asker.view != 0:
+                set_key_view(query.key.octets, query.key.length, query.asker.view)
             query.key.hash = self.memory.hash_of(query.key.octets, query.key.length)
             self.memory.expect(query.key.hash)
+            if admission == UNMET and self.on_unmet is not None:
+                query.status = UNMET_CLIENT
+                self.unmet += 1
 
     cdef int look_at_stranger(self, Query* query) noexcept nogil:
         """The status of a query from a client that may not ask, read as far as a refusal needs it."""
@@ -169,6 +183,7 @@ cdef class FastPath:
             self.tally[QUERIES_OVER_LIMIT] += 1
             return query.status
         query.tier = TIER_LIMIT
+        query.limited = True
         if query.status == WIRE_OK:
             question = self.memory.hash_of(query.key.octets, query.key.length)
         return LIMITED if self.rate.is_told(&query.asker, question) else LIMITED_IGNORED
@@ -228,7 +243,7 @@ cdef class FastPath:
                 query.key.hash, query.key.octets, query.key.length, &self.own.stored, &query.decision, now
             )
         if self.own.stored.is_authoritative > IS_OURS:
-            count_blocked(self.counters, &self.own.stored)
+            count_blocked(self.counters, query, &self.own.stored)
         return told(query, out, write_answer(
             out, query.spelling, &query.asked, &self.own.stored, 0, query.limit
         ), TIER_LOCAL)
@@ -278,7 +293,7 @@ cdef class FastPath:
         """Answer with a fresh entry."""
         self.memory.count_hit(entry)
         if entry.answer.is_authoritative > IS_OURS:
-            count_blocked(self.counters, &entry.answer)
+            count_blocked(self.counters, query, &entry.answer)
         told(query, out, write_answer(
             out, query.spelling, &query.asked, &entry.answer, <uint32_t>((now_ms - stored_ms_of(entry)) // 1000),
             query.limit,
@@ -319,6 +334,8 @@ cdef class FastPath:
         # Memory is slow: while one query is read, the data of the one before is fetched.
         for i in range(count):
             self.look_at(&self.queries[i])
+        if self.unmet:
+            self.meet_all(count, fd, stream)
         for i in range(count):
             if self.queries[i].status == WIRE_OK:
                 self.memory.expect_entry(self.queries[i].key.hash)
@@ -328,6 +345,8 @@ cdef class FastPath:
                 out = self.batch.room()
             if query.status == WIRE_OK:
                 query.result = self.from_memory(query, out, now_ms)
+            elif query.status == UNMET_CLIENT:
+                query.result = HELD
             else:
                 query.result = self.decline(query, out)
             if query.result == NEXT:
@@ -344,7 +363,7 @@ cdef class FastPath:
                     break
         now_ns = read_clock_ns()
         for i in range(count):      # before it leaves, so that a client with an answer finds it counted
-            if self.queries[i].result != NEXT:
+            if self.queries[i].result != NEXT and self.queries[i].result != HELD:
                 finish(self.counters, &self.queries[i], now_ns)
         self.send(fd, stream)
         for i in range(count):
@@ -402,6 +421,61 @@ cdef class FastPath:
             elif query.result == ANSWERED_LATE:
                 self.renew(query)
         self.forward.send()
+
+    cdef void meet_all(self, int count, int fd, Stream stream) except *:
+        """Find out who the new neighbours of a batch are; a query stays UNMET_CLIENT if that takes a moment."""
+        cdef Query* query
+        cdef int i
+        self.unmet = 0
+        for i in range(count):
+            query = &self.queries[i]
+            if query.status == UNMET_CLIENT and not self.is_held(i, fd, stream):
+                self.access.admit(&query.asker)
+                query.status = WIRE_OK
+                set_key_view(query.key.octets, query.key.length, query.asker.view)
+                query.key.hash = self.memory.hash_of(query.key.octets, query.key.length)
+
+    cdef bint is_held(self, int i, int fd, Stream stream) except *:
+        cdef Query* query = &self.queries[i]
+        cdef HeldQuery held = None
+        cdef int64_t now_s = <int64_t>(query.received_ns // 1000000000)
+        if self.is_resuming or self.access.admit(&query.asker) != UNMET:
+            return False
+        if now_s != self.met_s:
+            self.met_s = now_s
+            self.met = 0
+        if self.met >= MEETINGS_A_SECOND:
+            return False        # a flood of forged addresses: the prefix says which view it is
+        self.met += 1
+        if stream is None:
+            held = HeldQuery.__new__(HeldQuery)
+            held.packet = query.packet[:query.length]
+            held.sender = self.batch.senders[i]
+            held.listener = query.asker.listener
+            held.received_ns = query.received_ns
+            held.fd = fd
+        try:
+            return bool(self.on_unmet((<const char*>query.asker.address)[:16], query.asker.link, held))
+        except Exception as defect:     # the other queries are not affected
+            report(defect)
+        return False
+
+    def resume(self, HeldQuery held not None):
+        """Answer a query that was held, once. Never raises."""
+        cdef Query* query = &self.queries[0]
+        query.packet = <const uint8_t*>PyBytes_AS_STRING(held.packet)
+        query.length = len(held.packet)
+        query.received_ns = held.received_ns
+        self.batch.senders[0] = held.sender
+        read_asker(&held.sender.address, &query.asker)
+        query.asker.listener = held.listener
+        self.batch.queued = 0
+        self.is_resuming = True
+        try:
+            self.run(1, held.fd, None)
+        except Exception as defect:
+            report(defect)
+        self.is_resuming = False
 
     cdef int about_ourselves(self, Query* query, uint8_t* out) except -1:
         cdef Answer answer

@@ -37,7 +37,7 @@ ctypedef struct Asker:      # the client: of a packet, or of a connection
     uint32_t bucket         # whose limit counts
     uint16_t port
     uint16_t listener
-    uint16_t view
+    uint16_t view           # its number; 0: it is in none
     uint8_t transport
 
 ctypedef struct Query:
@@ -54,11 +54,13 @@ ctypedef struct Query:
     const AnswerSource* upstream  # the source of the answer, if known
     uint8_t tier
     uint8_t has_waited      # its answer was not in memory
+    uint8_t blocked         # its answer is what a block list says
+    uint8_t limited         # it is over the client's rate limit
     uint16_t limit          # bytes that the answer may have
     uint16_t told           # the flags of the response; 0: there is none
     uint16_t told_octets
 
-cdef void count_blocked(Counters counters, const Stored* told) noexcept nogil
+cdef void count_blocked(Counters counters, Query* query, const Stored* told) noexcept nogil
 # ^ an answer that is told and whose is_authoritative is more than IS_OURS: by what it is blocked
 cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcept nogil
 # ^ the only exit of a query, with its answer or without: once for each

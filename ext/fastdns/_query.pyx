@@ -30,11 +30,12 @@ OF_RCODE[4] = RESPONSES_NOTIMP
 OF_RCODE[5] = RESPONSES_REFUSED
 
 
-cdef void count_blocked(Counters counters, const Stored* told) noexcept nogil:
+cdef void count_blocked(Counters counters, Query* query, const Stored* told) noexcept nogil:
     cdef int reason = told.is_authoritative >> REASON_SHIFT & REASON_MASK
     if not BY_LIST <= reason <= BY_SAFE_SEARCH:
         return
     counters.at[BLOCKED_LISTS + reason - BY_LIST] += 1
+    query.blocked = reason != BY_SAFE_SEARCH
     if told.is_authoritative & BY_ALIAS:
         counters.at[BLOCKED_ALIASES] += 1
     if (reason == BY_LIST or reason == BY_PATTERN) and 0 < told.group <= counters.lists:
@@ -53,6 +54,10 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
     elif query.tier == TIER_LIMIT:
         tally[QUERIES_LIMITED] += 1
         tally[RESPONSES_LIMITED] += query.told != 0
+    if counters.clients is not None and query.tier != TIER_ACCESS:
+        counters.clients.count(
+            query.asker.address, query.asker.link, query.asker.view, query.blocked, query.limited, now_ns
+        )
     if query.told == 0:
         outcomes[NO_ANSWER] += 1
         if query.tier == TIER_WIRE:

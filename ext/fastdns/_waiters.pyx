@@ -93,8 +93,9 @@ cdef class Outgoing:
         else:
             query.told_octets = <uint16_t>write_answer(room, query.spelling, &query.asked, stored, age, limit)
         query.told = load16(room + 2)
+        query.blocked = False
         if stored.is_authoritative > IS_OURS:
-            count_blocked(self.counters, stored)
+            count_blocked(self.counters, query, stored)
         finish(self.counters, query, now_ns)
         if waiter.stream == NULL:
             self.batch.queue_to(&waiter.sender, query.told_octets)

@@ -27,6 +27,7 @@ COMMANDS = {
     "why": "Explain what is answered to a name, and why.",
     "status": "Show the state of the running daemon on one screen.",
     "stats": "Print the counters of the running daemon.",
+    "clients": "Show who has asked, in which view, and how much.",
     "top": "Show rates, latencies, names and upstreams live.",
     "doctor": "Find what keeps fastdns from working, and fix it.",
     "demo": "Measure what the cache gains, without network or root.",
@@ -74,7 +75,9 @@ HINTS = {word: f"it is a cache command: fastdns cache {word}" for word in OF_CAC
         '[[forward]] table with answer = "nxdomain" blocks one; local.ask_upstream is nodefault',
     ),
     **dict.fromkeys(
-        ("view_list", "view_local_zone", "view_local_data"), "views are not in this version"
+        ("view_list", "view_local_zone", "view_local_data"),
+        "edit the [[view]] tables of the configuration, then: fastdns reload; "
+        "fastdns clients shows who is in which",
     ),
     "import": "to read a cache: fastdns cache import FILE; to convert a configuration of unbound "
     "or dnsmasq: fastdns import-config FILE",

@@ -55,6 +55,10 @@ class Places(Section):
         """Answers on their way from a worker to the keeper."""
         return self.run_dir / f"ring.{number}"
 
+    def clients(self, number: int) -> Path:
+        """The clients that a worker has seen."""
+        return self.run_dir / f"clients.{number}"
+
     @property
     def keeper(self) -> Path:
         """The keeper's socket."""
@@ -125,7 +129,7 @@ def which_one(places: Places) -> str:
 def is_own_name(name: str) -> bool:
     """Return True for a file or directory that a daemon creates in state_dir or run_dir."""
     name = name.removesuffix(".new").removesuffix(".damaged")
-    return name in OWN_NAMES or name.startswith("ring.")
+    return name in OWN_NAMES or name.startswith(("ring.", "clients."))
 
 
 def _is_system_account() -> bool:

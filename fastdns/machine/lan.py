@@ -44,7 +44,11 @@ def lan_of(network: Network) -> Lan:
         prefixes |= found - {LINK_LOCAL}
     prefixes |= set(_own(network.addresses, prefixes))
     rising = sorted(prefixes, key=lambda one: (one.version, one.network_address, one.prefixlen))
-    return Lan(tuple(rising), tuple(sorted(links)))
+    without_mac = {ip_network((one.local, one.local.max_prefixlen)) for one in network.addresses}
+    for address in network.addresses:
+        if address.link in network.without_arp:
+            without_mac.add(ip_network((address.peer, address.length), strict=False))
+    return Lan(tuple(rising), tuple(sorted(links)), frozenset(without_mac))
 
 
 def _of_lan(addresses: list[InterfaceAddress], *, is_uplink: bool) -> Iterator[values.Network]:

@@ -38,7 +38,7 @@ _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _RTA_OIF, _RTA_MULTIPATH = 4, 9
-_IFF_UP, _IFF_LOOPBACK = 1, 8
+_IFF_UP, _IFF_LOOPBACK, _IFF_NOARP = 1, 8, 128
 _RTN_UNICAST = 1
 _GROUPS = 0x1 | 0x10 | 0x40 | 0x100 | 0x400  # links; addresses and routes of IPv4 and of IPv6
 
@@ -60,6 +60,7 @@ class Network:
     links: frozenset[int]  # interfaces that are up, without the loopback
     addresses: tuple[InterfaceAddress, ...]
     uplinks: frozenset[int]  # interfaces with a default route
+    without_arp: frozenset[int] = frozenset()  # those of tunnels: no hardware addresses are behind
 
 
 class Interrupted(OSError):
@@ -80,7 +81,7 @@ class Changes:
     """Notices when `read_network` may return something new. OSError: the kernel does not tell."""
 
     def __init__(self) -> None:
-        self._socket = _open(_GROUPS)
+        self._socket = open_socket(_GROUPS)
         self._socket.setblocking(False)
 
     @property
@@ -100,7 +101,7 @@ class Changes:
                 matter = True
             else:
                 is_kernel = sender[0] == 0
-                matter |= is_kernel and any(_matters(*one) for one in _messages(octets))
+                matter |= is_kernel and any(_matters(*one) for one in messages(octets))
         return matter
 
     def close(self) -> None:
@@ -115,15 +116,17 @@ def _matters(kind: int, _flags: int, body: bytes) -> bool:
 
 
 def _read_network() -> Network:
-    with closing(_open(0)) as kernel:
+    with closing(open_socket(0)) as kernel:
         kernel.settimeout(DUMP_SECONDS)
-        links = frozenset(_up(_dump(kernel, _GET_LINK, _NEW_LINK)))
-        addresses = tuple(_addresses(_dump(kernel, _GET_ADDRESS, _NEW_ADDRESS)))
-        uplinks = frozenset(_uplinks(_dump(kernel, _GET_ROUTE, _NEW_ROUTE)))
-    return Network(links, addresses, uplinks)
+        flags = dict(_up(dump(kernel, _GET_LINK, _NEW_LINK)))
+        addresses = tuple(_addresses(dump(kernel, _GET_ADDRESS, _NEW_ADDRESS)))
+        uplinks = frozenset(_uplinks(dump(kernel, _GET_ROUTE, _NEW_ROUTE)))
+    without_arp = frozenset(link for link, told in flags.items() if told & _IFF_NOARP)
+    return Network(frozenset(flags), addresses, uplinks, without_arp)
 
 
-def _open(groups: int) -> socket.socket:
+def open_socket(groups: int) -> socket.socket:
+    """Return a socket that hears news of these groups. OSError: the kernel does not tell."""
     opened = socket.socket(
         socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_CLOEXEC, socket.NETLINK_ROUTE
     )
@@ -135,7 +138,7 @@ def _open(groups: int) -> socket.socket:
     return opened
 
 
-def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
+def dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
     """Yield the bodies of all messages of a listing."""
     body = struct.pack("=B15x", socket.AF_UNSPEC)  # long enough for each of the three
     kernel.send(_MESSAGE.pack(_MESSAGE.size + len(body), request, _REQUEST_DUMP, request, 0) + body)
@@ -143,7 +146,7 @@ def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
         octets, sender = kernel.recvfrom(RECEIVE_OCTETS)
         if sender[0] != 0:
             continue  # meant for another process
-        for found, flags, message in _messages(octets):
+        for found, flags, message in messages(octets):
             if flags & _INTERRUPTED:
                 raise Interrupted("the network changes too fast to be read")
             if found == _NLMSG_DONE:
@@ -155,7 +158,7 @@ def _dump(kernel: socket.socket, request: int, kind: int) -> Iterator[bytes]:
                 yield message
 
 
-def _messages(octets: bytes) -> Iterator[tuple[int, int, bytes]]:
+def messages(octets: bytes) -> Iterator[tuple[int, int, bytes]]:
     """Yield type, flags and body of each complete message."""
     at = 0
     while len(octets) - at >= _MESSAGE.size:
@@ -166,7 +169,8 @@ def _messages(octets: bytes) -> Iterator[tuple[int, int, bytes]]:
         at += _aligned(length)
 
 
-def _attributes(octets: bytes) -> Mapping[int, bytes]:
+def attributes(octets: bytes) -> Mapping[int, bytes]:
+    """Return the attributes of a message by their types, as far as they are whole."""
     found = {}
     at = 0
     while len(octets) - at >= _ATTRIBUTE.size:
@@ -182,12 +186,13 @@ def _aligned(length: int) -> int:
     return (length + 3) & ~3
 
 
-def _up(bodies: Iterator[bytes]) -> Iterator[int]:
+def _up(bodies: Iterator[bytes]) -> Iterator[tuple[int, int]]:
+    """Yield the interfaces that are up, with their flags."""
     for body in bodies:
         if len(body) >= _LINK.size:
             _, _, link, flags, _ = _LINK.unpack_from(body)
             if flags & _IFF_UP and not flags & _IFF_LOOPBACK:
-                yield link
+                yield link, flags
 
 
 def _addresses(bodies: Iterator[bytes]) -> Iterator[InterfaceAddress]:
@@ -195,9 +200,9 @@ def _addresses(bodies: Iterator[bytes]) -> Iterator[InterfaceAddress]:
         if len(body) < _ADDRESS.size:
             continue
         _, length, _, _, link = _ADDRESS.unpack_from(body)
-        attributes = _attributes(body[_ADDRESS.size :])
-        peer = _ip(attributes.get(_IFA_ADDRESS))
-        local = _ip(attributes.get(_IFA_LOCAL)) or peer
+        told = attributes(body[_ADDRESS.size :])
+        peer = _ip(told.get(_IFA_ADDRESS))
+        local = _ip(told.get(_IFA_LOCAL)) or peer
         if local is not None:
             peer = peer or local
             yield InterfaceAddress(link, local, peer, min(length, peer.max_prefixlen))
@@ -218,11 +223,11 @@ def _uplinks(bodies: Iterator[bytes]) -> Iterator[int]:
         family, length, _, _, _, _, _, kind, _ = _ROUTE.unpack_from(body)
         if kind != _RTN_UNICAST or length > DEFAULT_LENGTHS.get(family, -1):
             continue
-        attributes = _attributes(body[_ROUTE.size :])
-        out = attributes.get(_RTA_OIF, b"")
+        told = attributes(body[_ROUTE.size :])
+        out = told.get(_RTA_OIF, b"")
         if len(out) == 4:
             yield struct.unpack("=i", out)[0]
-        yield from _next_hops(attributes.get(_RTA_MULTIPATH, b""))
+        yield from _next_hops(told.get(_RTA_MULTIPATH, b""))
 
 
 def _next_hops(octets: bytes) -> Iterator[int]:

@@ -1,15 +1,17 @@
-"""Who may ask: turns prefixes into sorted addresses at which the answer changes."""
+"""Who may ask, and in which view: turns prefixes into sorted addresses at which that changes."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address
 
 import attrs
 
-from .._clients import Access
+from .._clients import Access, KnownClients, span_value
 from ..config import schema
 from ..config.values import Address, Clients, Network
+
+Span = tuple[int, int]
 
 LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 LINK_LOCAL = IPv6Network("fe80::/10")
@@ -28,16 +30,24 @@ class Lan:
 
     prefixes: tuple[Network, ...] = ()
     links: tuple[int, ...] = ()  # interfaces whose link-local clients belong to it, sorted
+    # Where no hardware address is asked for: this machine's own addresses, and behind tunnels.
+    without_mac: frozenset[Network] = frozenset()
 
     def __str__(self) -> str:
         shown = [str(one) for one in (*self.prefixes, *([LINK_LOCAL] if self.links else []))]
         return ", ".join(shown) or "nothing"
 
 
-def compile_access(section: schema.Access, lan: Lan) -> Access:
+def compile_access(
+    section: schema.Access,
+    lan: Lan,
+    views: Mapping[Network, int] | None = None,
+    known: KnownClients | None = None,
+) -> Access:
     """Return the configured rules for clients, with this LAN.
 
-    The longest prefix decides; on a tie, `deny`.
+    The longest prefix decides; on a tie, `deny`. `views`: the numbers of views, by prefix; for
+    them, too, the longest one decides.
     """
     verdicts: dict[Network, bool] = {}
     of_links: list[bool] = []
@@ -51,22 +61,42 @@ def compile_access(section: schema.Access, lan: Lan) -> Access:
     near = dict(verdicts)
     if of_links:
         near[LINK_LOCAL] = all(of_links) and verdicts.get(LINK_LOCAL, True)
+    numbers = {
+        network: span_value(False, number, is_exact=network.prefixlen == network.max_prefixlen)
+        for network, number in (views or {}).items()
+    }
+    neighbours: dict[Network, int] = {}
+    if known is not None:
+        neighbours = dict.fromkeys(lan.prefixes, span_value(False, is_neighbour=True))
+        neighbours |= dict.fromkeys(lan.without_mac, 0)
+
+    def spans(
+        allowed: Mapping[Network, bool], lans: Mapping[Network, int], family: type[Network]
+    ) -> list[Span]:
+        may_ask = {network: span_value(one) for network, one in allowed.items()}
+        return joined(*(turning_points(one, family) for one in (may_ask, numbers, lans)))
+
+    on_links = dict(neighbours)
+    if known is not None:
+        on_links.setdefault(LINK_LOCAL, span_value(False, is_neighbour=True))
     return Access(
-        turning_points(verdicts, IPv4Network),
-        turning_points(verdicts, IPv6Network),
-        turning_points(near, IPv6Network),
+        spans(verdicts, neighbours, IPv4Network),
+        spans(verdicts, neighbours, IPv6Network),
+        spans(near, on_links, IPv6Network),
         lan.links,
         drops=section.refuse == "drop",
+        known=known,
     )
 
 
 def compile_exempt(section: schema.Access, lan: Lan) -> Access:
     """Return which clients have no limit of answers a second, with this LAN."""
-    verdicts = {one: True for clients in section.rate_exempt for one in _networks(clients, lan)}
-    near = verdicts | ({LINK_LOCAL: True} if "lan" in section.rate_exempt else {})
+    exempt = span_value(True)
+    values = {one: exempt for clients in section.rate_exempt for one in _networks(clients, lan)}
+    near = values | ({LINK_LOCAL: exempt} if "lan" in section.rate_exempt else {})
     return Access(
-        turning_points(verdicts, IPv4Network),
-        turning_points(verdicts, IPv6Network),
+        turning_points(values, IPv4Network),
+        turning_points(values, IPv6Network),
         turning_points(near, IPv6Network),
         lan.links,
     )
@@ -116,43 +146,57 @@ def _is_inside(network: Network, other: Network) -> bool:
     return network.version == other.version and network[0] in other and network[-1] in other
 
 
-def turning_points(verdicts: Mapping[Network, bool], family: type[Network]) -> list[int]:
-    """Return the addresses at which the verdict on a client changes; below the first it is "no".
+def turning_points(values: Mapping[Network, int], family: type[Network]) -> list[Span]:
+    """Return the addresses at which the value changes, each with that from there on; first 0.
 
     Of the prefixes that contain a client the longest decides.
     """
-    points: list[int] = []
-    former = False
-    for at, may_ask in _verdicts_by_address(verdicts, family):
-        if points and points[-1] == at:  # an earlier verdict on this address does not count
+    points: list[Span] = []
+    for at, value in _values_by_address(values, family):
+        if points and points[-1][0] == at:  # an earlier value of this address does not count
             points.pop()
-            former = not former
-        if may_ask != former:
-            points.append(at)
-            former = may_ask
+        if value != (points[-1][1] if points else 0):
+            points.append((at, value))
     return points
 
 
-def _verdicts_by_address(
-    verdicts: Mapping[Network, bool], family: type[Network]
-) -> Iterator[tuple[int, bool]]:
-    """Yield sorted addresses, each with the verdict from there on; of equals the last counts."""
-    inside: list[tuple[int, bool]] = []  # the surrounding prefixes: end and verdict
-    wanted = [one for one in verdicts if isinstance(one, family)]
+def _values_by_address(values: Mapping[Network, int], family: type[Network]) -> Iterator[Span]:
+    """Yield sorted addresses, each with the value from there on; of equals the last counts."""
+    inside: list[Span] = []  # the surrounding prefixes: end and value
+    wanted = [one for one in values if isinstance(one, family)]
     for network in sorted(wanted, key=lambda one: (int(one.network_address), one.prefixlen)):
         first = int(network.network_address)
         yield from _leave(inside, first)
-        yield first, verdicts[network]
-        inside.append((first + network.num_addresses, verdicts[network]))
+        yield first, values[network]
+        inside.append((first + network.num_addresses, values[network]))
     end = 1 << max((one.max_prefixlen for one in wanted), default=0)
     yield from _leave(inside, end - 1)  # the end of all addresses changes nothing
 
 
-def _leave(inside: list[tuple[int, bool]], until: int) -> Iterator[tuple[int, bool]]:
-    """Yield the ends of prefixes up to there, with the verdict of the surrounding one."""
+def _leave(inside: list[Span], until: int) -> Iterator[Span]:
+    """Yield the ends of prefixes up to there, with the value of the surrounding one."""
     while inside and inside[-1][0] <= until:
         end, _ = inside.pop()
-        yield end, inside[-1][1] if inside else False
+        yield end, inside[-1][1] if inside else 0
+
+
+def joined(*several: Sequence[Span]) -> list[Span]:
+    """Return the points at which one of several values changes, each with all of them by OR."""
+    now = [0] * len(several)
+    events = sorted(
+        (at, number, value) for number, points in enumerate(several) for at, value in points
+    )
+    points: list[Span] = []
+    for at, number, value in events:
+        now[number] = value
+        if points and points[-1][0] == at:
+            points.pop()
+        together = 0
+        for one in now:
+            together |= one
+        if together != (points[-1][1] if points else 0):
+            points.append((at, together))
+    return points
 
 
 def _networks(clients: Clients, lan: Lan) -> Iterable[Network]:

@@ -18,10 +18,9 @@ from ..config.text import describe
 from ..config.values import CNAME, Record
 from .leases.lease import Lease, is_top_level
 from .local_files import LocalFile
-from .local_names import CONFIGURED, LAST_SOURCE, LINE_MAX, Names
+from .local_names import AAAA, CONFIGURED, LAST_SOURCE, LINE_MAX, PTR, A, Names
 from .problems import PROBLEMS_MAX, shortened, wrong_lines
 
-A, PTR, AAAA = 1, 12, 28
 LEASE_TTL = 60  # seconds
 LAST_TTL = 1  # in the last LEASE_TTL seconds of a lease: its name should not outlive it
 
@@ -35,6 +34,7 @@ class Given:
     ttl: int
     source: str = attrs.field(eq=False)
     line: int | None = attrs.field(eq=False)
+    mac: bytes | None = None  # the client's hardware address
 
 
 @attrs.frozen
@@ -89,7 +89,7 @@ def given_by_leases(files: Iterable[LocalFile], now: float) -> Clients:
                 is_last = lease.expires - now <= LEASE_TTL
                 ttl = LAST_TTL if is_last else LEASE_TTL
                 due = min(due, lease.expires - (0 if is_last else LEASE_TTL))
-            chosen.append(Given(label, lease.address, ttl, source, lease.line))
+            chosen.append(Given(label, lease.address, ttl, source, lease.line, lease.mac))
     return Clients(tuple(chosen), tuple(refused), due)
 
 
@@ -110,6 +110,7 @@ def compile_names(section: Local, files: Sequence[LocalFile], clients: Clients) 
         tuple(compiler.sources),
         {name: count for name, count in compiler.counts.items() if count},
         compiler.digests,
+        {one.address: one.mac for one in clients.given if one.mac is not None},
     )
     refused = [*clients.refused, *_without_name(taken, names)]
     return attrs.evolve(names, left_out=tuple(_told(refused)))

@@ -10,6 +10,7 @@ from .words import counted
 LAST_SOURCE = 255  # a source has eight bits in `origin`; this one stands for all beyond
 LINE_MAX = (1 << 24) - 1
 CONFIGURED = "local.records"
+A, PTR, AAAA = 1, 12, 28
 
 
 @attrs.frozen
@@ -18,7 +19,7 @@ class Names:
 
     `left_out`: leases whose clients have no name. `sources`: by their number in the `origin` of a
     record. `counts`: names of each that has any; `digests`: what each has, to compare it with that
-    of another time.
+    of another time. `macs`: the hardware addresses of leases, by address.
     """
 
     records: LocalRecords = attrs.Factory(LocalRecords)
@@ -27,6 +28,7 @@ class Names:
     sources: tuple[str, ...] = (CONFIGURED,)
     counts: dict[str, int] = attrs.Factory(dict)
     digests: dict[str, int] = attrs.Factory(dict)
+    macs: dict[bytes, bytes] = attrs.Factory(dict)
 
     def summary(self) -> str:
         """Return how many names there are, and in how many files."""

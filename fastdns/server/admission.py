@@ -1,4 +1,7 @@
-"""Which clients may ask a worker, and which without a limit, as this machine's network changes."""
+"""Which clients may ask a worker, which without a limit, and in which view they are.
+
+It is kept up to date with this machine's network and with the hours of the views.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ from ..defects import guarded
 from ..machine.lan import read_lan
 from ..machine.netlink import Changes
 from ..policy.access import Lan, compile_access, compile_exempt
+from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -27,22 +31,24 @@ TOLD_MAX = 20  # prefixes in such a line
 
 
 class Admission:
-    """Compiles the access rules, and does so again whenever the "lan" changes."""
+    """Compiles the access rules, and does so again whenever the "lan" or the views change."""
 
-    def __init__(self, section: schema.Access, *, tells: bool) -> None:
+    def __init__(self, section: schema.Access, views: Views, *, tells: bool) -> None:
         """`tells`: whether this one logs the LAN; one of all workers does."""
         self._section = section
+        self._views = views
+        self._needs_lan = section.knows_lan or views.known is not None
         self._tells = tells
-        self._told: Lan | None = None
+        self._told = ""
         self._told_at = -math.inf
         self._has_complained = False
         self._changed = Event()
         self._changes: Changes | None = None
         self._lan = Lan()
         self._changes = self._listen()  # first, so that it misses no change
-        if section.knows_lan:
+        if self._needs_lan:
             self._lan = self._read()
-        self.access = compile_access(section, self._lan)
+        self.access = self._compile()
         self.exempt = compile_exempt(section, self._lan)
         self._tell()
 
@@ -67,20 +73,28 @@ class Admission:
                 gevent.sleep(REST_SECONDS)
             self._tell()
 
+    def renew(self, use: Callable[[Access, Access], None]) -> None:
+        """Use new rules because other views are in force."""
+        self.access = self._compile()
+        use(self.access, self.exempt)
+
+    def _compile(self) -> Access:
+        views = self._views
+        return compile_access(self._section, self._lan, views.rules.networks, views.known)
+
     def _hear(self, moved: Callable[[], None]) -> None:
         if self._changes is not None and self._changes.take():
             self._changed.set()
             moved()
 
     def _look(self, use: Callable[[Access, Access], None]) -> None:
-        if not self._section.knows_lan:
+        if not self._needs_lan:
             return
         lan = self._read()
         if lan != self._lan:
             self._lan = lan
-            self.access = compile_access(self._section, lan)
             self.exempt = compile_exempt(self._section, lan)
-            use(self.access, self.exempt)
+            self.renew(use)
 
     def _listen(self) -> Changes | None:
         try:
@@ -107,14 +121,14 @@ class Admission:
             )
 
     def _seconds_to_tell(self) -> float | None:
-        if not self._tells or not self._section.knows_lan or self._lan == self._told:
+        if not self._tells or not self._section.knows_lan or str(self._lan) == self._told:
             return None
         return max(self._told_at + TELL_SECONDS - time.monotonic(), 0.0)
 
     def _tell(self) -> None:
         if self._changes is not None and self._seconds_to_tell() == 0.0:
             log.info("lan is %s%s", "now " if self._told else "", _brief(self._lan))
-            self._told, self._told_at = self._lan, time.monotonic()
+            self._told, self._told_at = str(self._lan), time.monotonic()
 
 
 def _brief(lan: Lan) -> str:

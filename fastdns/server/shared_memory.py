@@ -1,4 +1,4 @@
-"""What the processes of a daemon share: pages of counters, the control page, rings, wake-ups."""
+"""What the processes of a daemon share: counters, clients, the control page, rings, wake-ups."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from .._cookies import SECRETS_OCTETS
 from .._counters import Counters
 from .._rate_limit import RATE_OCTETS
 from .._ring import RING_OCTETS, Ring
+from .._seen_clients import SeenClients
 from ..config.places import Places
 from ..counters import WORKER_SLOT, Pages, is_of_another_version
 
@@ -63,7 +64,12 @@ class Shared:
     """All shared memory, made before there is a child."""
 
     def __init__(
-        self, pages: Pages, control: Control, rings: Sequence[Ring], old_rings: dict[Path, Ring]
+        self,
+        pages: Pages,
+        control: Control,
+        rings: Sequence[Ring],
+        old_rings: dict[Path, Ring],
+        clients: Sequence[SeenClients],
     ) -> None:
         """`old_rings`: rings of an earlier run that were not read yet."""
         self.pages = pages
@@ -75,12 +81,13 @@ class Shared:
         # Not files: nothing else reads them, and pages that nobody writes to take no memory.
         self.rate_table = mmap.mmap(-1, RATE_OCTETS)
         self.cookie_page = mmap.mmap(-1, SECRETS_OCTETS)
-        for ring in rings:
-            self.add_slot(ring)
+        for ring, seen in zip(rings, clients, strict=True):
+            self.add_slot(ring, seen)
 
-    def add_slot(self, ring: Ring) -> None:
+    def add_slot(self, ring: Ring, clients: SeenClients) -> None:
         number = len(self.worker_slots)
         counters = self.pages.counters(WORKER_SLOT + number)
+        counters.clients = clients
         self.worker_slots.append(WorkerSlot(number, counters, ring, _wakeup(), self._manned))
 
     @property
@@ -124,7 +131,12 @@ class Maker:
         if control.is_new:  # answers in rings may be older than changes that the lost page held
             for ring in [*rings, *old_rings.values()]:
                 ring.empty()
-        return Shared(pages, control, rings, old_rings)
+        clients = [self._clients(number) for number in range(count)]
+        for path in places.run_dir.glob("clients.*"):  # of a run that had more workers
+            if path not in map(places.clients, range(count)):
+                with suppress(OSError):
+                    path.unlink()
+        return Shared(pages, control, rings, old_rings, clients)
 
     def extend(self, shared: Shared, workers: int) -> bool:
         """Make what so many workers need in addition; return True if anything was needed."""
@@ -132,8 +144,11 @@ class Maker:
         former = len(shared.worker_slots)
         for number in range(former, count):
             old = shared.old_rings.pop(self._places.ring(number), None)
-            shared.add_slot(old or self._ring(number, count))
+            shared.add_slot(old or self._ring(number, count), self._clients(number))
         return count > former
+
+    def _clients(self, number: int) -> SeenClients:
+        return self.in_file(SeenClients.create, self._places.clients(number))
 
     def _ring(self, number: int, count: int) -> Ring:
         most = max(RINGS_TOGETHER // count, RING_MIN_OF_MANY)

@@ -40,6 +40,7 @@ from ..listen.services import SERVICES
 from ..policy.block_lists.hits import ListHits
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
+from ..policy.local_names import Names
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams, limits_of
@@ -52,6 +53,7 @@ from .admission import Admission
 from .filtering import Filtering
 from .log import States
 from .sockets import Listener
+from .views import Views
 
 if TYPE_CHECKING:
     from ..policy.local import LocalSources
@@ -171,13 +173,19 @@ class Worker:
             inheritance.rings,
             CacheSettings.of(config.cache),
         )
+        self._tiers.views = len(config.view)
         self._refusals = RefusalCheck()
         self._is_first = inheritance.number == 0  # it logs what all workers see
         self._override_problems = States(log, logging.WARNING)
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._upstreams.shown = lambda: health_log.look(pages.upstreams())
-        self._admission = Admission(config.access, tells=self._is_first)
+        self._views = Views(
+            config,
+            Names() if inheritance.local is None else inheritance.local.names,
+            tells=self._is_first,
+        )
+        self._admission = Admission(config.access, self._views, tells=self._is_first)
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
         self._domains, self._local = inheritance.domains, inheritance.local
@@ -202,6 +210,8 @@ class Worker:
         )
         self._fastpath.limit_by(self._rate)
         self._fastpath.use_cookies(Cookies(inheritance.cookie_page))
+        if counters.clients is not None:
+            counters.clients.use_views([one.name for one in config.view])
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [
             (one.fileno(), place)
@@ -245,6 +255,13 @@ class Worker:
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
             gevent.spawn(self._filtering.follow, self._hub),
+            gevent.spawn(self._views.follow_hours, lambda: self._admission.renew(self._use_access)),
+            gevent.spawn(
+                self._views.follow_clients,
+                self._fastpath,
+                self._resolver.renew,
+                self._counters.clients,
+            ),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -320,6 +337,7 @@ class Worker:
                 has_changed.clear()
                 if self._hub.threadpool.apply(local.refresh):
                     self._use_policy()
+                    self._views.use_names(local.names)
                 if not self._is_first:
                     continue
                 problems.update(local.problems)

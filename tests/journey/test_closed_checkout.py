@@ -48,6 +48,7 @@ COMMANDS = {
     "check": [[]],
     "status": [[], ["--json"]],
     "stats": [[], ["--json"]],
+    "clients": [[], ["--json"]],
     "top": [["--interval", "0.1"]],
     "doctor": [[], ["--json"]],
     "demo": [[]],

@@ -159,7 +159,7 @@ def now_ms() -> int:
 
 
 # Who may ask: every IPv4 and every IPv6 address.
-EVERYBODY = Access([0], [0])
+EVERYBODY = Access([(0, 1)], [(0, 1)])
 
 
 class StreamClient(Stream):

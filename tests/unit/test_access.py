@@ -170,8 +170,9 @@ def test_ten_thousand_prefixes_are_held_apart() -> None:
 
 @pytest.mark.parametrize("wrong", [([2, 1], []), ([], [2, 2]), ([], [1 << 128]), ([-1], [])])
 def test_lists_that_do_not_rise_or_fit_are_refused(wrong: tuple[list[int], list[int]]) -> None:
+    narrow, wide = ([(at, 1) for at in one] for one in wrong)
     with pytest.raises((ValueError, OverflowError)):
-        Access(*wrong)
+        Access(narrow, wide)
 
 
 # ---- packets

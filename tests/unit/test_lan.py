@@ -154,7 +154,7 @@ def test_route_that_is_cut_or_lies_about_its_lengths_is_left_alone(body: bytes) 
 def test_message_that_lies_about_its_length_ends_the_reading(length: int) -> None:
     good = message(24, route())
     octets = good + message(24, route(), length) + good
-    assert [kind for kind, _, _ in netlink._messages(octets)] == [24]
+    assert [kind for kind, _, _ in netlink.messages(octets)] == [24]
 
 
 def test_address_of_no_known_length_is_left_out() -> None:

@@ -66,6 +66,24 @@ def test_dnsmasq_without_a_clock_writes_no_end() -> None:
     assert read("dnsmasq-without-a-clock.leases") == [("laptop", "192.168.1.20", None)]
 
 
+@pytest.mark.parametrize(
+    ("sample", "name", "macs"),
+    [
+        ("dnsmasq.leases", "laptop", {"aa:bb:cc:dd:ee:01", None}),  # IPv6: an IAID stands there
+        ("kea4.csv", "printer", {"aa:bb:cc:dd:ee:03"}),
+        ("dhcpd.leases", "printer", {"aa:bb:cc:dd:ee:03"}),
+        ("odhcpd", "laptop", {"aa:bb:cc:dd:ee:01", None}),
+        ("virbr0.status", "laptop", {"52:54:00:00:00:01"}),
+    ],
+)
+def test_lease_has_the_hardware_address_of_its_client(
+    sample: str, name: str, macs: set[str | None]
+) -> None:
+    text = (SAMPLES / sample).read_text()
+    found = [one for one in read_leases(format_of(text), text, []) if isinstance(one, Lease)]
+    assert {one.mac and one.mac.hex(":") for one in found if one.name == name} == macs
+
+
 def test_kea_counts_the_last_entry_of_an_address() -> None:
     assert read("kea4.csv") == [
         ("printer", "192.168.1.22", None),

@@ -21,7 +21,7 @@ from ..._answer import Limits, Reading
 from ..._attempts import Event
 from ..._cache import Cache
 from ..._cache_settings import CacheSettings
-from ..._clients import Access
+from ..._clients import Access, span_value
 from ..._clock import Moment
 from ..._control import Control
 from ..._disk import Disk
@@ -48,7 +48,6 @@ from .story import Story
 
 PATIENCE = 8.0  # seconds; a question fails after 4
 NOWHERE = Path("/proc/self/no-cache")  # a directory that cannot be there
-EVERYBODY = Access([0], [0])
 RING_OCTETS = 1 << 16
 EDE = 15  # the EDNS option, RFC 8914
 TC = 0x0200
@@ -175,8 +174,10 @@ class _Asking:
         if story.daemon is not None:
             self._upstreams.take_over(story.daemon.upstreams)
         cache.use_policy(story.policy)
+        everybody = [(0, span_value(True, story.client.view))]
+        access = Access(everybody, everybody)
         self._resolver = Resolver(
-            [endpoints.group for _, endpoints in groups], cache, flights, access=EVERYBODY
+            [endpoints.group for _, endpoints in groups], cache, flights, access=access
         )
         self._begun = 0.0
 

@@ -33,8 +33,8 @@ def lines(story: Story, timeline: Timeline | None) -> Iterator[str]:
     yield click.style(wrapped(sentence(story)), bold=True)
     yield ""
     yield from _named("client", [_client(story)])
-    if story.explanation.view is not None:
-        yield from _named("view", [story.explanation.view.name])
+    if story.config.view:
+        yield from _named("view", [_view(story)])
     yield from _named("decision", list(_decision(story)))
     if story.is_forwarded:
         for one in story.kept:
@@ -45,7 +45,7 @@ def lines(story: Story, timeline: Timeline | None) -> Iterator[str]:
     yield from _named("daemon", [_daemon(story)])
     yield from _named("note", list(story.notes))
     if timeline is not None:
-        others = "" if story.client.may_ask else f" ({story.client.address} is refused)"
+        others = "" if story.client.may_ask else f" ({story.client.spelled} is refused)"
         admitted = others and ", as for a client that may ask"
         yield from _named("live", [f"asked now, without the cache{admitted}{others}:"])
         yield from timeline.lines()
@@ -87,7 +87,7 @@ def _sentence(story: Story) -> str:
     where = outcome(story)
     if where == "refused":
         verb = "gets no answer" if story.client.is_dropped else "is refused"
-        return f"{story.question}: client {story.client.address} {verb} ({story.client.rule})"
+        return f"{story.question}: client {story.client.spelled} {verb} ({story.client.rule})"
     if where == "here":
         told = _told(story)
         return f"{story.question} is answered here with {told}: {_reason(story.explanation)}"
@@ -192,7 +192,13 @@ def _own_reason(explanation: Explanation) -> str:
 def _client(story: Story) -> str:
     client = story.client
     verb = "may ask" if client.may_ask else "may not ask"
-    return f"{client.address} {verb} ({client.rule})"
+    return f"{client.spelled} {verb} ({client.rule})"
+
+
+def _view(story: Story) -> str:
+    client = story.client
+    reason = f" ({client.view_reason})" if client.view_reason else ""
+    return (client.view_name or "none") + reason
 
 
 def _decision(story: Story) -> Iterator[str]:
@@ -339,11 +345,12 @@ def as_json(story: Story, timeline: Timeline | None) -> dict[str, Any]:
         "outcome": outcome(story),
         "summary": sentence(story),
         "client": {
-            "address": str(story.client.address),
+            "address": None if story.client.address is None else str(story.client.address),
             "may_ask": story.client.may_ask,
             "rule": story.client.rule,
+            "view": story.client.view_name or None,
+            "view_reason": story.client.view_reason or None,
         },
-        "view": story.explanation.view and story.explanation.view.name,
         "decision": _decision_json(story.explanation),
         "answer": _answer_json(story),
         "entries": [

@@ -27,36 +27,58 @@ from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
 from ...config.schema import Config
 from ...config.text import describe, path_text
+from ...config.values import AnyViewClient, ClientName, Mac
 from ...errors import FastdnsError
 from ...lists.copies import open_copy
 from ...lists.store import Store
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder
-from ...policy.access import Lan, compile_access, rule_for
+from ...policy.access import Lan, compile_access, rule_for, spell_clients
 from ...policy.block_lists.named import lists_named
 from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain
 from ...policy.explain_blocking import OpenList
 from ...policy.local import LocalSources
+from ...policy.local_names import Names
+from ...policy.schedule import in_force
+from ...policy.views import ViewRules, addresses_of_name, mac_octets, narrow, wide
 from ...policy.words import counted
 from ...upstream.sources import Sources
 from ..cache.obstacles import obstacle
 from ..cache.site import Site, find_site
+from ..client_names import ClientNames
 from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
+Who = Address | Mac | ClientName
 DISK, RING = "disk", "ring"
 
 
 @attrs.frozen
 class Client:
-    """Who asks, and whether that is allowed."""
+    """Who asks, whether that is allowed, and in which view it is.
 
-    address: Address
+    `view`: its number, 0 for none; `view_reason`: by what it is in it, and until when.
+    """
+
+    address: Address | None  # None: it is not known
     may_ask: bool
     rule: str
     is_dropped: bool = False  # refused without an answer
+    view: int = 0
+    view_name: str = ""
+    view_reason: str = ""
+    who: str = ""  # as the user named it
+
+    @property
+    def spelled(self) -> str:
+        """Its name for people."""
+        if self.address is None:
+            return self.who
+        return (
+            str(self.address) if self.who == str(self.address) else f"{self.who} ({self.address})"
+        )
 
 
 @attrs.frozen
@@ -126,20 +148,25 @@ class Story:
 
 
 def tell(
-    key: Key, address: Address, path: Path | None, state: str | None, view: str | None = None
+    key: Key, who: Who, path: Path | None, state: str | None, view: str | None = None
 ) -> Story:
-    """Return the story of a question of a client in a view, or in none.
+    """Return the story of a question of a client, or of one that is in this view.
 
-    ConfigErrors: the configuration is not valid. ConfigError: it has no such view.
+    ConfigErrors: the configuration is not valid. FastdnsError: it has no such view, or nobody here
+    has that name.
     """
     config = load(path, state=state)
     domains = compile_domains(config)
     local = LocalSources(config.local)
     notes: list[str] = []
-    number = _number_of_view(config, view)
+    client = _client(config, local.names, who)
+    if view is not None:
+        number = _number_of_view(config, view)
+        client = attrs.evolve(client, view=number, view_name=view, view_reason="as asked")
     policy = domains.policy(local.records, blocking_now(config, time.time(), notes.append))
     documents = _documents(path)
-    asked = key._replace(group=number).join()  # a view stands in the key where the disk has a group
+    # A view stands in the key where the disk has a group.
+    asked = key._replace(group=client.view).join()
     explanation = explain(
         *(config, policy, asked, local.names, documents.spell), open_list=_copies(config)
     )
@@ -163,12 +190,12 @@ def tell(
         judge = site.judge()
         if explanation.rule is not None and explanation.rule.rule.stale is not None:
             judge = attrs.evolve(judge, stale=int(explanation.rule.rule.stale))
-        kept = tuple(_kept(site, of_group, policy, judge, notes, view=number))
+        kept = tuple(_kept(site, of_group, policy, judge, notes, view=client.view))
     return Story(
         key=key,
         config=config,
         policy=policy,
-        client=_client(config, address),
+        client=client,
         explanation=explanation,
         kept=kept,
         upstreams=tuple(_upstreams(config, group, daemon)) if is_forwarded else (),
@@ -186,10 +213,8 @@ def _copies(config: Config) -> OpenList:
     return lambda name: open_copy(store.copy(lists[name])) if name in lists else None
 
 
-def _number_of_view(config: Config, name: str | None) -> int:
-    """Return the number of a view; 0: of clients in none."""
-    if name is None:
-        return 0
+def _number_of_view(config: Config, name: str) -> int:
+    """Return the number of a view."""
     names: list[str] = [one.name for one in config.view]
     if name not in names:
         known = f"there are {', '.join(names)}" if names else "there is none"
@@ -207,11 +232,54 @@ def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[st
 # --- the client -----------------------------------------------------------------------------------
 
 
-def _client(config: Config, address: Address) -> Client:
+def _client(config: Config, names: Names, who: Who) -> Client:
+    about = ClientNames(config, names)
+    mac, called = None, set()
+    if isinstance(who, Mac):
+        mac = mac_octets(who.text)
+        found = about.addresses(mac)
+    elif isinstance(who, ClientName):
+        found = list(addresses_of_name(config, names, who.text))
+        called = {who.text}
+        if not found and not any(who in one.clients for one in config.view):
+            raise FastdnsError(f"{describe(who.text)} is nobody's name here (try an address)")
+    else:
+        found = [wide(who.packed)]
+    if found:
+        mac = mac or about.mac(found[0])
+        called |= about.names_for_views(found[0])
+    address = who if isinstance(who, IPv4Address | IPv6Address) else None
+    if address is None and found:
+        address = narrow(found[0])
+    client = _admission(config, address)
+    view, by, reason = _view(config, address, mac, called)
+    name = config.view[view - 1].name if view else ""
+    if by is not None and not reason:
+        spelled = str(by) if isinstance(by, Mac | ClientName) else spell_clients(by)
+        reason = f"view[{view - 1}].clients has {describe(spelled)}"
+    return attrs.evolve(client, who=str(who), view=view, view_name=name, view_reason=reason)
+
+
+def _view(
+    config: Config, address: Address | None, mac: bytes | None, names: set[str]
+) -> tuple[int, AnyViewClient | None, str]:
+    """Return the number of the view, by what, and why it is another one at other hours."""
+    rules = ViewRules(config.view, in_force(config.view, time.time()))
+    number, by = rules.of_client(address, mac, names)
+    always, _ = ViewRules(config.view).of_client(address, mac, names)
+    if always == number or not always:
+        return number, by, ""
+    other = config.view[always - 1]
+    return number, by, f"{other.name} is not in force now ({other.when})"
+
+
+def _admission(config: Config, address: Address | None) -> Client:
     try:
         lan = read_lan()
     except OSError:
         lan = Lan()
+    if address is None:
+        return Client(None, True, "its address is not known now")
     access = compile_access(config.access, lan)
     may_ask, rule = rule_for(config.access, lan, address)
     if _admits(access, address) and not may_ask:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from .lease import Lease, WrongLine, packed, whole_lines
+from .lease import Lease, WrongLine, hardware_address, packed, whole_lines
 
 _TIME = re.compile(r"[0-9]{1,15}")
 _EARLIEST = 1_000_000_000  # a time before 2001 is none
@@ -26,7 +26,9 @@ def leases(text: str) -> Iterator[Lease | WrongLine]:
             yield WrongLine(number, line)
         elif words[3] != "*":
             expires = int(words[0])
-            yield Lease(words[3], address, expires if expires >= _EARLIEST else None, number)
+            until = expires if expires >= _EARLIEST else None
+            # In leases of IPv6 an IAID stands there.
+            yield Lease(words[3], address, until, number, hardware_address(words[1]))
 
 
 def is_it(text: str) -> bool:

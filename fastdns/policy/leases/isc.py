@@ -15,7 +15,7 @@ import re
 from collections.abc import Iterator
 from datetime import UTC, datetime
 
-from .lease import Lease, packed, whole_lines
+from .lease import Lease, hardware_address, packed, whole_lines
 
 _BEGIN = re.compile(r"\s*(?:lease|iaaddr)\s+(\S+)\s*\{")
 _ENDS = re.compile(r"ends\s+(?:epoch\s+(\d+)|\d\s+(\d+)/(\d+)/(\d+)\s+(\d+):(\d+):(\d+))\s*;")
@@ -30,16 +30,18 @@ def leases(text: str) -> Iterator[Lease]:
     address: bytes | None = None
     first = 0
     name, is_held = "", True
+    mac: bytes | None = None
     expires: float | None = 0.0
     for number, line in enumerate(whole_lines(text), start=1):
         if begin := _BEGIN.match(line):
             address = packed(begin[1])
-            name, expires, is_held, first = "", 0.0, True, number
+            name, expires, is_held, first, mac = "", 0.0, True, number, None
         elif address is None:
             continue
         elif "}" in line and '"' not in line:
             found.pop(address, None)
-            found[address] = Lease(name, address, expires, first) if name and is_held else None
+            is_named = name and is_held
+            found[address] = Lease(name, address, expires, first, mac) if is_named else None
             address = None
         else:
             words = line.strip()
@@ -47,6 +49,8 @@ def leases(text: str) -> Iterator[Lease]:
                 expires = _expiry(words)
             elif words.startswith("binding state"):
                 is_held = words.split()[2:] == [_HELD + ";"]
+            elif words.startswith("hardware ethernet"):
+                mac = hardware_address(words.split()[-1].removesuffix(";"))
             elif words.startswith("abandoned"):
                 is_held = False
             elif (match := _NAME.match(words)) and (not name or words.startswith("set")):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from .lease import Lease, packed, whole_lines
+from .lease import Lease, hardware_address, packed, whole_lines
 
 _ENDLESS = 0xFFFFFFFF  # valid_lifetime
 _HELD = frozenset({"", "0", "4"})  # states: assigned; registered by the client (RFC 9686)
@@ -41,7 +41,8 @@ def _lease(entry: dict[str, str], address: bytes) -> Lease | None:
         return None
     if not lifetime:  # so Kea writes that the client has given it back
         return None
-    return Lease(name, address, None if lifetime == _ENDLESS else expires)
+    mac = hardware_address(entry.get("hwaddr", ""))
+    return Lease(name, address, None if lifetime == _ENDLESS else expires, mac=mac)
 
 
 def beside(path: Path) -> tuple[Path, ...]:

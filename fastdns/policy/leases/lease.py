@@ -11,6 +11,7 @@ import attrs
 # What a client says of itself: one label that may stand in a host name (RFC 952, RFC 1123), and
 # "_", which some devices have.
 _LABEL = re.compile(r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+_MAC = re.compile(r"[0-9a-fA-F]{1,2}(?::[0-9a-fA-F]{1,2}){5}")
 # Names that programs look for by themselves: a client that had one could redirect all others.
 _NEVER = frozenset({"wpad", "isatap", "localhost"})
 # Alone they are domains of the Internet, or special names (RFC 6761), and not hosts.
@@ -34,13 +35,14 @@ def _time(value: float | None) -> float | None:
 class Lease:
     """An address that a client has until `expires` (Unix time); None: for ever.
 
-    `name` is what the client said; `line` where the file has it, if it has lines.
+    `name` is what the client said, `line` where the file has it, if it has lines.
     """
 
     name: str
     address: bytes  # 4 or 16 octets
     expires: float | None = attrs.field(converter=_time)
     line: int | None = None
+    mac: bytes | None = None  # its hardware address, where the file has it
 
     @property
     def label(self) -> str:
@@ -90,6 +92,13 @@ def packed(address: str) -> bytes | None:
         return inet_pton(AF_INET6 if ":" in address else AF_INET, address)
     except (OSError, ValueError):  # ValueError: a NUL in it
         return None
+
+
+def hardware_address(text: str) -> bytes | None:
+    """Return the octets of a hardware address; None if it is none: "0:11:22:aa:bb:cc"."""
+    if not _MAC.fullmatch(text):
+        return None
+    return bytes(int(one, 16) for one in text.split(":"))
 
 
 def whole_lines(text: str) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from .lease import Lease, packed
+from .lease import Lease, hardware_address, packed
 
 
 def leases(text: str, macs: str = "") -> Iterator[Lease]:
@@ -40,7 +40,8 @@ def _lease(entry: dict[str, Any], guests: dict[str, str]) -> Lease | None:
     expires = entry.get("expiry-time")
     if not isinstance(name, str) or not address:
         return None
-    return Lease(name, address, expires if isinstance(expires, int) and expires > 0 else None)
+    until = expires if isinstance(expires, int) and expires > 0 else None
+    return Lease(name, address, until, mac=hardware_address(str(entry.get("mac-address"))))
 
 
 def beside(path: Path) -> tuple[Path, ...]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from .lease import Lease, packed, whole_lines
+from .lease import Lease, hardware_address, packed, whole_lines
 
 _ENDLESS = -1
 _FEWEST = 9  # words of a line of state
@@ -47,7 +47,8 @@ def _of_state(words: list[str], number: int) -> Iterator[Lease]:
         text, _, length = word.partition("/")
         address = packed(text)
         if address and length == _WHOLE[len(address)]:
-            yield Lease(name, address, None if until == _ENDLESS else until, number)
+            mac = hardware_address(words[2])  # in leases of IPv6 a DUID stands there
+            yield Lease(name, address, None if until == _ENDLESS else until, number, mac)
 
 
 def is_it(text: str) -> bool:

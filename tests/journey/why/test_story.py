@@ -507,7 +507,7 @@ def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
-        (["www.demo", "--client", "laptop"], '"laptop" is not an address (try 192.168.1.20)'),
+        (["www.demo", "--client", "lap top"], '"lap top" is not an address, a hardware'),
         (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
         (["www.demo", "A", "-t", "MX"], "two types are given"),
         (["a..demo"], "has an empty label"),
