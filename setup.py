@@ -16,7 +16,9 @@ from setuptools.errors import CompileError
 MODULES = [
     "_key",
     "_wire",
+    "_rewrite",
     "_scrub",
+    "_hints",
     "_siphash",
     "_domains",
     "_domain_sorter",
@@ -48,6 +50,8 @@ MODULES = [
     "_udp",
     "_query",
     "_clients",
+    "_cookies",
+    "_rate_limit",
     "_stream",
     "_waiters",
     "_rules",

@@ -1,8 +1,9 @@
-"""Scenario "access": what the access rules cost a hit of an admitted client.
+"""Scenario "access": what the access rules and the rate limit cost a hit of an admitted client.
 
-The same program with three sets of rules: everybody may ask, for which one comparison is enough;
-the default rules; and ten thousand more prefixes all over the address space. They take turns, and
-the least of each counts: a difference below the spread of the turns means none.
+The same program with these rules: everybody may ask, for which one comparison is enough; the
+default rules; ten thousand more prefixes all over the address space; and a limit, for clients that
+are counted and for exempt ones. They take turns, and the least of each counts: a difference below
+the spread of the turns means none.
 """
 
 from pathlib import Path
@@ -15,18 +16,21 @@ from session import Session, Settings
 
 TURNS = 2
 SPREAD = [f"{number % 125 + 1}.{number // 125}.128.0/17" for number in range(10_000)]
-RULES: dict[str, list[str]] = {
-    "everybody": ["0.0.0.0/0", "::/0"],
-    "default": ["loopback", "lan"],
-    "prefixes": ["127.0.0.0/8", *SPREAD],
+RULES = {
+    "everybody": 'allow = ["0.0.0.0/0", "::/0"]',
+    "default": 'allow = ["loopback", "lan"]',
+    "prefixes": f"allow = {['127.0.0.0/8', *SPREAD]}",
+    # More than anybody can ask: every query is counted, and answered.
+    "limit": 'allow = ["0.0.0.0/0", "::/0"]\nrate_limit = 1000000\nrate_exempt = []',
+    "exempt": 'allow = ["0.0.0.0/0", "::/0"]\nrate_limit = 1000000',
 }
 
 
 def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
     turns: dict[str, list[float]] = {name: [] for name in RULES}
     for turn in range(TURNS):
-        for name, allow in RULES.items():
-            turns[name].append(hit(allow, settings, nsd, directory / f"{name}{turn}"))
+        for name, rules in RULES.items():
+            turns[name].append(hit(rules, settings, nsd, directory / f"{name}{turn}"))
     least = {name: min(costs) for name, costs in turns.items()}
     return {
         name: {"cpu_us": cost, "ratio": cost / least["everybody"], "turns": turns[name]}
@@ -34,8 +38,8 @@ def measure(settings: Settings, nsd: Server, directory: Path) -> dict[str, Any]:
     }
 
 
-def hit(allow: list[str], settings: Settings, nsd: Server, directory: Path) -> float:
-    """Return the microseconds of CPU of a hit when these may ask."""
+def hit(rules: str, settings: Settings, nsd: Server, directory: Path) -> float:
+    """Return the microseconds of CPU of a hit under these rules."""
     directory.mkdir(mode=0o755)
     [peer] = [peer for peer in PEERS if peer.name == "fastdns"]
     program = peer.program()
@@ -44,7 +48,7 @@ def hit(allow: list[str], settings: Settings, nsd: Server, directory: Path) -> f
     place = Place(directory, directory, free_port(), nsd.port, settings.names * 2)
     command = peer.command(program, place)
     with (directory / "fastdns.toml").open("a") as config:
-        config.write(f"[access]\nallow = {allow}\n")
+        config.write(f"[access]\n{rules}\n")
     log = directory / "log"
     with Server("fastdns", command, place.port, settings.server_core, log) as server:
         server.wait_until_it_answers(f"h00000.{upstream.ZONE}")

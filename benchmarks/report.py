@@ -210,6 +210,8 @@ OWN_ROWS: tuple[tuple[str, str, str], ...] = (
     ("hit, everybody may ask, CPU µs", "access/everybody/cpu_us", ".2f"),
     ("under the default rules, CPU µs", "access/default/cpu_us", ".2f"),
     ("under ten thousand prefixes, CPU µs", "access/prefixes/cpu_us", ".2f"),
+    ("under a limit, CPU µs", "access/limit/cpu_us", ".2f"),
+    ("under a limit, exempt, CPU µs", "access/exempt/cpu_us", ".2f"),
     ("start, many entries, ms", "start/many_ms", ",.0f"),
     ("start, few, ms", "start/few_ms", ",.0f"),
     ("start, many, file not in memory, ms", "start/cold_ms", ",.0f"),

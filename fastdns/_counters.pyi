@@ -5,7 +5,7 @@ from typing import NamedTuple
 COUNTERS: tuple[tuple[str, str, str], ...]  # name, group, meaning
 GAUGES: tuple[str, ...]
 LATENCY_BOUNDS: tuple[float, ...]
-LAYOUT: tuple[int, int, int, int, int, int, int]
+LAYOUT: tuple[int, int, int, int, int, int, int, int]
 UPSTREAM_TABLE: tuple[int, int]
 
 class UpstreamState(NamedTuple):
@@ -34,6 +34,7 @@ class Counters:
     def observe_hit(self, seconds: float, count: int = 1) -> None: ...
     def observe_miss(self, seconds: float) -> None: ...
     def heartbeat(self, ahead: float = 0) -> None: ...
+    def show_overrides(self, version: int) -> None: ...
     def show_upstreams(
         self, states: Iterable[UpstreamState | tuple[str, bool, float | None, int, int]]
     ) -> None: ...

@@ -9,7 +9,7 @@ import mmap
 import os
 import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import product
 from os import PathLike
 from typing import NamedTuple, Self
@@ -19,16 +19,17 @@ from ._query import RCODE_NAMES, TIER_NAMES, TRANSPORT_NAMES
 
 DAY_SECONDS = 86400.0
 KNOWN_AFTER_SECONDS = 600.0  # before that, the amount per day at this rate would be a guess
+PAUSE_SECONDS = 0.005
 SHOWN_SECONDS = 2.0  # in which every worker has published what it knows about the upstreams
 SUPERVISOR_SLOT = 0
 KEEPER_SLOT = 1
 WORKER_SLOT = 2  # of the first worker; those of the others follow
 
-SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT = LAYOUT
+SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT, OVERRIDES_AT = LAYOUT
 NAMES = tuple(name for name, _, _ in COUNTERS)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
-VERSION = 4  # another version has another layout of slots, or another order of counters
+VERSION = 5  # another version has another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
 
 
@@ -150,6 +151,17 @@ class Pages:
         """Whether a process is in a look-up in the disk cache."""
         return bool(self._words[self._at(slot, IN_DISK_AT)])
 
+    def workers_without(self, version: int) -> list[int]:
+        """Return the pids of the workers that use another version of the rules made at run time.
+
+        Those that have not begun, or have ended, are left out.
+        """
+        return [
+            self._pid(slot)
+            for slot in range(WORKER_SLOT, self.slots)
+            if self.alive_at(slot) and self._words[self._at(slot, OVERRIDES_AT)] != version
+        ]
+
     def upstream_tables(self) -> list[tuple[float, list[UpstreamState]]]:
         """Return what each process knows about the upstreams, by slots, and when it published it.
 
@@ -184,6 +196,18 @@ class Pages:
         starts = [self._at(slot, octets) for slot in range(self.slots)]
         rows = [self._words[start : start + count].tolist() for start in starts]
         return [sum(column) for column in zip(*rows, strict=True)]
+
+
+def wait_until_taken(pages: Pages, newest: Callable[[], int], seconds: float) -> list[int]:
+    """Wait until each worker uses the newest version of the rules made at run time.
+
+    Return the pids of the workers that do not after so long. `newest` is asked again each time: the
+    rules may change meanwhile.
+    """
+    until = time.monotonic() + seconds
+    while (late := pages.workers_without(newest())) and time.monotonic() < until:
+        time.sleep(PAUSE_SECONDS)
+    return late
 
 
 def quantile(buckets: Sequence[int], q: float) -> float | None:

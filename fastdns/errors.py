@@ -57,3 +57,14 @@ class MapFull(LmdbError):
 
 class ReadersFull(LmdbError):
     """Every slot for a reader of the disk cache is taken."""
+
+
+def unreadable(error: ImportError) -> str:
+    """Return what to say where a module is missing that was there at the start, in a phrase.
+
+    The process has given up root, and a checkout or a home may be closed to all others.
+    """
+    return (
+        f"needs a part of fastdns that this process cannot read any more ({error}); "
+        "start fastdns again"
+    )

@@ -1,8 +1,9 @@
 """Make the package's documentation from the commands and the schema.
 
-documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns.toml.5 and fastdns.bash, .zsh,
-.fish there, which are not committed. documents.py --committed updates the committed ones:
-packaging/reference.toml and the table of keys in docs/configuration.md. fastdns must be importable.
+documents.py DIRECTORY writes fastdns.1, fastdns-cache.1, fastdns-lists.1, fastdns.toml.5 and
+fastdns.bash, .zsh, .fish there, which are not committed. documents.py --committed updates the
+committed ones: packaging/reference.toml and the table of keys in docs/configuration.md. fastdns
+must be importable.
 The same source makes the same files: the date is that of SOURCE_DATE_EPOCH, or none.
 """
 
@@ -19,7 +20,7 @@ from fastdns import __version__
 from fastdns.cli import _fastdns as command
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGES = ("fastdns.1", "fastdns-cache.1", "fastdns.toml.5")
+PAGES = ("fastdns.1", "fastdns-cache.1", "fastdns-lists.1", "fastdns.toml.5")
 
 
 def made(date: str) -> dict[str, str]:

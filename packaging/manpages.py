@@ -136,11 +136,13 @@ def _key(setting: Setting) -> Iterator[str]:
 def page(name: str, group: click.Group, version: str, date: str) -> str:
     """Return a man page: man/NAME.in with its marks replaced."""
     context = click.Context(group, info_name="fastdns")
-    cache = group.get_command(context, "cache")
+    cache, lists = (group.get_command(context, word) for word in ("cache", "lists"))
     assert isinstance(cache, click.Group)
+    assert isinstance(lists, click.Group)
     blocks = {
         "COMMANDS": lambda: "\n".join(commands(group, "fastdns")),
         "CACHE_COMMANDS": lambda: "\n".join(commands(cache, "fastdns cache")),
+        "LISTS_COMMANDS": lambda: "\n".join(commands(lists, "fastdns lists")),
         "KEYS": lambda: "\n".join(keys()),
         "VERSION": lambda: version,
         "DATE": lambda: date,

@@ -39,7 +39,9 @@ ETC = "/etc/fastdns"
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.M | re.S)
 KEY_TABLE = re.compile(r"^\| *key *\| *default *\|.*\n\|[-:| ]+\n((?:\|.*\n)+)", re.M)
 # Commands that look at a daemon: they get the test's.
-LOOKS = re.compile(r"fastdns (?:reload|status|stats|top|why|cache [a-z]+)")
+LOOKS = re.compile(
+    r"fastdns (?:reload|status|stats|top|why|allow|deny|rules|pause|resume|cache [a-z]+)"
+)
 NAMED = re.compile(r"[ ']((?:[a-z0-9-]+\.)+(?!jsonl?\b)[a-z]+)\b(?: ([A-Z]+)\b)?")
 # Each takes one value; a test gives values of its own, and `check` judges those of the documents.
 PLACE_OPTION = re.compile(r" (?:-c|--config|--listen|--upstream|--state)[ =]\S+")

@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 MAKER = ROOT / "packaging" / "documents.py"
 REFERENCE = ROOT / "packaging" / "reference.toml"
 DAY = 86400
-PAGES = ["fastdns.1", "fastdns-cache.1", "fastdns.toml.5"]
+PAGES = ["fastdns.1", "fastdns-cache.1", "fastdns-lists.1", "fastdns.toml.5"]
 # Every line that a reader takes in by deleting its "#"; a text has a blank behind it.
 COMMENTED_OUT = re.compile(r"^#(?=\S)", re.M)
 
@@ -213,9 +213,10 @@ def manual(directory: Path) -> dict[str, str]:
 def test_a_command_is_in_the_manual_with_all_its_options(
     manual: dict[str, str], words: str
 ) -> None:
-    page = manual["fastdns-cache.1" if words.startswith("fastdns cache ") else "fastdns.1"]
+    group = re.match(r"fastdns (cache|lists) ", words)
+    page = manual[f"fastdns-{group[1]}.1" if group else "fastdns.1"]
     name = words.rpartition(" ")[2]
-    end = r"(?= (\w+) fastdns(?: cache)? \1 | EXIT STATUS )"
+    end = r"(?= (\w+) fastdns(?: cache| lists)? \1 | EXIT STATUS )"
 
     section = re.search(rf" {name} {words} .*?{end}", page)
 

@@ -8,8 +8,9 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize
 from libc.stdlib cimport malloc
 from libc.string cimport memcpy, memset
 
+from fastdns._hints cimport strip_hints
 from fastdns._key cimport KEY_MAX, KEY_TAIL, key_length_of
-from fastdns._scrub cimport read_clean_reply, strip_hints
+from fastdns._scrub cimport read_clean_reply
 from fastdns._wire cimport (
     ADDRESSES_MAX, FLAG_AD, FLAG_QR, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, WIRE_BAD_REPLY, WIRE_OK,
     WIRE_SPOILED_REPLY, Chain, Findings, Reply, find_option, load16, load32, store16, store32,

@@ -14,6 +14,7 @@ from fastdns._clock cimport Instant, read_clock_ns
 from fastdns._entry cimport AnswerSource
 from fastdns._flights cimport Flight
 from fastdns._groups cimport TRIES_MAX, TRY_MS, Group
+from fastdns._hints cimport strip_hints
 from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, LocalRecords, make_local
@@ -22,7 +23,7 @@ from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide, record
 from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
-from fastdns._scrub cimport strip_hints, write_joined
+from fastdns._scrub cimport write_joined
 from fastdns._special_names cimport SpecialAnswer, make_no_data
 from fastdns._wire cimport (
     CLASS_IN, RECORDS_MAX, TYPE_A, TYPE_AAAA, Chain, Findings, Name, Reply, find_in_answer, has_data, load16, load32,

@@ -1,6 +1,6 @@
 """Time: only this module of C reads a clock, and decides how old something is."""
 
-from libc.stdint cimport int64_t, uint8_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef extern from "<time.h>" nogil:
     struct timespec:
@@ -30,6 +30,12 @@ cdef inline uint64_t read_clock_ns() noexcept nogil:
     cdef timespec now
     clock_gettime(CLOCK_BOOTTIME, &now)
     return <uint64_t>now.tv_sec * 1000000000 + <uint64_t>now.tv_nsec
+
+cdef inline uint32_t read_wall_seconds() noexcept nogil:
+    # Unix time, of which cookies have 32 bits.
+    cdef timespec now
+    clock_gettime(CLOCK_REALTIME, &now)
+    return <uint32_t>now.tv_sec
 
 cdef inline uint8_t coarse(int64_t now_ms) noexcept nogil:
     # A time in one byte, never 0: steps of about 8 seconds, which repeat after 35 minutes.

@@ -64,6 +64,11 @@ cdef enum:      # indices, in the order of COUNTERS
     DISK_SPARED
     REBIND_BLOCKED
     BOGUS_ANSWERS
+    QUERIES_LIMITED
+    RESPONSES_LIMITED
+    QUERIES_OVER_LIMIT
+    COOKIES_VALID
+    COOKIES_BAD
     BLOCKED_LISTS
     BLOCKED_RULES
     BLOCKED_PATTERNS
@@ -72,7 +77,7 @@ cdef enum:      # indices, in the order of COUNTERS
     COUNTER_COUNT
 
 cdef enum:
-    COUNTER_MAX = 256           # words of a slot for counters: those of one version may be more, in the same pages
+    COUNTER_MAX = 320           # words of a slot for counters: those of one version may be more, in the same pages
     OUTCOMES_AT = 128           # of these: queries by transport, tier and RCODE (_query); those with names are before
 
 cdef enum:
@@ -97,6 +102,7 @@ cdef class Counters:
     cdef uint64_t* alive_at     # the last heartbeat, CLOCK_MONOTONIC in ns; 0: the process is gone, or has not begun
     cdef uint64_t* in_disk      # not 0: the process is in a look-up in the disk cache
     cdef uint64_t* pid          # of the process that last wrote a heartbeat
+    cdef uint64_t* overrides    # the version of the rules made at run time that it uses
     cdef uint8_t* upstreams     # the table of show_upstreams
     cdef uint64_t* list_hits    # answers that each list has blocked, by its number; NULL: not counted
     cdef uint64_t lists         # how many of them

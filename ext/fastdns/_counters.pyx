@@ -75,6 +75,11 @@ COUNTERS = (
     ("disk_spared_total", "disk", "answers not saved: nobody asked again"),
     ("rebind_blocked_total", "upstreams", "private addresses, not passed on"),
     ("bogus_answers_total", "upstreams", "replies with a bogus address, ignored"),
+    ("queries_limited_total", "asked", "queries above access.rate_limit"),
+    ("responses_limited_total", "answered", "of these, told to use TCP (TC=1)"),
+    ("queries_over_limit_total", "asked", "above it, and answered (rate_dry_run)"),
+    ("cookies_valid_total", "asked", "queries with a valid DNS cookie"),
+    ("cookies_bad_total", "asked", "queries with a wrong or old DNS cookie"),
     ("blocked_lists_total", "answered", "names blocked by a list"),
     ("blocked_rules_total", "answered", "names blocked by your own rules"),
     ("blocked_patterns_total", "answered", "names blocked by a regular expression"),
@@ -96,6 +101,7 @@ cdef enum:              # where in a slot things are, in bytes
     ALIVE_AT = MISSES_AT + 8 * LATENCY_BUCKETS
     IN_DISK_AT = ALIVE_AT + 8
     PID_AT = ALIVE_AT + 16
+    OVERRIDES_AT = ALIVE_AT + 24
     UPSTREAMS_AT = ALIVE_AT + 64
     SLOT_OCTETS = 8192
     UPSTREAMS_MAX = 32
@@ -111,8 +117,9 @@ cdef enum:              # where in a slot things are, in bytes
     TRIES_AT_ONCE = 20
 if <int>COUNTER_COUNT > <int>OUTCOMES_AT or UPSTREAMS_AT + sizeof(Table) > SLOT_OCTETS:
     raise ImportError("a slot is too small")
-# For readers: bytes of a slot, and where in it are outcomes, histograms, heartbeat, where it hangs, and its pid.
-LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT)
+# For readers: bytes of a slot, and where in it are outcomes, histograms, heartbeat, where it hangs, its pid, and the
+# version of its rules.
+LAYOUT = (SLOT_OCTETS, 8 * OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT, OVERRIDES_AT)
 # How many upstreams a process shows at most, and how many bytes of a name.
 UPSTREAM_TABLE = (UPSTREAMS_MAX, NAME_OCTETS)
 
@@ -157,6 +164,7 @@ cdef class Counters:
         self.alive_at = <uint64_t*>(start + ALIVE_AT)
         self.in_disk = <uint64_t*>(start + IN_DISK_AT)
         self.pid = <uint64_t*>(start + PID_AT)
+        self.overrides = <uint64_t*>(start + OVERRIDES_AT)
         self.upstreams = start + UPSTREAMS_AT
 
     def __dealloc__(self):
@@ -205,6 +213,10 @@ cdef class Counters:
         self.pid[0] = <uint64_t>os.getpid()
         self.alive_at[0] = <uint64_t>time.monotonic_ns() + nanoseconds(ahead)
 
+    def show_overrides(self, uint64_t version):
+        """Show which version of the rules made at run time this process uses; 0: there is no file with them."""
+        self.overrides[0] = version
+
     def show_upstreams(self, states):
         """Show these upstreams, in this order; at most 32 of them, and only the beginning of a long name."""
         cdef Table* table = <Table*>self.upstreams
@@ -251,6 +263,7 @@ cdef class Counters:
         self.alive_at[0] = 0
         self.in_disk[0] = 0
         self.pid[0] = 0
+        self.overrides[0] = 0
         memcpy(&fresh, table, sizeof(Table))
         fresh.count = min(fresh.count, <uint32_t>UPSTREAMS_MAX)
         for i in range(fresh.count):

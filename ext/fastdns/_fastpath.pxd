@@ -4,10 +4,12 @@ from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._clients cimport Access
 from fastdns._clock cimport Instant
+from fastdns._cookies cimport Cookies
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
 from fastdns._own_answers cimport OwnAnswer
 from fastdns._query cimport Query
+from fastdns._rate_limit cimport RateLimit
 from fastdns._counters cimport Counters
 from fastdns._stream cimport Stream
 from fastdns._cache cimport Cache
@@ -24,11 +26,15 @@ cdef enum Result:           # of a stage
 cdef enum:                  # beside WireStatus
     STRANGER = -100         # from a client that may not ask
     STRANGER_IGNORED = -101     # and is not answered
+    LIMITED = -102          # from a client above its limit, which is told to use TCP
+    LIMITED_IGNORED = -103  # and is not answered
 
 cdef class FastPath:
     cdef readonly Forward forward
     cdef readonly Cache cache
     cdef readonly Access access
+    cdef RateLimit rate
+    cdef Cookies cookies
     cdef HotCache memory    # theirs
     cdef Counters counters  # theirs
     cdef uint64_t* tally    # within reach of code without the GIL
@@ -55,6 +61,8 @@ cdef class FastPath:
     cdef int run(self, int count, int fd, Stream stream) except -1  # how many have been looked at
     # private
     cdef int look_at_stranger(self, Query* query) noexcept nogil
+    cdef bint look_at_cookie(self, Query* query) noexcept nogil
+    cdef int look_at_limit(self, Query* query) noexcept nogil
     cdef int serve(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef bint is_hopeless(self, const Query* query) noexcept nogil
     cdef int serve_stale(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil

@@ -7,9 +7,11 @@ from libc.stdlib cimport calloc, free, malloc
 
 from fastdns._clients cimport Access, read_asker
 from fastdns._answer cimport IS_OURS, Answer
-from fastdns._clock cimport coarse, read_clock_ns, read_moment
+from fastdns._clock cimport coarse, read_clock_ns, read_moment, read_wall_seconds
+from fastdns._cookies cimport BAD_PROOF, GOOD_PROOF, Cookies
 from fastdns._counters cimport (
-    CACHE_MISSES, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_TCP, QUERIES_UDP, SEND_ERRORS,
+    CACHE_MISSES, COOKIES_BAD, COOKIES_VALID, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_OVER_LIMIT, QUERIES_TCP,
+    QUERIES_UDP, SEND_ERRORS,
 )
 from fastdns._disk cimport Found
 from fastdns._hotcache cimport stored_ms_of
@@ -17,19 +19,20 @@ from fastdns._key cimport key_view
 from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
-    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE, count_blocked,
-    finish,
+    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LIMIT, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE,
+    count_blocked, finish,
 )
+from fastdns._rate_limit cimport RateLimit
 from fastdns._response cimport (
-    EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale,
+    EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale, write_truncated,
 )
 from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
 from fastdns._waiters cimport Waiter, make_waiter
 from fastdns._wire cimport (
-    CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK, load16,
-    read_query, read_question,
+    CLASS_CHAOS, FLAG_RD, HEADER_LENGTH, WIRE_BADVERS, WIRE_COOKIE_ONLY, WIRE_DROP, WIRE_FORMERR, WIRE_NOTIMP, WIRE_OK,
+    load16, read_query, read_question,
 )
 
 from fastdns.defects import report
@@ -39,6 +42,7 @@ cdef enum:
     ABOUT_US_A_WAKEUP = 64  # these cost a call into Python each
     OUTAGE_TRY_MS = 1000    # between questions for names that are served stale meanwhile
     PREFETCH_SHARE = 10     # a hit in the last tenth of its TTL refreshes the answer
+    RCODE_NOERROR = 0
     RCODE_FORMERR = 1
     RCODE_SERVFAIL = 2
     RCODE_NOTIMP = 4
@@ -47,6 +51,8 @@ cdef enum:
 
 
 cdef inline uint16_t rcode_of(int status) noexcept nogil:
+    if status == WIRE_COOKIE_ONLY:
+        return RCODE_NOERROR
     if status == WIRE_FORMERR:
         return RCODE_FORMERR
     if status == WIRE_NOTIMP:
@@ -76,6 +82,8 @@ cdef class FastPath:
     ):
         self.forward = forward
         self.access = access
+        self.rate = RateLimit(None, 0, access)
+        self.cookies = Cookies()
         self.cache = forward.cache
         self.memory = self.cache.memory
         self.counters = self.cache.counters
@@ -104,6 +112,14 @@ cdef class FastPath:
         """Set the rules of who may ask."""
         self.access = access
 
+    def limit_by(self, RateLimit rate not None):
+        """Set how many answers clients get over UDP."""
+        self.rate = rate
+
+    def use_cookies(self, Cookies cookies not None):
+        """Answer the cookies of clients by these; who sends one back has no limit."""
+        self.cookies = cookies
+
     # --- the stages, in their order -----------------------------------------------------------------------
 
     cdef void look_at(self, Query* query) noexcept nogil:
@@ -115,6 +131,8 @@ cdef class FastPath:
             query.status = self.look_at_stranger(query)
             return
         query.status = read_query(query.packet, query.length, &query.asked, &query.key)
+        if not (query.asked.cookie_length and self.look_at_cookie(query)) and self.rate.step:
+            query.status = self.look_at_limit(query)
         query.limit = query.asked.udp_size if query.asker.transport == OVER_UDP else <uint16_t>RESPONSE_MAX
         if query.status == WIRE_OK:
             query.key.hash = self.memory.hash_of(query.key.octets, query.key.length)
@@ -129,12 +147,40 @@ cdef class FastPath:
         status = read_question(query.packet, query.length, &query.asked, &query.key)
         return STRANGER_IGNORED if status == WIRE_DROP or status == WIRE_FORMERR else STRANGER
 
+    cdef bint look_at_cookie(self, Query* query) noexcept nogil:
+        """Have a cookie answered by one of ours; True: it is one of ours."""
+        cdef int proof = self.cookies.look(query.packet, &query.asked, &query.asker, read_wall_seconds())
+        self.tally[COOKIES_VALID] += proof == GOOD_PROOF
+        self.tally[COOKIES_BAD] += proof == BAD_PROOF
+        return proof == GOOD_PROOF
+
+    cdef int look_at_limit(self, Query* query) noexcept nogil:
+        """The status of a query, which is another one if its client is above its limit.
+
+        After the message was read, because a client is told to use TCP in an answer to its question. A client that has
+        sent one of our cookies, or has a connection, has the address that it says: no limit is needed for others.
+        """
+        cdef uint64_t question = 0
+        if query.asker.transport != OVER_UDP or query.status == WIRE_DROP:
+            return query.status
+        if not self.rate.is_over(&query.asker, query.received_ns):
+            return query.status
+        if self.rate.is_dry:
+            self.tally[QUERIES_OVER_LIMIT] += 1
+            return query.status
+        query.tier = TIER_LIMIT
+        if query.status == WIRE_OK:
+            question = self.memory.hash_of(query.key.octets, query.key.length)
+        return LIMITED if self.rate.is_told(&query.asker, question) else LIMITED_IGNORED
+
     cdef int decline(self, Query* query, uint8_t* out) noexcept nogil:
         """Answer a message that is not a question for the cache."""
-        if query.status == STRANGER_IGNORED or query.status == WIRE_DROP:
+        if query.status == STRANGER_IGNORED or query.status == WIRE_DROP or query.status == LIMITED_IGNORED:
             return DROPPED
         if query.status == STRANGER:
             return self.refuse(query, out, RCODE_REFUSED, EDE_PROHIBITED)
+        if query.status == LIMITED:
+            return told(query, out, write_truncated(out, query.spelling, &query.asked), TIER_LIMIT)
         return self.refuse(query, out, rcode_of(query.status))
 
     cdef int from_memory(self, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil:

@@ -174,7 +174,7 @@ cdef class ListReader(EntryCollector):
             if kind == NULL_ADDRESS:
                 self.take_domain(at, stop, ITSELF, 0)
             elif self.read_name(at, stop, name):        # names of the machine itself are not counted
-                self.leave_out("a name with an address of its own")
+                self.leave_out("a name with the address of a host")
             at = skip_spaces(stop, end)
         return 0
 
@@ -190,7 +190,7 @@ cdef class ListReader(EntryCollector):
             if end - last == 1 and last[0] == c'#':
                 return self.leave_out("server=/…/#, an exception")
         elif not (last == end or (end - last == 1 and last[0] == c'#') or address_kind(last, end) == NULL_ADDRESS):
-            return self.leave_out("a name with an address of its own")
+            return self.leave_out("a name with the address of a host")
         if at[0] != c'/' or last - at < 2:
             return self.report(self.line_at, end, "names no domain (address=/DOMAIN/ does)")
         at += 1

@@ -17,6 +17,7 @@ cdef enum Transport:
 cdef enum Tier:             # the source of the answer, or what has refused the client
     TIER_NONE               # none
     TIER_ACCESS             # the access rules
+    TIER_LIMIT              # its limit of answers a second
     TIER_WIRE               # the message cannot be answered
     TIER_MEMORY
     TIER_STALE              # memory, stale

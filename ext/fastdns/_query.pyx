@@ -3,15 +3,16 @@
 from fastdns._answer cimport BY_ALIAS, REASON_MASK, REASON_SHIFT
 from fastdns._blocking cimport BY_LIST, BY_PATTERN, BY_SAFE_SEARCH
 from fastdns._counters cimport (
-    BLOCKED_ALIASES, BLOCKED_LISTS, CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED,
-    QUERIES_REFUSED, RESPONSES_FORMERR, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN, RESPONSES_OTHER,
+    BLOCKED_ALIASES, BLOCKED_LISTS, CACHE_HITS, CACHE_STALE, COUNTER_MAX, OUTCOMES_AT, QUERIES_DROPPED, QUERIES_LIMITED,
+    QUERIES_REFUSED, RESPONSES_FORMERR, RESPONSES_LIMITED, RESPONSES_NOERROR, RESPONSES_NOTIMP, RESPONSES_NXDOMAIN,
+    RESPONSES_OTHER,
     RESPONSES_REFUSED, RESPONSES_SERVFAIL, RESPONSES_TRUNCATED, SHED, observe,
 )
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
 
 # What queries are counted by, in the order of their counters.
 TRANSPORT_NAMES = ("udp", "tcp")
-TIER_NAMES = ("none", "access", "wire", "memory", "stale", "local", "disk", "upstream")
+TIER_NAMES = ("none", "access", "limit", "wire", "memory", "stale", "local", "disk", "upstream")
 RCODE_NAMES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none")
 if (len(TRANSPORT_NAMES), len(TIER_NAMES), len(RCODE_NAMES)) != (TRANSPORTS, TIERS, RCODES):
     raise ImportError("the names in _query.pyx and the enumerations in _query.pxd differ")
@@ -49,6 +50,9 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
         tally[CACHE_STALE] += 1
     elif query.tier == TIER_ACCESS:
         tally[QUERIES_REFUSED] += 1
+    elif query.tier == TIER_LIMIT:
+        tally[QUERIES_LIMITED] += 1
+        tally[RESPONSES_LIMITED] += query.told != 0
     if query.told == 0:
         outcomes[NO_ANSWER] += 1
         if query.tier == TIER_WIRE:
@@ -58,7 +62,7 @@ cdef void finish(Counters counters, const Query* query, uint64_t now_ns) noexcep
         return
     tally[OF_RCODE[query.told & FLAG_RCODE]] += 1
     outcomes[min(query.told & <int>FLAG_RCODE, <int>RCODE_OTHER)] += 1
-    if query.told & FLAG_TC:
+    if query.told & FLAG_TC and query.tier != TIER_LIMIT:
         tally[RESPONSES_TRUNCATED] += 1
     if query.has_waited:
         observe(counters.miss_latency, now_ns - query.received_ns, 1)

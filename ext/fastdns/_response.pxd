@@ -29,10 +29,13 @@ cdef enum:
     EDE_NO_REACHABLE_AUTHORITY = 22
 
 cdef enum:
-    ERROR_MAX = 288         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6
+    ERROR_MAX = 316         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6, a cookie 28
 
 cdef size_t write_error(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t rcode, int ede=*
 ) noexcept nogil
 # ^ bytes written, at most ERROR_MAX: an RCODE without records; with an Extended DNS Error to clients that sent OPT (-1:
 # none)
+
+cdef size_t write_truncated(uint8_t* out, const uint8_t* spelling, const Asked* asked) noexcept nogil
+# ^ bytes written, at most ERROR_MAX: only the question, with TC=1, so that the client asks again over TCP

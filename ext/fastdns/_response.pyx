@@ -3,32 +3,49 @@
 from libc.string cimport memcpy, memset
 
 from fastdns._wire cimport (
-    FLAG_AA, FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT, UDP_SIZE_MAX,
-    fitting_length, load16, load32, store16, store32,
+    COOKIE_OCTETS, FLAG_AA, FLAG_AD, FLAG_CD, FLAG_OPCODE, FLAG_QR, FLAG_RA, FLAG_RD, FLAG_TC, HEADER_LENGTH, TYPE_OPT,
+    UDP_SIZE_MAX, fitting_length, load16, load32, store16, store32,
 )
 
 cdef enum:
     OPT_LENGTH = 11         # without options
     OPT_DO = 0x80
+    OPTION_COOKIE = 10
     OPTION_EDE = 15
+    COOKIE_OPTION = 28      # octets
     EDE_OCTETS = 6          # the option without a text
     RCODE_NXDOMAIN = 3
     RCODE_REFUSED = 5
+
+
+cdef inline size_t opt_length(const Asked* asked) noexcept nogil:
+    """The octets that our OPT takes at least. A client that has got a cookie drops answers without one (RFC 7873
+    section 5.3), so it is left out for nothing.
+    """
+    if not asked.has_opt:
+        return 0
+    return OPT_LENGTH + COOKIE_OPTION if asked.has_cookie else OPT_LENGTH
 
 
 cdef size_t write_opt(
     uint8_t* out, const Asked* asked, uint16_t rcode, const uint8_t* options, uint16_t options_length
 ) noexcept nogil:
     """Write our OPT: our UDP size, the upper byte of the RCODE, DO as the client set it (RFC 3225 section 3)."""
+    cdef size_t length = OPT_LENGTH + options_length
     memset(out, 0, OPT_LENGTH)
     store16(out + 1, TYPE_OPT)
     store16(out + 3, UDP_SIZE_MAX)
     out[5] = <uint8_t>(rcode >> 4)
     out[7] = OPT_DO if asked.dnssec_ok else 0
-    store16(out + 9, options_length)
     if options_length:
         memcpy(out + OPT_LENGTH, options, options_length)
-    return OPT_LENGTH + options_length
+    if asked.has_cookie:
+        store16(out + length, OPTION_COOKIE)
+        store16(out + length + 2, COOKIE_OCTETS)
+        memcpy(out + length + 4, asked.cookie, COOKIE_OCTETS)
+        length += COOKIE_OPTION
+    store16(out + 9, <uint16_t>(length - OPT_LENGTH))
+    return length
 
 
 cdef inline void write_ede(uint8_t* out, uint16_t code) noexcept nogil:
@@ -60,12 +77,12 @@ cdef size_t write_body(
 ) noexcept nogil:
     """Write the message without OPT, as much as fits beside one; return its length. Its TTLs are as cached."""
     cdef uint16_t flags = response_flags(asked, answer.rcode)
-    cdef size_t opt_length = OPT_LENGTH if asked.has_opt else 0
+    cdef size_t reserved = opt_length(asked)
     cdef size_t length = answer.length
     cdef uint16_t authorities = 0
-    if length + opt_length > limit:
+    if length + reserved > limit:
         # Data beside the answer is left out without TC: RFC 2181 section 9.
-        length = fitting_length(answer.wire, length, limit - opt_length, &authorities)
+        length = fitting_length(answer.wire, length, limit - reserved, &authorities)
         if length == 0:
             return write_head(out, spelling, asked, flags | FLAG_TC)
     memcpy(out, answer.wire, length)
@@ -91,7 +108,7 @@ cdef size_t add_opt(
     cdef uint16_t options_length = answer.options_length
     if not asked.has_opt:
         return length
-    if length + OPT_LENGTH + options_length > limit:
+    if length + opt_length(asked) + options_length > limit:
         options_length = 0
     store16(out + 10, load16(out + 10) + 1)
     return length + write_opt(out + length, asked, answer.rcode, answer.options, options_length)
@@ -140,4 +157,12 @@ cdef size_t write_error(
         if ede >= 0:
             write_ede(options, <uint16_t>ede)
         length += write_opt(out + length, asked, rcode, options, EDE_OCTETS if ede >= 0 else 0)
+    return length
+
+
+cdef size_t write_truncated(uint8_t* out, const uint8_t* spelling, const Asked* asked) noexcept nogil:
+    cdef size_t length = write_head(out, spelling, asked, response_flags(asked, 0) | FLAG_TC)
+    if asked.has_opt:
+        out[11] = 1
+        length += write_opt(out + length, asked, 0, NULL, 0)
     return length

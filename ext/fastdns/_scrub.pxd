@@ -11,13 +11,6 @@ cdef int read_clean_reply(
 # ^ read_reply; errors in the order are corrected in a copy, and wire and length then point to it: valid until the next
 # call. Otherwise they stay.
 
-cdef bint strip_hints(
-    const uint8_t** wire, size_t* length, const uint8_t* key, uint16_t key_length, bint if_v4, Reply* out,
-    uint16_t* ttl_at, Findings* findings,
-) noexcept
-# ^ take the IPv6 hints out of the SVCB and HTTPS records of a reply that was read, or only out of those that have IPv4
-# hints, and read it again; wire and length then point to a copy: valid until the next call. False: it stays as it is
-
 cdef Py_ssize_t write_without_signatures(const uint8_t* packet, size_t length, uint16_t* ttl_at) noexcept
 # ^ write a cached message without OPT as for a client that did not set DO: no RRSIG, NSEC, NSEC3, no AD. Returns the
 # number of TTL offsets, or -1: it cannot be read. The message is `cleaned_message()`, valid until the next call.

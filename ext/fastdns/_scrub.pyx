@@ -1,31 +1,24 @@
 """A reply as it should have been sent: its chain in order, only with records that belong to the question.
 
-Records are written again, unchanged where possible: names keep their case, and a name that was not compressed is not
-compressed (RFC 3597 section 4). Time grows with the number of records, whatever they are.
+Time grows with the number of records, whatever they are.
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memcmp, memcpy, memset
+from libc.string cimport memcpy, memset
 
 from fastdns._key cimport KEY_TAIL
+from fastdns._rewrite cimport MESSAGE_MAX, RECORD_HEAD, Writer, begin_message, write_name, write_octets, write_record
 from fastdns._wire cimport (
-    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, HINT_V4, HINT_V6, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_HTTPS,
-    TYPE_OPT, TYPE_RRSIG, TYPE_SVCB, WIRE_OK, WIRE_SPOILED_REPLY, Chain, Findings, Layout, Name, Reader, Record,
-    Targets, hash_name, is_meta, is_of_chain_authority, is_targeted, is_under, layout_of, load16, load32, note_target,
-    rdata_is_sound, read_record, read_reply, read_spelled_name, same_name, store16, store32,
+    CHAIN_MAX, FLAG_AD, FLAG_TC, HEADER_LENGTH, RECORDS_MAX, TYPE_CNAME, TYPE_DNAME, TYPE_OPT, TYPE_RRSIG, WIRE_OK,
+    WIRE_SPOILED_REPLY, Chain, Findings, Name, Reader, Record, Targets, hash_name, is_meta, is_of_chain_authority,
+    is_targeted, is_under, load16, load32, note_target, rdata_is_sound, read_record, read_reply, read_spelled_name,
+    same_name, store16, store32,
 )
 
 cdef enum:
-    MESSAGE_MAX = 65535
-    RECORD_HEAD = 10        # type, class, TTL, RDLENGTH
-    SUFFIXES = 512          # names that may be pointed to
-    LABELS_MAX = 128
-    POINTED_MAX = 0x4000    # where a pointer can lead (RFC 1035 section 4.1.4)
     TYPE_NSEC = 47
     TYPE_NSEC3 = 50
     DNAMES_MAX = 64         # and their signatures: a chain has one or two
-    PARAMETER_HEAD = 4      # of a service parameter: key and length
-    MANDATORY = 0           # the key of the list of parameters that a client must know
     READS_MAX = 2 * RECORDS_MAX     # of records, to find those of a chain: hashes distinguish nearly all
 
 ctypedef struct Note:       # a record of the answer section
@@ -34,156 +27,12 @@ ctypedef struct Note:       # a record of the answer section
     int leads_on            # 1: a DNAME; 2: the signature of one; 0: neither
     bint used
 
-ctypedef struct Suffix:     # of a name that has been written
-    uint64_t hash
-    uint16_t at             # 0: none
-
-ctypedef struct Writer:
-    uint8_t* start
-    size_t at
-    size_t room
-    Suffix suffixes[SUFFIXES]
-
 # For one message at a time: the caller holds the GIL.
 cdef uint8_t cleaned[MESSAGE_MAX]
 cdef Note notes[RECORDS_MAX]
 cdef Writer writer
 cdef Chain chain
 cdef Targets targets
-
-
-# ---- writing
-
-cdef bint write_octets(Writer* w, const uint8_t* octets, size_t count) noexcept nogil:
-    if w.room - w.at < count:
-        return False
-    memcpy(w.start + w.at, octets, count)
-    w.at += count
-    return True
-
-
-cdef bint stands_at(Writer* w, uint16_t at, const uint8_t* suffix, uint16_t length) noexcept nogil:
-    """True if the name that was written there is this one, with the same case."""
-    cdef Reader r
-    cdef Name written
-    r.start = w.start
-    r.at = w.start + at
-    r.end = w.start + w.at
-    return read_spelled_name(&r, &written) == 0 and written.length == length and (
-        memcmp(written.octets, suffix, length) == 0
-    )
-
-
-cdef bint write_name(Writer* w, const Name* name, bint compress) noexcept nogil:
-    """Write a name, as a pointer from the part on that was written before."""
-    cdef uint16_t labels[LABELS_MAX]
-    cdef uint64_t hashes[LABELS_MAX]
-    cdef uint8_t pointer[2]
-    cdef Suffix* suffix
-    cdef uint64_t hash = 0xcbf29ce484222325
-    cdef size_t began = w.at
-    cdef int count = 0
-    cdef int known = -1     # the label from which on it was written
-    cdef int at = 0
-    cdef int i
-    while name.octets[at]:
-        labels[count] = <uint16_t>at
-        count += 1
-        at += name.octets[at] + 1
-    # From its end, so that the hash of each suffix is computed on the way.
-    i = count - 1
-    while at > 0:
-        at -= 1
-        hash = (hash ^ name.octets[at]) * <uint64_t>0x100000001b3
-        if at == labels[i]:
-            hashes[i] = hash
-            i -= 1
-    if compress:
-        for i in range(count):
-            suffix = &w.suffixes[hashes[i] % SUFFIXES]
-            if suffix.at and suffix.hash == hashes[i] and stands_at(
-                w, suffix.at, name.octets + labels[i], name.length - labels[i]
-            ):
-                known = i
-                break
-    if known < 0:
-        if not write_octets(w, name.octets, name.length):
-            return False
-    else:
-        store16(pointer, 0xc000 | w.suffixes[hashes[known] % SUFFIXES].at)
-        if not write_octets(w, name.octets, labels[known]) or not write_octets(w, pointer, 2):
-            return False
-    for i in range(count if known < 0 else known):
-        suffix = &w.suffixes[hashes[i] % SUFFIXES]
-        if suffix.at == 0 and began + labels[i] < POINTED_MAX:
-            suffix.hash = hashes[i]
-            suffix.at = <uint16_t>(began + labels[i])
-    return True
-
-
-cdef bint write_rdata(Writer* w, const Reader* message, const Record* record) noexcept nogil:
-    """Write RDATA that was found valid: its names only point into the new message."""
-    cdef Layout layout
-    cdef Reader r
-    cdef Name name
-    cdef const uint8_t* at
-    cdef int _i
-    if not layout_of(record.rtype, &layout):
-        return write_octets(w, record.data, record.length)
-    r.start = message.start
-    r.at = record.data + layout.before
-    r.end = record.data + record.length
-    for _i in range(layout.strings):
-        r.at += 1 + r.at[0]
-    if not write_octets(w, record.data, r.at - record.data):
-        return False
-    for _i in range(layout.names):
-        at = r.at
-        if read_spelled_name(&r, &name) < 0:
-            return False
-        if not write_name(w, &name, layout.compressible and r.at - at != name.length):
-            return False
-    return write_octets(w, r.at, r.end - r.at)
-
-
-cdef bint write_record(Writer* w, const Reader* message, const uint8_t* at, const Record* record) noexcept nogil:
-    """Write one record; False: there is no room, and nothing was written."""
-    cdef Reader r
-    cdef Name owner
-    cdef size_t began = w.at
-    cdef size_t data_at
-    r.start = message.start
-    r.at = at
-    r.end = message.end
-    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
-        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
-            data_at = w.at
-            if write_rdata(w, message, record):
-                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
-                return True
-    # Its names are gone, so that others cannot point to them.
-    w.at = began
-    forget_from(w, began)
-    return False
-
-
-cdef void forget_from(Writer* w, size_t at) noexcept nogil:
-    cdef int i
-    for i in range(SUFFIXES):
-        if w.suffixes[i].at >= at:
-            w.suffixes[i].at = 0
-
-
-cdef void begin(Writer* w, Reader* r, const uint8_t* packet, size_t length) noexcept nogil:
-    """Read this message from its question on, and write another after its header."""
-    r.start = packet
-    r.at = packet + HEADER_LENGTH
-    r.end = packet + length
-    w.start = cleaned
-    w.at = HEADER_LENGTH
-    w.room = MESSAGE_MAX
-    memset(w.suffixes, 0, sizeof(w.suffixes))
-    memcpy(cleaned, packet, HEADER_LENGTH)
 
 
 # ---- the answer section
@@ -308,7 +157,7 @@ cdef size_t scrub(const uint8_t* packet, size_t length, const uint8_t* key, uint
     cdef const uint8_t* opt = NULL
     cdef uint16_t qclass = load16(key + key_length - KEY_TAIL + 2)
     cdef int counts[4]
-    begin(&writer, &r, packet, length)
+    begin_message(&writer, cleaned, &r, packet, length)
     memset(counts, 0, sizeof(counts))
     memcpy(chain.names[0].octets, key, key_length - KEY_TAIL)
     chain.names[0].length = key_length - KEY_TAIL
@@ -369,150 +218,6 @@ cdef int read_clean_reply(
     return WIRE_OK
 
 
-# ---- without IPv6 addresses
-
-cdef uint8_t uncut[MESSAGE_MAX]
-
-
-cdef bint next_parameter(Reader* r, uint16_t* key, uint16_t* length) noexcept nogil:
-    """Read the head of a service parameter; False: there is none, or it is not complete."""
-    if r.end - r.at < PARAMETER_HEAD:
-        return False
-    key[0] = load16(r.at)
-    length[0] = load16(r.at + 2)
-    if r.end - r.at - PARAMETER_HEAD < length[0]:
-        return False
-    r.at += PARAMETER_HEAD
-    return True
-
-
-cdef bint write_without_hints(Writer* w, const Reader* message, const Record* record, bint if_v4) noexcept nogil:
-    """Write the RDATA of an SVCB or HTTPS record without its IPv6 hints (RFC 9460 section 7.3)."""
-    cdef Reader r
-    cdef Name target
-    cdef uint8_t head[PARAMETER_HEAD]
-    cdef const uint8_t* first
-    cdef uint16_t key, length, i
-    cdef bint goes = not if_v4
-    r.start = message.start
-    r.at = record.data + 2
-    r.end = record.data + record.length
-    if record.length < 2 or read_spelled_name(&r, &target) < 0:
-        return False
-    first = r.at
-    while next_parameter(&r, &key, &length):
-        goes = goes or key == HINT_V4
-        r.at += length
-    if r.at != r.end:
-        return False
-    if not goes:
-        return write_rdata(w, message, record)
-    # The name in full: where a pointer of the old message leads to lies elsewhere in the new one.
-    if not write_octets(w, record.data, 2) or not write_name(w, &target, False):
-        return False
-    r.at = first
-    while next_parameter(&r, &key, &length):
-        if key == MANDATORY:        # of what remains: section 8
-            store16(head, key)
-            store16(head + 2, length)
-            for i in range(0, length // 2):
-                if load16(r.at + 2 * i) == HINT_V6:
-                    store16(head + 2, load16(head + 2) - 2)
-            if load16(head + 2):
-                if not write_octets(w, head, PARAMETER_HEAD):
-                    return False
-                for i in range(0, length // 2):
-                    if load16(r.at + 2 * i) != HINT_V6 and not write_octets(w, r.at + 2 * i, 2):
-                        return False
-        elif key != HINT_V6 and not write_octets(w, r.at - PARAMETER_HEAD, PARAMETER_HEAD + length):
-            return False
-        r.at += length
-    return True
-
-
-cdef bint write_service(
-    Writer* w, const Reader* message, const uint8_t* at, const Record* record, bint if_v4
-) noexcept nogil:
-    """Write an SVCB or HTTPS record without its IPv6 hints; False: it cannot be read, and nothing was written."""
-    cdef Reader r
-    cdef Name owner
-    cdef size_t began = w.at
-    cdef size_t data_at
-    r.start = message.start
-    r.at = at
-    r.end = message.end
-    if read_spelled_name(&r, &owner) == 0 and write_name(w, &owner, True):
-        if write_octets(w, record.data - RECORD_HEAD, RECORD_HEAD):
-            data_at = w.at
-            if write_without_hints(w, message, record, if_v4):
-                store16(w.start + data_at - 2, <uint16_t>(w.at - data_at))
-                return True
-    w.at = began
-    forget_from(w, began)
-    return False
-
-
-cdef size_t write_stripped(const uint8_t* packet, size_t length, bint if_v4) noexcept nogil:
-    """Write a message into `cleaned` without IPv6 hints and return its length; 0: impossible."""
-    cdef Reader r
-    cdef Record record
-    cdef Name name
-    cdef const uint8_t* at
-    cdef int section, left, written
-    cdef bint is_written
-    begin(&writer, &r, packet, length)
-    if load16(packet + 4) != 1 or read_spelled_name(&r, &name) < 0 or r.end - r.at < 4:
-        return 0
-    write_name(&writer, &name, False)
-    write_octets(&writer, r.at, 4)
-    r.at += 4
-    for section in range(1, 4):
-        left = load16(packet + 4 + 2 * section)
-        written = 0
-        while left > 0:
-            left -= 1
-            at = r.at
-            if read_record(&r, &record) < 0:
-                if section == 1:
-                    return 0
-                r.at = r.end        # nothing after it can be read
-                break
-            if record.rtype == TYPE_HTTPS or record.rtype == TYPE_SVCB:
-                is_written = write_service(&writer, &r, at, &record, if_v4)     # a malformed one is left out
-            else:
-                is_written = write_record(&writer, &r, at, &record)
-            written += is_written
-        store16(cleaned + 4 + 2 * section, <uint16_t>written)
-    return writer.at
-
-
-cdef bint strip_hints(
-    const uint8_t** wire, size_t* length, const uint8_t* key, uint16_t key_length, bint if_v4, Reply* out,
-    uint16_t* ttl_at, Findings* findings,
-) noexcept:
-    cdef uint16_t message_id = load16(wire[0])
-    cdef bint wants_dnssec = out.wants_dnssec
-    cdef int addresses = findings.addresses
-    cdef size_t written
-    if wire[0] == cleaned:
-        memcpy(uncut, cleaned, length[0])
-        wire[0] = uncut
-    written = write_stripped(wire[0], length[0], if_v4)
-    if written == 0 or read_reply(
-        cleaned, written, message_id, key, key_length, out, ttl_at, findings
-    ) != WIRE_OK or out.must_rewrite:
-        # As before: it is known to be good.
-        read_reply(wire[0], length[0], message_id, key, key_length, out, ttl_at, findings)
-        out.wants_dnssec = wants_dnssec
-        return False
-    out.wants_dnssec = wants_dnssec
-    if findings.addresses != addresses:     # this is not what the upstream has validated
-        store16(cleaned + 2, load16(cleaned + 2) & ~FLAG_AD)
-    wire[0] = cleaned
-    length[0] = written
-    return True
-
-
 # ---- for clients that did not set DO
 
 cdef size_t cleaned_length
@@ -530,7 +235,7 @@ cdef Py_ssize_t write_without_signatures(const uint8_t* packet, size_t length, u
     cdef uint16_t qtype
     cdef int section, left, written
     cdef Py_ssize_t count = 0
-    begin(&writer, &r, packet, length)
+    begin_message(&writer, cleaned, &r, packet, length)
     if read_spelled_name(&r, &name) < 0 or r.end - r.at < 4:
         return -1
     qtype = load16(r.at)
@@ -603,7 +308,7 @@ cdef const uint8_t* write_joined(
     cdef bint is_of_rest
     cdef uint32_t ttl
     cdef uint16_t flags = load16(first + 2)
-    begin(&writer, &r, first, first_length)
+    begin_message(&writer, cleaned, &r, first, first_length)
     if not begin_reading(&r, first, first_length, &name):
         return NULL
     write_name(&writer, &name, False)

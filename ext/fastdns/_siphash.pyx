@@ -1,4 +1,7 @@
-"""SipHash-1-3 (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012): a round a block, three at the end."""
+"""SipHash (Aumasson and Bernstein, "SipHash: a fast short-input PRF", 2012).
+
+SipHash-1-3 has a round a block and three at the end, SipHash-2-4 two and four.
+"""
 
 from libc.string cimport memcpy
 
@@ -35,10 +38,13 @@ cdef inline void sip_round(State* s) noexcept nogil:
     s.v2 = rotate(s.v2, 32)
 
 
-cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) noexcept nogil:
+cdef inline uint64_t hash_in_rounds(
+    const SipKey* key, const uint8_t* data, size_t length, int a_block, int at_end
+) noexcept nogil:
     cdef State s
     cdef uint64_t block
     cdef size_t left = length
+    cdef int _round
     s.v0 = key.k0 ^ <uint64_t>0x736f6d6570736575
     s.v1 = key.k1 ^ <uint64_t>0x646f72616e646f6d
     s.v2 = key.k0 ^ <uint64_t>0x6c7967656e657261
@@ -46,7 +52,8 @@ cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) n
     while left >= 8:
         memcpy(&block, data, 8)
         s.v3 ^= block
-        sip_round(&s)
+        for _round in range(a_block):
+            sip_round(&s)
         s.v0 ^= block
         data += 8
         left -= 8
@@ -54,23 +61,34 @@ cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) n
     memcpy(&block, data, left)
     block |= <uint64_t>length << 56
     s.v3 ^= block
-    sip_round(&s)
+    for _round in range(a_block):
+        sip_round(&s)
     s.v0 ^= block
     s.v2 ^= 0xff
-    sip_round(&s)
-    sip_round(&s)
-    sip_round(&s)
+    for _round in range(at_end):
+        sip_round(&s)
     return s.v0 ^ s.v1 ^ s.v2 ^ s.v3
+
+
+cdef uint64_t siphash13(const SipKey* key, const uint8_t* data, size_t length) noexcept nogil:
+    return hash_in_rounds(key, data, length, 1, 3)
+
+
+cdef uint64_t siphash24(const SipKey* key, const uint8_t* data, size_t length) noexcept nogil:
+    return hash_in_rounds(key, data, length, 2, 4)
 
 
 cdef uint64_t keyed_hash(const uint8_t* data, size_t length) noexcept nogil:
     return siphash13(&daemons_key, data, length)
 
 
-def siphash(bytes key, bytes data):
-    """Return SipHash-1-3 of data with a key of 16 bytes, as a 64-bit integer. ValueError: another length."""
+def siphash(bytes key not None, bytes data not None, *, bint slow=False):
+    """Return SipHash-1-3 of data with a key of 16 bytes, as a 64-bit integer. ValueError: another length.
+
+    `slow`: SipHash-2-4, which standards name.
+    """
     cdef SipKey sip_key
     if len(key) != 16:
         raise ValueError("a SipHash key has 16 bytes")
     memcpy(&sip_key, <const uint8_t*>key, 16)
-    return siphash13(&sip_key, data, len(data))
+    return siphash24(&sip_key, data, len(data)) if slow else siphash13(&sip_key, data, len(data))

@@ -13,6 +13,7 @@ cdef enum WireStatus:
     WIRE_REFUSED = -5       # answer REFUSED: a transfer, a meta type, class NONE or ANY
     WIRE_BAD_REPLY = -6     # not a reply to this question: the true one may still come
     WIRE_SPOILED_REPLY = -7     # a reply to this question whose content must not be used
+    WIRE_COOKIE_ONLY = -8   # answer NOERROR: no question, only a cookie is wanted (RFC 7873 section 5.4)
 
 cdef enum:
     HEADER_LENGTH = 12
@@ -22,6 +23,7 @@ cdef enum:
     TARGETS_MAX = 128       # names to which records in the additional section may belong
     UDP_SIZE_MIN = 512      # RFC 1035 section 2.3.4
     UDP_SIZE_MAX = 1232     # never fragmented on an IPv6 path (DNS flag day 2020)
+    COOKIE_OCTETS = 24      # as we send it: 8 of the client, 16 of ours (RFC 9018 section 4)
 
 cdef enum HeaderFlags:
     FLAG_QR = 0x8000
@@ -64,6 +66,10 @@ ctypedef struct Asked:      # of a question, and the limits of its answer
     uint16_t udp_size       # the largest answer over UDP: UDP_SIZE_MIN to UDP_SIZE_MAX
     uint8_t has_opt
     uint8_t dnssec_ok
+    uint8_t cookie_length   # of the client's COOKIE option: 8, or 16 to 40; 0: there is none
+    uint8_t has_cookie      # the answer gets one, which _cookies makes
+    uint16_t cookie_at      # the client's, in the message
+    uint8_t cookie[COOKIE_OCTETS]
 
 ctypedef struct Reply:
     uint16_t flags
@@ -149,7 +155,7 @@ cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent
 
-# for _scrub
+# for _rewrite, _scrub and _hints
 cdef int read_name(Reader* r, Name* out) noexcept nogil             # 0, or -1
 cdef int read_spelled_name(Reader* r, Name* out) noexcept nogil     # the same, without changing the case of letters
 cdef int read_record(Reader* r, Record* out) noexcept nogil         # 0, or -1: it is not completely inside the message

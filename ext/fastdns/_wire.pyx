@@ -10,6 +10,7 @@ cdef enum:
     HOPS_MAX = 127          # pointers in one name: it has at most that many labels (RFC 1035 section 3.1)
     ADDITIONAL_MAX = 8      # records in the additional section of a query: usual ones are OPT and TSIG
     OPT_OCTETS = 11
+    OPTION_COOKIE = 10
 
 cdef uint32_t NAT64_PREFIX = 0x0064ff9b
 
@@ -146,7 +147,23 @@ cdef int read_query_opt(Reader* r, int count, Asked* out) noexcept nogil:
             return WIRE_FORMERR
         take_opt(out, record.rclass, r.start[record.ttl_at + 2])
         version = r.start[record.ttl_at + 1]
+        if version == 0 and not take_cookie(out, &record, r.start):
+            return WIRE_FORMERR
     return WIRE_BADVERS if version != 0 else WIRE_OK
+
+
+cdef bint take_cookie(Asked* out, const Record* opt, const uint8_t* start) noexcept nogil:
+    """Note the first COOKIE option, of whole options; False: it has an impossible length (RFC 7873 section 5.2.2)."""
+    cdef uint16_t at = 0
+    cdef uint16_t size
+    while at < opt.length:
+        size = load16(opt.data + at + 2)
+        if load16(opt.data + at) == OPTION_COOKIE:
+            out.cookie_at = <uint16_t>(opt.data + at + 4 - start)
+            out.cookie_length = <uint8_t>size if size == 8 or 16 <= size <= 40 else 0
+            return out.cookie_length != 0
+        at += 4 + size
+    return True
 
 
 cdef inline void take_opt(Asked* out, uint16_t udp_size, uint8_t flags) noexcept nogil:
@@ -167,10 +184,14 @@ cdef int may_be_asked(uint16_t qtype, uint16_t qclass) noexcept nogil:
 
 
 cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil:
-    """Read header and question; return 0 or a WireStatus. The key lacks what comes after the class."""
+    """Read header and question; return 0 or a WireStatus. The key lacks what comes after the class.
+
+    WIRE_COOKIE_ONLY: there is no question, and whether there is a cookie was not looked at.
+    """
     cdef int name_length
     out.length = key.length = 0
     out.has_opt = out.dnssec_ok = False
+    out.cookie_length = out.has_cookie = 0
     out.udp_size = UDP_SIZE_MIN
     if length < HEADER_LENGTH:
         return WIRE_DROP
@@ -180,11 +201,13 @@ cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Asked* out, 
         return WIRE_DROP
     if out.flags & FLAG_OPCODE:
         return WIRE_NOTIMP
-    if load16(packet + 4) != 1 or load16(packet + 6) != 0 or load16(packet + 8) != 0:
+    if load16(packet + 4) > 1 or load16(packet + 6) != 0 or load16(packet + 8) != 0:
         return WIRE_FORMERR
     r.start = packet
     r.at = packet + HEADER_LENGTH
     r.end = packet + length
+    if load16(packet + 4) == 0:
+        return WIRE_COOKIE_ONLY
     name_length = read_plain_name(r, key.octets)
     if name_length < 0 or not has_octets(r, 4):
         return WIRE_FORMERR
@@ -199,7 +222,11 @@ cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Asked* out, 
 cdef int read_query(const uint8_t* packet, size_t length, Asked* out, Key* key) noexcept nogil:
     cdef Reader r
     cdef int status = read_head(&r, packet, length, out, key)
-    if status == WIRE_OK:
+    if status == WIRE_COOKIE_ONLY:
+        status = read_query_opt(&r, load16(packet + 10), out)
+        if status == WIRE_OK:
+            return WIRE_COOKIE_ONLY if out.cookie_length else WIRE_FORMERR
+    elif status == WIRE_OK:
         status = read_query_opt(&r, load16(packet + 10), out)
     if status != WIRE_OK:
         return status
@@ -213,7 +240,7 @@ cdef int read_question(const uint8_t* packet, size_t length, Asked* out, Key* ke
     if status == WIRE_OK and load16(packet + 10) == 1 and has_octets(&r, OPT_OCTETS):
         if r.at[0] == 0 and load16(r.at + 1) == TYPE_OPT:
             take_opt(out, load16(r.at + 3), r.at[7])
-    return status
+    return WIRE_FORMERR if status == WIRE_COOKIE_ONLY else status
 
 
 # ---- replies

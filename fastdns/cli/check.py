@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -11,6 +12,7 @@ import click
 from .._key import make_key
 from .._special_names import special_answer
 from ..config.load import DEFAULT_FILE, load, read_server_file
+from ..config.places import Places
 from ..config.render import render
 from ..config.schema import MEMORY_LEAST, MEMORY_MOST, Config, machine_memory, memory_here
 from ..config.text import path_text, quote
@@ -22,9 +24,11 @@ from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
 from ..policy.compile import compile_domains
 from ..policy.local import LocalSources
+from ..policy.override_file import read
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
+from .overrides import lines_of
 
 MULTICAST = b"\5local\0"
 NO_LEASES = (
@@ -73,6 +77,8 @@ def check(
         emit(f"# {line}\n")
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
+    overrides = read(Places(config.state_dir, config.run_dir).overrides)
+    emit("".join(f"# {line}\n" for line in lines_of(overrides, time.time())))
     for address, everybody in open_addresses(config):
         warn(
             f"{address} is an open resolver for anybody who can reach it: access.allow has "
@@ -82,7 +88,7 @@ def check(
     _warn_of_server_files(config)
     for problem in (*without_effect(config), *overlaps):
         warn(problem)
-    for problem in (*domains.problems, *local.problems):
+    for problem in (*domains.problems, *local.problems, *overrides.problems):
         warn(problem)
     if local.finds_no_leases:
         warn(NO_LEASES)

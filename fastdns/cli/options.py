@@ -36,6 +36,11 @@ upstream = click.option(
     multiple=True,
     help="Upstream to ask instead of upstream.servers; may be repeated.",
 )
+view = click.option(
+    "--view",
+    metavar="VIEW",
+    help="Only for the clients of this [[view]] of the configuration.",
+)
 state = click.option(
     "--state",
     metavar="DIR",

@@ -33,6 +33,7 @@ MEANINGS = max(len(meaning) for *_, meaning in COUNTERS)
 TIERS = {
     "none": "no upstream answered",
     "access": "client not allowed",
+    "limit": "client above its limit",
     "wire": "malformed query",
     "local": "fastdns itself",
 }

@@ -18,9 +18,9 @@ import attrs
 
 from ..errors import ConfigErrors
 from .files import own_name, read_text
-from .leases import FORMATS
 from .lines import doubles, key_lines
 from .text import describe, key_text, path_text
+from .values import LEASE_FORMATS
 
 FILES_MAX = 1000
 _MAGIC = "*?["
@@ -177,7 +177,7 @@ def _joined(directory: str, path: str) -> str:
 def _joined_leases(directory: str, text: str) -> str:
     """The same for a file of leases, which may have its format before it, or be "auto"."""
     word, colon, path = text.partition(":")
-    if colon and word in FORMATS:
+    if colon and word in LEASE_FORMATS:
         return f"{word}:{_joined(glob.escape(directory), path)}"
     is_path = not colon and ("/" in text or "." in text)  # not a word, maybe misspelled
     return _joined(glob.escape(directory), text) if is_path else text

@@ -6,9 +6,7 @@ from pathlib import Path
 
 from .files import absolute_path
 from .text import describe, nearest
-from .values import AnyLeases, LeaseFile
-
-FORMATS = ("dnsmasq", "isc", "kea", "libvirt", "networkd", "odhcpd")
+from .values import LEASE_FORMATS, AnyLeases, LeaseFile
 
 
 def parse_leases(text: str) -> AnyLeases:
@@ -17,17 +15,17 @@ def parse_leases(text: str) -> AnyLeases:
         return "auto"
     word, colon, path = text.partition(":")
     if text.startswith("/") or not colon:
-        if not text.startswith("/") and text.lower() in FORMATS:
+        if not text.startswith("/") and text.lower() in LEASE_FORMATS:
             raise ValueError(
                 f'{describe(text)} lacks its file (try "{text.lower()}:/PATH" or "auto")'
             )
         return LeaseFile(_path(text))
     if word == "file":
         return LeaseFile(_path(path))
-    if word not in FORMATS:
-        near = nearest(word, FORMATS)
+    if word not in LEASE_FORMATS:
+        near = nearest(word, LEASE_FORMATS)
         hint = f'did you mean "{near}"?' if near else "leave it out: the content of the file tells"
-        known = ", ".join(f'"{one}"' for one in FORMATS)
+        known = ", ".join(f'"{one}"' for one in LEASE_FORMATS)
         raise ValueError(f"{describe(word)} is not one of {known} ({hint})")
     return LeaseFile(_path(path), word)
 

@@ -11,7 +11,6 @@ from typing import Any
 from ..errors import ConfigError, ConfigErrors
 from .documents import Documents, read_documents
 from .files import absolute_path
-from .overlaps import dropped_settings
 from .places import Places, decide
 from .schema import Config, own_address
 from .servers import parse_server, read_server_file
@@ -70,6 +69,8 @@ def load(
     for note in documents.notes:
         say(note)
     if warn is not None:
+        from .overlaps import dropped_settings  # noqa: PLC0415 - no daemon warns
+
         for line in dropped_settings(config.rule, documents):
             warn(line)
     return config

@@ -14,7 +14,10 @@ from .section import Section
 SYSTEM_STATE = Path("/var/lib/fastdns")
 SYSTEM_RUN = Path("/run/fastdns")
 SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager starts
-OWN_NAMES = {"lock", "run", "cache", "counters", "control", "groups", "keeper", "supervisor"}
+OWN_NAMES = {
+    *("lock", "run", "cache", "lists", "cookie_secrets", "overrides.toml", "overrides.lock"),
+    *("counters", "control", "groups", "keeper", "supervisor"),
+}
 
 
 @attrs.frozen
@@ -28,6 +31,11 @@ class Places(Section):
     def lock(self) -> Path:
         """The running supervisor holds an flock on it; its text is the supervisor's pid."""
         return self.state_dir / "lock"
+
+    @property
+    def overrides(self) -> Path:
+        """The rules made at run time; only commands write it."""
+        return self.state_dir / "overrides.toml"
 
     @property
     def counters(self) -> Path:
@@ -58,6 +66,11 @@ class Places(Section):
         return self.run_dir / "supervisor"
 
     @property
+    def cookie_secrets(self) -> Path:
+        """The secrets of DNS cookies towards clients."""
+        return self.state_dir / "cookie_secrets"
+
+    @property
     def cache(self) -> Path:
         return self.state_dir / "cache"
 
@@ -65,6 +78,11 @@ class Places(Section):
     def small_cache(self) -> Path:
         """Replaces the cache on disk if it is disabled; it does not survive a boot."""
         return self.run_dir / "cache"
+
+    @property
+    def lists(self) -> Path:
+        """Copies of the block lists, and what they are compiled into."""
+        return self.state_dir / "lists"
 
     def environment(self, disk: int) -> Path:
         """Return the directory of the LMDB environment, for this value of cache.disk."""

@@ -2,7 +2,8 @@
 
 Each type of the schema has its function here. It names the problem in a phrase (ValueError); the
 function of the table adds the key and continues, so that all errors are reported at once. The
-supervisor keeps this module for reloads, so it loads no library for these few lines.
+supervisor keeps this module for reloads, so it loads no library for these few lines. Parsers that
+few configurations need are imported when they are.
 """
 
 from __future__ import annotations
@@ -13,21 +14,15 @@ from typing import Any, Literal, TypeVar, get_args, get_origin
 
 import attrs
 
-from ..errors import ConfigError
+from ..errors import ConfigError, unreadable
 from . import later
-from .addresses import parse_addresses
-from .block_lists import parse_list
 from .clients import parse_clients
 from .domains import parse_domain, parse_pattern
 from .files import absolute_path
-from .hours import parse_hours
-from .leases import parse_leases
-from .records import parse_records
 from .schema import Config
 from .section import Section
 from .servers import parse_listen, parse_server
 from .text import describe, key_text, nearest
-from .types import parse_type
 from .units import parse_duration, parse_size
 from .values import (
     NO_DOMAIN,
@@ -99,6 +94,9 @@ def _structure_table(data: object, table: type[_Table]) -> _Table:
         except ValueError as error:
             wrong.add(key)
             problems.append(ConfigError(key_text(key), str(error)))
+        except ImportError as error:
+            wrong.add(key)
+            problems.append(ConfigError(key_text(key), unreadable(error)))
         except Refused as refused:
             wrong.add(key)
             problems += (_under(key, problem) for problem in refused.problems)
@@ -208,9 +206,7 @@ def _structure_word(value: object, kind: Any) -> str:
 
 
 def _structure_path(value: object, _kind: Any) -> Path:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a path in quotes (try "/var/lib/fastdns")')
-    return absolute_path(value)
+    return absolute_path(_in_quotes(value, "a path", "/var/lib/fastdns"))
 
 
 def _structure_strategy(value: object, kind: Any) -> str:
@@ -220,104 +216,97 @@ def _structure_strategy(value: object, kind: Any) -> str:
 
 
 def _structure_text(value: object, _kind: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a path in quotes (try "conf.d/*.toml")')
-    return value
+    return _in_quotes(value, "a path", "conf.d/*.toml")
 
 
 def _structure_group_name(value: object, _kind: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a name in quotes (try "corp")')
-    return value
+    return _in_quotes(value, "a name", "corp")
 
 
 def _structure_address(value: object, _kind: Any) -> Address:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not an address in quotes (try "127.0.0.1:53")')
-    return parse_listen(value)
+    return parse_listen(_in_quotes(value, "an address", "127.0.0.1:53"))
 
 
 def _structure_server(value: object, _kind: Any) -> AnyServer:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not an upstream in quotes (try "9.9.9.9")')
-    return parse_server(value)
+    return parse_server(_in_quotes(value, "an upstream", "9.9.9.9"))
 
 
 def _structure_domain(value: object, _kind: Any) -> AnyDomain:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a domain in quotes (try "corp.example")')
-    return parse_domain(value)
-
-
-def _structure_name(value: object, _kind: Any) -> AnyName:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a name in quotes (try "*.dyn.example")')
-    return parse_pattern(value)
-
-
-def _structure_addresses(value: object, _kind: Any) -> AnyAddresses:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not an address in quotes (try "192.0.2.1")')
-    return parse_addresses(value)
-
-
-def _structure_type(value: object, _kind: Any) -> str:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a type in quotes (try "HTTPS")')
-    parse_type(value)
-    return value.upper()
+    return parse_domain(_in_quotes(value, "a domain", "corp.example"))
 
 
 def _structure_plain_domain(value: object, _kind: Any) -> Domain:
-    domain = parse_domain(value) if isinstance(value, str) else None
-    if not isinstance(domain, Domain):
-        raise ValueError(f'{describe(value)} is not a domain in quotes (try "home.arpa")')
-    return domain
+    return _plain_domain(value, "home.arpa")
 
 
 def _structure_own_domain(value: object, _kind: Any) -> OwnDomain:
     if value == "":
         return NO_DOMAIN
-    domain = parse_domain(value) if isinstance(value, str) else None
-    if not isinstance(domain, Domain):
-        raise ValueError(f'{describe(value)} is not a domain in quotes (try "lan")')
+    domain = _plain_domain(value, "lan")
     if domain.text == ".":
         raise ValueError('"." would be all names (try "lan")')
     return OwnDomain(domain)
 
 
+def _plain_domain(value: object, example: str) -> Domain:
+    """Return the domain, which may not be a file of domains."""
+    domain = parse_domain(value) if isinstance(value, str) else None
+    if not isinstance(domain, Domain):
+        raise ValueError(f'{describe(value)} is not a domain in quotes (try "{example}")')
+    return domain
+
+
+def _structure_name(value: object, _kind: Any) -> AnyName:
+    return parse_pattern(_in_quotes(value, "a name", "*.dyn.example"))
+
+
+def _structure_addresses(value: object, _kind: Any) -> AnyAddresses:
+    text = _in_quotes(value, "an address", "192.0.2.1")
+    from .addresses import parse_addresses  # noqa: PLC0415 - see above
+
+    return parse_addresses(text)
+
+
+def _structure_type(value: object, _kind: Any) -> str:
+    text = _in_quotes(value, "a type", "HTTPS")
+    from .types import parse_type  # noqa: PLC0415
+
+    parse_type(text)
+    return text.upper()
+
+
 def _structure_record(value: object, _kind: Any) -> AnyRecord:
-    if not isinstance(value, str):
-        raise ValueError(
-            f'{describe(value)} is not a record in quotes (try "nas.lan. A 192.168.1.10")'
-        )
-    return parse_records(value)
+    text = _in_quotes(value, "a record", "nas.lan. A 192.168.1.10")
+    from .records import parse_records  # noqa: PLC0415
 
-
-def _structure_hosts(value: object, _kind: Any) -> Path:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a path in quotes (try "/etc/hosts")')
-    return absolute_path(value.removeprefix("file:"))
+    return parse_records(text)
 
 
 def _structure_leases(value: object, _kind: Any) -> AnyLeases:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a path in quotes (try "auto")')
-    return parse_leases(value)
+    text = _in_quotes(value, "a path", "auto")
+    from .leases import parse_leases  # noqa: PLC0415
+
+    return parse_leases(text)
+
+
+def _structure_hosts(value: object, _kind: Any) -> Path:
+    return absolute_path(_in_quotes(value, "a path", "/etc/hosts").removeprefix("file:"))
 
 
 def _structure_clients(value: object, _kind: Any) -> Clients:
+    return parse_clients(_in_quotes(value, "a prefix", "192.168.0.0/16"))
+
+
+def _in_quotes(value: object, what: str, example: str) -> str:
     if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a prefix in quotes (try "192.168.0.0/16")')
-    return parse_clients(value)
+        raise ValueError(f'{describe(value)} is not {what} in quotes (try "{example}")')
+    return value
 
 
 def _structure_block_list(value: object, _kind: Any) -> AnyList:
-    if not isinstance(value, str):
-        raise ValueError(
-            f'{describe(value)} is not a list in quotes (try "https://lists.example/hosts")'
-        )
-    return parse_list(value)
+    from .block_lists import parse_list  # noqa: PLC0415
+
+    return parse_list(_in_quotes(value, "a list", "https://lists.example/hosts"))
 
 
 def _structure_maybe_lists(value: object, _kind: Any) -> tuple[Any, ...]:
@@ -329,15 +318,14 @@ def _structure_block_answer(value: object, _kind: Any) -> str:
 
 
 def _structure_view_client(value: object, _kind: Any) -> AnyViewClient:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a client in quotes (try "192.168.1.20")')
-    return parse_view_client(value)
+
+    return parse_view_client(_in_quotes(value, "a client", "192.168.1.20"))
 
 
 def _structure_hours(value: object, _kind: Any) -> Hours:
-    if not isinstance(value, str):
-        raise ValueError(f'{describe(value)} is not a time in quotes (try "Mon-Fri 20:00-07:00")')
-    return parse_hours(value)
+    from .hours import parse_hours  # noqa: PLC0415
+
+    return parse_hours(_in_quotes(value, "a time", "Mon-Fri 20:00-07:00"))
 
 
 def _structure_size(value: object, _kind: Any) -> int:

@@ -28,6 +28,7 @@ Clients = KnownClients | Network
 MIB = 1 << 20
 MAX_TTL = Ttl(2**31 - 1)  # RFC 2181 section 8
 CNAME = 5  # a type of records
+LEASE_FORMATS = ("dnsmasq", "isc", "kea", "libvirt", "networkd", "odhcpd")
 
 
 @attrs.frozen
@@ -76,13 +77,19 @@ class Server:
 
 
 @attrs.frozen
-class ServerFile:
-    """A file with upstreams, one a line; it may change while fastdns runs."""
+class NamedFile:
+    """A file that has values of a list. Each kind is a class of its own."""
 
     path: Path
 
     def __str__(self) -> str:
         return f"file:{self.path}"
+
+
+class ServerFile(NamedFile):
+    """A file with upstreams, one a line; it may change while fastdns runs."""
+
+    __slots__ = ()
 
 
 AnyServer = Server | ServerFile
@@ -99,14 +106,10 @@ class Domain:
         return self.text
 
 
-@attrs.frozen
-class DomainFile:
+class DomainFile(NamedFile):
     """A file that lists domains, one a line."""
 
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
+    __slots__ = ()
 
 
 AnyDomain = Domain | DomainFile
@@ -128,14 +131,10 @@ class Record:
         return self.text
 
 
-@attrs.frozen
-class RecordFile:
+class RecordFile(NamedFile):
     """A file of resource records, as a zone file has them."""
 
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
+    __slots__ = ()
 
 
 AnyRecord = Record | RecordFile
@@ -174,14 +173,10 @@ class NamePattern:
 AnyName = NamePattern | DomainFile
 
 
-@attrs.frozen
-class AddressFile:
+class AddressFile(NamedFile):
     """A file that lists addresses, one a line."""
 
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
+    __slots__ = ()
 
 
 @attrs.frozen
@@ -198,14 +193,10 @@ class Addresses:
 AnyAddresses = Addresses | AddressFile
 
 
-@attrs.frozen
-class ListFile:
+class ListFile(NamedFile):
     """A block list in a file of this machine."""
 
-    path: Path
-
-    def __str__(self) -> str:
-        return f"file:{self.path}"
+    __slots__ = ()
 
 
 @attrs.frozen
@@ -218,7 +209,23 @@ class ListUrl:
         return self.url
 
 
-AnyList = ListFile | ListUrl
+@attrs.frozen
+class ListZone:
+    """A response policy zone (RPZ) that a name server hands out by zone transfer.
+
+    `key`: a file with the TSIG key, if one is needed.
+    """
+
+    text: str
+    server: Address = attrs.field(eq=False, repr=False)
+    zone: str = attrs.field(eq=False, repr=False)
+    key: Path | None = attrs.field(eq=False, repr=False)
+
+    def __str__(self) -> str:
+        return self.text
+
+
+AnyList = ListFile | ListUrl | ListZone
 MaybeLists = tuple[AnyList, ...] | None  # None: those of [block]
 BlockAnswer = Literal["null", "nxdomain", "refused"]
 MaybeBlockAnswer = BlockAnswer | None  # None: that of [block]

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterable
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol, cast
 
 import attrs
+
+from ..config.transports import load_class
 
 if TYPE_CHECKING:
     from .._counters import Counters
@@ -53,7 +54,7 @@ class Service:
     def stream_server(self) -> type[StreamServer] | None:
         """The class that `streams` names; commands do not need it."""
         return (
-            None if self.streams is None else cast("type[StreamServer]", resolve_name(self.streams))
+            None if self.streams is None else cast("type[StreamServer]", load_class(self.streams))
         )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pwd
 import re
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 
@@ -45,11 +46,27 @@ def obstacle(account: Account) -> str | None:
     """
     if not _may_give_files_away():
         return "it lacks CAP_CHOWN"
+    return _tried(account, lambda: None)
+
+
+def may_read(account: Account, files: Iterable[str]) -> bool:
+    """Return whether this account, which root can become, may read these files."""
+
+    def read_all() -> None:
+        for one in files:
+            os.close(os.open(one, os.O_RDONLY | os.O_CLOEXEC))
+
+    return _tried(account, read_all) is None
+
+
+def _tried(account: Account, work: Callable[[], None]) -> str | None:
+    """Return why this account cannot do the work, None if it can. A child tries it."""
     reader, writer = os.pipe()
     child = os.fork()
     if child == 0:
         try:
             become(account)
+            work()
             os.write(writer, b"0")
         except OSError as error:
             os.write(writer, b"%d" % (error.errno or 0))
@@ -77,6 +94,11 @@ def _may_give_files_away() -> bool:
 def become(account: Account) -> None:
     """Drop root for good. Loaded modules still work; nothing else must be readable."""
     preload.import_late()
+    drop_root(account)
+
+
+def drop_root(account: Account) -> None:
+    """The same where everything that is needed later has been imported."""
     os.setgroups([])
     os.setresgid(account.gid, account.gid, account.gid)
     os.setresuid(account.uid, account.uid, account.uid)

@@ -6,6 +6,7 @@ import os
 from contextlib import suppress
 
 NICENESS = 10
+LAST = 19
 
 
 def lower_priority() -> None:
@@ -26,7 +27,15 @@ def run_when_idle() -> None:
     _set_priority(os.SCHED_IDLE)
 
 
-def _set_priority(policy: int) -> None:
-    os.nice(NICENESS)
+def run_in_background() -> None:
+    """The same, for work that nobody waits for: also where the system has no such class.
+
+    The kernel takes the class for the disk from the one for the processor.
+    """
+    _set_priority(os.SCHED_IDLE, LAST)
+
+
+def _set_priority(policy: int, niceness: int = NICENESS) -> None:
+    os.nice(niceness)
     with suppress(OSError):
         os.sched_setscheduler(0, policy, os.sched_param(0))

@@ -2,18 +2,7 @@
 
 from __future__ import annotations
 
-from .reasons import (
-    DNSSEC,
-    INSIDE,
-    NO_KEY,
-    NOT_HERE,
-    PORTS,
-    QUERY_LOG,
-    SERVICE,
-    UDP_SIZE,
-    VERSION,
-    Reasons,
-)
+from . import reasons
 
 DHCP = (
     "fastdns is not a DHCP server. Keep dnsmasq for DHCP, with these lines and port=0, "
@@ -22,14 +11,14 @@ DHCP = (
 )
 
 NOT_NEEDED = {
-    SERVICE: """user group pid-file keep-in-foreground no-daemon log-facility log-async""",
+    reasons.SERVICE: """user group pid-file keep-in-foreground no-daemon log-facility log-async""",
     "fastdns listens on the addresses in listen.dns": "bind-interfaces bind-dynamic",
     "fastdns never asks upstream for reverse names of private addresses": "bogus-priv",
     "fastdns does the same": """local-service clear-on-reload no-poll no-round-robin cache-rr
         strip-mac strip-subnet""",
-    UDP_SIZE: "edns-packet-max",
-    INSIDE: "dns-forward-max max-tcp-connections fast-dns-retry",
-    PORTS: "query-port min-port max-port port-limit",
+    reasons.UDP_SIZE: "edns-packet-max",
+    reasons.INSIDE: "dns-forward-max max-tcp-connections fast-dns-retry",
+    reasons.PORTS: "query-port min-port max-port port-limit",
     "it has no effect on answers": "dns-loop-detect test version help",
 }
 LEFT_OUT = {
@@ -37,12 +26,12 @@ LEFT_OUT = {
     DHCP: """dhcp-.* enable-ra ra-param quiet-.* read-ethers bootp-dynamic no-ping log-dhcp
         no-dhcp.* bridge-interface shared-network script-.* leasefile-ro tag-if pxe-.*
         (?:enable-)?tftp.*""",
-    DNSSEC: "dnssec.* trust-anchor",
-    QUERY_LOG: "log-queries log-debug dumpfile dumpmask",
+    reasons.DNSSEC: "dnssec.* trust-anchor",
+    reasons.QUERY_LOG: "log-queries log-debug dumpfile dumpmask",
     "fastdns listens on addresses; write those of other interfaces into listen.dns": """
         except-interface""",
     "fastdns asks upstream for names without a dot": "domain-needed",
-    NO_KEY: "filterwin2k",
+    reasons.NO_KEY: "filterwin2k",
     "fastdns does not cache negative answers without an SOA": "neg-ttl",
     "protect.rebind covers 127.0.0.0/8; name such domains in protect.rebind_allow": """
         rebind-localhost-ok""",
@@ -53,10 +42,10 @@ LEFT_OUT = {
         localmx selfmx""",
     "clients get all addresses of a name": "localise-queries",
     "fastdns does not serve zones to the Internet": "auth-.*",
-    f"it {NOT_HERE}": "ipset nftset connmark-.* conntrack alias enable-dbus enable-ubus",
-    VERSION: "no-ident",
+    f"it {reasons.NOT_HERE}": "ipset nftset connmark-.* conntrack alias enable-dbus enable-ubus",
+    reasons.VERSION: "no-ident",
 }
-REASONS = Reasons(NOT_NEEDED, LEFT_OUT, "it is not an option that fastdns knows")
+REASONS = reasons.Reasons(NOT_NEEDED, LEFT_OUT, "it is not an option that fastdns knows")
 
 CONVERTED = frozenset(
     {

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from .reasons import (
-    ANSWERS,
-    DNSSEC,
-    ENCRYPTED,
-    INSIDE,
-    NO_KEY,
-    NOT_HERE,
-    PORTS,
-    QUERY_LOG,
-    SERVICE,
-    UDP_SIZE,
-    VERSION,
-    Reasons,
-)
+from . import reasons
 
 CONTROL = "fastdns status, stats, cache and reload work without it"
 RECURSION = "fastdns does not ask the servers of a domain itself, it only forwards"
-VIEWS = f"a view, a tag or a changed answer {NOT_HERE}"
+VIEWS = f"a view, a tag or a changed answer {reasons.NOT_HERE}"
 
 NOT_NEEDED = {
-    SERVICE: """do-daemonize username chroot directory pidfile use-syslog logfile use-systemd
-        log-identity log-time-.* log-thread-id""",
+    reasons.SERVICE: """do-daemonize username chroot directory pidfile use-syslog logfile
+        use-systemd log-identity log-time-.* log-thread-id""",
     'log_level = "debug" shows more': "verbosity",
     "fastdns stats has all counters": "statistics-.* extended-statistics shm-.*",
     CONTROL: "control-.* server-(?:key|cert)-file",
@@ -34,37 +21,38 @@ NOT_NEEDED = {
         max-sent-count outbound-msg-retry fast-server-.* do-not-query-.* delay-close
         unknown-server-time-limit discard-timeout stub-prime""",
     "fastdns measures its upstreams itself (fastdns status shows them)": "infra-(?!.*slabs).*",
-    INSIDE: """.*-slabs so-.* ip-(?:transparent|freebind|dscp) (?:outgoing-)?tcp-mss udp-connect
+    reasons.INSIDE: """.*-slabs so-.* ip-(?:transparent|freebind|dscp)
+        (?:outgoing-)?tcp-mss udp-connect
         outgoing-range outgoing-num-tcp incoming-num-tcp num-queries-per-thread msg-buffer-size
         jostle-timeout stream-wait-size tcp-(?!upstream).* edns-tcp-keepalive.*
         max-reuse-tcp-queries interface-automatic-ports wait-limit.* sock-queue-.*""",
-    PORTS: "outgoing-port-.*",
-    UDP_SIZE: "edns-buffer-size max-udp-size",
-    ANSWERS: "rrset-roundrobin minimal-responses",
+    reasons.PORTS: "outgoing-port-.*",
+    reasons.UDP_SIZE: "edns-buffer-size max-udp-size",
+    reasons.ANSWERS: "rrset-roundrobin minimal-responses",
     "answers have Extended DNS Errors (RFC 8914) anyway": "ede ede-serve-expired",
 }
 LEFT_OUT = {
-    QUERY_LOG: "log-.*",
-    DNSSEC: """harden-.* val-.* .*trust-anchor.* trusted-keys-file domain-insecure module-config
-        dlv-.* insecure-lan-zones ignore-cd-flag root-key-sentinel add-holddown del-holddown
-        keep-missing permit-small-holddown key-cache-.* neg-cache-size aggressive-nsec
+    reasons.QUERY_LOG: "log-.*",
+    reasons.DNSSEC: """harden-.* val-.* .*trust-anchor.* trusted-keys-file domain-insecure
+        module-config dlv-.* insecure-lan-zones ignore-cd-flag root-key-sentinel add-holddown
+        del-holddown keep-missing permit-small-holddown key-cache-.* neg-cache-size aggressive-nsec
         disable-dnssec-lame-check zonemd-.* prefetch-key""",
     "the routes of this machine choose the address to ask from": "outgoing-interface",
-    VERSION: "hide-.* identity version nsid",
-    NO_KEY: """serve-expired-ttl-reset serve-original-ttl do-(?:ip4|udp|tcp) prefer-ip[46]
+    reasons.VERSION: "hide-.* identity version nsid",
+    reasons.NO_KEY: """serve-expired-ttl-reset serve-original-ttl do-(?:ip4|udp|tcp) prefer-ip[46]
         udp-upstream-without-downstream""",
-    f"a rate limit {NOT_HERE}": "(?:ip-)?ratelimit.* unwanted-reply-threshold",
-    f"0x20 {NOT_HERE}": "use-caps-for-id caps-.*",
-    f"client subnet (ECS) {NOT_HERE}; none is sent": """client-subnet-.* send-client-subnet
+    f"a rate limit {reasons.NOT_HERE}": "(?:ip-)?ratelimit.* unwanted-reply-threshold",
+    f"0x20 {reasons.NOT_HERE}": "use-caps-for-id caps-.*",
+    f"client subnet (ECS) {reasons.NOT_HERE}; none is sent": """client-subnet-.* send-client-subnet
         (?:max|min)-client-.*""",
-    ENCRYPTED: "tls-.* ssl-.* https?-.* quic-.* pad-.* dnscrypt-?.*",
-    f"it {NOT_HERE}": """dns64-.* ipsecmod-.* ipset.* name-v[46] cookie-secret.* answer-cookie
-        secret-seed proxy-protocol-port""",
+    reasons.ENCRYPTED: "tls-.* ssl-.* https?-.* quic-.* pad-.* dnscrypt-?.*",
+    f"it {reasons.NOT_HERE}": """dns64-.* ipsecmod-.* ipset.* name-v[46] cookie-secret.*
+        answer-cookie secret-seed proxy-protocol-port""",
     VIEWS: """.*-tag.* .*-view response-ip.* local-zone-override interface-action
         edns-client-.*""",
     "fastdns needs IP addresses of upstreams": "forward-host stub-host",
 }
-REASONS = Reasons(NOT_NEEDED, LEFT_OUT, "it is not a setting that fastdns knows")
+REASONS = reasons.Reasons(NOT_NEEDED, LEFT_OUT, "it is not a setting that fastdns knows")
 
 # Clauses that are left out as a whole: whether nothing is lost by that, and why.
 CLAUSES = {
@@ -72,13 +60,13 @@ CLAUSES = {
     "cachedb": (True, "the cache is on disk anyway (cache.disk)"),
     "auth-zone": (
         False,
-        f"a zone file {NOT_HERE}; [[forward]] can name a server that has it",
+        f"a zone file {reasons.NOT_HERE}; [[forward]] can name a server that has it",
     ),
-    "rpz": (False, f"a block list {NOT_HERE}"),
+    "rpz": (False, f"a block list {reasons.NOT_HERE}"),
     "view": (False, VIEWS),
-    "dnstap": (False, f"dnstap {NOT_HERE}"),
-    "dnscrypt": (False, ENCRYPTED),
+    "dnstap": (False, f"dnstap {reasons.NOT_HERE}"),
+    "dnscrypt": (False, reasons.ENCRYPTED),
     "python": (False, "fastdns has no modules"),
     "dynlib": (False, "fastdns has no modules"),
-    "ipset": (False, f"it {NOT_HERE}"),
+    "ipset": (False, f"it {reasons.NOT_HERE}"),
 }

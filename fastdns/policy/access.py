@@ -60,6 +60,18 @@ def compile_access(section: schema.Access, lan: Lan) -> Access:
     )
 
 
+def compile_exempt(section: schema.Access, lan: Lan) -> Access:
+    """Return which clients have no limit of answers a second, with this LAN."""
+    verdicts = {one: True for clients in section.rate_exempt for one in _networks(clients, lan)}
+    near = verdicts | ({LINK_LOCAL: True} if "lan" in section.rate_exempt else {})
+    return Access(
+        turning_points(verdicts, IPv4Network),
+        turning_points(verdicts, IPv6Network),
+        turning_points(near, IPv6Network),
+        lan.links,
+    )
+
+
 def rule_for(
     section: schema.Access, lan: Lan, client: IPv4Address | IPv6Address
 ) -> tuple[bool, str]:

@@ -5,7 +5,7 @@ Beside them: the owner's own domain, and special names that upstreams are asked 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import attrs
@@ -21,10 +21,11 @@ from ..config.schema import Config
 from ..config.text import describe, path_text
 from ..config.values import AddressFile, DomainFile, Network
 from .domain_lists import DomainLists
-from .protection import ProtectionCompiler
-from .rules import RulesCompiler
+from .parts import is_set
 
 DEFAULT_GROUP = 0
+
+Bogus = Mapping[Path, tuple[Network, ...]]  # addresses that are no answer, of each list
 
 
 @attrs.frozen
@@ -41,7 +42,7 @@ class Domains:
     key: bytes | None = None
     rules: Rules = attrs.Factory(Rules)
     protection: Protection = attrs.Factory(Protection)
-    bogus: dict[Path, tuple[Network, ...]] = attrs.Factory(dict)  # addresses that each list names
+    bogus: Bogus = attrs.Factory(dict)
 
     def has_read(self, path: Path) -> bool:
         """Whether the content of a list of domains or of addresses is known."""
@@ -92,20 +93,17 @@ def compile_domains(config: Config, former: Domains | None = None) -> Domains:
         before = len(builder)
         problems += _add_group(builder, lists, config.forward, group)
         counts[group.name] = len(builder) - before
-    rules = RulesCompiler(lists, builder.key)
-    for number, rule in enumerate(config.rule, start=1):
-        problems += rules.add_names(rule, number)
-    protection = ProtectionCompiler(lists, builder.key, former.bogus)
-    problems += protection.add(config.protect)
+    rules = _compile_rules(config, lists, builder.key, problems)
+    protection, bogus = _compile_protection(config, lists, builder.key, former.bogus, problems)
     return Domains(
         DomainSet(builder.compile()),
         tuple(problems),
         counts,
         lists.read,
         builder.key,
-        rules.compile(config.rule, config.cache),
-        protection.compile(config.protect),
-        protection.bogus,
+        rules,
+        protection,
+        bogus,
     )
 
 
@@ -129,6 +127,30 @@ def _add_group(
                 f"group {group.name}: {describe(entry.text)} belongs to an earlier group, "
                 f"{earlier} (leave one out)"
             )
+
+
+def _compile_rules(config: Config, lists: DomainLists, key: bytes, problems: list[str]) -> Rules:
+    if not is_set(config, "rule"):
+        return Rules()
+    from .rules import RulesCompiler  # noqa: PLC0415 - see parts
+
+    compiler = RulesCompiler(lists, key)
+    for number, rule in enumerate(config.rule, start=1):
+        problems += compiler.add_names(rule, number)
+    return compiler.compile(config.rule, config.cache)
+
+
+def _compile_protection(
+    config: Config, lists: DomainLists, key: bytes, former: Bogus, problems: list[str]
+) -> tuple[Protection, Bogus]:
+    """Return the protection, and the addresses that each list names."""
+    if not is_set(config, "protect"):
+        return Protection(minimal_any=config.protect.minimal_any), {}
+    from .protection import ProtectionCompiler  # noqa: PLC0415 - see parts
+
+    compiler = ProtectionCompiler(lists, key, former)
+    problems += compiler.add(config.protect)
+    return compiler.compile(config.protect), compiler.bogus
 
 
 def _value_of(group: Forward) -> int:

@@ -15,8 +15,9 @@ from .._local import LocalRecords
 from .._pages import release_heap
 from ..config.schema import Local
 from .leases import files_beside
+from .local_compiler import Clients, compile_names, given_by_leases
 from .local_files import LocalFile, configured, found, is_pattern, usual
-from .local_names import Clients, Names, compile_names, given_by_leases
+from .local_names import Names
 from .watch import Watch
 
 TOO_MANY = "local: more names than fastdns can hold; the former ones stay in use"
@@ -43,6 +44,17 @@ class LocalSources:
         self.refresh()
         self.logged = self.names.without_records()
 
+    def renewed(self, section: Local) -> LocalSources:
+        """Return the names of another configuration: these, read again, if it has the same table.
+
+        Those who have followed the files have logged their changes.
+        """
+        self.refresh()
+        if section != self.section:
+            return LocalSources(section, self, self._root)
+        self.logged = self.names.without_records()
+        return self
+
     @property
     def records(self) -> LocalRecords:
         """The compiled records."""
@@ -52,6 +64,17 @@ class LocalSources:
     def problems(self) -> tuple[str, ...]:
         """What is wrong with the files, in lines that name file and line."""
         return self.names.problems
+
+    @property
+    def has_files(self) -> bool:
+        """Whether there is a file that may change, now or later."""
+        return any(configured(self.section, self._root))
+
+    @property
+    def required_files(self) -> Iterator[Path]:
+        """The files that have to be there."""
+        places = configured(self.section, self._root)
+        return (one.path for one in places if not one.is_optional)
 
     @property
     def unread(self) -> list[Path]:

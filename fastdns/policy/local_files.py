@@ -22,14 +22,14 @@ from ..config.text import describe, path_text
 from ..config.values import LeaseFile, Record, RecordFile
 from .leases import files_beside, format_of, read_leases, usual_places
 from .leases.lease import Lease, WrongLine
+from .problems import shortened
+from .signature import Signature, signature
 
 Kind = Literal["records", "hosts", "leases"]
-Signature = tuple[tuple[int, ...] | None, ...]
 
 HOSTS_OCTETS_MAX = 64 << 20
 OCTETS_MAX = 16 << 20
 FOUND_MAX = 100  # files that match one pattern
-PROBLEMS_MAX = 10  # lines told about one file; the first few say what is wrong with it
 
 
 @attrs.frozen
@@ -132,32 +132,6 @@ def _read_records(text: str, name: str) -> tuple[Content, tuple[str, ...]]:
         else:
             records.append(one)
     return Content(records=tuple(records)), tuple(shortened(problems, name, len(problems)))
-
-
-def shortened(
-    problems: list[str], name: str, wrong: int, what: str = "lines are wrong"
-) -> list[str]:
-    """Return the first problems of a file, and how many lines of it are wrong besides these."""
-    told = problems[:PROBLEMS_MAX]
-    if wrong > len(told):
-        told.append(f"{name}: {wrong - len(told)} more {what}")
-    return told
-
-
-def wrong_lines(name: str, wrong: int, first: list[tuple[int, str, str]]) -> list[str]:
-    """Return what is wrong with a file, from what a reader in C tells."""
-    told = [f"{name}:{line}: {describe(part)} {problem}" for line, part, problem in first]
-    return shortened(told, name, wrong)
-
-
-def signature(path: Path) -> tuple[int, ...] | None:
-    """Return what changes with the content of a file; None if it cannot be seen."""
-    try:
-        status = os.stat(path)
-    except OSError:
-        return None
-    # The change time as well: chmod makes a file readable without changing the other fields.
-    return (status.st_mtime_ns, status.st_ctime_ns, status.st_size, status.st_ino)
 
 
 def configured(section: Local, root: Path) -> Iterator[Place]:

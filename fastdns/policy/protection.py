@@ -15,7 +15,6 @@ from ..config.values import Addresses, AnyDomain, DomainFile, Network
 from .domain_lists import PROBLEMS_MAX, DomainLists
 
 MAPPED = 0xFFFF << 32  # ::ffff:0:0, before an IPv4 address
-Bogus = Mapping[Path, tuple[Network, ...]]
 
 
 class ProtectionCompiler:
@@ -24,7 +23,9 @@ class ProtectionCompiler:
     `former`: what files of addresses have named before, should one be gone.
     """
 
-    def __init__(self, lists: DomainLists, key: bytes, former: Bogus) -> None:
+    def __init__(
+        self, lists: DomainLists, key: bytes, former: Mapping[Path, tuple[Network, ...]]
+    ) -> None:
         self._lists = lists
         self._former = former
         self._allowed = DomainSetBuilder(key)

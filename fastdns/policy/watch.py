@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..defects import guarded
-from .local_files import Signature, signature
+from .signature import Signature, signature
 
 # Seconds between a change and telling it: a program may write a file in several steps, and of a
 # burst of changes one is enough.

@@ -1,4 +1,4 @@
-"""Which clients may ask a worker, kept up to date with this machine's network."""
+"""Which clients may ask a worker, and which without a limit, as this machine's network changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from ..config import schema
 from ..defects import guarded
 from ..machine.lan import read_lan
 from ..machine.netlink import Changes
-from ..policy.access import Lan, compile_access
+from ..policy.access import Lan, compile_access, compile_exempt
 
 log = logging.getLogger(__name__)
 
@@ -43,10 +43,14 @@ class Admission:
         if section.knows_lan:
             self._lan = self._read()
         self.access = compile_access(section, self._lan)
+        self.exempt = compile_exempt(section, self._lan)
         self._tell()
 
-    def follow(self, loop: Any, use: Callable[[Access], None], moved: Callable[[], None]) -> None:
-        """Use new rules whenever the LAN changes, and call `moved` for any change.
+    def follow(
+        self, loop: Any, use: Callable[[Access, Access], None], moved: Callable[[], None]
+    ) -> None:
+        """Have `access` and `exempt` used whenever the LAN changes, and `moved` called for any
+        change.
 
         Returns only if there will never be one.
         """
@@ -68,14 +72,15 @@ class Admission:
             self._changed.set()
             moved()
 
-    def _look(self, use: Callable[[Access], None]) -> None:
+    def _look(self, use: Callable[[Access, Access], None]) -> None:
         if not self._section.knows_lan:
             return
         lan = self._read()
         if lan != self._lan:
             self._lan = lan
             self.access = compile_access(self._section, lan)
-            use(self.access)
+            self.exempt = compile_exempt(self._section, lan)
+            use(self.access, self.exempt)
 
     def _listen(self) -> Changes | None:
         try:

@@ -144,11 +144,11 @@ class Child:
                 signal.SIGCHLD
             )  # one that we have taken may have been for another child
 
-    def tell_end(self) -> None:
-        """Log how it ended."""
+    def tell_end(self, further: str = "another one takes over") -> None:
+        """Log how it ended, and what happens now."""
         code = self.code or 0
         how = f"by {signal.Signals(-code).name}" if code < 0 else f"with status {code}"
-        log.error("the %s ended %s; another one takes over", self, how)
+        log.error("the %s ended %s; %s", self, how, further)
 
     @property
     def is_running(self) -> bool:

@@ -7,11 +7,14 @@ import os
 import time
 from collections.abc import Callable, Iterator
 
+from .._cookies import Cookies
 from .._counters import UpstreamState
 from ..config.places import Places
 from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
+from .cookie_secrets import CookieSecrets
 from .keeper import KeeperRole
+from .lists import ListsRole
 from .loop import Loop
 from .roles import Context, NotReplaced, Role, Roles
 from .settings import Settings, close_unused, trimmed
@@ -41,10 +44,13 @@ class Processes:
             max(config.worker_count, os.cpu_count() or 1),
         )
         self._context = context = Context(settings, shared, loop)
+        self._cookie_secrets = CookieSecrets(
+            places.cookie_secrets, Cookies(shared.cookie_page), time.time()
+        )
         keeper = KeeperRole(context, places)
         self._standby = Standby(context, places)
         self._worker = Worker(context, self._standby)
-        others = [other(context) for other in OTHERS]
+        others = [ListsRole(context, places), *(other(context) for other in OTHERS)]
         self._beside_workers = [keeper, *others]
         self._roles = Roles([keeper, self._worker, self._standby, *others], context)
 
@@ -87,6 +93,7 @@ class Processes:
     def look(self) -> None:
         """Handle processes that have ended, and start others for their work."""
         self._roles.look()
+        self._cookie_secrets.look(time.time())
         if not self._is_changing:
             self._steer_to_serving()
 

@@ -48,6 +48,7 @@ class Role:
     )
     stop_seconds: ClassVar[float] = STOP_SECONDS
     restarts: ClassVar[str | None] = None  # the counter of its deaths
+    is_temporary: ClassVar[bool] = False  # it ends when its work is done; see `seconds_to_work`
 
     roles: Roles  # of which it is one
 
@@ -76,6 +77,15 @@ class Role:
     def work(self, order: int, ready: int) -> None:
         """In the child: do the work until `order` ends; see Child."""
         raise NotImplementedError
+
+    @property
+    def seconds_to_work(self) -> float:
+        """For a temporary role: for how long no process of it is needed.
+
+        It is asked when the last answer has expired, and when a process has ended. A reload starts
+        one in any case.
+        """
+        return 0.0
 
     def started(self) -> None:
         """All processes of the start are there."""
@@ -177,7 +187,11 @@ class Roles:
         for role, posts in self._posts.items():
             for number, post in enumerate(posts):
                 if post.due <= now:
-                    self._refill(role, number)
+                    seconds = role.seconds_to_work if role.is_temporary else 0.0
+                    if seconds > 0:
+                        post.due = now + seconds
+                    else:
+                        self._refill(role, number)
 
     def stop(self) -> None:
         """Let all end by themselves, and wait for it."""
@@ -347,10 +361,14 @@ class Roles:
         self._forget(child)
         if child in self._leaving:
             self._leaving.remove(child)
-            if child.code != 0:
+            if child.code != 0 and not role.is_temporary:  # that is stopped within its work
                 self._report_death(role, child)
             return
-        self._report_death(role, child)
+        if not role.is_temporary:
+            self._report_death(role, child)
+        elif child.code != 0:
+            child.tell_end("it is started again later")
+            role.died(child)
         self._vacate_post(child, role)
 
     def _forget(self, child: Child) -> None:

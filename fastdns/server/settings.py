@@ -10,21 +10,24 @@ from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from pathlib import Path
 from socket import socket
+from typing import TYPE_CHECKING
 
 import attrs
 
 from ..config.schema import Config
 from ..config.values import Address
-from ..errors import FastdnsError
+from ..errors import ConfigError, FastdnsError
 from ..listen.services import SERVICES, Service
 from ..policy.access import open_addresses
 from ..policy.changes import changes, changes_of_local, summary
 from ..policy.compile import Domains, compile_domains, lists_of
-from ..policy.local import LocalSources
-from ..policy.local_files import configured
-from ..policy.rule_changes import rule_changes
+from ..policy.local_names import Names
+from ..policy.parts import import_parts, is_set
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
+
+if TYPE_CHECKING:
+    from ..policy.local import LocalSources
 
 log = logging.getLogger(__name__)
 
@@ -45,13 +48,22 @@ class Settings:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
-    local: LocalSources
+    local: LocalSources | None  # None: there is no [local]
     listeners: Sequence[Listener]
+
+    @property
+    def names(self) -> Names:
+        """The owner's names."""
+        return names_of(self.local)
 
 
 def settings_for(former: Settings, config: Config, most_workers: int) -> Settings:
     """Return the new settings. Refused: nothing has changed."""
     _refuse_what_cannot_change(former.config, config, most_workers)
+    try:
+        import_parts(config)
+    except ConfigError as error:
+        raise Refused(str(error)) from None
     sources = former.sources
     if (config.upstream.servers, config.listen) != (
         former.config.upstream.servers,
@@ -72,9 +84,25 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
         sources,
         forward,
         compile_domains(config, former.domains),
-        LocalSources(config.local, former.local),
+        local_sources(config, former.local),
         _listeners_for(former, config),
     )
+
+
+def local_sources(config: Config, former: LocalSources | None = None) -> LocalSources | None:
+    """Return the owner's names; None: there is no [local]. `former`: the names until now."""
+    if not is_set(config, "local"):
+        return None
+    if former is not None:
+        return former.renewed(config.local)
+    from ..policy.local import LocalSources  # noqa: PLC0415 - see policy.parts
+
+    return LocalSources(config.local)
+
+
+def names_of(local: LocalSources | None) -> Names:
+    """Return the owner's names, also where there are none."""
+    return Names() if local is None else local.names
 
 
 def trimmed(settings: Settings) -> Settings:
@@ -110,44 +138,45 @@ def close_unused(former: Settings, settings: Settings) -> None:
 def changes_of_names(former: Settings, now: Settings) -> list[str]:
     """Return lines that say which groups, names and rules another configuration has changed."""
     states = (former.config, former.domains), (now.config, now.domains)
-    return [
-        *changes(*states),
-        *changes_of_local(former.local.names, now.local.names),
-        *rule_changes(*states),
-    ]
+    lines = [*changes(*states), *changes_of_local(former.names, now.names)]
+    if any(is_set(config, table) for config, _ in states for table in ("rule", "protect")):
+        from ..policy.rule_changes import rule_changes  # noqa: PLC0415 - see policy.parts
+
+        lines += rule_changes(*states)
+    return lines
 
 
-def tell_names(config: Config, domains: Domains, local: LocalSources) -> None:
+def tell_names(config: Config, domains: Domains, names: Names) -> None:
     """Say how many names are decided here or have a group, and what is wrong with their files."""
-    warn_of_files(domains, local)
+    warn_of_files(domains, names)
     if config.forward:
         log.info("forward: %s", summary(config, domains))
-    if local.names.counts:
-        log.info("local: %s", local.summary())
+    if names.counts:
+        log.info("local: %s", names.summary())
 
 
-def warn_of_files(domains: Domains, local: LocalSources) -> None:
+def warn_of_files(domains: Domains, names: Names) -> None:
     """Say what is wrong with lists of domains and with files of the owner's names."""
-    for problem in (*domains.problems, *local.problems):
+    for problem in (*domains.problems, *names.problems):
         log.warning("%s", problem)
-    for line in local.left_out:
+    for line in names.left_out:
         log.info("%s", line)
 
 
 def first_problems(settings: Settings) -> list[str]:
     """Return the same for who asked for a reload: the first lines, and how many more there are."""
-    problems = [*settings.domains.problems, *settings.local.problems]
+    problems = [*settings.domains.problems, *settings.names.problems]
     if len(problems) > PROBLEMS_TOLD:
         more = len(problems) - PROBLEMS_TOLD
         problems[PROBLEMS_TOLD:] = [f"and {more:,} more (fastdns check and the log name them)"]
     return problems
 
 
-def files_of(config: Config) -> Iterator[Path]:
+def files_of(settings: Settings) -> Iterator[Path]:
     """Yield the lists and local files that have to be there."""
-    yield from lists_of(config)
-    places = configured(config.local, Path("/"))
-    yield from (one.path for one in places if not one.is_optional)
+    yield from lists_of(settings.config)
+    if settings.local is not None:
+        yield from settings.local.required_files
 
 
 def warn_of_open_addresses(config: Config, former: Config | None = None) -> None:

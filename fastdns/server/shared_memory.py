@@ -14,7 +14,9 @@ from typing import TypeVar
 import attrs
 
 from .._control import Control
+from .._cookies import SECRETS_OCTETS
 from .._counters import Counters
+from .._rate_limit import RATE_OCTETS
 from .._ring import RING_OCTETS, Ring
 from ..config.places import Places
 from ..counters import WORKER_SLOT, Pages, is_of_another_version
@@ -70,6 +72,9 @@ class Shared:
         self.worker_slots: list[WorkerSlot] = []
         self.old_rings = old_rings
         self._manned = mmap.mmap(-1, pages.slots)
+        # Not files: nothing else reads them, and pages that nobody writes to take no memory.
+        self.rate_table = mmap.mmap(-1, RATE_OCTETS)
+        self.cookie_page = mmap.mmap(-1, SECRETS_OCTETS)
         for ring in rings:
             self.add_slot(ring)
 

@@ -25,12 +25,12 @@ from ..config.values import Address
 from ..counters import Pages
 from ..errors import ConfigErrors, StartError
 from ..machine import preload
-from ..machine.accounts import become
+from ..machine.accounts import drop_root, may_read
 from ..machine.control_socket import ERROR, OK, WARNING, WRONG
 from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
+from ..policy.block_lists.named import lists_named
 from ..policy.compile import compile_domains
-from ..policy.local import LocalSources
 from ..upstream.sources import Sources, forward_sources, no_upstream
 from .control_socket import Caller, ControlSocket
 from .handover import Handover, Successor
@@ -44,6 +44,8 @@ from .settings import (
     changes_of_names,
     files_of,
     first_problems,
+    local_sources,
+    names_of,
     settings_for,
     tell_names,
     warn_of_files,
@@ -92,16 +94,19 @@ def run(
         log.warning("%s; until then fastdns answers from its cache only", no_upstream(config))
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
-    preload.import_late()  # here, so that all processes share it
+    preload.import_late(config)  # here, so that all processes share it
     if account is not None:
-        become(account)
+        # The child for block lists imports what it needs itself, if it can: all would carry it.
+        if lists_named(config) and not may_read(account, preload.files_for_lists()):
+            preload.import_for_lists()
+        drop_root(account)
     check(places)
     forward = forward_sources(config)
     for one in (sources, *(each.sources for each in forward)):
         one.warn_of_closed_files()
     domains = compile_domains(config)
-    local = LocalSources(config.local)
-    tell_names(config, domains, local)
+    local = local_sources(config)
+    tell_names(config, domains, names_of(local))
     inherited.stop_predecessor()
     try:
         settings = Settings(config, sources, forward, domains, local, listeners)
@@ -253,7 +258,7 @@ class Supervisor:
             "disk_limit_bytes": settings.config.cache.disk,
             "reloaded_at": self._reloaded_at,
             "reload_problem": self._reload_problem,
-            "files": list(map(str, islice(files_of(settings.config), FILES_TOLD))),
+            "files": list(map(str, islice(files_of(settings), FILES_TOLD))),
         }
         caller.say(OK, json.dumps(told))
         caller.close()
@@ -308,7 +313,7 @@ class Supervisor:
         settings = settings_for(self._processes.settings, config, self._processes.most_workers)
         start_log(config.log_level)
         log.info("reloading")
-        warn_of_files(settings.domains, settings.local)
+        warn_of_files(settings.domains, settings.names)
         for line in changes_of_names(self._processes.settings, settings):
             log.info("%s", line)
         warn_of_open_addresses(config, self._processes.settings.config)

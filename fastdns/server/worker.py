@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import mmap
 import os
 import resource
 import signal
@@ -12,7 +13,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import gevent
@@ -20,12 +21,15 @@ from gevent.event import Event
 
 from .._cache import Cache
 from .._cache_settings import CacheSettings
+from .._clients import Access
 from .._control import Control
+from .._cookies import Cookies
 from .._counters import Counters, UpstreamState
 from .._disk import Disk
 from .._flights import Flights
 from .._hotcache import HotCache
 from .._pages import release_code
+from .._rate_limit import RateLimit
 from .._ring import Ring
 from ..config.filters import View
 from ..config.groups import Forward, Upstream
@@ -35,7 +39,8 @@ from ..defects import guarded
 from ..listen.services import SERVICES
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
-from ..policy.local import LocalSources
+from ..policy.override_follower import OverrideFollower
+from ..policy.overrides import Overrides
 from ..resolve import Resolver
 from ..store.warm import most_used
 from ..upstream.group import Endpoints, Upstreams, limits_of
@@ -47,6 +52,9 @@ from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
 from .log import States
 from .sockets import Listener
+
+if TYPE_CHECKING:
+    from ..policy.local import LocalSources
 
 log = logging.getLogger(__name__)
 
@@ -70,7 +78,7 @@ class Inheritance:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
-    local: LocalSources
+    local: LocalSources | None
     listeners: Sequence[Listener]
     counters: Counters
     pages: Pages  # of all processes
@@ -78,10 +86,13 @@ class Inheritance:
     ring: Ring  # towards the keeper
     rings: Sequence[Ring]  # of all workers, to look answers up
     control: Control
+    rate_table: mmap.mmap  # for all workers
+    cookie_page: mmap.mmap
     wakeup: int  # an eventfd: the keeper asks us to read the control pages
     keeper_wakeup: int
     cache: Path  # the LMDB environment
     groups: Path  # where commands find the groups
+    overrides: Path  # the file of the rules made at run time
     upstreams: Sequence[UpstreamState]  # what a worker that still serves knows about them
 
 
@@ -160,6 +171,7 @@ class Worker:
         )
         self._refusals = RefusalCheck()
         self._is_first = inheritance.number == 0  # it logs what all workers see
+        self._override_problems = States(log, logging.WARNING)
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._upstreams.shown = lambda: health_log.look(pages.upstreams())
@@ -167,10 +179,23 @@ class Worker:
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
         self._domains, self._local = inheritance.domains, inheritance.local
+        # What uses the rules made at run time is told of others as soon as they are in force.
+        self._overrides = OverrideFollower(inheritance.overrides, self._use_overrides)
         self._use_policy()
+        self._counters.show_overrides(self._overrides.current.version)
+        if self._is_first and self._overrides.current != Overrides():
+            self._log_overrides(self._overrides.current)
         groups = [one.endpoints.group for one in self._groups]
         self._resolver = Resolver(groups, self._tiers, flights, access=self._admission.access)
         self._fastpath = self._resolver.fastpath
+        self._rate = RateLimit(
+            inheritance.rate_table,
+            config.access.rate_limit,
+            self._admission.exempt,
+            dry_run=config.access.rate_dry_run,
+        )
+        self._fastpath.limit_by(self._rate)
+        self._fastpath.use_cookies(Cookies(inheritance.cookie_page))
         listeners, number = inheritance.listeners, inheritance.number
         self._udp = [
             (one.fileno(), place)
@@ -213,14 +238,16 @@ class Worker:
         beside = [
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
-            gevent.spawn(self._follow_local),
+            gevent.spawn(self._overrides.follow, self._hub),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
-                self._fastpath.admit_by,
+                self._use_access,
                 self._flights.give_up_ports,
             ),
         ]
+        if self._local is not None and self._local.has_files:
+            beside.append(gevent.spawn(self._follow, self._local))
         self._stop.wait()
         gevent.killall(beside, block=False)
         for stream in self._streams:
@@ -249,6 +276,8 @@ class Worker:
             if self._heartbeat.active and self._tiers.disk.loops():
                 self._leave_loop()
             self._refusals.look(self._upstreams)
+            if self._is_first:
+                self._override_problems.update(self._overrides.problems)
             self._renew_wanted()
             changed = [group for group in self._groups if group.sources.refresh()]
             for group in changed:
@@ -261,15 +290,29 @@ class Worker:
                 write_groups(self._groups_file, groups_of(self._forward))
 
     def _use_policy(self) -> None:
-        self._tiers.use_policy(self._domains.policy(self._local.records))
+        records = None if self._local is None else self._local.records
+        self._tiers.use_policy(self._domains.policy(records))
 
-    def _follow_local(self) -> None:
+    def _use_overrides(self, overrides: Overrides) -> None:
+        self._use_policy()
+        # Only now: a command waits for it.
+        self._counters.show_overrides(overrides.version)
+        if self._is_first:
+            self._log_overrides(overrides)
+
+    def _log_overrides(self, overrides: Overrides) -> None:
+        log.info("rules made at run time: %s", overrides.summary)
+
+    def _use_access(self, access: Access, exempt: Access) -> None:
+        self._fastpath.admit_by(access)
+        self._rate.exempt_by(exempt)
+
+    def _follow(self, local: LocalSources) -> None:
         """Use the owner's names as their files change: hosts files, and leases, which end as well.
 
         A thread reads them: a hosts file of 100,000 lines would keep queries waiting.
         """
         has_changed = Event()
-        local = self._local
         names = local.logged
         problems = States(log, logging.WARNING, names.problems)
         left_out = States(log, logging.INFO, names.left_out)
@@ -290,7 +333,7 @@ class Worker:
                     log.info("local: %s", "; ".join(lines).removeprefix("local: "))
                 names = local.names.without_records()
         finally:
-            self._local.stop()
+            local.stop()
 
     def _use_servers(self) -> None:
         """Have each group ask those that its sources name now."""
@@ -314,6 +357,7 @@ class Worker:
         with suppress(BlockingIOError):
             os.read(self._wakeup, 8)
         self._upstreams.show()
+        self._overrides.look()
         self._renew_wanted()
         if self._control.tally != self._tallied:
             self._tallied = self._control.tally

@@ -46,7 +46,8 @@ class Standby(Role):
             leave_to_first_worker()
         for one in (settings.sources, *(each.sources for each in settings.forward)):
             one.refresh()  # a successor must not begin with an old list
-        settings.local.refresh()
+        if settings.local is not None:
+            settings.local.refresh()
         close_unused(context.former, settings)
         for listener in settings.listeners:
             listener.close_others(number)
@@ -65,9 +66,12 @@ class Standby(Role):
             ring=slot.ring,
             rings=context.shared.rings,
             control=context.shared.control,
+            rate_table=context.shared.rate_table,
+            cookie_page=context.shared.cookie_page,
             wakeup=slot.wakeup,
             keeper_wakeup=context.shared.keeper_wakeup,
             groups=self._places.groups,
+            overrides=self._places.overrides,
             cache=self._places.environment(settings.config.cache.disk),
             upstreams=context.shared.pages.upstreams_shown_since(time.monotonic() - NEW_SECONDS),
         )

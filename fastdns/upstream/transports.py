@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import socket
-from pkgutil import resolve_name
 from typing import TYPE_CHECKING, Protocol, cast
 
+from ..config.transports import load_class
 from ..config.values import Address, Server
 
 if TYPE_CHECKING:
@@ -39,4 +39,4 @@ class Channel(Protocol):
 
 def channel_class(server: Server) -> type[Channel]:
     """Return the class that asks this upstream."""
-    return cast("type[Channel]", resolve_name(server.kind.channel))
+    return cast("type[Channel]", load_class(server.kind.channel))

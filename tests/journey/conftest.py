@@ -14,7 +14,7 @@ import pytest
 
 from .support import leftovers
 from .support.daemon import Fastdns
-from .support.false_upstream import FalseUpstream
+from .support.false_upstream import FalseUpstream, answer_private
 from .support.nsd import Nsd
 from .support.stock import SOA, entry, fill
 from .support.zones import ZONES
@@ -75,6 +75,20 @@ def forwarder(tmp_path_factory: OpenDirectories, upstream: FalseUpstream) -> Ite
     """The module's fastdns in front of its false upstream, with the default configuration."""
     with Fastdns(tmp_path_factory.mktemp("forwarder") / "state", upstream=[upstream]) as daemon:
         yield daemon
+
+
+@pytest.fixture
+def default() -> Iterator[FalseUpstream]:
+    """The upstream of all names but those of a group, for one test."""
+    with FalseUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+def corp() -> Iterator[FalseUpstream]:
+    """The upstream of a group."""
+    with FalseUpstream(answer_private) as upstream:
+        yield upstream
 
 
 @pytest.fixture

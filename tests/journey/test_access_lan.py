@@ -20,7 +20,7 @@ from fastdns.machine.netlink import Changes
 from .support.client import eventually, extended_errors, make_query
 from .support.daemon import Fastdns
 from .support.namespaces import Namespace, need_namespaces
-from .support.sources import ask_from
+from .support.sources import ask_from, connected
 
 SERVED, REFUSED = "NOERROR", "REFUSED, 18"
 LISTEN = ("0.0.0.0:53", "[::]:53")
@@ -166,6 +166,32 @@ def test_network_that_comes_and_goes_is_served_within_a_second(
         eventually(told, {expected}.__eq__, 1.0)
     box.ip("link set eth0 down")
     daemon.wait_for_log("lan is now 10.1.0.1/32, 198.51.100.5/32", 10)
+
+
+def test_network_that_becomes_the_lan_has_no_limit_any_more(
+    box: Namespace, neighbour: Namespace, serve: Serve
+) -> None:
+    box.connect("eth0", neighbour, "198.51.100.5/32")
+    box.ip("route add 10.1.0.0/16 dev eth0")
+    neighbour.ip("addr add 10.1.0.9/16 dev eth0", "route add 198.51.100.5 dev eth0")
+    serve(box, '[access]\nallow = ["0.0.0.0/0"]\nrate_limit = 1\n')
+
+    def answers() -> int:
+        """How many of six queries at once are answered well."""
+        query = make_query("version.bind", "TXT", "CH").to_wire()
+        count = 0
+        with neighbour.inside(), connected("10.1.0.9", "198.51.100.5", 53, tcp=False) as sock:
+            for _ in range(6):
+                sock.send(query)
+            for _ in range(6):
+                with contextlib.suppress(TimeoutError):
+                    count += not sock.recv(512)[2] & 2
+                    sock.settimeout(0.3)
+        return count
+
+    assert answers() <= 2
+    box.ip("addr add 10.1.0.1/16 dev eth0")
+    eventually(answers, (6).__eq__)
 
 
 def test_interface_is_no_lan_any_more_when_a_default_route_leads_to_it(

@@ -21,6 +21,7 @@ from fastdns._counters import COUNTERS
 from fastdns.counters import Pages
 
 from .support.client import ask, eventually
+from .support.commands import fastdns
 from .support.daemon import Fastdns, address_of
 from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 
@@ -35,14 +36,7 @@ LATENCIES = [
 
 
 def run(*arguments: str, text_in: str = "") -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [*FASTDNS, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        input=text_in,
-    )
+    return fastdns(*arguments, text_in=text_in)
 
 
 def run_on_terminal(*arguments: str, program: Sequence[str] = FASTDNS, columns: int = 120) -> str:

@@ -6,6 +6,7 @@ every later import, wherever its file is.
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
@@ -20,10 +21,13 @@ import pytest
 import fastdns
 from fastdns.cli import _fastdns
 from fastdns.cli.cache import cache as cache_group
+from fastdns.cli.lists import lists as lists_group
 
 from .support.client import ask, data, eventually
 from .support.daemon import Fastdns
+from .support.download_server import DownloadServer
 from .support.false_upstream import FalseUpstream
+from .support.nsd import Nsd
 from .support.stock import SOA, entry, fill
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
@@ -37,6 +41,7 @@ def hook(event, arguments):
 sys.addaudithook(hook)
 """
 NAME = "www.example"
+RPZ = "$TTL 60\n@ IN SOA ns.demo. hostmaster.demo. 1 600 120 7200 60\n@ IN NS ns.demo.\n"
 # Each command of the command line but serve, with what it takes; of some more than one form.
 COMMANDS = {
     "reload": [[]],
@@ -46,8 +51,14 @@ COMMANDS = {
     "top": [["--interval", "0.1"]],
     "doctor": [[], ["--json"]],
     "demo": [[]],
+    "allow": [["www.example"], ["www.example", "--for", "1h"]],
+    "deny": [["ads.example"]],
+    "rules": [[], ["--json"], ["rm", "1"]],
+    "pause": [[], ["5m"]],
+    "resume": [[]],
     "why": [[NAME], [NAME, "--json"]],
     "import-config": [["/dev/null", "--from", "dnsmasq"]],
+    "lists": [[], ["--json"]],
     "cache ls": [[], ["--long"], ["--json"], ["--sort", "hits"]],
     "cache get": [[NAME], [NAME, "--json"], ["no.example"], ["odd.example"]],
     "cache verify": [[]],
@@ -57,6 +68,8 @@ COMMANDS = {
     "cache refresh": [[NAME]],
     "cache rm": [[NAME], ["*.example"]],
     "cache flush": [["--yes"], ["--negative"]],
+    "lists update": [[]],
+    "lists test": [[NAME], [NAME, "--json"]],
 }
 NO_STATE = {"import-config", "demo", "doctor"}  # they take no --state
 ON_TERMINAL = sorted(set(COMMANDS) - {"top", "demo", "reload"})
@@ -71,6 +84,7 @@ def closed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (directory / "sitecustomize.py").write_text(HOOK)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", str(directory))
+        patch.setenv("PYTHONSAFEPATH", "1")  # not from the working directory, which may be open
         patch.setenv("PYTHONDONTWRITEBYTECODE", "1")
         yield directory
 
@@ -85,10 +99,12 @@ def daemon(tmp_path_factory: pytest.TempPathFactory, upstream: FalseUpstream) ->
 
 def test_every_command_is_in_the_table() -> None:
     commands = set(_fastdns.commands or _fastdns.list_commands(click.Context(_fastdns)))
-    under_cache = {
-        f"cache {name}" for name in cache_group.list_commands(click.Context(cache_group))
+    below = {
+        f"{group.name} {name}"
+        for group in (cache_group, lists_group)
+        for name in group.list_commands(click.Context(group))
     }
-    assert set(COMMANDS) == commands - {"serve", "cache"} | under_cache
+    assert set(COMMANDS) == commands - {"serve", "cache"} | below
 
 
 def call(command: str, arguments: list[str], state: Path) -> list[str]:
@@ -185,5 +201,90 @@ def test_daemon_needs_nothing_more_when_root_is_given_up(
             daemon.configure(text)
             daemon.reload()
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
-        found = [line for line in daemon.log if LATE in line or "ModuleNotFoundError" in line]
-    assert found == []
+        assert imported_late(daemon) == []
+
+
+def test_daemon_with_all_tables_needs_nothing_more_when_root_is_given_up(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    """Not to read their files, to follow them, or to reload others."""
+    (hosts := tmp_path / "hosts").write_text("192.0.2.10 nas\n")
+    (leases := tmp_path / "leases").write_text("0 aa:bb:cc:dd:ee:ff 192.0.2.20 tv *\n")
+    (bogus := tmp_path / "bogus").write_text("192.0.2.99\n")
+    tmp_path.chmod(0o755)
+    local = f'[local]\ndomain = "lan"\nhosts = ["{hosts}"]\nleases = ["dnsmasq:{leases}"]\n'
+    rule = '[[rule]]\nnames = ["*.dyn.example"]\nmax_ttl = "10s"\nblock_types = ["HTTPS"]\n'
+    protect = f'[protect]\nrebind = true\nbogus_answers = ["file:{bogus}"]\n'
+    state = tmp_path / "state"
+    with Fastdns(state, upstream=[upstream], config=local + rule + protect) as daemon:
+        assert data(ask(daemon, "nas.lan")) == ["192.0.2.10"]
+        assert data(ask(daemon, "tv.lan")) == ["192.0.2.20"]
+        hosts.write_text("192.0.2.11 nas\n")
+        eventually(lambda: data(ask(daemon, "nas.lan")), lambda found: found == ["192.0.2.11"])
+        for text in (local + protect, rule, ""):
+            daemon.configure(text)
+            assert daemon.reload().returncode == 0
+        assert imported_late(daemon) == []
+
+
+def test_table_whose_modules_cannot_be_read_any_more_is_named_at_a_reload(
+    daemon: Fastdns, upstream: FalseUpstream
+) -> None:
+    former = daemon.state_dir.with_suffix(".toml").read_text()
+    for key, table in (
+        ("rule", '[[rule]]\nnames = ["*.example"]\ncache = false\n'),
+        ("protect", "[protect]\nrebind = true\n"),
+        ("local", '[local]\ndomain = "lan"\nhosts = ["/etc/hosts"]\n'),
+        ("local.leases", '[local]\nleases = ["auto"]\n'),
+    ):
+        daemon.configure(former + table)
+        done = daemon.reload()
+        assert done.returncode != 0
+        (line,) = done.stderr.splitlines()
+        assert f"{key}: needs a part of fastdns that this process cannot read any more" in line
+        assert line.endswith("start fastdns again")
+        assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    daemon.configure(former)
+    assert daemon.reload().returncode == 0
+
+
+def imported_late(daemon: Fastdns) -> list[str]:
+    return [line for line in daemon.log if LATE in line or "ModuleNotFoundError" in line]
+
+
+def test_block_lists_need_nothing_more_when_root_is_given_up(
+    tmp_path: Path, upstream: FalseUpstream
+) -> None:
+    """Not those of a file, of a web server by a name, and of a zone; by the daemon and by hand."""
+    own = tmp_path / "own"
+    own.write_text("/^ads[0-9]+\\./\nads.example\n")
+    own.chmod(0o644)
+    upstream.on("web.demo", lambda asked: asked.answer("@ 9 IN A 127.0.0.1"))
+    with DownloadServer(tls=True) as web, Nsd(tmp_path / "nsd", {"rpz.": RPZ}) as nsd:
+        lists = [
+            f"file:{own}",
+            web.url("/hosts", "web.demo"),  # whose certificate is of another
+            f"axfr://127.0.0.1:{nsd.port}/rpz",
+        ]
+        servers = f'[upstream]\nservers = ["{upstream.host}:{upstream.port}"]\n'
+        config = f"{servers}[block]\nlists = {json.dumps(lists)}\n"
+        with Fastdns(tmp_path / "state", config=config) as daemon:
+            daemon.wait_for_log("block lists: compiled")
+            daemon.wait_for_log(r"has no valid certificate")
+            daemon.wait_for_log(r"axfr://\S+ answers REFUSED")
+            found = [line for line in daemon.log if LATE in line or "ModuleNotFound" in line]
+        assert found == []
+        where = ["-c", str(tmp_path / "state.toml"), "--state", str(tmp_path / "state")]
+        for words in (["update"], ["test", "ads1.example"], []):
+            done = subprocess.run(
+                [sys.executable, "-m", "fastdns", "lists", *words, *where],
+                capture_output=True,
+                text=True,
+                timeout=90,
+                check=False,
+                cwd="/",
+            )
+            assert "Traceback" not in done.stderr
+            assert done.returncode in (0, 1)
+            assert LATE not in done.stderr
+            assert "ModuleNotFoundError" not in done.stderr

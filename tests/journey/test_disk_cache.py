@@ -7,8 +7,6 @@ import os
 import signal
 import socket
 import struct
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -18,6 +16,7 @@ import dns.message
 import dns.rcode
 import pytest
 
+from .support import commands
 from .support.client import ask, data, eventually, extended_errors, make_query, readable, ttls
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream, answer_a, in_turn, silence
@@ -107,14 +106,7 @@ def restart(tmp_path: Path) -> Iterator[Callable[..., Fastdns]]:
 
 def fastdns(daemon: Fastdns, *arguments: str, status: int | None = 0) -> str:
     """Run a command on the daemon's files and return what it prints."""
-    done = subprocess.run(
-        [sys.executable, "-m", "fastdns", *arguments, "--state", str(daemon.state_dir)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = commands.fastdns(*arguments, "--state", str(daemon.state_dir))
     assert status is None or done.returncode == status, done.stderr + done.stdout
     return done.stdout
 

@@ -10,8 +10,6 @@ import os
 import signal
 import socket
 import stat
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +24,7 @@ from fastdns.store.lock import writer_lock
 
 from .support.cache import Disk, answer, cache_key
 from .support.client import ask, data, eventually
+from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream
 
@@ -35,13 +34,7 @@ OFTEN = '[cache]\ncommit_interval = "1s"\n'
 
 
 def counter(daemon: Fastdns, name: str) -> int:
-    done = subprocess.run(
-        [sys.executable, "-m", "fastdns", "stats", "--json", "--state", str(daemon.state_dir)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=True,
-    )
+    done = fastdns("stats", "--json", "--state", str(daemon.state_dir))
     found: int = json.loads(done.stdout)[name]
     return found
 

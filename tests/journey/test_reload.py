@@ -33,7 +33,7 @@ from .support.client import (
     ttls,
     udp_socket,
 )
-from .support.commands import fastdns
+from .support.commands import cache, fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 from .support.ports import free_port, udp_sockets
@@ -219,13 +219,7 @@ def test_other_upstreams_are_asked_and_what_the_former_ones_said_is_not_told_any
         assert "entries of the cache are asked for again" in daemon.reload().stdout
         for _ in range(10):
             assert data(ask(daemon, name)) == ["192.0.2.2"]
-        found = subprocess.run(
-            [sys.executable, "-m", "fastdns", "cache", "get", name, "--state", daemon.state_dir],
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-        assert "not served" not in found.stdout
+        assert "not served" not in cache(daemon.state_dir, "get", name).stdout
 
 
 # Nothing is lost

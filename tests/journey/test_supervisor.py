@@ -29,6 +29,7 @@ from .support.client import (
     ttls,
     udp_socket,
 )
+from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, in_turn, silence
 
@@ -60,13 +61,7 @@ def refused(command: list[str]) -> str:
 
 
 def stats(daemon: Fastdns) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastdns", "stats", "--json", "--state", str(daemon.state_dir)],
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
+    return fastdns("stats", "--json", "--state", str(daemon.state_dir))
 
 
 # A worker dies

@@ -218,16 +218,6 @@ def write_config(daemon: Fastdns, *, workers: int = 1, listen: Sequence[int] = (
     )
 
 
-def reload(daemon: Fastdns) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastdns", "reload", "--state", str(daemon.state_dir)],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
-
-
 @pytest.fixture
 def ports() -> list[int]:
     return [free_port(), free_port()]
@@ -295,7 +285,7 @@ def test_the_store_follows_workers_and_addresses_of_a_reload(
     for workers, listen in [(2, ports), (1, ports), (2, ports[1:]), (1, ports[:1])]:
         told = len(systemd.messages)
         write_config(configured, workers=workers, listen=listen)
-        assert reload(configured).returncode == 0
+        assert configured.reload().returncode == 0
         systemd.wait_for("READY=1", after=told)
         assert stored_names(systemd) == sorted(
             [f"tcp/127.0.0.1/{port}/0" for port in listen]
@@ -312,7 +302,7 @@ def test_sockets_of_a_socket_unit_are_served_on_after_a_reload(
         upstream=[upstream], listen=(), workers=None, manager=systemd, config="workers = 1\n"
     )
     write_config(daemon, workers=workers)
-    assert reload(daemon).returncode == 0
+    assert daemon.reload().returncode == 0
     for tcp in (False, False, False, True):
         assert data(ask(daemon, upstream.new_name(), tcp=tcp)) == ["192.0.2.1"]
     assert len(daemon.workers) == workers

@@ -27,6 +27,7 @@ from .support.client import (
     readable,
     udp_socket,
 )
+from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, silence
 from .support.manager import ServiceManager
@@ -51,13 +52,7 @@ def has_ended(daemon: Fastdns) -> None:
 
 
 def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "fastdns", *arguments],
-        capture_output=True,
-        text=True,
-        timeout=30,
-        check=False,
-    )
+    return fastdns(*arguments)
 
 
 class Client:

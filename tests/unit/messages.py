@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import select
 import socket
 import struct
@@ -46,6 +47,7 @@ SOURCE = Source("192.0.2.53:53")
 GENEROUS = Limits(0, 2**31, 2**31, 5, False)
 
 
+@functools.lru_cache(1000)
 def name(text: str) -> bytes:
     """A name in wire form, uncompressed, its letters as they are."""
     labels = [label.encode() for label in text.split(".") if label]
@@ -56,6 +58,7 @@ def question(qname: str = NAME, qtype: int = A, qclass: int = IN) -> bytes:
     return name(qname) + struct.pack("!HH", qtype, qclass)
 
 
+@functools.lru_cache(1000)
 def key(
     qname: str = NAME, qtype: int = A, qclass: int = IN, *, do: bool = False, cd: bool = False
 ) -> bytes:

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from fastdns.config.block_lists import parse_list
 from fastdns.config.hours import DAY, parse_hours
 from fastdns.config.load import load
 from fastdns.config.render import render
-from fastdns.config.values import ClientName, ListFile, ListUrl, Mac
+from fastdns.config.values import Address, ClientName, ListFile, ListUrl, ListZone, Mac
 from fastdns.config.view_clients import parse_view_client
 from fastdns.errors import FastdnsError
 
@@ -64,7 +65,12 @@ def test_clients_of_a_view_are_addresses_prefixes_hardware_addresses_and_names()
 
 FILTERS = """
 [block]
-lists = ["https://lists.example/hosts", "file:/etc/fastdns/block"]
+lists = [
+    "https://lists.example/hosts",
+    "file:/etc/fastdns/block",
+    "axfr://192.0.2.1/rpz.example.?key=file:/etc/fastdns/tsig.key",
+    "axfr://[2001:db8::1]:5353/RPZ.example",
+]
 allow = ["good.example"]
 answer = "nxdomain"
 
@@ -83,7 +89,15 @@ def test_what_is_written_is_read_and_written_again(tmp_path: Path) -> None:
     assert config.block.lists == (
         ListUrl("https://lists.example/hosts"),
         ListFile(Path("/etc/fastdns/block")),
+        parse_list("axfr://192.0.2.1/rpz.example.?key=file:/etc/fastdns/tsig.key"),
+        parse_list("axfr://[2001:db8::1]:5353/RPZ.example"),
     )
+    signed, plain = config.block.lists[2:]
+    assert isinstance(signed, ListZone)
+    assert isinstance(plain, ListZone)
+    assert (signed.server, signed.zone) == (Address("192.0.2.1", 53), "rpz.example")
+    assert signed.key == Path("/etc/fastdns/tsig.key")
+    assert (str(plain.server), plain.zone, plain.key) == ("[2001:db8::1]:5353", "rpz.example", None)
     (view,) = config.view
     assert (view.lists, view.allow_lists, view.answer) == ((), None, None)
     (tmp_path / "two.toml").write_text(render(config))
@@ -95,6 +109,13 @@ def test_what_is_written_is_read_and_written_again(tmp_path: Path) -> None:
     [
         ('[block]\nlists = ["/etc/block"]', 'block.lists: "/etc/block" is a path (write "file:'),
         ('[block]\nlists = ["ftp://a.example/x"]', "is not a list (try"),
+        ('[block]\nlists = ["axfr://192.0.2.1"]', 'names no zone (try "axfr://192.0.2.1/rpz.'),
+        (
+            '[block]\nlists = ["axfr://ns.example/rpz"]',
+            'no IP address (try "axfr://192.0.2.1/rpz")',
+        ),
+        ('[block]\nlists = ["axfr://192.0.2.1/rpz?tsig=x"]', "has an unknown option (try"),
+        ('[block]\nlists = ["axfr://192.0.2.1/rpz?key=x"]', "is not an absolute path"),
         ('[block]\nlists = ["https://me:pw@a.example/x"]', "has a password"),
         (
             '[block]\nlists = ["https://a.example/x"]\nallow_lists = ["https://a.example/x"]',

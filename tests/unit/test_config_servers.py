@@ -196,10 +196,10 @@ def test_empty_server_file_has_neither_upstreams_nor_problems(
 
 def test_server_file_full_of_rubbish_is_told_in_few_lines(tmp_path: Path) -> None:
     path = tmp_path / "ip"
-    servers, problems = servers_in(path, b"rubbish\n" * 100_000)
+    servers, problems = servers_in(path, b"rubbish\n" * 10_000)
     assert servers == []
     assert len(problems) == 21
-    assert problems[-1] == f"{path}: 99980 more lines are not upstreams"
+    assert problems[-1] == f"{path}: 9980 more lines are not upstreams"
 
 
 def test_server_file_of_a_thousand_upstreams_is_the_largest(tmp_path: Path) -> None:

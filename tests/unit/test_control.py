@@ -396,7 +396,7 @@ def test_reader_beside_a_writer_gets_whole_changes_or_is_told_that_it_is_behind(
         control.post(CHANGE_NAME, counted(control.epoch + 1), control.epoch + 1)
     got = behind = 0
     with writer(path) as pid:
-        while got < 5000 or not behind:
+        while got < 2000 or not behind:
             assert at_work(pid)
             # The first that is read is the next to be overwritten.
             epoch = control.epoch - SLOTS

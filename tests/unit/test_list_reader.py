@@ -145,9 +145,9 @@ def test_comment_says_nothing(line: str) -> None:
 @pytest.mark.parametrize(
     ("line", "reason"),
     [
-        ("192.0.2.1 a.demo", "a name with an address of its own"),
-        ("2001:db8::1 a.demo", "a name with an address of its own"),
-        ("address=/a.demo/192.0.2.1", "a name with an address of its own"),
+        ("192.0.2.1 a.demo", "a name with the address of a host"),
+        ("2001:db8::1 a.demo", "a name with the address of a host"),
+        ("address=/a.demo/192.0.2.1", "a name with the address of a host"),
         ("192.0.2.1", "an address, not a domain"),
         ("||192.0.2.1^", "an address, not a domain"),
         ("a.demo##.ad", "a cosmetic rule"),

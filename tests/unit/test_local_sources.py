@@ -18,6 +18,8 @@ from gevent.event import Event
 from fastdns.config.load import load
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Local
+from fastdns.policy import watch
+from fastdns.policy.changes import changes_of_local
 from fastdns.policy.local import LocalSources
 
 NOW = 1767320000.0
@@ -379,26 +381,53 @@ def test_file_that_cannot_be_read_at_a_reload_keeps_its_names(
     former = LocalSources(section('hosts = ["DIR/hosts"]'))
     hosts.unlink()
 
-    local = LocalSources(section('domain = "lan"\nhosts = ["DIR/hosts"]'), former)
+    local = former.renewed(section('domain = "lan"\nhosts = ["DIR/hosts"]'))
 
     assert told(local, "nas.lan") == ["192.168.1.10"]
     assert told(former, "nas.lan") == []
-    assert former.problems == ()
 
 
-def test_reload_that_is_given_up_changes_nothing(
+def test_reload_with_the_same_table_compiles_nothing_again(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    (tmp_path / "hosts").write_text("192.168.1.10 nas\n")
+    former = LocalSources(section('hosts = ["DIR/hosts"]'))
+    records = former.records
+
+    local = former.renewed(section('hosts = ["DIR/hosts"]'))
+
+    assert local.records is records
+
+
+def test_reload_with_the_same_table_has_the_files_as_they_are_then(
     section: Callable[[str], Local], tmp_path: Path
 ) -> None:
     hosts = tmp_path / "hosts"
     hosts.write_text("192.168.1.10 nas\n")
     former = LocalSources(section('hosts = ["DIR/hosts"]'))
-    hosts.write_text("192.168.1.11 nas\n")
+    hosts.write_text("192.168.1.11 nas\nbad\n")
 
-    LocalSources(former.section, former)
+    local = former.renewed(section('hosts = ["DIR/hosts"]'))
 
-    assert told(former, "nas") == ["192.168.1.10"]
-    assert former.refresh()
-    assert told(former, "nas") == ["192.168.1.11"]
+    assert told(local, "nas") == ["192.168.1.11"]
+    assert local.logged.problems == local.problems != ()  # the reload logs them, no worker again
+
+
+def test_reload_with_another_table_tells_no_change_that_was_told_before(
+    section: Callable[[str], Local], tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 nas\n")
+    former = LocalSources(section('hosts = ["DIR/hosts"]'))
+    hosts.write_text("192.168.1.11 nas\n")  # workers follow that, and log it
+
+    local = former.renewed(section('records = ["tv A 192.168.1.12"]\nhosts = ["DIR/hosts"]'))
+
+    assert told(local, "tv") == ["192.168.1.12"]
+    assert changes_of_local(former.names, local.names) == [
+        "local: 2 names in 1 file",
+        "local.records: new, 1 name",
+    ]
 
 
 def test_missing_file_is_told(section: Callable[[str], Local], tmp_path: Path) -> None:
@@ -596,8 +625,9 @@ def test_file_behind_links_that_is_changed_in_place_is_told(
 
 @pytest.mark.parametrize("name", ["a.leases", "*.leases"])
 def test_directory_that_comes_later_or_is_replaced_is_watched(
-    section: Callable[[str], Local], tmp_path: Path, name: str
+    section: Callable[[str], Local], tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(watch, "POLLED", 1.0)
     (tmp_path / "later").mkdir()
     folder = tmp_path / "later/folder"
     local = LocalSources(section(f'leases = ["dnsmasq:DIR/later/folder/{name}"]'))

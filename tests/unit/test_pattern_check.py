@@ -52,6 +52,7 @@ SLOW = [
     r"([a-z]{1,30}){1,30}$",
     r"(?=(a+)+$)b",
     r"((ab?)*c?)*d",
+    r"b(?>(?:a?[a-z]{0,40}\w{3}\w{2,}|.){3}[a-z](.[^.]{3}[ab]0))",
 ]
 
 
@@ -108,6 +109,7 @@ def test_no_list_has_more_expressions_than_a_new_name_can_be_tried_on() -> None:
         ("ads", "x.ads.demo", True),
         ("^ads", "x.ads.demo", False),
         ("demo$", "x.demo", True),
+        ("^[[:alpha:]]+[[:digit:]]\\.", "ad7.demo", True),
     ],
 )
 def test_expression_is_looked_for_anywhere_in_a_name(text: str, name: str, matches: bool) -> None:

@@ -133,15 +133,17 @@ def test_damage_is_a_miss_and_no_more(path: Path, seed: int) -> None:
     rng = random.Random(seed)
     ring = Ring.open(path, SMALL)
     rings = Rings([ring])
+    keys = [number_key(number) for number in range(50)]
+    answers = [answer_of_size(octets) for octets in range(60, 300)]
     number = 0
     with page(path) as memory:
         for _ in range(3000):
-            while ring.put(number_key(number % 50), answer_of_size(rng.randrange(60, 300)), 0, NOW):
+            while ring.put(keys[number % 50], rng.choice(answers), 0, NOW):
                 number += 1
             for _damage in range(3):
                 memory[rng.randrange(64, HEAD_PAGE + SMALL)] = rng.randrange(256)
-            for asked in range(50):
-                found = rings.look(number_key(asked))
+            for asked in keys:
+                found = rings.look(asked)
                 assert found is None or DiskEntry.parse(found[1])
             memory[64:72] = memory[128:136] = struct.pack("=Q", 8 * rng.randrange(1 << 40))
 

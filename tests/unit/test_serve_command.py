@@ -89,3 +89,34 @@ def test_daemon_loads_nothing_that_only_commands_need() -> None:
         [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
     )
     assert NEEDLESS.isdisjoint(done.stdout.split())
+
+
+# By the configuration, what a daemon with it imports of these.
+PARTS = {
+    "": set(),
+    '[local]\nhosts = ["/etc/hosts"]': {"policy.local", "policy.local_files", "_hosts"},
+    '[local]\nleases = ["auto"]': {"policy.leases.kea", "config.leases"},
+    '[[rule]]\nnames = ["*.a"]\nblock_types = ["MX"]': {"policy.rules", "config.types"},
+    '[protect]\nbogus_answers = ["192.0.2.1"]': {"policy.protection", "config.addresses"},
+}
+
+
+@pytest.mark.parametrize("text", PARTS)
+def test_daemon_loads_only_what_its_configuration_needs(tmp_path: Path, text: str) -> None:
+    (file := tmp_path / "fastdns.toml").write_text(text)
+    parts = sorted(f"fastdns.{name}" for name in set().union(*PARTS.values()))
+    code = (
+        "import sys, pathlib, fastdns.server.command\n"
+        "from fastdns.config.load import load\n"
+        "from fastdns.machine import preload\n"
+        f"preload.import_late(load(pathlib.Path({str(file)!r}), state={str(tmp_path)!r}))\n"
+        f"print(*sys.modules.keys() & set({parts!r}))"
+    )
+    run = subprocess.run(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, check=True
+    )
+    loaded = {name.removeprefix("fastdns.") for name in run.stdout.split()}
+    if text:
+        assert PARTS[text] <= loaded
+    else:
+        assert not loaded

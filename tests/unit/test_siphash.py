@@ -1,4 +1,4 @@
-"""SipHash-1-3, compared with the one inside Python."""
+"""SipHash-1-3, compared with the one in Python; SipHash-2-4, with the vectors of its authors."""
 
 from __future__ import annotations
 
@@ -41,6 +41,21 @@ def test_every_length_hashes_as_in_python(seed: int, hash_key: bytes) -> None:
     ours = [siphash(hash_key, data[:length]) & bits for length in LENGTHS]
     assert algorithm == "siphash13"
     assert ours == [number & bits for number in theirs]
+
+
+@pytest.mark.parametrize(
+    ("length", "expected"),
+    [
+        (0, "310e0edd47db6f72"),
+        (1, "fd67dc93c539f874"),
+        (2, "5a4fa9d909806c0d"),
+        (3, "2d7efbd796666785"),
+        (15, "e545be4961ca29a1"),
+    ],
+)
+def test_siphash_2_4_gives_the_vectors_of_its_authors(length: int, expected: str) -> None:
+    found = siphash(bytes(range(16)), bytes(range(length)), slow=True)
+    assert found.to_bytes(8, "little").hex() == expected
 
 
 def test_nothing_at_all_has_a_hash_that_depends_on_the_key() -> None:

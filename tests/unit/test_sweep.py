@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
-from environments import write_raw
+from environments import ago, write_raw
 from messages import answer_of_size
 from test_store import MIB, fill, place_of, update
 
@@ -35,11 +35,6 @@ def sweeper(store: Store) -> Sweeper:
         return writer_lock(store.place, 1.0)
 
     return Sweeper(store, STALE, writing)
-
-
-def ago(seconds: int) -> Moment:
-    now = Moment.now()
-    return Moment(now.wall_ms - seconds * 1000, now.boot_ms - seconds * 1000, now.boot)
 
 
 def left(store: Store) -> set[bytes]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
+import mmap
 import time
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 from pathlib import Path
+from typing import IO, cast
 
 import attrs
 
@@ -30,13 +33,17 @@ from ...config.places import Places
 from ...config.schema import Config
 from ...config.text import describe, path_text
 from ...errors import FastdnsError
+from ...lists.store import Store
 from ...machine.lan import read_lan
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for
+from ...policy.block_lists.named import compiled_path, lists_named
 from ...policy.blocking import compile_blocking
 from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain
+from ...policy.explain_blocking import OpenList
 from ...policy.local import LocalSources
+from ...policy.override_file import read
 from ...policy.words import counted
 from ...upstream.sources import Sources
 from ..cache.obstacles import obstacle
@@ -135,10 +142,12 @@ def tell(
     local = LocalSources(config.local)
     notes: list[str] = []
     number = _number_of_view(config, view)
-    policy = domains.policy(local.records, _blocking(config, notes))
+    places = Places(config.state_dir, config.run_dir)
+    policy = domains.policy(local.records, _blocking(config, places, notes))
     documents = _documents(path)
     asked = key._replace(group=number).join()  # a view stands in the key where the disk has a group
-    explanation = explain(config, policy, asked, local.names, documents.spell)
+    open_list = _open_list(config, places)
+    explanation = explain(config, policy, asked, local.names, documents.spell, open_list=open_list)
     files = [*_files(documents, path), *lists_of(config)]
     unread = [one for one in dict.fromkeys(lists_of(config)) if not domains.has_read(one)]
     unread += local.unread
@@ -146,7 +155,6 @@ def tell(
     if problems:
         notes.append(f"{counted(problems, 'problem')} of lists and local files (see fastdns check)")
     site = _site(path, state, notes)
-    places = Places(config.state_dir, config.run_dir)
     daemon = _daemon(places, files, notes)
     if daemon is None:
         unread = []
@@ -186,17 +194,32 @@ def _number_of_view(config: Config, name: str | None) -> int:
     return names.index(name) + 1
 
 
-def _blocking(config: Config, notes: list[str]) -> Blocking:
-    """Return what is blocked, by the lists that were compiled last."""
-    path = Path(config.state_dir) / "lists" / "compiled"
+def _blocking(config: Config, places: Places, notes: list[str]) -> Blocking:
+    """Return what is blocked, by the rules made at run time and the lists that were compiled."""
+    overrides = read(places.overrides)
+    notes += overrides.problems
     block_set = None
     try:
-        block_set = BlockSet(path.read_bytes())
+        with compiled_path(places).open("rb") as file:
+            block_set = BlockSet(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
     except (OSError, ValueError) as error:
-        views = ((view.lists or ()) + (view.allow_lists or ()) for view in config.view)
-        if config.block.lists or any(views):
-            notes.append(f"the block lists are not known: {error}")
-    return compile_blocking(config, block_set=block_set, now=time.time())
+        if lists_named(config):
+            said = getattr(error, "strerror", None) or error
+            notes.append(f"the compiled block lists cannot be read ({said}): see fastdns lists")
+    return compile_blocking(config, overrides, block_set, time.time())
+
+
+def _open_list(config: Config, places: Places) -> OpenList:
+    """Return what opens the good copy of a list."""
+    store = Store(places)
+    lists = {str(one): one for one in lists_named(config)}
+
+    def opened(source: str) -> IO[bytes] | None:
+        if source not in lists:
+            return None
+        return cast("IO[bytes]", gzip.open(store.copy(lists[source]), "rb"))
+
+    return opened
 
 
 def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[str]:

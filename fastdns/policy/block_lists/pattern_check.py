@@ -1,7 +1,7 @@
 """Refuses regular expressions that take long for some name: the matcher goes back over choices.
 
-Anybody can ask for a name that is made for the worst case. So the number of ways in which an
-expression can match a part of a name is bounded from its structure, then it is tried.
+Anybody can ask for a name that is made for the worst case. So the steps that an
+expression may take are bounded from its structure, then it is tried on long names.
 """
 
 from __future__ import annotations
@@ -9,12 +9,12 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Iterator
 from importlib import import_module
-from typing import Any
+from typing import Any, NamedTuple
 
 from .patterns import compile_pattern
 
 TEXT_MAX = 1000  # characters
-WAYS_MAX = 1 << 26
+STEPS_MAX = 1 << 28
 NAME_LENGTH = 253  # characters of the longest name
 SECONDS_A_NAME = 0.002
 PATTERNS_MAX = 1000  # in all lists: each of them is tried on each new name
@@ -65,13 +65,13 @@ class PatternCheck:
 def _problem(text: str) -> str | None:
     try:
         pattern = compile_pattern(text)
-        parsed = _parser.parse(text, pattern.flags)
-        ways = _ways(parsed) * (1 if _is_anchored(parsed) else NAME_LENGTH)
+        parsed = _parser.parse(pattern.pattern, pattern.flags)
+        steps = _work(parsed).steps * (1 if _is_anchored(parsed) else NAME_LENGTH)
     except ValueError as error:
         return str(error)
     except RecursionError:
         return "is nested too deeply"
-    if ways > WAYS_MAX:
+    if steps > STEPS_MAX:
         return _LONG
     if all(map(pattern.search, _EVERY)):
         return "matches every name"
@@ -96,31 +96,54 @@ def _is_anchored(parsed: Iterable[Any]) -> bool:
     return False
 
 
-def _ways(parsed: Iterable[Any]) -> int:
-    """Return in how many ways it can match at one place, at most; ValueError: it is refused."""
-    ways = 1
+class Work(NamedTuple):
+    """What a part may cost at one place of a name, at most."""
+
+    ways: int  # in which it can match: all that follows may be tried after each of them
+    steps: int
+
+    def then(self, other: Work) -> Work:
+        """Return the cost of both, one behind the other."""
+        ways = min(self.ways * other.ways, STEPS_MAX + 1)
+        return Work(ways, min(self.steps + self.ways * other.steps, STEPS_MAX + 1))
+
+
+def _work(parsed: Iterable[Any]) -> Work:
+    """Return the cost of a row of parts; ValueError: it is refused."""
+    total = Work(1, 0)
     for op, value in parsed:
-        if op in _REPEATS:
-            least, most, inner = value
-            if most <= 1:
-                ways *= _ways(inner) + most - least
-            elif least == most:
-                ways *= min(_ways(inner) ** min(most, 64), WAYS_MAX + 1)
-            else:
-                _check_loop(_unwrapped(inner))
-                ways *= min(int(most) - least + 1, NAME_LENGTH)
-        elif op is _op.BRANCH:
-            ways *= sum(map(_ways, value[1]))
-        elif op is _op.SUBPATTERN:
-            ways *= _ways(value[3])
-        elif op is _op.ATOMIC_GROUP:
-            ways *= 1 if _ways(value) <= NAME_LENGTH else NAME_LENGTH
-        elif op in (_op.ASSERT, _op.ASSERT_NOT):
-            ways *= _ways(value[1])
-        elif op in (_op.GROUPREF, _op.GROUPREF_EXISTS):
-            raise ValueError("refers back to what it has matched")
-        ways = min(ways, WAYS_MAX + 1)
-    return ways
+        total = total.then(_work_of_one(op, value))
+    return total
+
+
+def _work_of_one(op: Any, value: Any) -> Work:
+    if op in _REPEATS:
+        return _work_of_repeat(*value)
+    if op in (_op.GROUPREF, _op.GROUPREF_EXISTS):
+        raise ValueError("refers back to what it has matched")
+    if op is _op.BRANCH:
+        parts = [_work(branch) for branch in value[1]]
+        return Work(sum(part.ways for part in parts), sum(part.steps for part in parts) + 1)
+    if op is _op.SUBPATTERN:
+        return _work(value[3])
+    if op in (_op.ATOMIC_GROUP, _op.ASSERT, _op.ASSERT_NOT):  # nothing goes back into these
+        return Work(1, _work(value if op is _op.ATOMIC_GROUP else value[1]).steps + 1)
+    return Work(1, 1)
+
+
+def _work_of_repeat(least: int, most: int, inner: Any) -> Work:
+    if most <= 1:
+        ways, steps = _work(inner)
+        return Work(ways + most - least, steps + 1)
+    if least == most:
+        once, total = _work(inner), Work(1, 0)
+        for _ in range(min(most, NAME_LENGTH)):
+            total = total.then(once)
+        return total
+    _check_loop(_unwrapped(inner))
+    # Its body matches in one way, so each character is looked at only a few times.
+    steps = min(int(most) * _work(inner).steps, 4 * NAME_LENGTH)
+    return Work(min(int(most) - least + 1, NAME_LENGTH), steps + 1)
 
 
 def _unwrapped(parsed: Any) -> Any:

@@ -13,8 +13,7 @@ import pytest
 from ..support.client import ask, data, eventually
 from ..support.commands import fastdns
 from ..support.daemon import Fastdns, address_of
-from ..support.false_upstream import FalseUpstream, answer_a, silence
-from .conftest import answer_private
+from ..support.false_upstream import FalseUpstream, answer_a, answer_private, silence
 
 Start = Callable[..., Fastdns]
 

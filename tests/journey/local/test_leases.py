@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -114,17 +113,13 @@ def test_leases_are_found_in_a_directory_that_comes_later_or_is_replaced(
         upstream=[upstream], config=local(domain="lan", leases=[str(folder / "leases")])
     )
 
-    for number in range(1, 4):
+    for number in (1, 2):
         folder.mkdir(parents=True)
         assert not told(daemon, f"host{number}.lan")
-        time.sleep(3)  # the kernel's notice of the directory is over
+        time.sleep(1.5)  # the kernel's notice of the directory is over
         (folder / "leases").write_text(lease(3600, "192.168.1.20", f"host{number}"))
         assert is_told(daemon, f"host{number}.lan", ["192.168.1.20"])
-        time.sleep(3)
-        if number == 1:
-            shutil.rmtree(folder)
-        else:
-            folder.rename(tmp_path / f"other{number}")
+        folder.rename(tmp_path / f"other{number}")
 
 
 def test_log_tells_which_file_has_changed_and_which_client_has_no_name(

@@ -117,7 +117,7 @@ def test_hosts_file_is_followed_without_a_reload(
     assert eventually(lambda: data(ask(daemon, "nas.lan")), lambda told: told == ["192.168.1.11"])
     assert data(ask(daemon, "nas.other")) == ["192.0.2.1"]
     hosts.unlink()
-    time.sleep(0.3)
+    daemon.wait_for_log(rf"{hosts}: cannot be read: .*; its former names stay in use")
     assert data(ask(daemon, "nas.lan")) == ["192.168.1.11"]  # a file that is gone keeps its names
     hosts.with_name("new").write_text("192.168.1.12 nas\n")
     hosts.with_name("new").rename(hosts)
@@ -136,6 +136,22 @@ def test_every_worker_follows_and_so_does_a_successor(
         assert eventually(
             lambda: data(ask(daemon, "nas.lan")), lambda told: told == ["192.168.1.11"]
         )
+
+
+def test_reload_does_not_tell_a_change_that_was_followed_before(
+    start_fastdns: Start, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    hosts = tmp_path / "hosts"
+    hosts.write_text("192.168.1.10 nas\n")
+    daemon = start_fastdns(upstream=[upstream], config=local(hosts=[str(hosts)]))
+    hosts.write_text("192.168.1.11 nas\n192.168.1.12 tv\n")
+    assert daemon.wait_for_log(r"local: .* 2 names \(1 before\)")
+
+    done = daemon.reload()
+
+    assert "local: 2 names in 1 file, as before" in done.stdout
+    assert data(ask(daemon, "tv")) == ["192.168.1.12"]
+    assert sum("(1 before)" in line for line in daemon.log) == 1
 
 
 def test_reload_says_what_has_changed(

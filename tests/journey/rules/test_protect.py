@@ -144,7 +144,7 @@ def test_stats_tell_what_was_blocked_and_doctor_that_nothing_is(
     assert stats(daemon)["rebind_blocked_total"] == 1
 
 
-def forge(truth: object, delay: float = 0.2, lie: str = "A 203.0.113.66") -> object:
+def forge(truth: object, delay: float = 0.05, lie: str = "A 203.0.113.66") -> object:
     """Answer over UDP with a lie first, and with the truth some time later."""
 
     def behave(asked: Asked) -> None:

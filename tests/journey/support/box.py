@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from . import forks
 from .client import eventually
 
 NEEDED_OF_ETC = ["passwd", "group", "nsswitch.conf", "hosts", "ld.so.cache", "localtime"]
@@ -138,7 +139,7 @@ class Box:
 
     def doctor(self, *arguments: str, status: int) -> str:
         """Run `fastdns doctor`, which ends with this status; return what it prints."""
-        done = self.run(sys.executable, "-m", "fastdns", "doctor", *arguments)
+        done = forks.run("doctor", *arguments, inside=self._inside.pid)
         assert "Traceback" not in done.stderr
         assert done.returncode == status, done.stdout + done.stderr
         return done.stdout + done.stderr

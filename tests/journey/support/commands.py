@@ -10,7 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from . import eager
+from . import eager, forks
 
 FASTDNS = [sys.executable, eager.__file__]
 COMMANDS = [
@@ -30,33 +30,19 @@ FIELDS = [
 ]
 
 
-def fastdns(*arguments: str) -> subprocess.CompletedProcess[str]:
+def fastdns(*arguments: str | Path, text_in: str = "") -> subprocess.CompletedProcess[str]:
     """Run a command, which must end without a traceback."""
-    done = subprocess.run(
-        [*FASTDNS, *arguments],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        stdin=subprocess.DEVNULL,
-    )
+    done = forks.run(*arguments, text_in=text_in)
     assert "Traceback" not in done.stderr
     return done
 
 
 def cache(
-    state: Path | None, *arguments: str, text_in: str = "", status: int | None = 0
+    state: Path | None, *arguments: str | Path, text_in: str = "", status: int | None = 0
 ) -> subprocess.CompletedProcess[str]:
     """Run a command, which must end with this status (None: any) and without a traceback."""
     where = [] if state is None else ["--state", str(state)]
-    done = subprocess.run(
-        [*FASTDNS, "cache", *arguments, *where],
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-        input=text_in,
-    )
+    done = forks.run("cache", *arguments, *where, text_in=text_in)
     assert "Traceback" not in done.stderr
     assert status is None or done.returncode == status, done.stderr + done.stdout
     return done

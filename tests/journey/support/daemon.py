@@ -16,7 +16,7 @@ from typing import ClassVar
 
 from fastdns.counters import Pages
 
-from . import leftovers
+from . import forks, leftovers
 from .manager import ServiceManager
 
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
@@ -208,13 +208,7 @@ class Fastdns:
 
     def reload(self) -> subprocess.CompletedProcess[str]:
         """What `fastdns reload` did."""
-        return subprocess.run(
-            [sys.executable, "-m", "fastdns", "reload", "--state", str(self.state_dir)],
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+        return forks.run("reload", "--state", str(self.state_dir))
 
     def configure(self, text: str) -> None:
         """Write its configuration anew."""

@@ -8,5 +8,5 @@ from fastdns.cli import main
 from fastdns.machine import priority
 
 if __name__ == "__main__":
-    priority._set_priority = lambda policy: None
+    priority._set_priority = lambda *_: None
     sys.exit(main())

@@ -101,6 +101,11 @@ def answer_a(asked: Asked) -> None:
         asked.answer(authority=[SOA])
 
 
+def answer_private(asked: Asked) -> None:
+    """The behaviour of a resolver that knows names of its own."""
+    asked.answer("@ 300 IN A 10.0.0.7")
+
+
 def silence(_: Asked) -> None:
     """The behaviour of an upstream that is dead, but whose port is open."""
 

@@ -58,7 +58,7 @@ class Nsd:
     def _start(self) -> bool:
         self.port = free_port(self.host)
         text = CONFIG.format(host=self.host, port=self.port, directory=self.directory)
-        text += "".join(ZONE.format(name=name, directory=self.directory) for name in self.zones)
+        text += self.more + "".join(map(self._text, self.zones))
         config = self.directory / "nsd.conf"
         config.write_text(text)
         program = shutil.which("nsd", path="/usr/sbin:/usr/local/sbin:/usr/bin:/usr/local/bin")
@@ -84,6 +84,14 @@ class Nsd:
         for name in self.zones:
             assert ask(self, name, "SOA", timeout=10).answer, f"no zone {name}:\n{self._log}"
         return True
+
+    @property
+    def more(self) -> str:
+        """What else stands in its configuration."""
+        return ""
+
+    def _text(self, name: str) -> str:
+        return ZONE.format(name=name, directory=self.directory)
 
     def __exit__(self, *_: object) -> None:
         self.process.terminate()

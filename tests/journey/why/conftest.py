@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,26 +11,9 @@ import pytest
 
 from ..support.commands import fastdns
 from ..support.daemon import Fastdns, address_of
-from ..support.false_upstream import Asked, FalseUpstream
+from ..support.false_upstream import FalseUpstream
 
 Start = Callable[..., Fastdns]
-
-
-def answer_private(asked: Asked) -> None:
-    """The behaviour of a resolver that knows names of its own."""
-    asked.answer("@ 300 IN A 10.0.0.7")
-
-
-@pytest.fixture
-def default() -> Iterator[FalseUpstream]:
-    with FalseUpstream() as upstream:
-        yield upstream
-
-
-@pytest.fixture
-def corp() -> Iterator[FalseUpstream]:
-    with FalseUpstream(answer_private) as upstream:
-        yield upstream
 
 
 @pytest.fixture

@@ -399,14 +399,14 @@ def test_stale_expired_and_foreign_entries_are_told(tmp_path: Path) -> None:
     fill(
         state,
         [
-            entry("stale.demo", "A", "192.0.2.1", ttl=60, age=100),
+            entry("stale.demo", "A", "192.0.2.1", ttl=3600, age=6.5 * 3600),
             entry("old.demo", "A", "192.0.2.1", ttl=60, age=90_000),
         ],
     )
     where = ["--state", str(state), "-c", "/dev/null"]
     done = fastdns("why", "stale.demo", *where)
     assert "its entry in the cache is stale, and served only if no upstream answers" in done.stdout
-    assert "its TTL of 1 min ended 40 s ago" in done.stdout
+    assert "its TTL of 1 h ended 5 h 30 min ago" in done.stdout
     done = fastdns("why", "old.demo", *where)
     assert "its entry in the cache is not served" in done.stdout
     assert "not served: it is too old to be served" in done.stdout

@@ -1,0 +1,36 @@
+"""Modules that only some configurations need: a daemon has only those of its own in memory.
+
+Who needs one imports it in a function. By then `import_parts` has done so, while that was possible.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+
+import attrs
+
+from ..config.schema import Config
+from ..errors import ConfigError, unreadable
+
+# By the table of the configuration.
+PARTS = {
+    "local": ("fastdns.policy.local",),
+    "rule": ("fastdns.policy.rules", "fastdns.policy.rule_changes"),
+    "protect": ("fastdns.policy.protection", "fastdns.policy.rule_changes"),
+}
+
+
+def is_set(config: Config, table: str) -> bool:
+    """Whether a table is other than by default."""
+    return bool(getattr(config, table) != attrs.fields_dict(Config)[table].default)
+
+
+def import_parts(config: Config) -> None:
+    """Import what the configuration needs. ConfigError: this process cannot read that."""
+    for table, modules in PARTS.items():
+        if is_set(config, table):
+            try:
+                for module in modules:
+                    import_module(module)
+            except ImportError as error:
+                raise ConfigError(table, unreadable(error)) from None

@@ -1,0 +1,193 @@
+"""`fastdns lists`: without a daemon, in a pipe and on a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ..support.commands import FASTDNS, fastdns
+from ..support.download_server import CERTIFICATE, DownloadServer, missing, text
+from ..support.false_upstream import FalseUpstream
+
+GOOD = rb"""0.0.0.0 ads.test
+||bad.test^
+! a comment
+@@||good.test^
+/^track[0-9]+\./
+no domain here
+"""
+
+
+class Commands:
+    """The commands with one configuration."""
+
+    def __init__(self, directory: Path, resolver: FalseUpstream) -> None:
+        self.state = directory / "state"
+        self._config = directory / "fastdns.toml"
+        self._upstream = f"{resolver.host}:{resolver.port}"
+        self.name()
+
+    def name(self, *lists: str) -> None:
+        self._config.write_text(
+            f'[upstream]\nservers = ["{self._upstream}"]\n[block]\nlists = {json.dumps(lists)}\n'
+        )
+
+    def words(self, words: Sequence[str]) -> list[str]:
+        return ["lists", *words, "-c", str(self._config), "--state", str(self.state)]
+
+    def run(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
+        done = fastdns(*self.words(words))
+        assert done.returncode == status, done.stdout + done.stderr
+        return done
+
+    def told(self) -> list[dict[str, object]]:
+        found: list[dict[str, object]] = json.loads(self.run("--json").stdout)["lists"]
+        return found
+
+    def on_terminal(self, *words: str) -> str:
+        """All that is written to a terminal of 80 columns."""
+        child, ours = pty.fork()
+        if child == 0:
+            os.environ.update(COLUMNS="80", TERM="xterm")
+            os.execv(FASTDNS[0], [*FASTDNS, *self.words(words)])
+        seen = b""
+        while True:
+            try:
+                part = os.read(ours, 65536)
+            except OSError:
+                break
+            seen += part
+        os.close(ours)
+        os.waitpid(child, 0)
+        return seen.decode()
+
+
+@pytest.fixture
+def lists(tmp_path: Path, resolver: FalseUpstream) -> Commands:
+    return Commands(tmp_path, resolver)
+
+
+def test_without_lists_one_line_says_how_to_name_some(lists: Commands) -> None:
+    for words in ([], ["update"], ["test", "ads.test"]):
+        done = lists.run(*words, status=1)
+        assert done.stderr.startswith("fastdns: no block lists are configured (name some")
+        assert done.stderr.count("\n") == 1
+
+
+def test_lists_are_fetched_and_shown_without_a_daemon(lists: Commands, web: DownloadServer) -> None:
+    good, bad = web.on("/good", text(GOOD)), web.on("/bad", missing)
+    lists.name(good, bad)
+    assert [one["state"] for one in lists.told()] == ["waiting", "waiting"]
+
+    done = lists.run("update", status=1)
+
+    assert done.stdout == f"{good}: 4 entries, 1 line is faulty\n"
+    assert done.stderr == f"fastdns: {bad} answers 404 Not Found; there is no copy of it\n"
+    first, second = lists.told()
+    assert (first["state"], first["taken"], first["faulty"]) == ("fresh", 4, 1)
+    assert first["first_faulty"][0]["line"] == 6
+    assert (second["state"], second["error"]) == ("failed", "answers 404 Not Found")
+    shown = lists.run().stdout
+    assert re.search(rf"^fresh +\d+ s ago +4 +0 +1  {re.escape(good)}$", shown, re.M)
+    assert re.search(rf"^failed +- +- +- +-  {re.escape(bad)}$", shown, re.M)
+    assert "  line 6 " in shown
+    assert "  last try: it answers 404 Not Found" in shown
+
+
+def test_only_the_named_lists_are_fetched(lists: Commands, web: DownloadServer) -> None:
+    first, second = web.on("/first", text(GOOD)), web.on("/second", text(GOOD))
+    lists.name(first, second)
+
+    lists.run("update", "second")
+
+    assert (len(web.requests("/first")), len(web.requests("/second"))) == (0, 1)
+    assert 'no list has "third"' in lists.run("update", "third", status=1).stderr
+    assert '2 lists have "lists.example"' in lists.run("update", "lists.example", status=1).stderr
+
+
+def test_a_smaller_list_is_taken_on_demand(lists: Commands, web: DownloadServer) -> None:
+    url = web.on("/hosts", text(b"".join(b"name%d.test\n" % one for one in range(2000))))
+    lists.name(url)
+    lists.run("update")
+    web.on("/hosts", text(GOOD))
+
+    assert "has shrunk from 2,000 entries to 4" in lists.run("update", status=1).stderr
+    assert lists.told()[0]["taken"] == 2000
+    lists.run("update", "--accept-smaller")
+    assert lists.told()[0]["taken"] == 4
+
+
+def test_a_name_is_found_in_each_line_that_has_it(
+    lists: Commands, web: DownloadServer, tmp_path: Path
+) -> None:
+    own = tmp_path / "own"
+    own.write_text("# mine\nwww.bad.test\n")
+    url = web.on("/hosts", text(GOOD))
+    lists.name(url, f"file:{own}", web.on("/never", missing))
+    lists.run("update", status=1)
+
+    done = lists.run("test", "www.bad.test")
+
+    assert done.stdout.splitlines() == [
+        f"{url}, line 2: ||bad.test^",
+        f"file:{own}, line 2: www.bad.test",
+    ]
+    assert "there is no copy of" in done.stderr
+    assert lists.run("test", "track1.demo").stdout == f"{url}, line 5: /^track[0-9]+\\./\n"
+    assert lists.run("test", "fine.demo").stdout == "no list has fine.demo.\n"
+    assert json.loads(lists.run("test", "good.test", "--json").stdout)["found"] == [
+        {"list": url, "line": 4, "text": "@@||good.test^"}
+    ]
+
+
+def test_a_terminal_shows_a_bar_and_a_pipe_none(lists: Commands, web: DownloadServer) -> None:
+    def slow(request: object) -> None:
+        body = b"a.test\n" * 100_000
+        request.send_response(200)
+        request.send_header("Content-Length", str(len(body)))
+        request.end_headers()
+        request.wfile.write(body[:300_000])
+        web.closing.wait(1.0)
+        request.wfile.write(body[300_000:])
+
+    lists.name(web.on("/hosts", slow))
+
+    assert "━" in lists.on_terminal("update")
+    done = lists.run("update")
+    assert (done.stdout, done.stderr) == ("1 list has not changed\n", "")
+
+
+def test_a_list_comes_over_tls(lists: Commands, secure_web: DownloadServer) -> None:
+    assert os.environ["SSL_CERT_FILE"] == str(CERTIFICATE)
+    lists.name(secure_web.on("/hosts", text(GOOD)))
+
+    lists.run("update")
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
+def test_what_root_fetches_belongs_to_the_owner_of_the_directory(
+    lists: Commands, web: DownloadServer
+) -> None:
+    lists.state.mkdir()
+    os.chown(lists.state, 65534, 65534)
+    lists.name(web.on("/hosts", text(GOOD)))
+
+    lists.run("update")
+
+    files = list((lists.state / "lists").iterdir())
+    assert len(files) >= 4
+    assert {one.stat().st_uid for one in files} == {65534}
+
+
+def test_options_in_front_of_a_command_are_bad_use(lists: Commands) -> None:
+    done = fastdns("lists", "--json", "update")
+
+    assert done.returncode == 2
+    assert "write the options behind update" in done.stderr
