@@ -23,6 +23,7 @@ from fastdns._local import LocalBuilder
 from fastdns._own_answers import own_answer
 from fastdns._policy import Decided, Policy
 from fastdns.config.filters import Block, View
+from fastdns.config.groups import Forward
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Config, Upstream
 from fastdns.config.values import Address, Domain, ListUrl, Server
@@ -537,3 +538,15 @@ def test_view_has_servers_of_its_own_for_names_in_no_group() -> None:
     blocking = compile_blocking(configured(None, view, upstream=Upstream()))
     assert decided(blocking, "www.example", view=1).group == view.number
     assert decided(blocking, "www.example").group == 0
+
+
+def test_view_with_servers_is_a_group_that_no_other_group_may_be_named_like() -> None:
+    server = Server("udp", Address("192.0.2.1", 53))
+    group = Forward(name="corp", domains=(domain("corp.demo"),), servers=(server,))
+    view = View(name="corp", clients=("x",), servers=(server,))
+    config = configured(None, view, forward=(group,))
+    assert config.named_groups == (group, view)
+    (problem,) = config.contradictions()
+    assert problem.key == "view[0].name"
+    without = View(name="corp", clients=("x",))
+    assert not list(configured(None, without, forward=(group,)).contradictions())
