@@ -7,7 +7,7 @@ the order of the configuration.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import urlsplit
 
 import attrs
@@ -28,46 +28,14 @@ from ..config.filters import View
 from ..config.schema import Config
 from ..config.values import AnyList, Domain
 from .block_lists.patterns import compile_pattern
+from .overrides import Overrides
 from .safe_search import safe_names
 
 UNUSED, BLOCKS, EXCEPTS = ROLES
 ANSWERS = {"null": ANSWER_NULL, "nxdomain": ANSWER_NXDOMAIN, "refused": ANSWER_REFUSED}
 
 
-class RuntimeRule(Protocol):
-    """A rule made at run time: a domain and all names under it."""
-
-    @property
-    def domain(self) -> bytes: ...
-    @property
-    def allows(self) -> bool: ...
-    @property
-    def view(self) -> str | None: ...
-    @property
-    def until(self) -> float | None: ...
-
-
-class RuntimeRules(Protocol):
-    """All rules made at run time, and whether blocking is paused."""
-
-    @property
-    def rules(self) -> Sequence[RuntimeRule]: ...
-    @property
-    def is_paused(self) -> bool: ...
-    @property
-    def paused_until(self) -> float | None: ...
-
-
-@attrs.frozen
-class NoOverrides:
-    """No rule was made at run time."""
-
-    rules: tuple[RuntimeRule, ...] = ()
-    is_paused: bool = False
-    paused_until: float | None = None
-
-
-NO_OVERRIDES = NoOverrides()
+NO_OVERRIDES = Overrides()
 
 
 @attrs.frozen
@@ -100,7 +68,7 @@ class About:
 
 def compile_blocking(
     config: Config,
-    overrides: RuntimeRules = NO_OVERRIDES,
+    overrides: Overrides = NO_OVERRIDES,
     block_set: BlockSet | None = None,
     now: float = 0.0,
 ) -> Blocking:
@@ -112,9 +80,9 @@ def compile_blocking(
     """
     lists = BlockSet() if block_set is None else block_set
     sources = tuple(map(source_name, lists.sources))
-    is_paused = overrides.is_paused and not _is_over(overrides.paused_until, now)
-    views = tuple(_views(config, sources, is_paused=is_paused))
-    sets = tuple(one for one in _rule_sets(config, overrides, now) if one.domains)
+    in_force = overrides.at(now)
+    views = tuple(_views(config, sources, is_paused=in_force.is_paused))
+    sets = tuple(one for one in _rule_sets(config, in_force) if one.domains)
     numbers: dict[str, int] = {view.name: place for place, view in enumerate(config.view, start=1)}
     patterns, texts = _patterns(lists, views)
     return Blocking(
@@ -127,7 +95,7 @@ def compile_blocking(
         ttl=int(config.block.ttl),
         list_notes=[_note(one) for one in sources],
         rule_notes=[one.note for one in sets],
-        about=About(sets, sources, texts, is_paused),
+        about=About(sets, sources, texts, in_force.is_paused),
     )
 
 
@@ -150,10 +118,6 @@ def shown_source(spelled: str) -> str:
 def _note(source: str) -> bytes:
     text = f"list {shown_source(source)}".encode("utf-8", "replace")[:NOTE_OCTETS_MAX]
     return text.decode("utf-8", "ignore").encode()
-
-
-def _is_over(until: float | None, now: float) -> bool:
-    return until is not None and until <= now
 
 
 # --- what each class does -------------------------------------------------------------------------
@@ -203,13 +167,14 @@ def _safe_names(config: Config) -> LocalRecords | None:
 # --- the user's rules -----------------------------------------------------------------------------
 
 
-def _rule_sets(config: Config, overrides: RuntimeRules, now: float) -> Iterator[RuleSet]:
+def _rule_sets(config: Config, overrides: Overrides) -> Iterator[RuleSet]:
     """Yield the sets in the order in which they count at one domain."""
-    made = [one for one in overrides.rules if not _is_over(one.until, now)]
     names: list[str | None] = [*(view.name for view in config.view), None]
     for name in names:
         for allows in (True, False):
-            domains = (one.domain for one in made if (one.view, one.allows) == (name, allows))
+            domains = (
+                one.domain for one in overrides.rules if (one.view, one.allows) == (name, allows)
+            )
             yield RuleSet("", name, allows, tuple(domains))
     for place, view in enumerate(config.view):
         yield RuleSet(f"view[{place}].allow", view.name, True, _wires(view.allow))

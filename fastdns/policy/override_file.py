@@ -91,10 +91,10 @@ def _version(status: os.stat_result) -> int:
 
 
 def _unreadable(path: Path, error: OSError) -> str:
+    if isinstance(error, PermissionError):  # before it is looked at: that may not be allowed either
+        return f"cannot be read by user {own_name()}: {error.strerror}"
     if path.is_symlink():
         return "is a symbolic link, which is not followed (remove it)"
-    if isinstance(error, PermissionError):
-        return f"cannot be read by user {own_name()}: {error.strerror}"
     return f"cannot be read: {error.strerror}"
 
 

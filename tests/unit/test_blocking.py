@@ -8,7 +8,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import attrs
 import dns.edns
 import dns.message
 import dns.rcode
@@ -24,10 +23,12 @@ from fastdns._local import LocalBuilder
 from fastdns._own_answers import own_answer
 from fastdns._policy import Decided, Policy
 from fastdns.config.filters import Block, View
+from fastdns.config.groups import Forward
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Config, Upstream
 from fastdns.config.values import Address, Domain, ListUrl, Server
 from fastdns.policy.blocking import About, compile_blocking
+from fastdns.policy.overrides import Override, Overrides
 from fastdns.policy.safe_search import SAFE_HOSTS
 
 ITSELF, UNDER = block_set.ITSELF, block_set.UNDER
@@ -68,19 +69,10 @@ def compiled(*entries: tuple[Any, ...], count: int = 1, patterns: Any = ()) -> B
     return BlockSet(builder.compile([{"url": str(one)} for one in lists(count)]))
 
 
-@attrs.frozen
-class Override:
-    domain: bytes
-    allows: bool
-    view: str | None = None
-    until: float | None = None
-
-
-@attrs.frozen
-class Overrides:
-    rules: tuple[Override, ...] = ()
-    is_paused: bool = False
-    paused_until: float | None = None
+def override(
+    text: str, *, allows: bool, view: str | None = None, until: float | None = None
+) -> Override:
+    return Override(parse_name(text), text, allows, view, until)
 
 
 def decided(blocking: Blocking, text: str, qtype: int = A, view: int = 0) -> Decided:
@@ -140,16 +132,16 @@ class Model:
         self.now = 1000.0
         self.overrides = Overrides(
             tuple(
-                Override(
-                    wire(self.name()),
-                    chance.random() < 0.5,
-                    chance.choice((None, *names, "gone")),
-                    chance.choice((None, 999.0, 1000.0, 1001.0)),
+                override(
+                    text(self.name()),
+                    allows=chance.random() < 0.5,
+                    view=chance.choice((None, *names, "gone")),
+                    until=chance.choice((None, 999.0, 1000.0, 1001.0)),
                 )
                 for _ in range(chance.randrange(5))
             ),
-            chance.random() < 0.1,
-            chance.choice((None, 999.0, 1001.0)),
+            is_paused=chance.random() < 0.1,
+            paused_until=chance.choice((None, 999.0, 1001.0)),
         )
 
     def part(self, everywhere: tuple[ListUrl, ...]) -> dict[str, Any]:
@@ -310,14 +302,14 @@ def test_longest_rule_of_the_user_counts_whatever_lists_say() -> None:
 
 def test_rule_made_at_run_time_counts_before_the_file_until_its_time_is_over() -> None:
     config = configured(Block(deny=(domain("www.example"),)))
-    rules = Overrides((Override(parse_name("www.example"), True, until=100.0),))
+    rules = Overrides((override("www.example", allows=True, until=100.0),))
     assert decided(compile_blocking(config, rules, now=99.0), "www.example").verdict == "forward"
     assert decided(compile_blocking(config, rules, now=100.0), "www.example").reason == "rule"
 
 
 def test_rule_for_a_view_concerns_no_other_client() -> None:
     views = [View(name=one, clients=("x",), deny=(domain(f"{one}.example"),)) for one in "ab"]
-    rules = Overrides((Override(parse_name("game.example"), False, "b"),))
+    rules = Overrides((override("game.example", allows=False, view="b"),))
     blocking = compile_blocking(configured(None, *views), rules)
     for asked, blocks in (("a.example", {1}), ("b.example", {2}), ("game.example", {2})):
         found = {view for view in range(4) if decided(blocking, asked, view=view).reason == "rule"}
@@ -546,3 +538,15 @@ def test_view_has_servers_of_its_own_for_names_in_no_group() -> None:
     blocking = compile_blocking(configured(None, view, upstream=Upstream()))
     assert decided(blocking, "www.example", view=1).group == view.number
     assert decided(blocking, "www.example").group == 0
+
+
+def test_view_with_servers_is_a_group_that_no_other_group_may_be_named_like() -> None:
+    server = Server("udp", Address("192.0.2.1", 53))
+    group = Forward(name="corp", domains=(domain("corp.demo"),), servers=(server,))
+    view = View(name="corp", clients=("x",), servers=(server,))
+    config = configured(None, view, forward=(group,))
+    assert config.named_groups == (group, view)
+    (problem,) = config.contradictions()
+    assert problem.key == "view[0].name"
+    without = View(name="corp", clients=("x",))
+    assert not list(configured(None, without, forward=(group,)).contradictions())

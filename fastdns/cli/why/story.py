@@ -177,8 +177,7 @@ def tell(
     if problems:
         notes.append(f"{counted(problems, 'problem')} of lists and local files (see fastdns check)")
     site = _site(path, state, notes)
-    places = Places(config.state_dir, config.run_dir)
-    daemon = _daemon(places, files, notes)
+    daemon = _daemon(Places(config.state_dir, config.run_dir), files, notes)
     if daemon is None:
         unread = []
     notes += _unread_notes(unread, (*domains.problems, *local.problems))

@@ -83,7 +83,32 @@ def test_name_of_a_group_is_told_with_the_domain_and_its_place(
         "target": None,
         "records": [],
         "ede": None,
+        "filtering": None,
     }
+
+
+def test_list_and_rule_that_block_a_name_are_told_for_the_clients_of_a_view(tmp_path: Path) -> None:
+    (tmp_path / "ads").write_text("# ads\n||ads.demo^\n")
+    config = tmp_path / "fastdns.toml"
+    config.write_text(
+        f'state_dir = "{tmp_path}/state"\n[block]\nlists = ["file:{tmp_path}/ads"]\n'
+        '[[view]]\nname = "kids"\nclients = ["192.0.2.1"]\nallow = ["ok.ads.demo"]\n'
+        'safe_search = true\nservers = ["192.0.2.53"]\n'
+    )
+    place = ["-c", str(config)]
+    assert fastdns("lists", "update", *place).returncode == 0
+    for arguments, decision in (
+        (["x.ads.demo"], f"blocked by list file:{tmp_path}/ads, line 2: ||ads.demo^"),
+        (["www.google.de", "--view", "kids"], "safe search: the name of a search engine"),
+        (["ok.ads.demo", "--view", "kids"], "the servers of view kids: view[0].servers"),
+    ):
+        done = fastdns("why", *arguments, *place)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert decision in " ".join(done.stdout.split()), done.stdout
+    assert "allowed by your rule for ok.ads.demo. (view[0].allow[0])" in done.stdout
+    done = fastdns("why", "x.ads.demo", "--view", "kid", *place)
+    assert done.returncode == 1
+    assert 'view "kid" is not in the configuration (there are kids)' in done.stderr
 
 
 def test_local_names_are_told_with_their_places(
