@@ -17,7 +17,7 @@ PARTS = {
     "local": ("fastdns.policy.local",),
     "rule": ("fastdns.policy.rules", "fastdns.policy.rule_changes"),
     "block": ("fastdns.policy.blocking",),
-    "view": ("fastdns.policy.blocking",),
+    "view": ("fastdns.policy.blocking", "fastdns.server.views"),
     "protect": ("fastdns.policy.protection", "fastdns.policy.rule_changes"),
 }
 

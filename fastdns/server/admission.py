@@ -9,7 +9,7 @@ import logging
 import math
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent.event import Event
@@ -20,7 +20,9 @@ from ..defects import guarded
 from ..machine.lan import read_lan
 from ..machine.netlink import Changes
 from ..policy.access import Lan, compile_access, compile_exempt
-from .views import Views
+
+if TYPE_CHECKING:
+    from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -33,11 +35,11 @@ TOLD_MAX = 20  # prefixes in such a line
 class Admission:
     """Compiles the access rules, and does so again whenever the "lan" or the views change."""
 
-    def __init__(self, section: schema.Access, views: Views, *, tells: bool) -> None:
+    def __init__(self, section: schema.Access, views: Views | None, *, tells: bool) -> None:
         """`tells`: whether this one logs the LAN; one of all workers does."""
         self._section = section
         self._views = views
-        self._needs_lan = section.knows_lan or views.known is not None
+        self._needs_lan = section.knows_lan or (views is not None and views.known is not None)
         self._tells = tells
         self._told = ""
         self._told_at = -math.inf
@@ -80,6 +82,8 @@ class Admission:
 
     def _compile(self) -> Access:
         views = self._views
+        if views is None:
+            return compile_access(self._section, self._lan)
         return compile_access(self._section, self._lan, views.rules.networks, views.known)
 
     def _hear(self, moved: Callable[[], None]) -> None:

@@ -53,10 +53,10 @@ from .admission import Admission
 from .filtering import Filtering
 from .log import States
 from .sockets import Listener
-from .views import Views
 
 if TYPE_CHECKING:
     from ..policy.local import LocalSources
+    from .views import Views
 
 log = logging.getLogger(__name__)
 
@@ -180,11 +180,7 @@ class Worker:
         if self._is_first:
             health_log, pages = HealthLog(inheritance.upstreams), inheritance.pages
             self._upstreams.shown = lambda: health_log.look(pages.upstreams())
-        self._views = Views(
-            config,
-            Names() if inheritance.local is None else inheritance.local.names,
-            tells=self._is_first,
-        )
+        self._views = self._make_views(inheritance)
         self._admission = Admission(config.access, self._views, tells=self._is_first)
         for one in self._groups[1:]:
             self._tiers.set_group(one.number, one.origin)
@@ -255,13 +251,6 @@ class Worker:
             gevent.spawn(self._look_around),
             gevent.spawn(self._warm_up),
             gevent.spawn(self._filtering.follow, self._hub),
-            gevent.spawn(self._views.follow_hours, lambda: self._admission.renew(self._use_access)),
-            gevent.spawn(
-                self._views.follow_clients,
-                self._fastpath,
-                self._resolver.renew,
-                self._counters.clients,
-            ),
             gevent.spawn(
                 self._admission.follow,
                 self._hub.loop,
@@ -271,6 +260,8 @@ class Worker:
         ]
         if self._local is not None and self._local.has_files:
             beside.append(gevent.spawn(self._follow, self._local))
+        if self._views is not None:
+            beside += self._follow_views(self._views)
         self._stop.wait()
         gevent.killall(beside, block=False)
         for stream in self._streams:
@@ -316,6 +307,22 @@ class Worker:
         records = None if self._local is None else self._local.records
         self._tiers.use_policy(self._domains.policy(records, self._filtering.blocking))
 
+    def _make_views(self, inheritance: Inheritance) -> Views | None:
+        if not self._config.view:
+            return None
+        # Imported here: most daemons have no views.
+        from .views import Views  # noqa: PLC0415
+
+        local = inheritance.local
+        return Views(self._config, Names() if local is None else local.names, tells=self._is_first)
+
+    def _follow_views(self, views: Views) -> list[gevent.Greenlet]:
+        seen, renew = self._counters.clients, self._resolver.renew
+        return [
+            gevent.spawn(views.follow_hours, lambda: self._admission.renew(self._use_access)),
+            gevent.spawn(views.follow_clients, self._fastpath, renew, seen),
+        ]
+
     def _use_access(self, access: Access, exempt: Access) -> None:
         self._fastpath.admit_by(access)
         self._rate.exempt_by(exempt)
@@ -337,7 +344,8 @@ class Worker:
                 has_changed.clear()
                 if self._hub.threadpool.apply(local.refresh):
                     self._use_policy()
-                    self._views.use_names(local.names)
+                    if self._views is not None:
+                        self._views.use_names(local.names)
                 if not self._is_first:
                     continue
                 problems.update(local.problems)
