@@ -62,6 +62,8 @@ def verdict(site: ListsSite, name: bytes) -> str:
     blocking = blocking_now(config, time.time(), warn)
     decided = compile_domains(config).policy(None, blocking).decide(Key(name, TYPES["A"]).join())
     about = blocking.about
+    if decided.verdict == "special":
+        return "not blocked: a special name, which fastdns answers itself"
     if not decided.reason or not isinstance(about, About):
         return "not blocked"
     word = "allowed" if decided.reason.startswith("allowed") else "blocked"

@@ -138,10 +138,15 @@ def test_a_name_is_found_in_each_line_that_has_it(
     assert done.stdout.splitlines() == [
         f"{url}, line 2: ||bad.test^",
         f"file:{own}, line 2: www.bad.test",
+        "verdict: not blocked: a special name, which fastdns answers itself",
     ]
     assert "there is no copy of" in done.stderr
-    assert lists.run("test", "track1.demo").stdout == f"{url}, line 5: /^track[0-9]+\\./\n"
-    assert lists.run("test", "fine.demo").stdout == "no list has fine.demo.\n"
+    assert lists.run("test", "track1.demo").stdout == (
+        f"{url}, line 5: /^track[0-9]+\\./\nverdict: blocked by {url}\n"
+    )
+    assert lists.run("test", "fine.demo").stdout == (
+        "no list has fine.demo.\nverdict: not blocked\n"
+    )
     assert json.loads(lists.run("test", "good.test", "--json").stdout)["found"] == [
         {"list": url, "line": 4, "text": "@@||good.test^"}
     ]
