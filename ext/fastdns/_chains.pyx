@@ -201,6 +201,7 @@ cdef class Chains(Attempts):
                 whole.is_authoritative = 0
             elif whole.is_authoritative <= IS_OURS:
                 whole.is_authoritative = ours_bits(&pending.decision)
+                whole.group = pending.decision.source
             self.keep(pending, whole, whence, rtt_us, now)
         self.answer(pending, TIER_UPSTREAM, whence, whole, 0, read_clock_ns())
         self.flush()
