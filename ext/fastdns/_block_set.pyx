@@ -20,7 +20,8 @@ Found = namedtuple("Found", ("labels", "is_whole", "entries"))
 
 cdef enum:
     HEADER_OCTETS = 64
-    TYPE_SETS_MAX = 255                 # more are only in a hostile list, whose domains would have all of them
+    TYPE_SETS_MAX = 31                  # more are only in a hostile list, whose domains would have all of them
+    MEMBERS_MAX = 1 << 27               # of all combinations: 1 GiB
     FEW = 8                             # combinations that are united one by one
     UNIONS_MAX = 100_000                # that are remembered
     WHICH = ~(ITSELF | UNDER) & 0xff    # the flags that two memberships of one source may differ in
@@ -261,7 +262,7 @@ cdef class BlockSetBuilder(DomainSorter):
             ):
                 return number
             place = (place + 1) & (self.table_room - 1)
-        if self.combinations == DOMAIN_VALUE_MAX:
+        if self.combinations == DOMAIN_VALUE_MAX or count > MEMBERS_MAX - self.members_used:
             raise MemoryError("too many domains that are on different lists")
         if self.members_used + count > self.members_room:
             room = (self.members_used + count) * 3 // 2 + 16

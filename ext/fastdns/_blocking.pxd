@@ -60,6 +60,7 @@ cdef class Blocking:
     cdef Note* notes                        # of all lists, then of all sets of rules
     cdef list kept                          # what these point into
     cdef dict remembered                    # name -> numbers of the patterns that match it
+    cdef double look_again_at               # for slow patterns, by time.perf_counter()
 
     cdef const ViewClass* class_of(self, uint16_t view) noexcept nogil
     cdef void judge(self, uint16_t view, const uint8_t* name, uint16_t qtype, Outcome* out) noexcept nogil

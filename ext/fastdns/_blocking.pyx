@@ -48,6 +48,8 @@ REASONS = (
 )
 # A pattern that computes for so many seconds on one name is not asked again: it would keep all clients waiting.
 PATTERN_SECONDS = 0.02
+PATTERNS_SECONDS = 0.1      # nor are the slowest of those that do so together
+LOOK_AGAIN_SECONDS = 1.0    # which of them take long
 
 # What a class of views does. `roles`: bytes, a Role for each list; `group`: of upstreams, 0 is the default group.
 ViewSettings = namedtuple(
@@ -269,23 +271,28 @@ cdef class Blocking:
         text = spelled(name)
         began = time.perf_counter()
         found = [number for number, pattern in enumerate(self.patterns) if pattern[0](text)]
-        if time.perf_counter() - began > PATTERN_SECONDS:
+        if time.perf_counter() - began > PATTERN_SECONDS and began >= self.look_again_at:
             self.leave_out_slow(text)
+            self.look_again_at = time.perf_counter() + LOOK_AGAIN_SECONDS
         if len(self.remembered) >= NAMES_REMEMBERED:
             self.remembered.pop(next(iter(self.remembered)), None)
         self.remembered[name] = tuple(found)
         return self.remembered[name]
 
     cdef leave_out_slow(self, str text):
-        """Leave out the patterns that take long, unless it is the machine that is busy."""
-        kept = []
-        for pattern in self.patterns:
+        """Leave out the patterns that take long, and the slowest of many, unless it is the machine that is busy."""
+        kept, taken = list(self.patterns), []
+        for number, pattern in enumerate(kept):
             began = time.thread_time()
             pattern.search(text)
-            if time.thread_time() - began > PATTERN_SECONDS:
-                log.warning("a regular expression of a block list takes too long and is left out: %r", pattern.search)
-                pattern = pattern._replace(search=never)
-            kept.append(pattern)
+            taken.append((time.thread_time() - began, number))
+        seconds_in_all = sum([seconds for seconds, _ in taken])
+        for seconds, number in sorted(taken, reverse=True):
+            if seconds <= PATTERN_SECONDS and seconds_in_all <= PATTERNS_SECONDS:
+                break
+            seconds_in_all -= seconds
+            log.warning("a regular expression of a block list takes too long and is left out: %r", kept[number].search)
+            kept[number] = kept[number]._replace(search=never)
         self.patterns = tuple(kept)
 
     cdef bint has_safe_name(self, uint16_t view, const uint8_t* name, uint16_t qtype) noexcept nogil:

@@ -144,14 +144,17 @@ cdef class Cache:
         cdef const uint8_t* octets
         cdef uint16_t length
         cdef int view
+        cdef Decision decision
         wanted = []
         for first in self.changes.take_wanted():
-            wanted.append(first)
-            for view in range(1, self.views + 1):
+            for view in range(self.views + 1):
                 key = first[:len(first) - 2] + bytes((view >> 8, view & 0xff))
                 octets = <const uint8_t*>PyBytes_AS_STRING(key)
                 length = <uint16_t>len(key)
-                if self.memory.find_any(self.memory.hash_of(octets, length), octets, length) != NULL:
+                if view and self.memory.find_any(self.memory.hash_of(octets, length), octets, length) == NULL:
+                    continue
+                decide(self.changes.policy, view, octets, length, &decision)
+                if decision.verdict == FORWARD:     # the name may be blocked in some views only
                     wanted.append(key)
         return wanted
 
@@ -427,7 +430,11 @@ cdef class Cache:
         """Return the value that the disk holds for a key, or None; for threads that may wait for the disk."""
         cdef uint8_t room[KEY_MAX]
         cdef uint16_t length = key_length_of(key)
-        cdef const uint8_t* octets = key_on_disk(room, key, length, self.group_of(key, length))
+        cdef Policy policy = self.changes.policy    # kept: the main thread may replace it meanwhile
+        cdef Decision decision
+        cdef const uint8_t* octets
+        decide(policy, key_view(key, length), key, length, &decision)
+        octets = key_on_disk(room, key, length, decision.group)
         self.tally[DISK_COLD] += 1
         return self.disk.fetch((<const char*>octets)[:length])
 
@@ -642,7 +649,7 @@ cdef class Cache:
         standing.stamp = self.memory.stamp
         standing.stored_ms = now.boot_ms
         standing.origin = 0
-        standing.group = decision.source if decision.reason else decision.group
+        standing.group = answer.group if answer.is_authoritative > IS_OURS else decision.group
         self.memory.put(hash, key, key_length, answer, &standing, old, now.boot_ms)
         self.tally[CACHE_INSERTS] += 1
         self.tally[CACHE_EVICTIONS] += self.memory.evictions - evictions
@@ -721,7 +728,8 @@ cdef class Cache:
             if entry.stamp != self.memory.stamp:
                 entry = self.judge(entry)
             if entry != NULL:
-                if not entry.answer.is_failure and not self.outbox.put_hits(
+                # Nothing on disk is about an answer of our own, and its group may be the number of a list.
+                if not entry.answer.is_failure and not entry.answer.is_authoritative and not self.outbox.put_hits(
                     key_on_disk(room, key_of(entry), entry.key_length, entry.answer.group), entry.key_length, entry.hits
                 ):
                     return True         # no room: they keep their count until the next time

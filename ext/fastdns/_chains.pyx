@@ -8,7 +8,7 @@ from libc.stdint cimport int64_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
-from fastdns._answer cimport IS_OURS, Stored, copy_stored
+from fastdns._answer cimport BY_ALIAS, IS_OURS, Stored, copy_stored
 from fastdns._attempts cimport UNUSABLE
 from fastdns._clock cimport Instant, read_clock_ns
 from fastdns._entry cimport AnswerSource
@@ -19,7 +19,7 @@ from fastdns._hotcache cimport Entry, stored_ms_of
 from fastdns._key cimport KEY_TAIL, key_view
 from fastdns._local cimport LocalAnswer, LocalRecords, make_local
 from fastdns._own_answers cimport OwnAnswer, make_instead, make_own, ours_bits
-from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide, records_for
+from fastdns._policy cimport EDE_BLOCKED, FORWARD, OWN, Decision, decide, is_refused, records_for
 from fastdns._query cimport TIER_LOCAL, TIER_STALE, TIER_UPSTREAM
 from fastdns._questions cimport Pending, Rest, end_rest
 from fastdns._rules cimport AAAA_IF_NO_A, Rule, changes_hints
@@ -201,6 +201,7 @@ cdef class Chains(Attempts):
                 whole.is_authoritative = 0
             elif whole.is_authoritative <= IS_OURS:
                 whole.is_authoritative = ours_bits(&pending.decision)
+                whole.group = pending.decision.source
             self.keep(pending, whole, whence, rtt_us, now)
         self.answer(pending, TIER_UPSTREAM, whence, whole, 0, read_clock_ns())
         self.flush()
@@ -303,6 +304,9 @@ cdef class Chains(Attempts):
                 whole.ttl = min(part.ttl, behind.stored.ttl)
                 whole.rcode = behind.stored.rcode
                 whole.options, whole.options_length = behind.stored.options, behind.stored.options_length
+                if is_refused(&rest.decision):
+                    whole.is_authoritative = behind.stored.is_authoritative | BY_ALIAS
+                    whole.group = behind.stored.group
         self.keep(pending, &whole, NULL, 0, now)
         self.answer(pending, TIER_LOCAL, NULL, &whole, 0, read_clock_ns())
         self.flush()

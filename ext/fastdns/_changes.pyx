@@ -224,13 +224,9 @@ cdef class Changes:
         """Note what a command wants refreshed."""
         cdef bytes name = (<const char*>change.name)[:change.name_length]
         cdef uint16_t variants = change.variants if change.variants else 1
-        cdef Decision decision
         for flags in (0, KEY_DO, KEY_CD, KEY_DO | KEY_CD):
             if variants >> <int>flags & 1:
-                key = key_of_question(name, change.qtype, CLASS_IN, flags)
-                decide(self.policy, 0, key, <uint16_t>len(key), &decision)
-                if decision.verdict == FORWARD:
-                    self.wanted.append(key)
+                self.wanted.append(key_of_question(name, change.qtype, CLASS_IN, flags))
 
     def take_wanted(self):
         """Return, once, the keys that commands want refreshed."""

@@ -140,7 +140,8 @@ cdef class FastPath:
             query.status = self.look_at_stranger(query)
             return
         query.status = read_query(query.packet, query.length, &query.asked, &query.key)
-        if not (query.asked.cookie_length and self.look_at_cookie(query)) and self.rate.step:
+        # A query that was held has been counted when it came.
+        if not (query.asked.cookie_length and self.look_at_cookie(query)) and self.rate.step and not self.is_resuming:
             query.status = self.look_at_limit(query)
         query.limit = query.asked.udp_size if query.asker.transport == OVER_UDP else <uint16_t>RESPONSE_MAX
         if query.status == WIRE_OK:
@@ -164,8 +165,9 @@ cdef class FastPath:
     cdef bint look_at_cookie(self, Query* query) noexcept nogil:
         """Have a cookie answered by one of ours; True: it is one of ours."""
         cdef int proof = self.cookies.look(query.packet, &query.asked, &query.asker, read_wall_seconds())
-        self.tally[COOKIES_VALID] += proof == GOOD_PROOF
-        self.tally[COOKIES_BAD] += proof == BAD_PROOF
+        if not self.is_resuming:
+            self.tally[COOKIES_VALID] += proof == GOOD_PROOF
+            self.tally[COOKIES_BAD] += proof == BAD_PROOF
         return proof == GOOD_PROOF
 
     cdef int look_at_limit(self, Query* query) noexcept nogil:

@@ -134,8 +134,9 @@ class Filtering:
         # Imported here: most daemons of a plain cache never need it.
         from ..policy.blocking import compile_blocking, source_name  # noqa: PLC0415
 
-        self.blocking = compile_blocking(self._config, overrides, self._lists, time.time())
-        sources = self._lists.sources if self._lists is not None else ()
+        lists = self._lists  # a thread may open other ones meanwhile
+        self.blocking = compile_blocking(self._config, overrides, lists, time.time())
+        sources = lists.sources if lists is not None else ()
         try:
             memory = self._hits.renew(tuple(map(source_name, sources)))
         except OSError as error:  # a full disk stops no query

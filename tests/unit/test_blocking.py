@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import random
+import time
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -27,7 +29,7 @@ from fastdns.config.groups import Forward
 from fastdns.config.names import parse_name
 from fastdns.config.schema import Config, Upstream
 from fastdns.config.values import Address, Domain, ListUrl, Server
-from fastdns.policy.blocking import About, compile_blocking
+from fastdns.policy.blocking import BLOCKS, About, compile_blocking
 from fastdns.policy.overrides import Override, Overrides
 from fastdns.policy.safe_search import SAFE_HOSTS
 
@@ -487,6 +489,30 @@ def test_pattern_that_takes_too_long_is_left_out_and_told(
     assert "takes too long" in caplog.text
     assert decided(blocking, "aa").reason == ""
     assert decided(blocking, "ads.example").reason == "pattern"
+
+
+def test_slowest_of_many_expressions_that_take_long_together_are_left_out(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    asked: list[int] = []
+
+    def busy(number: int, _text: str) -> bool:
+        """Compute for less than an expression may, and more so with a higher number."""
+        asked.append(number)
+        until = time.thread_time() + 0.006 + 0.0003 * number
+        while time.thread_time() < until:
+            pass
+        return number == 0
+
+    patterns = [Pattern(partial(busy, one), 0, ITSELF | UNDER, (), 0) for one in range(30)]
+    views = [ViewSettings(roles=bytes((BLOCKS,)))]
+    blocking = Blocking(views, patterns=patterns, list_notes=[b""])
+    with caplog.at_level(logging.WARNING):
+        blocking.find(name("a.example"), A)
+    asked.clear()
+    assert blocking.find(name("b.example"), A)[0] == "pattern"
+    assert 4 < len(asked) < 17
+    assert len(caplog.records) == 30 - len(asked)
 
 
 # --- safe search ----------------------------------------------------------------------------------

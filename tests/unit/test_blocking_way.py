@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import dns.edns
@@ -10,14 +12,29 @@ import dns.flags
 import dns.message
 import dns.rcode
 import pytest
-from messages import AAAA, CNAME, A, Front, address, key, name, query, record, reply
+from messages import (
+    AAAA,
+    CNAME,
+    SOURCE,
+    A,
+    Front,
+    address,
+    answer_from,
+    key,
+    name,
+    query,
+    record,
+    reply,
+)
 from test_blocking import ITSELF, UNDER, compiled, configured, domain, lists
 from test_local import built
 
-from fastdns._blocking import Blocking, ViewSettings
+from fastdns._blocking import Blocking, Pattern, ViewSettings
+from fastdns._control import CHANGE_REFRESH
+from fastdns._key import make_key
 from fastdns._policy import Policy
-from fastdns.config.filters import Block
-from fastdns.policy.blocking import compile_blocking
+from fastdns.config.filters import Block, View
+from fastdns.policy.blocking import BLOCKS, compile_blocking
 from fastdns.policy.safe_search import safe_names
 
 Use = Callable[..., None]
@@ -134,19 +151,74 @@ def test_allowed_name_may_lead_to_a_blocked_one(front: Front, use: Use) -> None:
 def test_record_of_the_owner_that_leads_to_a_blocked_name_has_no_address(
     front: Front, use: Use
 ) -> None:
+    hits = bytearray(8)
+    front.cache.counters.use_list_hits(hits)
     use("ads.example", local="a.lan 60 CNAME x.ads.example.")
     for _ in range(2):
         assert told(asked(front, "a.lan")) == ["x.ads.example.", "0.0.0.0"]
     assert front.missed() == []
+    assert front.count("blocked_lists_total") == front.count("blocked_aliases_total") == 2
+    assert int.from_bytes(hits, "little") == 2
 
 
 def test_record_of_the_owner_may_lead_to_an_answer_that_is_blocked(front: Front, use: Use) -> None:
+    hits = bytearray(8)
+    front.cache.counters.use_list_hits(hits)
     use("tracker.demo", local="a.lan 60 CNAME www.example.")
     assert front.ask(query("a.lan")) is None
     wire = front.answered(reply(alias("a.tracker.demo"), address(owner=name("a.tracker.demo"))))
     assert told(dns.message.from_wire(wire)) == ["www.example.", "0.0.0.0"]
     assert told(asked(front, "a.lan")) == ["www.example.", "0.0.0.0"]
     assert front.count("blocked_aliases_total") == 2
+    assert int.from_bytes(hits, "little") == 2
+
+
+def test_hits_of_a_blocked_name_are_not_those_of_an_answer_on_disk(front: Front, use: Use) -> None:
+    """The number of a list may be that of a group of upstreams, whose answers the disk has."""
+    use("ads.example")
+    for _ in range(2):
+        asked(front, "ads.example")
+    assert front.count("cache_hits_total") == 1
+    assert front.cache.report_hits(10)
+    assert front.ring.used == 0
+
+
+def test_refresh_concerns_the_views_in_which_the_name_is_not_blocked(front: Front) -> None:
+    work = View(name="work", clients=("x",), block=False)
+    config = configured(Block(deny=(domain("www.example"),)), work)
+    front.cache.use_policy(Policy(blocking=compile_blocking(config)))
+    front.cache.views = 1
+    allowed = make_key(name("www.example"), A, view=1)
+    front.cache.keep(
+        allowed, answer_from(reply(address())), front.cache.ticket(allowed), SOURCE, 0.01
+    )
+    front.control.post(CHANGE_REFRESH, name("www.example"), A)
+    assert front.cache.look_at_control() == [allowed]
+
+
+def test_policy_is_there_until_a_look_up_in_another_thread_has_used_it(front: Front) -> None:
+    """`fetch` decides in a thread, and the main one may have another policy meanwhile."""
+
+    class About:
+        """What can be watched going."""
+
+    about = About()
+    watched = weakref.ref(about)
+    seen = []
+
+    def search(_text: str) -> None:
+        front.cache.use_policy(Policy())
+        seen.append(watched() is not None)
+
+    pattern = Pattern(search, 0, ITSELF | UNDER, (), 0)
+    views = [ViewSettings(roles=bytes((BLOCKS,)))]
+    blocking = Blocking(views, patterns=[pattern], list_notes=[b""], about=about)
+    front.cache.use_policy(Policy(blocking=blocking))
+    del about, blocking
+    with suppress(OSError):
+        front.cache.fetch(key())
+    assert seen == [True]
+    assert watched() is None
 
 
 # --- safe search, here for all clients ------------------------------------------------------------

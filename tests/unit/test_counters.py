@@ -23,6 +23,7 @@ from fastdns.counters import (
     quantile,
     wait_until_taken,
 )
+from fastdns.policy.block_lists.hits import ListHits
 
 UPSTREAMS_AT = 8192 + 8 * 320 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
 CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_counters.pxd"
@@ -519,3 +520,14 @@ def test_reader_never_sees_half_of_a_table() -> None:
     finally:
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
+
+
+def test_counts_of_lists_that_find_no_room_are_an_error_and_not_a_defect(tmp_path: Path) -> None:
+    """A full file system takes the first part of what is written."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+    try:
+        with pytest.raises(OSError, match="No space left"):
+            ListHits(tmp_path, 0, 0.0).renew([f"https://list{one}.example/" for one in range(999)])
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))

@@ -28,6 +28,7 @@ from fastdns._clients import KNOWN_CLIENTS_MAX, Access, KnownClients, span_value
 from fastdns._control import CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._fastpath import HeldQuery
 from fastdns._key import make_key, name_of
+from fastdns._rate_limit import RateLimit
 from fastdns.config import schema
 from fastdns.config.clients import parse_clients
 from fastdns.config.filters import View
@@ -342,6 +343,14 @@ def test_query_of_an_unknown_neighbour_waits_until_it_is_known(neighbour: Neighb
     assert neighbour.heard() == [bytes([1])]
     assert neighbour.front.count("queries_udp_total") == 1
     assert neighbour.front.count("cache_hits_total") == 1
+
+
+def test_query_that_waited_counts_once_towards_the_rate_limit(neighbour: Neighbour) -> None:
+    neighbour.front.fastpath.limit_by(RateLimit(None, 1, Access([], [])))
+    neighbour.ask()
+    neighbour.front.fastpath.resume(*neighbour.held)
+    assert neighbour.heard() == [bytes([0])]
+    assert neighbour.front.count("queries_limited_total") == 0
 
 
 def test_neighbour_that_stays_unknown_is_in_the_view_of_its_prefix(neighbour: Neighbour) -> None:

@@ -7,6 +7,7 @@ which begins with the counts of the former one.
 
 from __future__ import annotations
 
+import errno
 import json
 import mmap
 import os
@@ -52,7 +53,8 @@ class ListHits:
         flags = os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
         descriptor = os.open(new, flags, 0o644)
         try:
-            os.write(descriptor, head + counts)
+            if os.write(descriptor, head + counts) < len(head) + len(counts):
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(new))
             memory = mmap.mmap(descriptor, len(head) + len(counts))
         finally:
             os.close(descriptor)
