@@ -279,7 +279,16 @@ def add_rules(
         end = done.after.paused_until
         how_long = "" if end is None else f" until {in_clock(end, now)}"
         warn(f"blocking is paused{how_long} (fastdns resume ends the pause)")
+    if not allows and _blocks_nothing(path, state, view):
+        warn(f"view {view} has block = false: nothing is blocked in it, and this rule waits")
     return tell_workers(places)
+
+
+def _blocks_nothing(path: Path | None, state: str | None, view: str | None) -> bool:
+    """Return whether the configuration turns blocking off in a view."""
+    if view is None:
+        return False
+    return any(one.name == view and not one.block for one in load(path, state=state).view)
 
 
 def _effect(rule: Override, former: Override | None) -> str:

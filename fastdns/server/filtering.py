@@ -21,6 +21,7 @@ from ..policy.overrides import Overrides
 from ..policy.parts import is_set
 from ..policy.signature import Signature, signature
 from ..policy.watch import Watch
+from ..policy.words import counted
 
 if TYPE_CHECKING:
     from .._block_set import BlockSet
@@ -105,8 +106,11 @@ class Filtering:
             if not lists.is_whole():
                 raise ValueError("it is damaged")
         except FileNotFoundError:
-            if self._tells:
+            if self._tells and self._lists is None:
                 log.info("block lists: they are not compiled yet, and block nothing until then")
+            elif self._tells:
+                where = path_text(self._compiled)
+                log.warning("block lists: %s is gone; the former ones stay in use", where)
             return False
         except (OSError, ValueError) as error:
             if self._tells:
@@ -120,8 +124,8 @@ class Filtering:
             return False
         self._lists = lists
         if self._tells:
-            count = len(lists.sources)
-            log.info("block lists: %s names of %d lists", f"{len(lists):,}", count)
+            names, count = counted(len(lists), "name"), counted(len(lists.sources), "list")
+            log.info("block lists: %s of %s", names, count)
         return True
 
     def _renew(self) -> None:

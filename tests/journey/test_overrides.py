@@ -199,6 +199,14 @@ def test_rule_for_a_top_level_domain_says_how_much_it_covers(stopped: Stopped) -
     )
 
 
+def test_rule_for_a_view_that_blocks_nothing_says_so(stopped: Stopped) -> None:
+    stopped.config.write_text(f"{CONFIG}block = false\n")
+    words = "view kids has block = false: nothing is blocked in it"
+    assert words in stopped.run("deny", "ads.example", "--view", "kids").stderr
+    assert stopped.run("allow", "ads.example", "--view", "kids").stderr == ""
+    assert stopped.run("deny", "ads.example").stderr == ""
+
+
 def test_check_shows_what_is_in_force_as_comments(stopped: Stopped) -> None:
     assert "run time" not in stopped.run("check").stdout
     stopped.run("deny", "ads.example", "--view", "kids", "--for", "1h")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +57,21 @@ def test_lists_are_there_soon_after_a_start(start: Start, web: DownloadServer) -
 
     wait_until_blocked(daemon, "ads.test.")
     daemon.wait_for_log(rf"block list {url}: 1 entry")
+    daemon.wait_for_log("block lists: 1 name of 1 list$")
     eventually(lambda: daemon.processes("fastdns-lists"), lambda left: not left)
     assert data(ask(daemon, "www.shop.demo")) == ["192.0.2.1"]
+
+
+def test_lists_stay_in_use_when_their_files_are_removed(start: Start, web: DownloadServer) -> None:
+    daemon = start(web.on("/hosts", text(b"0.0.0.0 ads.demo\n")))
+    wait_until_blocked(daemon, "ads.demo.")
+    daemon.wait_for_log("block lists: 1 name of 1 list$")
+    seen = len(daemon.log)
+
+    shutil.rmtree(compiled(daemon).parent)
+
+    daemon.wait_for_log(rf"{compiled(daemon)} is gone; the former ones stay in use", after=seen)
+    assert data(ask(daemon, "ads.demo")) == ["0.0.0.0"]
 
 
 def test_a_restart_downloads_nothing_and_compiles_nothing(
