@@ -22,6 +22,7 @@ from ...lists.update import update as update_lists
 from ...machine import preload
 from ...machine.accounts import become
 from ...machine.directories import prepare
+from ...machine.priority import run_when_idle
 from ...machine.state_lock import holder
 from ...policy.block_lists.named import lists_named
 from ...policy.compile import compile_domains
@@ -76,6 +77,7 @@ def update(
     if on_terminal():
         import_all()
     _become_owner(site)
+    run_when_idle()  # queries come first
     lookup = Lookup(_daemon(site), servers)
     wish = Wish(
         site.lists, site.config.block.update, lookup, chosen=chosen, accepts_smaller=accept_smaller
