@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from ..config.names import parse_name
 from ..config.types import TYPES
 from .names import CLASSES, spell_class, spell_name, spell_type
 
@@ -72,6 +73,13 @@ def relevant(records: Sequence[Record]) -> list[Record]:
     """Return the answer section; of an answer without one, its SOA."""
     answers = [record for record in records if record.section == "ANSWER"]
     return answers or [record for record in records if record.section == "AUTHORITY"]
+
+
+def targets_of(records: Iterable[Record]) -> Iterator[bytes]:
+    """Yield the names in wire form to which CNAME records of an answer lead."""
+    for record in records:
+        if record.section == "ANSWER" and record.type == "CNAME":
+            yield parse_name(record.data)
 
 
 def _sections(message: bytes) -> Iterator[str]:

@@ -11,6 +11,7 @@ from ..config.units import in_octets, in_time
 __all__ = [
     "QUANTILES",
     "in_a_word",
+    "in_clock",
     "in_date",
     "in_days",
     "in_number",
@@ -23,6 +24,15 @@ __all__ = [
 ]
 
 QUANTILES = (50, 95, 99)
+SOON = 600.0  # an end that is nearer is told with its seconds
+
+
+def in_clock(until: float, now: float) -> str:
+    """A moment in this machine's time: "14:05", with seconds if it is near, with the day if not."""
+    there, here = time.localtime(until), time.localtime(now)
+    if there[:3] != here[:3]:
+        return time.strftime("%Y-%m-%d %H:%M", there)
+    return time.strftime("%H:%M:%S" if abs(until - now) < SOON else "%H:%M", there)
 
 
 def in_rate(events: float) -> str:

@@ -8,10 +8,11 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import click
 
+from .._key import make_key
+from .._special_names import special_answer
 from ..config.domains import parse_domain
 from ..config.filters import Block, View
 from ..config.load import load, load_places
@@ -19,6 +20,7 @@ from ..config.names import parse_name
 from ..config.places import Places, decide, which_one
 from ..config.schema import Config
 from ..config.text import describe, escape, nearest, path_text, quote
+from ..config.types import TYPES
 from ..config.units import parse_duration, spell_duration
 from ..config.values import Domain
 from ..counters import Pages, wait_until_taken
@@ -27,16 +29,16 @@ from ..machine import accounts, directories, keeper_requests
 from ..machine.state_lock import holder
 from ..policy.override_file import Change, change, version_of
 from ..policy.overrides import RULES_MAX, Override, Overrides
-from .figures import in_days
+from .figures import in_clock, in_days
 from .output import emit, fail, warn
 from .owner import become_owner
 from .running import NotRunning, pages_of_running
+from .urls import check_no_url
 
 TAKEN_SECONDS = 2.0
 WAKE_SECONDS = 0.2
 START_PAUSE_SECONDS = 0.02
 LONGEST = 10 * 365 * 86400.0
-SOON = 600.0  # an end that is nearer is told with its seconds
 
 
 # ---- arguments
@@ -65,12 +67,7 @@ def parse_time(
 def domain_of(text: str) -> Domain:
     """Return the domain that an argument names. UsageError: it names none."""
     try:
-        if "://" in text:
-            host = urlsplit(text).hostname
-            raise ValueError(
-                f"{describe(text)} is a URL, not a name"
-                + (f" (try {escape(host)})" if host else "")
-            )
+        check_no_url(text)
         domain = parse_domain(text)
         if not isinstance(domain, Domain):
             raise ValueError(
@@ -211,14 +208,6 @@ def for_how_long(until: float | None, now: float) -> str:
     return f" for {in_days(until - now)} (until {in_clock(until, now)})"
 
 
-def in_clock(until: float, now: float) -> str:
-    """A moment in this machine's time: "14:05", with seconds if it is near, with the day if not."""
-    there, here = time.localtime(until), time.localtime(now)
-    if there[:3] != here[:3]:
-        return time.strftime("%Y-%m-%d %H:%M", there)
-    return time.strftime("%H:%M:%S" if abs(until - now) < SOON else "%H:%M", there)
-
-
 def told(rule: Override) -> str:
     """Return what a rule means: "ads.example and all names under it are blocked"."""
     whom = "" if rule.view is None else f" in view {rule.view}"
@@ -275,6 +264,7 @@ def add_rules(
         former = done.before.find(*rule.place)
         emit(f"{_effect(rule, former)}: {told(rule)}{for_how_long(until, now)}\n")
         _warn_of_many(rule)
+        _warn_of_special(rule)
     if done.after.is_paused and not allows:
         end = done.after.paused_until
         how_long = "" if end is None else f" until {in_clock(end, now)}"
@@ -297,6 +287,14 @@ def _effect(rule: Override, former: Override | None) -> str:
     if former == rule:
         return "no rule changed"
     return "1 rule renewed" if former.allows == rule.allows else "1 rule replaced"
+
+
+def _warn_of_special(rule: Override) -> None:
+    if rule.domain != b"\0" and special_answer(make_key(rule.domain, TYPES["A"])) is not None:
+        warn(
+            f"{quote(rule.text)} is a special name, which fastdns itself answers: the rule changes "
+            f"nothing unless [[forward]] has the name (see fastdns why {path_text(rule.text)})"
+        )
 
 
 def _warn_of_many(rule: Override) -> None:

@@ -24,6 +24,7 @@ from .._block_set import (
 )
 from .._blocking import ALL_VIEWS, NOTE_OCTETS_MAX, ROLES, Blocking, Pattern, ViewSettings
 from .._local import LocalRecords
+from .._policy import Policy
 from ..config.filters import View
 from ..config.schema import Config
 from ..config.values import AnyList, Domain
@@ -64,6 +65,7 @@ class About:
     sources: tuple[str, ...]  # of lists, as the configuration spells them
     pattern_texts: tuple[str, ...]  # of its patterns
     is_paused: bool = False
+    paused_until: float | None = None  # by the wall clock; None: until it is resumed
 
 
 def compile_blocking(
@@ -95,7 +97,19 @@ def compile_blocking(
         ttl=int(config.block.ttl),
         list_notes=[_note(one) for one in sources],
         rule_notes=[one.note for one in sets],
-        about=About(sets, sources, texts, in_force.is_paused),
+        about=About(sets, sources, texts, in_force.is_paused, in_force.paused_until),
+    )
+
+
+def with_blocking(policy: Policy, blocking: Blocking | None) -> Policy:
+    """Return the same policy, but for what is blocked. None: nothing is."""
+    return Policy(
+        policy.group,
+        policy.domains,
+        policy.local,
+        rules=policy.rules,
+        protection=policy.protection,
+        blocking=blocking,
     )
 
 
@@ -110,7 +124,7 @@ def shown_source(spelled: str) -> str:
         return spelled.rpartition("/")[2].removeprefix("file:")
     try:
         parts = urlsplit(spelled)
-        return f"{parts.hostname or ''}{parts.path}"
+        return f"{parts.netloc.rpartition('@')[2]}{parts.path}"
     except ValueError:
         return spelled.partition("?")[0]
 

@@ -15,11 +15,16 @@ from .override_file import read
 
 
 def blocking_now(
-    config: Config, now: float, note: Callable[[str], None] = lambda line: None
+    config: Config,
+    now: float,
+    note: Callable[[str], None] = lambda line: None,
+    *,
+    ignores_pause: bool = False,
 ) -> Blocking:
     """Return what the configuration, the lists compiled last and the run-time rules block.
 
-    `note` is called with a line for each thing that is not known.
+    `note` is called with a line for each thing that is not known. `ignores_pause`: what they block
+    once a pause is over.
     """
     places = Places(Path(config.state_dir), Path(config.run_dir))
     block_set = None
@@ -34,4 +39,6 @@ def blocking_now(
     overrides = read(places.overrides).at(now)
     for line in overrides.problems:
         note(line)
+    if ignores_pause:
+        overrides = overrides.resumed()
     return compile_blocking(config, overrides, block_set, now)

@@ -112,7 +112,7 @@ def explain(
     rule = found.rule
     if rule is not None:
         rule = attrs.evolve(rule, origin=rule.origin.spelled(spell), shown=spell(rule.key))
-    filtering = _filtering(config, policy, key, found.decided, open_list)
+    filtering = filtering_of(config, policy, key, found.decided, open_list)
     if filtering is not None and filtering.origin is not None:
         filtering = attrs.evolve(filtering, origin=filtering.origin.spelled(spell))
     return attrs.evolve(
@@ -131,7 +131,7 @@ def _view(config: Config, number: int) -> View | None:
     return config.view[number - 1] if 0 < number <= len(config.view) else None
 
 
-def _filtering(
+def filtering_of(
     config: Config, policy: Policy, key: bytes, decided: Decided, open_list: OpenList | None
 ) -> Filtering | None:
     """Return what concerns the name; an answer that is allowed is decided by another domain."""

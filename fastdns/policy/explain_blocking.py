@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from typing import IO
 
@@ -11,8 +11,9 @@ import attrs
 
 from .._block_set import ALLOWS
 from .._blocking import Blocking
+from .._key import name_of, split_key
 from .._list_reader import Line, LineFinder
-from .._policy import Decided
+from .._policy import Decided, Policy
 from ..config.schema import Config
 from .blocking import About, RuleSet
 from .origin import Origin, suffix
@@ -42,6 +43,42 @@ class Filtering:
     @property
     def allows(self) -> bool:
         return self.reason.startswith("allowed")
+
+
+@attrs.frozen
+class BlockedTarget:
+    """A name that is blocked, and to which an answer leads by a CNAME record."""
+
+    name: bytes
+    filtering: Filtering
+
+
+def blocked_target(
+    config: Config,
+    policy: Policy,
+    key: bytes,
+    targets: Iterable[bytes],
+    open_list: OpenList | None = None,
+) -> BlockedTarget | None:
+    """Return the target of CNAME records that blocks the answer to the question of a key, if any.
+
+    `targets`: those of the answer. None also if the name of the question is allowed by itself: then
+    its answer passes, wherever it leads.
+    """
+    decided, blocking = policy.decide(key), policy.blocking
+    if not blocking.blocks or decided.reason.startswith("allowed"):
+        return None
+    qtype, view = split_key(key)[1], split_key(key)[5]
+    for name in targets:
+        reason, labels, source, _ = blocking.find(name, qtype, view)
+        found = explain_blocking(
+            *(config, blocking, decided._replace(reason=reason, source=source), name),
+            labels=labels,
+            open_list=open_list,
+        )
+        if name != name_of(key) and found is not None and found.blocks:
+            return BlockedTarget(name, found)
+    return None
 
 
 def explain_blocking(

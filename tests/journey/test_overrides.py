@@ -192,6 +192,13 @@ def test_bad_use_is_one_line_with_status_2_and_changes_nothing(
     assert not stopped.file.exists()
 
 
+def test_rule_for_a_special_name_says_that_it_changes_nothing(stopped: Stopped) -> None:
+    for command in ("allow", "deny"):
+        told = stopped.run(command, "www.shop.test").stderr
+        assert '"www.shop.test" is a special name, which fastdns itself answers' in told
+    assert stopped.run("deny", "shop.example").stderr == ""
+
+
 def test_rule_for_a_top_level_domain_says_how_much_it_covers(stopped: Stopped) -> None:
     assert "blocks every name in it" in stopped.run("deny", "com").stderr
     assert stopped.run("deny", ".", "--view", "kids").stdout.startswith(

@@ -13,6 +13,7 @@ from ...browse.names import parse_rcode
 from ...config.names import parse_name
 from ...config.text import describe, path_text, shorten
 from ...config.types import TYPES, parse_type
+from ..urls import check_no_url
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
 
@@ -37,12 +38,17 @@ def types(ctx: click.Context, param: click.Parameter, incomplete: str) -> list[C
 
 def name_or_pattern(ctx: click.Context, param: click.Parameter, text: str) -> bytes | str:
     """Return a name in wire form, or the text of a glob."""
-    parsed: bytes = _parsed(parse_name)(ctx, param, text)
+    parsed: bytes = _parsed(_name)(ctx, param, text)
     return text if is_pattern(text) else parsed
 
 
+def _name(text: str) -> bytes:
+    check_no_url(text)
+    return parse_name(text)
+
+
 parsed_type = _parsed(parse_type)
-name = click.argument("name", callback=_parsed(parse_name))
+name = click.argument("name", callback=_parsed(_name))
 qtype = click.argument(
     "qtype",
     metavar="[TYPE]",
@@ -73,7 +79,7 @@ negative_option = click.option(
 under = click.option(
     "--under",
     metavar="DOMAIN",
-    callback=_parsed(parse_name),
+    callback=_parsed(_name),
     help="Only this domain and all names under it.",
 )
 as_json = click.option(

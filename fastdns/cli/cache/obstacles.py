@@ -17,6 +17,7 @@ from ...policy.local import LocalSources
 from .site import Site
 
 HERE = "fastdns itself answers it"
+LEADS_TO_BLOCKED = "it leads to a name that is blocked"
 # Why an answer that is cached must not be given, by the verdict in its place.
 NOT_ALLOWED = {
     "nodata": "it has an address of a private network (protect.rebind)",
@@ -75,7 +76,7 @@ def obstacle(item: Item, policy: Policy, view: int | None = None) -> str:
         otherwise = NOT_ALLOWED.get(
             instead.verdict, f"its content is not allowed ({instead.verdict})"
         )
-        return "it leads to a name that is blocked" if instead.reason else otherwise
+        return LEADS_TO_BLOCKED if instead.reason else otherwise
     if item.is_foreign:
         return (
             "it came from other upstreams than the group has now, or under another rule: it is "

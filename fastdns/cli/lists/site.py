@@ -11,7 +11,7 @@ import attrs
 from ...config.load import load
 from ...config.places import Places
 from ...config.schema import Config
-from ...config.text import path_text
+from ...config.text import describe, path_text
 from ...config.values import AnyList
 from ...errors import FastdnsError
 from ...lists.store import Store
@@ -41,6 +41,17 @@ def find_lists(path: Path | None, state: str | None) -> ListsSite:
     return ListsSite(config, places, lists, Store(places))
 
 
+def number_of_view(config: Config, name: str | None) -> int:
+    """Return the number of a view, 0 without a name. FastdnsError: there is no such view."""
+    names: list[str] = [one.name for one in config.view]
+    if name is None:
+        return 0
+    if name not in names:
+        known = f"there are {', '.join(names)}" if names else "there is none"
+        raise FastdnsError(f"view {describe(name)} is not in the configuration ({known})")
+    return names.index(name) + 1
+
+
 def check_readable(site: ListsSite) -> None:
     """Check that the copies can be read. FastdnsError says why not."""
     place = site.places.lists
@@ -59,8 +70,11 @@ def chosen_of(lists: Sequence[AnyList], words: Sequence[str]) -> list[AnyList]:
         found = [one for one in lists if str(one) == word]
         found = found or [one for one in lists if word in str(one)]
         if len(found) != 1:
-            problem = "no list has" if not found else f"{len(found)} lists have"
+            said = path_text(word)
+            problem = f'{len(found)} lists have "{said}" in their names'
+            if not found:
+                problem = f'no list has "{said}" in its name'
             names = ", ".join(path_text(one) for one in found or lists)
-            raise FastdnsError(f'{problem} "{path_text(word)}" in their names: {names}')
+            raise FastdnsError(f"{problem}: {names}")
         chosen += found
     return list(dict.fromkeys(chosen))

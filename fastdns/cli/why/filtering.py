@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from ...browse.names import spell_name
-from ...config.text import escape
-from ...policy.explain_blocking import Filtering
+from ...config.text import path_text
+from ...policy.explain_blocking import BlockedTarget, Filtering
+from ..figures import in_clock
 
 
 def told(found: Filtering) -> str:
@@ -20,8 +21,25 @@ def told(found: Filtering) -> str:
         return f"{verb} by your rule for {domain} ({place})"
     what = "a regular expression of list" if found.reason.endswith("pattern") else "list"
     line = f", line {found.origin.line}" if found.origin else ""
-    text = f": {escape(found.text)}" if found.text else f", which has {domain}"
-    return f"{verb} by {what} {escape(found.source)}{line}{text}"
+    text = f": {path_text(found.text)}" if found.text else f", which has {domain}"
+    return f"{verb} by {what} {path_text(found.source)}{line}{text}"
+
+
+def paused(until: float | None, now: float) -> str:
+    """Return that blocking is paused, and until when."""
+    return "blocking is paused" + ("" if until is None else f" until {in_clock(until, now)}")
+
+
+def led(target: BlockedTarget) -> str:
+    """Return why an answer is blocked by where it leads, without a subject."""
+    return f"leads to {spell_name(target.name)}, which is {told(target.filtering)}"
+
+
+def target_json(target: BlockedTarget | None) -> dict[str, Any] | None:
+    """Return it with stable names."""
+    if target is None:
+        return None
+    return {"name": spell_name(target.name), "filtering": as_json(target.filtering)}
 
 
 def as_json(found: Filtering | None) -> dict[str, Any] | None:

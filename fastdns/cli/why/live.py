@@ -39,17 +39,21 @@ from ...config.servers import parse_server
 from ...config.text import escape
 from ...config.values import MIB, Server
 from ...counters import WORKER_SLOT, Pages
+from ...policy.blocking import with_blocking
+from ...policy.explain_blocking import BlockedTarget
 from ...resolve import Resolver
 from ...upstream.group import Endpoints, Upstreams, limits_of
 from ...upstream.origin import fingerprint
 from ...upstream.sources import Sources
 from ..figures import in_days, in_time
-from .story import Story
+from . import filtering
+from .story import Story, blocked_by_chain
 
 PATIENCE = 8.0  # seconds; a question fails after 4
 NOWHERE = Path("/proc/self/no-cache")  # a directory that cannot be there
 RING_OCTETS = 1 << 16
 EDE = 15  # the EDNS option, RFC 8914
+BLOCKED = 15  # of its codes
 TC = 0x0200
 _OPTION = struct.Struct("!HH")
 LIMITS = Limits(0, 2**31 - 1, 2**31 - 1, 300, True)
@@ -96,6 +100,7 @@ class Timeline:
     is_truncated: bool = False
     ede: tuple[str, ...] = ()
     records: tuple[Record, ...] = ()
+    target: BlockedTarget | None = None  # to which the answer leads: it is blocked by that
 
     def lines(self) -> Iterator[str]:
         """Yield the lines for people."""
@@ -107,6 +112,8 @@ class Timeline:
         yield f"{self.ms:9.1f} ms  {'answer':<11} {self.summary}"
         for record in self.records:
             yield f"{'':25} {record.name} {record.ttl} {record.type} {record.data}"
+        if self.target is not None:
+            yield f"{'':25} blocked: the answer {filtering.led(self.target)}"
 
     @property
     def summary(self) -> str:
@@ -126,6 +133,7 @@ class Timeline:
                 {"ms": one.ms, "what": one.what, "upstream": one.upstream, "detail": one.detail}
                 for one in self.happenings
             ],
+            "blocked_target": filtering.target_json(self.target),
             "rcode": self.rcode,
             "ms": self.ms,
             "ede": list(self.ede),
@@ -174,6 +182,7 @@ class _Asking:
         if story.daemon is not None:
             self._upstreams.take_over(story.daemon.upstreams)
         cache.use_policy(story.policy)
+        self._cache = cache
         everybody = [(0, span_value(True, story.client.view))]
         access = Access(everybody, everybody)
         self._resolver = Resolver(
@@ -204,7 +213,20 @@ class _Asking:
         happenings = tuple(self._happenings)
         if not reply:
             return Timeline(happenings, ms, None)
-        return _read(reply, self._key, happenings, ms)
+        timeline = _read(reply, self._key, happenings, ms)
+        if self._story.is_forwarded and any(one.startswith(f"{BLOCKED} ") for one in timeline.ede):
+            timeline = attrs.evolve(timeline, target=self._target())
+        return timeline
+
+    def _target(self) -> BlockedTarget | None:
+        """Ask as if nothing was blocked, and return the name that blocks this answer."""
+        story, policy = self._story, self._story.policy
+        self._cache.use_policy(with_blocking(policy, None))
+        reply = self._reply()
+        if not reply:
+            return None
+        records = _read(reply, self._key, (), 0.0).records
+        return blocked_by_chain(story.config, policy, story.key, story.client.view, records)
 
     def _reply(self) -> bytes:
         """Send the question to a socket of our own that is served as that of a worker."""

@@ -69,6 +69,8 @@ def outcome(story: Story) -> str:
     if not story.is_forwarded:
         return "here"
     plain = story.plain
+    if plain is not None and plain.target is not None:
+        return "blocked"
     if plain is None or plain.obstacle:
         return "upstream"
     return "cache" if plain.item.state == "fresh" else "stale"
@@ -77,6 +79,8 @@ def outcome(story: Story) -> str:
 def sentence(story: Story) -> str:
     """Return the answer to "why" in a sentence."""
     told = _sentence(story)
+    if story.pause is not None and story.pause.filtering is not None:
+        told += "; blocking is paused"
     if not story.unread:
         return told
     more = f" and {len(story.unread) - 1} more" if len(story.unread) > 1 else ""
@@ -94,6 +98,10 @@ def _sentence(story: Story) -> str:
     group = _group(story.explanation)
     plain = story.plain
     question = story.question
+    if where == "blocked":
+        assert plain is not None
+        assert plain.target is not None
+        return f"{question} is blocked: its answer {filtering.led(plain.target)}"
     rule = story.explanation.rule
     if rule is not None and rule.rule.aaaa == "if-no-a" and story.key.qtype == TYPES["AAAA"]:
         question += f' has data only if the name has no A record (aaaa = "if-no-a", {rule}); it'
@@ -106,9 +114,8 @@ def _sentence(story: Story) -> str:
             f"{question} is asked from {group}; its entry in the cache is stale, and served "
             "only if no upstream answers in time"
         )
-    if plain is None:
-        return f"{question} is asked from {group}, {_not_there(story)}"
-    return f"{question} is asked from {group}; its entry in the cache is not served"
+    there = "; its entry in the cache is not served" if plain else f", {_not_there(story)}"
+    return f"{question} is asked from {group}{there}"
 
 
 def _answer(story: Story) -> list[Record]:
@@ -224,6 +231,13 @@ def _decision(story: Story) -> Iterator[str]:
         yield filtering.told(explanation.filtering)
     if explanation.rule is not None:
         yield f"{explanation.rule}: {explanation.rule.rule}"
+    if story.pause is not None:
+        found = story.pause.filtering
+        otherwise = "this name is not blocked either" if found is None else "it is "
+        told = otherwise + (filtering.told(found) if found is not None else "")
+        yield f"{filtering.paused(story.pause.until, time.time())}; otherwise {told}"
+    if story.is_forwarded and story.plain is None and story.blocks_chains:
+        yield "if its answer leads to a name that is blocked, that blocks it, too (--live asks)"
 
 
 def _own_record(record: OwnRecord) -> str:
@@ -247,7 +261,8 @@ def _entry(story: Story, kept: Kept) -> Iterator[str]:
     variant = f" (for clients that set {' and '.join(sets)})" if sets else ""
     yield f"{TIERS[kept.tier]}, {_life(story, kept)}{variant}"
     if kept.obstacle:
-        yield f"not served: {kept.obstacle}"
+        target = filtering.led(kept.target) if kept.target is not None else ""
+        yield f"not served: {f'it {target}' if target else kept.obstacle}"
     elif item.state == "stale":
         seconds = in_days(story.config.cache.stale_ttl)
         yield f"served only if no upstream answers in time, then with a TTL of {seconds}"
@@ -354,12 +369,22 @@ def as_json(story: Story, timeline: Timeline | None) -> dict[str, Any]:
         "decision": _decision_json(story.explanation),
         "answer": _answer_json(story),
         "entries": [
-            one.item.as_json() | {"tier": one.tier, "obstacle": one.obstacle or None}
+            one.item.as_json()
+            | {
+                "tier": one.tier,
+                "obstacle": one.obstacle or None,
+                "blocked_target": filtering.target_json(one.target),
+            }
             for one in story.kept
         ],
         "upstreams": [_upstream_json(one) for one in story.upstreams],
         "daemon": story.daemon
         and {"pid": story.daemon.pid or None, "responds": story.daemon.responds},
+        "pause": story.pause
+        and {
+            "until": story.pause.until,
+            "filtering": filtering.as_json(story.pause.filtering),
+        },
         "notes": list(story.notes),
     }
     if timeline is not None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from itertools import product
 from pathlib import Path
@@ -20,6 +20,7 @@ from ...browse.items import Item, Judge, read_item
 from ...browse.names import Key, spell_name, spell_type
 from ...browse.pending import Pending, newest_pending
 from ...browse.reader import CacheAbsent, Reader
+from ...browse.records import Record, targets_of
 from ...config.documents import Documents, read_documents
 from ...config.filters import View
 from ...config.groups import Forward, Upstream
@@ -35,19 +36,21 @@ from ...machine.lan import read_lan
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for, spell_clients
 from ...policy.block_lists.named import lists_named
+from ...policy.blocking import About, with_blocking
 from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains, lists_of
-from ...policy.explain import Explanation, explain
-from ...policy.explain_blocking import OpenList
+from ...policy.explain import Explanation, explain, filtering_of
+from ...policy.explain_blocking import BlockedTarget, Filtering, OpenList, blocked_target
 from ...policy.local import LocalSources
 from ...policy.local_names import Names
 from ...policy.schedule import in_force
 from ...policy.views import ViewRules, addresses_of_name, mac_octets, narrow, wide
 from ...policy.words import counted
 from ...upstream.sources import Sources
-from ..cache.obstacles import obstacle
+from ..cache.obstacles import LEADS_TO_BLOCKED, obstacle
 from ..cache.site import Site, find_site
 from ..client_names import ClientNames
+from ..lists.site import number_of_view
 from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
@@ -88,6 +91,7 @@ class Kept:
     item: Item
     tier: str
     obstacle: str = ""
+    target: BlockedTarget | None = None  # the obstacle, if it is that
 
     @property
     def is_plain(self) -> bool:
@@ -113,6 +117,14 @@ class Daemon:
 
 
 @attrs.frozen
+class Pause:
+    """A pause of blocking. `filtering`: what blocks the name once it is over."""
+
+    until: float | None  # by the wall clock; None: until it is resumed
+    filtering: Filtering | None
+
+
+@attrs.frozen
 class Story:
     """All about one question."""
 
@@ -127,6 +139,7 @@ class Story:
     site: Site | None
     notes: tuple[str, ...]
     unread: tuple[str, ...] = ()  # files of which the daemon may know a former content
+    pause: Pause | None = None
 
     @property
     def name(self) -> str:
@@ -140,6 +153,13 @@ class Story:
     def is_forwarded(self) -> bool:
         """Whether upstreams are asked for it."""
         return self.explanation.decided.verdict == "forward"
+
+    @property
+    def blocks_chains(self) -> bool:
+        """Whether an answer is blocked because it leads to a name that is blocked."""
+        found, blocking = self.explanation.filtering, self.policy.blocking
+        is_on = blocking.blocks and blocking.views[self.client.view].blocks
+        return is_on and (found is None or not found.allows)
 
     @property
     def plain(self) -> Kept | None:
@@ -161,14 +181,14 @@ def tell(
     notes: list[str] = []
     client = _client(config, local.names, who)
     if view is not None:
-        number = _number_of_view(config, view)
+        number = number_of_view(config, view)
         client = attrs.evolve(client, view=number, view_name=view, view_reason="as asked")
     policy = domains.policy(local.records, blocking_now(config, time.time(), notes.append))
     documents = _documents(path)
     # A view stands in the key where the disk has a group.
     asked = key._replace(group=client.view).join()
     explanation = explain(
-        *(config, policy, asked, local.names, documents.spell), open_list=_copies(config)
+        *(config, policy, asked, local.names, documents.spell), open_list=copies_of(config)
     )
     files = [*_files(documents, path), *lists_of(config)]
     unread = [one for one in dict.fromkeys(lists_of(config)) if not domains.has_read(one)]
@@ -202,23 +222,26 @@ def tell(
         site=site,
         notes=tuple(notes),
         unread=tuple(map(path_text, unread)),
+        pause=_pause(config, policy, asked),
     )
 
 
-def _copies(config: Config) -> OpenList:
+def _pause(config: Config, policy: Policy, key: bytes) -> Pause | None:
+    """Return the pause, if there is one, and what blocks the name without it."""
+    about = policy.blocking.about
+    if not isinstance(about, About) or not about.is_paused:
+        return None
+    blocking = blocking_now(config, time.time(), ignores_pause=True)
+    resumed = with_blocking(policy, blocking)
+    found = filtering_of(config, resumed, key, resumed.decide(key), copies_of(config))
+    return Pause(about.paused_until, found if found is not None and found.blocks else None)
+
+
+def copies_of(config: Config) -> OpenList:
     """Return what opens the good copy of a list, by its name in the configuration."""
     store = Store(Places(config.state_dir, config.run_dir))
     lists = {str(one): one for one in lists_named(config)}
     return lambda name: open_copy(store.copy(lists[name])) if name in lists else None
-
-
-def _number_of_view(config: Config, name: str) -> int:
-    """Return the number of a view."""
-    names: list[str] = [one.name for one in config.view]
-    if name not in names:
-        known = f"there are {', '.join(names)}" if names else "there is none"
-        raise FastdnsError(f"view {describe(name)} is not in the configuration ({known})")
-    return names.index(name) + 1
 
 
 def _unread_notes(paths: Sequence[Path], problems: Sequence[str]) -> Iterator[str]:
@@ -372,9 +395,22 @@ def _kept(
             continue
         try:
             item = read_item(place, value, judge)
-            yield Kept(item, tier, obstacle(item, policy, view))
+            found = obstacle(item, policy, view)
         except ValueError as error:
             notes.append(f"an entry of this name is damaged: {error} (see fastdns cache verify)")
+            continue
+        target = None
+        if found == LEADS_TO_BLOCKED and site.config is not None:
+            target = blocked_by_chain(site.config, policy, key, view, item.records())
+        yield Kept(item, tier, found, target)
+
+
+def blocked_by_chain(
+    config: Config, policy: Policy, key: Key, view: int, records: Iterable[Record]
+) -> BlockedTarget | None:
+    """Return the blocked name to which an answer to the question of a key leads, if any."""
+    asked = key._replace(group=view).join()
+    return blocked_target(config, policy, asked, targets_of(records), copies_of(config))
 
 
 def _on_disk(site: Site, keys: Sequence[bytes], notes: list[str]) -> dict[bytes, bytes]:

@@ -30,17 +30,17 @@ class Commands:
 
     def __init__(self, directory: Path, resolver: FalseUpstream) -> None:
         self.state = directory / "state"
-        self._config = directory / "fastdns.toml"
+        self.file = directory / "fastdns.toml"
         self._upstream = f"{resolver.host}:{resolver.port}"
         self.name()
 
     def name(self, *lists: str) -> None:
-        self._config.write_text(
+        self.file.write_text(
             f'[upstream]\nservers = ["{self._upstream}"]\n[block]\nlists = {json.dumps(lists)}\n'
         )
 
     def words(self, words: Sequence[str]) -> list[str]:
-        return ["lists", *words, "-c", str(self._config), "--state", str(self.state)]
+        return ["lists", *words, "-c", str(self.file), "--state", str(self.state)]
 
     def run(self, *words: str, status: int = 0) -> subprocess.CompletedProcess[str]:
         done = fastdns(*self.words(words))
@@ -108,7 +108,7 @@ def test_only_the_named_lists_are_fetched(lists: Commands, web: DownloadServer) 
     lists.run("update", "second")
 
     assert (len(web.requests("/first")), len(web.requests("/second"))) == (0, 1)
-    assert 'no list has "third"' in lists.run("update", "third", status=1).stderr
+    assert 'no list has "third" in its name: ' in lists.run("update", "third", status=1).stderr
     assert '2 lists have "lists.example"' in lists.run("update", "lists.example", status=1).stderr
 
 
@@ -150,6 +150,42 @@ def test_a_name_is_found_in_each_line_that_has_it(
     assert json.loads(lists.run("test", "good.test", "--json").stdout)["found"] == [
         {"list": url, "line": 4, "text": "@@||good.test^"}
     ]
+
+
+def test_a_list_of_a_view_decides_for_its_clients_only(lists: Commands, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("games.demo\n")
+    lists.name()
+    with lists.file.open("a") as config:
+        config.write(f'[[view]]\nname = "kids"\nclients = ["192.0.2.1"]\nlists = ["file:{own}"]\n')
+    lists.run("update")
+    found = f"file:{own}, line 1: games.demo\nonly clients of view kids use file:{own}\n"
+
+    done = lists.run("test", "games.demo")
+    of_view = lists.run("test", "games.demo", "--view", "kids")
+
+    assert done.stdout == f"{found}verdict for clients in no view: not blocked\n"
+    assert of_view.stdout == f"{found}verdict for clients of view kids: blocked by file:{own}\n"
+    wrong = lists.run("test", "games.demo", "--view", "kid", status=1)
+    assert 'view "kid" is not in the configuration (there are kids)' in wrong.stderr
+
+
+def test_a_pause_is_told_with_what_is_blocked_otherwise(lists: Commands, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    own.write_text("games.demo\n")
+    lists.name(f"file:{own}")
+    lists.run("update")
+    place = ["-c", str(lists.file), "--state", str(lists.state)]
+    assert fastdns("pause", *place).returncode == 0
+
+    assert lists.run("test", "games.demo").stdout.endswith(
+        f"verdict: not blocked: blocking is paused; otherwise blocked by file:{own}\n"
+    )
+
+
+def test_a_url_is_not_a_name(lists: Commands) -> None:
+    done = lists.run("test", "https://www.demo/x", status=2)
+    assert '"https://www.demo/x" is a URL, not a name (try www.demo)' in done.stderr
 
 
 def test_a_terminal_shows_a_bar_and_a_pipe_none(lists: Commands, web: DownloadServer) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import signal
@@ -17,7 +18,7 @@ import pytest
 from ..support.client import ask, data, eventually
 from ..support.commands import cache, fastdns
 from ..support.daemon import Fastdns, address_of
-from ..support.false_upstream import FalseUpstream, silence
+from ..support.false_upstream import Asked, FalseUpstream, silence
 from ..support.stock import entry, fill
 from .conftest import places_of, told, why
 
@@ -324,6 +325,62 @@ def test_entry_that_the_protection_does_not_let_through_is_told(
     assert "not served: it has an address" in why(daemon, "www.demo")
 
 
+def test_name_whose_answer_leads_to_a_blocked_name_is_told_with_the_list_and_its_line(
+    start_fastdns: Start, default: FalseUpstream, tmp_path: Path
+) -> None:
+    def lead(asked: Asked) -> None:
+        asked.answer("@ 300 IN CNAME x.blocked.demo.", "x.blocked.demo. 300 IN A 192.0.2.1")
+
+    default.on("fresh.demo", lead)
+    (tmp_path / "own").write_text("# mine\n||blocked.demo^\n")
+    daemon = start_fastdns(upstream=[default], config='[block]\ndeny = ["denied.demo"]\n')
+    assert data(ask(daemon, "fresh.demo"))[-1] == "192.0.2.1"
+    text = daemon.state_dir.with_suffix(".toml").read_text()
+    daemon.configure(f'{text}\nlists = ["file:{tmp_path}/own"]\n')
+    assert daemon.reload().returncode == 0
+    assert fastdns("lists", "update", *places_of(daemon)).returncode == 0
+    reason = (
+        "leads to x.blocked.demo., which is blocked by list "
+        f"file:{tmp_path}/own, line 2: ||blocked.demo^"
+    )
+
+    printed = " ".join(why(daemon, "fresh.demo", "--live").split())
+    story = told(daemon, "fresh.demo")
+
+    assert printed.startswith(f"fresh.demo. A is blocked: its answer {reason} client ")
+    assert f"not served: it {reason}" in printed
+    assert printed.endswith(f"blocked: the answer {reason}")
+    assert story["outcome"] == "blocked"
+    target = story["entries"][0]["blocked_target"]
+    assert (target["name"], target["filtering"]["line"]) == ("x.blocked.demo.", 2)
+    maybe = "if its answer leads to a name that is blocked, that blocks it, too (--live asks)"
+    assert maybe in " ".join(why(daemon, "other.demo").split())
+    assert maybe not in printed
+    assert fastdns("allow", "fresh.demo", *places_of(daemon)).returncode == 0
+    assert "answered from the cache" in why(daemon, "fresh.demo")
+
+
+def test_pause_is_told_with_what_blocks_the_name_otherwise(
+    tmp_path: Path,
+) -> None:
+    config = tmp_path / "fastdns.toml"
+    config.write_text(f'state_dir = "{tmp_path}/state"\n[block]\ndeny = ["ads.demo"]\n')
+    assert fastdns("pause", "1h", "-c", str(config)).returncode == 0
+
+    done = fastdns("why", "www.ads.demo", "-c", str(config))
+
+    assert done.returncode == 0
+    assert done.stdout.splitlines()[0].endswith("; blocking is paused")
+    until = r"blocking is paused until [-0-9: ]+; otherwise "
+    blocked = r"it is blocked by your rule for ads\.demo\. \(block\.deny\[0\]\)"
+    assert re.search(until + blocked, " ".join(done.stdout.split())), done.stdout
+    done = fastdns("why", "www.demo", "-c", str(config))
+    assert re.search(until + "this name is not blocked either", " ".join(done.stdout.split()))
+    shown = json.loads(fastdns("why", "www.ads.demo", "--json", "-c", str(config)).stdout)
+    assert shown["pause"]["filtering"]["where"] == "block.deny[0]"
+    assert shown["pause"]["until"] > time.time()
+
+
 def test_other_name_is_of_the_default_group(daemon: Fastdns, default: FalseUpstream) -> None:
     printed = why(daemon, "www.demo")
     assert printed.startswith("www.demo. A is asked from the default group, not in the cache")
@@ -536,6 +593,7 @@ def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
         (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
         (["www.demo", "A", "-t", "MX"], "two types are given"),
         (["a..demo"], "has an empty label"),
+        (["https://www.demo/x"], '"https://www.demo/x" is a URL, not a name (try www.demo)'),
         (["www.demo", "AXFR"], "queries of type AXFR are refused, whatever the name is"),
     ],
 )
