@@ -219,6 +219,15 @@ def in_clock(until: float, now: float) -> str:
     return time.strftime("%H:%M:%S" if abs(until - now) < SOON else "%H:%M", there)
 
 
+def paused(overrides: Overrides, now: float) -> Iterator[str]:
+    """Yield a line if blocking is paused at the moment."""
+    found = overrides.at(now)
+    if found.is_paused:
+        end = found.paused_until
+        until = "" if end is None else f" until {in_clock(end, now)}"
+        yield f"blocking is paused{until} (fastdns resume ends the pause)"
+
+
 def told(rule: Override) -> str:
     """Return what a rule means: "ads.example and all names under it are blocked"."""
     whom = "" if rule.view is None else f" in view {rule.view}"
@@ -275,10 +284,9 @@ def add_rules(
         former = done.before.find(*rule.place)
         emit(f"{_effect(rule, former)}: {told(rule)}{for_how_long(until, now)}\n")
         _warn_of_many(rule)
-    if done.after.is_paused and not allows:
-        end = done.after.paused_until
-        how_long = "" if end is None else f" until {in_clock(end, now)}"
-        warn(f"blocking is paused{how_long} (fastdns resume ends the pause)")
+    if not allows:
+        for line in paused(done.after, now):
+            warn(line)
     return tell_workers(places)
 
 
