@@ -58,6 +58,7 @@ class Filtering:
             self._open()
         self.blocking: Blocking | None = None
         self._renew()
+        self._tell_lists()
         counters.show_overrides(self._overrides.current.version)
         if tells and self._overrides.current != Overrides():
             log.info("rules made at run time: %s", self._overrides.current.summary)
@@ -95,6 +96,7 @@ class Filtering:
                     if hub.threadpool.apply(self._open):
                         self._renew()
                         self._use()
+                        self._tell_lists()
         finally:
             watch.stop()
 
@@ -119,10 +121,16 @@ class Filtering:
                 )
             return False
         self._lists = lists
-        if self._tells:
-            count = len(lists.sources)
-            log.info("block lists: %s names of %d lists", f"{len(lists):,}", count)
         return True
+
+    def _tell_lists(self) -> None:
+        if self._tells and self._lists is not None:
+            names, count = len(self._lists), len(self._lists.sources)
+            log.info(
+                "block lists in use: %s of %s",
+                f"{names:,} name{'s' * (names != 1)}",
+                f"{count} list{'s' * (count != 1)}",
+            )
 
     def _renew(self) -> None:
         """Compile what is blocked now."""
