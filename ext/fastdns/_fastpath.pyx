@@ -181,11 +181,11 @@ cdef class FastPath:
             return query.status
         if not self.rate.is_over(&query.asker, query.received_ns):
             return query.status
+        query.limited = True    # in a dry run, too: its table tells whom a limit would meet
         if self.rate.is_dry:
             self.tally[QUERIES_OVER_LIMIT] += 1
             return query.status
         query.tier = TIER_LIMIT
-        query.limited = True
         if query.status == WIRE_OK:
             question = self.memory.hash_of(query.key.octets, query.key.length)
         return LIMITED if self.rate.is_told(&query.asker, question) else LIMITED_IGNORED

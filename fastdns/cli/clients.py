@@ -23,12 +23,13 @@ from . import options
 from .cache.isolation import go_on_in_child
 from .cache.site import Site, find_site
 from .client_names import ClientNames
-from .figures import in_a_few_letters
+from .figures import in_days
 from .output import emit, fail, warn
 from .owner import become_owner
 
-COLUMNS = ("CLIENT", "ADDRESS", "HARDWARE ADDRESS", "VIEW", "QUERIES", "BLOCKED", "LIMITED", "SEEN")
-FIGURES = {"QUERIES", "BLOCKED", "LIMITED", "SEEN"}
+NAMES = ("client", "address", "hardware address", "view")
+FIGURES = ("queries", "blocked", "over limit", "seen")
+COLUMNS = (*NAMES, *FIGURES)
 UNKNOWN = "-"
 
 
@@ -81,6 +82,7 @@ def clients(wanted: str | None, as_json: bool, path: Path | None, state: str | N
     """Show who has asked the daemon since its start, the busiest first.
 
     All addresses of a machine on the LAN are one client. Each worker remembers 4,096 addresses.
+    "over limit" counts its queries above access.rate_limit, which rate_dry_run answers.
     Exit status 1: there is no client.
     """
     config = load(path, state=state)
@@ -173,7 +175,7 @@ def _lines(found: Iterable[Client], views: dict[int, str]) -> list[str]:
                 UNKNOWN if one.mac is None else spell_mac(one.mac),
                 views.get(one.view, UNKNOWN),
                 *(f"{number:,}" for number in (one.queries, one.blocked, one.limited)),
-                in_a_few_letters(max(round(now - one.last_seen), 0)),
+                f"{in_days(now - one.last_seen)} ago",
             ]
         )
         cells += [["", other, *[""] * (len(COLUMNS) - 2)] for other in others]

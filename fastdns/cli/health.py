@@ -12,7 +12,13 @@ from .figures import in_a_word, in_number, in_time, is_silent, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
 SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they report every second, or every two
+BLOCKED = ("blocked_lists_total", "blocked_rules_total", "blocked_patterns_total")
 TROUBLE = tuple((name, meaning) for name, group, meaning in COUNTERS if group == "trouble")
+
+
+def blocked(totals: Mapping[str, int]) -> int:
+    """Return how many queries were answered as a block list or a rule says."""
+    return sum(totals[name] for name in BLOCKED)
 
 
 def summary(pages: Pages, totals: Mapping[str, int], *, others: int = 0) -> str:

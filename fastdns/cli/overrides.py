@@ -208,6 +208,15 @@ def for_how_long(until: float | None, now: float) -> str:
     return f" for {in_days(until - now)} (until {in_clock(until, now)})"
 
 
+def paused(overrides: Overrides, now: float) -> Iterator[str]:
+    """Yield a line if blocking is paused at the moment."""
+    found = overrides.at(now)
+    if found.is_paused:
+        end = found.paused_until
+        until = "" if end is None else f" until {in_clock(end, now)}"
+        yield f"blocking is paused{until} (fastdns resume ends the pause)"
+
+
 def told(rule: Override) -> str:
     """Return what a rule means: "ads.example and all names under it are blocked"."""
     whom = "" if rule.view is None else f" in view {rule.view}"
@@ -265,10 +274,9 @@ def add_rules(
         emit(f"{_effect(rule, former)}: {told(rule)}{for_how_long(until, now)}\n")
         _warn_of_many(rule)
         _warn_of_special(rule)
-    if done.after.is_paused and not allows:
-        end = done.after.paused_until
-        how_long = "" if end is None else f" until {in_clock(end, now)}"
-        warn(f"blocking is paused{how_long} (fastdns resume ends the pause)")
+    if not allows:
+        for line in paused(done.after, now):
+            warn(line)
     if not allows and _blocks_nothing(path, state, view):
         warn(f"view {view} has block = false: nothing is blocked in it, and this rule waits")
     return tell_workers(places)

@@ -15,10 +15,22 @@ from .. import __version__
 from ..config.load import load_places
 from ..config.text import escape, path_text
 from ..counters import Pages
+from ..lists.trouble import lists_in_trouble
+from ..policy.override_file import read
 from . import options
-from .figures import in_a_word, in_date, in_days, in_number, in_octets, in_time, is_well
-from .health import summary, warnings
+from .figures import (
+    in_a_word,
+    in_date,
+    in_days,
+    in_number,
+    in_octets,
+    in_share,
+    in_time,
+    is_well,
+)
+from .health import blocked, summary, warnings
 from .output import emit
+from .overrides import paused
 from .owner import become_owner
 from .running import newest_pages, told_by_supervisor
 from .wrapping import wrapped
@@ -37,13 +49,20 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
     pages = newest_pages(places)
     told, problem = told_by_supervisor(places)
     totals = pages.totals()
-    found = [*([problem] if problem else []), *_unreadable(told.pop("files", []))]
+    now = time.time()
+    found = [
+        *([problem] if problem else []),
+        *_unreadable(told.pop("files", [])),
+        *paused(read(places.overrides), now),
+        *lists_in_trouble(places, now),
+    ]
     wrong = [*found, *warnings(pages, totals)]
     if as_json:
         about = {
             "pid": pages.pid,
             "start_time_seconds": pages.started_at,
             "summary": summary(pages, totals, others=len(found)),
+            "blocked": blocked(totals),
             "upstreams": [{"name": one.name, "alive": one.alive} for one in pages.upstreams()],
             "warnings": wrong,
         }
@@ -78,6 +97,8 @@ def _lines(
             f"{_of(totals['disk_bytes'], told.get('disk_limit_bytes'))}",
         ],
     )
+    if told.get("blocks") or blocked(totals):
+        lines += _named("blocked", [_blocked(totals)])
     if told and told["reloaded_at"] is not None:
         refused = ", refused" if told["reload_problem"] else ""
         lines += _named("last reload", [f"{in_date(told['reloaded_at'], now)}{refused}"])
@@ -92,6 +113,12 @@ def _unreadable(files: Iterable[str]) -> Iterator[str]:
             os.close(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
         except (OSError, ValueError) as error:
             yield f"{path_text(file)}: cannot be read: {getattr(error, 'strerror', error)}"
+
+
+def _blocked(totals: dict[str, int]) -> str:
+    count, every = blocked(totals), totals["queries_udp_total"] + totals["queries_tcp_total"]
+    share = f" ({in_share(count, every)})" if every else ""
+    return f"{count:,} of {in_number(every, 'query', 'queries')}{share}"
 
 
 def _upstreams(pages: Pages) -> list[str]:

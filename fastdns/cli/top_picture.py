@@ -24,7 +24,7 @@ from .figures import (
     in_time,
     is_well,
 )
-from .health import CACHE
+from .health import BLOCKED, CACHE
 
 RCODES = ("NOERROR", "NXDOMAIN", "SERVFAIL", "REFUSED", "FORMERR", "NOTIMP", "OTHER")
 SECONDS_MIN = 0.001  # an interval of 0: the clock was set, or the daemon has just started
@@ -255,6 +255,8 @@ def _traffic(change: _Change) -> Block:
     rates = {"UDP": udp, "TCP": tcp, "all": udp + tcp}
     if change.after.totals["queries_refused_total"]:
         rates["refused"] = change.rate("queries_refused_total")
+    if any(change.after.totals[name] for name in BLOCKED):
+        rates["blocked"] = sum(map(change.rate, BLOCKED))
     return Block(("queries", "queries/s"), [(name, in_rate(rate)) for name, rate in rates.items()])
 
 

@@ -6,6 +6,7 @@ import errno
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from ipaddress import ip_address
 
 from ..config.places import Places
@@ -44,8 +45,9 @@ def look(
     some_are_lost = False
     addresses = [_near(address) for address in config.listen.dns if address.port]
     with ThreadPoolExecutor(ADDRESSES_AT_ONCE) as pool:
-        told = list(pool.map(_ask_often, addresses))
-    for near, (replies, errors) in zip(addresses, told, strict=True):
+        cookies = list(pool.map(partial(_cookie, config), addresses))
+        told = list(pool.map(_ask_often, addresses, cookies))
+    for near, cookie, (replies, errors) in zip(addresses, cookies, told, strict=True):
         if not replies and errors[0].errno == errno.EADDRNOTAVAIL and running.addresses is None:
             continue  # no IPv6 here, which is fine
         denial = _denial(config, near, replies, commands)
@@ -55,6 +57,10 @@ def look(
             continue
         if errors:
             some_are_lost = True
+            may_be_limited = bool(config.access.rate_limit) and not cookie
+            if may_be_limited:
+                yield _limited(near, len(errors))
+                continue
             yield _half_silent(running, near, len(errors), commands)
         over_udp.append(near)
         finding = _over_tcp(config, running, near, commands)
@@ -66,7 +72,8 @@ def look(
         where = " and ".join(map(str, over_both))
         yield ok(ABOUT, f"{running} answers on {where}, over UDP and TCP")
     if over_udp:
-        yield _whole_way(over_udp[0], PORTS if some_are_lost else 1)
+        cookie = cookies[addresses.index(over_udp[0])]
+        yield _whole_way(over_udp[0], PORTS if some_are_lost else 1, cookie)
     elif not problems:
         yield ok(ABOUT, f"{running} runs")
     if units.is_known(units.FASTDNS) and not units.is_enabled(units.FASTDNS):
@@ -182,8 +189,13 @@ def _silent(
     return wrong(ABOUT, text, do)
 
 
-def _ask_often(address: Address) -> tuple[list[Reply], list[OSError]]:
-    return _sorted(probe.ask_often(address, probe.VERSION, PORTS, OWN_SECONDS))
+def _cookie(config: Config, address: Address) -> bytes:
+    """Return a cookie of the daemon: our queries are more than access.rate_limit may allow."""
+    return probe.cookie_of(address, OWN_SECONDS) if config.access.rate_limit else b""
+
+
+def _ask_often(address: Address, cookie: bytes) -> tuple[list[Reply], list[OSError]]:
+    return _sorted(probe.ask_often(address, probe.VERSION, PORTS, OWN_SECONDS, cookie))
 
 
 def _sorted(told: Iterable[Reply | OSError]) -> tuple[list[Reply], list[OSError]]:
@@ -203,6 +215,15 @@ def _half_silent(running: Daemon, address: Address, lost: int, commands: Command
         f"{running} does not answer {lost} of {PORTS} queries to {address} over UDP: the "
         "kernel chooses a worker by the client's port, and one worker hangs",
         "see below which one" if is_root else f"{commands.as_root('doctor')} says which one",
+    )
+
+
+def _limited(address: Address, lost: int) -> Finding:
+    return hint(
+        ABOUT,
+        f"{lost} of {PORTS} queries to {address} over UDP had no answer: this machine may be above "
+        "access.rate_limit, or one worker hangs",
+        f"{address.host} in access.rate_exempt; then reload and run doctor again",
     )
 
 
@@ -235,8 +256,8 @@ def _denial(
     )
 
 
-def _whole_way(address: Address, ports: int) -> Finding:
-    told = probe.ask_often(address, probe.ROOT_NS, ports, WHOLE_SECONDS)
+def _whole_way(address: Address, ports: int, cookie: bytes) -> Finding:
+    told = probe.ask_often(address, probe.ROOT_NS, ports, WHOLE_SECONDS, cookie)
     replies, errors = _sorted(told)
     if not replies:
         text = f"{address} does not answer . NS: {said(errors[0])}"

@@ -14,7 +14,17 @@ from ..config.schema import Config, Listen
 from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
 from ..machine.state_lock import holder
-from . import daemon, machine, names, other_machines, ports, processes, resolver, upstreams
+from . import (
+    daemon,
+    filtering,
+    machine,
+    names,
+    other_machines,
+    ports,
+    processes,
+    resolver,
+    upstreams,
+)
 from .commands import USUAL, Commands
 from .findings import Finding, hint, ok, wrong
 from .running import Daemon, daemons, meant
@@ -159,6 +169,7 @@ def examine(patient: Examined) -> Iterator[Finding]:
     yield from upstreams.look(judged if is_told else config, running, commands)
     yield from upstreams.look_at_groups(judged)
     yield from names.look(config, commands)
+    yield from filtering.look(config, commands)
     yield from daemon.look_at_access(judged)
     yield from daemon.look_at_protection(judged)
     yield from _as_far(resolver.ABOUT, resolver.look(judged, patient.daemon, commands))

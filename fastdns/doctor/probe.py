@@ -17,9 +17,21 @@ from ..browse.names import spell_rcode
 from ..config.values import Address, Server
 from ..upstream.once import ROOT_NS, ask_server, dial, exchange
 
-__all__ = ["ROOT_NS", "VERSION", "Reply", "ask", "ask_often", "ask_upstream", "resolves", "said"]
+__all__ = [
+    "ROOT_NS",
+    "VERSION",
+    "Reply",
+    "ask",
+    "ask_often",
+    "ask_upstream",
+    "cookie_of",
+    "resolves",
+    "said",
+]
 
 REFUSED = 5
+COOKIE = 10  # the EDNS option of RFC 7873
+CLIENT_COOKIE_OCTETS = 8
 PROHIBITED = 18  # an Extended DNS Error, RFC 8914: the client may not ask
 VERSION = b"\7version\4bind\0" + struct.pack("!HH", 16, 3)  # CH TXT: fastdns answers it itself
 
@@ -74,17 +86,44 @@ def ask_upstream(server: Server, question: bytes, timeout: float) -> tuple[Reply
 
 
 def ask(
-    address: Address, question: bytes, *, tcp: bool, timeout: float, has_opt: bool = False
+    address: Address,
+    question: bytes,
+    *,
+    tcp: bool,
+    timeout: float,
+    has_opt: bool = False,
+    cookie: bytes = b"",
 ) -> Reply:
     """Return the reply to the question; OSError: none came in time, or at all."""
+    options = _option(cookie) if cookie else b""
     with dial(address, timeout, socket.SOCK_STREAM if tcp else socket.SOCK_DGRAM) as connection:
         begun = time.monotonic()
-        reply = exchange(connection, question, timeout, is_framed=tcp, has_opt=has_opt)
+        reply = exchange(
+            connection, question, timeout, is_framed=tcp, has_opt=has_opt, options=options
+        )
         return Reply(reply[3] & 0xF, time.monotonic() - begun, _extended_error(reply))
 
 
+def cookie_of(address: Address, timeout: float) -> bytes:
+    """Return a DNS cookie of the server, with which no limit holds for us; b"": it gives none.
+
+    It is asked for over TCP, which has no limit.
+    """
+    option = _option(os.urandom(CLIENT_COOKIE_OCTETS))
+    try:
+        with dial(address, timeout, socket.SOCK_STREAM) as connection:
+            reply = exchange(
+                connection, VERSION, timeout, is_framed=True, has_opt=True, options=option
+            )
+        options = dns.message.from_wire(reply).options
+    except (OSError, dns.exception.DNSException, ValueError):
+        return b""
+    found = (one.to_wire() for one in options if one.otype == COOKIE)
+    return next((one for one in found if one is not None), b"")
+
+
 def ask_often(
-    address: Address, question: bytes, times: int, timeout: float
+    address: Address, question: bytes, times: int, timeout: float, cookie: bytes = b""
 ) -> list[Reply | OSError]:
     """Ask over UDP from so many ports at once; return the result of each.
 
@@ -93,12 +132,16 @@ def ask_often(
 
     def once(_number: int) -> Reply | OSError:
         try:
-            return ask(address, question, tcp=False, timeout=timeout, has_opt=True)
+            return ask(address, question, tcp=False, timeout=timeout, has_opt=True, cookie=cookie)
         except OSError as error:
             return error
 
     with ThreadPoolExecutor(times) as pool:
         return list(pool.map(once, range(times)))
+
+
+def _option(cookie: bytes) -> bytes:
+    return struct.pack("!HH", COOKIE, len(cookie)) + cookie
 
 
 def _extended_error(reply: bytes) -> int | None:

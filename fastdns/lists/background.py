@@ -52,4 +52,4 @@ def tell(outcome: Outcome) -> None:
     for line in lines_of_failure(outcome, time.time()):
         log.warning("block list %s", line)
     if outcome.is_compiled:
-        log.info("block lists: compiled")
+        log.info("block lists: compiled; the workers read them now")

@@ -13,6 +13,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+import attrs
+
 from ..config.places import Places
 from ..config.values import AnyList
 from ..policy.block_lists.named import compiled_path
@@ -20,6 +22,21 @@ from .state import State, from_json, key_of, to_json
 
 NEW = ".new"
 COPY, STATE = ".gz", ".json"
+
+
+def states_in(places: Places) -> list[State]:
+    """Return what is known of each list that is kept, by its name; nothing that is unreadable."""
+    found = []
+    with suppress(OSError):
+        for path in places.lists.glob(f"*{STATE}"):
+            with suppress(OSError, ValueError, TypeError, KeyError):
+                text = path.read_text(encoding="utf-8", errors="replace")
+                url = json.loads(text)["url"]
+                state = from_json(text, url)
+                if not path.with_suffix(COPY).exists():
+                    state = attrs.evolve(state, digest="")
+                found.append(state)
+    return sorted(found, key=lambda state: state.url)
 
 
 class Store:

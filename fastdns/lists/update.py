@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import random
+import shlex
 import stat
 import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -244,7 +245,7 @@ def _judge(one: AnyList, head: bytes, figures: Figures, before: Figures, wish: W
     if before.taken >= MANY and 2 * figures.taken < before.taken and not wish.accepts_smaller:
         raise FetchError(
             f"has shrunk from {before.taken:,} entries to {figures.taken:,} "
-            f"(fastdns lists update --accept-smaller takes it)"
+            f"(fastdns lists update --accept-smaller {shlex.quote(str(one))} takes it)"
         )
 
 

@@ -59,6 +59,7 @@ class Filtering:
             self._open()
         self.blocking: Blocking | None = None
         self._renew()
+        self._tell_lists()
         counters.show_overrides(self._overrides.current.version)
         if tells and self._overrides.current != Overrides():
             log.info("rules made at run time: %s", self._overrides.current.summary)
@@ -96,6 +97,7 @@ class Filtering:
                     if hub.threadpool.apply(self._open):
                         self._renew()
                         self._use()
+                        self._tell_lists()
         finally:
             watch.stop()
 
@@ -123,10 +125,15 @@ class Filtering:
                 )
             return False
         self._lists = lists
-        if self._tells:
-            names, count = counted(len(lists), "name"), counted(len(lists.sources), "list")
-            log.info("block lists: %s of %s", names, count)
         return True
+
+    def _tell_lists(self) -> None:
+        if self._tells and self._lists is not None:
+            names, count = (
+                counted(len(self._lists), "name"),
+                counted(len(self._lists.sources), "list"),
+            )
+            log.info("block lists in use: %s of %s", names, count)
 
     def _renew(self) -> None:
         """Compile what is blocked now."""

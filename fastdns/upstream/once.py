@@ -12,7 +12,7 @@ from .transports import channel_class
 
 ROOT_NS = b"\0" + struct.pack("!HH", 2, 1)  # ". IN NS": every resolver knows it
 _HEADER = struct.Struct("!HHHHHH")
-_OPT = b"\0" + struct.pack("!HHIH", 41, 1232, 0, 0)
+_OPT = b"\0" + struct.pack("!HHI", 41, 1232, 0)  # the length of the options follows
 _RD = 0x0100
 _QR = 0x8000
 
@@ -45,10 +45,16 @@ def exchange(
     *,
     is_framed: bool,
     has_opt: bool = False,
+    options: bytes = b"",
 ) -> bytes:
-    """Return the reply to a question, at least its header; OSError: there is none."""
+    """Return the reply to a question, at least its header; OSError: there is none.
+
+    `options` are those of the OPT record.
+    """
     number = int.from_bytes(os.urandom(2), "big")
-    query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question + _OPT * has_opt
+    query = _HEADER.pack(number, _RD, 1, 0, 0, int(has_opt)) + question
+    if has_opt:
+        query += _OPT + struct.pack("!H", len(options)) + options
     begun = time.monotonic()
     connection.sendall(struct.pack("!H", len(query)) + query if is_framed else query)
     while True:

@@ -123,7 +123,7 @@ def test_lookup_of_unbound_control_shows_an_entry(state: Path) -> None:
         (["local_data", "x.demo A 192.0.2.1"], 'local.records = ["nas.lan. A 192.168.1.10"]'),
         (["local_zone", "x.demo", "static"], 'with answer = "nxdomain"'),
         (["import", "unbound.conf"], "fastdns import-config"),
-        (["view_list"], "views are not in this version"),
+        (["view_list"], "edit the [[view]] tables"),
         (["flush", "h1.example"], "fastdns cache rm NAME"),
         (["cache", "flush", "h1.example"], "fastdns cache flush --under h1.example"),
         (["dump_requestlist"], "fastdns stats counts them (in_flight)"),

@@ -94,6 +94,35 @@ def test_status_names_lists_and_local_files_that_cannot_be_read(
     assert len(json.loads(done.stdout)["warnings"]) == 2
 
 
+def test_status_says_how_much_is_blocked_where_something_may_be(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config='[block]\ndeny = ["ads.example"]')
+    assert status(daemon)["blocked"] == "0 of 0 queries"
+    ask(daemon, "www.ads.example.")
+    for _ in range(3):
+        ask(daemon, upstream.new_name())
+    assert status(daemon)["blocked"] == "1 of 4 queries (25.0 %)"
+    done = fastdns("status", "--json", "--state", str(daemon.state_dir))
+    assert json.loads(done.stdout)["blocked"] == 1
+
+
+def test_status_warns_while_blocking_is_paused(
+    start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
+) -> None:
+    daemon = start_fastdns(upstream=[upstream], config='[block]\ndeny = ["ads.example"]')
+    place = ("--state", str(daemon.state_dir))
+    assert fastdns("pause", "2d", *place).returncode == 0
+    seen = status(daemon)
+    wanted = r"blocking is paused until [\d-]{10} [\d:]{5} \(fastdns resume ends the pause\)"
+    assert re.fullmatch(wanted, seen["warnings"])
+    assert "1 warning" in seen["2"]
+    assert fastdns("pause", *place).returncode == 0
+    assert status(daemon)["warnings"] == "blocking is paused (fastdns resume ends the pause)"
+    assert fastdns("resume", *place).returncode == 0
+    assert status(daemon)["warnings"] == "none"
+
+
 def test_status_names_processes_that_hang(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
 ) -> None:

@@ -329,9 +329,20 @@ def test_clients_are_told_with_what_they_have_asked_busiest_first(start_fastdns:
         *("--state", str(daemon.state_dir)),
     )
     lines = [line.split() for line in done.stdout.splitlines()]
-    assert lines[0][:2] == ["CLIENT", "ADDRESS"]
+    assert lines[0][:2] == ["client", "address"]
     assert lines[1][:5] == ["tablet.demo", "127.0.0.2", "-", "kids", "3"]
     assert lines[2][:5] == ["-", "127.0.0.3", "-", "-", "1"]
+    assert lines[2][-1] == "ago"
+
+
+def test_clients_say_whom_a_rate_limit_would_meet_in_a_dry_run(start_fastdns: Start) -> None:
+    limit = "[access]\nrate_limit = 1\nrate_exempt = []\nrate_dry_run = true\n"
+    daemon = start_fastdns(config=limit + view("kids", "127.0.0.2"))
+    for _ in range(20):
+        assert ask_from("127.0.0.2", daemon.host, ASKED, port=daemon.port) is not None
+    (client,) = clients(daemon)
+    assert client["queries"] == 20
+    assert 0 < client["limited"] <= 20
 
 
 def test_clients_of_a_stopped_daemon_are_still_told(start_fastdns: Start) -> None:

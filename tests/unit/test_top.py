@@ -267,6 +267,15 @@ def test_refused_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
     assert left(shown)[0]["refused"] == ("3.0",)
 
 
+def test_blocked_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
+    before = read(pages, 0.0)
+    assert "blocked" not in left(picture(None, before, {}, Busiest()))[0]
+    pages.counters(1).add("blocked_lists_total", 20)
+    pages.counters(2).add("blocked_rules_total", 10)
+    shown = picture(before, read(pages, 10.0), {}, Busiest())
+    assert left(shown)[0]["blocked"] == ("3.0",)
+
+
 def test_history_is_a_bar_for_each_interval_the_last_on_the_right(pages: Pages) -> None:
     history = History()
     before = read(pages, 10)

@@ -33,7 +33,8 @@ def lists(ctx: click.Context, *, as_json: bool, path: Path | None, state: str | 
     """Show the block lists, fetch them, or find a name in them.
 
     Without a command: for each list of the configuration its state, how long ago it was known to be
-    the newest, how many entries it has, what was left out, and what went wrong.
+    the newest, how many entries it has, what was left out, how many queries it has blocked
+    since the daemon started (hits), what went wrong, and when it is tried again.
     """
     if ctx.invoked_subcommand is None:
         from .show import show  # noqa: PLC0415 - as each other command

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -115,11 +117,16 @@ def _lines(
     rows = [_cells(one, state, hits, update, now) for one, state in states]
     headings = HEADINGS if hits else HEADINGS[:-1]
     widths = [max(map(len, column)) for column in zip(headings, *rows, strict=True)]
-    yield _row(headings, widths) + "  list"
+    heading = _row(headings, widths)
+    room = _columns() - len(heading) - len("  ")
+    is_broken = any(len(path_text(one)) > room for one, _ in states)
+    yield heading + ("" if is_broken else "  list")
     for (one, state), cells in zip(states, rows, strict=True):
-        line = f"{_row(cells, widths)}  {path_text(one)}"
+        line = _row(cells, widths) + ("" if is_broken else f"  {path_text(one)}")
         yield click.style(line, fg="red", bold=True) if cells[0] not in GOOD else line
-        yield from _details(state)
+        if is_broken:
+            yield f"{'':{INDENT}}{path_text(one)}"
+        yield from _details(state, due(one, state, update, now), now)
     yield ""
     size = _size(site.store.compiled)
     if size is None:
@@ -154,17 +161,27 @@ def _row(cells: Sequence[str], widths: Sequence[int]) -> str:
     return "  ".join([*first, *rest])
 
 
-def _details(state: State) -> Iterator[str]:
+def _columns() -> float:
+    """Return how wide the terminal is; a pipe has no end."""
+    return shutil.get_terminal_size().columns if sys.stdout.isatty() else math.inf
+
+
+def _details(state: State, due_at: float, now: float) -> Iterator[str]:
     figures = state.figures
     if state.error:
         tries = f" ({in_number(state.failures, 'try', 'tries')})" if state.failures > 1 else ""
-        yield _detail(f"last try: it {path_text(state.error)}{tries}")
+        again = "" if math.isinf(due_at) else f"; next try {_when(due_at, now)}"
+        yield _detail(f"last try: it {path_text(state.error)}{tries}{again}")
     for reason, count in sorted(figures.left_out.items(), key=lambda item: -item[1]):
         yield _detail(f"left out: {count:,} ({reason})")
     for one in figures.first_faulty:
         yield _detail(f"line {one.line} {path_text(one.reason)}: {path_text(one.text)}")
     if figures.faulty > len(figures.first_faulty):
         yield _detail(f"and {figures.faulty - len(figures.first_faulty):,} more faulty lines")
+
+
+def _when(at: float, now: float) -> str:
+    return f"in {in_days(at - now)}" if at > now else "as soon as the daemon runs"
 
 
 def _detail(text: str) -> str:

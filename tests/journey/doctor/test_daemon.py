@@ -56,6 +56,25 @@ def test_plain_user_is_told_that_all_is_well_and_what_only_root_sees(served: Box
         assert [one["do"] for one in found if one["about"] == "rights"] == ["sudo fastdns doctor"]
 
 
+def test_rate_limit_that_this_machine_is_under_is_no_worker_that_hangs(box: Box) -> None:
+    box.start_upstream()
+    box.write("fastdns/fastdns.toml", "[access]\nrate_limit = 1\nrate_exempt = []\n")
+    box.start_fastdns()
+    found = box.findings("daemon", status=0)
+    assert "answers on 127.0.0.1:53" in found[0]["text"]
+    assert {one["state"] for one in found} == {"ok"}
+
+
+def test_lists_that_could_not_be_fetched_are_named(box: Box) -> None:
+    box.start_upstream()
+    box.write("fastdns/fastdns.toml", '[block]\nlists = ["file:/nowhere/list"]\n')
+    box.start_fastdns()
+    (found,) = eventually(lambda: box.findings("block lists", status=0), bool)
+    assert found["state"] == "hint"
+    assert found["text"].startswith("file:/nowhere/list: there is no copy of it; last try: it ")
+    assert found["do"] == "fastdns lists update tries again"
+
+
 HOLD = """
 import socket, sys, time
 held = [socket.create_connection(("127.0.0.1", 53)) for _ in range(40)]

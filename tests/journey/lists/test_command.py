@@ -98,7 +98,18 @@ def test_lists_are_fetched_and_shown_without_a_daemon(lists: Commands, web: Down
     assert re.search(rf"^fresh +\d+ s ago +4 +0 +1  {re.escape(good)}$", shown, re.M)
     assert re.search(rf"^failed +- +- +- +-  {re.escape(bad)}$", shown, re.M)
     assert "  line 6 " in shown
-    assert "  last try: it answers 404 Not Found" in shown
+    assert "  last try: it answers 404 Not Found; next try in 4 min" in shown
+
+
+def test_long_names_of_lists_have_a_line_of_their_own_on_a_terminal(
+    lists: Commands, web: DownloadServer
+) -> None:
+    url = web.on("/a/list/whose/name/is/rather/long", text(GOOD))
+    lists.name(url)
+    lists.run("update")
+    lines = [line.rstrip("\r") for line in lists.on_terminal().split("\n")]
+    assert f"  {url}" in lines
+    assert max(map(len, lines)) <= 80
 
 
 def test_only_the_named_lists_are_fetched(lists: Commands, web: DownloadServer) -> None:
@@ -118,7 +129,9 @@ def test_a_smaller_list_is_taken_on_demand(lists: Commands, web: DownloadServer)
     lists.run("update")
     web.on("/hosts", text(GOOD))
 
-    assert "has shrunk from 2,000 entries to 4" in lists.run("update", status=1).stderr
+    told = lists.run("update", status=1).stderr
+    assert "has shrunk from 2,000 entries to 4" in told
+    assert f"(fastdns lists update --accept-smaller {url} takes it)" in told
     assert lists.told()[0]["taken"] == 2000
     lists.run("update", "--accept-smaller")
     assert lists.told()[0]["taken"] == 4

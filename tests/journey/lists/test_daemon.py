@@ -57,7 +57,7 @@ def test_lists_are_there_soon_after_a_start(start: Start, web: DownloadServer) -
 
     wait_until_blocked(daemon, "ads.test.")
     daemon.wait_for_log(rf"block list {url}: 1 entry")
-    daemon.wait_for_log("block lists: 1 name of 1 list$")
+    daemon.wait_for_log("block lists in use: 1 name of 1 list$")
     eventually(lambda: daemon.processes("fastdns-lists"), lambda left: not left)
     assert data(ask(daemon, "www.shop.demo")) == ["192.0.2.1"]
 
@@ -65,7 +65,7 @@ def test_lists_are_there_soon_after_a_start(start: Start, web: DownloadServer) -
 def test_lists_stay_in_use_when_their_files_are_removed(start: Start, web: DownloadServer) -> None:
     daemon = start(web.on("/hosts", text(b"0.0.0.0 ads.demo\n")))
     wait_until_blocked(daemon, "ads.demo.")
-    daemon.wait_for_log("block lists: 1 name of 1 list$")
+    daemon.wait_for_log("block lists in use: 1 name of 1 list$")
     seen = len(daemon.log)
 
     shutil.rmtree(compiled(daemon).parent)
@@ -131,6 +131,27 @@ def test_a_list_that_is_missing_is_named_in_the_log_and_the_others_are_used(
 
     daemon.wait_for_log(rf"WARNING: block list {bad} answers 404 Not Found; there is no copy of it")
     wait_until_blocked(daemon, "ads.test.")
+
+
+def test_status_names_each_list_that_could_not_be_renewed_and_why(
+    start: Start, web: DownloadServer
+) -> None:
+    never, once = web.on("/never", missing), web.on("/once", text(GOOD))
+    daemon = start(never, once)
+    daemon.wait_for_log("block lists: compiled")
+    web.on("/once", missing)
+    configuration = str(daemon.state_dir.with_suffix(".toml"))
+    state = ("--state", str(daemon.state_dir))
+    assert fastdns("lists", "update", "-c", configuration, *state).returncode == 1
+
+    done = fastdns("status", "--json", *state)
+
+    first, second = json.loads(done.stdout)["warnings"]
+    assert first == (
+        f"block list {never}: there is no copy of it; last try: it answers 404 Not Found"
+    )
+    assert second.startswith(f"block list {once}: its copy of ")
+    assert second.endswith(" stays in use; last try: it answers 404 Not Found")
 
 
 def test_a_stop_ends_a_download_at_once(start: Start, web: DownloadServer) -> None:
