@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import click
 
@@ -49,6 +49,8 @@ def parse_time(
     if text is None:
         return None
     try:
+        if re.fullmatch(r"[0-9]{1,20}", text):  # of minutes, most probably
+            raise ValueError(f'{describe(text)} has no unit (try "{text}m")')
         seconds = parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
@@ -65,12 +67,6 @@ def parse_time(
 def domain_of(text: str) -> Domain:
     """Return the domain that an argument names. UsageError: it names none."""
     try:
-        if "://" in text:
-            host = urlsplit(text).hostname
-            raise ValueError(
-                f"{describe(text)} is a URL, not a name"
-                + (f" (try {escape(host)})" if host else "")
-            )
         domain = parse_domain(text)
         if not isinstance(domain, Domain):
             raise ValueError(
