@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterator
+from ipaddress import IPv4Address
 from pathlib import Path
 
 import click
@@ -18,18 +19,22 @@ from ..config.schema import MEMORY_LEAST, MEMORY_MOST, Config, machine_memory, m
 from ..config.text import path_text, quote
 from ..config.types import TYPES
 from ..config.units import spell_size
-from ..config.values import MIB, Domain, ServerFile
+from ..config.values import MIB, Clients, Domain, ServerFile
 from ..machine.lan import read_lan
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
 from ..policy.compile import compile_domains
 from ..policy.local import LocalSources
 from ..policy.override_file import read
+from ..policy.views import unknown_names
+from ..policy.wide_rules import wide_rules
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
 from .output import emit, warn
 from .overrides import lines_of
+from .unusable_lists import unusable_lists
 
+HERE = IPv4Address("127.0.0.1")
 MULTICAST = b"\5local\0"
 NO_LEASES = (
     'local.leases: "auto" finds no file of leases here (try the path of your DHCP server\'s file, '
@@ -75,6 +80,11 @@ def check(
         emit(f"# {path_text(name)}: {count:,} name{'s' * (count != 1)}\n")
     for line in local.left_out:
         emit(f"# {line}\n")
+    for key, client in unknown_names(config, local.names):
+        emit(
+            f"# {key}: {quote(client)} is unknown to leases, hosts files and records now; its "
+            "machine belongs to the view while its reverse name says so\n"
+        )
     if config.access.knows_lan:
         emit(f"# lan now: {_lan()}\n")
     overrides = read(Places(config.state_dir, config.run_dir).overrides)
@@ -86,7 +96,8 @@ def check(
         )
     _warn_of_workers(config)
     _warn_of_server_files(config)
-    for problem in (*without_effect(config), *overlaps):
+    filters = (*wide_rules(config), *unusable_lists(config))
+    for problem in (*without_effect(config), *filters, *overlaps):
         warn(problem)
     for problem in (*domains.problems, *local.problems, *overrides.problems):
         warn(problem)
@@ -97,7 +108,14 @@ def check(
 
 def without_effect(config: Config) -> Iterator[str]:
     """Yield a line for each setting that is valid, but does nothing, or not what one expects."""
-    local, protect = config.local, config.protect
+    access, local, protect = config.access, config.local, config.protect
+    if access.rate_dry_run and not access.rate_limit:
+        yield "access.rate_dry_run: does nothing without rate_limit (try rate_limit = 20)"
+    if access.rate_limit and not any(map(_has_loopback, access.rate_exempt)):
+        yield (
+            'access.rate_exempt: does not have "loopback", so this machine\'s own programs and '
+            "fastdns doctor may be limited (add it)"
+        )
     if local.domain.wire.endswith(MULTICAST):
         yield (
             f"local.domain: many clients look for names under {quote(local.domain.text)} by "
@@ -116,6 +134,10 @@ def without_effect(config: Config) -> Iterator[str]:
             )
     if protect.rebind_allow and not protect.rebind:
         yield "protect.rebind_allow: does nothing without rebind = true (add that)"
+
+
+def _has_loopback(clients: Clients) -> bool:
+    return clients == "loopback" or (not isinstance(clients, str) and HERE in clients)
 
 
 def _from(name: bytes) -> Iterator[bytes]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -33,7 +34,6 @@ from .figures import in_clock, in_days
 from .output import emit, fail, warn
 from .owner import become_owner
 from .running import NotRunning, pages_of_running
-from .urls import check_no_url
 
 TAKEN_SECONDS = 2.0
 WAKE_SECONDS = 0.2
@@ -51,6 +51,8 @@ def parse_time(
     if text is None:
         return None
     try:
+        if re.fullmatch(r"[0-9]{1,20}", text):  # of minutes, most probably
+            raise ValueError(f'{describe(text)} has no unit (try "{text}m")')
         seconds = parse_duration(text)
     except ValueError as error:
         raise click.BadParameter(str(error), context, parameter) from None
@@ -67,7 +69,6 @@ def parse_time(
 def domain_of(text: str) -> Domain:
     """Return the domain that an argument names. UsageError: it names none."""
     try:
-        check_no_url(text)
         domain = parse_domain(text)
         if not isinstance(domain, Domain):
             raise ValueError(

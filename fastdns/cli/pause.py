@@ -23,15 +23,27 @@ from .overrides import (
 
 @click.command()
 @click.argument("seconds", metavar="[TIME]", required=False, callback=parse_time)
+@click.option(
+    "--for",
+    "same",
+    metavar="TIME",
+    callback=parse_time,
+    help="End after TIME (1h), as without --for.",
+)
 @options.config_file
 @options.state
-def pause(*, seconds: float | None, path: Path | None, state: str | None) -> int:
+def pause(
+    *, seconds: float | None, same: float | None, path: Path | None, state: str | None
+) -> int:
     """Block nothing for a while: for TIME (5m), or until fastdns resume.
 
     All workers stop blocking at once: names of lists, of the configuration and of rules made at run
     time are answered as if there were none. The pause is kept over restarts. Exit status 1: a
     worker still blocks.
     """
+    if seconds is not None and same is not None:
+        raise click.UsageError("--for repeats TIME (leave one out)")
+    seconds = same if seconds is None else seconds
     places = configuration(path, state, None)
     now = time.time()
     until = rounded(now, seconds)

@@ -26,7 +26,7 @@ def parse_list(text: str) -> AnyList:
         return _parse_zone(text)
     try:
         parts = urlsplit(text)
-        has_place = parts.scheme in SCHEMES and bool(parts.hostname) and (parts.port or 1) > 0
+        has_place = parts.scheme in SCHEMES and bool(parts.hostname)
     except ValueError:
         has_place = False
     if text.startswith("/"):
@@ -34,6 +34,12 @@ def parse_list(text: str) -> AnyList:
     if not has_place or not text.isprintable() or " " in text:
         example = 'try "https://lists.example/hosts" or "file:/etc/fastdns/block"'
         raise ValueError(f"{describe(text)} is not a list ({example})")
+    try:
+        has_port = parts.port != 0
+    except ValueError:
+        has_port = False
+    if not has_port:
+        raise ValueError(f"{describe(text)} has no valid port (1 to 65535 are possible)")
     if parts.username or parts.password:
         raise ValueError(f"{describe(text)} has a password (a list has to be public)")
     return ListUrl(text)

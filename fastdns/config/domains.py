@@ -47,7 +47,19 @@ def parse_pattern(text: str) -> NamePattern | DomainFile:
 
 
 def _no_other(text: str) -> None:
-    """Raise ValueError if the text names addresses or several domains: it would match nothing."""
+    """Raise ValueError if the text is something else than one domain: it would match nothing."""
+    if "://" in text:
+        host = re.split(r"[/:?#]", text.partition("://")[2])[0]
+        raise ValueError(f"{describe(text)} is a URL, not a name{_instead(host)}")
+    if text.startswith(("|", "@@")) or text.endswith("^") or "^$" in text:
+        domain = text.lstrip("@|").partition("^")[0]
+        raise ValueError(
+            f"{describe(text)} is a filter rule{_instead(domain, ', or put it into a list')}"
+        )
+    if len(text) > 1 and text.startswith("/") and text.endswith("/"):
+        raise ValueError(
+            f"{describe(text)} is a regular expression, not a name (only block lists can have one)"
+        )
     if re.search(r"(?<!\\)\s", text):
         raise ValueError(
             f"{describe(text)} has a space, so it is not one domain (put each domain in quotes)"
@@ -55,12 +67,23 @@ def _no_other(text: str) -> None:
     try:
         zones = reverse_domains(ip_network(text, strict=False))
     except ValueError:
+        if port := re.fullmatch(r"([^:]+):[0-9]+", text):
+            raise ValueError(f"{describe(text)} has a port{_instead(port[1])}") from None
         return
     more = f" and {len(zones) - 1} more for the rest" if len(zones) > 1 else ""
     raise ValueError(
         f"{describe(text)} has addresses, not names (for their reverse names write "
         f"{quote(zones[0])}{more})"
     )
+
+
+def _instead(host: str, otherwise: str = "") -> str:
+    """Return the remedy that names the domain in another text; "" if it has none."""
+    try:
+        is_name = parse_name(host) != b"\0"
+    except ValueError:
+        is_name = False
+    return f" (write {quote(host)}{otherwise})" if is_name and "*" not in host else ""
 
 
 def reverse_domains(network: IPv4Network | IPv6Network) -> list[str]:

@@ -34,7 +34,10 @@ def parse_hours(text: str) -> Hours:
 def _spans(part: str, text: str) -> list[tuple[int, int]]:
     match = _PART.fullmatch(part)
     if not part or not match:
-        raise ValueError(f"{describe(text)} is not a time ({_EXAMPLE})")
+        words = (word for word in re.split(r"[\s;]+", part) if word)
+        wrong = next((word for word in words if not _PART.fullmatch(word)), part)
+        which = "" if wrong in ("", text) else f": {describe(wrong)}"
+        raise ValueError(f"{describe(text)}{which} is not a time ({_EXAMPLE})")
     for day in match.group(1, 2):
         if day and day not in DAYS:
             raise ValueError(f"{describe(text)}: {describe(day)} is not a day ({_EXAMPLE})")

@@ -8,6 +8,7 @@ few configurations need are imported when they are.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -126,9 +127,10 @@ def _why_not(key: str, table: type[Section]) -> str:
     if key in later.KEYS.get(table, ()):
         return f"{later.NOT_IN_THIS_VERSION} (leave it out)"
     here = [field.name for field in attrs.fields(table)]
-    near = nearest(key, here) or nearest(key, _PATHS)
-    if near:
-        return f"is not a known key (did you mean {_PATHS.get(near, near)}?)"
+    if near := nearest(key, here):
+        return f"is not a known key (did you mean {_PREFIXES.get(table, '')}{near}?)"
+    if near := nearest(key, _PATHS):
+        return f"is not a known key (did you mean {_PATHS[near]}?)"
     return f"is not a known key (known here: {', '.join(here)})"
 
 
@@ -152,6 +154,15 @@ def _paths(table: type[Section], prefix: str = "") -> dict[str, str]:
     return found
 
 
+def _prefixes(table: type[Section], prefix: str = "") -> dict[type[Section], str]:
+    found = {table: prefix}
+    for field in attrs.fields(table):
+        if below := table_in(field.type):
+            found |= _prefixes(below, f"{prefix}{field.name}.")
+    return found
+
+
+_PREFIXES = _prefixes(Config)  # of the keys of each table
 _PATHS = _paths(Config)  # by the last part of the key, which a user may have put in another table
 
 
@@ -189,7 +200,8 @@ def _structure_bool(value: object, _kind: Any) -> bool:
 
 def _structure_int(value: object, _kind: Any) -> int:
     if type(value) is not int:
-        raise ValueError(f"{describe(value)} is not an integer (try 1)")
+        number = re.match("[0-9]{1,9}", value) if isinstance(value, str) else None
+        raise ValueError(f"{describe(value)} is not an integer (try {number[0] if number else 1})")
     if value.bit_length() > 63:
         raise ValueError(f"{describe(value)} is too large (try 1)")
     return value

@@ -44,9 +44,18 @@ def parse_duration(value: object) -> float:
         raise ValueError(f'{describe(value)} has no unit (try "{remedy}")')
     match = _DURATION.fullmatch(value) if isinstance(value, str) else None
     if not match:
-        raise ValueError(f'{describe(value)} is not a duration (try "30s")')
+        raise ValueError(f'{describe(value)} is not a duration (try "{_meant(value)}")')
     above, below = _fraction(match[1])
     return above * _MILLISECONDS[match[2]] / (below * 1000)
+
+
+def _meant(value: object) -> str:
+    """Return the duration that a text means: 1d for "1 day", 90m for "1h30m"; else an example."""
+    parts = rf"(?:{_NUMBER} ?([dhms])[a-z]* ?)"
+    if not isinstance(value, str) or not re.fullmatch(f"{parts}+", value) or "mil" in value:
+        return "30s"
+    found = re.findall(parts, value)
+    return spell_duration(sum(parse_duration(number + unit) for number, unit in found))
 
 
 def _fraction(digits: str) -> tuple[int, int]:

@@ -12,12 +12,13 @@ import attrs
 from ..config.schema import Config
 from ..errors import ConfigError, unreadable
 
+OF_FILTERS = ("fastdns.policy.filter_changes", "fastdns.policy.wide_rules")
 # By the table of the configuration.
 PARTS = {
     "local": ("fastdns.policy.local",),
     "rule": ("fastdns.policy.rules", "fastdns.policy.rule_changes"),
-    "block": ("fastdns.policy.blocking",),
-    "view": ("fastdns.policy.blocking", "fastdns.server.views"),
+    "block": ("fastdns.policy.blocking", *OF_FILTERS),
+    "view": ("fastdns.policy.blocking", "fastdns.server.views", *OF_FILTERS),
     "protect": ("fastdns.policy.protection", "fastdns.policy.rule_changes"),
 }
 

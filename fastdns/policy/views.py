@@ -84,6 +84,16 @@ def names_of_addresses(config: Config, names: Names) -> Mapping[bytes, frozenset
     return {address: frozenset(several) for address, several in found.items()}
 
 
+def unknown_names(config: Config, names: Names) -> Iterator[tuple[str, str]]:
+    """Yield the key and the name of each client by name that local names do not know."""
+    for number, view in enumerate(config.view):
+        for client in view.clients:
+            if isinstance(client, ClientName) and not any(
+                True for _ in addresses_of_name(config, names, client.text)
+            ):
+                yield f"view[{number}].clients", client.text
+
+
 def addresses_of_name(config: Config, names: Names, name: str) -> Iterator[bytes]:
     """Yield the addresses (16 octets) of a name, also in the owner's domain, by local names."""
     domain = config.local.domain.text

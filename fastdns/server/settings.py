@@ -143,7 +143,16 @@ def changes_of_names(former: Settings, now: Settings) -> list[str]:
         from ..policy.rule_changes import rule_changes  # noqa: PLC0415 - see policy.parts
 
         lines += rule_changes(*states)
+    if any(has_filters(config) for config, _ in states):
+        from ..policy.filter_changes import filter_changes  # noqa: PLC0415 - see policy.parts
+
+        lines += filter_changes(former.config, now.config)
     return lines
+
+
+def has_filters(config: Config) -> bool:
+    """Whether something is blocked, or some clients are told something else."""
+    return is_set(config, "block") or is_set(config, "view")
 
 
 def tell_names(config: Config, domains: Domains, names: Names) -> None:
@@ -185,6 +194,17 @@ def warn_of_open_addresses(config: Config, former: Config | None = None) -> None
     for address, everybody in open_addresses(config):
         if (address, everybody) not in before:
             log.warning("%s is an open resolver: access.allow has %s", address, everybody)
+
+
+def warn_of_wide_rules(config: Config, former: Config | None = None) -> None:
+    """Log which rules block far more than one domain, if they did not before."""
+    if has_filters(config):
+        from ..policy.wide_rules import wide_rules  # noqa: PLC0415 - see policy.parts
+
+        before = set(wide_rules(former)) if former else set()
+        for line in wide_rules(config):
+            if line not in before:
+                log.warning("%s", line)
 
 
 def _refuse_what_cannot_change(former: Config, config: Config, most_workers: int) -> None:

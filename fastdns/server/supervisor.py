@@ -52,6 +52,7 @@ from .settings import (
     tell_names,
     warn_of_files,
     warn_of_open_addresses,
+    warn_of_wide_rules,
 )
 from .shared_memory import Maker
 from .sockets import to_hand_over
@@ -89,6 +90,7 @@ def run(
     config = inherited.with_opened(config)
     listeners = inherited.bind(config)
     warn_of_open_addresses(config)
+    warn_of_wide_rules(config)
     sources = Sources(config)
     if not sources.servers:
         if config.upstream.servers:
@@ -318,6 +320,7 @@ class Supervisor:
         for line in changes_of_names(self._processes.settings, settings):
             log.info("%s", line)
         warn_of_open_addresses(config, self._processes.settings.config)
+        warn_of_wide_rules(config, self._processes.settings.config)
         try:
             yield from self._processes.adopt(settings)
         finally:

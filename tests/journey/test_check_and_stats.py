@@ -161,6 +161,64 @@ def test_check_warns_of_more_workers_than_processors(tmp_path: Path) -> None:
     assert f"warning: workers: is {cpus + 1}, but fastdns may use {cpus} CPU" in outcome.stderr
 
 
+def test_check_warns_of_rules_that_block_far_more_than_a_domain(tmp_path: Path) -> None:
+    file = tmp_path / "fastdns.toml"
+    view = '[[view]]\nname = "kids"\nclients = ["192.0.2.1"]\ndeny = [".", "org"]\n'
+    file.write_text(f'[block]\ndeny = [".", "com", "ads.example"]\n{view}')
+    told = [one for one in run("check", "-c", str(file)).stderr.splitlines() if ".deny: " in one]
+    words = ['block.deny: "." blocks every name', 'block.deny: "com" is', 'view[0].deny: "org" is']
+    assert len(told) == len(words)
+    assert all(f"warning: {word}" in line for word, line in zip(words, told, strict=True))
+
+
+@pytest.mark.parametrize(
+    ("access", "key"),
+    [
+        ("rate_dry_run = true", "rate_dry_run"),
+        ('rate_limit = 5\nrate_exempt = ["lan"]', "rate_exempt"),
+        ('rate_limit = 5\nrate_dry_run = true\nrate_exempt = ["127.0.0.0/8"]', None),
+        ("rate_limit = 5", None),
+    ],
+)
+def test_check_warns_of_limits_without_effect_or_for_this_machine(
+    tmp_path: Path, access: str, key: str | None
+) -> None:
+    (tmp_path / "fastdns.toml").write_text(f"[access]\n{access}\n")
+    told = run("check", "-c", str(tmp_path / "fastdns.toml")).stderr
+    assert re.findall(r"warning: access\.(\w+): ", told) == ([key] if key else [])
+
+
+def test_check_tells_of_clients_of_views_that_no_local_name_is_of(tmp_path: Path) -> None:
+    (tmp_path / "hosts").write_text("192.0.2.7 tablet\n")
+    (tmp_path / "fastdns.toml").write_text(
+        f'[local]\nhosts = ["{tmp_path}/hosts"]\n'
+        '[[view]]\nname = "kids"\nclients = ["192.0.2.8", "tablet", "tabelt"]\n'
+    )
+    shown = run("check", "-c", str(tmp_path / "fastdns.toml")).stdout
+    assert re.findall(r"# view\[(\d)\]\.clients: (\S+) is unknown", shown) == [("0", '"tabelt"')]
+
+
+def test_check_warns_of_lists_that_block_nothing(tmp_path: Path) -> None:
+    names = {"good": "ads.example\n", "closed": "ads.example\n", "empty": "# nothing\n"}
+    for name, text in names.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "state").mkdir()
+    for one in (tmp_path, *tmp_path.parents):
+        if one.stat().st_uid == os.geteuid() and one.name.startswith("pytest"):
+            one.chmod(0o755)
+    lists = ", ".join(f'"file:{tmp_path / name}"' for name in (*names, "missing"))
+    file = tmp_path / "fastdns.toml"
+    file.write_text(f"state_dir = '{tmp_path}/state'\n[block]\nlists = [{lists}]\n")
+    assert run("lists", "update", "-c", str(file)).returncode == 1  # one is missing
+    (tmp_path / "closed").chmod(0o600)
+    told = run("check", "-c", str(file)).stderr
+    assert f"warning: file:{tmp_path}/missing: cannot be read (No such file" in told
+    assert f"warning: file:{tmp_path}/empty: has no entries" in told
+    assert f"file:{tmp_path}/good" not in told
+    closed = f"warning: file:{tmp_path}/closed: user "
+    assert (closed in told) == (os.geteuid() == 0)  # else the daemon may be somebody else
+
+
 def test_check_warns_of_settings_without_the_effect_that_one_expects(tmp_path: Path) -> None:
     file = tmp_path / "fastdns.toml"
     file.write_text(

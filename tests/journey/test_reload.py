@@ -126,6 +126,29 @@ def test_new_setting_counts_after_a_reload_and_the_supervisor_stays(
     assert daemon.counter("worker_restarts_total") == 0
 
 
+def test_reload_says_what_changed_of_blocking_and_of_views(
+    start_fastdns: Start, upstream: FalseUpstream
+) -> None:
+    def told(config: str) -> list[str]:
+        daemon.configure(config)
+        return daemon.reload().stdout.splitlines()[1:]
+
+    def view(name: str, more: str = "") -> str:
+        return f'[[view]]\nname = "{name}"\nclients = ["192.0.2.1{len(name)}"]\n{more}\n'
+
+    daemon = start_fastdns(upstream=[upstream], config='log_level = "info"\n')
+    block = '[block]\ndeny = ["a.example", "com"]\n'
+    first = block + view("kids") + view("guests")
+    assert told(first) == ["block: deny has a.example com now", "views: kids guests new"]
+    daemon.wait_for_log(r'block\.deny: "com" is a whole top-level domain')
+    assert told(first) == []
+    second = '[block]\ndeny = ["com"]\nttl = "20s"\n' + view("kids", "block = false") + view("tv")
+    assert told(second) == [
+        "block: deny no longer has a.example, another ttl",
+        "views: tv new, kids changed, guests removed",
+    ]
+
+
 def test_included_files_are_read_again_and_errors_name_them(
     start_fastdns: Start, upstream: FalseUpstream
 ) -> None:

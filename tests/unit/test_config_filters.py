@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
 
 from fastdns.config.block_lists import parse_list
+from fastdns.config.domains import parse_domain
 from fastdns.config.hours import DAY, parse_hours
 from fastdns.config.load import load
 from fastdns.config.render import render
+from fastdns.config.units import parse_duration
 from fastdns.config.values import Address, ClientName, ListFile, ListUrl, ListZone, Mac
 from fastdns.config.view_clients import parse_view_client
 from fastdns.errors import FastdnsError
@@ -53,6 +56,65 @@ def test_hours_are_spans_of_minutes_of_the_week(
 def test_a_text_that_is_no_time_is_refused_with_an_example(text: str) -> None:
     with pytest.raises(ValueError, match="20:00-07:00"):
         parse_hours(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "wrong"), [("Mon-Fri 8pm-7am; Sat", "8pm-7am"), ("Sat, Mo 20:00-07:00", "mo")]
+)
+def test_the_wrong_part_of_a_time_is_named(text: str, wrong: str) -> None:
+    with pytest.raises(ValueError, match=f'"{wrong}" is not a time'):
+        parse_hours(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("http://foo.example/x", 'is a URL, not a name (write "foo.example")'),
+        ("/^ad[0-9]/", "is a regular expression, not a name (only block lists can have one)"),
+        ("||x.example^", 'is a filter rule (write "x.example", or put it into a list)'),
+        ("@@||y.example^", 'is a filter rule (write "y.example", or put it into a list)'),
+        ("shop.example:443", 'has a port (write "shop.example")'),
+    ],
+)
+def test_what_is_no_domain_is_refused_with_the_domain_in_it(text: str, problem: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(f'"{text}" {problem}') + "$"):
+        parse_domain(text)
+
+
+def test_the_domain_of_part_of_a_network_is_a_domain() -> None:
+    assert str(parse_domain("0/25.2.0.192.in-addr.arpa")) == "0/25.2.0.192.in-addr.arpa"
+
+
+def test_a_list_with_an_impossible_port_is_refused_for_its_port() -> None:
+    with pytest.raises(ValueError, match="has no valid port"):
+        parse_list("http://127.0.0.1:99999/x")
+
+
+@pytest.mark.parametrize(
+    ("text", "remedy"), [("1 day", "1d"), ("1h30m", "90m"), ("2 hours", "2h"), ("soon", "30s")]
+)
+def test_a_text_that_is_no_duration_is_refused_with_what_it_means(text: str, remedy: str) -> None:
+    with pytest.raises(ValueError, match=f'not a duration \\(try "{remedy}"\\)'):
+        parse_duration(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "hint"),
+    [
+        ('[[view]]\nname = "k"\nclients = ["10.1.1.1"]\nallow_list = []', "view.allow_lists"),
+        ('[block]\nanswers = "null"', "block.answer"),
+    ],
+)
+def test_a_key_is_looked_for_in_its_own_table_first(tmp_path: Path, text: str, hint: str) -> None:
+    (tmp_path / "one.toml").write_text(text)
+    with pytest.raises(FastdnsError, match=rf"did you mean {hint}\?"):
+        load(tmp_path / "one.toml")
+
+
+def test_a_number_with_a_unit_is_refused_with_the_number(tmp_path: Path) -> None:
+    (tmp_path / "one.toml").write_text('[access]\nrate_limit = "20/s"')
+    with pytest.raises(FastdnsError, match=r"try 20\)"):
+        load(tmp_path / "one.toml")
 
 
 def test_clients_of_a_view_are_addresses_prefixes_hardware_addresses_and_names() -> None:

@@ -222,7 +222,7 @@ def test_key_takes_its_value(
         ("upstream.attempts", "0", "is 0; must be at least 1"),
         ("upstream.attempts", "11", "is 11; must be at most 10"),
         ("upstream.attempts", "3.9", "3.9 is not an integer (try 1)"),
-        ("upstream.attempts", '"3"', '"3" is not an integer (try 1)'),
+        ("upstream.attempts", '"3"', '"3" is not an integer (try 3)'),
         ("upstream.trust_ad", "1", "1 is not a boolean (try true or false)"),
         ("upstream.trust_ad", '"yes"', '"yes" is not a boolean (try true or false)'),
         ("cache.memory", '"64MX"', '"64MX" is not a size (try "64MiB")'),

@@ -75,7 +75,7 @@ def test_duration_is_read_in_its_unit(text: str, seconds: float) -> None:
         (1.5, '1.5 has no unit (try "1.5s")'),
         (-5, '-5 has no unit (try "30s")'),
         (float("nan"), 'nan has no unit (try "30s")'),
-        ("5 minutes", '"5 minutes" is not a duration (try "30s")'),
+        ("5 minutes", '"5 minutes" is not a duration (try "5m")'),
         ("-5s", '"-5s" is not a duration (try "30s")'),
         ("5M", '"5M" is not a duration (try "30s")'),
         (True, 'true is not a duration (try "30s")'),

@@ -237,7 +237,7 @@ def _decision(story: Story) -> Iterator[str]:
         told = otherwise + (filtering.told(found) if found is not None else "")
         yield f"{filtering.paused(story.pause.until, time.time())}; otherwise {told}"
     if story.is_forwarded and story.plain is None and story.blocks_chains:
-        yield "if its answer leads to a name that is blocked, that blocks it, too (--live asks)"
+        yield "if its answer leads to a name that is blocked, it is blocked as well (--live asks)"
 
 
 def _own_record(record: OwnRecord) -> str:

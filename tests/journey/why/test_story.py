@@ -353,7 +353,7 @@ def test_name_whose_answer_leads_to_a_blocked_name_is_told_with_the_list_and_its
     assert story["outcome"] == "blocked"
     target = story["entries"][0]["blocked_target"]
     assert (target["name"], target["filtering"]["line"]) == ("x.blocked.demo.", 2)
-    maybe = "if its answer leads to a name that is blocked, that blocks it, too (--live asks)"
+    maybe = "if its answer leads to a name that is blocked, it is blocked as well (--live asks)"
     assert maybe in " ".join(why(daemon, "other.demo").split())
     assert maybe not in printed
     assert fastdns("allow", "fresh.demo", *places_of(daemon)).returncode == 0
