@@ -9,6 +9,8 @@ ALL_VIEWS: int
 NOTE_OCTETS_MAX: int
 REASONS: tuple[str, ...]
 PATTERN_SECONDS: float
+PATTERNS_SECONDS: float
+LOOK_AGAIN_SECONDS: float
 
 class Pattern(NamedTuple):
     """A regular expression of a list. `search`: says whether a name as text matches."""
