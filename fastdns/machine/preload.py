@@ -64,14 +64,15 @@ def import_late(config: Config | None = None) -> None:
         load_class(transport.channel)
 
 
-def import_for_filtering(may_read: Callable[[Iterable[str]], bool], *, lists: bool) -> None:
-    """Import what rules made at run time need and, for `lists`, what keeps block lists fresh.
+def import_for_later(may_read: Callable[[Iterable[str]], bool], *, lists: bool) -> None:
+    """Import what another configuration or a rule made at run time may need and, for `lists`, what
+    keeps block lists fresh.
 
     Only what cannot be read later, as `may_read` tells of files: the rest is imported where and
     when it is needed, because here all processes would carry it.
     """
-    if not may_read(_files("fastdns.policy.blocking")):
-        importlib.import_module("fastdns.policy.blocking")
+    if not may_read(_files("fastdns.policy.parts")):
+        import_late()
     if lists and not may_read(_files("fastdns.lists.background", "ssl", "_ssl", "dns")):
         import_for_lists()
 

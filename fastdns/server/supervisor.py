@@ -100,7 +100,7 @@ def run(
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late(config)  # here, so that all processes share it
     if account is not None:
-        preload.import_for_filtering(partial(may_read, account), lists=bool(lists_named(config)))
+        preload.import_for_later(partial(may_read, account), lists=bool(lists_named(config)))
         drop_root(account)
     check(places)
     forward = forward_sources(config)

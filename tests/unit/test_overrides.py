@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import random
 import signal
 import subprocess
 import sys
@@ -195,7 +196,7 @@ def test_faulty_tables_are_named_with_their_line_and_the_others_are_used(file: P
 @pytest.mark.parametrize(
     "content",
     [
-        os.urandom(3000),
+        random.Random(1).randbytes(3000),
         b"[" * 100_000,
         b"[[rule]]\ndeny = " + b"[" * 50_000,
         b"\0" * 5000,
@@ -209,6 +210,7 @@ def test_faulty_tables_are_named_with_their_line_and_the_others_are_used(file: P
         b"[[rule]]\ndeny = 'a.example'\nuntil = 07:32:00\n",
         b"[[rule]]\ndeny = 'a.example'\nuntil = 0001-01-01T00:00:00\n",
     ],
+    ids=lambda content: repr(content[:30]),
 )
 def test_damage_of_any_kind_is_a_line_never_a_traceback(file: Path, content: bytes) -> None:
     file.write_bytes(content)

@@ -60,6 +60,7 @@ def _bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def import_all() -> None:
     """Import now what drawing needs: later its files may not be readable."""
+    import rich.emoji  # noqa: F401, PLC0415 - for a colon in an address
     from rich.cells import cell_len  # noqa: PLC0415
     from rich.progress import Progress  # noqa: F401, PLC0415
     from rich.table import Table  # noqa: F401, PLC0415

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -31,8 +32,10 @@ def web() -> Iterator[DownloadServer]:
 
 
 @pytest.fixture
-def secure_web(monkeypatch: pytest.MonkeyPatch) -> Iterator[DownloadServer]:
+def secure_web(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[DownloadServer]:
     """One over TLS, whose certificate this process and its children believe."""
-    monkeypatch.setenv("SSL_CERT_FILE", str(CERTIFICATE))
+    believed = tmp_path / "believed.pem"  # the checkout may be closed to who gives up root
+    believed.write_bytes(CERTIFICATE.read_bytes())
+    monkeypatch.setenv("SSL_CERT_FILE", str(believed))
     with DownloadServer(tls=True) as server:
         yield server
