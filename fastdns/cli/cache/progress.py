@@ -60,9 +60,10 @@ def _bar(title: str, total: int | None) -> Iterator[Callable[[int], None]]:
 
 def import_all() -> None:
     """Import now what drawing needs: later its files may not be readable."""
-    import rich.emoji  # noqa: F401, PLC0415 - for a colon in an address
     from rich.cells import cell_len  # noqa: PLC0415
+    from rich.emoji import Emoji  # noqa: PLC0415
     from rich.progress import Progress  # noqa: F401, PLC0415
     from rich.table import Table  # noqa: F401, PLC0415
 
+    Emoji.replace(":memo:")  # an address has colons
     cell_len("\u2501")  # makes rich import its tables of characters
