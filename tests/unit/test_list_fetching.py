@@ -72,16 +72,27 @@ def test_a_file_without_a_key_is_named(tmp_path: Path, text: str, why: str) -> N
     assert why in str(refused.value)
 
 
+def _bound() -> tuple[socket.socket, socket.socket]:
+    """Return a TCP and a UDP socket with one port, which no other process has for either."""
+    while True:
+        stream = socket.create_server(("127.0.0.1", 0))
+        datagrams = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        try:
+            datagrams.bind(stream.getsockname())
+        except OSError:
+            stream.close()
+            datagrams.close()
+        else:
+            return stream, datagrams
+
+
 class Resolver:
     """Answers with records, over UDP and, if they are many, over TCP."""
 
     def __init__(self, *records: str, rcode: int = 0) -> None:
         self._records, self._rcode = records, rcode
-        self._tcp = socket.create_server(("127.0.0.1", 0))
-        port = self._tcp.getsockname()[1]
-        self._udp = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._udp.bind(("127.0.0.1", port))
-        self.address = Address("127.0.0.1", port)
+        self._tcp, self._udp = _bound()
+        self.address = Address("127.0.0.1", self._tcp.getsockname()[1])
         self.server = Server("udp", self.address)
         self.asked = 0
         for work in (self._serve_udp, self._serve_tcp):
