@@ -50,7 +50,7 @@ LAYERS = (
     },
     {"_special_names", "_domain_sorter"},
     {"_put", "_database", "_ring_index", "_domains", "_seen_clients"},
-    {"_entry", "mapped"},
+    {"_entry", "mapped", "replaced"},
     {"_answer"},
     {"_scrub", "_hints"},
     {"_rewrite"},

@@ -15,7 +15,7 @@ from fastdns._block_set cimport (
     ALLOWS, ANSWER_NULL, ANSWER_REFUSED, AS_CONFIGURED, IMPORTANT, ITSELF, UNDER, Membership,
 )
 from fastdns._domains cimport DOMAIN_LABELS_MAX, Suffix, expect_suffixes, find_suffixes
-from fastdns._key cimport name_is_sound
+from fastdns._key cimport labels_of, name_is_sound
 from fastdns._local cimport find_local
 from fastdns._wire cimport TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_CNAME, TYPE_HTTPS, TYPE_SVCB
 
@@ -58,14 +58,6 @@ ViewSettings = namedtuple(
 )
 # A regular expression of a list. `search`: called with a name as text, says whether it matches.
 Pattern = namedtuple("Pattern", ("search", "source", "flags", "types", "action"))
-
-
-cdef inline uint8_t labels_of(const uint8_t* name) noexcept nogil:
-    cdef uint8_t labels = 0
-    while name[0] != 0:
-        name += name[0] + 1
-        labels += 1
-    return labels
 
 
 cdef inline int rank_of(uint8_t role, uint8_t flags) noexcept nogil:

@@ -14,6 +14,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._seen_clients cimport mixed
 from fastdns._siphash cimport keyed_hash
+from fastdns._wire cimport load64
 
 cdef extern from "<netinet/in.h>" nogil:
     int AF_INET
@@ -68,14 +69,6 @@ cdef inline size_t count_wide(const Wide* sorted, size_t count, uint64_t upper, 
         else:
             high = middle
     return low
-
-
-cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
-    cdef uint64_t number = 0
-    cdef int i
-    for i in range(8):
-        number = number << 8 | at[i]
-    return number
 
 
 cdef void read_asker(const void* address, Asker* out) noexcept nogil:

@@ -35,6 +35,14 @@ cdef inline uint16_t end_key(uint8_t* key, uint16_t question_length, bint do, bi
     key[question_length + 2] = <uint8_t>view
     return question_length + KEY_TAIL - KEY_FLAGS_AT
 
+cdef inline uint8_t labels_of(const uint8_t* name) noexcept nogil:
+    """How many labels a sound name has, without the root."""
+    cdef uint8_t labels = 0
+    while name[0] != 0:
+        name += name[0] + 1
+        labels += 1
+    return labels
+
 cdef inline uint8_t key_flags(const uint8_t* key, uint16_t key_length) noexcept nogil:
     return key[key_length - KEY_TAIL + KEY_FLAGS_AT]
 

@@ -5,7 +5,7 @@ from libc.string cimport memcpy, memset
 
 from fastdns._answer cimport BY_ALIAS, IS_OURS, REASON_SHIFT, copy_answer
 from fastdns._blocking cimport BY_RULE, NO_REASON, Note
-from fastdns._key cimport KEY_TAIL, key_is_sound, key_view
+from fastdns._key cimport KEY_TAIL, key_is_sound, key_view, labels_of
 from fastdns._local cimport LocalRecords, find_local, make_local
 from fastdns._policy cimport (
     FORWARD, LOCAL, MINIMAL_ANY, NODATA, NULL_ADDRESS, NXDOMAIN, OWN, REFUSE, ZONE, decide, is_refused, records_for,
@@ -20,14 +20,6 @@ cdef enum:
     OPTION_EDE = 15
     RCODE_NXDOMAIN = 3
     RCODE_REFUSED = 5
-
-
-cdef int labels_of(const uint8_t* name) noexcept nogil:
-    cdef int labels = 0
-    while name[0] != 0:
-        name += name[0] + 1
-        labels += 1
-    return labels
 
 
 cdef void make_own(

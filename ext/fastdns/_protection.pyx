@@ -3,11 +3,7 @@
 from libc.stdlib cimport calloc, free
 
 from fastdns._domains cimport Suffix, find_suffixes
-from fastdns._wire cimport ADDRESSES_MAX, load32
-
-
-cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
-    return <uint64_t>load32(at) << 32 | load32(at + 4)
+from fastdns._wire cimport ADDRESSES_MAX, load64
 
 
 cdef inline bint is_below(const uint64_t* one, const uint64_t* other) noexcept nogil:

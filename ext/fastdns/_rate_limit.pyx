@@ -10,6 +10,7 @@ from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 
 from fastdns._clients cimport name_asker
 from fastdns._siphash cimport keyed_hash
+from fastdns._wire cimport load64
 
 from fastdns import mapped
 
@@ -40,14 +41,6 @@ cdef uint64_t FACTOR = keyed_hash(b"rate limit: factor", 18) | 1
 BUCKETS = LINES * BUCKETS_A_LINE
 RATE_MAX = 1_000_000        # answers a second; a step is then still 15 ticks
 RATE_OCTETS = 8 * (BUCKETS + TURN_WORDS)
-
-
-cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
-    cdef uint64_t number = 0
-    cdef int i
-    for i in range(8):
-        number = number << 8 | at[i]
-    return number
 
 
 cdef inline uint64_t prefix_of(const Asker* asker) noexcept nogil:

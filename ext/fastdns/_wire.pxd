@@ -177,6 +177,9 @@ cdef inline uint16_t load16(const uint8_t* at) noexcept nogil:
 cdef inline uint32_t load32(const uint8_t* at) noexcept nogil:
     return (<uint32_t>at[0] << 24) | (<uint32_t>at[1] << 16) | (<uint32_t>at[2] << 8) | at[3]
 
+cdef inline uint64_t load64(const uint8_t* at) noexcept nogil:
+    return <uint64_t>load32(at) << 32 | load32(at + 4)
+
 cdef inline void store16(uint8_t* at, uint16_t value) noexcept nogil:
     at[0] = <uint8_t>(value >> 8)
     at[1] = <uint8_t>value

@@ -46,11 +46,16 @@ def parse_pattern(text: str) -> NamePattern | DomainFile:
     return NamePattern(plain or ".", wire, is_wildcard=False)
 
 
-def _no_other(text: str) -> None:
-    """Raise ValueError if the text is something else than one domain: it would match nothing."""
+def check_no_url(text: str) -> None:
+    """Check that a name is not written as a URL. ValueError with one phrase: it is."""
     if "://" in text:
         host = re.split(r"[/:?#]", text.partition("://")[2])[0]
         raise ValueError(f"{describe(text)} is a URL, not a name{_instead(host)}")
+
+
+def _no_other(text: str) -> None:
+    """Raise ValueError if the text is something else than one domain: it would match nothing."""
+    check_no_url(text)
     if text.startswith(("|", "@@")) or text.endswith("^") or "^$" in text:
         domain = text.lstrip("@|").partition("^")[0]
         raise ValueError(

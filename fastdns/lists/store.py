@@ -18,6 +18,7 @@ import attrs
 from ..config.places import Places
 from ..config.values import AnyList
 from ..policy.block_lists.named import compiled_path
+from ..replaced import replaced, sync_directory
 from .state import State, from_json, key_of, to_json
 
 NEW = ".new"
@@ -81,7 +82,8 @@ class Store:
 
     def note(self, one: AnyList, state: State) -> None:
         """Keep what is known of a list. OSError: impossible."""
-        self._replace(self._path(one, STATE), to_json(state).encode(errors="replace"))
+        with replaced(self._path(one, STATE), 0o600) as stream:
+            stream.write(to_json(state).encode(errors="replace"))
 
     def draft(self, one: AnyList) -> Path:
         """Return where the next copy is written."""
@@ -95,7 +97,7 @@ class Store:
     def take(self, one: AnyList) -> None:
         """Let what was written be the copy from now on."""
         os.replace(self.draft(one), self.copy(one))
-        self._sync()
+        sync_directory(self._directory)
 
     def forget(self, one: AnyList) -> None:
         """Remove a copy that is damaged: it is fetched again."""
@@ -127,10 +129,10 @@ class Store:
 
     def note_compiled(self, made_of: list[list[str]]) -> None:
         """Keep what the compiled file, which is there now, was made of. OSError: impossible."""
-        self._sync()
         status = self.compiled.stat()
         told = {"file": [status.st_size, status.st_mtime_ns], "made_of": made_of}
-        self._replace(self._made_of, json.dumps(told).encode())
+        with replaced(self._made_of, 0o600) as stream:
+            stream.write(json.dumps(told).encode())
 
     @property
     def _made_of(self) -> Path:
@@ -161,22 +163,6 @@ class Store:
 
     def _path(self, one: AnyList, suffix: str) -> Path:
         return self._directory / f"{key_of(one)}{suffix}"
-
-    def _replace(self, path: Path, content: bytes) -> None:
-        new = path.with_name(path.name + NEW)
-        with open(new, "wb", opener=private) as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        os.replace(new, path)
-        self._sync()
-
-    def _sync(self) -> None:
-        descriptor = os.open(self._directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def private(path: str, flags: int) -> int:

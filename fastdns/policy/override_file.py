@@ -26,6 +26,7 @@ from ..config.text import describe, path_text, quote
 from ..config.units import spell_size
 from ..config.values import Domain
 from ..errors import FastdnsError
+from ..replaced import replaced
 from .overrides import RULES_MAX, Override, Overrides
 from .problems import PROBLEMS_MAX, shortened
 
@@ -263,23 +264,11 @@ def write(path: Path, overrides: Overrides) -> int:
 
 def _put(path: Path, octets: bytes, former: int) -> int:
     """Replace the file by one with this content and another version than the former; return it."""
-    fresh = path.with_name(f"{path.name}.new")
-    with suppress(FileNotFoundError):
-        os.unlink(fresh)
-    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | SAFELY, 0o644)
-    try:
-        with open(descriptor, "wb") as stream:
-            stream.write(octets)
-            stream.flush()
-            _hand_over(descriptor, path.parent, 0o644)
-            version = _date(descriptor, former)
-            os.fsync(descriptor)
-        os.rename(fresh, path)
-    except OSError:
-        os.unlink(fresh)
-        raise
-    _sync(path.parent)
-    return version
+    with replaced(path) as stream:
+        stream.write(octets)
+        stream.flush()
+        _hand_over(stream.fileno(), path.parent, 0o644)
+        return _date(stream.fileno(), former)
 
 
 def _text_of(overrides: Overrides) -> str:
@@ -315,14 +304,6 @@ def _date(descriptor: int, former: int) -> int:
         at += COARSEST_TIME_NS
         os.utime(descriptor, ns=(at, at))
     return _version(os.fstat(descriptor))
-
-
-def _sync(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _keep(path: Path) -> None:

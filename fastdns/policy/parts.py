@@ -28,6 +28,11 @@ def is_set(config: Config, table: str) -> bool:
     return bool(getattr(config, table) != attrs.fields_dict(Config)[table].default)
 
 
+def has_filters(config: Config) -> bool:
+    """Whether something is blocked, or some clients are told something else."""
+    return is_set(config, "block") or is_set(config, "view")
+
+
 def import_parts(config: Config) -> None:
     """Import what the configuration needs. ConfigError: this process cannot read that."""
     for table, modules in PARTS.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import logging
 import os
 import re
-from contextlib import suppress
 from pathlib import Path
 
 from .._clock import PLAUSIBLE_MS
 from .._cookies import Cookies
+from ..replaced import replaced
 
 log = logging.getLogger(__name__)
 
@@ -17,7 +17,6 @@ SECRET_OCTETS = 16
 RENEW_SECONDS = 86400.0  # RFC 7873 section 7.1: within 26 hours
 FORM = re.compile(rb"([0-9a-f]{32})\n([0-9a-f]{32})\n")
 READ_FLAGS = os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK
-WRITE_FLAGS = os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC | os.O_NOFOLLOW
 
 
 class CookieSecrets:
@@ -77,15 +76,9 @@ class CookieSecrets:
     def _write(self, now: float) -> None:
         """Replace the file as a whole. Without it, these secrets end with this daemon."""
         self._since = now
-        fresh = f"{self._path}.new"
         try:
-            descriptor = os.open(fresh, WRITE_FLAGS, 0o600)
-            try:
-                os.write(descriptor, f"{self._current.hex()}\n{self._former.hex()}\n".encode())
-                os.fsync(descriptor)
-            finally:
-                os.close(descriptor)
-            os.rename(fresh, self._path)
+            with replaced(self._path, 0o600) as stream:
+                stream.write(f"{self._current.hex()}\n{self._former.hex()}\n".encode())
         except OSError as error:
             if not self._has_complained:
                 self._has_complained = True
@@ -94,5 +87,3 @@ class CookieSecrets:
                     self._path,
                     error.strerror,
                 )
-            with suppress(OSError):
-                os.unlink(fresh)

@@ -18,7 +18,7 @@ from ..policy.block_lists.hits import ListHits
 from ..policy.block_lists.named import lists_named, open_compiled
 from ..policy.override_follower import OverrideFollower
 from ..policy.overrides import Overrides
-from ..policy.parts import is_set
+from ..policy.parts import has_filters
 from ..policy.signature import Signature, signature
 from ..policy.watch import Watch
 from ..policy.words import counted
@@ -129,17 +129,14 @@ class Filtering:
 
     def _tell_lists(self) -> None:
         if self._tells and self._lists is not None:
-            names, count = (
-                counted(len(self._lists), "name"),
-                counted(len(self._lists.sources), "list"),
-            )
-            log.info("block lists in use: %s of %s", names, count)
+            names = counted(len(self._lists), "name")
+            lists = counted(len(self._lists.sources), "list")
+            log.info("block lists in use: %s of %s", names, lists)
 
     def _renew(self) -> None:
         """Compile what is blocked now."""
         overrides = self._overrides.current
-        is_needed = is_set(self._config, "block") or is_set(self._config, "view")
-        if not is_needed and not overrides.rules:
+        if not has_filters(self._config) and not overrides.rules:
             self.blocking = None
             return
         # Imported here: most daemons of a plain cache never need it.

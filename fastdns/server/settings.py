@@ -22,7 +22,7 @@ from ..policy.access import open_addresses
 from ..policy.changes import changes, changes_of_local, summary
 from ..policy.compile import Domains, compile_domains, lists_of
 from ..policy.local_names import Names
-from ..policy.parts import import_parts, is_set
+from ..policy.parts import has_filters, import_parts, is_set
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
@@ -148,11 +148,6 @@ def changes_of_names(former: Settings, now: Settings) -> list[str]:
 
         lines += filter_changes(former.config, now.config)
     return lines
-
-
-def has_filters(config: Config) -> bool:
-    """Whether something is blocked, or some clients are told something else."""
-    return is_set(config, "block") or is_set(config, "view")
 
 
 def tell_names(config: Config, domains: Domains, names: Names) -> None:

@@ -32,7 +32,7 @@ from ..machine.directories import check, prepare
 from ..machine.state_lock import sign
 from ..policy.block_lists.named import lists_named
 from ..policy.compile import compile_domains
-from ..policy.parts import is_set
+from ..policy.parts import has_filters
 from ..upstream.sources import Sources, forward_sources, no_upstream
 from .control_socket import Caller, ControlSocket
 from .handover import Handover, Successor
@@ -258,7 +258,7 @@ class Supervisor:
             "workers": settings.config.worker_count,
             "memory_limit_bytes": settings.config.cache.memory,
             "disk_limit_bytes": settings.config.cache.disk,
-            "blocks": is_set(settings.config, "block") or is_set(settings.config, "view"),
+            "blocks": has_filters(settings.config),
             "reloaded_at": self._reloaded_at,
             "reload_problem": self._reload_problem,
             "files": list(map(str, islice(files_of(settings), FILES_TOLD))),

@@ -32,6 +32,7 @@ from .support.client import (
 from .support.commands import fastdns
 from .support.daemon import Fastdns
 from .support.false_upstream import FalseUpstream, answer_a, in_turn, silence
+from .support.ports import free_port
 
 Start = Callable[..., Fastdns]
 
@@ -248,12 +249,12 @@ def test_second_daemon_on_a_state_directory_is_refused_and_told_by_whom(
 
 def udp_only() -> socket.socket:
     holder = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    holder.bind(("127.0.0.1", 0))
+    holder.bind(("127.0.0.1", free_port()))
     return holder
 
 
 def tcp_only() -> socket.socket:
-    return socket.create_server(("127.0.0.1", 0))
+    return socket.create_server(("127.0.0.1", free_port()))
 
 
 @pytest.mark.parametrize("hold", [udp_only, tcp_only])
@@ -502,7 +503,10 @@ def test_each_process_says_in_its_command_line_which_it_is(
     daemon = start_fastdns(upstream=[upstream], workers=2)
 
     def told(pid: int) -> str:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+        try:
+            return Path(f"/proc/{pid}/cmdline").read_bytes().rstrip(b"\0").decode()
+        except FileNotFoundError:  # it has just ended
+            return ""
 
     assert sorted(map(told, daemon.workers)) == ["fastdns: worker 0", "fastdns: worker 1"]
     assert told(daemon.keeper) == "fastdns: keeper"

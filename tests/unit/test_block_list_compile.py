@@ -156,7 +156,7 @@ def test_former_file_stays_when_a_new_one_cannot_be_written(tmp_path: Path) -> N
 
     with pytest.raises(KeyboardInterrupt):
         compile_sources([source("b", "b.test\n")], path, fails)
-    (tmp_path / ".compiled.new").mkdir()
+    (tmp_path / "compiled.new").mkdir()
     with pytest.raises(OSError, match="directory"):
         compile_sources([source("b", "b.test\n")], path)
     assert path.read_bytes() == former

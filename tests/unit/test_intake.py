@@ -252,8 +252,10 @@ def test_ring_that_presses_has_room_again_and_what_was_asked_for_again_is_writte
     count = fill(keeper, SHORT, 10)
     written = keeper.commit(1)
     assert 0 < written <= count // 10
-    assert keeper.stored("n9.demo") == 0
-    assert keeper.stored("n8.demo") is None
+    # Keys whose hashes collide are forgotten; the hash is another one in each process.
+    asked = [keeper.stored(f"n{number}9.demo") for number in range(1, 21)]
+    assert asked.count(0) > 15
+    assert [keeper.stored(f"n{number}8.demo") for number in range(1, 21)] == [None] * 20
     assert keeper.intake.spared > count // 3
     assert keeper.ring.used <= keeper.ring.capacity // 4
     assert keeper.intake.waits(key(f"n{count - 1}.demo"))

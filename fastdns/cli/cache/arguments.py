@@ -10,10 +10,10 @@ from click.shell_completion import CompletionItem
 
 from ...browse.items import STATES, is_pattern
 from ...browse.names import parse_rcode
+from ...config.domains import check_no_url
 from ...config.names import parse_name
 from ...config.text import describe, path_text, shorten
 from ...config.types import TYPES, parse_type
-from ..urls import check_no_url
 
 Callback = Callable[[click.Context, click.Parameter, "str | None"], Any]
 

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 from ..._block_set import BlockSetBuilder
 from ..._list_reader import ListReader
+from ...replaced import replaced
 from .pattern_check import PatternCheck
 
 PART = 1 << 18  # bytes that are read at once
@@ -57,17 +56,8 @@ def compile_sources(
     for number, source in enumerate(sources):
         figures.append(_read(builder, number, source, check, progress))
     told = [{**source.notes, **one.to_json()} for source, one in zip(sources, figures, strict=True)]
-    fresh = write_to.with_name(f".{write_to.name}.new")
-    try:
-        with fresh.open("wb") as file:
-            builder.write_to(file.write, told)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(fresh, write_to)
-    except BaseException:
-        with suppress(OSError):
-            fresh.unlink()
-        raise
+    with replaced(write_to, 0o600) as file:
+        builder.write_to(file.write, told)
     return figures
 
 

@@ -198,7 +198,7 @@ def test_a_pause_is_told_with_what_is_blocked_otherwise(lists: Commands, tmp_pat
 
 def test_a_url_is_not_a_name(lists: Commands) -> None:
     done = lists.run("test", "https://www.demo/x", status=2)
-    assert '"https://www.demo/x" is a URL, not a name (try www.demo)' in done.stderr
+    assert '"https://www.demo/x" is a URL, not a name (write "www.demo")' in done.stderr
 
 
 def test_a_terminal_shows_a_bar_and_a_pipe_none(lists: Commands, web: DownloadServer) -> None:

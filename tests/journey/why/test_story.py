@@ -593,7 +593,7 @@ def test_configuration_that_was_changed_since_is_named(daemon: Fastdns) -> None:
         (["www.demo", "NOTYPE"], '"NOTYPE" is not a record type'),
         (["www.demo", "A", "-t", "MX"], "two types are given"),
         (["a..demo"], "has an empty label"),
-        (["https://www.demo/x"], '"https://www.demo/x" is a URL, not a name (try www.demo)'),
+        (["https://www.demo/x"], '"https://www.demo/x" is a URL, not a name (write "www.demo")'),
         (["www.demo", "AXFR"], "queries of type AXFR are refused, whatever the name is"),
     ],
 )
