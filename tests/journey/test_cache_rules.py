@@ -350,7 +350,7 @@ class TestFailure:
         self, start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
     ) -> None:
         config = '[cache]\nmemory = "1MiB"\nfailure_ttl = "1m"\n'
-        daemon = start_fastdns(upstream=[upstream], config=config)
+        daemon = start_fastdns(upstream=[upstream], config=config, is_forked=False)
         upstream.otherwise = answering(rcode="SERVFAIL")
         ask(daemon, "warm.failing.demo.")
         before = daemon.memory()
@@ -486,7 +486,8 @@ class TestWithoutRecursionDesired:
 def test_cache_stays_within_its_memory_and_goes_on_answering(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], config='[cache]\nmemory = "1MiB"\n')
+    config = '[cache]\nmemory = "1MiB"\n'
+    daemon = start_fastdns(upstream=[upstream], config=config, is_forked=False)
     strings = " ".join(['"' + "x" * 250 + '"'] * 4)
     ask(daemon, upstream.new_name())
     before = daemon.memory(daemon.worker)

@@ -277,7 +277,8 @@ def test_flood_of_names_that_nobody_answers_is_shed_and_cached_names_are_answere
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mute:
         mute.bind(("127.0.0.1", 0))
         mute.settimeout(8)
-        daemon = start_fastdns(upstream=[f"127.0.0.1:{mute.getsockname()[1]}"])
+        address = f"127.0.0.1:{mute.getsockname()[1]}"
+        daemon = start_fastdns(upstream=[address], is_forked=False)
         with udp_socket(daemon) as client:
             query = make_query("cached.demo").to_wire()
             client.send(query)

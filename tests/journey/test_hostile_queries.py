@@ -343,7 +343,7 @@ class TestFuzz:
     def test_of_udp_harms_nobody(
         self, start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
     ) -> None:
-        daemon = start_fastdns(upstream=[upstream])
+        daemon = start_fastdns(upstream=[upstream], is_forked=False)
         chance = random.Random(self.SEED)
         self.run_udp(daemon, upstream, chance, batches=20)
         processes, memory, log = daemon.process_ids(), daemon.memory(), len(daemon.log)

@@ -19,7 +19,7 @@ def kib(pid: int, what: str) -> int:
 
 
 def test_daemon_that_has_just_started_takes_little_memory(start_fastdns: Start) -> None:
-    daemon = start_fastdns(workers=1)
+    daemon = start_fastdns(workers=1, is_forked=False)
     assert daemon.standby
     pids = daemon.process_ids()
     assert len(pids) == 4
@@ -28,6 +28,6 @@ def test_daemon_that_has_just_started_takes_little_memory(start_fastdns: Start) 
 
 def test_standby_shares_its_memory_with_the_supervisor(start_fastdns: Start) -> None:
     """It is forked when the supervisor has done what a start takes, and does nothing itself."""
-    daemon = start_fastdns(workers=1)
+    daemon = start_fastdns(workers=1, is_forked=False)
     for pid in (daemon.standby, daemon.pid):
         assert kib(pid, "Private_Dirty") < kib(pid, "Anonymous") // 7

@@ -500,7 +500,7 @@ def test_in_a_log_it_says_nothing_of_that(tmp_path: Path, upstream: FalseUpstrea
 def test_each_process_says_in_its_command_line_which_it_is(
     start_fastdns: Callable[..., Fastdns], upstream: FalseUpstream
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream], workers=2)
+    daemon = start_fastdns(upstream=[upstream], workers=2, is_forked=False)
 
     def told(pid: int) -> str:
         try:

@@ -329,7 +329,7 @@ def test_connections_of_one_client_are_bounded_and_others_still_get_in(
 def test_peer_that_never_reads_holds_up_nobody_and_takes_little_memory(
     upstream: FalseUpstream, start_fastdns: Callable[..., Fastdns], connections: int
 ) -> None:
-    daemon = start_fastdns(upstream=[upstream])
+    daemon = start_fastdns(upstream=[upstream], is_forked=False)
     name = upstream.new_name(big)
     ask(daemon, name, "TXT", tcp=True)
     before = daemon.memory()

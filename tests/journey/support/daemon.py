@@ -17,8 +17,10 @@ from typing import ClassVar
 from fastdns.counters import Pages
 
 from . import forks, leftovers
+from .daemon_forks import ForkedDaemon, can_fork
 from .manager import ServiceManager
 
+USUAL = [sys.executable, "-m", "fastdns", "serve"]
 READY = re.compile(r"ready on (\S+:\d+(?:, \S+:\d+)*) \(")
 START_SECONDS = 20.0
 STANDBY_SECONDS = 1.0  # a daemon that is alone, as those of some tests, has none
@@ -46,19 +48,22 @@ class Fastdns:
         prefix: Sequence[str] = (),
         manager: ServiceManager | None = None,
         is_named: bool = True,
+        is_forked: bool = True,
     ) -> None:
         """`prefix`: a command that becomes the one that follows it. `manager` starts it as systemd
         would, with what it has stored or opened. Without `is_named`, the configuration has to say
         which state_dir is its.
 
         With more than one worker, whose memory holds what depends on the client's port.
+
+        Without `is_forked`, Python starts and imports anew, as for users: it shares no memory with
+        others, so that memory can be measured, and others see its command line. That is by what
+        one is found that is not named.
         """
+        self.is_forked = is_forked and is_named
         self.command = [
             *prefix,
-            sys.executable,
-            "-m",
-            "fastdns",
-            "serve",
+            *USUAL,
             *(("--state", str(state_dir)) if is_named else ()),
         ]
         if config:
@@ -82,15 +87,7 @@ class Fastdns:
 
     def start(self) -> Fastdns:
         """Return when the ready line stands in the log; fail, with the log, when it ends first."""
-        start = subprocess.Popen if self.manager is None else self.manager.start
-        self.process = start(
-            self.command,
-            stdin=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
-            errors="replace",
-            start_new_session=True,
-        )
+        self.process = self._start()
         self.pid = self.process.pid
         Fastdns.running.append(self)
         leftovers.started(self.pid)
@@ -110,6 +107,20 @@ class Fastdns:
                 break
             time.sleep(0.005)
         return self
+
+    def _start(self) -> subprocess.Popen[str] | ForkedDaemon:
+        is_usual = self.command[: len(USUAL)] == USUAL and self.manager is None
+        if self.is_forked and is_usual and can_fork():
+            return ForkedDaemon(self.command[len(USUAL) - 1 :])
+        start = subprocess.Popen if self.manager is None else self.manager.start
+        return start(
+            self.command,
+            stdin=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+            start_new_session=True,
+        )
 
     def _collect(self) -> None:
         assert self.process.stderr is not None
@@ -196,6 +207,7 @@ class Fastdns:
 
     def memory(self, pid: int | None = None) -> int:
         """Proportional set size of all its processes together, or of one, in octets."""
+        assert not self.is_forked
         total = 0
         for each in self.process_ids() if pid is None else [pid]:
             rollup = Path(f"/proc/{each}/smaps_rollup").read_text()

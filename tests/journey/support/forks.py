@@ -26,6 +26,8 @@ from pathlib import Path
 REQUEST_MAX = 1 << 20
 TIMEOUT = 60.0
 LIBC = ctypes.CDLL(None, use_errno=True)
+NETWORK = "/proc/thread-self/ns/net"
+HOME = os.open(NETWORK, os.O_RDONLY)  # the first command may be run inside another network
 
 _server: socket.socket | None = None
 
@@ -77,7 +79,12 @@ def _connection() -> socket.socket:
         _server, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         _server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_MAX)
         with theirs:
-            subprocess.Popen([sys.executable, __file__], stdin=theirs, start_new_session=True)
+            subprocess.Popen(
+                [sys.executable, __file__, str(HOME)],
+                stdin=theirs,
+                start_new_session=True,
+                pass_fds=[HOME],
+            )
     return _server
 
 
@@ -89,6 +96,19 @@ def import_all() -> None:
     package = importlib.import_module("fastdns.cli")
     for found in pkgutil.walk_packages(package.__path__, "fastdns.cli."):
         importlib.import_module(found.name)
+
+
+def enter(namespace: int) -> None:
+    if LIBC.setns(namespace, 0):
+        raise OSError(ctypes.get_errno(), "cannot enter a namespace")
+
+
+def go_home(namespace: int) -> None:
+    """Leave the network that the test process is in for the moment."""
+    if not os.path.sameopenfile(namespace, HOME):
+        enter(namespace)
+    os.close(namespace)
+    os.close(HOME)
 
 
 def wait_for_commands() -> list[str]:
@@ -144,6 +164,7 @@ if __name__ == "__main__":
     from fastdns.machine import priority
 
     priority._set_priority = lambda policy: None  # beside other tests, commands would starve
+    go_home(int(sys.argv[1]))
     import_all()
     gc.freeze()  # else each process would have copies of it
     sys.argv[1:] = wait_for_commands()
