@@ -2,8 +2,8 @@
 
 To start Python and to import takes more than half of the CPU time of a daemon's start. This file as
 a program imports the same modules, and no other, and forks a daemon for each request. Whatever
-changes the start (a prefix, a service manager, another main module, a network of its own) starts
-Python as users do, and so does a test about memory or about a command line in /proc.
+changes the start (a prefix, a service manager, another main module, another network or environment)
+starts Python as users do, and so does a test about memory or about a command line in /proc.
 """
 
 from __future__ import annotations
@@ -26,12 +26,19 @@ STREAMS = 4  # stdin, stdout, stderr, and the socket that tells of its end
 NETWORK = "/proc/thread-self/ns/net"
 HOME = os.readlink(NETWORK)
 
+
+def environment() -> dict[str, str]:
+    """All of ours but the name of the test."""
+    return {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST_")}
+
+
+ENVIRONMENT = environment()  # before any test has changed it
 _server: socket.socket | None = None
 
 
 def can_fork() -> bool:
-    """Return whether this thread is in the network of the process that forks."""
-    return os.readlink(NETWORK) == HOME
+    """Return whether network and environment here are those of the process that forks."""
+    return os.readlink(NETWORK) == HOME and environment() == ENVIRONMENT
 
 
 class ForkedDaemon:
@@ -42,7 +49,7 @@ class ForkedDaemon:
         self._control, end = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         err, stderr = os.pipe()
         self.stderr: IO[str] = open(err, errors="replace")  # noqa: SIM115 - its reader closes it
-        request = json.dumps([[*arguments], os.getcwd(), environment()]).encode()
+        request = json.dumps([[*arguments], os.getcwd()]).encode()
         with end, open(os.devnull) as stdin:
             socket.send_fds(_connection(), [request], [stdin.fileno(), 1, stderr, end.fileno()])
         os.close(stderr)
@@ -89,11 +96,6 @@ class ForkedDaemon:
         self.send_signal(signal.SIGKILL)
 
 
-def environment() -> dict[str, str]:
-    """What daemons get of ours: not the name of the test, so that it is the same for most."""
-    return {name: os.environ[name] for name in os.environ if not name.startswith("PYTEST_")}
-
-
 def _connection() -> socket.socket:
     """The socket of the process that forks, which ends with this one."""
     global _server
@@ -102,7 +104,7 @@ def _connection() -> socket.socket:
         _server.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, REQUEST_MAX)
         with theirs:
             import_module("subprocess").Popen(
-                [sys.executable, __file__], stdin=theirs, start_new_session=True, env=environment()
+                [sys.executable, __file__], stdin=theirs, start_new_session=True, env=ENVIRONMENT
             )
     return _server
 
@@ -139,15 +141,8 @@ def wait_for_requests() -> list[str]:
     for number, stream in enumerate(streams):
         os.dup2(stream, number)
     os.closerange(3, max(descriptors) + 1)
-    arguments, directory, wanted = json.loads(message)
+    arguments, directory = json.loads(message)
     os.chdir(directory)
-    # Only the differences: with all of it moved, setproctitle would not find the command line.
-    for name in [*os.environ]:
-        if name not in wanted:
-            del os.environ[name]
-    for name, value in wanted.items():
-        if os.environ.get(name) != value:
-            os.environ[name] = value
     return list(arguments)
 
 
