@@ -399,7 +399,10 @@ def test_worker_is_replaced_though_the_starter_ignored_its_children(
 
 
 def comm(pid: int) -> str:
-    return Path(f"/proc/{pid}/comm").read_text().strip()
+    try:
+        return Path(f"/proc/{pid}/comm").read_text().strip()
+    except OSError:  # it has just ended
+        return ""
 
 
 def test_processes_are_told_apart_by_their_names(
@@ -417,8 +420,11 @@ def test_keeper_holds_no_socket_of_clients(start_fastdns: Start, upstream: False
     daemon = start_fastdns(upstream=[upstream])
 
     def sockets(pid: int) -> set[str]:
-        links = (os.readlink(link) for link in Path(f"/proc/{pid}/fd").iterdir())
-        return {link for link in links if link.startswith("socket:")}
+        found = set()
+        for link in Path(f"/proc/{pid}/fd").iterdir():
+            with suppress(FileNotFoundError):  # it was closed while we were looking
+                found.add(os.readlink(link))
+        return {link for link in found if link.startswith("socket:")}
 
     assert len(sockets(daemon.pid) & sockets(daemon.worker)) >= 2
     assert not sockets(daemon.pid) & sockets(daemon.keeper)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -102,7 +103,12 @@ def children(box: Box, name: str) -> list[int]:
     """The processes of that name of the fastdns that was started last."""
     daemon = box.started[-1].pid
     found = Path(f"/proc/{daemon}/task/{daemon}/children").read_text().split()
-    return [int(pid) for pid in found if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n"]
+    named = []
+    for pid in found:
+        with contextlib.suppress(OSError):  # it has ended while we were looking
+            if Path(f"/proc/{pid}/comm").read_text() == f"{name}\n":
+                named.append(int(pid))
+    return named
 
 
 def test_worker_that_hangs_is_named_with_the_remedy(box: Box) -> None:
