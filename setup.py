@@ -14,6 +14,12 @@ from setuptools.command.build_ext import build_ext
 from setuptools.errors import CompileError
 
 MODULES = [
+    "_buffer",
+    "_ticket_keys",
+    "_tls",
+    "_doh",
+    "_http2",
+    "_certificate",
     "_key",
     "_wire",
     "_rewrite",
@@ -51,9 +57,10 @@ MODULES = [
     "_udp",
     "_query",
     "_clients",
+    "_proxy_protocol",
     "_cookies",
     "_rate_limit",
-    "_stream",
+    "_outlet",
     "_waiters",
     "_rules",
     "_protection",
@@ -75,8 +82,18 @@ MODULES = [
     "_chains",
     "_forward",
     "_fastpath",
+    "_forwarded",
+    "_stream",
+    "_stream_queries",
+    "_stream_listener",
 ]
-ON_LMDB = {"_disk", "_database", "_put", "_writer", "_intake"}  # linked with liblmdb
+# What is linked with what. Only _tls and _certificate call OpenSSL.
+LIBRARIES = {
+    "lmdb": {"_disk", "_database", "_put", "_writer", "_intake"},
+    "nghttp2": {"_http2"},
+    "ssl": {"_tls"},
+    "crypto": {"_tls", "_certificate"},
+}
 
 DIRECTIVES = {
     "language_level": 3,
@@ -186,7 +203,7 @@ setup(
         Extension(
             f"fastdns.{name}",
             [f"ext/fastdns/{name}.pyx"],
-            libraries=["lmdb"] if name in ON_LMDB else [],
+            libraries=[library for library, modules in LIBRARIES.items() if name in modules],
             extra_compile_args=["-O2", "-Wall", *(["-Werror"] if STRICT else [])],
         )
         for name in MODULES

@@ -88,6 +88,8 @@ need_compiler() {
     need_command gcc gcc
     need_header stdlib.h libc6-dev
     need_header lmdb.h liblmdb-dev
+    need_header nghttp2/nghttp2.h libnghttp2-dev
+    need_header openssl/ssl.h libssl-dev
 }
 
 # Debian splits Python: venv and the headers come in packages of their own. Any other Python has
@@ -120,7 +122,7 @@ if not os.path.exists(os.path.join(sysconfig.get_path("include"), "Python.h")):
 # fastdns as Debian compiles and runs it: its Python, its Cython, its libraries.
 need_system() { # need_system [MODULE:PACKAGE …]
     python=${PYTHON:-/usr/bin/python3}
-    pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent lmdb:lmdb \
+    pairs="attr:attr click:click dnslib:dnslib dns:dnspython gevent:gevent h11:h11 lmdb:lmdb \
         rich:rich setproctitle:setproctitle setuptools:setuptools $*"
     if ! need_interpreter "$python"; then
         missing python3-dev && missing cython3
@@ -146,7 +148,7 @@ look() {
         python) need_interpreter "${PYTHON:-python3}" || : ;;
         dev) need_compiler && need_python ;;
         test)
-            [ -z "$is_system" ] || need_system pytest:pytest xdist:pytest-xdist
+            [ -z "$is_system" ] || need_system h2:h2 pytest:pytest xdist:pytest-xdist
             look repository
             need_command dnsmasq dnsmasq-base # the program without the service
             need_command nsd nsd
@@ -156,7 +158,12 @@ look() {
             need_command man man-db
             need_command ip iproute2
             ;;
-        bench) need_command nsd nsd ;;
+        bench)
+            need_command nsd nsd
+            need_command openssl openssl
+            need_header openssl/ssl.h libssl-dev
+            need_header nghttp2/nghttp2.h libnghttp2-dev
+            ;;
         peers) # what `make bench` can set fastdns beside
             need_command dnsdist dnsdist
             need_command dnsmasq dnsmasq-base # the program without the service

@@ -15,7 +15,7 @@ from tree import BUILD, ROOT, VERSIONS, bare, copy, inside, remove
 
 ARCHITECTURES = ("amd64", "arm64", "armhf")
 # Of the other architecture; all else that a build needs runs, and so is of this machine's.
-LIBRARIES = ("libpython3-dev", "liblmdb-dev")
+LIBRARIES = ("libpython3-dev", "liblmdb-dev", "libnghttp2-dev", "libssl-dev")
 INSTALL = ("apt-get", "-q", "-y", "--no-install-recommends", "install")
 
 
