@@ -1,7 +1,8 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 KNOWN_CLIENTS_MAX: int
+IDENTITY_KINDS: dict[str, int]
 
 class KnownClients:
     """Which clients are in which view by their hardware address or name, as far as known."""
@@ -25,9 +26,10 @@ class Access:
         *,
         drops: bool = False,
         known: KnownClients | None = None,
+        identities: Iterable[tuple[int, bytes, int]] = (),
     ) -> None: ...
     def admits_client(self, client: tuple[Any, ...]) -> bool: ...
-    def view_of_client(self, client: tuple[Any, ...]) -> int: ...
+    def view_of_client(self, client: tuple[Any, ...], kind: int = 0, name: bytes = b"") -> int: ...
 
 def span_value(
     may_ask: bool, view: int = 0, *, is_exact: bool = False, is_neighbour: bool = False

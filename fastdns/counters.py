@@ -27,9 +27,10 @@ WORKER_SLOT = 2  # of the first worker; those of the others follow
 
 SLOT_OCTETS, OUTCOMES_AT, HITS_AT, MISSES_AT, ALIVE_AT, IN_DISK_AT, PID_AT, OVERRIDES_AT = LAYOUT
 NAMES = tuple(name for name, _, _ in COUNTERS)
+QUERIES = tuple(f"queries_{transport}_total" for transport in TRANSPORT_NAMES)
 OUTCOMES = tuple(product(TRANSPORT_NAMES, TIER_NAMES, RCODE_NAMES))
 MAGIC = b"fastdns\0"
-VERSION = 5  # another version has another layout of slots, or another order of counters
+VERSION = 6  # another version has another layout of slots, or another order of counters
 HEAD = struct.Struct("=8sIIQd")  # magic, version, slots, pid of the supervisor, start
 
 

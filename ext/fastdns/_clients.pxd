@@ -42,6 +42,19 @@ cdef class KnownClients:
     cdef size_t place_of(self, uint64_t high, uint64_t low) noexcept nogil
     cdef Known* slot_of(self, uint64_t high, uint64_t low, uint32_t link) noexcept nogil
 
+cdef enum IdentityKind:     # in the order of the table
+    BY_SERVER_NAME = 1      # the name of the server that a client has asked for in TLS
+    BY_PATH = 2             # the word behind /dns-query/ in the path of a request; it counts before the name
+
+cdef enum:
+    IDENTITY_MAX = 253      # octets
+
+ctypedef struct Identity:
+    const uint8_t* name     # in lower case, of so many octets
+    uint8_t kind
+    uint8_t length
+    uint16_t view           # 0: no view in force has it
+
 cdef class Access:
     cdef readonly bint drops    # refused clients get no answer
     cdef KnownClients known     # None: there are only views by address
@@ -53,10 +66,16 @@ cdef class Access:
     cdef uint32_t* wide_values
     cdef uint32_t* near_values
     cdef size_t narrow_count, wide_count, near_count, links_count
+    cdef Identity* identities   # sorted by kind, length and octets
+    cdef size_t identities_count
+    cdef list identity_names    # keeps their memory
 
     cdef int admit(self, Asker* asker) noexcept nogil       # an Admission; sets the client's view
+    cdef uint16_t identity_of(self, int kind, const char* name, size_t length) noexcept nogil
+    # ^ for Asker.identity; 0: no view names it. It stays the same in other rules for the same configuration.
     cdef bint admits(self, const Asker* asker) noexcept nogil       # by its address alone
     # private
+    cdef int take_identities(self, several) except -1
     cdef uint32_t value_of(self, uint64_t high, uint64_t low, uint32_t link) noexcept nogil
 
 cdef void read_asker(const void* address, Asker* out) noexcept nogil     # of a sockaddr, whole for its family

@@ -10,8 +10,9 @@ import socket
 from cpython.bytes cimport PyBytes_AS_STRING
 from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 
+from fastdns._key cimport lower as lower_case
 from fastdns._seen_clients cimport mixed
 from fastdns._siphash cimport keyed_hash
 from fastdns._wire cimport load64
@@ -41,6 +42,8 @@ cdef enum:
     VIEW_MASK = UNSURE - 1
 
 KNOWN_CLIENTS_MAX = <int>KNOWN_MAX
+# What a client may say it is, by the word before the colon in the configuration.
+IDENTITY_KINDS = {"tls": <int>BY_SERVER_NAME, "doh": <int>BY_PATH}
 
 
 cdef inline size_t count_narrow(const uint32_t* sorted, size_t count, uint32_t address) noexcept nogil:
@@ -168,16 +171,28 @@ cdef const uint8_t* octets16(bytes address) except NULL:
     return <const uint8_t*>PyBytes_AS_STRING(address)
 
 
+cdef int compare(const Identity* one, const Identity* other) noexcept nogil:
+    """Below 0: this one comes before the other; 0: both are the same."""
+    if one.kind != other.kind:
+        return <int>one.kind - <int>other.kind
+    if one.length != other.length:
+        return <int>one.length - <int>other.length
+    return memcmp(one.name, other.name, one.length)
+
+
 cdef class Access:
     """Says for each client whether it may ask, and in which view it is; never changes.
 
     Each list is sorted (else ValueError): (address, value from there on), of IPv4, of IPv6, of IPv6 for link-local
     clients on one of the interfaces `links`. A value is made of MAY_ASK, IS_EXACT, IS_NEIGHBOUR and the number of a
     view, by `span_value`. `known`: views by other than addresses. `drops`: refused clients get no answer, instead of
-    REFUSED.
+    REFUSED. `identities`: (kind, name, view), each of them once, in any order; a kind is one of IDENTITY_KINDS. They
+    count before all else that says in which view a client is.
     """
 
-    def __cinit__(self, narrow, wide, near=(), links=(), *, bint drops=False, KnownClients known=None):
+    def __cinit__(
+        self, narrow, wide, near=(), links=(), *, bint drops=False, KnownClients known=None, identities=()
+    ):
         self.drops = drops
         self.known = known
         self.narrow = numbers([address for address, _ in narrow], &self.narrow_count)
@@ -187,8 +202,10 @@ cdef class Access:
         self.near = addresses([address for address, _ in near], &self.near_count)
         self.near_values = values(near)
         self.links = numbers(links, &self.links_count)
+        self.take_identities(identities)
 
     def __dealloc__(self):
+        free(self.identities)
         free(self.narrow)
         free(self.narrow_values)
         free(self.wide)
@@ -196,6 +213,47 @@ cdef class Access:
         free(self.near)
         free(self.near_values)
         free(self.links)
+
+    cdef int take_identities(self, several) except -1:
+        cdef Identity* one
+        several = sorted((kind, len(name), name, view) for kind, name, view in several)
+        self.identity_names = [name for _, _, name, _ in several]
+        self.identities = <Identity*>reserve(len(several), sizeof(Identity))
+        for kind, length, name, view in several:
+            if not 0 < length <= IDENTITY_MAX or name != name.lower():
+                raise ValueError(f"{name!r} cannot be compared")
+            one = &self.identities[self.identities_count]
+            one.name = <const uint8_t*>PyBytes_AS_STRING(name)
+            one.kind, one.length, one.view = kind, length, view
+            self.identities_count += 1
+        if self.identities_count > 0xffff:
+            raise ValueError("there are too many names")
+        return 0
+
+    cdef uint16_t identity_of(self, int kind, const char* name, size_t length) noexcept nogil:
+        cdef Identity wanted
+        cdef uint8_t folded[IDENTITY_MAX]
+        cdef size_t low = 0
+        cdef size_t high = self.identities_count
+        cdef size_t middle, i
+        cdef int order
+        if high == 0 or length > IDENTITY_MAX:
+            return 0
+        for i in range(length):
+            folded[i] = lower_case(<uint8_t>name[i])
+        wanted.name = folded
+        wanted.kind = <uint8_t>kind
+        wanted.length = <uint8_t>length
+        while low < high:
+            middle = (low + high) >> 1
+            order = compare(&self.identities[middle], &wanted)
+            if order == 0:
+                return <uint16_t>(middle + 1)
+            if order < 0:
+                low = middle + 1
+            else:
+                high = middle
+        return 0
 
     cdef bint admits(self, const Asker* asker) noexcept nogil:
         return self.value_of(load64(asker.address), load64(asker.address + 8), asker.link) & MAY_ASK
@@ -208,6 +266,9 @@ cdef class Access:
         asker.view = <uint16_t>(value >> VIEW_SHIFT)
         if not value & MAY_ASK:
             return NOT_ADMITTED
+        if asker.identity and asker.identity <= self.identities_count and self.identities[asker.identity - 1].view:
+            asker.view = self.identities[asker.identity - 1].view
+            return ADMITTED
         if self.known is not None and not value & IS_EXACT:
             view = self.known.find(high, low, asker.link if high >> 54 == LINK_LOCAL else 0)
             if view != UNKNOWN and view & VIEW_MASK != 0:
@@ -232,10 +293,14 @@ cdef class Access:
         name_asker(client, &asker)
         return self.admit(&asker) != NOT_ADMITTED
 
-    def view_of_client(self, tuple client not None):
-        """Return the number of a client's view, by its address as Python has it; 0: it is in none."""
+    def view_of_client(self, tuple client not None, int kind=0, bytes name=b""):
+        """Return the number of a client's view, by its address as Python has it; 0: it is in none.
+
+        `kind` of IDENTITY_KINDS, and `name`: what it has asked for.
+        """
         cdef Asker asker
         name_asker(client, &asker)
+        asker.identity = self.identity_of(kind, PyBytes_AS_STRING(name), len(name))
         self.admit(&asker)
         return asker.view
 

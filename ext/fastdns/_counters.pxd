@@ -76,10 +76,19 @@ cdef enum:      # indices, in the order of COUNTERS
     BLOCKED_PATTERNS
     SAFE_SEARCHES
     BLOCKED_ALIASES
+    QUERIES_TLS
+    QUERIES_HTTPS
+    TLS_CONNECTIONS
+    HTTPS_CONNECTIONS
+    TLS_HANDSHAKES
+    TLS_RESUMED
+    TLS_FAILED
+    HTTP_ERRORS
+    STREAM_LIMITED
     COUNTER_COUNT
 
 cdef enum:
-    COUNTER_MAX = 320           # words of a slot for counters: those of one version may be more, in the same pages
+    COUNTER_MAX = 416           # words of a slot for counters: those of one version may be more, in the same pages
     OUTCOMES_AT = 128           # of these: queries by transport, tier and RCODE (_query); those with names are before
 
 cdef enum:

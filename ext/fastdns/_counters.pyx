@@ -40,7 +40,7 @@ COUNTERS = (
     ("responses_truncated_total", "answered", "truncated (TC=1): too large for UDP"),
     ("queries_dropped_total", "asked", "malformed messages, not answered"),
     ("send_errors_total", "trouble", "responses that the kernel did not send"),
-    ("tcp_connections", "asked", "client connections open now"),
+    ("tcp_connections", "asked", "client connections over TCP open now"),
     ("tcp_rejected_total", "trouble", "connections closed: too many were open"),
     ("in_flight", "asked", "questions waiting for an upstream now"),
     ("coalesced_total", "asked", "queries that waited for an identical one"),
@@ -85,6 +85,15 @@ COUNTERS = (
     ("blocked_patterns_total", "answered", "names blocked by a regular expression"),
     ("safe_searches_total", "answered", "names of search engines made safe"),
     ("blocked_aliases_total", "answered", "of the blocked, those by a CNAME target"),
+    ("queries_tls_total", "asked", "queries received over TLS"),
+    ("queries_https_total", "asked", "queries received over HTTPS"),
+    ("tls_connections", "asked", "client connections over TLS open now"),
+    ("https_connections", "asked", "client connections over HTTPS open now"),
+    ("tls_handshakes_total", "asked", "TLS handshakes of clients"),
+    ("tls_resumed_total", "asked", "of these, resumed with a ticket"),
+    ("tls_failed_total", "trouble", "TLS handshakes that failed"),
+    ("http_errors_total", "trouble", "HTTP requests answered with an error"),
+    ("stream_limited_total", "trouble", "connections closed: beyond a limit"),
 )
 if len(COUNTERS) != COUNTER_COUNT:
     raise ImportError(
@@ -92,7 +101,9 @@ if len(COUNTERS) != COUNTER_COUNT:
         f"{COUNTER_COUNT}: add what is missing, at the same place"
     )
 # Those of them that are current values of a process, not totals.
-GAUGES = ("cache_entries", "cache_bytes", "tcp_connections", "in_flight")
+GAUGES = (
+    "cache_entries", "cache_bytes", "tcp_connections", "tls_connections", "https_connections", "in_flight",
+)
 cdef dict INDEX = {name: index for index, (name, _, _) in enumerate(COUNTERS)}
 
 cdef enum:              # where in a slot things are, in bytes

@@ -1,6 +1,6 @@
 """The record of a query, from packet to answer, the same for every transport, and its only exit."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._answer cimport Stored
 from fastdns._entry cimport AnswerSource
@@ -12,6 +12,8 @@ from fastdns._wire cimport Asked
 cdef enum Transport:
     OVER_UDP
     OVER_TCP
+    OVER_TLS
+    OVER_HTTPS
     TRANSPORTS
 
 cdef enum Tier:             # the source of the answer, or what has refused the client
@@ -38,7 +40,14 @@ ctypedef struct Asker:      # the client: of a packet, or of a connection
     uint16_t port
     uint16_t listener
     uint16_t view           # its number; 0: it is in none
+    uint16_t identity       # what it says that it is (Access.identity_of); 0: nothing that a view has
+    uint16_t keepalive      # how long its connection may be idle, in units of 100 ms; 0: it is not told
     uint8_t transport
+
+ctypedef struct Ticket:     # of a query over a connection: where its answer goes
+    uint32_t slot
+    uint32_t serial         # of the connection in that slot
+    int32_t exchange        # of HTTP/2: its stream
 
 ctypedef struct Query:
     Asked asked
@@ -51,6 +60,7 @@ ctypedef struct Query:
     size_t length           # of the packet
     int status              # of reading it: WireStatus
     int result              # of the last stage
+    Ticket ticket           # over a connection
     const AnswerSource* upstream  # the source of the answer, if known
     uint8_t tier
     uint8_t has_waited      # its answer was not in memory

@@ -11,7 +11,7 @@ from fastdns._counters cimport (
 from fastdns._wire cimport FLAG_RCODE, FLAG_TC
 
 # What queries are counted by, in the order of their counters.
-TRANSPORT_NAMES = ("udp", "tcp")
+TRANSPORT_NAMES = ("udp", "tcp", "tls", "https")
 TIER_NAMES = ("none", "access", "limit", "wire", "memory", "stale", "local", "disk", "upstream")
 RCODE_NAMES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED", "other", "none")
 if (len(TRANSPORT_NAMES), len(TIER_NAMES), len(RCODE_NAMES)) != (TRANSPORTS, TIERS, RCODES):

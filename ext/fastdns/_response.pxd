@@ -7,6 +7,7 @@ from fastdns._wire cimport Asked
 
 cdef enum:
     RESPONSE_MAX = 65535
+    PAD_TO = 468            # octets: RFC 8467 section 4.1
 
 cdef size_t write_answer(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, const Stored* answer, uint32_t age,
@@ -29,7 +30,7 @@ cdef enum:
     EDE_NO_REACHABLE_AUTHORITY = 22
 
 cdef enum:
-    ERROR_MAX = 316         # header 12, question 255 + 4, OPT 11, an Extended DNS Error 6, a cookie 28
+    ERROR_MAX = 468         # padded; else header 12, question 255 + 4, OPT 11, options: error 6, cookie 28, keepalive 6
 
 cdef size_t write_error(
     uint8_t* out, const uint8_t* spelling, const Asked* asked, uint16_t rcode, int ede=*

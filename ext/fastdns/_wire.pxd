@@ -1,6 +1,6 @@
 """Bounds-checked reading of DNS messages (RFC 1035 section 4): only this module moves a pointer over packet bytes."""
 
-from libc.stdint cimport uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 
 from fastdns._key cimport NAME_MAX, Key
 
@@ -69,6 +69,10 @@ ctypedef struct Asked:      # of a question, and the limits of its answer
     uint8_t cookie_length   # of the client's COOKIE option: 8, or 16 to 40; 0: there is none
     uint8_t has_cookie      # the answer gets one, which _cookies makes
     uint16_t cookie_at      # the client's, in the message
+    uint16_t pad_to         # the response over TLS gets a multiple of so many octets; 0: it is not padded
+    uint16_t keepalive      # how long its connection may be idle, in units of 100 ms; 0: the client is not told
+    uint8_t has_padding     # the client has padded its query (RFC 7830)
+    uint8_t has_keepalive   # the client asks how long (RFC 7828)
     uint8_t cookie[COOKIE_OCTETS]
 
 ctypedef struct Reply:
@@ -151,6 +155,9 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
 # ^ how much of a message of ours fits: without the additional section, else also without authority; 0: not even the
 # essential part, which is the answer section, and a denial with its proof in authority (RFC 4035 section 3.1.3).
 # authorities: how many records of that section are in it
+cdef int64_t smallest_ttl(const uint8_t* response, size_t length) noexcept nogil
+# ^ for how long a response of ours may be kept (RFC 8484 section 5.1): the smallest TTL in its answer and authority
+# section, and not above the MINIMUM of an SOA there; -1: it has no record there, or it is a failure or truncated
 cdef uint16_t find_option(
     const uint8_t* options, uint16_t length, uint16_t code, uint16_t* value_at
 ) noexcept nogil            # the length of the first option of that code, its place in value_at; 0: absent

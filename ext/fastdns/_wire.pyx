@@ -1,5 +1,6 @@
 """Bounds-checked reading of DNS messages: a query's header, question and OPT; all records of a reply."""
 
+from cpython.bytes cimport PyBytes_AS_STRING
 from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._key cimport KEY_DO, KEY_TAIL, end_key, key_flags, lower
@@ -11,6 +12,9 @@ cdef enum:
     ADDITIONAL_MAX = 8      # records in the additional section of a query: usual ones are OPT and TSIG
     OPT_OCTETS = 11
     OPTION_COOKIE = 10
+    OPTION_KEEPALIVE = 11
+    OPTION_PADDING = 12
+    RCODE_NXDOMAIN = 3
 
 cdef uint32_t NAT64_PREFIX = 0x0064ff9b
 
@@ -147,21 +151,32 @@ cdef int read_query_opt(Reader* r, int count, Asked* out) noexcept nogil:
             return WIRE_FORMERR
         take_opt(out, record.rclass, r.start[record.ttl_at + 2])
         version = r.start[record.ttl_at + 1]
-        if version == 0 and not take_cookie(out, &record, r.start):
+        if version == 0 and not take_options(out, &record, r.start):
             return WIRE_FORMERR
     return WIRE_BADVERS if version != 0 else WIRE_OK
 
 
-cdef bint take_cookie(Asked* out, const Record* opt, const uint8_t* start) noexcept nogil:
-    """Note the first COOKIE option, of whole options; False: it has an impossible length (RFC 7873 section 5.2.2)."""
+cdef bint take_options(Asked* out, const Record* opt, const uint8_t* start) noexcept nogil:
+    """Note the options that matter here, of whole options; of several COOKIE options the first counts.
+
+    False: the cookie has an impossible length (RFC 7873 section 5.2.2).
+    """
     cdef uint16_t at = 0
-    cdef uint16_t size
+    cdef uint16_t code, size
     while at < opt.length:
+        code = load16(opt.data + at)
         size = load16(opt.data + at + 2)
-        if load16(opt.data + at) == OPTION_COOKIE:
-            out.cookie_at = <uint16_t>(opt.data + at + 4 - start)
-            out.cookie_length = <uint8_t>size if size == 8 or 16 <= size <= 40 else 0
-            return out.cookie_length != 0
+        if code == OPTION_COOKIE:
+            if out.cookie_length == 0:
+                out.cookie_at = <uint16_t>(opt.data + at + 4 - start)
+                out.cookie_length = <uint8_t>size if size == 8 or 16 <= size <= 40 else 0
+                if out.cookie_length == 0:
+                    return False
+        elif code == OPTION_PADDING:
+            out.has_padding = True
+        elif code == OPTION_KEEPALIVE:
+            # A client must not send a value (RFC 7828 section 3.2.1), but no error is defined for it: it is ignored.
+            out.has_keepalive = size == 0
         at += 4 + size
     return True
 
@@ -191,7 +206,8 @@ cdef int read_head(Reader* r, const uint8_t* packet, size_t length, Asked* out, 
     cdef int name_length
     out.length = key.length = 0
     out.has_opt = out.dnssec_ok = False
-    out.cookie_length = out.has_cookie = 0
+    out.cookie_length = out.has_cookie = out.has_padding = out.has_keepalive = 0
+    out.pad_to = out.keepalive = 0
     out.udp_size = UDP_SIZE_MIN
     if length < HEADER_LENGTH:
         return WIRE_DROP
@@ -723,6 +739,42 @@ cdef size_t fitting_length(const uint8_t* message, size_t length, size_t room, u
         if section == 2:
             authorities[0] = load16(message + 8)
     return fits
+
+
+cdef int64_t smallest_ttl(const uint8_t* response, size_t length) noexcept nogil:
+    cdef Reader r
+    cdef int64_t smallest = -1
+    cdef int rcode = load16(response + 2) & FLAG_RCODE if length >= HEADER_LENGTH else 0
+    cdef int section, _record
+    cdef uint16_t rtype, size
+    if length < HEADER_LENGTH or load16(response + 2) & FLAG_TC or (rcode != 0 and rcode != RCODE_NXDOMAIN):
+        return -1
+    r.start = response
+    r.at = response + HEADER_LENGTH
+    r.end = response + length
+    for _record in range(load16(response + 4)):
+        if not skip_name(&r) or not has_octets(&r, 4):
+            return -1
+        r.at += 4
+    for section in range(2):
+        for _record in range(load16(response + 6 + 2 * section)):
+            if not skip_name(&r) or not has_octets(&r, 10) or not has_octets(&r, 10 + load16(r.at + 8)):
+                return -1
+            rtype = load16(r.at)
+            size = load16(r.at + 8)
+            if smallest < 0 or load32(r.at + 4) < smallest:
+                smallest = load32(r.at + 4)
+            r.at += 10 + size
+            # How long a denial may be kept: RFC 2308 section 4.
+            if section == 1 and rtype == TYPE_SOA and size >= 20 and load32(r.at - 4) < smallest:
+                smallest = load32(r.at - 4)
+    return smallest
+
+
+def smallest_ttl_of(bytes response not None):
+    """Return for how many seconds a response of ours may be kept; None: not at all (see `smallest_ttl`)."""
+    cdef int64_t ttl = smallest_ttl(<const uint8_t*>PyBytes_AS_STRING(response), len(response))
+    return None if ttl < 0 else ttl
 
 
 cdef bint skip_name(Reader* r) noexcept nogil:

@@ -15,6 +15,10 @@ GroupName = NewType("GroupName", str)
 Ttl = NewType("Ttl", float)  # whole seconds, as they stand in a record
 MaybeTtl = Ttl | None  # None: what holds for all names
 TypeName = NewType("TypeName", str)  # of records
+MaybeFile = NewType("MaybeFile", str)  # an absolute path; NO_FILE: none
+NO_FILE = MaybeFile("")
+ServiceName = NewType("ServiceName", str)  # a host name in lower case; NO_SERVICE_NAME: none
+NO_SERVICE_NAME = ServiceName("")
 
 LogLevel = Literal["debug", "info", "warning", "error"]
 Strategy = Literal["failover", "round-robin"]
@@ -58,6 +62,10 @@ class Address:
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+TlsAddress = NewType("TlsAddress", Address)  # without a port, it has that of DNS over TLS
+HttpsAddress = NewType("HttpsAddress", Address)
 
 
 @attrs.frozen
@@ -251,7 +259,21 @@ class ClientName:
         return self.text
 
 
-AnyViewClient = Network | Mac | ClientName
+@attrs.frozen
+class Identity:
+    """What a client over TLS or HTTPS says that it is, in lower case.
+
+    "tls": the name of the server that it asks for; "doh": the word behind /dns-query/ in the path.
+    """
+
+    kind: Literal["tls", "doh"]
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.kind}:{self.text}"
+
+
+AnyViewClient = Network | Mac | ClientName | Identity
 
 
 @attrs.frozen

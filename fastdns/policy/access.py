@@ -7,13 +7,13 @@ from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_add
 
 import attrs
 
-from .._clients import Access, KnownClients, span_value
+from .._clients import IDENTITY_KINDS, Access, KnownClients, span_value
 from ..config import schema
-from ..config.values import Address, Clients, Network
+from ..config.listen import LOOPBACK
+from ..config.values import Address, Clients, Identity, Network
 
 Span = tuple[int, int]
 
-LOOPBACK: tuple[Network, ...] = (IPv4Network("127.0.0.0/8"), IPv6Network("::1"))
 LINK_LOCAL = IPv6Network("fe80::/10")
 # Addresses that the Internet does not reach.
 PRIVATE: tuple[Network, ...] = (
@@ -43,11 +43,12 @@ def compile_access(
     lan: Lan,
     views: Mapping[Network, int] | None = None,
     known: KnownClients | None = None,
+    identities: Mapping[Identity, int] | None = None,
 ) -> Access:
     """Return the configured rules for clients, with this LAN.
 
     The longest prefix decides; on a tie, `deny`. `views`: the numbers of views, by prefix; for
-    them, too, the longest one decides.
+    them, too, the longest one decides. `identities`: those of views by what clients say they are.
     """
     verdicts: dict[Network, bool] = {}
     of_links: list[bool] = []
@@ -86,6 +87,10 @@ def compile_access(
         lan.links,
         drops=section.refuse == "drop",
         known=known,
+        identities=[
+            (IDENTITY_KINDS[one.kind], one.text.encode(), number)
+            for one, number in (identities or {}).items()
+        ],
     )
 
 
@@ -100,6 +105,14 @@ def compile_exempt(section: schema.Access, lan: Lan) -> Access:
         turning_points(near, IPv6Network),
         lan.links,
     )
+
+
+def compile_proxies(networks: Iterable[Network]) -> Access | None:
+    """Return which addresses are proxies'; None: none are."""
+    values = dict.fromkeys(networks, span_value(True))
+    if not values:
+        return None
+    return Access(turning_points(values, IPv4Network), turning_points(values, IPv6Network))
 
 
 def rule_for(
@@ -131,8 +144,11 @@ def admitted_strangers(section: schema.Access) -> Iterator[Network]:
 
 
 def open_addresses(config: schema.Config) -> Iterator[tuple[Address, Network]]:
-    """Yield each address that strangers can reach, with the prefix that admits them there."""
-    for _, address in config.listen.addresses:
+    """Yield each address that strangers can reach, with the prefix that admits them there.
+
+    Those of TLS and HTTPS are none: nobody can forge the address of a client there.
+    """
+    for address in config.listen.dns:
         host = ip_address(address.host.partition("%")[0])
         if any(host in private for private in PRIVATE):
             continue

@@ -84,7 +84,10 @@ class Admission:
         views = self._views
         if views is None:
             return compile_access(self._section, self._lan)
-        return compile_access(self._section, self._lan, views.rules.networks, views.known)
+        rules = views.rules
+        return compile_access(
+            self._section, self._lan, rules.networks, views.known, rules.identities
+        )
 
     def _hear(self, moved: Callable[[], None]) -> None:
         if self._changes is not None and self._changes.take():

@@ -25,7 +25,7 @@ from fastdns.counters import (
 )
 from fastdns.policy.block_lists.hits import ListHits
 
-UPSTREAMS_AT = 8192 + 8 * 320 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
+UPSTREAMS_AT = 8192 + 8 * 416 + 2 * 96 * 8 + 64  # in the file: the table of the first slot
 CONTRACT = Path(__file__).parents[2] / "ext/fastdns/_counters.pxd"
 
 
@@ -177,7 +177,7 @@ def test_page_that_is_none_is_refused(path: Path, offset: int, octets: bytes) ->
     assert not is_of_another_version(path)
 
 
-@pytest.mark.parametrize("version", [4, 6, 0xFFFFFFFF])
+@pytest.mark.parametrize("version", [5, 7, 0xFFFFFFFF])
 @pytest.mark.parametrize("octets", [4096, 3 * 8192])
 def test_page_of_another_version_is_told_from_a_damaged_one(
     path: Path, version: int, octets: int
@@ -436,18 +436,20 @@ def test_sign_of_life_is_a_word_of_its_own() -> None:
     assert pages.alive_at(1) == 0.0
 
 
-def test_slot_has_room_for_320_counters(path: Path) -> None:
+def test_slot_has_room_for_416_counters(path: Path) -> None:
     """Those of the last word and of the histograms beside it are apart."""
     counters = Pages.create(path, 1, 0.0).counters(0)
     counters.observe_hit(0.0, 3)
     words = memoryview(path.read_bytes()).cast("Q")[8192 // 8 :]
-    assert words.tolist().index(3) == 320
+    assert words.tolist().index(3) == 416
 
 
 def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_stand() -> None:
     pages = Pages.create(None, 2, 0.0)
     gone, living = pages.counters(0), pages.counters(1)
-    for name in ("cache_entries", "cache_bytes", "tcp_connections", "in_flight"):
+    gauges = ["cache_entries", "cache_bytes", "in_flight"]
+    gauges += [f"{transport}_connections" for transport in ("tcp", "tls", "https")]
+    for name in gauges:
         gone.set(name, 7)
     gone.add("queries_udp_total", 5)
     gone.observe_hit(0.001)
@@ -457,8 +459,7 @@ def test_slot_of_a_process_that_is_gone_keeps_totals_and_nothing_of_how_things_s
     totals = pages.totals()
     assert totals["queries_udp_total"] == 5
     assert sum(pages.latency()[0]) == 1
-    assert not any(totals[name] for name in ("cache_entries", "cache_bytes", "tcp_connections"))
-    assert totals["in_flight"] == 0
+    assert not any(totals[name] for name in gauges)
     assert pages.upstreams() == [UpstreamState("u", False, 0.5, 14, 4, True)]
 
 

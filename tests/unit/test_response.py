@@ -39,6 +39,7 @@ from messages import (
 )
 
 from fastdns._answer import Limits, failure
+from fastdns._response import respond
 
 HEADER_AND_QUESTION = HEADER + len(question())
 OPT_LENGTH = len(opt())
@@ -279,3 +280,108 @@ def test_octets_that_only_look_like_names_or_ttls_are_left_alone(front: Front) -
     front.keep(answer_from(wire, of=key(qtype=OPAQUE)), key(qtype=OPAQUE), age_ms=599_000)
     response = front.ask(query("WWW.example", OPAQUE))
     assert response == reply(record(OPAQUE, everything, 1), qname="WWW.example", qtype=OPAQUE)
+
+
+# ---- what EDNS says over a connection
+
+KEEPALIVE, PADDING = option(11), option(12)
+
+
+def edns_of(response: bytes) -> dict[int, bytes]:
+    """The options of a response, by their codes, in their order."""
+    return {one.otype: one.to_wire() for one in dns.message.from_wire(response).options}
+
+
+@pytest.mark.parametrize("octets", [0, 1, 40, 400])
+@pytest.mark.parametrize("size", [100, 424, 425, 440, 452, 453, 900, 5000])
+def test_response_to_who_has_padded_is_a_multiple_of_468(octets: int, size: int) -> None:
+    padded = query(NAME, OPAQUE, IN, opt(option(12, bytes(octets))))
+    plain = respond(padded, answer_of_size(size))
+    response = respond(padded, answer_of_size(size), pad_to=468)
+    assert len(plain) <= len(response) < len(plain) + 4 + 468
+    assert len(response) % 468 == 0
+    assert edns_of(response)[12].strip(b"\0") == b""
+    assert dns.message.from_wire(response).answer == dns.message.from_wire(plain).answer
+
+
+def test_response_to_who_has_not_padded_is_not_padded() -> None:
+    for additional in ((), (opt(),), (opt(KEEPALIVE, option(65001, b"x")),)):
+        packet = query(NAME, A, IN, *additional)
+        answer = answer_from(reply(address()))
+        assert respond(packet, answer, pad_to=468) == respond(packet, answer)
+
+
+def test_error_is_padded_too() -> None:
+    longest = ".".join(["x" * 62] * 4)
+    response = respond(
+        query(longest, A, IN, opt(PADDING, KEEPALIVE)), None, pad_to=468, keepalive=1
+    )
+    assert len(response) == 468
+    assert dns.message.from_wire(response).rcode() == dns.rcode.SERVFAIL
+
+
+@pytest.mark.parametrize(
+    ("octets", "length"),
+    # 65520 is the last multiple of 468.
+    [
+        (65524, 65535),
+        (65521, 65532),
+        (65520, 65535),
+        (65506, 65535),
+        (65505, 65520),
+        (65000, 65052),
+    ],
+)
+def test_padding_of_a_large_response_is_what_finds_room(octets: int, length: int) -> None:
+    packet = query(NAME, OPAQUE, IN, opt(PADDING))
+    response = respond(packet, answer_of_size(octets), pad_to=468)
+    assert len(response) == length
+    assert len(dns.message.from_wire(response).answer) == 1
+
+
+def test_padding_is_the_last_option_and_comes_beside_the_others() -> None:
+    ede = option(EDE, b"\0\x06bogus")
+    answer = answer_from(reply(flags=REPLY | 2, additional=(opt(ede),)))
+    response = respond(
+        query(NAME, A, IN, opt(PADDING, KEEPALIVE, size=4096)), answer, pad_to=468, keepalive=300
+    )
+    assert list(edns_of(response)) == [EDE, 11, 12]
+    assert edns_of(response)[11] == (300).to_bytes(2, "big")
+    assert len(response) == 468
+
+
+def test_padding_leaves_out_nothing_that_a_response_has_without_it() -> None:
+    answer = answer_of_size(400)
+    packet = query(NAME, OPAQUE, IN, opt(PADDING))
+    response = respond(packet, answer, pad_to=468, limit=420)
+    assert dns.message.from_wire(response).answer == dns.message.from_wire(answer.message).answer
+    assert len(response) == 420
+
+
+def test_client_that_asks_how_long_it_may_be_idle_is_told() -> None:
+    answer = answer_from(reply(address()))
+    asks, does_not = query(NAME, A, IN, opt(KEEPALIVE)), query(NAME, A, IN, opt())
+    assert edns_of(respond(asks, answer, keepalive=100)) == {11: b"\0\x64"}
+    assert edns_of(respond(does_not, answer, keepalive=100)) == {}
+    assert edns_of(respond(asks, answer)) == {}
+    # A value is only for servers: RFC 7828 section 3.2.1.
+    odd = query(NAME, A, IN, opt(option(11, b"\0\x64")))
+    assert edns_of(respond(odd, answer, keepalive=100)) == {}
+
+
+def test_over_tcp_nothing_is_padded_and_who_asks_is_told_how_long_it_may_be_idle(
+    front: Front,
+) -> None:
+    front.keep(answer_from(reply(address())))
+    plain = len(asked(front, opt()))
+    assert len(asked(front, opt(PADDING))) == plain
+    assert len(asked(front, opt(PADDING, KEEPALIVE, PADDING))) == plain + 6
+    assert edns_of(asked(front, opt(KEEPALIVE))) == {11: b"\0\x64"}
+
+
+def test_cookie_behind_padding_counts_and_of_two_the_first(front: Front) -> None:
+    """RFC 7873 section 5.2.2."""
+    front.keep(answer_from(reply(address())))
+    wrong, right = option(10, bytes(9)), option(10, bytes(8))
+    assert asked(front, opt(PADDING, wrong))[3] & 15 == dns.rcode.FORMERR
+    assert asked(front, opt(PADDING, right, wrong))[3] & 15 == dns.rcode.NOERROR

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import random
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -24,7 +24,13 @@ from messages import (
 )
 
 from fastdns._answer import Answer
-from fastdns._clients import KNOWN_CLIENTS_MAX, Access, KnownClients, span_value
+from fastdns._clients import (
+    IDENTITY_KINDS,
+    KNOWN_CLIENTS_MAX,
+    Access,
+    KnownClients,
+    span_value,
+)
 from fastdns._control import CHANGE_NAME, CHANGE_REFRESH, CHANGE_UNDER
 from fastdns._fastpath import HeldQuery
 from fastdns._key import make_key, name_of
@@ -33,6 +39,7 @@ from fastdns.config import schema
 from fastdns.config.clients import parse_clients
 from fastdns.config.filters import View
 from fastdns.config.hours import parse_hours
+from fastdns.config.values import Identity
 from fastdns.config.view_clients import parse_view_client
 from fastdns.policy.access import Lan, compile_access
 from fastdns.policy.views import ViewRules, as_clients_name, mac_octets, wide
@@ -52,10 +59,14 @@ def views(*clients: list[str], when: str = "") -> tuple[View, ...]:
 
 
 def compiled(
-    several: tuple[View, ...], known: KnownClients | None = None, lan: Lan | None = None
+    several: tuple[View, ...],
+    known: KnownClients | None = None,
+    lan: Lan | None = None,
+    numbers: Iterable[int] | None = None,
 ) -> Access:
     section = schema.Access(allow=tuple(map(parse_clients, ["0.0.0.0/0", "::/0"])))
-    return compile_access(section, lan or Lan(), ViewRules(several).networks, known)
+    rules = ViewRules(several, numbers)
+    return compile_access(section, lan or Lan(), rules.networks, known, rules.identities)
 
 
 def view_of(rules: Access, host: str, link: int = 0) -> int:
@@ -90,6 +101,67 @@ def test_first_of_two_views_with_the_same_clients_counts() -> None:
     rules = compiled(views(["192.168.20.0/24"], ["192.168.20.0/24", "192.168.30.0/24"]))
     assert view_of(rules, "192.168.20.1") == 1
     assert view_of(rules, "192.168.30.1") == 2
+
+
+def view_by(rules: Access, kind: str, name: str, host: str = "192.0.2.1") -> int:
+    return rules.view_of_client((host, 5353), IDENTITY_KINDS[kind], name.encode())
+
+
+def test_name_of_the_server_or_word_of_the_path_counts_before_an_address() -> None:
+    rules = compiled(
+        views(
+            ["192.0.2.1", "0.0.0.0/0"],
+            ["tls:Kids.dns.demo", "doh:Kids", "tls:a.demo"],
+            ["doh:office", "tls:office", "doh:kids", "tls:" + "x" * 63 + ".demo"],
+        )
+    )
+    told = {
+        ("tls", "kids.dns.demo"): 2,
+        ("tls", "KIDS.dns.DEMO"): 2,
+        ("tls", "a.demo"): 2,
+        ("doh", "kids"): 2,
+        ("doh", "OFFICE"): 3,
+        ("tls", "office"): 3,
+        ("tls", "x" * 63 + ".demo"): 3,
+        ("doh", "a.demo"): 1,
+        ("tls", "kids"): 1,
+        ("tls", "dns.demo"): 1,
+        ("tls", ""): 1,
+        ("tls", "x" * 300): 1,
+    }
+    assert {(kind, name): view_by(rules, kind, name) for kind, name in told} == told
+
+
+def test_of_views_with_the_same_name_the_first_one_in_force_counts() -> None:
+    several = views(["doh:kids", "tls:demo"], ["doh:kids"], ["0.0.0.0/0"])
+    for numbers, kids, demo in (([1, 2, 3], 1, 1), ([2, 3], 2, 3), ([1], 1, 1), ([3], 3, 3)):
+        rules = compiled(several, numbers=numbers)
+        assert (view_by(rules, "doh", "kids"), view_by(rules, "tls", "demo")) == (kids, demo)
+        decide = ViewRules(several, numbers).of_client
+        spoken = Identity("doh", "kids")
+        assert decide(ip_address("192.0.2.1"), None, (), spoken)[0] == kids
+
+
+def test_who_may_not_ask_may_not_by_a_name_either() -> None:
+    rules = Access([(0xC0000200, span_value(True))], [], identities=[(2, b"kids", 1)])
+    assert rules.view_of_client(("192.0.2.1", 1), 2, b"kids") == 1
+    assert rules.view_of_client(("192.0.1.1", 1), 2, b"kids") == 0
+
+
+def test_client_that_says_what_it_is_need_not_be_met() -> None:
+    """Its hardware address changes nothing."""
+    known = KnownClients()
+    near = span_value(True, is_neighbour=True)
+    rules = Access([(0, near)], [], known=known, identities=[(1, b"a.demo", 3)])
+    assert known.set(wide(bytes((192, 0, 2, 1))), 0, 7)
+    assert rules.view_of_client(("192.0.2.1", 1), 1, b"a.demo") == 3
+    assert rules.view_of_client(("192.0.2.1", 1), 1, b"b.demo") == 7
+
+
+@pytest.mark.parametrize("name", [b"", b"x" * 254, b"Kids"])
+def test_name_that_no_client_could_say_is_refused(name: bytes) -> None:
+    with pytest.raises(ValueError, match="cannot be compared"):
+        Access([], [], identities=[(1, name, 1)])
 
 
 def test_view_of_a_prefix_admits_nobody() -> None:

@@ -33,9 +33,11 @@ from messages import (
     OPT,
     RD,
     REPLY,
+    SOA,
     TC,
     A,
     Front,
+    address,
     answer_from,
     answer_of_size,
     header,
@@ -47,10 +49,12 @@ from messages import (
     question,
     record,
     reply,
+    soa,
 )
 
 from fastdns._answer import Limits, Reading
 from fastdns._key import split_key
+from fastdns._wire import smallest_ttl_of
 
 CORPUS = {
     file.stem: file.read_bytes()
@@ -442,3 +446,33 @@ def test_query_has_a_handful_of_additional_records_at_most(
     """Each owner may be a ladder of pointers, whose every step takes time."""
     response = front.ask(query("www.example", A, IN, *[record(OPAQUE, b"")] * count))
     assert (None if response is None else rcode_of(response)) == rcode
+
+
+# ---- for how long a response may be kept
+
+
+@pytest.mark.parametrize(
+    ("response", "ttl"),
+    [
+        (reply(address(300)), 300),
+        (reply(address(300), address(0), address(20)), 0),
+        (reply(address(2**32 - 1)), 2**32 - 1),
+        (reply(address(300), authority=(soa(60, 900),)), 60),
+        (reply(authority=(soa(600, 900),)), 600),
+        (reply(authority=(soa(900, 600),), flags=REPLY | 3), 600),
+        (reply(record(SOA, b"\0\0" + bytes(16) + b"\0\0\0\1", 300)), 300),  # an answer: no denial
+        (reply(address(300), additional=(opt(), address(5))), 300),
+        (reply(additional=(opt(), address(5))), None),
+        (reply(address(300), flags=REPLY | TC), None),
+        (reply(address(300), flags=REPLY | 2), None),
+        (reply(address(300), authority=(soa(60, 900),), flags=REPLY | 5), None),
+    ],
+)
+def test_response_is_kept_for_its_smallest_ttl(response: bytes, ttl: int | None) -> None:
+    assert smallest_ttl_of(response) == ttl
+
+
+def test_response_that_is_not_whole_is_not_kept() -> None:
+    whole = reply(address(300), authority=(soa(60, 900),))
+    assert smallest_ttl_of(whole) == 60
+    assert {smallest_ttl_of(whole[:length]) for length in range(len(whole))} == {None}
