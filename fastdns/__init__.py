@@ -5,7 +5,9 @@ The path of a query, and the module of each step:
 1. `server.supervisor` binds the sockets; through `server.roles` it forks, watches and replaces all
    other processes. `server.worker` serves the sockets from a gevent hub.
 2. `_fastpath` has the list of stages and sends queries through it in batches: `_udp` receives and
-   sends datagrams, `_stream` the messages of a connection, which `listen.tcp` accepts and limits.
+   sends datagrams, `_stream_listener` accepts and limits connections, `_stream` reads and sends
+   what they carry, with or without TLS (`_tls`), and `_stream_queries` finds the queries in it, in
+   frames or over HTTP (`_http2`).
    Each query is one record, a Query (`_query`), from its packet to its end. `_clients` checks that
    the client may ask, `_wire` reads the question, `_hotcache` finds the answer, `_response` fits it
    to the client, `finish` counts it: a hit ends here, without a Python object. If rules, upstreams

@@ -7,11 +7,11 @@ from fastdns._clock cimport Instant
 from fastdns._cookies cimport Cookies
 from fastdns._forward cimport Forward
 from fastdns._hotcache cimport Entry, HotCache
+from fastdns._outlet cimport Outlet
 from fastdns._own_answers cimport OwnAnswer
 from fastdns._query cimport Query
 from fastdns._rate_limit cimport RateLimit
 from fastdns._counters cimport Counters
-from fastdns._stream cimport Stream
 from fastdns._cache cimport Cache
 from fastdns._udp cimport Batch, Sender
 
@@ -60,7 +60,6 @@ cdef class FastPath:
     cdef Query* queries     # a batch of them
     cdef int* missed        # which of them memory could not answer
     cdef OwnAnswer* own     # the one that is made now
-    cdef uint8_t* stream_in
     cdef uint8_t* stream_out
 
     # The stages. Each returns a Result, and writes a response of at most query.limit bytes if it has one.
@@ -72,7 +71,7 @@ cdef class FastPath:
     # ^ between begin_disk and end_disk
     cdef int without_disk(self, Query* query, uint8_t* out, bint is_cold) noexcept nogil
     # The list of stages, for one batch: of datagrams, or of a stream's messages.
-    cdef int run(self, int count, int fd, Stream stream) except -1  # how many have been looked at
+    cdef int run(self, int count, int fd, Outlet outlet) except -1  # how many have been looked at
     # private
     cdef int look_at_stranger(self, Query* query) noexcept nogil
     cdef bint look_at_cookie(self, Query* query) noexcept nogil
@@ -81,12 +80,11 @@ cdef class FastPath:
     cdef bint is_hopeless(self, const Query* query) noexcept nogil
     cdef int serve_stale(self, Entry* entry, Query* query, uint8_t* out, int64_t now_ms) noexcept nogil
     cdef int refuse(self, Query* query, uint8_t* out, uint16_t rcode, int ede=*) noexcept nogil
-    cdef void run_missed(self, int missed, int fd, Stream stream) except *
-    cdef void meet_all(self, int count, int fd, Stream stream) except *
-    cdef bint is_held(self, int i, int fd, Stream stream) except *
+    cdef void run_missed(self, int missed, int fd, Outlet outlet) except *
+    cdef void meet_all(self, int count, int fd, Outlet outlet) except *
+    cdef bint is_held(self, int i, int fd, Outlet outlet) except *
     cdef int about_ourselves(self, Query* query, uint8_t* out) except -1
-    cdef void send(self, int fd, Stream stream) except *
-    cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *
+    cdef void send(self, int fd, Outlet outlet) except *
+    cdef void ask(self, int i, int fd, Outlet outlet, uint64_t now_ns) except *
     cdef void renew(self, const Query* query) except *
     cdef void answer_datagrams(self, int fd, uint16_t listener) except *
-    cdef bint answer_stream(self, Stream stream) except -1

@@ -11,7 +11,7 @@ from fastdns._answer cimport IS_OURS, Answer
 from fastdns._clock cimport coarse, read_clock_ns, read_moment, read_wall_seconds
 from fastdns._cookies cimport BAD_PROOF, GOOD_PROOF, Cookies
 from fastdns._counters cimport (
-    CACHE_MISSES, COOKIES_BAD, COOKIES_VALID, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_OVER_LIMIT, QUERIES_TCP,
+    CACHE_MISSES, COOKIES_BAD, COOKIES_VALID, DISK_HITS, DISK_MISSES, PREFETCHES, QUERIES_OVER_LIMIT,
     QUERIES_UDP, SEND_ERRORS,
 )
 from fastdns._disk cimport Found
@@ -20,14 +20,14 @@ from fastdns._key cimport key_view, set_key_view
 from fastdns._own_answers cimport OwnAnswer, make_own
 from fastdns._policy cimport FORWARD, Decision, decide
 from fastdns._query cimport (
-    OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LIMIT, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE,
+    OVER_TLS, OVER_UDP, TIER_ACCESS, TIER_DISK, TIER_LIMIT, TIER_LOCAL, TIER_MEMORY, TIER_NONE, TIER_STALE, TIER_WIRE,
     count_blocked, finish,
 )
 from fastdns._rate_limit cimport RateLimit
 from fastdns._response cimport (
-    EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, RESPONSE_MAX, write_answer, write_error, write_stale, write_truncated,
+    EDE_NO_REACHABLE_AUTHORITY, EDE_PROHIBITED, PAD_TO, RESPONSE_MAX, write_answer, write_error, write_stale,
+    write_truncated,
 )
-from fastdns._stream cimport PIPELINED, READ_AT_ONCE, frame_is_whole
 from fastdns._cache cimport DISK_FRESH
 from fastdns._udp cimport BATCH
 from fastdns._waiters cimport Waiter, make_waiter
@@ -101,18 +101,16 @@ cdef class FastPath:
         self.batch = Batch()
         self.queries = <Query*>calloc(BATCH, sizeof(Query))
         self.missed = <int*>malloc(BATCH * sizeof(int))
-        self.stream_in = <uint8_t*>malloc(READ_AT_ONCE)
         self.stream_out = <uint8_t*>malloc(RESPONSE_MAX)
         self.own = <OwnAnswer*>malloc(sizeof(OwnAnswer))
         if self.own == NULL:
             raise MemoryError
-        if self.stream_in == NULL or self.stream_out == NULL or self.queries == NULL or self.missed == NULL:
+        if self.stream_out == NULL or self.queries == NULL or self.missed == NULL:
             raise MemoryError
 
     def __dealloc__(self):
         free(self.queries)
         free(self.missed)
-        free(self.stream_in)
         free(self.stream_out)
         free(self.own)
 
@@ -143,7 +141,14 @@ cdef class FastPath:
         # A query that was held has been counted when it came.
         if not (query.asked.cookie_length and self.look_at_cookie(query)) and self.rate.step and not self.is_resuming:
             query.status = self.look_at_limit(query)
-        query.limit = query.asked.udp_size if query.asker.transport == OVER_UDP else <uint16_t>RESPONSE_MAX
+        if query.asker.transport == OVER_UDP:
+            query.limit = query.asked.udp_size
+        else:
+            query.limit = RESPONSE_MAX
+            if query.asked.has_padding and query.asker.transport >= OVER_TLS:
+                query.asked.pad_to = PAD_TO
+            if query.asked.has_keepalive:
+                query.asked.keepalive = query.asker.keepalive
         if query.status == WIRE_OK:
             if query.asker.view != 0:
                 set_key_view(query.key.octets, query.key.length, query.asker.view)
@@ -325,8 +330,8 @@ cdef class FastPath:
 
     # --- the list of stages -------------------------------------------------------------------------------
 
-    cdef int run(self, int count, int fd, Stream stream) except -1:
-        """Hits are answered before any miss is looked at. A full stream ends the batch."""
+    cdef int run(self, int count, int fd, Outlet outlet) except -1:
+        """Hits are answered before any miss is looked at. A full connection ends the batch."""
         cdef int64_t now_ms = <int64_t>(self.queries[0].received_ns // 1000000)
         cdef int missed = 0
         cdef int i
@@ -337,13 +342,13 @@ cdef class FastPath:
         for i in range(count):
             self.look_at(&self.queries[i])
         if self.unmet:
-            self.meet_all(count, fd, stream)
+            self.meet_all(count, fd, outlet)
         for i in range(count):
             if self.queries[i].status == WIRE_OK:
                 self.memory.expect_entry(self.queries[i].key.hash)
         for i in range(count):
             query = &self.queries[i]
-            if stream is None:
+            if outlet is None:
                 out = self.batch.room()
             if query.status == WIRE_OK:
                 query.result = self.from_memory(query, out, now_ms)
@@ -356,26 +361,26 @@ cdef class FastPath:
                 missed += 1
             elif query.told == 0:
                 pass
-            elif stream is None:
+            elif outlet is None:
                 self.batch.queue(i, query.told_octets)
             else:
-                stream.put(out, query.told_octets, query.received_ns)
-                if stream.is_full():
+                outlet.put(query, out)
+                if outlet.is_full(&query.ticket):
                     count = i + 1
                     break
         now_ns = read_clock_ns()
         for i in range(count):      # before it leaves, so that a client with an answer finds it counted
             if self.queries[i].result != NEXT and self.queries[i].result != HELD:
                 finish(self.counters, &self.queries[i], now_ns)
-        self.send(fd, stream)
+        self.send(fd, outlet)
         for i in range(count):
             if self.queries[i].result == ANSWERED_LATE:
                 self.renew(&self.queries[i])
         if missed:
-            self.run_missed(missed, fd, stream)
+            self.run_missed(missed, fd, outlet)
         return count
 
-    cdef void run_missed(self, int missed, int fd, Stream stream) except *:
+    cdef void run_missed(self, int missed, int fd, Outlet outlet) except *:
         """The stages after memory; `forward` asks for what they cannot answer."""
         cdef int number
         cdef uint8_t* out = self.stream_out
@@ -387,7 +392,7 @@ cdef class FastPath:
         try:
             for number in range(missed):
                 query = &self.queries[self.missed[number]]
-                if stream is None:
+                if outlet is None:
                     out = self.batch.room()
                 if query.key.qclass == CLASS_CHAOS:
                     query.result = self.about_ourselves(query, out)
@@ -402,10 +407,10 @@ cdef class FastPath:
                         query.result = self.from_policy(query, out, &now)
                 if query.told == 0:
                     pass
-                elif stream is None:
+                elif outlet is None:
                     self.batch.queue(self.missed[number], query.told_octets)
                 else:
-                    stream.put(out, query.told_octets, query.received_ns)
+                    outlet.put(query, out)
         finally:
             self.cache.end_disk()       # in any case: it must not be begun twice
         now_ns = read_clock_ns()
@@ -413,31 +418,31 @@ cdef class FastPath:
             query = &self.queries[self.missed[number]]
             if query.result != ASK and query.result != SEARCH:
                 finish(self.counters, query, now_ns)
-        self.send(fd, stream)
+        self.send(fd, outlet)
         now_ns = read_clock_ns()
         for number in range(missed):
             query = &self.queries[self.missed[number]]
             if query.result == ASK or query.result == SEARCH:
                 # The disk is closed again: asking may read it, or open another one.
-                self.ask(self.missed[number], fd, stream, now_ns)
+                self.ask(self.missed[number], fd, outlet, now_ns)
             elif query.result == ANSWERED_LATE:
                 self.renew(query)
         self.forward.send()
 
-    cdef void meet_all(self, int count, int fd, Stream stream) except *:
+    cdef void meet_all(self, int count, int fd, Outlet outlet) except *:
         """Find out who the new neighbours of a batch are; a query stays UNMET_CLIENT if that takes a moment."""
         cdef Query* query
         cdef int i
         self.unmet = 0
         for i in range(count):
             query = &self.queries[i]
-            if query.status == UNMET_CLIENT and not self.is_held(i, fd, stream):
+            if query.status == UNMET_CLIENT and not self.is_held(i, fd, outlet):
                 self.access.admit(&query.asker)
                 query.status = WIRE_OK
                 set_key_view(query.key.octets, query.key.length, query.asker.view)
                 query.key.hash = self.memory.hash_of(query.key.octets, query.key.length)
 
-    cdef bint is_held(self, int i, int fd, Stream stream) except *:
+    cdef bint is_held(self, int i, int fd, Outlet outlet) except *:
         cdef Query* query = &self.queries[i]
         cdef HeldQuery held = None
         cdef int64_t now_s = <int64_t>(query.received_ns // 1000000000)
@@ -449,7 +454,7 @@ cdef class FastPath:
         if self.met >= MEETINGS_A_SECOND:
             return False        # a flood of forged addresses: the prefix says which view it is
         self.met += 1
-        if stream is None:
+        if outlet is None:
             held = HeldQuery.__new__(HeldQuery)
             held.packet = query.packet[:query.length]
             held.sender = self.batch.senders[i]
@@ -491,16 +496,16 @@ cdef class FastPath:
             out, query.spelling, &query.asked, &answer.stored, 0, query.limit
         ), TIER_LOCAL)
 
-    cdef void send(self, int fd, Stream stream) except *:
-        if stream is not None:
-            stream.send(self.queries[0].received_ns)
+    cdef void send(self, int fd, Outlet outlet) except *:
+        if outlet is not None:
+            outlet.flush(self.queries[0].received_ns)
         elif self.batch.queued:
             self.tally[SEND_ERRORS] += <unsigned int>self.batch.send(fd)
 
-    cdef void ask(self, int i, int fd, Stream stream, uint64_t now_ns) except *:
+    cdef void ask(self, int i, int fd, Outlet outlet, uint64_t now_ns) except *:
         """Ask upstream; the client waits."""
         cdef Query* query = &self.queries[i]
-        cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], stream)
+        cdef Waiter* waiter = make_waiter(query, fd, &self.batch.senders[i], outlet)
         if waiter == NULL:      # without memory there is nothing better to do
             finish(self.counters, query, now_ns)
             return
@@ -558,59 +563,3 @@ cdef class FastPath:
             if count < BATCH or self.about_us >= ABOUT_US_A_WAKEUP:
                 break
             now_ns = read_clock_ns()
-
-    def serve_stream(self, Stream stream not None):
-        """Answer what a client has sent on a connection, a bounded amount. Never raises.
-
-        Return True if the connection's owner has something to do.
-        """
-        try:
-            return self.answer_stream(stream)
-        except Exception as defect:
-            report(defect)
-        stream.break_off()
-        return True
-
-    cdef bint answer_stream(self, Stream stream) except -1:
-        cdef uint64_t now_ns = read_clock_ns()
-        cdef int most = min(BATCH, PIPELINED - stream.waiting)
-        cdef int count = 0
-        cdef int done
-        cdef size_t at = 0
-        cdef size_t length = 0
-        cdef const uint8_t* octets
-        cdef Query* query
-        if stream.fd < 0 or stream.is_full():
-            return True
-        if self.cache.catch_up(<int64_t>(now_ns // 1000000)):
-            self.renew_wanted()
-        octets = stream.receive(self.stream_in, &length, now_ns)
-        if stream.queries_left >= 0:
-            most = min(most, <int>stream.queries_left)
-        while count < most and frame_is_whole(octets + at, length - at):
-            query = &self.queries[count]
-            query.packet = octets + at + 2
-            query.length = load16(octets + at)
-            query.received_ns = now_ns
-            query.asker = stream.asker
-            at += 2 + query.length
-            count += 1
-            if query.length == 0:       # out of step: it is dropped, and all that follows
-                break
-        if count:
-            stream.heard_ns = now_ns
-            self.tally[QUERIES_TCP] += <unsigned int>count
-            done = self.run(count, -1, stream)
-            self.tally[QUERIES_TCP] -= <unsigned int>(count - done)     # they are looked at again
-            count = done
-            query = &self.queries[count - 1]
-            at = <size_t>(query.packet + query.length - octets)
-            if query.length == 0:
-                stream.end(now_ns)
-                at = length
-            if stream.queries_left >= 0:
-                stream.queries_left -= count
-                if stream.queries_left == 0 or query.result == DROPPED:
-                    stream.end(now_ns)
-        stream.hold(octets, at, length, now_ns)
-        return stream.is_full() or stream.has_ended or stream.is_broken or stream.has_more

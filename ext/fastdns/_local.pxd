@@ -11,6 +11,7 @@ cdef enum:
     NAME_OCTETS_MAX = 32768     # of all records of one name: they always fit an answer
     CHAIN_LOCAL_MAX = 16        # CNAME records that are followed in one answer
     LOCAL_OCTETS_MAX = 65535    # of an answer
+    DESIGNATED_SOURCE = 254     # of records that name the encrypted services of fastdns itself
 
 ctypedef struct LocalRecord:    # followed by its RDATA
     uint32_t ttl
@@ -78,8 +79,10 @@ cdef class LocalBuilder:
 
 cdef LocalMatch find_local(LocalRecords local, const uint8_t* name) noexcept nogil
 # ^ exact before the longest wildcard above; name: sound and in lower case
+cdef bint answers_type(const LocalMatch* match, uint16_t qtype) noexcept nogil
+# ^ False: others know that type. The name of the service may be one that has mail, or certificates, elsewhere
 cdef void make_local(
     LocalRecords local, const uint8_t* key, uint16_t key_length, int zone_labels, LocalAnswer* out
 ) noexcept nogil
 # ^ the answer to a question about a name that has records: its records of that type, what a CNAME record of it leads
-# to, or no data, by its parent of so many labels
+# to, or no data, by its parent of so many labels. Beside SVCB records: the addresses of their targets that are here

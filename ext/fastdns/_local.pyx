@@ -5,15 +5,16 @@ from libc.string cimport memcmp, memcpy, memset
 
 from fastdns._answer cimport copy_answer
 from fastdns._domains cimport DOMAIN_LABELS_MAX, DOMAIN_VALUE_MAX, Suffix, find_suffixes
-from fastdns._key cimport KEY_TAIL, name_is_sound
+from fastdns._key cimport KEY_TAIL, NAME_MAX, name_is_sound
 from fastdns._special_names cimport OWN_TTL, SOA_OCTETS, SOA_TTL_AT, suffix_at, write_soa
 from fastdns._wire cimport (
-    CLASS_IN, FLAG_QR, HEADER_LENGTH, TYPE_ANY, TYPE_CNAME, load16, store16, store32,
+    CLASS_IN, FLAG_QR, HEADER_LENGTH, TYPE_A, TYPE_AAAA, TYPE_ANY, TYPE_CNAME, TYPE_SVCB, load16, store16, store32,
 )
 
 cdef enum:
     POINTER = 0xc000        # to a name in the first 16,384 octets
     POINTED_MAX = 0x4000
+    TARGETS_MAX = 8         # of SVCB records
     RCODE_SERVFAIL = 2
     DRAFTS_MAX = 1 << 30    # records
     WORD = 4                # octets: places in the block are counted in words
@@ -289,6 +290,13 @@ cdef LocalMatch find_local(LocalRecords local, const uint8_t* name) noexcept nog
     return match
 
 
+cdef bint answers_type(const LocalMatch* match, uint16_t qtype) noexcept nogil:
+    return (
+        match.first.origin >> 24 != DESIGNATED_SOURCE
+        or qtype == TYPE_A or qtype == TYPE_AAAA or qtype == TYPE_SVCB or qtype == TYPE_ANY
+    )
+
+
 cdef uint16_t add_record(
     LocalAnswer* out, const uint8_t* owner, uint16_t owner_at, const LocalRecord* record
 ) noexcept nogil:
@@ -316,6 +324,63 @@ cdef uint16_t add_record(
     out.stored.ttl = min(out.stored.ttl, record.ttl)
     out.stored.length = <uint16_t>(at + 10 + record.length)
     return <uint16_t>(at + 10)
+
+
+cdef uint16_t add_addresses(LocalRecords local, const uint8_t* name, LocalAnswer* out) noexcept nogil:
+    """Add the addresses of a name that has records here; return how many."""
+    cdef LocalMatch match = find_local(local, name)
+    cdef const LocalRecord* record = match.first
+    cdef uint16_t count = 0
+    cdef int _i
+    for _i in range(match.count):
+        # Its name is written in whole: nothing points into RDATA, which may be of an unknown type (RFC 3597 section 4).
+        if (record.rtype == TYPE_A or record.rtype == TYPE_AAAA) and add_record(out, name, POINTED_MAX, record):
+            count += 1
+        record = record_after(record)
+    return count
+
+
+cdef bint read_target(const LocalRecord* record, uint8_t* out) noexcept nogil:
+    """Copy the TargetName of an SVCB record, in lower case; False: it has none, for the owner may have written octets.
+    """
+    cdef const uint8_t* data = <const uint8_t*>(record + 1)
+    cdef int length = 0
+    cdef int at = 2
+    cdef int i, label
+    while at < record.length:
+        label = data[at]
+        if label > 63 or at + label >= record.length or length + label + 1 > NAME_MAX:
+            return False
+        out[length] = <uint8_t>label
+        for i in range(1, label + 1):
+            out[length + i] = data[at + i] | 0x20 if c"A" <= data[at + i] <= c"Z" else data[at + i]
+        length += label + 1
+        at += label + 1
+        if label == 0:
+            return True
+    return False
+
+
+cdef uint16_t add_targets(LocalRecords local, const uint8_t* owner, LocalAnswer* out) noexcept nogil:
+    """Add the addresses of the targets of a name's SVCB records (RFC 9462 section 4); return how many."""
+    cdef uint8_t targets[TARGETS_MAX][NAME_MAX]
+    cdef LocalMatch match = find_local(local, owner)
+    cdef const LocalRecord* record = match.first
+    cdef uint16_t count = 0
+    cdef bint is_new
+    cdef int seen = 0
+    cdef int i, _i
+    for _i in range(match.count):
+        if record.rtype == TYPE_SVCB and seen < TARGETS_MAX and read_target(record, targets[seen]):
+            is_new = True
+            for i in range(seen):
+                if length_of(targets[i]) == length_of(targets[seen]) and is_under(targets[i], targets[seen]):
+                    is_new = False
+            if is_new:
+                count += add_addresses(local, targets[seen], out)
+                seen += 1
+        record = record_after(record)
+    return count
 
 
 cdef void begin(LocalAnswer* out, const uint8_t* key, uint16_t length) noexcept nogil:
@@ -375,6 +440,8 @@ cdef void make_local(
         store16(out.wire + 2, FLAG_QR | RCODE_SERVFAIL)
         return
     store16(out.wire + 6, out.stored.ttl_count)
+    if has_data and qtype == TYPE_SVCB:
+        store16(out.wire + 10, add_targets(local, owner, out))
     if not has_data and alias == NULL and out.target_length == 0:
         if owner == key or is_under(owner, key + zone_at) or owner_at >= POINTED_MAX:
             owner_at = HEADER_LENGTH + zone_at

@@ -8,7 +8,7 @@ from fastdns._blocking cimport (
 )
 from fastdns._domains cimport Suffix, find_suffixes
 from fastdns._key cimport KEY_TAIL, key_is_sound, key_view, name_is_sound
-from fastdns._local cimport LocalMatch, find_local
+from fastdns._local cimport LocalMatch, answers_type, find_local
 from fastdns._rules cimport AAAA_GIVEN, Rule, leaves_out, mark_of_rule
 from fastdns._special_names cimport is_special
 from fastdns._wire cimport CLASS_IN, TYPE_ANY, find_in_answer, load16
@@ -121,7 +121,7 @@ cdef void decide(
     decision.source = 0
     if policy.local.count != 0 and load16(key + key_length - KEY_TAIL + 2) == CLASS_IN:
         match = find_local(policy.local, key)
-        if match.first != NULL:
+        if match.first != NULL and answers_type(&match, load16(key + key_length - KEY_TAIL)):
             decision.verdict = OWN
             # The longest own domain above it denies what it lacks; else it does that itself.
             decision.labels = match.labels

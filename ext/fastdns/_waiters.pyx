@@ -14,7 +14,7 @@ from fastdns._udp cimport BATCH
 from fastdns._wire cimport load16
 
 
-cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Stream stream) noexcept:
+cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Outlet outlet) noexcept:
     cdef Waiter* waiter = <Waiter*>malloc(sizeof(Waiter) + query.asked.length)
     if waiter == NULL:
         return NULL
@@ -23,13 +23,14 @@ cdef Waiter* make_waiter(const Query* query, int fd, const Sender* sender, Strea
     waiter.asked = query.asked
     waiter.asker = query.asker
     waiter.fd = fd
-    waiter.stream = NULL
-    if stream is None:
+    waiter.outlet = NULL
+    if outlet is None:
         waiter.sender = sender[0]
     else:
-        Py_INCREF(stream)
-        waiter.stream = <void*>stream
-        stream.wait_more()
+        Py_INCREF(outlet)
+        waiter.outlet = <void*>outlet
+        waiter.ticket = query.ticket
+        outlet.wait_more(&waiter.ticket)
     memcpy(waiter + 1, query.spelling, query.asked.length)
     return waiter
 
@@ -39,9 +40,9 @@ cdef void free_waiters(Waiter* first) noexcept:
     while first != NULL:
         waiter = first
         first = waiter.next
-        if waiter.stream != NULL:
-            (<Stream>waiter.stream).wait_less()
-            Py_DECREF(<Stream>waiter.stream)
+        if waiter.outlet != NULL:
+            (<Outlet>waiter.outlet).wait_less(&waiter.ticket)
+            Py_DECREF(<Outlet>waiter.outlet)
         free(waiter)
 
 
@@ -65,7 +66,6 @@ cdef class Outgoing:
         self.counters = counters
         self.batch = Batch()
         self.fd = -1
-        self.streams = []
         self.room = <uint8_t*>malloc(RESPONSE_MAX)
         if self.room == NULL:
             raise MemoryError
@@ -78,12 +78,15 @@ cdef class Outgoing:
     ) noexcept:
         cdef uint8_t* room = self.room
         cdef size_t limit = RESPONSE_MAX
-        if waiter.stream == NULL:
+        if waiter.outlet == NULL:
             if self.batch.queued == BATCH or waiter.fd != self.fd:
                 self.flush()
             self.fd = waiter.fd
             room = self.batch.room()
             limit = waiter.asked.udp_size
+        elif self.outlet is not <Outlet>waiter.outlet:
+            self.flush()
+            self.outlet = <Outlet>waiter.outlet
         query.asked = waiter.asked
         query.asker = waiter.asker
         query.received_ns = waiter.received_ns
@@ -97,18 +100,13 @@ cdef class Outgoing:
         if stored.is_authoritative > IS_OURS:
             count_blocked(self.counters, query, stored)
         finish(self.counters, query, now_ns)
-        if waiter.stream == NULL:
+        if waiter.outlet == NULL:
             self.batch.queue_to(&waiter.sender, query.told_octets)
         else:
-            self.put(<Stream>waiter.stream, query, now_ns)
+            query.ticket = waiter.ticket
+            self.outlet.put(query, room)
         waiter.next = self.told
         self.told = waiter
-
-    cdef void put(self, Stream stream, const Query* query, uint64_t now_ns) noexcept:
-        stream.put(self.room, query.told_octets, now_ns)
-        if not stream.is_queued and stream.unwritten:
-            stream.is_queued = True
-            self.streams.append(stream)
 
     cdef void drop(self, Query* query, Waiter* waiter, uint64_t now_ns) noexcept:
         query.asked = waiter.asked
@@ -118,20 +116,22 @@ cdef class Outgoing:
         query.told = query.told_octets = 0
         query.tier = TIER_NONE
         finish(self.counters, query, now_ns)
-        waiter.next = NULL
-        free_waiters(waiter)
+        if waiter.outlet != NULL:
+            if self.outlet is not <Outlet>waiter.outlet:
+                self.flush()
+                self.outlet = <Outlet>waiter.outlet
+            self.outlet.refuse(&waiter.ticket)
+        waiter.next = self.told
+        self.told = waiter
 
     cdef void flush(self) noexcept:
         """Send the queued answers: to each client of a stream all at once."""
         cdef Waiter* told = self.told
-        cdef uint64_t now_ns
+        cdef Outlet outlet = self.outlet
         if self.batch.queued:
             self.counters.at[SEND_ERRORS] += <unsigned int>self.batch.send(self.fd)
-        if self.streams:
-            now_ns = read_clock_ns()
-            streams, self.streams = self.streams, []
-            for stream in streams:
-                (<Stream>stream).is_queued = False
-                (<Stream>stream).send(now_ns)
         self.told = NULL
-        free_waiters(told)
+        self.outlet = None
+        free_waiters(told)      # before: what was told counts no longer as waiting when more may be read
+        if outlet is not None:
+            outlet.flush(read_clock_ns())

@@ -15,7 +15,6 @@ from itertools import chain
 
 from ..config.schema import Config
 from ..config.transports import TRANSPORTS, load_class
-from ..listen.services import SERVICES
 from ..policy.parts import PARTS, import_parts
 
 # By the module that imports them late. Not every version has all of them.
@@ -58,8 +57,6 @@ def import_late(config: Config | None = None) -> None:
                     importlib.import_module(name)
     if config is not None:
         import_parts(config)
-    for service in SERVICES.values():
-        _ = service.stream_server
     for transport in TRANSPORTS.values():
         load_class(transport.channel)
 
@@ -73,6 +70,7 @@ def import_for_later(may_read: Callable[[Iterable[str]], bool], *, lists: bool) 
     """
     if not may_read(_files("fastdns.policy.parts")):
         import_late()
+        importlib.import_module("fastdns.listen.http1")
     if lists and not may_read(_files("fastdns.lists.background", "ssl", "_ssl", "dns")):
         import_for_lists()
 

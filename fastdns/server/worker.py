@@ -36,7 +36,8 @@ from ..config.groups import Forward, Upstream
 from ..config.schema import Config
 from ..counters import Pages
 from ..defects import guarded
-from ..listen.services import SERVICES
+from ..listen.streams import Streams
+from ..policy.access import compile_proxies
 from ..policy.block_lists.hits import ListHits
 from ..policy.changes import changes_of_local
 from ..policy.compile import Domains
@@ -50,6 +51,7 @@ from ..upstream.origin import fingerprint
 from ..upstream.refusals import RefusalCheck
 from ..upstream.sources import ForwardSources, Sources
 from .admission import Admission
+from .certificate_page import CertificatePage, WorkersCertificate
 from .filtering import Filtering
 from .log import States
 from .sockets import Listener
@@ -90,6 +92,8 @@ class Inheritance:
     control: Control
     rate_table: mmap.mmap  # for all workers
     cookie_page: mmap.mmap
+    certificate_page: CertificatePage
+    ticket_page: mmap.mmap
     wakeup: int  # an eventfd: the keeper asks us to read the control pages
     keeper_wakeup: int
     cache: Path  # the LMDB environment
@@ -143,7 +147,7 @@ class Worker:
         self._memory = inheritance.memory
         self._counters = counters
         self._control = inheritance.control
-        self._stop = Event()
+        self._stop, self._names_changed = Event(), Event()
         self._groups_file = inheritance.groups
         self._forward = inheritance.forward
         flights = self._flights = Flights(counters)
@@ -215,19 +219,15 @@ class Worker:
             for one in each.udp_of(number)
         ]
         self._watchers = [loop.io(descriptor, 1) for descriptor, _ in self._udp]
-        self._streams = [
-            serve(
-                [
-                    (place, one.tcp)
-                    for place, one in enumerate(listeners)
-                    if one.tcp and one.service is service
-                ],
-                self._fastpath,
-                counters,
-            )
-            for service in SERVICES.values()
-            if (serve := service.stream_server) is not None
-        ]
+        self._streams = Streams(
+            [(place, one.tcp, one.service.name) for place, one in enumerate(listeners) if one.tcp],
+            self._fastpath,
+            counters,
+            compile_proxies(config.listen.proxy_networks),
+        )
+        self._certificate = WorkersCertificate(
+            inheritance.certificate_page, inheritance.ticket_page, self._streams
+        )
         self._term = loop.signal(signal.SIGTERM)
         # The supervisor holds the other end: when it closes it or dies, this one becomes readable.
         self._orphaned = loop.io(inheritance.lifeline, 1)
@@ -255,17 +255,16 @@ class Worker:
                 self._admission.follow,
                 self._hub.loop,
                 self._use_access,
-                self._flights.give_up_ports,
+                self._use_network,
             ),
         ]
-        if self._local is not None and self._local.has_files:
+        if self._local is not None and self._local.may_change:
             beside.append(gevent.spawn(self._follow, self._local))
         if self._views is not None:
             beside += self._follow_views(self._views)
         self._stop.wait()
         gevent.killall(beside, block=False)
-        for stream in self._streams:
-            stream.stop()
+        self._streams.stop()
         for watcher, (descriptor, place) in zip(self._watchers, self._udp, strict=True):
             watcher.stop()
             self._fastpath.drain(descriptor, place)
@@ -275,7 +274,7 @@ class Worker:
         self._report_hits()
 
     def _idle(self) -> bool:
-        return self._resolver.idle and all(stream.idle for stream in self._streams)
+        return self._resolver.idle and self._streams.idle
 
     def _look_around(self) -> None:
         """Follow the files that name upstreams, and publish the state of the upstreams."""
@@ -287,6 +286,7 @@ class Worker:
                 release_at = time.monotonic() + RELEASE_SECONDS
                 self._tiers.disk.release_pages()
             self._flights.close_idle_ports()
+            self._certificate.look()
             if self._heartbeat.active and self._tiers.disk.loops():
                 self._leave_loop()
             self._refusals.look(self._upstreams)
@@ -323,16 +323,23 @@ class Worker:
             gevent.spawn(views.follow_clients, self._fastpath, renew, seen),
         ]
 
+    def _use_network(self) -> None:
+        """Have the kernel choose other addresses for upstreams; tell clients of our own ones."""
+        self._flights.give_up_ports()
+        if self._local is not None and self._local.needs_own_addresses:
+            self._names_changed.set()
+
     def _use_access(self, access: Access, exempt: Access) -> None:
         self._fastpath.admit_by(access)
         self._rate.exempt_by(exempt)
 
     def _follow(self, local: LocalSources) -> None:
-        """Use the owner's names as their files change: hosts files, and leases, which end as well.
+        """Use the owner's names as they change: hosts files, leases, which end as well, and the
+        addresses of this machine.
 
         A thread reads them: a hosts file of 100,000 lines would keep queries waiting.
         """
-        has_changed = Event()
+        has_changed = self._names_changed
         names = local.logged
         problems = States(log, logging.WARNING, names.problems)
         left_out = States(log, logging.INFO, names.left_out)

@@ -23,7 +23,8 @@ from fastdns._forward import Forward
 from fastdns._groups import Group
 from fastdns._hotcache import HotCache
 from fastdns._ring import Ring
-from fastdns._stream import PIPELINE_MAX, Backlog, Stream
+from fastdns._stream import PIPELINE_MAX
+from fastdns._stream_listener import StreamListener
 from fastdns._upstream import OPT as OPT_FORM
 from fastdns._upstream import Upstream
 from fastdns.config.values import Address
@@ -162,26 +163,30 @@ def now_ms() -> int:
 EVERYBODY = Access([(0, 1)], [(0, 1)])
 
 
-class StreamClient(Stream):
-    """A client, and the end of its connection at which it is served."""
+class StreamClient:
+    """A client with a connection, and the end at which it is served, by a listener of its own."""
 
     def __init__(self, host: str = "127.0.0.1") -> None:
-        self.ours, self.theirs = socket.socketpair()
+        self.ours, self._theirs = socket.socketpair()
         self.ours.setblocking(False)
-        self.backlog = Backlog()
-        self.changes = 0
+        self.host = host
+        self.listener: StreamListener | None = None
+        self.slot: int | None = None
         self.rest = b""
-        self.open(self.theirs.fileno(), (host, 5353), self.backlog)
 
-    def changed(self) -> None:
-        self.changes += 1
+    def serve(self, fastpath: FastPath) -> None:
+        """Let the listener read what has been said, once."""
+        if self.listener is None:
+            self.listener = StreamListener(fastpath)
+            self.slot = self.listener.adopt(self._theirs.detach(), (self.host, 5353))
+        self.listener.turn()
 
     def say(self, *packets: bytes) -> None:
         self.ours.sendall(b"".join(len(one).to_bytes(2, "big") + one for one in packets))
 
     def heard(self) -> list[bytes]:
         """The responses that have come since."""
-        with suppress(BlockingIOError):
+        with suppress(BlockingIOError, ConnectionResetError):
             while piece := self.ours.recv(1 << 20):
                 self.rest += piece
         found = []
@@ -190,13 +195,28 @@ class StreamClient(Stream):
             self.rest = self.rest[end:]
         return found
 
+    @property
+    def state(self) -> dict[str, int]:
+        """What the listener knows of the connection; {} once it is closed."""
+        assert self.listener is not None
+        return {} if self.slot is None else self.listener.state_of(self.slot)
+
+    @property
+    def waiting(self) -> int:
+        return 0 if self.listener is None else self.state.get("waiting", 0)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the listener has closed the connection or is about to."""
+        return not self.state or bool(self.state["has_ended"])
+
     def is_full(self) -> bool:
-        return self.waiting >= PIPELINE_MAX - 1 or self.has_ended
+        return self.listener is not None and (self.waiting >= PIPELINE_MAX - 1 or self.is_over)
 
     def hang_up(self) -> None:
-        self.close()
         self.ours.close()
-        self.theirs.close()
+        if self.listener is not None:
+            self.listener.turn()
 
 
 class Front:
@@ -256,7 +276,7 @@ class Front:
             self.clients.append(StreamClient())
         self.clients[-1].say(packet)
         for _piece in range(1 + len(packet) // 16384):
-            self.fastpath.serve_stream(self.clients[-1])
+            self.clients[-1].serve(self.fastpath)
         return next(iter(self.clients[-1].heard()), None)
 
     def heard(self) -> bytes | None:

@@ -125,10 +125,10 @@ class World:
         extra = [opt(ttl=DO)] if self.chance.random() < 0.3 else []
         flags = RD if self.chance.random() < 0.95 else 0
         client = self.clients[self.questions % len(self.clients)]
-        if client.waiting > 60:
+        if client.is_full():
             return
         client.say(query(qname, qtype, 1, *extra, flags=flags, message_id=self.questions))
-        self.front.fastpath.serve_stream(client)
+        client.serve(self.front.fastpath)
         self.hear(client, at_once=self.questions)
 
     def answer(self) -> None:

@@ -38,7 +38,7 @@ def test_defect_while_datagrams_are_answered(
     assert len(scene.heard()) == 2
 
 
-def test_defect_while_a_stream_is_answered_costs_that_one(
+def test_defect_before_a_stream_is_answered_costs_nobody_an_answer(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     front = Front(tmp_path)
@@ -46,26 +46,11 @@ def test_defect_while_a_stream_is_answered_costs_that_one(
     client = StreamClient()
     client.say(query())
     with broken(front, monkeypatch):
-        assert front.fastpath.serve_stream(client)
+        client.serve(front.fastpath)
     assert "defect: ZeroDivisionError" in caplog.text
-    assert client.is_broken
-    assert front.ask(query()) == reply(address())
-    client.hang_up()
-
-
-def test_defect_of_a_stream_s_owner_costs_nobody_an_answer(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    front = Front(tmp_path)
-    monkeypatch.setattr(defects._told, "next_at", 0.0)
-    monkeypatch.setattr(StreamClient, "changed", lambda _: 1 / 0)
-    client = StreamClient()
-    client.say(query())
-    front.fastpath.serve_stream(client)
-    client.ours.close()  # it is broken when its answer comes
-    front.ask(query())
-    assert front.answered(reply(address())) == reply(address())
-    assert "defect: ZeroDivisionError" in caplog.text
+    assert client.heard() == []
+    client.serve(front.fastpath)
+    assert client.heard() == [reply(address())]
     client.hang_up()
 
 

@@ -301,7 +301,7 @@ def test_clients_of_a_connection_have_no_limit(wire: Wire) -> None:
     wire.limit(1)
     client = StreamClient()
     client.say(*[query()] * 20)
-    wire.front.fastpath.serve_stream(client)
+    client.serve(wire.front.fastpath)
     assert [is_truncated(one) for one in client.heard()] == [False] * 20
     client.hang_up()
 

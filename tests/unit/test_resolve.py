@@ -64,7 +64,7 @@ class Slow(Scene):
 
     def asks(self, qname: str) -> None:
         self.stream.say(query(qname))
-        self.resolver.fastpath.serve_stream(self.stream)
+        self.stream.serve(self.resolver.fastpath)
 
     def hears(self) -> bytes:
         found: list[bytes] = []
@@ -133,5 +133,5 @@ def test_what_a_slow_disk_has_past_its_ttl_is_told_when_the_upstreams_fail(slow:
 
 def test_version_is_told_in_class_chaos(slow: Slow) -> None:
     slow.stream.say(query("version.bind", TXT, CHAOS))
-    slow.resolver.fastpath.serve_stream(slow.stream)
+    slow.stream.serve(slow.resolver.fastpath)
     assert f"fastdns {__version__}".encode() in slow.hears()

@@ -1,0 +1,4 @@
+"""Where answers over connections go."""
+
+class Outlet:
+    """Takes answers for connections, and sends them together."""
