@@ -159,6 +159,10 @@ def _with_whole_paths(data: dict[str, Any], file: Path) -> dict[str, Any]:
         return value
 
     data = whole(data)
+    if isinstance(listen := data.get("listen"), dict):
+        for key in ("certificate", "key"):
+            if isinstance(path := listen.get(key), str):
+                listen[key] = _joined(here, path)
     if isinstance(local := data.get("local"), dict):
         for key, join in (("hosts", _joined), ("leases", _joined_leases)):
             if isinstance(values := local.get(key), list):

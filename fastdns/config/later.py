@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from .groups import Forward, Upstream
-from .schema import Access, Cache, Config, Listen
+from .listen import Listen
+from .schema import Access, Cache, Config
 from .section import Section
 
 NOT_IN_THIS_VERSION = "is not in this version of fastdns"
@@ -15,7 +16,7 @@ KEYS: dict[type[Section], frozenset[str]] = {
             *("client", "log_queries", "query_log"),  # the last: others' words
         }
     ),
-    Listen: frozenset({"tls", "https", "quic", "certificate", "cert", "key", "name", "proxies"}),
+    Listen: frozenset({"quic"}),
     Access: frozenset({"rate_burst"}),
     Upstream: frozenset({"fallback", "ecs", "bootstrap"}),
     Forward: frozenset({"fallback", "ecs", "bootstrap"}),

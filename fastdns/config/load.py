@@ -11,6 +11,7 @@ from typing import Any
 from ..errors import ConfigError, ConfigErrors
 from .documents import Documents, read_documents
 from .files import absolute_path
+from .listen import SERVICES, Listen
 from .places import Places, decide
 from .schema import Config, own_address
 from .servers import parse_server, read_server_file
@@ -47,11 +48,11 @@ def load(
     data = documents.data
     flags: dict[str, str] = {}
     for table, key, flag, given in (
-        ("listen", "dns", "--listen", listen),
-        ("upstream", "servers", "--upstream", upstream),
+        *(("listen", key, "--listen", given) for key, given in _by_service(listen).items()),
+        ("upstream", "servers", "--upstream", list(upstream)),
     ):
         if given and isinstance(data.setdefault(table, {}), dict):
-            data[table][key] = list(given)
+            data[table][key] = given
             flags[f"{table}.{key}"] = flag
     if workers is not None:
         data["workers"] = workers
@@ -106,6 +107,40 @@ def load_places(path: Path | None, *, state: str | Path | None = None) -> Places
         raise _lines(
             refused.problems, documents, {"state_dir": "--state"} if state is not None else {}
         ) from None
+
+
+def certificate_files_of_root(path: Path | None) -> tuple[Path, Path] | None:
+    """Return the files of certificate and key that root's own configuration names; None: none.
+
+    Root may read these for a daemon. A configuration that another user can write must not choose
+    what root reads: its files count only if all of them are root's.
+    """
+    try:
+        documents = _read(path)
+        names = [str(path or DEFAULT_FILE), *documents.files]
+        if not all(map(_is_of_root, names)):
+            return None
+        given = documents.data.get("listen", {})
+        data = {key: given[key] for key in ("certificate", "key") if key in given}
+        return structure(data, Listen).certificate_files
+    except (ConfigErrors, Refused, OSError, AttributeError, TypeError):
+        return None
+
+
+def _is_of_root(name: str) -> bool:
+    found = os.stat(name)
+    return found.st_uid == 0 and not found.st_mode & 0o022
+
+
+def _by_service(listen: Sequence[str]) -> dict[str, list[str]]:
+    """Return the addresses of --listen by the key of their service: "tls://0.0.0.0" is one."""
+    found: dict[str, list[str]] = {}
+    for text in listen:
+        scheme, separator, address = text.partition("://")
+        is_service = separator and scheme.lower() in SERVICES
+        key, value = (scheme.lower(), address) if is_service else ("dns", text)
+        found.setdefault(key, []).append(value)
+    return found
 
 
 def _read(path: Path | None, *, regular: bool = False) -> Documents:

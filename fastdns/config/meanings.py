@@ -7,7 +7,9 @@ The table in docs/configuration.md, packaging/reference.toml and fastdns.toml(5)
 from __future__ import annotations
 
 TABLES = {
-    "listen": "Addresses on which clients reach fastdns, over UDP and TCP.",
+    "listen": "Addresses on which clients reach fastdns, over UDP and TCP, and encrypted over TLS "
+    "and HTTPS. [access] says who may ask there. The files `certificate` and `key` are watched: a "
+    "new pair is used without a reload; one that is wrong is reported, and the old one stays.",
     "access": "Who may ask. The longest prefix that contains the client decides; on a tie `deny` "
     "wins. A client that is in no prefix is refused.",
     "upstream": "The resolvers that fastdns asks when the cache has no answer.",
@@ -42,6 +44,19 @@ KEYS = {
     "are added. Only the main file may have this key",
     "listen.dns": 'addresses to listen on, over UDP and TCP; `"0.0.0.0:53"` means all IPv4 '
     'addresses, `"[::]:53"` all IPv6 addresses',
+    "listen.tls": 'addresses for DNS over TLS (RFC 7858): `"0.0.0.0"` is port 853 of all IPv4 '
+    "addresses. `certificate` and `key` must be set",
+    "listen.https": "addresses for DNS over HTTPS (RFC 8484), at `/dns-query`, by HTTP/2 and "
+    'HTTP/1.1: `"0.0.0.0"` is port 443 of all IPv4 addresses',
+    "listen.certificate": "PEM file with the certificate of the service, followed by those that "
+    'lead to its authority: `"/etc/fastdns/fullchain.pem"`',
+    "listen.key": "PEM file with the key of the certificate, without a password. The user fastdns "
+    "must be able to read it; at `fastdns reload`, root can",
+    "listen.name": 'name of the service, which the certificate is for: `"dns.example.net"`. '
+    "Clients that ask `_dns.resolver.arpa` learn from it that they may encrypt (RFC 9462)",
+    "listen.proxies": "addresses or prefixes of proxies in front of `tls` and `https`: fastdns "
+    "believes the client's address that they tell by PROXY protocol v2 or by `X-Forwarded-For`, "
+    'and takes plain HTTP from them. `"loopback"` is this machine',
     "access.allow": 'clients that may ask: addresses, prefixes (`"192.0.2.0/24"`), `"loopback"`, '
     'and `"lan"`, which means the networks that this machine is directly connected to, without '
     "public networks behind a default route",
@@ -146,7 +161,8 @@ KEYS = {
     "view.name": "name of the view in the log and in commands: up to 32 of `a-z`, `0-9`, `-` and "
     "`_`. Must be set",
     "view.clients": "clients of the view: addresses, prefixes, hardware addresses "
-    '(`"aa:bb:cc:dd:ee:ff"`), or names (`"tablet"`: of a DHCP lease, or by PTR). Must be set',
+    '(`"aa:bb:cc:dd:ee:ff"`), names (`"tablet"`: of a DHCP lease, or by PTR), or what they ask for '
+    'over TLS or HTTPS (`"tls:kids.dns.example"`, `"doh:kids"`). Must be set',
     "view.when": "the hours in which the view is in force, by the clock of the machine: "
     '`"Mon-Fri 20:00-07:00"`, several with commas. `""` means always',
     "view.lists": "in place of `block.lists`",

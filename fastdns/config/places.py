@@ -17,6 +17,7 @@ SYSTEM_ACCOUNT = "fastdns"  # of the daemon that the system's service manager st
 OWN_NAMES = {
     *("lock", "run", "cache", "lists", "cookie_secrets", "overrides.toml", "overrides.lock"),
     *("counters", "control", "groups", "keeper", "supervisor"),
+    *("ticket_keys", "certificate"),
 }
 
 
@@ -68,6 +69,16 @@ class Places(Section):
     def supervisor(self) -> Path:
         """The supervisor's socket."""
         return self.run_dir / "supervisor"
+
+    @property
+    def certificate(self) -> Path:
+        """What commands are told of the certificate in use."""
+        return self.run_dir / "certificate"
+
+    @property
+    def ticket_keys(self) -> Path:
+        """The keys of TLS session tickets; they do not survive a boot."""
+        return self.run_dir / "ticket_keys"
 
     @property
     def cookie_secrets(self) -> Path:

@@ -8,7 +8,6 @@ on them.
 import os
 import sys
 from collections.abc import Collection, Iterator, Mapping
-from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ import attrs
 from ..errors import ConfigError
 from .filters import Block, View
 from .groups import Forward, Upstream
+from .listen import Listen
 from .section import Section
 from .text import quote, shorten
 from .units import in_seconds, spell_duration, spell_size
@@ -27,7 +27,6 @@ from .values import (
     MIB,
     NO_DOMAIN,
     Aaaa,
-    Address,
     AnyAddresses,
     AnyDomain,
     AnyLeases,
@@ -73,38 +72,6 @@ def _disk_size(instance: Any, attribute: Any, value: Octets) -> None:
             f'is {spell_size(value)}; must be at least {least} (or "0" for no disk cache)'
         )
     between(Octets(0), LARGEST_MAP, spell_size)(instance, attribute, value)
-
-
-def _distinct(_instance: Any, _attribute: Any, value: tuple[Address, ...]) -> None:
-    if not value:
-        raise ValueError('is empty; fastdns needs an address to listen on (try ["127.0.0.1:53"])')
-    fixed = [address for address in value if address.port]  # port 0 is another free port each time
-    for address in dict.fromkeys(fixed):
-        if fixed.count(address) > 1:
-            raise ValueError(f'"{address}" is listed more than once (keep one)')
-
-
-@attrs.frozen
-class Listen(Section):
-    """The addresses that clients use."""
-
-    dns: tuple[Address, ...] = attrs.field(
-        default=(Address("127.0.0.1", 53), Address("::1", 53)), validator=_distinct
-    )
-
-    @property
-    def addresses(self) -> tuple[tuple[str, Address], ...]:
-        """All addresses, each with the name of its service."""
-        return tuple(("dns", address) for address in self.dns)
-
-    def covers(self, address: Address) -> bool:
-        """Return True if a query sent to the address would come back to fastdns.
-
-        Under a wildcard, an address of another interface is not recognized: interfaces come and go.
-        """
-        return address in self.dns or (
-            address.wildcard in self.dns and ip_address(address.host).is_loopback
-        )
 
 
 def _somebody(instance: Any, attribute: Any, value: tuple[Clients, ...]) -> None:
@@ -308,7 +275,7 @@ class Config(Section):
     run_dir: Path
     log_level: LogLevel = "info"
     include: tuple[str, ...] = ()  # the content of these files is included already: `documents`
-    listen: Listen = Listen()
+    listen: Listen = attrs.field(factory=Listen)
     access: Access = Access()
     upstream: Upstream = attrs.field(factory=Upstream)
     forward: tuple[Forward, ...] = ()

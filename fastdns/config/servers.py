@@ -19,6 +19,8 @@ from .transports import TRANSPORTS, UDP
 from .values import Address, Server, ServerFile
 
 DNS_PORT = 53
+TLS_PORT = 853  # RFC 7858 section 3.1
+HTTPS_PORT = 443
 MAX_SERVERS = 1000  # in one file
 MAX_PROBLEMS = 20  # lines reported about one file; the first few show what is wrong with it
 
@@ -32,11 +34,18 @@ _INTERFACE = re.compile(r"[A-Za-z0-9._+-]{1,15}")
 _COMMENT = re.compile(r"(?:^|\s)#.*")
 
 
-def parse_listen(text: str) -> Address:
+def parse_listen(text: str, usual_port: int = DNS_PORT) -> Address:
     """Return the address to listen on; port 0 asks for a free one. ValueError with one phrase."""
-    host, port = _parse_address(text, text, least_port=0, example='"127.0.0.1:53" or "0.0.0.0:53"')
+    here = f"127.0.0.1:{usual_port}"
+    host, port = _parse_address(
+        text,
+        text,
+        least_port=0,
+        example=f'"{here}" or "0.0.0.0:{usual_port}"',
+        usual_port=usual_port,
+    )
     if host.is_multicast or str(host) == "255.255.255.255":
-        raise ValueError(f'{describe(text)} is not an address of one host (try "127.0.0.1:53")')
+        raise ValueError(f'{describe(text)} is not an address of one host (try "{here}")')
     return Address(str(host), port)
 
 

@@ -22,7 +22,7 @@ from .domains import parse_domain, parse_pattern
 from .files import absolute_path
 from .schema import Config
 from .section import Section
-from .servers import parse_listen, parse_server
+from .servers import HTTPS_PORT, TLS_PORT, parse_listen, parse_server
 from .text import describe, key_text, nearest
 from .units import parse_duration, parse_size
 from .values import (
@@ -42,13 +42,17 @@ from .values import (
     GroupName,
     HostsFile,
     Hours,
+    HttpsAddress,
     MaybeBlockAnswer,
+    MaybeFile,
     MaybeLists,
     MaybeTtl,
     Octets,
     OwnDomain,
     Seconds,
+    ServiceName,
     Strategy,
+    TlsAddress,
     Ttl,
     TypeName,
 )
@@ -239,6 +243,28 @@ def _structure_address(value: object, _kind: Any) -> Address:
     return parse_listen(_in_quotes(value, "an address", "127.0.0.1:53"))
 
 
+def _structure_tls_address(value: object, _kind: Any) -> Address:
+    return parse_listen(_in_quotes(value, "an address", f"0.0.0.0:{TLS_PORT}"), TLS_PORT)
+
+
+def _structure_https_address(value: object, _kind: Any) -> Address:
+    return parse_listen(_in_quotes(value, "an address", f"0.0.0.0:{HTTPS_PORT}"), HTTPS_PORT)
+
+
+def _structure_file(value: object, _kind: Any) -> str:
+    text = _in_quotes(value, "a path", "/etc/fastdns/fullchain.pem")
+    return str(absolute_path(text.removeprefix("file:"))) if text else ""
+
+
+def _structure_service_name(value: object, _kind: Any) -> str:
+    text = _in_quotes(value, "a name", "dns.example.net")
+    if not text:
+        return ""
+    from .service_name import parse_service_name  # noqa: PLC0415
+
+    return parse_service_name(text)
+
+
 def _structure_server(value: object, _kind: Any) -> AnyServer:
     return parse_server(_in_quotes(value, "an upstream", "9.9.9.9"))
 
@@ -372,6 +398,10 @@ _BY_KIND: dict[Any, Callable[[object, Any], Any]] = {
     Ttl: _structure_duration,
     MaybeTtl: _structure_duration,
     Address: _structure_address,
+    TlsAddress: _structure_tls_address,
+    HttpsAddress: _structure_https_address,
+    MaybeFile: _structure_file,
+    ServiceName: _structure_service_name,
     Path: _structure_path,
     str: _structure_text,
     bool: _structure_bool,

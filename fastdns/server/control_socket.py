@@ -21,6 +21,7 @@ from .loop import Loop
 log = logging.getLogger(__name__)
 
 CALLERS_MAX = 8
+DESCRIPTORS_MAX = 2  # of one caller
 SILENT_SECONDS = 2.0
 LOOK_SECONDS = 30.0  # between checks whether the socket's file was removed
 _CREDENTIALS = struct.Struct("@iII")  # pid, uid, gid
@@ -35,6 +36,7 @@ class Caller:
         packed = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
         self.pid, self.uid, _ = _CREDENTIALS.unpack(packed)
         self.heard = b""
+        self.descriptors: list[int] = []  # that it has sent along
         self.until = time.monotonic() + SILENT_SECONDS
         loop.keep(connection.fileno())
 
@@ -47,6 +49,22 @@ class Caller:
         """Close the connection."""
         self._loop.forget(self.socket.fileno())
         self.socket.close()
+        while self.descriptors:
+            one = self.descriptors.pop()
+            self._loop.forget(one)
+            os.close(one)
+
+    def hear(self) -> bytes:
+        """Return what it has sent, b"" at its end. BlockingIOError: nothing yet; OSError: gone."""
+        room = DESCRIPTORS_MAX - len(self.descriptors)
+        piece, received, _, _ = socket.recv_fds(
+            self.socket, LINE_MAX, max(room, 1), socket.MSG_DONTWAIT
+        )
+        for one in received:
+            os.set_inheritable(one, False)
+            self._loop.keep(one)
+        self.descriptors += received
+        return b"" if len(self.descriptors) > DESCRIPTORS_MAX else piece
 
     def __del__(self) -> None:
         # If its function raised: forget the number, which another socket may get.
@@ -135,7 +153,7 @@ class ControlSocket:
 
     def _hear(self, caller: Caller) -> None:
         try:
-            piece = caller.socket.recv(LINE_MAX, socket.MSG_DONTWAIT)
+            piece = caller.hear()
         except BlockingIOError:
             return
         except OSError:

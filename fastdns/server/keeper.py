@@ -343,6 +343,7 @@ class KeeperRole(Role):
     def work(self, order: int, ready: int) -> None:
         """Run as the keeper."""
         context, shared = self.context, self.context.shared
+        context.forget_secrets()
         for listener in (*context.settings.listeners, *context.former.listeners):
             listener.close()
         cache = context.settings.config.cache

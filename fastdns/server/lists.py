@@ -88,6 +88,7 @@ class ListsRole(Role):
         run_in_background()
         with suppress(OSError):
             Path("/proc/self/oom_score_adj").write_bytes(OOM_SCORE)
+        self.context.forget_secrets()
         settings = self.context.settings
         addresses = [one.address for one in settings.listeners if one.service.name == "dns"]
         for listener in (*settings.listeners, *self.context.former.listeners):

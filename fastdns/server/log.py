@@ -9,7 +9,10 @@ from collections.abc import Iterable
 from math import inf
 
 # Every worker sees what these log, because each reads the same files.
-SEEN_BY_ALL = ("fastdns.upstream.sources", "fastdns.upstream.system")
+SEEN_BY_ALL = (
+    *("fastdns.upstream.sources", "fastdns.upstream.system"),
+    "fastdns.server.certificate_page",
+)
 LINES_A_MINUTE = 10  # with the same wording, so that clients and upstreams cannot flood the log
 STATES_A_MINUTE = 20
 

@@ -6,12 +6,14 @@ import gc
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
 
 from .._cookies import Cookies
 from .._counters import UpstreamState
 from ..config.places import Places
 from ..upstream.known_groups import groups_of, write_groups
 from ..upstream.origin import fingerprint
+from .certificate_page import CertificatePage
 from .cookie_secrets import CookieSecrets
 from .keeper import KeeperRole
 from .lists import ListsRole
@@ -22,6 +24,9 @@ from .shared_memory import Maker
 from .sockets import end_steering, steer
 from .workers import Standby, Worker
 
+if TYPE_CHECKING:
+    from .ticket_file import TicketFile
+
 STEERING_SECONDS = 0.02  # until the sockets from which queries are steered away are empty
 
 # Further roles, started after these: a line each.
@@ -31,7 +36,14 @@ OTHERS: list[Callable[[Context], Role]] = []
 class Processes:
     """The processes of a daemon: always the same sockets and pages, whichever processes work."""
 
-    def __init__(self, settings: Settings, places: Places, maker: Maker, loop: Loop) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        places: Places,
+        certificate: CertificatePage,
+        maker: Maker,
+        loop: Loop,
+    ) -> None:
         config = settings.config
         self._is_changing = False
         self._serving: list[int] = []  # the workers that queries are steered to; none: to all
@@ -43,10 +55,12 @@ class Processes:
             config.worker_count,
             max(config.worker_count, os.cpu_count() or 1),
         )
-        self._context = context = Context(settings, shared, loop)
+        self._context = context = Context(settings, shared, certificate, loop)
         self._cookie_secrets = CookieSecrets(
             places.cookie_secrets, Cookies(shared.cookie_page), time.time()
         )
+        self._tickets: TicketFile | None = None
+        self._use_tickets(settings)
         keeper = KeeperRole(context, places)
         self._standby = Standby(context, places)
         self._worker = Worker(context, self._standby)
@@ -94,6 +108,8 @@ class Processes:
         """Handle processes that have ended, and start others for their work."""
         self._roles.look()
         self._cookie_secrets.look(time.time())
+        if self._tickets is not None:
+            self._tickets.look(time.time())
         if not self._is_changing:
             self._steer_to_serving()
 
@@ -113,6 +129,7 @@ class Processes:
         # Only memory has the answers that were not written yet.
         held = max(totals["disk_entries"], totals["cache_entries"])
         context.settings = settings
+        self._use_tickets(settings)
         self._is_changing = True
         self._maker.extend(context.shared, settings.config.worker_count)
         gc.collect()
@@ -142,6 +159,14 @@ class Processes:
         yield from self._roles.renew(self._standby)
         if failure is not None:
             raise failure
+
+    def _use_tickets(self, settings: Settings) -> None:
+        """Have keys for the tickets of TLS sessions, if these settings encrypt."""
+        if self._tickets is None and settings.config.listen.is_encrypted:
+            from .ticket_file import TicketFile  # noqa: PLC0415 - see policy.parts
+
+            page = self._context.shared.ticket_page
+            self._tickets = TicketFile(self._places.ticket_keys, page, time.time())
 
     def _stop_surplus(self, *once: Settings) -> Iterator[float]:
         """Stop surplus workers, and close the sockets that no worker reads."""

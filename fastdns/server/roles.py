@@ -14,6 +14,7 @@ from typing import ClassVar
 
 from ..counters import SUPERVISOR_SLOT
 from ..errors import StartError
+from .certificate_page import CertificatePage
 from .children import READY_SECONDS, STOP_SECONDS, Child, Post
 from .loop import Loop
 from .settings import Settings
@@ -28,12 +29,20 @@ START_TRIES = 5
 class Context:
     """What a new process works with."""
 
-    def __init__(self, settings: Settings, shared: Shared, loop: Loop) -> None:
+    def __init__(
+        self, settings: Settings, shared: Shared, certificate: CertificatePage, loop: Loop
+    ) -> None:
         self.settings = settings
         self.former = settings  # until the sockets that only these have are closed
         self.shared = shared
+        self.certificate = certificate
         self.loop = loop
         self.counters = shared.pages.counters(SUPERVISOR_SLOT)
+
+    def forget_secrets(self) -> None:
+        """In a process that does not speak TLS: have no key in memory."""
+        self.certificate.close()
+        self.shared.ticket_page.close()
 
 
 class Role:

@@ -22,7 +22,7 @@ from ..policy.access import open_addresses
 from ..policy.changes import changes, changes_of_local, summary
 from ..policy.compile import Domains, compile_domains, lists_of
 from ..policy.local_names import Names
-from ..policy.parts import has_filters, import_parts, is_set
+from ..policy.parts import has_filters, has_own_names, import_parts, is_set
 from ..upstream.sources import ForwardSources, Sources, forward_sources, no_upstream
 from .sockets import Listener, bind, bind_more, end_steering, steer, why_not
 
@@ -48,7 +48,7 @@ class Settings:
     sources: Sources
     forward: Sequence[ForwardSources]
     domains: Domains
-    local: LocalSources | None  # None: there is no [local]
+    local: LocalSources | None  # None: fastdns has no records of names
     listeners: Sequence[Listener]
 
     @property
@@ -90,14 +90,12 @@ def settings_for(former: Settings, config: Config, most_workers: int) -> Setting
 
 
 def local_sources(config: Config, former: LocalSources | None = None) -> LocalSources | None:
-    """Return the owner's names; None: there is no [local]. `former`: the names until now."""
-    if not is_set(config, "local"):
+    """Return the names that fastdns has records of; None: there are none. `former`: until now."""
+    if not has_own_names(config):
         return None
-    if former is not None:
-        return former.renewed(config.local)
-    from ..policy.local import LocalSources  # noqa: PLC0415 - see policy.parts
+    from ..machine.own_names import own_names  # noqa: PLC0415 - see policy.parts
 
-    return LocalSources(config.local)
+    return own_names(config, former)
 
 
 def names_of(local: LocalSources | None) -> Names:
@@ -249,7 +247,7 @@ def _bound(
         listener = bind(service, address, workers, given_up)
     except OSError as error:
         raise Refused(
-            f"listen.{service.name}: {why_not(address, error, is_reload=True)}"
+            f"listen.{service.name}: {why_not(address, error, service, is_reload=True)}"
         ) from error
     undo.callback(listener.close)
     return listener

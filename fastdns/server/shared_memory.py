@@ -21,6 +21,7 @@ from .._ring import RING_OCTETS, Ring
 from .._seen_clients import SeenClients
 from ..config.places import Places
 from ..counters import WORKER_SLOT, Pages, is_of_another_version
+from .certificate_page import secret_page
 
 log = logging.getLogger(__name__)
 
@@ -81,6 +82,7 @@ class Shared:
         # Not files: nothing else reads them, and pages that nobody writes to take no memory.
         self.rate_table = mmap.mmap(-1, RATE_OCTETS)
         self.cookie_page = mmap.mmap(-1, SECRETS_OCTETS)
+        self.ticket_page = secret_page(mmap.PAGESIZE)  # of `_ticket_keys`, where TLS is used
         for ring, seen in zip(rings, clients, strict=True):
             self.add_slot(ring, seen)
 

@@ -15,11 +15,12 @@ from ipaddress import ip_address
 
 import attrs
 
-from ..config.schema import Listen
+from ..config.listen import Listen
 from ..config.values import Address
 
 log = logging.getLogger(__name__)
 
+DNS = "dns"  # of the services, the one that has UDP and TCP
 OURS = "fastdns/"
 _KINDS = {socket.SOCK_DGRAM: "udp", socket.SOCK_STREAM: "tcp"}
 _UNFIT = re.compile(r"[^!-9;-~]")  # of a name: systemd allows printable ASCII without ":"
@@ -36,6 +37,14 @@ class Handed:
     @property
     def is_ours(self) -> bool:
         return self.name.startswith(OURS)
+
+    @property
+    def service(self) -> str:
+        """What it was used for; "" if another program has opened it."""
+        if not self.is_ours:
+            return ""
+        used_for = self.name.removeprefix(OURS).partition("/")[0]
+        return DNS if used_for in _KINDS.values() else used_for
 
     @property
     def kind(self) -> socket.SocketKind:
@@ -56,14 +65,15 @@ class Pool:
         """Where another program has opened sockets for us."""
         return tuple(dict.fromkeys(one.address for one in self._handed if not one.is_ours))
 
-    def last(self, address: Address, listen: Listen) -> Address:
-        """Return the address with the port, for port 0, that the last instance had."""
+    def last(self, address: Address, listen: Listen, service: str = DNS) -> Address:
+        """Return the address with the port, for port 0, that the last instance had for it."""
         if address.port:
             return address
         named = {one.port for _, one in listen.addresses}
         for one in self._handed:
             candidate = attrs.evolve(address, port=one.address.port)
-            if one.is_ours and candidate.port not in named and _same(one.address, candidate):
+            is_free = one.service == service and candidate.port not in named
+            if is_free and _same(one.address, candidate):
                 return candidate
         return address
 
@@ -93,12 +103,14 @@ class Pool:
 def where_to_listen(listen: Listen, opened: tuple[Address, ...]) -> Listen:
     """Return where to listen if another program has opened sockets at these addresses.
 
-    The default addresses are for a configuration that names none, and such a socket names one.
+    The default addresses are for a configuration that names none, and such a socket names one. At
+    an address of `listen.tls` or `listen.https` it serves that; at any other, plain DNS.
     """
-    if opened and listen == Listen():
-        return Listen(dns=opened)
-    known = [address for _, address in listen.addresses]
-    others = (one for one in opened if not any(_same(one, other) for other in known))
+    encrypted = (*listen.tls, *listen.https)
+    plain = tuple(one for one in opened if not any(_same(one, other) for other in encrypted))
+    if plain and listen.has_default_dns:
+        return attrs.evolve(listen, dns=plain)
+    others = (one for one in plain if not any(_same(one, other) for other in listen.dns))
     return attrs.evolve(listen, dns=(*listen.dns, *others))
 
 
@@ -130,9 +142,10 @@ def bound_address(bound: socket.socket) -> Address:
     return Address(f"{text}%{_interface(scope)}" if scope else text, port)
 
 
-def store_name(address: Address, kind: socket.SocketKind, number: int) -> str:
-    """Return the name under which a socket of ours is passed on."""
-    return _UNFIT.sub("-", f"{OURS}{_KINDS[kind]}/{address.host}/{address.port}/{number}")
+def store_name(address: Address, kind: socket.SocketKind, number: int, service: str = DNS) -> str:
+    """Return the name under which a socket of ours is passed on: of DNS, it says UDP or TCP."""
+    used_for = _KINDS[kind] if service == DNS else service
+    return _UNFIT.sub("-", f"{OURS}{used_for}/{address.host}/{address.port}/{number}")
 
 
 def _problem(found: socket.socket) -> str:

@@ -18,7 +18,7 @@ from contextlib import suppress
 
 import attrs
 
-from ..config.schema import Listen
+from ..config.listen import Listen
 from ..config.values import Address
 from ..errors import StartError
 from ..listen.services import DNS, SERVICES, Service
@@ -64,7 +64,7 @@ class Listener:
     made_as: str | None = None  # the name that the program which made them gave them
 
     def __str__(self) -> str:
-        return str(self.address) if self.service is DNS else f"{self.service.name}://{self.address}"
+        return self.service.spell(self.address)
 
     @property
     def sockets(self) -> list[socket.socket]:
@@ -107,10 +107,11 @@ def bind_all(listen: Listen, workers: int, pool: Pool) -> list[Listener]:
             bound.append(adopted or bind(service, address, workers, given_up))
         except OSError as error:
             missing = error.errno in (errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT)
-            if missing and listen == Listen() and address.host == "::1":
+            is_default = service is DNS and listen.has_default_dns
+            if missing and is_default and address.host == "::1":
                 log.warning("this machine has no IPv6: not listening on %s", address)
                 continue
-            raise StartError(why_not(address, error)) from error
+            raise StartError(why_not(address, error, service)) from error
     return bound
 
 
@@ -126,7 +127,7 @@ def _adopt(
 
     OSError: a missing socket cannot be bound.
     """
-    address = pool.last(asked, listen)
+    address = pool.last(asked, listen, service.name)
     taken = {kind: pool.take(address, kind) for kind in service.kinds}
     udp, tcp = (taken.get(kind, []) for kind in (socket.SOCK_DGRAM, socket.SOCK_STREAM))
     if not udp and not tcp:
@@ -270,7 +271,8 @@ def to_hand_over(listeners: Sequence[Listener]) -> list[tuple[str, socket.socket
         for number, one in [*enumerate(listener.udp), (0, listener.tcp)]:
             if one is not None:
                 kind = socket.SocketKind(one.type)
-                named.append((store_name(listener.address, kind, number), one))
+                name = store_name(listener.address, kind, number, listener.service.name)
+                named.append((name, one))
     return named
 
 
@@ -331,14 +333,18 @@ def _prepare_udp(opened: socket.socket, address: Address) -> None:
         opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, int(wildcard))
 
 
-def why_not(address: Address, error: OSError, *, is_reload: bool = False) -> str:
+def why_not(
+    address: Address, error: OSError, service: Service = DNS, *, is_reload: bool = False
+) -> str:
     """Return why fastdns cannot listen there, and the remedy."""
+    key = f"listen.{service.name}"
     if error.errno == errno.EADDRINUSE:
+        command = "ss -lunp" if service.has_udp else "ss -ltnp"
         holder = holder_of(address)
-        who = holder or "another process (root can see which: run this as root, or `ss -lunp`)"
+        who = holder or f"another process (root can see which: run this as root, or `{command}`)"
         return (
-            f"{address} is in use by {who}; stop it (`fastdns doctor` says how), "
-            f"or choose another address in listen.dns or with --listen {address.host}:PORT"
+            f"{address} is in use by {who}; stop it (`fastdns doctor` says how), or choose "
+            f"another address in {key} or with --listen {service.spell(f'{address.host}:PORT')}"
         )
     if error.errno in (errno.EACCES, errno.EPERM):
         if is_reload:
@@ -348,8 +354,8 @@ def why_not(address: Address, error: OSError, *, is_reload: bool = False) -> str
             )
         return (
             f"{address}: a port below 1024 needs root or CAP_NET_BIND_SERVICE; "
-            f"start fastdns with it, or choose another port in listen.dns or with --listen"
+            f"start fastdns with it, or choose another port in {key} or with --listen"
         )
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{address}: no interface has this address; name another one in listen.dns"
-    return f"{address}: {error.strerror}; choose another address in listen.dns"
+        return f"{address}: no interface has this address; name another one in {key}"
+    return f"{address}: {error.strerror}; choose another address in {key}"

@@ -34,6 +34,7 @@ from ..policy.block_lists.named import lists_named
 from ..policy.compile import compile_domains
 from ..policy.parts import has_filters
 from ..upstream.sources import Sources, forward_sources, no_upstream
+from .certificate import ServiceCertificate, read_descriptor
 from .control_socket import Caller, ControlSocket
 from .handover import Handover, Successor
 from .inherited import Inherited
@@ -99,6 +100,8 @@ def run(
     for unused in (signal.SIGUSR1, signal.SIGUSR2):
         signal.signal(unused, signal.SIG_IGN)  # stray ones have no effect
     preload.import_late(config)  # here, so that all processes share it
+    certificate = ServiceCertificate()
+    certificate.use(config.listen)  # root may read the key
     if account is not None:
         preload.import_for_later(partial(may_read, account), lists=bool(lists_named(config)))
         drop_root(account)
@@ -106,13 +109,14 @@ def run(
     forward = forward_sources(config)
     for one in (sources, *(each.sources for each in forward)):
         one.warn_of_closed_files()
+    certificate.show_at(places.certificate)
     domains = compile_domains(config)
     local = local_sources(config)
     tell_names(config, domains, names_of(local))
     inherited.stop_predecessor()
     try:
         settings = Settings(config, sources, forward, domains, local, listeners)
-        return Supervisor(settings, places, inherited, reread).run(announce)
+        return Supervisor(settings, places, certificate, inherited, reread).run(announce)
     finally:
         with suppress(OSError, ValueError):
             if Pages.attach(places.counters).pid == os.getpid():  # not those of a successor
@@ -126,15 +130,17 @@ class Supervisor:
         self,
         settings: Settings,
         places: Places,
+        certificate: ServiceCertificate,
         inherited: Inherited,
         reread: Callable[[], Config],
     ) -> None:
         self._places = places
+        self._certificate = certificate
         self._inherited = inherited
         self._manager = inherited.manager
         self._reread = reread
         self._loop = Loop()
-        self._processes = Processes(settings, places, Maker(places), self._loop)
+        self._processes = Processes(settings, places, certificate.page, Maker(places), self._loop)
         self._watchdog = ServiceWatchdog(self._manager, self._heartbeats)
         requests = {
             "reload": self._ask_reload,
@@ -149,6 +155,7 @@ class Supervisor:
             give_up=self._share_out,
         )
         self._reload_callers: list[Caller] = []  # callers that wait for the next reload
+        self._given_pair: list[bytes] = []  # certificate and key, if one of them has sent them
         self._is_reload_due = False
         self._reloaded_at: float | None = None  # when a reload ended, by the wall clock
         self._reload_problem = ""  # why it was refused
@@ -180,6 +187,7 @@ class Supervisor:
                     self._processes.due,
                     self._control_socket.due,
                     self._procedure_due,
+                    self._certificate.due,
                     self._watchdog.due,
                 )
             )
@@ -187,6 +195,7 @@ class Supervisor:
             if not self._is_to_end:
                 self._processes.look()
                 self._control_socket.look()
+                self._certificate.look()
                 self._go_on()
                 self._watchdog.look()
                 self._tell_of_upstreams()
@@ -259,6 +268,7 @@ class Supervisor:
             "memory_limit_bytes": settings.config.cache.memory,
             "disk_limit_bytes": settings.config.cache.disk,
             "blocks": has_filters(settings.config),
+            "certificate": self._certificate.told,
             "reloaded_at": self._reloaded_at,
             "reload_problem": self._reload_problem,
             "files": list(map(str, islice(files_of(settings), FILES_TOLD))),
@@ -269,6 +279,9 @@ class Supervisor:
     # A new configuration
 
     def _ask_reload(self, caller: Caller) -> None:
+        if caller.descriptors:  # root may read what this process may not
+            with suppress(ValueError):
+                self._given_pair = list(map(read_descriptor, caller.descriptors))
         self._reload_callers.append(caller)
         self._want_reload()
 
@@ -283,13 +296,14 @@ class Supervisor:
         self._handover.end()  # some of the sockets that we were given may be closed now
         self._manager.reloading()
         callers, self._reload_callers = self._reload_callers, []
+        given, self._given_pair = self._given_pair, []
         problems: list[str] = []  # of lists and files, which the log has already
         try:
             former = self._processes.settings
-            yield from self._adopt(self._inherited.with_opened(self._reread()))
+            yield from self._adopt(self._inherited.with_opened(self._reread()), given)
             word, lines = OK, [f"reloaded: ready on {self._description}"]
             lines += changes_of_names(former, self._processes.settings)
-            problems = first_problems(self._processes.settings)
+            problems = first_problems(self._processes.settings) + self._certificate.problems
             if self._processes.outdated:
                 lines.append(_outdated(self._processes.outdated))
         except ConfigErrors as errors:
@@ -312,7 +326,7 @@ class Supervisor:
                 caller.say(WARNING, line)
             caller.close()
 
-    def _adopt(self, config: Config) -> Iterator[float]:
+    def _adopt(self, config: Config, given: Sequence[bytes]) -> Iterator[float]:
         settings = settings_for(self._processes.settings, config, self._processes.most_workers)
         start_log(config.log_level)
         log.info("reloading")
@@ -321,10 +335,14 @@ class Supervisor:
             log.info("%s", line)
         warn_of_open_addresses(config, self._processes.settings.config)
         warn_of_wide_rules(config, self._processes.settings.config)
+        self._certificate.use(config.listen, given)  # for the new workers
         try:
             yield from self._processes.adopt(settings)
         finally:
-            start_log(self._processes.settings.config.log_level)
+            now = self._processes.settings.config
+            if now.listen.certificate_files != config.listen.certificate_files:  # not replaced
+                self._certificate.use(now.listen)
+            start_log(now.log_level)
         self._tell_ready()
 
     # Another instance that replaces us
@@ -363,7 +381,9 @@ class Supervisor:
         """Be as after a start: the files in run_dir now have the other's content."""
         sign(self._inherited.lock)
         settings = self._processes.settings
-        self._processes = Processes(settings, self._places, Maker(self._places), self._loop)
+        self._processes = Processes(
+            settings, self._places, self._certificate.page, Maker(self._places), self._loop
+        )
         self._processes.start()
         self._control_socket.open()
 

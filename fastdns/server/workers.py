@@ -70,6 +70,8 @@ class Standby(Role):
             control=context.shared.control,
             rate_table=context.shared.rate_table,
             cookie_page=context.shared.cookie_page,
+            certificate_page=context.certificate,
+            ticket_page=context.shared.ticket_page,
             wakeup=slot.wakeup,
             keeper_wakeup=context.shared.keeper_wakeup,
             groups=self._places.groups,

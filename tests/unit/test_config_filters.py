@@ -13,7 +13,7 @@ from fastdns.config.hours import DAY, parse_hours
 from fastdns.config.load import load
 from fastdns.config.render import render
 from fastdns.config.units import parse_duration
-from fastdns.config.values import Address, ClientName, ListFile, ListUrl, ListZone, Mac
+from fastdns.config.values import Address, ClientName, Identity, ListFile, ListUrl, ListZone, Mac
 from fastdns.config.view_clients import parse_view_client
 from fastdns.errors import FastdnsError
 
@@ -121,6 +121,15 @@ def test_clients_of_a_view_are_addresses_prefixes_hardware_addresses_and_names()
     assert parse_view_client("AA-BB-cc-dd-ee-ff") == Mac("aa:bb:cc:dd:ee:ff")
     assert parse_view_client("Tablet.lan.") == ClientName("tablet.lan")
     assert str(parse_view_client("192.168.20.0/24")) == "192.168.20.0/24"
+    assert parse_view_client("TLS:Kids.dns.demo") == Identity("tls", "kids.dns.demo")
+    assert parse_view_client("doh:Kid_1.a") == Identity("doh", "kid_1.a")
+    assert str(parse_view_client("doh:kids")) == "doh:kids"
+    for wrong in ("tls:", "tls:a b.demo", "tls:kids/", "tls:.demo", "tls:" + "x" * 64):
+        with pytest.raises(ValueError, match="names no server"):
+            parse_view_client(wrong)
+    for wrong in ("doh:", "doh:kids/tablet", "doh:k ids", "doh:" + "x" * 64):
+        with pytest.raises(ValueError, match="not a word of a path"):
+            parse_view_client(wrong)
     with pytest.raises(ValueError, match=r'try "192\.168\.1\.20"'):
         parse_view_client("tablet of anna")
 

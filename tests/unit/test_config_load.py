@@ -13,9 +13,10 @@ import pytest
 
 from fastdns.config import load as load_module
 from fastdns.config import schema
+from fastdns.config.listen import Listen
 from fastdns.config.load import load, load_places
 from fastdns.config.places import Places
-from fastdns.config.schema import Config, Listen
+from fastdns.config.schema import Config
 from fastdns.config.section import Section
 from fastdns.config.structure import Refused, structure
 from fastdns.config.text import nearest
@@ -301,7 +302,7 @@ def test_upstream_that_is_ourselves_is_told_beside_a_state_dir_that_is_wrong(
             "client",
         ),
         *("log_queries", "query_log"),
-        *("listen.tls", "listen.https", "listen.cert", "listen.key"),
+        "listen.quic",
         *("upstream.ecs", "upstream.bootstrap"),
         "cache.redis",
     ],

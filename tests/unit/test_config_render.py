@@ -17,6 +17,12 @@ run_dir = "/run/dns"
 log_level = "debug"
 [listen]
 dns = ["0.0.0.0:0", "[::]:5353", "[fe80::1%lo]:53"]
+tls = ["0.0.0.0", "[::]:8853"]
+https = ["127.0.0.1:8443"]
+certificate = "/etc/fastdns/fullchain.pem"
+key = "/etc/fastdns/key.pem"
+name = "DNS.demo."
+proxies = ["loopback", "192.0.2.1", "2001:db8::/64"]
 [access]
 allow = ["lan", "192.0.2.1", "198.51.100.0/24", "2001:DB8::/32", "::/0", "::ffff:10.0.0.0/104"]
 deny = ["loopback", "0.0.0.0/0", "2001:db8::1"]
@@ -76,7 +82,15 @@ def test_defaults_are_rendered_as_they_would_be_written(tmp_path: Path) -> None:
         "run_dir": f"{tmp_path}/run",
         "log_level": "info",
         "include": [],
-        "listen": {"dns": ["127.0.0.1:53", "[::1]:53"]},
+        "listen": {
+            "dns": ["127.0.0.1:53", "[::1]:53"],
+            "tls": [],
+            "https": [],
+            "certificate": "",
+            "key": "",
+            "name": "",
+            "proxies": [],
+        },
         "access": {
             "allow": ["loopback", "lan"],
             "deny": [],
