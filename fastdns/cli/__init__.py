@@ -29,6 +29,8 @@ COMMANDS = {
     "stats": "Print the counters of the running daemon.",
     "clients": "Show who has asked, in which view, and how much.",
     "top": "Show rates, latencies, names and upstreams live.",
+    "certificate": "Show the certificate in use, or make one to try with.",
+    "profile": "Print a profile for iPhones, iPads and Macs.",
     "doctor": "Find what keeps fastdns from working, and fix it.",
     "demo": "Measure what the cache gains, without network or root.",
 }

@@ -20,13 +20,14 @@ from ..config.text import path_text, quote
 from ..config.types import TYPES
 from ..config.units import spell_size
 from ..config.values import MIB, Clients, Domain, ServerFile
+from ..errors import FastdnsError
 from ..machine.lan import read_lan
+from ..machine.own_names import own_names
 from ..machine.receive_buffer import RECEIVE_BUFFER, granted_receive_buffer
 from ..policy.access import open_addresses
 from ..policy.compile import compile_domains
-from ..policy.local import LocalSources
 from ..policy.override_file import read
-from ..policy.views import unknown_names
+from ..policy.views import has_identities, unknown_names
 from ..policy.wide_rules import wide_rules
 from ..upstream.sources import RESOLV_CONF, Sources
 from . import options
@@ -75,7 +76,7 @@ def check(
     domains = compile_domains(config)
     for name, count in domains.counts.items():
         emit(f"# {name}: {count:,} domain{'s' * (count != 1)}\n")
-    local = LocalSources(config.local)
+    local = own_names(config)
     for name, count in local.counts.items():
         emit(f"# {path_text(name)}: {count:,} name{'s' * (count != 1)}\n")
     for line in local.left_out:
@@ -96,6 +97,7 @@ def check(
         )
     _warn_of_workers(config)
     _warn_of_server_files(config)
+    _warn_of_certificate(config)
     filters = (*wide_rules(config), *unusable_lists(config))
     for problem in (*without_effect(config), *filters, *overlaps):
         warn(problem)
@@ -109,6 +111,11 @@ def check(
 def without_effect(config: Config) -> Iterator[str]:
     """Yield a line for each setting that is valid, but does nothing, or not what one expects."""
     access, local, protect = config.access, config.local, config.protect
+    if config.listen.name and not config.listen.is_encrypted:
+        yield (
+            "listen.name: does nothing without encrypted addresses (try tls and https, "
+            "docs/encryption.md)"
+        )
     if access.rate_dry_run and not access.rate_limit:
         yield "access.rate_dry_run: does nothing without rate_limit (try rate_limit = 20)"
     if access.rate_limit and not any(map(_has_loopback, access.rate_exempt)):
@@ -188,6 +195,29 @@ def _warn_of_server_files(config: Config) -> None:
     for path in files:
         for line in read_server_file(path)[1]:
             warn(line)
+
+
+def _warn_of_certificate(config: Config) -> None:
+    files = config.listen.certificate_files
+    if files is None and not has_identities(config.view):
+        return
+    # Imported here: it loads OpenSSL.
+    from ..listen.certificate_files import open_key, problems, read_files  # noqa: PLC0415
+    from ..listen.view_services import out_of_reach  # noqa: PLC0415
+
+    found = None
+    if files is not None:
+        if line := open_key(files[1]):
+            warn(line)
+        try:
+            found = read_files(*files).certificate
+        except FastdnsError as error:
+            warn(str(error))
+        else:
+            for problem in problems(found, config.listen, time.time()):
+                warn(problem.text)
+    for text, do in out_of_reach(config, found):
+        warn(f"{text} ({do})")
 
 
 def _warn_of_receive_buffer() -> None:

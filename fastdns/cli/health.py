@@ -7,13 +7,18 @@ from collections.abc import Iterator, Mapping
 
 from .._counters import COUNTERS
 from ..config.text import escape
-from ..counters import KEEPER_SLOT, Pages, Silent, quantile
+from ..counters import KEEPER_SLOT, QUERIES, Pages, Silent, quantile
 from .figures import in_a_word, in_number, in_time, is_silent, is_well
 
 CACHE = ("cache_hits_total", "disk_hits_total", "cache_stale_total")
 SILENT_SECONDS = {"worker": 3.0, "keeper": 6.0}  # they report every second, or every two
 BLOCKED = ("blocked_lists_total", "blocked_rules_total", "blocked_patterns_total")
-TROUBLE = tuple((name, meaning) for name, group, meaning in COUNTERS if group == "trouble")
+BY_STRANGERS = {"tls_failed_total", "http_errors_total"}  # any port scanner causes them
+TROUBLE = tuple(
+    (name, meaning)
+    for name, group, meaning in COUNTERS
+    if group == "trouble" and name not in BY_STRANGERS
+)
 
 
 def blocked(totals: Mapping[str, int]) -> int:
@@ -23,9 +28,7 @@ def blocked(totals: Mapping[str, int]) -> int:
 
 def summary(pages: Pages, totals: Mapping[str, int], *, others: int = 0) -> str:
     """Return the summary: "2,857 queries, 82 % from the cache, p50 12 µs, 1 upstream alive …"."""
-    parts = [
-        in_number(totals["queries_udp_total"] + totals["queries_tcp_total"], "query", "queries")
-    ]
+    parts = [in_number(sum(totals[name] for name in QUERIES), "query", "queries")]
     looked_up = totals["cache_hits_total"] + totals["cache_misses_total"]
     if looked_up:
         held = sum(totals[name] for name in CACHE)

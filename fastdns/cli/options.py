@@ -28,7 +28,8 @@ listen = click.option(
     "--listen",
     metavar="ADDR:PORT",
     multiple=True,
-    help="Address to listen on instead of listen.dns; may be repeated.",
+    help="Address to listen on instead of listen.dns (tls://ADDR, https://ADDR: instead of "
+    "listen.tls, listen.https); may be repeated.",
 )
 upstream = click.option(
     "--upstream",

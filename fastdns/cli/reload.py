@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Timer
 
 import click
 
-from ..config.load import load, load_places
+from ..config.load import certificate_files_of_root, load, load_places
 from ..config.places import Places, decide, which_one
 from ..config.text import path_text
 from ..doctor.running import daemons, meant
@@ -47,9 +47,11 @@ def reload(path: Path | None, state: str | None) -> int:
             )
         raise NotRunning(f"no daemon runs with state_dir {places.state_dir} {which_one(places)}")
     try:
-        become_owner(places.state_dir)
-        with _told_to_wait(pid):
-            answer = ask(places.supervisor, "reload", RELOAD_SECONDS)
+        with ExitStack() as opened:
+            pair = _opened_pair(path, opened)  # while this is root
+            become_owner(places.state_dir)
+            with _told_to_wait(pid):
+                answer = ask(places.supervisor, "reload", RELOAD_SECONDS, pair)
     except PermissionError:
         raise FastdnsError(
             f"{places.supervisor}: Permission denied; reload as the daemon's user, or as root"
@@ -72,6 +74,22 @@ def reload(path: Path | None, state: str | None) -> int:
         if word == WARNING:
             warn(text)
     return 0
+
+
+def _opened_pair(path: Path | None, opened: ExitStack) -> list[int]:
+    """As root, open certificate and key for a daemon that may not be able to read them.
+
+    Nothing if one of them cannot be opened: the daemon reports that.
+    """
+    files = certificate_files_of_root(path) if os.geteuid() == 0 else None
+    descriptors: list[int] = []
+    try:
+        for file in files or ():
+            descriptors.append(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC))
+            opened.callback(os.close, descriptors[-1])
+    except OSError:
+        return []
+    return descriptors
 
 
 def _places(path: Path | None, state: str | None) -> Places:

@@ -17,6 +17,7 @@ from .._counters import COUNTERS
 from ..config.load import load_places
 from ..config.text import escape
 from ..counters import Pages, per_day, quantile
+from ..listen.certificate_in_use import InUse, read_in_use
 from . import options
 from .console import plain_console
 from .figures import QUANTILES, in_a_word, in_days, in_octets, in_share, in_time, is_well
@@ -61,19 +62,31 @@ def stats(path: Path | None, state: str | None, every: bool, as_json: bool) -> N
             about
             | totals
             | _written(pages, totals)
+            | _certificate(read_in_use(places.certificate))
             | _latency(pages)
             | {"outcomes": _outcomes(pages), "upstreams": _upstreams(pages)}
         )
         emit(json.dumps(figures) + "\n")
     elif sys.stdout.isatty():
         _print_tables(pages, totals, every=every)
+        if (one := read_in_use(places.certificate)) is not None:
+            emit(f"\ndays until the certificate ends: {one.days_left(time.time())}\n")
     else:
-        emit("".join(f"{name} {value}\n" for name, value in _lines(pages, totals)))
+        certificate = _certificate(read_in_use(places.certificate))
+        emit("".join(f"{name} {value}\n" for name, value in _lines(pages, totals, certificate)))
 
 
 def _written(pages: Pages, totals: dict[str, int]) -> dict[str, float | None]:
     """The bytes that a day at the rate since the start writes, by metric name; None: unknown."""
     return {A_DAY: per_day(totals["disk_written_bytes_total"], time.time() - pages.started_at)}
+
+
+def _certificate(one: InUse | None) -> dict[str, float | None]:
+    """When the certificate in use ends, in Unix time and in days from now; None: there is none."""
+    return {
+        "certificate_not_after_seconds": None if one is None else one.not_after,
+        "certificate_days_left": None if one is None else one.days_left(time.time()),
+    }
 
 
 def _latency(pages: Pages) -> dict[str, float | None]:
@@ -110,11 +123,14 @@ def _upstreams(pages: Pages) -> list[dict[str, str | float | None]]:
     ]
 
 
-def _lines(pages: Pages, totals: dict[str, int]) -> list[tuple[str, str]]:
+def _lines(
+    pages: Pages, totals: dict[str, int], certificate: dict[str, float | None]
+) -> list[tuple[str, str]]:
     """Names, padded to a column, and values."""
     figures: dict[str, str | float | None] = {
         **totals,
         **_written(pages, totals),
+        **certificate,
         **_latency(pages),
     }
     for outcome in _outcomes(pages):

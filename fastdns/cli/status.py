@@ -14,7 +14,7 @@ import click
 from .. import __version__
 from ..config.load import load_places
 from ..config.text import escape, path_text
-from ..counters import Pages
+from ..counters import QUERIES, Pages
 from ..lists.trouble import lists_in_trouble
 from ..policy.override_file import read
 from . import options
@@ -48,11 +48,13 @@ def status(path: Path | None, state: str | None, as_json: bool) -> None:
     become_owner(places.state_dir)
     pages = newest_pages(places)
     told, problem = told_by_supervisor(places)
+    certificate = told.get("certificate") or {}
     totals = pages.totals()
     now = time.time()
     found = [
         *([problem] if problem else []),
         *_unreadable(told.pop("files", [])),
+        *map(path_text, certificate.get("problems", [])),
         *paused(read(places.overrides), now),
         *lists_in_trouble(places, now),
     ]
@@ -86,6 +88,8 @@ def _lines(
     ]
     if told:
         lines += _named("listens on", told["addresses"])
+    if told.get("certificate"):
+        lines += _named("certificate", [_certificate(told["certificate"], now)])
     lines += _named("started", [in_date(pages.started_at, now)])
     lines += _named("upstreams", _upstreams(pages) or ["not known yet"])
     lines += _named(
@@ -106,6 +110,18 @@ def _lines(
     return lines + _named("warnings", warned or ["none"])
 
 
+def _certificate(told: dict[str, Any], now: float) -> str:
+    """Return whose certificate TLS and HTTPS clients get, and for how long."""
+    if told["not_after"] is None:
+        return "none"
+    first, *others = map(escape, told["names"] or ["no name"])
+    more = f" and {in_number(len(others), 'more name')}" if others else ""
+    if (told.get("not_before") or 0) > now:
+        return f"{first}{more}, not valid yet"
+    left = told["not_after"] - now
+    return f"{first}{more}, " + (f"{in_days(left)} left" if left > 0 else "has ended")
+
+
 def _unreadable(files: Iterable[str]) -> Iterator[str]:
     """Yield a line for each list or local file that the daemon's user cannot read."""
     for file in dict.fromkeys(files):
@@ -116,7 +132,7 @@ def _unreadable(files: Iterable[str]) -> Iterator[str]:
 
 
 def _blocked(totals: dict[str, int]) -> str:
-    count, every = blocked(totals), totals["queries_udp_total"] + totals["queries_tcp_total"]
+    count, every = blocked(totals), sum(totals[name] for name in QUERIES)
     share = f" ({in_share(count, every)})" if every else ""
     return f"{count:,} of {in_number(every, 'query', 'queries')}{share}"
 

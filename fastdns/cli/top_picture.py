@@ -11,8 +11,9 @@ import attrs
 
 from .. import __version__
 from .._counters import UpstreamState
+from .._query import TRANSPORT_NAMES
 from ..config.text import escape
-from ..counters import Pages, quantile
+from ..counters import QUERIES, Pages, quantile
 from .figures import (
     QUANTILES,
     in_a_word,
@@ -35,6 +36,7 @@ HISTORY = 50  # intervals
 BARS = " ▁▂▃▄▅▆▇█"
 SERVFAIL_ALARMING = 0.05  # of all responses
 FRACTION = re.compile(r"\d+\.\d")  # of a rate, which has no unit
+ENCRYPTED = ("tls", "https")  # shown once a client has used them
 RCODES_ALWAYS = 3  # rows that are shown even if they are 0
 
 
@@ -146,7 +148,7 @@ def picture(
     """Show what happened between the readings; without the first one, since the daemon's start."""
     change = _Change(before, after)
     if history is not None and before is not None:
-        history.add(change.rate("queries_udp_total") + change.rate("queries_tcp_total"))
+        history.add(sum(map(change.rate, QUERIES)))
     return Picture(
         about=f"fastdns {__version__}, pid {after.pid}, up {in_days(after.up)}",
         details=_details(change),
@@ -247,12 +249,21 @@ def _details(change: _Change) -> str:
         f"{totals['in_flight']:,} in flight",
         in_number(totals["tcp_connections"], "TCP connection"),
     ]
+    parts += [
+        in_number(totals[f"{transport}_connections"], f"{transport.upper()} connection")
+        for transport in ENCRYPTED
+        if totals[f"{transport}_connections"]
+    ]
     return f"{over}: {', '.join(parts)}"
 
 
 def _traffic(change: _Change) -> Block:
-    udp, tcp = change.rate("queries_udp_total"), change.rate("queries_tcp_total")
-    rates = {"UDP": udp, "TCP": tcp, "all": udp + tcp}
+    rates = {
+        transport.upper(): change.rate(name)
+        for transport, name in zip(TRANSPORT_NAMES, QUERIES, strict=True)
+        if transport not in ENCRYPTED or change.after.totals[name]
+    }
+    rates["all"] = sum(rates.values())
     if change.after.totals["queries_refused_total"]:
         rates["refused"] = change.rate("queries_refused_total")
     if any(change.after.totals[name] for name in BLOCKED):

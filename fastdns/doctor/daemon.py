@@ -10,11 +10,13 @@ from functools import partial
 from ipaddress import ip_address
 
 from ..config.places import Places
-from ..config.schema import Config, Listen
+from ..config.schema import Config
+from ..config.text import path_text
 from ..config.units import in_time
 from ..config.values import Address
 from ..counters import Pages
 from ..errors import FastdnsError
+from ..listen.services import SERVICES
 from ..machine.lan import read_lan
 from ..policy.access import Lan, open_addresses, rule_for
 from ..upstream.system import is_local
@@ -22,8 +24,9 @@ from . import probe, units
 from .commands import Commands
 from .findings import Finding, Remedy, hint, ok, wrong
 from .probe import Reply, said
+from .processes import restart
 from .record import Record
-from .running import Daemon
+from .running import Daemon, plain
 
 ABOUT = "daemon"
 OWN_SECONDS = 2.0
@@ -43,7 +46,7 @@ def look(
     over_both: list[Address] = []
     problems = 0
     some_are_lost = False
-    addresses = [_near(address) for address in config.listen.dns if address.port]
+    addresses = [probe.near(address) for address in config.listen.dns if address.port]
     with ThreadPoolExecutor(ADDRESSES_AT_ONCE) as pool:
         cookies = list(pool.map(partial(_cookie, config), addresses))
         told = list(pool.map(_ask_often, addresses, cookies))
@@ -85,17 +88,31 @@ def look_at_addresses(config: Config, running: Daemon, commands: Commands) -> It
     """Say where the daemon listens, if the configuration differs."""
     if running.addresses is None:
         return
-    wanted = [one for one in config.listen.dns if one.port]
-    if config.listen == Listen():
-        wanted = [one for one in wanted if is_local(one)]  # no IPv6 here: it is left out
-    if set(map(_plain, wanted)) <= set(running.addresses):
-        return
-    served, named = " and ".join(map(str, running.addresses)), " and ".join(map(str, wanted))
+    wanted = [(name, one) for name, one in config.listen.addresses if one.port]
+    if config.listen.has_default_dns:  # no IPv6 here: it is left out
+        wanted = [(name, one) for name, one in wanted if name != "dns" or is_local(one)]
+    served_ones = running.served(config.listen)
+    if {(name, plain(one)) for name, one in wanted} <= set(served_ones):
+        # Service managers may give addresses of plain DNS; the default ones are those that work.
+        removed = {one for one in served_ones if one[0] != "dns"} - {
+            (name, plain(one)) for name, one in wanted
+        }
+        is_fixed = all(one.port for _, one in config.listen.addresses)
+        if not removed or not is_fixed:
+            return
+    served = " and ".join(SERVICES[name].spell(one) for name, one in served_ones)
+    named = " and ".join(SERVICES[name].spell(one) for name, one in wanted)
     text = f"{running} serves {served}; the configuration says {named}"
     if running.is_told_addresses:
         yield ok(ABOUT, f"{text}, but it was started with --listen")
-    else:
-        yield hint(ABOUT, f"{text}: it runs with an earlier configuration", commands.line("reload"))
+        return
+    problem = running.told.get("reload_problem")
+    refused = f"; its last reload was refused: {path_text(problem)}" if problem else ""
+    yield hint(
+        ABOUT,
+        f"{text}: it runs with an earlier configuration{refused}",
+        f"correct that, then {commands.line('reload')}" if refused else commands.line("reload"),
+    )
 
 
 def look_at_access(config: Config) -> Iterator[Finding]:
@@ -183,7 +200,7 @@ def _silent(
     if how == "TCP" and os.geteuid() != 0 and isinstance(error, ConnectionError):
         do = f"{commands.as_root('doctor')} says whether its TCP connections are at their limit"
         return hint(ABOUT, text, do)
-    do = f"systemctl restart {running.unit or units.FASTDNS}"
+    do = restart(running)
     if running.addresses is None:
         do = f"{commands.line('reload')}, if listen.dns has changed, or {do}"
     return wrong(ABOUT, text, do)
@@ -266,15 +283,3 @@ def _whole_way(address: Address, ports: int, cookie: bytes) -> Finding:
     if not reply.is_good:
         return wrong(ABOUT, f"{address} answers {reply} to . NS", "see the upstreams below")
     return ok(ABOUT, f"{address} resolves (. NS, {in_time(reply.seconds)})")
-
-
-def _near(address: Address) -> Address:
-    """Return where this machine reaches the server at this address."""
-    if address == address.wildcard:
-        return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
-    return address
-
-
-def _plain(address: Address) -> Address:
-    """Return the address without its interface, which the kernel's tables do not name."""
-    return Address(address.host.partition("%")[0], address.port)

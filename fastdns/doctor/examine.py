@@ -10,10 +10,11 @@ import attrs
 
 from ..config.load import DEFAULT_FILE, load
 from ..config.places import SYSTEM_RUN, SYSTEM_STATE, Places
-from ..config.schema import Config, Listen
+from ..config.schema import Config
 from ..config.text import path_text
 from ..errors import ConfigErrors, FastdnsError
 from ..machine.state_lock import holder
+from ..policy.views import has_identities
 from . import (
     daemon,
     filtering,
@@ -27,7 +28,7 @@ from . import (
 )
 from .commands import USUAL, Commands
 from .findings import Finding, hint, ok, wrong
-from .running import Daemon, daemons, meant
+from .running import Daemon, daemons, meant, with_status
 
 
 @attrs.frozen
@@ -46,15 +47,17 @@ class Examined:
     @property
     def judged(self) -> Config | None:
         """The configuration with the addresses at which the daemon really listens."""
-        if self.config is None or self.running is None or self.running.addresses is None:
+        if self.config is None or self.running is None:
             return self.config
-        return attrs.evolve(self.config, listen=Listen(self.running.addresses))
+        return attrs.evolve(self.config, listen=self.running.listen(self.config.listen))
 
 
 def admit(path: Path | None, state: str | None) -> Examined:
     """Return the daemon and configuration for all other checks."""
     commands = Commands.of(path, state)
-    return attrs.evolve(_admit(path, state, commands), commands=commands)
+    found = _admit(path, state, commands)
+    running = with_status(found.running) if found.running is not None else None
+    return attrs.evolve(found, running=running, commands=commands)
 
 
 def _admit(path: Path | None, state: str | None, commands: Commands) -> Examined:
@@ -163,6 +166,10 @@ def examine(patient: Examined) -> Iterator[Finding]:
         yield finding
     found = daemon.look(judged, running, commands, may_start=not taken)
     yield from _as_far(daemon.ABOUT, found)
+    if judged.listen.is_encrypted or has_identities(judged.view):
+        from . import encryption  # noqa: PLC0415 - it loads OpenSSL
+
+        yield from encryption.look(judged, running, commands)
     if running is not None:
         yield from daemon.look_at_addresses(config, running, commands)
         yield from processes.look(config, running)

@@ -8,6 +8,7 @@ import attrs
 
 from ..config.schema import Config
 from ..config.values import Address
+from ..listen.services import DNS, HTTPS
 from ..machine.port_owners import Bound, Port, Process, leader, read_process
 from ..upstream.sources import Sources
 from ..upstream.system import is_ourselves
@@ -30,13 +31,22 @@ class Claim:
 
 def look(config: Config, daemon: int | None, commands: Commands) -> Iterator[Finding]:
     """Say who holds each listen address, and who else uses the port; `daemon`: our own pid."""
-    for number in dict.fromkeys(one.port for one in config.listen.dns):
-        if number == 0:
-            continue  # any free one
-        wanted = [one for one in config.listen.dns if one.port == number]
+    places: dict[tuple[str, int], list[Address]] = {}
+    for service, address in config.listen.addresses:
+        if address.port:  # else any free one
+            places.setdefault((service, address.port), []).append(address)
+    for (service, number), wanted in places.items():
         port = Port.look(number)
+        if service != DNS.name:  # HTTP/3 of a web server, over UDP, is not in the way
+            port = attrs.evolve(
+                port, bound=tuple(one for one in port.bound if one.protocol == "TCP")
+            )
         claims = _claims(port, wanted, daemon)
-        yield from (_taken(claim, config, port, commands) for claim in claims)
+        for claim in claims:
+            if service == DNS.name:
+                yield _taken(claim, config, port, commands)
+            else:
+                yield _taken_by_server(claim, service)
         taken = {address for claim in claims for address in claim.wanted}
         free = [address for address in wanted if address not in taken]
         if free and daemon is None:
@@ -88,6 +98,17 @@ def _taken(claim: Claim, config: Config, port: Port, commands: Commands) -> Find
         first = "fastdns would have no upstream: first name one in upstream.servers, then"
         return wrong(ABOUT, text, f"{first} {way.do}")
     return wrong(ABOUT, text, way.do, way.remedy)
+
+
+def _taken_by_server(claim: Claim, service: str) -> Finding:
+    """Name a web server, or another resolver: to stop that is not for `--fix`."""
+    where = f"{_listed(claim.wanted)} (listen.{service})"
+    if claim.process is None:
+        return wrong(ABOUT, f"another program holds {where}", "run this as root to see who")
+    do = f"name another port in listen.{service}, or stop that program"
+    if service == HTTPS.name:
+        do += ", or configure it to pass /dns-query on to fastdns (docs/encryption.md)"
+    return wrong(ABOUT, f"{claim.process} holds {where}", do)
 
 
 def _neighbours(port: Port, wanted: Iterable[Address], daemon: int | None) -> Iterator[Finding]:

@@ -25,6 +25,7 @@ __all__ = [
     "ask_often",
     "ask_upstream",
     "cookie_of",
+    "near",
     "resolves",
     "said",
 ]
@@ -156,6 +157,13 @@ def _extended_error(reply: bytes) -> int | None:
 def said(error: OSError) -> str:
     """Return in a few words why there was no reply."""
     return "no answer in time" if isinstance(error, TimeoutError) else error.strerror or str(error)
+
+
+def near(address: Address) -> Address:
+    """Return where this machine reaches the server at this address."""
+    if address == address.wildcard:
+        return Address("::1" if ":" in address.host else "127.0.0.1", address.port)
+    return address
 
 
 def resolves(address: Address, timeout: float = 5.0) -> bool:

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import attrs
 
+from ..config.listen import SERVICES, Listen
 from ..config.load import DEFAULT_FILE
-from ..config.values import Address
+from ..config.servers import HTTPS_PORT, TLS_PORT, parse_listen
+from ..config.values import Address, HttpsAddress, TlsAddress
+from ..machine.control_socket import OK, ask
 from ..machine.port_owners import listens_on, read_process
 from .units import FASTDNS
 
 KEEPER = "fastdns-keeper"
 WORKER = "fastdns-worker"
+TOLD_SECONDS = 3.0
+_USUAL_PORTS = {"tls": TLS_PORT, "https": HTTPS_PORT}
 
 
 @attrs.frozen
@@ -29,6 +36,7 @@ class Daemon:
     unit: str | None = None
     command: tuple[str, ...] = ()
     working_directory: Path | None = None
+    told: Mapping[str, Any] = attrs.field(factory=dict, eq=False, repr=False)  # its status
 
     @classmethod
     def of(cls, pid: int) -> Daemon:
@@ -46,6 +54,39 @@ class Daemon:
 
     def __str__(self) -> str:
         return f"fastdns (pid {self.pid})" if self.pid else "fastdns"
+
+    def listen(self, configured: Listen) -> Listen:
+        """Return the configured table with the addresses at which the daemon really listens."""
+        if self.addresses is None:
+            return configured
+        of: dict[str, tuple[Address, ...]] = dict.fromkeys(SERVICES, ())
+        for service, one in self.served(configured):
+            of[service] = (*of[service], one)
+        return attrs.evolve(
+            configured,
+            dns=of["dns"] or configured.dns,
+            tls=tuple(map(TlsAddress, of["tls"])),
+            https=tuple(map(HttpsAddress, of["https"])),
+        )
+
+    def served(self, configured: Listen) -> list[tuple[str, Address]]:
+        """Return where it listens, each with its service.
+
+        The kernel knows no services. The daemon's status says which; where nobody may ask it,
+        --listen, the configuration or the usual port does.
+        """
+        known = {plain(one): service for service, one in configured.addresses}
+        for text in (*self._given("--listen"), *self.told.get("addresses", ())):
+            scheme, separator, address = text.partition("://")
+            port = _USUAL_PORTS.get(scheme.lower()) if separator else None
+            with suppress(ValueError):  # another one than `serve` takes
+                found = parse_listen(address, port) if port else parse_listen(text)
+                known[plain(found)] = scheme.lower() if port else "dns"
+        usual = {port: service for service, port in _USUAL_PORTS.items()}
+        listening = [
+            (known.get(one) or usual.get(one.port, "dns"), one) for one in self.addresses or ()
+        ]
+        return sorted(listening, key=lambda one: SERVICES.index(one[0]))
 
     @property
     def is_told_addresses(self) -> bool:
@@ -102,6 +143,23 @@ def meant(found: Iterable[Daemon], path: Path | None) -> Daemon | None:
     """Return the daemon for this configuration, that of fastdns.service first."""
     chosen = [one for one in found if one.is_configured_by(path)]
     return next((one for one in chosen if one.unit == FASTDNS), next(iter(chosen), None))
+
+
+def with_status(running: Daemon) -> Daemon:
+    """Return the daemon with what it tells of itself, if we may ask and it answers."""
+    if running.run_dir is None:
+        return running
+    try:
+        [(word, text)] = ask(running.run_dir / "supervisor", "status", TOLD_SECONDS)
+        told = json.loads(text) if word == OK else {}
+    except (OSError, ValueError):  # `processes` says that it hangs
+        return running
+    return attrs.evolve(running, told=told)
+
+
+def plain(address: Address) -> Address:
+    """Return the address without its interface, which the kernel's tables do not name."""
+    return Address(address.host.partition("%")[0], address.port)
 
 
 def _ours() -> Iterator[tuple[int, str, int]]:

@@ -33,6 +33,11 @@ def is_known(unit: str) -> bool:
     return _ask("show", "--property=LoadState", "--value", unit) == "loaded"
 
 
+def user_of(unit: str) -> str:
+    """Return the user as whom systemd starts the unit; "": root, or systemd does not run."""
+    return _ask("show", "--property=User", "--value", unit)
+
+
 def keeps_sockets(unit: str) -> bool:
     """Return True if systemd keeps sockets of the unit, for its next start."""
     kept = _ask("show", "--property=NFileDescriptorStore", "--value", unit)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
@@ -52,36 +52,40 @@ def listen_at(path: Path) -> socket.socket:
 
 
 @contextmanager
-def connected(path: Path, request: str, seconds: float) -> Iterator[socket.socket]:
-    """Send a request to the daemon with this socket. OSError: no daemon listens there."""
+def connected(
+    path: Path, request: str, seconds: float, descriptors: Sequence[int] = ()
+) -> Iterator[socket.socket]:
+    """Send a request, with open files, to the daemon with this socket. OSError: none listens."""
     with closing(socket.socket(socket.AF_UNIX)) as connection:
         connection.settimeout(seconds)
         with short_path(path) as name:
             connection.connect(name)
-        connection.sendall(f"{request}\n".encode())
+        socket.send_fds(connection, [f"{request}\n".encode()], descriptors)
         yield connection
 
 
-def answer_to(path: Path, request: str, seconds: float) -> str:
+def answer_to(path: Path, request: str, seconds: float, descriptors: Sequence[int] = ()) -> str:
     """Return the answer of a daemon's socket, without the end of the last line.
 
     OSError: no daemon listens there, or it did not finish in time.
     """
     until = time.monotonic() + seconds
     answer = b""
-    with connected(path, request, seconds) as connection:
+    with connected(path, request, seconds, descriptors) as connection:
         while len(answer) < ANSWER_MAX and (piece := connection.recv(65536)):
             answer += piece
             connection.settimeout(max(until - time.monotonic(), 0.001))
     return answer.decode("utf-8", "replace").removesuffix("\n")
 
 
-def ask(path: Path, request: str, seconds: float) -> list[tuple[str, str]]:
+def ask(
+    path: Path, request: str, seconds: float, descriptors: Sequence[int] = ()
+) -> list[tuple[str, str]]:
     """Return the lines of the supervisor's answer, each as its word and its text.
 
     OSError: no daemon listens there, or it closed the connection or was too slow to answer.
     """
-    lines = answer_to(path, request, seconds).splitlines()
+    lines = answer_to(path, request, seconds, descriptors).splitlines()
     if not lines:
         raise ConnectionError("it closed the connection")
     return [(word, text) for word, _, text in (line.partition(" ") for line in lines)]

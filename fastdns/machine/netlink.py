@@ -37,6 +37,7 @@ _NEW_LINK, _DEL_LINK, _GET_LINK = 16, 17, 18
 _NEW_ADDRESS, _DEL_ADDRESS, _GET_ADDRESS = 20, 21, 22
 _NEW_ROUTE, _DEL_ROUTE, _GET_ROUTE = 24, 25, 26
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2
+_TEMPORARY, _FAILED, _DEPRECATED, _TENTATIVE = 1, 8, 32, 64  # 1 of IPv4: not the first one
 _RTA_OIF, _RTA_MULTIPATH = 4, 9
 _IFF_UP, _IFF_LOOPBACK, _IFF_NOARP = 1, 8, 128
 _RTN_UNICAST = 1
@@ -51,6 +52,7 @@ class InterfaceAddress:
     local: Ip
     peer: Ip  # the same, but on a point-to-point line: that of the other end
     length: int  # of the prefix, which is the peer's
+    is_lasting: bool = True  # not one of IPv6 that soon gives way to another, or may be taken
 
 
 @attrs.frozen
@@ -199,13 +201,18 @@ def _addresses(bodies: Iterator[bytes]) -> Iterator[InterfaceAddress]:
     for body in bodies:
         if len(body) < _ADDRESS.size:
             continue
-        _, length, _, _, link = _ADDRESS.unpack_from(body)
+        _, length, flags, _, link = _ADDRESS.unpack_from(body)
         told = attributes(body[_ADDRESS.size :])
         peer = _ip(told.get(_IFA_ADDRESS))
         local = _ip(told.get(_IFA_LOCAL)) or peer
         if local is not None:
             peer = peer or local
-            yield InterfaceAddress(link, local, peer, min(length, peer.max_prefixlen))
+            passing = _FAILED | _TENTATIVE | _DEPRECATED
+            if local.version == 6:
+                passing |= _TEMPORARY
+            yield InterfaceAddress(
+                link, local, peer, min(length, peer.max_prefixlen), not flags & passing
+            )
 
 
 def _ip(octets: bytes | None) -> Ip | None:

@@ -11,6 +11,7 @@ import struct
 from collections.abc import Collection, Iterable, Iterator, Mapping, Set
 from contextlib import suppress
 from ipaddress import IPv6Address, ip_address
+from itertools import pairwise
 from pathlib import Path
 from socket import AF_INET
 
@@ -43,11 +44,31 @@ class Process:
     name: str
     command: str = ""
     unit: str | None = None  # the unit in which systemd runs it
+    words: tuple[str, ...] = ()  # of the command line
 
     def __str__(self) -> str:
         """Its name in messages: "named (pid 412, named.service)"."""
         unit = "" if self.unit is None else f", {self.unit}"
-        return f"{self.name} (pid {self.pid}{unit})"
+        if not self.is_fastdns:
+            return f"{self.name} (pid {self.pid}{unit})"
+        state = f", state in {path_text(self.state)}" if self.state else ""
+        return f"another fastdns (pid {self.pid}{unit}{state})"
+
+    @property
+    def is_fastdns(self) -> bool:
+        """Whether it is a supervisor of fastdns, which the kernel may know as "python3"."""
+        before = self.words[: self.words.index("serve")] if "serve" in self.words else ()
+        return any(one.rpartition("/")[2] == "fastdns" for one in before)
+
+    @property
+    def state(self) -> str:
+        """What it was given as --state; "": nothing."""
+        for word, after in pairwise((*self.words, "")):
+            if word == "--state":
+                return after
+            if word.startswith("--state="):
+                return word.partition("=")[2]
+        return ""
 
 
 @attrs.frozen
@@ -142,12 +163,14 @@ def read_process(pid: int) -> Process | None:
     place = Path(f"/proc/{pid}")
     try:
         name = (place / "comm").read_text(encoding="utf-8", errors="replace").strip()
-        command = (place / "cmdline").read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        line = (place / "cmdline").read_bytes().decode("utf-8", "replace")
         groups = (place / "cgroup").read_text(encoding="utf-8", errors="replace")
     except OSError:
         return None
     units = _UNIT.findall(groups)  # the outermost: below user@1000.service lie a user's own
-    return Process(pid, path_text(name), command.strip(), path_text(units[0]) if units else None)
+    words = tuple(line.removesuffix("\0").split("\0"))
+    unit = path_text(units[0]) if units else None
+    return Process(pid, path_text(name), " ".join(words).strip(), unit, words)
 
 
 def holder_of(wanted: Address) -> Process | None:

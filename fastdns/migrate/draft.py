@@ -105,10 +105,12 @@ class Draft:
 
     # ---- values that our own reader has to accept
 
-    def listen_on(self, text: str, setting: str, origin: Origin, note: str = "") -> None:
-        """Add an address to listen.dns."""
+    def listen_on(
+        self, text: str, setting: str, origin: Origin, note: str = "", service: str = "dns"
+    ) -> None:
+        """Add an address to the key of [listen] for a service."""
         with self.told(setting, origin):
-            self.table("listen").add("dns", str(parse_listen(text)), origin, note)
+            self.table("listen").add(service, str(parse_listen(text)), origin, note)
 
     def told(self, setting: str, origin: Origin) -> _Told:
         """A block that ends at a ValueError, whose phrase is the reason why a line is left out."""

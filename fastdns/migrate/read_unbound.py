@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_network
 from pathlib import Path
 
 import attrs
@@ -14,10 +14,11 @@ from ..config.schema import WORKERS_MAX
 from ..config.units import spell_duration, spell_size
 from ..config.values import MAX_TTL
 from .draft import Draft
-from .files import Files, addresses_of
+from .files import Files
 from .local_zones import LocalZones
-from .reasons import ENCRYPTED
 from .report import Origin
+from .unbound_listen import WORDS as LISTEN_WORDS
+from .unbound_listen import Listening
 from .unbound_syntax import CLAUSE_WORDS, Setting, settings
 from .unbound_words import CLAUSES, REASONS
 from .unbound_zones import UpstreamZones, Zone
@@ -55,6 +56,7 @@ class _Reader:
     zones: list[Zone] = attrs.Factory(list)
     server: dict[str, Setting] = attrs.Factory(dict)  # the last of each keyword
     interfaces: list[Setting] = attrs.Factory(list)
+    more_tls: list[Setting] = attrs.Factory(list)  # ports
     access: dict[str, Setting] = attrs.Factory(dict)  # by prefix; the first one counts
     private: list[Setting] = attrs.Factory(list)
     local: LocalZones = attrs.Factory(lambda self: LocalZones(self.draft), takes_self=True)
@@ -82,6 +84,8 @@ class _Reader:
         keyword = setting.keyword
         if keyword in ("interface", "ip-address"):
             self.interfaces.append(setting)
+        elif keyword in ("tls-additional-port", "ssl-additional-port"):
+            self.more_tls.append(setting)
         elif keyword == "access-control":
             self.access.setdefault(setting.value, setting)
         elif keyword in ("private-address", "private-domain"):
@@ -107,7 +111,7 @@ class _Reader:
     # ---- at the end, when all is known
 
     def finish(self, start: Origin) -> None:
-        self._listen()
+        Listening(self.draft, self.server, self.more_tls).write(self.interfaces)
         self._access(start)
         for setting in self.server.values():
             if write := _SIMPLE.get(setting.keyword):
@@ -138,49 +142,6 @@ class _Reader:
     def _is_yes(self, keyword: str) -> Setting | None:
         found = self.server.get(keyword)
         return found if found is not None and found.is_yes else None
-
-    def _listen(self) -> None:
-        port = self.server["port"].value if "port" in self.server else "53"
-        no_ipv6 = self.server.get("do-ip6")
-        is_ipv4_only = no_ipv6 is not None and not no_ipv6.is_yes
-        if automatic := self._is_yes("interface-automatic"):
-            for address in ("0.0.0.0", "::"):
-                self._hear(address, port, automatic, is_ipv4_only)
-        for setting in self.interfaces:
-            host, _, own_port = setting.value.partition("@")
-            encrypted = {
-                self.server[word].value if word in self.server else usual
-                for word, usual in (("tls-port", "853"), ("https-port", "443"))
-            }
-            if own_port in encrypted:
-                self.draft.report.leave_out(setting.origin, str(setting), ENCRYPTED)
-            elif _is_address(host):
-                self._hear(host, own_port or port, setting, is_ipv4_only)
-            else:
-                self._interface(host, own_port or port, setting, is_ipv4_only)
-        if not self.interfaces and not automatic and (port != "53" or is_ipv4_only):
-            setting = self.server["port"] if port != "53" else self.server["do-ip6"]
-            for address in ("127.0.0.1", "::1"):
-                self._hear(address, port, setting, is_ipv4_only)
-
-    def _interface(self, name: str, port: str, setting: Setting, is_ipv4_only: bool) -> None:
-        addresses = addresses_of(name)
-        for address in addresses:
-            self._hear(address, port, setting, is_ipv4_only, f"an address of {name} now")
-        if not addresses:
-            self.draft.report.leave_out(
-                setting.origin,
-                str(setting),
-                "fastdns listens on addresses; write those of the interface into listen.dns",
-            )
-
-    def _hear(
-        self, host: str, port: str, setting: Setting, is_ipv4_only: bool, note: str = ""
-    ) -> None:
-        if ":" not in host:
-            self.draft.listen_on(f"{host}:{port}", str(setting), setting.origin, note)
-        elif not is_ipv4_only:
-            self.draft.listen_on(f"[{host}]:{port}", str(setting), setting.origin, note)
 
     def _access(self, start: Origin) -> None:
         access = self.draft.table("access")
@@ -314,7 +275,7 @@ _SIMPLE: dict[str, Callable[[Draft, Setting], None]] = {
 _SERVER_KEYS = frozenset(
     {
         *_SIMPLE,
-        *("port", "do-ip6", "interface-automatic", "tls-port", "https-port"),
+        *LISTEN_WORDS,
         *("msg-cache-size", "rrset-cache-size", "unblock-lan-zones"),
         *("serve-expired", "serve-expired-ttl", "serve-expired-client-timeout"),
         *("serve-expired-reply-ttl", "tcp-upstream", "tls-upstream", "ssl-upstream"),
@@ -357,11 +318,3 @@ def _is_private(network: IPv4Network | IPv6Network) -> bool:
         for one in PRIVATE
         if one.version == network.version
     )
-
-
-def _is_address(text: str) -> bool:
-    try:
-        ip_address(text.partition("%")[0])
-    except ValueError:
-        return False
-    return True

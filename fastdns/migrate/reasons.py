@@ -9,7 +9,7 @@ import attrs
 
 # Words that both programs need.
 NOT_HERE = "is not in this version of fastdns"
-ENCRYPTED = f"DNS over TLS or HTTPS {NOT_HERE}"
+ENCRYPTED = f"DNS over TLS to upstreams {NOT_HERE}"
 SERVICE = "the service of fastdns has its own user, directories and log"
 DNSSEC = (
     "fastdns does not validate DNSSEC; name resolvers that do in upstream.servers, and set "

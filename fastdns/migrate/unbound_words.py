@@ -6,7 +6,9 @@ from . import reasons
 
 CONTROL = "fastdns status, stats, cache and reload work without it"
 RECURSION = "fastdns does not ask the servers of a domain itself, it only forwards"
-VIEWS = f"a view, a tag or a changed answer {reasons.NOT_HERE}"
+VIEWS = "it is not converted; rules for some clients are [[view]] tables (docs/views.md)"
+QUIC = f"DNS over QUIC {reasons.NOT_HERE}"
+DNSCRYPT = f"DNSCrypt {reasons.NOT_HERE}"
 
 NOT_NEEDED = {
     reasons.SERVICE: """do-daemonize username chroot directory pidfile use-syslog logfile
@@ -25,10 +27,16 @@ NOT_NEEDED = {
         (?:outgoing-)?tcp-mss udp-connect
         outgoing-range outgoing-num-tcp incoming-num-tcp num-queries-per-thread msg-buffer-size
         jostle-timeout stream-wait-size tcp-(?!upstream).* edns-tcp-keepalive.*
-        max-reuse-tcp-queries interface-automatic-ports wait-limit.* sock-queue-.*""",
+        max-reuse-tcp-queries wait-limit.* sock-queue-.*""",
+    "fastdns answers DNS cookies anyway, and makes the secrets": "answer-cookie cookie-secret.*",
     reasons.PORTS: "outgoing-port-.*",
     reasons.UDP_SIZE: "edns-buffer-size max-udp-size",
     reasons.ANSWERS: "rrset-roundrobin minimal-responses",
+    "fastdns chooses protocols, ciphers and session tickets of TLS itself": """
+        (?:tls|ssl)-(?:ciphers|ciphersuites|protocols|use-sni|session-ticket-keys)""",
+    "answers are padded for clients that pad their queries": "pad-responses.*",
+    "fastdns bounds requests over HTTPS itself": """http-(?:query|response)-buffer-size
+        http-max-streams http-nodelay""",
     "answers have Extended DNS Errors (RFC 8914) anyway": "ede ede-serve-expired",
 }
 LEFT_OUT = {
@@ -40,14 +48,22 @@ LEFT_OUT = {
     "the routes of this machine choose the address to ask from": "outgoing-interface",
     reasons.VERSION: "hide-.* identity version nsid",
     reasons.NO_KEY: """serve-expired-ttl-reset serve-original-ttl do-(?:ip4|udp|tcp) prefer-ip[46]
-        udp-upstream-without-downstream""",
-    f"a rate limit {reasons.NOT_HERE}": "(?:ip-)?ratelimit.* unwanted-reply-threshold",
+        udp-upstream-without-downstream (?:tls|ssl)-(?!cert-bundle|upstream|win-cert|system-cert).*
+        https?-.*""",
+    "it is not converted; access.rate_limit bounds the answers that a client gets": """
+        ip-ratelimit.*""",
+    f"a rate limit of queries to upstreams {reasons.NOT_HERE}": """ratelimit.*
+        unwanted-reply-threshold""",
     f"0x20 {reasons.NOT_HERE}": "use-caps-for-id caps-.*",
     f"client subnet (ECS) {reasons.NOT_HERE}; none is sent": """client-subnet-.* send-client-subnet
         (?:max|min)-client-.*""",
-    reasons.ENCRYPTED: "tls-.* ssl-.* https?-.* quic-.* pad-.* dnscrypt-?.*",
-    f"it {reasons.NOT_HERE}": """dns64-.* ipsecmod-.* ipset.* name-v[46] cookie-secret.*
-        answer-cookie secret-seed proxy-protocol-port""",
+    reasons.ENCRYPTED: """(?:tls|ssl)-(?:cert-bundle|upstream.*|win-cert|system-cert) pad-queries.*
+        forward-(?:tls|ssl)-.* stub-(?:tls|ssl)-.*""",
+    QUIC: "quic-.*",
+    DNSCRYPT: "dnscrypt-?.*",
+    "listen.proxies names proxies that may use the PROXY protocol, for TLS and HTTPS": """
+        proxy-protocol-port""",
+    f"it {reasons.NOT_HERE}": """dns64-.* ipsecmod-.* ipset.* name-v[46] secret-seed""",
     VIEWS: """.*-tag.* .*-view response-ip.* local-zone-override interface-action
         edns-client-.*""",
     "fastdns needs IP addresses of upstreams": "forward-host stub-host",
@@ -62,10 +78,13 @@ CLAUSES = {
         False,
         f"a zone file {reasons.NOT_HERE}; [[forward]] can name a server that has it",
     ),
-    "rpz": (False, f"a block list {reasons.NOT_HERE}"),
+    "rpz": (
+        False,
+        "it is not converted; block.lists takes such zones (docs/block-lists.md)",
+    ),
     "view": (False, VIEWS),
     "dnstap": (False, f"dnstap {reasons.NOT_HERE}"),
-    "dnscrypt": (False, reasons.ENCRYPTED),
+    "dnscrypt": (False, DNSCRYPT),
     "python": (False, "fastdns has no modules"),
     "dynlib": (False, "fastdns has no modules"),
     "ipset": (False, f"it {reasons.NOT_HERE}"),

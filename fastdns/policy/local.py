@@ -1,4 +1,7 @@
-"""The owner's names, kept up to date with the files that have them."""
+"""The owner's names, kept up to date with the files that have them.
+
+Beside them: the records of fastdns' own encrypted services, which follow this machine's addresses.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ import attrs
 from .._local import LocalRecords
 from .._pages import release_heap
 from ..config.schema import Local
+from .designated import Designated, OwnAddresses
 from .leases import files_beside
 from .local_compiler import Clients, compile_names, given_by_leases
 from .local_files import LocalFile, configured, found, is_pattern, usual
@@ -29,10 +33,22 @@ class LocalSources:
     """The names that a configuration has, read again as their files change and leases end."""
 
     def __init__(
-        self, section: Local, former: LocalSources | None = None, root: Path = Path("/")
+        self,
+        section: Local,
+        former: LocalSources | None = None,
+        root: Path = Path("/"),
+        *,
+        designated: Designated | None = None,
+        own_addresses: OwnAddresses = tuple,
     ) -> None:
-        """Read all files. One that cannot be read has the names that it has in `former`."""
+        """Read all files. One that cannot be read has the names that it has in `former`.
+
+        `designated`: the encrypted services; `own_addresses` returns those of this machine.
+        """
         self.section = section
+        self.designated = designated
+        self._own_addresses = own_addresses
+        self._designated_records: tuple[tuple[bytes, int, bytes], ...] = ()
         self.names = Names()
         self._root = root
         self._files: list[LocalFile] = [copy.copy(one) for one in former._files] if former else []
@@ -44,14 +60,20 @@ class LocalSources:
         self.refresh()
         self.logged = self.names.without_records()
 
-    def renewed(self, section: Local) -> LocalSources:
+    def renewed(self, section: Local, designated: Designated | None = None) -> LocalSources:
         """Return the names of another configuration: these, read again, if it has the same table.
 
         Those who have followed the files have logged their changes.
         """
         self.refresh()
-        if section != self.section:
-            return LocalSources(section, self, self._root)
+        if (section, designated) != (self.section, self.designated):
+            return LocalSources(
+                section,
+                self,
+                self._root,
+                designated=designated,
+                own_addresses=self._own_addresses,
+            )
         self.logged = self.names.without_records()
         return self
 
@@ -69,6 +91,16 @@ class LocalSources:
     def has_files(self) -> bool:
         """Whether there is a file that may change, now or later."""
         return any(configured(self.section, self._root))
+
+    @property
+    def needs_own_addresses(self) -> bool:
+        """Whether some are those of the addresses of this machine."""
+        return self.designated is not None and self.designated.needs_own_addresses
+
+    @property
+    def may_change(self) -> bool:
+        """Whether the names may change while the configuration does not."""
+        return self.has_files or self.needs_own_addresses
 
     @property
     def required_files(self) -> Iterator[Path]:
@@ -127,13 +159,16 @@ class LocalSources:
         is_other = [one.place for one in files] != [one.place for one in self._files]
         self._files = files
         is_due = now >= self._due or now < self._at  # or the clock was set back
-        if not (any(have_changed) or is_other or self._is_stale or is_due):
+        designated = self.designated.records(self._own_addresses) if self.designated else ()
+        has_moved = designated != self._designated_records
+        self._designated_records = designated
+        if not (any(have_changed) or is_other or self._is_stale or is_due or has_moved):
             return False
         was_stale, self._is_stale = self._is_stale, True
         self._at = now
         clients = given_by_leases(files, now)
         problems = [line for one in files for line in one.problems]
-        leases_only = not is_other and all(
+        leases_only = not (is_other or has_moved) and all(
             one.place.kind == "leases"
             for one, has_changed in zip(files, have_changed, strict=True)
             if has_changed
@@ -142,7 +177,7 @@ class LocalSources:
             self._due, self._is_stale = clients.due, False
             return False  # a client has only renewed its lease
         try:
-            self.names = compile_names(self.section, files, clients)
+            self.names = compile_names(self.section, files, clients, designated)
         except OverflowError:
             self.names = attrs.evolve(self.names, problems=(TOO_MANY,))
         self._told, self._due, self._is_stale = (clients, problems), clients.due, False

@@ -1,4 +1,4 @@
-"""Compiles the owner's names: of records, then of hosts files, then of leases.
+"""Compiles the owner's names: of records, then of hosts files, of fastdns itself, and of leases.
 
 What comes first counts: a name that has records gets none from a lease, and an address that has a
 name in reverse gets no other one.
@@ -16,9 +16,19 @@ from ..config.names import NAME_MAX
 from ..config.schema import Local
 from ..config.text import describe
 from ..config.values import CNAME, Record
+from .designated import TTL as DESIGNATED_TTL
 from .leases.lease import Lease, is_top_level
 from .local_files import LocalFile
-from .local_names import AAAA, CONFIGURED, LAST_SOURCE, LINE_MAX, PTR, A, Names
+from .local_names import (
+    AAAA,
+    CONFIGURED,
+    DESIGNATED_SOURCE,
+    LAST_SOURCE,
+    LINE_MAX,
+    PTR,
+    A,
+    Names,
+)
 from .problems import PROBLEMS_MAX, shortened, wrong_lines
 
 LEASE_TTL = 60  # seconds
@@ -93,8 +103,16 @@ def given_by_leases(files: Iterable[LocalFile], now: float) -> Clients:
     return Clients(tuple(chosen), tuple(refused), due)
 
 
-def compile_names(section: Local, files: Sequence[LocalFile], clients: Clients) -> Names:
-    """Return all names. OverflowError: there are too many."""
+def compile_names(
+    section: Local,
+    files: Sequence[LocalFile],
+    clients: Clients,
+    designated: Iterable[tuple[bytes, int, bytes]] = (),
+) -> Names:
+    """Return all names. OverflowError: there are too many.
+
+    `designated`: name, type and RDATA of the records of fastdns itself.
+    """
     compiler = _Compiler(section.domain.wire)
     compiler.digests[CONFIGURED] = hash(section.records)
     for place, one in enumerate(section.records):
@@ -102,6 +120,7 @@ def compile_names(section: Local, files: Sequence[LocalFile], clients: Clients) 
             compiler.add(one, CONFIGURED, place)
     for file in files:
         compiler.add_file(file)
+    compiler.add_designated(designated)
     taken = compiler.add_leases(clients.given)
     names = Names(
         compiler.builder.compile(),
@@ -183,6 +202,14 @@ class _Compiler:
         self.builder.add(record.name, record.rtype, record.ttl, record.data, origin)
         return True
 
+    def add_designated(self, records: Iterable[tuple[bytes, int, bytes]]) -> None:
+        """Add the records of fastdns itself, of names that have none yet."""
+        records = list(records)
+        taken = {name for name, _, _ in records if self.builder.has(name)}
+        for name, rtype, data in records:
+            if name not in taken:
+                self.builder.add(name, rtype, DESIGNATED_TTL, data, DESIGNATED_SOURCE << 24)
+
     def add_leases(self, given: Iterable[Given]) -> list[tuple[Given, list[bytes]]]:
         """Give clients their names, as far as records and hosts have left these.
 
@@ -219,4 +246,5 @@ class _Compiler:
             yield alone + b"\0"
 
     def _number(self, source: str) -> int:
-        return min(self.sources.index(source), LAST_SOURCE)
+        number = self.sources.index(source)
+        return number if number < DESIGNATED_SOURCE else LAST_SOURCE

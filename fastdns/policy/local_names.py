@@ -9,7 +9,9 @@ from .words import counted
 
 LAST_SOURCE = 255  # a source has eight bits in `origin`; this one stands for all beyond
 LINE_MAX = (1 << 24) - 1
+DESIGNATED_SOURCE = 254  # in `_local`, too: of records made from [listen], not of a file
 CONFIGURED = "local.records"
+DESIGNATED = "listen.name"
 A, PTR, AAAA = 1, 12, 28
 
 
@@ -45,6 +47,8 @@ class Names:
         number, line = origin >> 24, origin & LINE_MAX
         if number == 0:
             return f"{CONFIGURED}[{line}]", None
+        if number == DESIGNATED_SOURCE:
+            return DESIGNATED, None
         if number == LAST_SOURCE:
             return "another file", None
         return self.sources[number], line or None

@@ -1,6 +1,7 @@
 """Which view a client is in: the one that names it most exactly.
 
-An address counts before a hardware address, that before a name, and a name before a prefix; of
+What it says that it is counts first: the name of the server in TLS, or the path in HTTPS. An
+address counts before a hardware address, that before a name, and a name before a prefix; of
 prefixes the longest. Of several views that name the client alike, the first one counts.
 """
 
@@ -12,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from ..config.filters import View
 from ..config.names import parse_name
 from ..config.schema import Config
-from ..config.values import AnyViewClient, ClientName, Mac, Network
+from ..config.values import AnyViewClient, ClientName, Identity, Mac, Network
 from .local_names import AAAA, PTR, A, Names
 
 Address = IPv4Address | IPv6Address
@@ -28,19 +29,31 @@ class ViewRules:
         self.networks: dict[Network, int] = {}
         self.macs: dict[bytes, int] = {}
         self.names: dict[str, int] = {}
+        # 0: of views that are not in force, because the fast path numbers them all.
+        self.identities: dict[Identity, int] = {
+            client: 0 for view in views for client in view.clients if isinstance(client, Identity)
+        }
         for number in wanted:
             for client in views[number - 1].clients:
                 if isinstance(client, Mac):
                     self.macs.setdefault(mac_octets(client.text), number)
                 elif isinstance(client, ClientName):
                     self.names.setdefault(client.text, number)
+                elif isinstance(client, Identity):
+                    self.identities[client] = self.identities[client] or number
                 else:
                     self.networks.setdefault(client, number)
 
     def of_client(
-        self, address: Address | None, mac: bytes | None, names: Iterable[str]
+        self,
+        address: Address | None,
+        mac: bytes | None,
+        names: Iterable[str],
+        identity: Identity | None = None,
     ) -> tuple[int, AnyViewClient | None]:
         """Return the number of a client's view, 0 for none, and by what it is in it."""
+        if identity is not None and self.identities.get(identity):
+            return self.identities[identity], identity
         inside = [one for one in self.networks if address is not None and address in one]
         longest = max(inside, key=lambda one: one.prefixlen, default=None)
         if longest is not None and longest.prefixlen == longest.max_prefixlen:
@@ -60,9 +73,21 @@ class ViewRules:
         return min(found, key=lambda one: one[0], default=NONE)
 
 
+def unknown_identity(views: Iterable[View], identity: Identity) -> str:
+    """Return a line if no view has this client, whatever the hour is; "": one has it."""
+    if any(identity in view.clients for view in views):
+        return ""
+    return f'no view has "{identity}" in its clients: its address alone decides on its view'
+
+
 def needs_names(views: Iterable[View]) -> bool:
     """Whether a view has clients by name."""
     return any(isinstance(client, ClientName) for view in views for client in view.clients)
+
+
+def has_identities(views: Iterable[View]) -> bool:
+    """Whether a view has clients by what they ask for over TLS or HTTPS."""
+    return any(isinstance(client, Identity) for view in views for client in view.clients)
 
 
 def needs_neighbours(views: Iterable[View]) -> bool:

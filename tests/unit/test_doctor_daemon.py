@@ -9,8 +9,11 @@ import pytest
 
 from fastdns.config.load import load
 from fastdns.config.places import Places
+from fastdns.config.schema import Config
+from fastdns.config.values import Address
 from fastdns.doctor import daemon, probe, processes, units
 from fastdns.doctor.commands import USUAL
+from fastdns.doctor.findings import Finding
 from fastdns.doctor.running import Daemon
 
 TOGETHER_SECONDS = 10.0
@@ -62,3 +65,35 @@ def test_all_processes_are_asked_at_once(monkeypatch: pytest.MonkeyPatch, tmp_pa
         "no keeper runs at the moment",
         f"the supervisor (pid {NOBODY}) hangs",
     ]
+
+
+def addresses_of(config: Config, running: Daemon) -> list[Finding]:
+    return list(daemon.look_at_addresses(config, running, USUAL))
+
+
+def test_addresses_that_the_file_no_longer_has_keep_their_service(tmp_path: Path) -> None:
+    both = Address("127.0.0.1", 5301), Address("127.0.0.1", 24443)
+    config = load(None, state=str(tmp_path), listen=("127.0.0.1:5301",))
+    told = {"addresses": ["127.0.0.1:5301", "https://127.0.0.1:24443"]}
+    running = Daemon(1, addresses=both, told=told)
+    judged = running.listen(config.listen)
+    assert judged.dns == both[:1]  # asked by plain DNS; the other one is not
+    assert list(map(str, judged.https)) == ["127.0.0.1:24443"]
+    (found,) = addresses_of(config, running)
+    assert "serves 127.0.0.1:5301 and https://127.0.0.1:24443; the configuration" in found.text
+    assert (found.state, found.do) == ("hint", USUAL.line("reload"))
+    refused = Daemon(1, addresses=both, told={**told, "reload_problem": "listen.tls: is wrong"})
+    (found,) = addresses_of(config, refused)
+    assert found.text.endswith("its last reload was refused: listen.tls: is wrong")
+
+
+def test_remedy_names_systemd_only_for_a_unit(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(probe, "ask_often", lambda *_: [TimeoutError()])
+    monkeypatch.setattr(units, "is_known", lambda _: False)
+    config = load(None, state=str(tmp_path), listen=("127.0.0.1:5301",))
+    for unit, do in ((None, "restart it"), ("dns.service", "systemctl restart dns.service")):
+        running = Daemon(1, addresses=config.listen.dns, unit=unit)
+        (found,) = daemon.look(config, running, USUAL)
+        assert found.do == do

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from fastdns.config.groups import Upstream
+from fastdns.config.listen import Listen
 from fastdns.config.schema import Config
 from fastdns.config.values import Address, Server
 from fastdns.doctor import ports, units
@@ -48,3 +49,26 @@ def test_resolver_that_is_the_only_upstream_is_not_stopped(found: Found, held: l
     wrong = found(held, ["127.0.0.9"])
     assert wrong.remedy is None
     assert wrong.do.startswith("fastdns would have no upstream: first name one")
+
+
+def test_web_server_at_the_port_of_https_is_named_and_left_alone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    nginx = Process(80, "nginx", "", "nginx.service")
+
+    def look(number: int) -> Port:
+        protocols = {443: ("TCP", "UDP"), 853: ("UDP",)}.get(number, ())
+        bound = [Bound(one, Address("0.0.0.0", number), n) for n, one in enumerate(protocols)]
+        return Port(tuple(bound), {one.inode: {nginx.pid} for one in bound})
+
+    monkeypatch.setattr(Port, "look", look)
+    monkeypatch.setattr(ports, "leader", lambda pids: nginx if pids else None)
+    everywhere = (Address("0.0.0.0", 853),), (Address("0.0.0.0", 443),)
+    listen = Listen(tls=everywhere[0], https=everywhere[1], certificate="/c", key="/k")
+    config = Config(state_dir=Path("/x"), run_dir=Path("/x/run"), listen=listen)
+    found = list(ports.look(config, None, USUAL))
+    (wrong,) = (one for one in found if one.state == "wrong")
+    assert wrong.text == "nginx (pid 80, nginx.service) holds 0.0.0.0:443 (listen.https)"
+    assert "configure it to pass /dns-query on" in wrong.do
+    assert wrong.remedy is None
+    assert "0.0.0.0:853: no other program listens there" in [one.text for one in found]

@@ -49,6 +49,13 @@ def test_summary_counts_other_warnings(pages: Pages) -> None:
     assert summary(pages, pages.totals()).endswith("1 upstream alive, 1 warning")
 
 
+@pytest.mark.parametrize("name", ["tls_failed_total", "http_errors_total"])
+def test_what_any_port_scanner_causes_is_no_warning(pages: Pages, name: str) -> None:
+    pages.counters(WORKER_SLOT).add(name)
+    assert pages.totals()[name] == 1
+    assert list(warnings(pages, pages.totals())) == []
+
+
 def test_upstream_that_has_never_replied_is_named_before_it_counts_as_dead(pages: Pages) -> None:
     pages.counters(WORKER_SLOT).show_upstreams([GOOD, SILENT])
     assert [in_a_word(one) for one in pages.upstreams()] == ["alive", "no reply yet"]

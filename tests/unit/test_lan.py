@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import struct
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
 from fastdns.machine import netlink
 from fastdns.machine.lan import lan_of
 from fastdns.machine.netlink import InterfaceAddress, Network
+from fastdns.machine.own_addresses import addresses_of
 
 PUBLIC, PRIVATE, SHARED = "203.0.113.5/24", "192.168.1.5/24", "100.64.3.4/10"
 GLOBAL, LINK = "2001:db8:1:2::5/64", "fe80::5/64"
 
 
-def lan(*interfaces: tuple[str, ...], uplinks: tuple[int, ...] = (), down: int = 0) -> str:
-    """What the LAN of a machine is whose interfaces, from 1 on, have these addresses."""
+def network(*interfaces: tuple[str, ...], uplinks: tuple[int, ...] = (), down: int = 0) -> Network:
+    """That of a machine whose interfaces, from 1 on, have these addresses."""
     addresses = []
     for link, texts in enumerate(interfaces, start=1):
         for text in texts:
@@ -25,7 +26,42 @@ def lan(*interfaces: tuple[str, ...], uplinks: tuple[int, ...] = (), down: int =
             length = other.network.prefixlen
             addresses.append(InterfaceAddress(link, local.ip, other.ip, length))
     links = frozenset(range(1, len(interfaces) + 1)) - {down}
-    return str(lan_of(Network(links, tuple(addresses), frozenset(uplinks))))
+    return Network(links, tuple(addresses), frozenset(uplinks))
+
+
+def lan(*interfaces: tuple[str, ...], uplinks: tuple[int, ...] = (), down: int = 0) -> str:
+    """What the LAN of such a machine is."""
+    return str(lan_of(network(*interfaces, uplinks=uplinks, down=down)))
+
+
+def test_own_addresses_are_those_that_others_can_use_the_lan_first() -> None:
+    found = addresses_of(
+        network(
+            (PUBLIC, GLOBAL, LINK), ("192.168.1.1/24", LINK), ("10.8.0.1/24",), uplinks=(1,), down=3
+        )
+    )
+    assert list(map(str, found)) == ["192.168.1.1", "203.0.113.5", "2001:db8:1:2::5"]
+
+
+@pytest.mark.parametrize(
+    ("address", "flags", "is_lasting"),
+    [
+        ("192.0.2.1", 0, True),
+        ("192.0.2.1", 0x01, True),  # a second one of IPv4
+        ("2001:db8::1", 0x80, True),  # permanent
+        ("2001:db8::1", 0x01, False),  # temporary, RFC 8981
+        ("2001:db8::1", 0x08, False),  # another machine has it, too
+        ("2001:db8::1", 0x20, False),  # deprecated
+        ("2001:db8::1", 0x40, False),  # tentative
+    ],
+)
+def test_address_that_soon_gives_way_is_not_lasting(
+    address: str, flags: int, is_lasting: bool
+) -> None:
+    octets = ip_address(address).packed
+    body = struct.pack("=BBBBIHH", 2, 24, flags, 0, 7, 4 + len(octets), 1) + octets
+    (found,) = netlink._addresses(iter([body]))
+    assert (str(found.local), found.link, found.is_lasting) == (address, 7, is_lasting)
 
 
 def test_router_serves_the_side_without_the_default_route() -> None:

@@ -232,3 +232,14 @@ def test_any_names_are_found_as_a_plain_search_finds_them() -> None:
                 assert found is not None, (names, asked)
                 count = wanted.count(".") + (0 if wanted[0] == "*" else 1)
                 assert found[:2] == (count, wanted[0] == "*"), (names, asked)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\0\1", b"\0\1\3ab", b"\0\1" + b"\xff" * 9, b"\0\1" + b"\1a" * 200 + b"\0"]
+)
+def test_svcb_record_without_a_whole_target_has_nothing_beside_it(data: bytes) -> None:
+    builder = LocalBuilder()
+    assert builder.add(parse_name("x.lan"), dns.rdatatype.SVCB, 60, data, 0)
+    made, _ = local_answer(builder.compile(), key("x.lan", dns.rdatatype.SVCB), 1)
+    assert made.message[6:12] == b"\0\1\0\0\0\0"
+    assert made.message.endswith(data)

@@ -534,7 +534,7 @@ def test_file_after_the_last_number_of_a_source_is_still_read(
     local = LocalSources(section(f"hosts = [{listed}]"))
 
     assert told(local, "host259") == ["192.168.1.1"]
-    assert place_of(local, "host253") == f"{tmp_path}/253:1"
+    assert place_of(local, "host252") == f"{tmp_path}/252:1"
     assert place_of(local, "host259") == "another file"
 
 

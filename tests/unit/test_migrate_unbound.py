@@ -218,7 +218,7 @@ def test_unblocked_lan_zones_are_asked_upstream(tmp_path: Path) -> None:
         ("server:\nfrob: 3\n", "2: frob is left out: it is not a setting that fastdns knows"),
         (
             "server:\ninterface: 0.0.0.0@853\n",
-            "2: interface: 0.0.0.0@853 is left out: DNS over TLS",
+            "2: interface: 0.0.0.0@853 is left out: it needs tls-service-key",
         ),
         (
             "server:\ninterface: nowhere9\n",
@@ -270,11 +270,11 @@ def test_unblocked_lan_zones_are_asked_upstream(tmp_path: Path) -> None:
         ),
         (
             "forward-zone:\nname: .\nforward-tls-upstream: yes\nforward-addr: 1.1.1.1@853\n",
-            "3: forward-zone . differs: DNS over TLS or HTTPS is not in this version",
+            "3: forward-zone . differs: DNS over TLS to upstreams is not in this version",
         ),
         (
             "server:\ntls-upstream: yes\nforward-zone:\nname: x\nforward-addr: 1.1.1.1\n",
-            "2: forward-zone x differs: DNS over TLS or HTTPS is not in this version",
+            "2: forward-zone x differs: DNS over TLS to upstreams is not in this version",
         ),
         ("remote-control:\ncontrol-enable: yes\n", "2: remote-control: is not needed"),
         ("auth-zone:\nname: x\nzonefile: y\n", "2-3: auth-zone: is left out: a zone file"),
@@ -396,3 +396,79 @@ def test_octets_that_are_not_text_do_not_stop_it(tmp_path: Path) -> None:
     result = convert([file])
 
     assert keys_of(result)["listen"]["dns"] == ["127.0.0.1:5335", "[::1]:5335"]
+
+
+PAIR = "tls-service-key: /etc/ssl/private/dns.key\ntls-service-pem: /etc/ssl/dns.pem\n"
+
+
+@pytest.mark.parametrize(
+    ("settings", "expected"),
+    [
+        ("interface: 0.0.0.0@853", {"tls": ["0.0.0.0:853"]}),
+        (
+            "interface: 0.0.0.0\ninterface: ::@443\ninterface: ::1@853",
+            {"dns": ["0.0.0.0:53"], "tls": ["[::1]:853"], "https": ["[::]:443"]},
+        ),
+        (
+            "tls-port: 8853\nhttps-port: 8443\ninterface: 10.0.0.1@8853\ninterface: 10.0.0.1@8443"
+            "\ninterface: 10.0.0.1@853",
+            {"dns": ["10.0.0.1:853"], "tls": ["10.0.0.1:8853"], "https": ["10.0.0.1:8443"]},
+        ),
+        ("ssl-port: 8853\ninterface: 10.0.0.1@8853", {"tls": ["10.0.0.1:8853"]}),
+        ("tls-additional-port: 8853\ninterface: 10.0.0.1@8853", {"tls": ["10.0.0.1:8853"]}),
+        ("port: 853\ninterface: 10.0.0.1", {"tls": ["10.0.0.1:853"]}),
+        (
+            "interface-automatic: yes\ninterface-automatic-ports: '53 443'\ndo-ip6: no",
+            {"dns": ["0.0.0.0:53"], "https": ["0.0.0.0:443"]},
+        ),
+    ],
+)
+def test_encrypted_addresses_are_converted_with_their_certificate(
+    tmp_path: Path, settings: str, expected: dict[str, list[str]]
+) -> None:
+    result = converted(tmp_path, f"server:\n{settings}\n{PAIR}")
+
+    pair = {"certificate": "/etc/ssl/dns.pem", "key": "/etc/ssl/private/dns.key"}
+    assert keys_of(result)["listen"] == {**expected, **pair}
+    assert result.left_out == 0
+    assert "tls-service-key differs: the user of fastdns.service must be" in "\n".join(
+        result.remarks
+    )
+
+
+def test_files_of_the_certificate_are_those_below_the_directory_of_unbound(tmp_path: Path) -> None:
+    text = "interface: ::1@853\ntls-service-key: k.pem\ntls-service-pem: c/f.pem\n"
+
+    usual = keys_of(converted(tmp_path, f"server:\n{text}"))["listen"]
+    other = keys_of(converted(tmp_path, f"server:\ndirectory: /opt/u\n{text}"))["listen"]
+
+    assert (usual["key"], usual["certificate"]) == ("/etc/unbound/k.pem", "/etc/unbound/c/f.pem")
+    assert (other["key"], other["certificate"]) == ("/opt/u/k.pem", "/opt/u/c/f.pem")
+
+
+@pytest.mark.parametrize(
+    ("settings", "line"),
+    [
+        (
+            "interface: ::1",
+            "2-3: tls-service-pem, tls-service-key are not needed: no address needs a certificate",
+        ),
+        (
+            "interface: 127.0.0.1@443\nhttp-notls-downstream: yes",
+            "4: interface: 127.0.0.1@443 is left out: fastdns takes HTTP without TLS only from pro",
+        ),
+        (
+            "interface: ::1@443\nhttp-endpoint: /q",
+            "5: http-endpoint: /q differs: clients of fastdns ask for the path /dns-query",
+        ),
+        ("interface: ::1@853", " has encrypted addresses only; fastdns also serves plain DNS"),
+        ("tls-ciphers: x", "4: tls-ciphers is not needed: fastdns chooses"),
+        ("tls-cert-bundle: x", "4: tls-cert-bundle is left out: DNS over TLS to upstreams is not"),
+        ("tls-frob: 1", "4: tls-frob is left out: fastdns has no key for it"),
+        ("pad-responses: yes", "4: pad-responses is not needed: answers are padded"),
+    ],
+)
+def test_what_differs_about_encryption_is_told(tmp_path: Path, settings: str, line: str) -> None:
+    result = converted(tmp_path, f"server:\n{PAIR}{settings}\n")
+
+    assert f"unbound.conf:{line}" in told_in(result, tmp_path / "unbound.conf")

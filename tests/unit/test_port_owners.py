@@ -115,3 +115,19 @@ def test_process_that_has_ended_is_nobody() -> None:
 def test_whoever_asks_is_not_in_its_own_way() -> None:
     with bind("127.0.0.1") as ours:
         assert holder_of(Address("0.0.0.0", ours.getsockname()[1])) is None
+
+
+@pytest.mark.parametrize("given", [["--state", "/srv/other"], ["--state=/srv/other"], []])
+def test_another_fastdns_is_named_with_its_state_directory(given: list[str]) -> None:
+    """Whatever the kernel calls the interpreter that runs it."""
+    # Python takes all that comes after its -c as arguments of the program.
+    words = ["-c", HOLDER, "/usr/bin/fastdns", "serve", *given]
+    with subprocess.Popen(
+        [sys.executable, *words], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as beginner:
+        assert beginner.stdout is not None
+        found = holder_of(Address("127.0.0.1", int(beginner.stdout.readline())))
+        beginner.communicate(b"\n")
+    state = ", state in /srv/other" if given else ""
+    assert str(found).startswith(f"another fastdns (pid {beginner.pid}")
+    assert str(found).endswith(f"{state})")

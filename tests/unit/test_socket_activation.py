@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from fastdns.config.schema import Listen
-from fastdns.config.values import Address
+from fastdns.config.listen import Listen
+from fastdns.config.values import Address, TlsAddress
 from fastdns.server.socket_activation import Handed, Pool, handed, store_name, where_to_listen
 
 UDP, TCP = socket.SOCK_DGRAM, socket.SOCK_STREAM
@@ -140,3 +140,38 @@ def test_port_0_leaves_a_port_alone_that_another_address_names(give: Give) -> No
 def test_port_0_of_another_host_is_another_port(give: Give) -> None:
     free = Address("127.0.0.2", 0)
     assert Pool([give()]).last(free, Listen(dns=(free,))) == free
+
+
+# Services
+
+
+def test_port_0_of_another_service_is_another_port(give: Give) -> None:
+    tls = give(TCP, name="fastdns/tls/127.0.0.1/0/0")
+    free = Address("127.0.0.1", 0)
+    listen = Listen(dns=(free,), tls=(TlsAddress(free),))
+    pool = Pool([tls])
+    assert pool.last(free, listen) == free
+    assert pool.last(free, listen, "tls") == tls.address
+
+
+def test_a_socket_of_ours_tells_its_service_by_its_name() -> None:
+    address = Address("127.0.0.1", 853)
+    with socket.socket() as bound:
+        for kind, service in ((UDP, "dns"), (TCP, "dns"), (TCP, "tls"), (TCP, "https")):
+            name = store_name(address, kind, 0, service)
+            assert Handed(name, bound, address).service == service
+        assert Handed("dns.socket", bound, address).service == ""
+
+
+def test_a_socket_of_somebody_else_at_an_address_for_tls_is_not_for_plain_dns(give: Give) -> None:
+    foreign = give(TCP, name="tls.socket")
+    listen = Listen(tls=(TlsAddress(foreign.address),))
+    assert where_to_listen(listen, Pool([foreign]).opened) == listen
+
+
+def test_addresses_for_tls_do_not_keep_a_socket_from_standing_in_for_the_default(
+    give: Give,
+) -> None:
+    foreign, encrypted = give(name="dns.socket"), (TlsAddress(Address("127.0.0.1", 1)),)
+    listen = where_to_listen(Listen(tls=encrypted), Pool([foreign]).opened)
+    assert (listen.dns, listen.tls) == ((foreign.address,), encrypted)

@@ -267,6 +267,23 @@ def test_refused_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
     assert left(shown)[0]["refused"] == ("3.0",)
 
 
+def test_encrypted_transports_have_rows_and_connections_once_there_were_any(pages: Pages) -> None:
+    shown = picture(None, read(pages, 10.0), {}, Busiest())
+    assert list(left(shown)[0]) == ["UDP", "TCP", "all"]
+    pages.counters(2).add("queries_tls_total", 20)
+    pages.counters(3).add("queries_https_total", 10)
+    pages.counters(3).add("https_connections", 2)
+    shown = picture(None, read(pages, 10.0), {}, Busiest())
+    assert left(shown)[0] == {
+        "UDP": ("0",),
+        "TCP": ("0",),
+        "TLS": ("2.0",),
+        "HTTPS": ("1.0",),
+        "all": ("3.0",),
+    }
+    assert shown.details.endswith("0 TCP connections, 2 HTTPS connections")
+
+
 def test_blocked_queries_have_a_row_once_there_were_any(pages: Pages) -> None:
     before = read(pages, 0.0)
     assert "blocked" not in left(picture(None, before, {}, Busiest()))[0]

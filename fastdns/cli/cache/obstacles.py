@@ -11,9 +11,9 @@ from ..._policy import Decided, Policy
 from ...browse.items import Item
 from ...browse.names import Key, spell_name
 from ...config.types import TYPES
+from ...machine.own_names import own_names
 from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains
-from ...policy.local import LocalSources
 from .site import Site
 
 HERE = "fastdns itself answers it"
@@ -34,7 +34,7 @@ def policy_for(site: Site) -> Policy | None:
     if not asked <= set(site.groups) <= asked | {one.number for one in config.forward}:
         return None
     blocking = blocking_now(config, time.time())
-    return compile_domains(config).policy(LocalSources(config.local).records, blocking)
+    return compile_domains(config).policy(own_names(config).records, blocking)
 
 
 def why_never(site: Site, name: bytes, qtype: int | None) -> str:

@@ -13,14 +13,14 @@ from ..._hosts import reverse_of
 from ...browse.names import Key, spell_name, spell_type
 from ...config.text import describe
 from ...config.types import TYPES
-from ...config.values import ClientName, Mac
+from ...config.values import ClientName, Identity, Mac
 from ...config.view_clients import parse_view_client
 from .. import options
 from ..cache import arguments
 from ..cache.isolation import go_on_in_child
 from ..output import emit
 
-Who = IPv4Address | IPv6Address | Mac | ClientName
+Who = IPv4Address | IPv6Address | Mac | ClientName | Identity
 
 # Not data: the daemon refuses such a query before it looks at the name (RFC 6895 section 3.1).
 REFUSED_TYPES = {0, TYPES["OPT"], TYPES["NXNAME"], *range(TYPES["TKEY"], TYPES["ANY"])}
@@ -33,7 +33,7 @@ def _client(ctx: click.Context, param: click.Parameter, text: str) -> Who:
         return mapped or address
     with suppress(ValueError):
         client = parse_view_client(text)
-        if isinstance(client, Mac | ClientName):
+        if isinstance(client, Mac | ClientName | Identity):
             return client
     raise click.BadParameter(
         f"{describe(text)} is not an address, a hardware address or a name (try 192.168.1.20)",
@@ -67,8 +67,8 @@ def _key_of(name: bytes, qtype: int | None) -> Key:
     metavar="WHO",
     default="127.0.0.1",
     callback=_client,
-    help="Explain what this client gets: an address, a hardware address or a name (default: "
-    "127.0.0.1).",
+    help="Explain what this client gets: an address, a hardware address, a name, or "
+    '"tls:NAME" or "doh:NAME" of a view (default: 127.0.0.1).',
 )
 @click.option("--view", metavar="NAME", help="Explain what clients of this view get.")
 @click.option("--live", is_flag=True, help="Ask now, and show what happens when.")

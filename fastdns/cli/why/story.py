@@ -28,11 +28,12 @@ from ...config.load import DEFAULT_FILE, load
 from ...config.places import Places
 from ...config.schema import Config
 from ...config.text import describe, path_text
-from ...config.values import AnyViewClient, ClientName, Mac
+from ...config.values import AnyViewClient, ClientName, Identity, Mac
 from ...errors import FastdnsError
 from ...lists.copies import open_copy
 from ...lists.store import Store
 from ...machine.lan import read_lan
+from ...machine.own_names import own_names
 from ...machine.state_lock import holder
 from ...policy.access import Lan, compile_access, rule_for, spell_clients
 from ...policy.block_lists.named import lists_named
@@ -41,10 +42,16 @@ from ...policy.blocking_now import blocking_now
 from ...policy.compile import compile_domains, lists_of
 from ...policy.explain import Explanation, explain, filtering_of
 from ...policy.explain_blocking import BlockedTarget, Filtering, OpenList, blocked_target
-from ...policy.local import LocalSources
 from ...policy.local_names import Names
 from ...policy.schedule import in_force
-from ...policy.views import ViewRules, addresses_of_name, mac_octets, narrow, wide
+from ...policy.views import (
+    ViewRules,
+    addresses_of_name,
+    mac_octets,
+    narrow,
+    unknown_identity,
+    wide,
+)
 from ...policy.words import counted
 from ...upstream.sources import Sources
 from ..cache.obstacles import LEADS_TO_BLOCKED, obstacle
@@ -54,7 +61,7 @@ from ..lists.site import number_of_view
 from ..running import NotRunning, newest_pages, told_by_supervisor
 
 Address = IPv4Address | IPv6Address
-Who = Address | Mac | ClientName
+Who = Address | Mac | ClientName | Identity
 DISK, RING = "disk", "ring"
 
 
@@ -177,9 +184,11 @@ def tell(
     """
     config = load(path, state=state)
     domains = compile_domains(config)
-    local = LocalSources(config.local)
+    local = own_names(config)
     notes: list[str] = []
     client = _client(config, local.names, who)
+    if isinstance(who, Identity) and (line := unknown_identity(config.view, who)):
+        notes.append(line)
     if view is not None:
         number = number_of_view(config, view)
         client = attrs.evolve(client, view=number, view_name=view, view_reason="as asked")
@@ -265,6 +274,8 @@ def _client(config: Config, names: Names, who: Who) -> Client:
         called = {who.text}
         if not found and not any(who in one.clients for one in config.view):
             raise FastdnsError(f"{describe(who.text)} is nobody's name here (try an address)")
+    elif isinstance(who, Identity):
+        found = []
     else:
         found = [wide(who.packed)]
     if found:
@@ -274,21 +285,26 @@ def _client(config: Config, names: Names, who: Who) -> Client:
     if address is None and found:
         address = narrow(found[0])
     client = _admission(config, address)
-    view, by, reason = _view(config, address, mac, called)
+    identity = who if isinstance(who, Identity) else None
+    view, by, reason = _view(config, address, mac, called, identity)
     name = config.view[view - 1].name if view else ""
     if by is not None and not reason:
-        spelled = str(by) if isinstance(by, Mac | ClientName) else spell_clients(by)
+        spelled = str(by) if isinstance(by, Mac | ClientName | Identity) else spell_clients(by)
         reason = f"view[{view - 1}].clients has {describe(spelled)}"
     return attrs.evolve(client, who=str(who), view=view, view_name=name, view_reason=reason)
 
 
 def _view(
-    config: Config, address: Address | None, mac: bytes | None, names: set[str]
+    config: Config,
+    address: Address | None,
+    mac: bytes | None,
+    names: set[str],
+    identity: Identity | None,
 ) -> tuple[int, AnyViewClient | None, str]:
     """Return the number of the view, by what, and why it is another one at other hours."""
     rules = ViewRules(config.view, in_force(config.view, time.time()))
-    number, by = rules.of_client(address, mac, names)
-    always, _ = ViewRules(config.view).of_client(address, mac, names)
+    number, by = rules.of_client(address, mac, names, identity)
+    always, _ = ViewRules(config.view).of_client(address, mac, names, identity)
     if always == number or not always:
         return number, by, ""
     other = config.view[always - 1]
