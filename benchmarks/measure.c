@@ -127,7 +127,7 @@ void print_result(uint64_t start)
         }
     }
     printf("}, \"latency_us\": {\"p50\": %.2f, \"p90\": %.2f, \"p99\": %.2f, \"p99.9\": %.2f, \"max\": %.2f}, "
-           "\"latest_send_us\": %.2f}\n",
+           "\"latest_send_us\": %.2f, \"connections\": %lu, \"handshakes\": %lu, \"resumed\": %lu, \"ended\": %lu}\n",
            quantile(0.5), quantile(0.9), quantile(0.99), quantile(0.999), (double)slowest / 1000,
-           (double)seen.latest_send / 1000);
+           (double)seen.latest_send / 1000, seen.connections, seen.handshakes, seen.resumed, seen.ended);
 }

@@ -1,4 +1,4 @@
-/* What load.c and load_tcp.c have in common beside their questions: a clock, what was seen, and how it is printed. */
+/* What load.c and load_stream.c have in common beside their questions: a clock, what was seen, and how it is printed. */
 #pragma once
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -9,7 +9,8 @@
 #define MILLISECOND UINT64_C(1000000)
 
 extern struct seen {
-    uint64_t sent, answered, lost, unmatched, empty, refused, octets, rcode[16], last_answer, latest_send;
+    uint64_t sent, answered, lost, unmatched, empty, refused, octets, rcode[16], start, last_answer, latest_send;
+    uint64_t connections, handshakes, resumed, ended; /* of streams; the last: by the server */
 } seen;
 
 /* End with status 2 and this text. */

@@ -6,7 +6,8 @@ anything but this machine: no root hints, no trust anchors to follow, no version
 
 To add a peer: a function that writes its configuration into `place.directory` and returns its
 command line (in the foreground, listening on 127.0.0.1:place.port, forwarding to
-127.0.0.1:place.upstream, with a cache for place.answers), and an entry in PEERS.
+127.0.0.1:place.upstream, with a cache for place.answers), and an entry in PEERS. If it has DoT and
+DoH (`encrypted`), it listens for them where place.encrypted says.
 """
 
 import subprocess
@@ -24,12 +25,23 @@ BASELINE = Path(__file__).with_name("baseline_dnslib.py")
 
 
 @dataclass(frozen=True)
+class Encrypted:
+    """Where a server offers DoT and DoH, and with which certificate."""
+
+    tls: int  # the port of each
+    https: int
+    certificate: Path
+    key: Path
+
+
+@dataclass(frozen=True)
 class Place:
     directory: Path
     memory: Path  # a directory in a tmpfs, where there is one
     port: int
     upstream: int
     answers: int  # that the cache has room for
+    encrypted: Encrypted | None = None
 
 
 @dataclass(frozen=True)
@@ -43,6 +55,7 @@ class Peer:
     forwards: bool = True  # can be asked for names that it does not know
     paced: bool = True  # answers the least rate of the scenario latency
     tcp: bool = True  # answers on connections that stay open
+    encrypted: bool = False  # has DoT and DoH
     keeper: bool = False  # is fastdns: another process of it writes to disk, later
     large: bool = True  # fast enough to be asked hundreds of thousands of names
     share: float = 1.0  # of --seconds: a slow one shows its figure sooner
@@ -69,13 +82,21 @@ FASTDNS = """\
 memory = "{memory}MiB"
 disk = "{disk}MiB"
 """
+FASTDNS_ENCRYPTED = """\
+[listen]
+tls = ["127.0.0.1:{0.tls}"]
+https = ["127.0.0.1:{0.https}"]
+certificate = "{0.certificate}"
+key = "{0.key}"
+"""
 
 
 def fastdns(_program: str, place: Place, workers: int = 1) -> list[str]:
     """With its defaults as long as those hold the answers."""
     config = place.directory / "fastdns.toml"
     memory, disk = (place.answers * octets >> 20 for octets in (320, 640))
-    config.write_text(FASTDNS.format(memory=max(memory, 64), disk=max(disk, 256)))
+    more = FASTDNS_ENCRYPTED.format(place.encrypted) if place.encrypted else ""
+    config.write_text(FASTDNS.format(memory=max(memory, 64), disk=max(disk, 256)) + more)
     return [
         *(*own_command(), "serve", "--workers", str(workers), "-c", str(config)),
         *("--state", str(place.directory / "state")),
@@ -89,15 +110,22 @@ setLocal("127.0.0.1:{place.port}", {{maxInFlight=64}})
 setACL({{"127.0.0.0/8"}})
 setMaxUDPOutstanding(65535)
 setMaxTCPClientThreads(1)
+setMaxTCPQueuedConnections(4096)
+setTCPRecvTimeout(60)
 setUDPMultipleMessagesVectorSize({vector})
 newServer({{address="127.0.0.1:{place.upstream}", checkName="h00000.{zone}."}})
 getPool(""):setCache(newPacketCache({place.answers}, {{maxTTL=86400}}))
+"""
+DNSDIST_ENCRYPTED = """\
+addTLSLocal("127.0.0.1:{0.tls}", "{0.certificate}", "{0.key}", {{maxInFlight=256}})
+addDOHLocal("127.0.0.1:{0.https}", "{0.certificate}", "{0.key}", "/dns-query")
 """
 
 
 def dnsdist(program: str, place: Place, vector: int = 100) -> list[str]:
     config = place.directory / "dnsdist.conf"
-    config.write_text(DNSDIST.format(place=place, zone=upstream.ZONE, vector=vector))
+    more = DNSDIST_ENCRYPTED.format(place.encrypted) if place.encrypted else ""
+    config.write_text(DNSDIST.format(place=place, zone=upstream.ZONE, vector=vector) + more)
     return [program, "--supervised", "--disable-syslog", "-C", str(config)]
 
 
@@ -139,18 +167,29 @@ server:
     key-cache-slabs: 1
     outgoing-range: 8192
     num-queries-per-thread: 4096
-    incoming-num-tcp: 64
+    incoming-num-tcp: 256
     so-rcvbuf: 4m
     so-sndbuf: 4m
 forward-zone:
     name: "."
     forward-addr: 127.0.0.1@{place.upstream}
 """
+UNBOUND_ENCRYPTED = """\
+server:
+    interface: 127.0.0.1@{0.tls}
+    interface: 127.0.0.1@{0.https}
+    tls-port: {0.tls}
+    https-port: {0.https}
+    tls-service-pem: "{0.certificate}"
+    tls-service-key: "{0.key}"
+    incoming-num-tcp: 4200  # it shortens their time from half of it on
+"""
 
 
 def unbound(program: str, place: Place) -> list[str]:
     config = place.directory / "unbound.conf"
-    config.write_text(UNBOUND.format(place=place, octets=place.answers * 600))
+    more = UNBOUND_ENCRYPTED.format(place.encrypted) if place.encrypted else ""
+    config.write_text(UNBOUND.format(place=place, octets=place.answers * 600) + more)
     return [program, "-d", "-c", str(config)]
 
 
@@ -271,9 +310,16 @@ PEERS = (
         program=lambda: own_command()[0],
         command=fastdns,
         version=lambda _: first_line(*own_command()[1:], "--version")(own_command()[0]),
+        encrypted=True,
         keeper=True,
     ),
-    Peer("dnsdist", program=daemon("dnsdist"), command=dnsdist, version=first_line("--version")),
+    Peer(
+        "dnsdist",
+        program=daemon("dnsdist"),
+        command=dnsdist,
+        version=first_line("--version"),
+        encrypted=True,
+    ),
     Peer(
         "dnsdist-1",  # as it comes: packets one by one
         program=daemon("dnsdist"),
@@ -287,7 +333,13 @@ PEERS = (
         version=first_line("--version"),
         tcp=False,  # forks a process for each connection
     ),
-    Peer("unbound", program=daemon("unbound"), command=unbound, version=first_line("-V")),
+    Peer(
+        "unbound",
+        program=daemon("unbound"),
+        command=unbound,
+        version=first_line("-V"),
+        encrypted=True,
+    ),
     Peer("kresd", program=daemon("kresd"), command=kresd, version=first_line("-V")),
     Peer(
         "recursor",

@@ -119,7 +119,7 @@ PLOTS: dict[str, tuple[str, Callable[[Axes, Result], bool]]] = {
     "million": ("Hits among a million names", bars_of("million/cpu_us", CPU)),
     "miss": ("Misses: what a query costs", bars_of("miss/cpu_us", CPU)),
     "mixed": ("Nine hits and one new name", bars_of("mixed/qps", QPS)),
-    "tcp": ("Hits over TCP", bars_of("tcp/qps", QPS)),
+    "tcp": ("Hits over TCP", bars_of("tcp/8x16/qps", QPS)),
     "latency": ("Hits at fixed rates", latencies),
 }
 

@@ -59,6 +59,7 @@ def servers(result: Result) -> list[str]:
         ("of a million names", "million/cpu_us", ".2f", 1),
         ("hits a second", "hits/qps", ",.0f", 1),
         ("over TCP", "tcp/qps", ",.0f", 1),
+        ("over TCP", "tcp/8x16/qps", ",.0f", 1),
         ("CPU µs a miss", "miss/cpu_us", ".1f", 1),
         ("mixed, a second", "mixed/qps", ",.0f", 1),
         ("p99 µs", f"latency/{rate}/latency_us/p99", ",.0f", 1),

@@ -1,4 +1,4 @@
-/* The names that load.c and load_tcp.c ask for, and the packets that ask for them.
+/* The names that load.c and load_stream.c ask for, and the packets that ask for them.
 
    A name is a number. From 0 to names - 1 they are chosen at random, in turn, or as Zipf has it; those beyond are fresh:
    each is asked once. */

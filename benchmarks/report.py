@@ -65,7 +65,7 @@ RATIOS: tuple[tuple[str, str], ...] = (
     ("hits/cpu_us", "floor"),
     ("hits/qps", "floor"),
     ("latency/20000/latency_us/p99", "floor"),
-    ("tcp/cpu_us", "dnsdist"),
+    ("tcp/8x16/cpu_us", "dnsdist"),
     ("miss/cpu_us", "dnsdist"),
     ("mixed/cpu_us", "dnsdist"),
     ("mixed/qps", "dnsdist"),
@@ -240,6 +240,7 @@ def own_table(rounds: list[Round]) -> str:
     return "".join(lines)
 
 
+STREAM_HITS = tuple(f"{over}/{way}" for over in ("tcp", "dot", "doh") for way in ("8x1", "8x16"))
 MOST_UPSTREAM_US = 0.2  # of nsd's CPU a hit: checks of its health, a packet lost while warming
 
 
@@ -247,7 +248,7 @@ def no_hits(rounds: list[Round], servers: Iterable[str]) -> list[str]:
     """Return a line for each server that asked upstream for what it should have had."""
     lines = []
     for server in servers:
-        for scenario in ("hits", "tcp", "million"):
+        for scenario in ("hits", *STREAM_HITS, "million"):
             asked = figures(rounds, server, f"{scenario}/upstream_us")
             if asked and median(asked) > MOST_UPSTREAM_US:
                 lines.append(f"{server}, {scenario}: not all hits; it asked the upstream again")
@@ -262,8 +263,8 @@ def columns(rates: Sequence[int]) -> list[Column]:
         ("hit q/s", "hits/qps", ",.0f", 1),
         ("CPU µs", "hits/cpu_us", ".2f", 1),
         ("1M CPU", "million/cpu_us", ".2f", 1),
-        ("TCP q/s", "tcp/qps", ",.0f", 1),
-        ("CPU µs", "tcp/cpu_us", ".2f", 1),
+        ("TCP q/s", "tcp/8x16/qps", ",.0f", 1),
+        ("CPU µs", "tcp/8x16/cpu_us", ".2f", 1),
         ("miss q/s", "miss/qps", ",.0f", 1),
         ("CPU µs", "miss/cpu_us", ".2f", 1),
         ("lost", "miss/lost_share", ".1%", 1),

@@ -27,7 +27,11 @@ from typing import Any, NoReturn
 
 import access
 import browse
+import certificate
 import disk_hits
+import doh
+import dot
+import handshake
 import hits
 import keeper
 import latency
@@ -37,11 +41,12 @@ import miss
 import mixed
 import plots
 import report
+import report_streams
 import start
 import tcp
 import upstream
 import workers
-from peers import PEERS, Peer, Place, first_line
+from peers import PEERS, Encrypted, Peer, Place, first_line
 from processes import BenchmarkError, Server, free_port
 from session import Session, Settings
 from stock import MOST_ENTRIES, Stocks, make_two
@@ -54,7 +59,12 @@ SMALL: dict[str, Scenario] = {
     "memory": memory.measure,
     "hits": hits.measure,
     "latency": latency.measure,
-    "tcp": tcp.measure,
+}
+PLAIN: dict[str, Scenario] = {"tcp": tcp.measure}
+ENCRYPTED: dict[str, Scenario] = {
+    "dot": dot.measure,
+    "doh": doh.measure,
+    "handshake": handshake.measure,
 }
 LARGE: dict[str, Scenario] = {"miss": miss.measure, "mixed": mixed.measure}
 MILLION: dict[str, Scenario] = {"million": million.measure}
@@ -66,8 +76,9 @@ DISK = {
     "keeper": keeper.measure,
     "browse": browse.measure,
 }
-SCENARIOS = (*SMALL, *LARGE, *OWN, *DISK, *MILLION)
+SCENARIOS = (*SMALL, *PLAIN, *ENCRYPTED, *LARGE, *OWN, *DISK, *MILLION)
 FIRST = f"h00000.{upstream.ZONE}"
+MOST_IDLE = 4096
 MOST_NEW = 1_000_000  # answers that miss and mixed may bring
 
 
@@ -80,10 +91,11 @@ def measure(
         scenarios = {name: run for name, run in group.items() if name in wanted}
         if not scenarios:
             continue
-        with running(peer, program, settings, nsd, answers) as session:
+        pair = certificate.pair() if group is ENCRYPTED else None
+        with running(peer, program, settings, nsd, answers, pair=pair) as session:
             answer = session.server.wait_until_it_answers(FIRST)
             check_size(peer, len(answer), len(nsd.wait_until_it_answers(FIRST)))
-            if group is SMALL:
+            if group in (SMALL, PLAIN, ENCRYPTED):
                 measured["command"] = shlex.join(session.server.command)
                 measured["answer_octets"] = len(answer)
                 measured["warm"] = session.warm()
@@ -94,7 +106,11 @@ def measure(
 
 def groups_of(peer: Peer, settings: Settings) -> Iterator[tuple[dict[str, Scenario], int]]:
     """Yield what the peer takes part in, and how many answers it has to have room for."""
-    yield SMALL, settings.names * 4  # who keeps TCP apart needs twice the room, and some to spare
+    yield SMALL, settings.names * 2  # some to spare
+    if peer.tcp:  # some keep what they give over streams apart
+        yield PLAIN, settings.names * 4 + MOST_NEW
+    if peer.encrypted:
+        yield ENCRYPTED, settings.names * 4 + MOST_NEW
     if peer.forwards:
         yield LARGE, settings.zipf_names + MOST_NEW
     if peer.large:
@@ -109,14 +125,22 @@ def check_size(peer: Peer, octets: int, truth: int) -> None:
 
 @contextmanager
 def running(
-    peer: Peer, program: str, settings: Settings, nsd: Server, answers: int
+    peer: Peer,
+    program: str,
+    settings: Settings,
+    nsd: Server,
+    answers: int,
+    *,
+    pair: tuple[Path, Path] | None = None,
 ) -> Iterator[Session]:
+    """Start it; with a certificate and its key, for DoT and DoH too."""
     with scratch() as directory, scratch(TMPFS if TMPFS.is_dir() else None) as ram:
-        place = Place(directory, ram, free_port(), nsd.port, answers)
+        encrypted = Encrypted(free_port(), free_port(), *pair) if pair else None
+        place = Place(directory, ram, free_port(), nsd.port, answers, encrypted)
         command = peer.command(program, place)
         log = place.directory / "log"
         with Server(peer.name, command, place.port, settings.server_core, log) as server:
-            yield Session(peer, server, settings, directory, nsd)
+            yield Session(peer, server, settings, directory, nsd, encrypted)
 
 
 @contextmanager
@@ -212,6 +236,9 @@ def options() -> argparse.Namespace:
         "--rate", type=int, default=20_000, help="another, beside which fastdns commits (20000)"
     )
     parser.add_argument(
+        "--idle", type=int, default=2000, help="DoT connections opened at once (default 2000)"
+    )
+    parser.add_argument(
         "--entries", type=int, default=1_000_000, help="on disk; 0: leave the disk cache out"
     )
     parser.add_argument("--only", default="", help=f"some of: {peers}; with commas")
@@ -232,6 +259,8 @@ def options() -> argparse.Namespace:
     chosen.rates = sorted({chosen.rate, *(int(text) for text in chosen.rates.split(","))})
     if not 1 <= chosen.names <= upstream.MOST_NAMES:
         parser.error(f"--names must be from 1 to {upstream.MOST_NAMES}")
+    if not 1 <= chosen.idle <= MOST_IDLE:
+        parser.error(f"--idle must be from 1 to {MOST_IDLE}")
     if not 0 <= chosen.entries <= MOST_ENTRIES:
         parser.error(f"--entries must be from 0 to {MOST_ENTRIES}")
     if not (chosen.rounds >= 1 and 0.1 <= chosen.seconds <= 600):
@@ -261,6 +290,7 @@ def settings_of(chosen: argparse.Namespace) -> Settings:
         rates=tuple(chosen.rates),
         server_core=cores[0],
         load_core=cores[-1],
+        idle=chosen.idle,
     )
 
 
@@ -299,7 +329,7 @@ def benchmark(chosen: argparse.Namespace) -> list[str]:
         "seconds": round(time.monotonic() - began, 1),
         "no_hits": report.no_hits(rounds, servers),
         "failures": failures,
-        "bars": [bar.summary() for bar in bars],
+        "bars": [bar.summary() for bar in [*bars, *report_streams.bars(rounds)]],
         "ratios": report.ratios(rounds, servers),
         "rounds": rounds,
     }
@@ -319,6 +349,7 @@ def benchmark(chosen: argparse.Namespace) -> list[str]:
     print("\n".join(result["no_hits"]))
     for name in absent:
         print(f"  {name} is not installed: left out (make bench-peers installs it)")
+    print(report_streams.table(rounds, servers))
     print("\n".join(bar.line() for bar in bars))
     print("\n".join(f"failed: {failure}" for failure in failures))
     print(f"written to {path}")

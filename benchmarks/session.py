@@ -1,5 +1,6 @@
 """One running server under test: the argument of every scenario."""
 
+import subprocess
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import tools
 import upstream
 from inside import Inside
-from peers import Peer
+from peers import Encrypted, Peer
 from processes import BenchmarkError, Server
 
 WARM_SECONDS = 300  # at most
@@ -27,6 +28,7 @@ class Settings:
     rates: tuple[int, ...]  # of the scenario latency
     server_core: int
     load_core: int  # nsd's too: hits leave it idle
+    idle: int  # DoT connections that are opened at once
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Session:
     settings: Settings
     directory: Path
     upstream: Server
+    encrypted: Encrypted | None = None  # where it offers DoT and DoH
 
     @property
     def seconds(self) -> float:
@@ -46,11 +49,32 @@ class Session:
         return ["--names", str(self.settings.names), "--domain", upstream.ZONE]
 
     def load(
-        self, seconds: float, *options: str, program: str = "load", most_bad: float = 0.0
+        self,
+        seconds: float,
+        *options: str,
+        program: str = "load",
+        most_bad: float = 0.0,
+        port: int | None = None,
     ) -> dict[str, Any]:
         """Run load.c; raise if the server ended or more than `most_bad` answers were not good."""
+        running = self.start_load(seconds, *options, program=program, port=port)
+        return self.finish_load(running, seconds, most_bad)
+
+    def start_load(
+        self, seconds: float, *options: str, program: str, port: int | None, nice: int = 0
+    ) -> subprocess.Popen[str]:
+        """Start load.c; with --wait its connections are open when this returns."""
         core = self.settings.load_core
-        result = tools.load(self.server.port, core, seconds, *options, program=program)
+        port = port or self.server.port
+        running = tools.start_load(port, core, seconds, *options, program=program, nice=nice)
+        if "--wait" in options:
+            tools.wait_until_open(running)
+        return running
+
+    def finish_load(
+        self, running: subprocess.Popen[str], seconds: float, most_bad: float
+    ) -> dict[str, Any]:
+        result = tools.finish_load(running, seconds)
         self.server.check()
         bad = sum(count for rcode, count in result["rcodes"].items() if rcode != "0")
         result["bad"] = bad + result["empty"]
@@ -60,7 +84,11 @@ class Session:
         return result
 
     def load_with_cpu(
-        self, *options: str, program: str = "load", most_bad: float = 0.0
+        self,
+        *options: str,
+        program: str = "load",
+        most_bad: float = 0.0,
+        port: int | None = None,
     ) -> dict[str, Any]:
         """Run load.c for the session's seconds; add what that cost the server's tree.
 
@@ -71,9 +99,10 @@ class Session:
         if inside:
             inside.take_in()  # what waited was no part of this
         totals = inside.totals() if inside else {}
+        running = self.start_load(self.seconds, *options, program=program, port=port)
         members, before = self.server.members(), self.server.cpu_by_name()
         upstream_before = self.upstream.cpu_seconds()
-        result = self.load(self.seconds, *options, program=program, most_bad=most_bad)
+        result = self.finish_load(running, self.seconds, most_bad)
         after = self.server.cpu_by_name()
         if self.server.members() != members:
             raise BenchmarkError(f"{self.peer.name} replaced a process while it was measured")

@@ -1,17 +1,10 @@
-"""Scenario "tcp": cached answers on connections that stay open, many queries at once on each."""
+"""Scenario "tcp": cached and new names on TCP connections that stay open."""
 
 from typing import Any
 
+import streams
 from session import Session
 
-WARM_SECONDS = 1.0
-CONNECTIONS = ("--connections", "8", "--pipeline", "16")  # 128 outstanding, as for hits over UDP
 
-
-def measure(session: Session) -> dict[str, Any] | None:
-    """Return None for what does not keep connections."""
-    if not session.peer.tcp:
-        return None
-    # Some keep what they give over TCP apart.
-    session.load(WARM_SECONDS, *session.names(), *CONNECTIONS, "--sequential", program="load_tcp")
-    return session.load_with_cpu(*session.names(), *CONNECTIONS, program="load_tcp")
+def measure(session: Session) -> dict[str, Any]:
+    return streams.measure(session, "tcp", session.server.port)

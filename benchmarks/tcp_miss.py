@@ -30,7 +30,7 @@ def measure(bench: Bench) -> list[Figure]:
         for way, (connections, pipeline, most_us) in WAYS.items():
             tcp = ["--connections", connections, "--pipeline", pipeline]
             names = serving.new_names("new.demo")
-            new = serving.run(chosen.seconds, new=[*names, *tcp], program="load_tcp")
+            new = serving.run(chosen.seconds, new=[*names, *tcp], program="load_stream")
             figures += [
                 Figure(f"{way}: answered", new.answered("new", 0), "%", 100, True, must=True),
                 Figure(f"{way}: answers a second", new.loads["new"]["qps"]),

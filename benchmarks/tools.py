@@ -13,16 +13,18 @@ HERE = Path(__file__).resolve().parent
 BUILD = HERE.parent / "build" / "bench"
 COMPILE = ["cc", "-O2", "-Wall", "-Wextra"]
 LOAD = ("measure.c", "questions.c")
+LIBRARIES = {"load_stream": ("-lssl", "-lcrypto", "-lnghttp2")}
 SOURCES = {
     "bad_upstream": ("bad_upstream.c", *LOAD),
     "floor": ("floor.c",),
     "load": ("load.c", *LOAD),
-    "load_tcp": ("load_tcp.c", *LOAD),
+    "load_stream": ("load_stream.c", "stream_options.c", "channel.c", "http2_client.c", *LOAD),
 }
 
 
 def compile_command(name: str, program: Path) -> list[str]:
-    return [*COMPILE, "-o", str(program), *(str(HERE / source) for source in SOURCES[name]), "-lm"]
+    sources = (str(HERE / source) for source in SOURCES[name])
+    return [*COMPILE, "-o", str(program), *sources, *LIBRARIES.get(name, ()), "-lm"]
 
 
 def build(name: str) -> Path:
@@ -44,18 +46,33 @@ def build(name: str) -> Path:
 
 
 def start_load(
-    port: int, core: int | str, seconds: float, *more: str, program: str = "load"
+    port: int, core: int | str, seconds: float, *more: str, program: str = "load", nice: int = 0
 ) -> subprocess.Popen[str]:
-    """Start load.c (or load_tcp.c) on `core` against the server on `port`."""
+    """Start load.c (or load_stream.c) on `core` against the server on `port`."""
     server = ["--server", f"127.0.0.1:{port}", "--seconds", f"{seconds:g}"]
-    command = pinned(core, [str(build(program)), *server, *more])
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    command = pinned(core, ["nice", "-n", str(nice), str(build(program)), *server, *more])
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def wait_until_open(running: subprocess.Popen[str]) -> dict[str, Any]:
+    """Return what load_stream.c prints when its connections are open; `finish_load` goes on."""
+    assert running.stdout
+    line = running.stdout.readline()
+    if not line:
+        raise BenchmarkError(f"{shlex.join(running.args)}: {running.communicate()[1].strip()}")
+    return json.loads(line)
 
 
 def finish_load(running: subprocess.Popen[str], seconds: float) -> dict[str, Any]:
     """Return what it prints; its own end is `seconds` and its time-outs away at most."""
     try:
-        output, errors = running.communicate(timeout=seconds + 90)
+        output, errors = running.communicate("\n", timeout=seconds + 90)
     except subprocess.TimeoutExpired:
         running.kill()
         raise

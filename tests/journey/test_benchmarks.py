@@ -57,7 +57,7 @@ def build_load(directory: Path) -> str:
 
 
 @needs_cc
-@pytest.mark.parametrize("name", ["load", "load_tcp", "floor", "bad_upstream"])
+@pytest.mark.parametrize("name", ["load", "load_stream", "floor", "bad_upstream"])
 def test_tools_compile_without_a_warning(name: str, tmp_path: Path) -> None:
     command = [*compile_command(name, tmp_path / name), "-Werror"]
 
@@ -116,10 +116,36 @@ def test_a_short_run_measures_misses_and_connections_of_a_peer(tmp_path: Path) -
     one, _ = measured(tmp_path / "result.json", *options)
 
     for server in one.values():
-        assert server["tcp"]["rcodes"] == {"0": server["tcp"]["answered"]}
+        for way in ("8x1", "64x1", "8x16"):
+            assert server["tcp"][way]["rcodes"] == {"0": server["tcp"][way]["answered"]}
+        assert server["tcp"]["miss 8x16"]["upstream_us"] > 0
         assert server["miss"]["answered"] > 0
     assert one["fastdns"]["miss"]["disk_writes_total"] > 0
     assert one["fastdns"]["miss"]["workers_us"] > 0
+
+
+@needs_cc
+@needs_nsd
+@needs_unbound
+def test_a_short_run_measures_a_peer_over_tls_and_https(tmp_path: Path) -> None:
+    options = ["--only", "unbound", "--scenarios", "dot,doh,handshake", "--idle", "20"]
+
+    one, printed = measured(tmp_path / "result.json", *options)
+
+    unbound = one["unbound"]
+    for over in ("dot", "doh"):
+        for way in ("8x1", "64x1", "8x16", "miss 8x1", "miss 8x16"):
+            assert unbound[over][way]["cpu_us"] > 0
+    assert unbound["dot"]["idle"]["ended"] == 0
+    for version in ("1.3", "1.2"):
+        assert unbound["handshake"][f"{version} full"]["resumed"] == 0
+        resumed = unbound["handshake"][f"{version} resumed"]
+        assert resumed["resumed"] == resumed["handshakes"] - 1  # the first brings the ticket
+    assert unbound["handshake"]["slow"]["storm"]["connections"] >= 200
+    assert unbound["handshake"]["handshakes"]["storm"]["handshakes"] > 0
+    assert unbound["handshake"]["resets"]["storm"]["sent"] > 0
+    for row in ("TLS 1.3 resumed, CPU, µs", "idle DoT connections, MiB"):
+        assert row in printed
 
 
 @needs_cc
