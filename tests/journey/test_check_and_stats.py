@@ -28,6 +28,7 @@ from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
 FASTDNS = [sys.executable, "-m", "fastdns"]
 STARTED_AT = 1_700_000_000.25
 PLAIN = re.compile(r"\x1b\[[0-9;]*m|\r")  # what a terminal takes for colours and lines
+CERTIFICATE = ["certificate_not_after_seconds", "certificate_days_left"]
 LATENCIES = [
     f"latency_{kind}_{figure}"
     for kind in ("hits", "misses")
@@ -277,6 +278,7 @@ def test_stats_prints_a_name_and_a_number_a_line_into_a_pipe(state: Path) -> Non
     assert [name for name, _ in lines] == [
         *(name for name, *_ in COUNTERS),
         "disk_written_bytes_per_day",
+        *CERTIFICATE,
         *LATENCIES,
         'upstream_alive{upstream="192.0.2.1:53"}',
         'upstream_rtt_seconds{upstream="192.0.2.1:53"}',
@@ -331,7 +333,8 @@ def test_stats_prints_one_json_object(state: Path) -> None:
     assert counters["latency_misses_p99_seconds"] == pytest.approx(0.25, rel=0.25)
     assert counters["latency_hits_p50_seconds"] is None
     names = [name for name, *_ in COUNTERS]
-    assert list(counters) == [*names, "disk_written_bytes_per_day", *LATENCIES]
+    assert list(counters) == [*names, "disk_written_bytes_per_day", *CERTIFICATE, *LATENCIES]
+    assert {counters[name] for name in CERTIFICATE} == {None}
 
 
 def test_stats_draws_groups_with_meanings_on_a_terminal(state: Path) -> None:

@@ -6,6 +6,7 @@ every later import, wherever its file is.
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
 import pty
@@ -19,16 +20,18 @@ import click
 import pytest
 
 import fastdns
+from fastdns._certificate import make_self_signed
 from fastdns.cli import _fastdns
 from fastdns.cli.cache import cache as cache_group
 from fastdns.cli.lists import lists as lists_group
 
-from .support.client import ask, data, eventually
-from .support.daemon import Fastdns
+from .support.client import ask, data, eventually, make_query
+from .support.daemon import Fastdns, split_address
 from .support.download_server import DownloadServer
 from .support.false_upstream import FalseUpstream
 from .support.nsd import Nsd
 from .support.stock import SOA, entry, fill
+from .support.tls import TlsClient, trusting
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="becoming another user takes root")
 
@@ -52,6 +55,8 @@ COMMANDS = {
     "top": [["--interval", "0.1"]],
     "doctor": [[], ["--json"]],
     "demo": [[]],
+    "certificate": [[]],
+    "profile": [["dns.example.net", "--protocol", "https"]],
     "allow": [["www.example"], ["www.example", "--for", "1h"]],
     "deny": [["ads.example"]],
     "rules": [[], ["--json"], ["rm", "1"]],
@@ -72,7 +77,7 @@ COMMANDS = {
     "lists update": [[]],
     "lists test": [[NAME], [NAME, "--json"]],
 }
-NO_STATE = {"import-config", "demo", "doctor"}  # they take no --state
+NO_STATE = {"import-config", "demo", "doctor", "certificate", "profile"}  # they take no --state
 ON_TERMINAL = sorted(set(COMMANDS) - {"top", "demo", "reload"})
 
 
@@ -244,6 +249,30 @@ def test_tables_that_a_reload_adds_need_nothing_more_when_root_is_given_up(
         daemon.configure(former + table)
         assert daemon.reload().returncode == 0, table
         assert data(ask(daemon, upstream.new_name())) == ["192.0.2.1"]
+    assert imported_late(daemon) == []
+
+
+def test_encryption_that_a_reload_adds_needs_nothing_more_when_root_is_given_up(
+    daemon: Fastdns, upstream: FalseUpstream, tmp_path: Path
+) -> None:
+    former = daemon.state_dir.with_suffix(".toml").read_text()
+    config = ""
+    for key, octets in zip(("certificate", "key"), make_self_signed(["dns.demo"], 9), strict=True):
+        (tmp_path / key).write_bytes(octets)
+        (tmp_path / key).chmod(0o644)
+        config += f'{key} = "{tmp_path / key}"\n'
+    config += 'tls = ["127.0.0.1:0"]\nhttps = ["127.0.0.1:0"]\n'
+    daemon.configure(f"{former}[listen]\n{config}")
+    assert daemon.reload().returncode == 0
+    found = daemon.wait_for_log(r"ready on \S+, tls://(\S+), https://(\S+) \(")
+    message = make_query(upstream.new_name()).to_wire()
+    with TlsClient(split_address(found[1])) as client:
+        assert client.ask(message)
+    host, port = split_address(found[2])
+    web = http.client.HTTPSConnection(host, port, timeout=5, context=trusting("http/1.1"))
+    web.request("POST", "/dns-query", message, {"Content-Type": "application/dns-message"})
+    assert web.getresponse().status == 200
+    web.close()
     assert imported_late(daemon) == []
 
 

@@ -15,7 +15,7 @@ import dns.message
 import dns.rcode
 import pytest
 
-from fastdns.listen.tcp import CONNECTIONS_A_CLIENT, FRAME_SECONDS, IDLE_SECONDS, PIPELINE_MAX
+from fastdns._stream import CONNECTIONS_A_CLIENT, FRAME_SECONDS, IDLE_SECONDS, PIPELINE_MAX
 
 from .support.client import (
     TcpClient,
@@ -27,22 +27,12 @@ from .support.client import (
     read_answer,
 )
 from .support.daemon import Fastdns
-from .support.false_upstream import Asked, FalseUpstream, answer_a, silence
+from .support.false_upstream import Asked, FalseUpstream, held, silence
 from .support.raw import QUERY_RD, header, question
 
 
 def framed(*messages: bytes) -> bytes:
     return b"".join(struct.pack("!H", len(message)) + message for message in messages)
-
-
-def held(release: threading.Event) -> Callable[[Asked], None]:
-    """A behaviour that answers when the test says so."""
-
-    def behave(asked: Asked) -> None:
-        if release.wait(8):
-            answer_a(asked)
-
-    return behave
 
 
 def big(asked: Asked) -> None:

@@ -370,14 +370,18 @@ def test_why_names_the_view_of_a_client_and_the_reason(tmp_path: Path) -> None:
         + view("kids", "tablet", KID)
         + view("house", "127.0.0.0/8")
         + view("never", "127.0.0.9", more='when = "Mon 00:00-00:01"')
+        + view("phones", "doh:phone", "tls:phone.dns.demo")
     )
+
+    notes: list[str] = []
 
     def told(who: str) -> tuple[str | None, str | None]:
         done = fastdns(
             *("why", "www.demo", "--client", who, "--json"),
             *("-c", str(file), "--state", str(tmp_path / "state")),
         )
-        client = json.loads(done.stdout)["client"]
+        story = json.loads(done.stdout)
+        client, notes[:] = story["client"], story["notes"]
         return client["view"], client["view_reason"]
 
     of_house = 'view[1].clients has "127.0.0.0/8"'
@@ -385,6 +389,11 @@ def test_why_names_the_view_of_a_client_and_the_reason(tmp_path: Path) -> None:
     assert told(KID.upper()) == ("kids", f'view[0].clients has "{KID}"')
     assert told("127.0.0.8") == ("house", of_house)
     assert told("192.0.2.1") == (None, None)
+    assert told("doh:phone") == ("phones", 'view[3].clients has "doh:phone"')
+    assert told("tls:Phone.dns.demo")[0] == "phones"
+    assert not any("no view has" in one for one in notes)
+    assert told("tls:other.dns.demo") == told("doh:phone.dns.demo") == (None, None)
+    assert any(one.startswith('no view has "doh:phone.dns.demo" in its clients') for one in notes)
     name, reason = told("127.0.0.9")
     if name == "house":  # else this is the first minute of a week
         assert reason == "never is not in force now (Mon 00:00-00:01)"

@@ -110,6 +110,16 @@ def silence(_: Asked) -> None:
     """The behaviour of an upstream that is dead, but whose port is open."""
 
 
+def held(release: threading.Event) -> Behaviour:
+    """A behaviour that answers when the test says so."""
+
+    def behave(asked: Asked) -> None:
+        if release.wait(WAIT_SECONDS):
+            answer_a(asked)
+
+    return behave
+
+
 def in_turn(*behaviours: Behaviour) -> Behaviour:
     """The behaviour of doing each of these once, then the last one for ever."""
     left = list(behaviours)
