@@ -61,8 +61,8 @@ def test_each_name_that_is_held_is_told_at_once(
     daemon: Fastdns, upstream: FalseUpstream, line: Line, *, tcp: bool
 ) -> None:
     names = [upstream.new_name() for _ in range(100)]
-    for name in names:
-        assert data(ask(daemon, name)) == ["192.0.2.1"]
+    for name in names:  # a busy machine may be later than the time that upstreams have
+        eventually(lambda name=name: data(ask(daemon, name)), lambda told: told == ["192.0.2.1"])
     time.sleep(1.1)  # until their TTL is over
     cut_off(daemon, upstream, line)
     began = time.monotonic()
