@@ -107,11 +107,16 @@ def test_only_what_has_changed_is_transferred_the_next_time(site: Site, master: 
 
     master.replace("open.rpz.", 3, zone(3, *names[1:], "new.demo"))
     master.replace("open.rpz.", 4, zone(4, *names[2:], "new.demo"))
-    site.now += 600
-    fetch(site, url)
+
+    def next_serial() -> int:
+        site.now += 600
+        fetch(site, url)
+        return int(site.state(url).timers.serial)
+
+    # A process of nsd that is about to end may still have the version between.
+    eventually(next_serial, lambda serial: serial == 4)
 
     after = set(site.copy(url).splitlines())
-    assert site.state(url).timers.serial == 4
     assert len(site.copy(url).splitlines()) == len(before) - 2
     assert {line.split()[0] for line in before - after} == {
         *(b"name0.demo.open.rpz.", b"*.name0.demo.open.rpz."),
